@@ -1,0 +1,46 @@
+# Every directory with a go.mod is a module that is tested and linted, except
+# for tools/, which only pins the versions of the developers' tools.
+MODULES := $(sort $(patsubst %/go.mod,%,$(shell find . \( -name '.?*' -o -name node_modules -o -path ./tools \) -prune -o -name go.mod -print)))
+$(if $(MODULES),,$(error no go.mod found: every target would pass without having done anything))
+
+# A tool at its pinned version, whatever module it is run in.
+TOOL := go tool -modfile='$(CURDIR)/tools/go.mod'
+
+# How long each fuzz target runs, and the least coverage of the root package in percent.
+FUZZTIME ?= 1m
+MIN_COVERAGE ?= 95
+
+# Somebody's go.work must not change the versions that are tested.
+export GOWORK := off
+
+# $(call each,command) runs a command in every module and stops at the first that fails.
+each = @set -e; for module in $(MODULES); do echo "== $$module: $(1)"; (cd "$$module" && $(1)); done
+
+.PHONY: help test lint cover fuzz bench mutants
+
+help: ## list the targets (the default)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "modules: $(MODULES)"
+
+test: ## test every module under the race detector, in random order
+	$(call each,go test -race -shuffle=on ./...)
+
+lint: ## check every module's format, vet and staticcheck it; check what the root depends on
+	@.ci/format
+	$(call each,go vet ./...)
+	$(call each,$(TOOL) staticcheck ./...)
+	@.ci/imports
+
+cover: ## measure the root package's coverage; fails under MIN_COVERAGE (95) percent
+	@go test -coverprofile=coverage.out .
+	@go tool cover -func=coverage.out | awk -v min=$(MIN_COVERAGE) '/^total:/ { got = $$3 + 0 } \
+		END { printf "coverage: %.1f %%, at least %s %% wanted\n", got, min; exit got < min }'
+
+fuzz: ## run every fuzz target of every module for FUZZTIME (1m)
+	@.ci/fuzz $(FUZZTIME) $(MODULES)
+
+bench: ## measure dispatch beside the loop written by hand
+	@cd internal/benchmark && go run .
+
+mutants: ## delete the guards one by one; each time a test has to fail
+	@./internal/mutants/run

@@ -1,0 +1,236 @@
+package dispatch
+
+import (
+	"context"
+	"iter"
+	"strconv"
+	"time"
+)
+
+// CallID identifies a call within its bus.
+type CallID uint64
+
+// String gives the number in decimal.
+func (id CallID) String() string { return strconv.FormatUint(uint64(id), 10) }
+
+// A Call is a request in flight, or one that has ended: its results, its end and
+// its report. It need not be waited for or looked at; nothing leaks if its
+// results are ignored. All methods may be used concurrently.
+type Call[Req, Res any] struct {
+	call
+	topic Topic[Req, Res]
+	req   Req
+	head  *page // where readers begin; nil if only Stream reads
+
+	answers []Res    // what members have answered, by index
+	one     struct { // what members and answers point to if there is but one
+		members [1]member
+		values  [1]Res
+	}
+
+	// The call's mu guards the fields below.
+	told      int // the first member of the streak that is not recorded
+	log       log
+	more      chan struct{}   // closed when there is more in the log; nil if nobody waits
+	feeds     *feed[Req, Res] // one for each listener that had a chance to read
+	newest    uint64          // the id of the newest listener with a feed
+	seen      uint64          // the generation of the bus at which feeds was complete
+	listening listenerContext // set with the first feed, read-only from then on
+}
+
+// A Result is a value that a member of a call produced in time.
+type Result[Req, Res any] struct {
+	Call    *Call[Req, Res] // the call it belongs to
+	From    Member          // who produced it
+	Value   Res             // what the producer returned
+	Seq     int             // its place among the results of the call, from 0; -1 for a late one
+	Elapsed time.Duration   // from the call's start to the result
+}
+
+// ID returns the call's number, which is unique on its bus.
+func (c *Call[Req, Res]) ID() CallID { return c.id }
+
+// Topic returns the topic that was asked.
+func (c *Call[Req, Res]) Topic() Topic[Req, Res] { return c.topic }
+
+// Request returns the request.
+func (c *Call[Req, Res]) Request() Req { return c.req }
+
+// Done returns a channel that is closed when the call ends. It says nothing
+// about listeners, which may be behind, or producers, which may still run.
+func (c *Call[Req, Res]) Done() <-chan struct{} { return c.call.doneChannel() }
+
+// Wait waits for the end of the call. The error is about the wait alone: nil, or
+// that of ctx if it ended before the call did. To end a call early there is
+// [Call.Cancel].
+func (c *Call[Req, Res]) Wait(ctx context.Context) error {
+	if ctx == nil {
+		return invalidArgument("Wait: nil context")
+	}
+	if c.over.Load() {
+		return nil
+	}
+	select {
+	case <-c.Done():
+		return nil
+	case <-ctx.Done():
+		if c.over.Load() {
+			return nil
+		}
+		return ctx.Err()
+	}
+}
+
+// Cancel ends the call as Cancelled, unless it has ended already. The contexts
+// of its producers end with the cause; nil stands for [context.Canceled].
+func (c *Call[Req, Res]) Cancel(cause error) {
+	if cause == nil {
+		cause = context.Canceled
+	}
+	c.end(ReasonCancelled, cause)
+}
+
+// Report returns how each member ended and why the call did. It is the same
+// whenever it is asked for after the end; before that it says how far the call
+// has come, with ReasonPending.
+func (c *Call[Req, Res]) Report() Report { return c.call.report() }
+
+// Results ranges over the results as they arrive, from the first one to the end
+// of the call. Any number of loops may do so, at any time and at any pace: each
+// sees all results, in the same order, and nobody waits for it.
+func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
+	return func(yield func(Result[Req, Res]) bool) {
+		c.readFrom(cursor{page: c.head}, yield)
+	}
+}
+
+// readFrom yields the results from the cursor on until the end of the call.
+func (c *Call[Req, Res]) readFrom(at cursor, yield func(Result[Req, Res]) bool) {
+	for {
+		over := c.over.Load()
+		for i, ok := at.next(); ok; i, ok = at.next() {
+			m := &c.members[i]
+			if m.state == StateOK {
+				at.seq++
+				if !yield(c.result(m, at.seq-1)) {
+					return
+				}
+			}
+		}
+		if over {
+			return
+		}
+		if more := c.wake(at); more != nil {
+			<-more
+		}
+	}
+}
+
+// wake returns a channel that is closed when there is something to read at the
+// cursor, or nil if there is already.
+func (c *Call[Req, Res]) wake(at cursor) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drainLocked(unclaimed(c.claims.Load()))
+	if c.reason != ReasonPending || at.ready() {
+		return nil
+	}
+	if c.more == nil {
+		c.more = make(chan struct{})
+	}
+	return c.more
+}
+
+// values returns the results' values in the order of registration, once the call
+// has ended.
+func (c *Call[Req, Res]) values() []Res {
+	values := make([]Res, 0, len(c.members))
+	for i := range c.members {
+		if c.members[i].state == StateOK {
+			values = append(values, c.answers[i])
+		}
+	}
+	return values
+}
+
+// result returns the result of a member that is in the log.
+func (c *Call[Req, Res]) result(m *member, seq int) Result[Req, Res] {
+	return Result[Req, Res]{Call: c, From: m.producer().member(), Value: c.answers[m.index], Seq: seq, Elapsed: m.ended}
+}
+
+// recordLocked notes how a member has ended, and puts it into the log.
+func (c *Call[Req, Res]) recordLocked(m *member, state State, err error, at time.Duration) {
+	m.state, m.ended = state, at
+	if err != nil {
+		c.setErrLocked(m, err)
+	}
+	switch state {
+	case StateOK:
+		c.tally.Answered++
+		c.resultLocked(at)
+	case StateFailed, StatePanicked, StateRejected:
+		c.tally.Failed++
+	default:
+		c.tally.Other++
+	}
+	c.log.append(m.index, state == StateOK)
+}
+
+// publishLocked lets readers and listeners see what has been recorded.
+func (c *Call[Req, Res]) publishLocked() {
+	c.log.publish()
+	if c.more != nil {
+		close(c.more)
+		c.more = nil
+	}
+}
+
+// findListenersLocked gives a feed to each listener that has none yet. It begins
+// at the present end of the log.
+func (c *Call[Req, Res]) findListenersLocked() {
+	generation := c.bus.generation.Load()
+	if c.seen == generation {
+		return
+	}
+	c.seen = generation
+	added := c.bus.route(c.spec).listenersSince(c.newest)
+	if len(added) == 0 {
+		return
+	}
+	if c.feeds == nil {
+		c.listening = listenerContext{context.WithoutCancel(c.sender), &c.call}
+	}
+	c.newest = added[len(added)-1].id
+	feeds := make([]feed[Req, Res], len(added))
+	for i, l := range added {
+		feeds[i].init(c, l, c.feeds)
+		c.feeds = &feeds[i]
+	}
+}
+
+// tell puts the feeds into the mailboxes of their listeners. It starts those
+// mailboxes that were idle, but leaves the last of them to the caller.
+func tell[Req, Res any](feeds *feed[Req, Res]) (idle *mailbox) {
+	for f := feeds; f != nil; f = f.sibling {
+		if !f.put() {
+			continue
+		}
+		if idle != nil {
+			go idle.queue.Run()
+		}
+		idle = &f.listener.mailbox
+	}
+	return idle
+}
+
+// tellEnd brings the end of the call to the listeners that want to know of it.
+func (c *Call[Req, Res]) tellEnd() {
+	c.mu.Lock()
+	c.findListenersLocked()
+	c.publishLocked()
+	feeds := c.feeds
+	c.mu.Unlock()
+	if idle := tell(feeds); idle != nil {
+		go idle.queue.Run()
+	}
+}

@@ -1,0 +1,334 @@
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
+	"github.com/seed-bb4b4d74/dispatch/internal/tally"
+)
+
+// abandonAfter is how long a producer may take to return once its call has ended
+// before its run counts as abandoned. A producer that watches its context needs
+// far less, even on a busy machine.
+const abandonAfter = 100 * time.Millisecond
+
+// call is what a Call is apart from its types: who is asked, who has ended, and
+// whether the whole has.
+type call struct {
+	bus       *Bus
+	spec      *topicSpec
+	id        CallID
+	depth     int // how many calls this one is nested in
+	policy    policy
+	sender    context.Context
+	start     time.Time
+	producers []*producer // the snapshot, in the order of registration
+	members   []member    // one for each producer
+	entry     ledger.Entry
+	group     errgroup.Group
+	worker    func() error // what the group runs
+	careful   bool         // each result may end the call, so there are no streaks
+	typed     typedCall
+
+	claims   atomic.Uint64            // the first unclaimed member and the epoch; see errgroup_gather.go
+	over     atomic.Bool              // whether reason is final; written under mu
+	workers  atomic.Int64             // goroutines that keep the call in the ledger
+	standard atomic.Pointer[standard] // the context of package context; nil until asked for
+
+	mu         sync.Mutex // guards the fields below
+	reason     Reason
+	cause      error
+	elapsed    time.Duration // from start to end
+	tally      tally.Tally
+	running    int               // members inside their closures
+	spare      bool              // a worker is started and has not yet begun
+	lastResult time.Duration     // when the last result came; 0 before the first
+	timer      *time.Timer       // for the deadline, a stall, and producers that do not return
+	unfollow   func() bool       // stops following the sender's context; nil if it is not followed
+	errs       map[*member]error // of the members that ended with one; nil if there is none
+	done       chan struct{}     // made when asked for; closed at the end
+}
+
+// typedCall is what a call needs of the Call that it is part of.
+type typedCall interface {
+	drainLocked(claimed int)
+	tellEnd()
+}
+
+// lockDrained takes the lock with the records up to date.
+func (c *call) lockDrained() {
+	c.mu.Lock()
+	if c.reason == ReasonPending {
+		c.typed.drainLocked(unclaimed(c.claims.Load()))
+	}
+}
+
+// now returns the time since the call's start.
+func (c *call) now() time.Duration { return time.Since(c.start) }
+
+func (c *call) deadline() time.Time { return c.start.Add(c.policy.timeout) }
+
+func (c *call) info() CallInfo {
+	return CallInfo{Topic: c.spec.name, ID: c.id, Budget: max(0, c.policy.timeout-c.now())}
+}
+
+// context returns the context that all members share, and makes it when it is
+// needed for the first time.
+func (c *call) context() *standard {
+	if s := c.standard.Load(); s != nil {
+		return s
+	}
+	// No lock is held, for the sender's context may be of anybody's making.
+	s := newStandard(c.sender, c.deadline())
+	if !c.standard.CompareAndSwap(nil, s) {
+		s.end(ReasonCancelled, context.Canceled)
+		return c.standard.Load()
+	}
+	if c.over.Load() {
+		// The end may have come too early to find the context.
+		s.end(c.reason, c.cause)
+	}
+	return s
+}
+
+func (c *call) doneChannel() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.reason != ReasonPending {
+			close(c.done)
+		}
+	}
+	return c.done
+}
+
+// follow ends the call when the sender's context ends.
+func (c *call) follow() {
+	unfollow := context.AfterFunc(c.sender, func() {
+		if err := c.sender.Err(); err == context.DeadlineExceeded {
+			c.end(ReasonDeadline, err)
+		} else {
+			c.end(ReasonCancelled, context.Cause(c.sender))
+		}
+	})
+	c.mu.Lock()
+	over := c.over.Load()
+	c.unfollow = unfollow
+	c.mu.Unlock()
+	if over {
+		unfollow()
+	}
+}
+
+func (c *call) setErrLocked(m *member, err error) {
+	if c.errs == nil {
+		c.errs = make(map[*member]error)
+	}
+	c.errs[m] = err
+}
+
+// judgeLocked ends the call if enough is known.
+func (c *call) judgeLocked() {
+	switch c.tally.Verdict() {
+	case tally.Complete:
+		c.endLocked(ReasonComplete, nil)
+	case tally.Satisfied:
+		c.endLocked(ReasonSatisfied, ErrSatisfied)
+	case tally.QuorumLost:
+		c.endLocked(ReasonQuorumLost, ErrQuorumLost)
+	case tally.FailedFast:
+		c.endLocked(ReasonFailedFast, ErrFailFast)
+	case tally.Open:
+	}
+}
+
+// resultLocked keeps the time of a result for WithStall. Only the first sets the
+// timer; when that goes off it is set anew for what came meanwhile.
+func (c *call) resultLocked(at time.Duration) {
+	if c.policy.stall == 0 {
+		return
+	}
+	first := c.lastResult == 0
+	c.lastResult = max(at, 1)
+	if first && c.policy.stall < c.policy.timeout-at {
+		c.timer.Reset(c.policy.stall)
+	}
+}
+
+// expire is what the timer calls.
+func (c *call) expire() {
+	now := c.now()
+	c.mu.Lock()
+	stalls := c.policy.timeout
+	if c.policy.stall > 0 && c.lastResult > 0 {
+		stalls = min(stalls, c.lastResult+c.policy.stall)
+	}
+	switch {
+	case c.reason != ReasonPending:
+		c.abandonLocked()
+		c.mu.Unlock()
+	case now < stalls:
+		c.timer.Reset(stalls - now)
+		c.mu.Unlock()
+	case now < c.policy.timeout:
+		c.endAndUnlock(ReasonStalled, ErrStalled)
+	default:
+		c.endAndUnlock(ReasonDeadline, context.DeadlineExceeded)
+	}
+}
+
+// end ends the call unless it has ended.
+func (c *call) end(reason Reason, cause error) {
+	c.mu.Lock()
+	if c.reason != ReasonPending {
+		c.mu.Unlock()
+		return
+	}
+	c.endAndUnlock(reason, cause)
+}
+
+func (c *call) endAndUnlock(reason Reason, cause error) {
+	c.workers.Add(1) // the call stays in the ledger until its end has been told
+	c.endLocked(reason, cause)
+	c.mu.Unlock()
+	c.spread()
+	c.typed.tellEnd()
+	c.leave()
+}
+
+// endLocked ends the call as far as that can be done under its lock. Whoever
+// calls it has to call spread after unlocking.
+func (c *call) endLocked(reason Reason, cause error) {
+	c.typed.drainLocked(unclaimed(c.claims.Swap(closed | uint64(len(c.members)))))
+	c.reason, c.cause, c.elapsed = reason, cause, c.now()
+	c.over.Store(true)
+	if c.done != nil {
+		close(c.done)
+	}
+	if c.timer == nil {
+		return
+	}
+	if c.running > 0 {
+		c.timer.Reset(abandonAfter)
+	} else {
+		c.timer.Stop()
+	}
+}
+
+// spread lets the producers know that the call has ended.
+func (c *call) spread() {
+	if s := c.standard.Load(); s != nil {
+		s.end(c.reason, c.cause)
+	}
+	c.mu.Lock()
+	unfollow := c.unfollow
+	c.mu.Unlock()
+	if unfollow != nil {
+		unfollow()
+	}
+	c.bus.ledger.Changed()
+}
+
+// abandonLocked counts the runs that have outlived the call for too long.
+func (c *call) abandonLocked() {
+	for i := range c.members {
+		if m := &c.members[i]; m.runs() && !m.abandoned {
+			m.abandoned = true
+			p := c.producers[i]
+			p.abandoned.Add(1)
+			c.bus.log(slog.LevelWarn, "producer outlived its call",
+				slog.String("producer", p.name), slog.String("topic", c.spec.name), slog.Any("call", c.id),
+				slog.Duration("after", c.now()-c.elapsed), slog.String("added_at", p.addedAt()))
+		}
+	}
+}
+
+// returnLocked notes that the closure of a member has returned, in whatever way.
+func (c *call) returnLocked(m *member) {
+	c.running--
+	m.returned = true
+	if m.abandoned {
+		m.producer().abandoned.Add(-1)
+	}
+	if c.running == 0 && c.reason != ReasonPending {
+		c.timer.Stop()
+	}
+}
+
+// leave is called by each worker when it has nothing left to do for the call.
+func (c *call) leave() {
+	if c.workers.Add(-1) == 0 && c.over.Load() {
+		c.bus.ledger.Leave(&c.entry)
+	}
+}
+
+// occupies reports whether the producer is running for the call or may yet be.
+func (c *call) occupies(p *producer) bool {
+	c.lockDrained()
+	defer c.mu.Unlock()
+	for i, q := range c.producers {
+		if m := &c.members[i]; q == p {
+			return m.runs() || m.state == StatePending && c.reason == ReasonPending
+		}
+	}
+	return false
+}
+
+// outcome returns how the member of this index ended, or that it has not.
+func (c *call) outcome(i int) Outcome {
+	c.lockDrained()
+	defer c.mu.Unlock()
+	return c.outcomeLocked(i)
+}
+
+func (c *call) outcomeLocked(i int) Outcome {
+	m := &c.members[i]
+	o := Outcome{Member: c.producers[i].member(), State: m.state, Err: c.errs[m], Started: m.started, Elapsed: m.ended}
+	switch {
+	case m.state == StateOK:
+		o.Results = 1
+	case m.state != StatePending:
+	case c.reason == ReasonPending:
+		o.Elapsed = c.now()
+	case c.reason == ReasonDeadline:
+		o.State, o.Err, o.Elapsed = StateLate, c.cause, c.elapsed
+	default:
+		o.State, o.Err, o.Elapsed = StateCancelled, c.cause, c.elapsed
+	}
+	return o
+}
+
+func (c *call) report() Report {
+	c.lockDrained()
+	defer c.mu.Unlock()
+	r := Report{
+		Call: c.id, Topic: c.spec.name, Reason: c.reason, Started: c.start, Elapsed: c.elapsed,
+		Outcomes: make([]Outcome, len(c.members)), cause: c.cause,
+	}
+	if c.reason == ReasonPending {
+		r.Elapsed = c.now()
+	}
+	for i := range c.members {
+		r.Outcomes[i] = c.outcomeLocked(i)
+	}
+	return r
+}
+
+// underWay returns what a call is still busy with.
+func (c *call) underWay() (info CallInfo, pending bool, running []Member) {
+	c.lockDrained()
+	defer c.mu.Unlock()
+	for i := range c.members {
+		if m := &c.members[i]; m.runs() {
+			running = append(running, c.producers[i].member())
+		}
+	}
+	return c.info(), c.reason == ReasonPending, running
+}

@@ -1,0 +1,298 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
+	"github.com/seed-bb4b4d74/dispatch/internal/tally"
+)
+
+// maxDepth is how deep calls may be nested.
+const maxDepth = 64
+
+// A Dispatcher is a typed view of a [Bus]: it registers producers and listeners
+// on topics of its types and sends requests to them.
+//
+// It is made by [New] or [On]; the methods of the zero Dispatcher that can return
+// an error return [ErrInvalidArgument]. A Dispatcher may be used concurrently.
+type Dispatcher[Req, Res any] struct{ bus *Bus }
+
+// New returns a dispatcher on a bus of its own. It panics if an option is
+// invalid.
+func New[Req, Res any](opts ...BusOption) *Dispatcher[Req, Res] {
+	return On[Req, Res](NewBus(opts...))
+}
+
+// On returns a dispatcher on a bus that it shares with others. It panics if b is
+// nil.
+func On[Req, Res any](b *Bus) *Dispatcher[Req, Res] {
+	if b == nil {
+		panic(invalidArgument("On: nil Bus"))
+	}
+	return &Dispatcher[Req, Res]{b}
+}
+
+// Bus returns the bus of the dispatcher.
+func (d *Dispatcher[Req, Res]) Bus() *Bus { return d.bus }
+
+// Shutdown is [Bus.Shutdown] for the dispatcher's bus.
+func (d *Dispatcher[Req, Res]) Shutdown(ctx context.Context) error {
+	if err := d.valid(); err != nil {
+		return err
+	}
+	return d.bus.Shutdown(ctx)
+}
+
+// Close is [Bus.Close] for the dispatcher's bus.
+func (d *Dispatcher[Req, Res]) Close() error {
+	if err := d.valid(); err != nil {
+		return err
+	}
+	return d.bus.Close()
+}
+
+func (d *Dispatcher[Req, Res]) valid() error {
+	if d == nil || d.bus == nil {
+		return invalidArgument("zero Dispatcher")
+	}
+	return nil
+}
+
+// AddProducer registers a producer on one topic, several, or all that match a
+// pattern. It takes part in the calls that are sent from now on. The error wraps
+// [ErrInvalidArgument], [ErrInvalidOption], [ErrTopicType] if a topic has other
+// types on this bus, [ErrDuplicate] if the name is taken, or [ErrClosed].
+func (d *Dispatcher[Req, Res]) AddProducer(on Selector[Req, Res], p Producer[Req, Res], opts ...ProducerOption) (*Registration, error) {
+	r, err := d.register("AddProducer", on, p == nil)
+	if err != nil {
+		return nil, err
+	}
+	config, err := newProducerConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	added := &producer{Registration: r, fn: p, shared: config.shared}
+	added.name, added.at, added.self = config.name, caller(), added
+	if config.concurrency > 0 {
+		added.slots = semaphore.NewWeighted(int64(config.concurrency))
+	}
+	if added.slots != nil || added.shared != nil {
+		added.gates.Store(gateLimited)
+	}
+	if err := d.bus.add(added); err != nil {
+		return nil, err
+	}
+	return &added.Registration, nil
+}
+
+// AddListener registers a listener on one topic, several, or all that match a
+// pattern. It is called with the results that arrive from now on, also those of
+// calls in flight. The error is as for [Dispatcher.AddProducer]; the names of
+// listeners need not be unique.
+func (d *Dispatcher[Req, Res]) AddListener(on Selector[Req, Res], l Listener[Req, Res], opts ...ListenerOption) (*Registration, error) {
+	r, err := d.register("AddListener", on, l == nil)
+	if err != nil {
+		return nil, err
+	}
+	config, err := newListenerConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	added := &listener{fn: l, onOutcome: config.onOutcome, onDone: config.onDone}
+	r.name, r.at, r.self = config.name, caller(), added
+	added.init(r)
+	if err := d.bus.add(added); err != nil {
+		return nil, err
+	}
+	return &added.Registration, nil
+}
+
+// register checks what all registrations have in common.
+func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], nilFunc bool) (r Registration, err error) {
+	if err := d.valid(); err != nil {
+		return r, fmt.Errorf("%s: %w", method, err)
+	}
+	if on == nil {
+		return r, invalidArgument("%s: nil Selector", method)
+	}
+	if nilFunc {
+		return r, invalidArgument("%s: nil func", method)
+	}
+	s, err := on.selects(nil)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", method, err)
+	}
+	return Registration{bus: d.bus, selection: s}, nil
+}
+
+// Send asks every producer of the topic and returns at once. The results go to
+// the topic's listeners and can be read from the call.
+//
+// The call ends at its deadline at the latest, and is cancelled when ctx ends. If
+// ctx has ended already, so has the call, and nobody was asked; the same is true
+// if there are no producers. The error wraps [ErrInvalidArgument],
+// [ErrInvalidOption], [ErrTopicType], [ErrTooDeep] or [ErrClosed]; then there is no
+// call.
+func (d *Dispatcher[Req, Res]) Send(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (*Call[Req, Res], error) {
+	c, err := d.prepare(ctx, t, req, opts)
+	if err != nil {
+		return nil, fmt.Errorf("dispatch.Send: %w", err)
+	}
+	c.launch()
+	return c, nil
+}
+
+// Gather asks every producer of the topic and waits for the end of the call. It
+// returns the values in the order in which the producers were registered. Unless
+// the call was satisfied or is complete, the error is a [*PartialError] that
+// names every member without an answer, and the values are those there are.
+func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) ([]Res, error) {
+	c, err := d.Send(ctx, t, req, opts...)
+	if err != nil {
+		return nil, err
+	}
+	<-c.Done()
+	return c.values(), c.Report().Err()
+}
+
+// First asks every producer of the topic and returns the first answer. The others
+// are cancelled. If nobody answers, the error is a [*PartialError] that names
+// every member.
+func (d *Dispatcher[Req, Res]) First(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (Res, error) {
+	values, err := d.Gather(ctx, t, req, append(opts[:len(opts):len(opts)], WithQuorum(1))...)
+	if err != nil || len(values) == 0 {
+		var none Res
+		return none, err
+	}
+	return values[0], nil
+}
+
+// Stream returns the results as a sequence, in the order in which they arrive.
+// The request is sent when the sequence is ranged over, which can be done once:
+// a second time yields [ErrStreamUsed]. Leaving the loop cancels the call. If the
+// results are not the whole answer, as for [Dispatcher.Gather], the last pair has
+// the error and no result.
+//
+// What has been yielded is let go of: [Call.Results] of a call made by Stream
+// yields only what is yet to come.
+func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) iter.Seq2[Result[Req, Res], error] {
+	var used atomic.Bool
+	return func(yield func(Result[Req, Res], error) bool) {
+		if used.Swap(true) {
+			yield(Result[Req, Res]{}, ErrStreamUsed)
+			return
+		}
+		c, err := d.prepare(ctx, t, req, opts)
+		if err != nil {
+			yield(Result[Req, Res]{}, fmt.Errorf("dispatch.Stream: %w", err))
+			return
+		}
+		defer c.Cancel(nil)
+		left := false
+		reader := cursor{page: c.head}
+		c.head = nil
+		c.launch()
+		c.readFrom(reader, func(r Result[Req, Res]) bool {
+			left = !yield(r, nil)
+			return !left
+		})
+		if err := c.Report().Err(); err != nil && !left {
+			yield(Result[Req, Res]{}, err)
+		}
+	}
+}
+
+// prepare makes a call with everything but its first worker. If the call cannot
+// go on it has ended.
+func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], req Req, opts []CallOption) (*Call[Req, Res], error) {
+	switch err := d.valid(); {
+	case err != nil:
+		return nil, err
+	case ctx == nil:
+		return nil, invalidArgument("nil context")
+	case t.spec == nil:
+		return nil, invalidArgument("zero Topic")
+	}
+	b := d.bus
+	c := &Call[Req, Res]{topic: t, req: req}
+	c.bus, c.spec, c.sender, c.typed, c.worker = b, t.spec, ctx, c, c.work
+	c.policy = b.policy
+	if err := c.policy.apply(t.spec.defaults); err != nil {
+		return nil, err
+	}
+	if err := c.policy.apply(opts); err != nil {
+		return nil, err
+	}
+	admitted := ledger.Open
+	if in, ok := ctx.Value(callKey{}).(inside); ok {
+		if c.depth = in.nesting(); c.depth > maxDepth {
+			return nil, fmt.Errorf("%w: more than %d on %s", ErrTooDeep, maxDepth, t.spec.name)
+		}
+		admitted = ledger.Draining
+	}
+	c.id = CallID(b.calls.Add(1))
+	c.start = time.Now()
+	if at, ok := ctx.Deadline(); ok {
+		c.policy.timeout = min(c.policy.timeout, at.Sub(c.start))
+	}
+	ctxErr := ctx.Err()
+
+	// The call is in the ledger before it looks for its producers: who drains a
+	// producer takes it away first and looks into the ledger then.
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !b.ledger.Enter(&c.entry, c, uint64(c.id), admitted) {
+		return nil, ErrClosed
+	}
+	route := b.route(t.spec)
+	if route.types != t.spec.types {
+		b.ledger.Leave(&c.entry)
+		return nil, typeError(t.spec, route.types)
+	}
+	c.producers = route.producers
+	if n := len(c.producers); n == 1 {
+		c.members, c.answers = c.one.members[:], c.one.values[:]
+	} else {
+		c.members, c.answers = make([]member, n), make([]Res, n)
+	}
+	c.careful = c.policy.quorum > 0 || c.policy.failFast || c.policy.stall > 0
+	c.head = c.log.open(len(c.members))
+	c.tally = tally.Tally{Members: len(c.members), Quorum: c.policy.quorum, FailFast: c.policy.failFast}
+	c.workers.Store(1)
+	switch {
+	case ctxErr == context.DeadlineExceeded || ctxErr == nil && c.policy.timeout <= 0:
+		c.endLocked(ReasonDeadline, context.DeadlineExceeded)
+	case ctxErr != nil:
+		c.endLocked(ReasonCancelled, context.Cause(ctx))
+	case len(c.members) == 0:
+		c.endLocked(ReasonNoProducers, ErrNoProducers)
+	default:
+		if c.judgeLocked(); c.reason == ReasonPending {
+			c.timer = time.AfterFunc(c.policy.timeout, c.expire)
+		}
+	}
+	return c, nil
+}
+
+// launch starts a call that prepare has made, or tells the end of one that could
+// not go on.
+func (c *Call[Req, Res]) launch() {
+	if c.over.Load() {
+		c.tellEnd()
+		c.leave()
+		return
+	}
+	if n := c.policy.parallelism; n > 0 {
+		c.group.SetLimit(n)
+	}
+	if c.sender.Done() != nil {
+		c.follow()
+	}
+	c.group.TryGo(c.worker)
+}

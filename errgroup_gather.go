@@ -1,0 +1,353 @@
+package dispatch
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"time"
+)
+
+// The engine. A call's members are run by workers, goroutines of the call's
+// errgroup.Group that all run the same function. A worker claims a member, runs
+// its producer, settles the member and claims the next, until none is left.
+//
+// A worker that is about to run a producer while unclaimed members remain first
+// sees to it that there is a spare: a worker that is started and has not begun.
+// If producers are quick, the first worker is through with all of them while the
+// spare stands by, and two goroutines have done the work of a thousand. If a
+// producer blocks, the spare begins, starts the next spare, and so on: then every
+// member is started without waiting for another to end, at the cost of the
+// ordinary loop of one goroutine each.
+//
+// The invariant: while the call goes on and unclaimed members remain, a worker
+// that will claim them is running or runnable and waits for no producer, unless
+// WithParallelism allows no further worker. It is kept by startSpare before each
+// run, and by the guard around the runs, for a producer can end its goroutine.
+//
+// The worker that claimed last is in a streak: it need not take the lock for each
+// member. It claims the next one by counting up the call's claims word, which at
+// the same time says that the one before has answered. Whoever holds the lock can
+// read from the word how far the streak has come, and tells its results; the
+// spare does so while it stands by, so the results of a streak are not held up by
+// a producer that blocks. And whoever holds the lock can take the members that
+// are left, by counting up the epoch in the upper half of the word.
+
+const (
+	epoch  = 1 << 32 // one epoch in a claims word; the rest is the first unclaimed member
+	closed = 1 << 63 // in the claims word of a call that has ended
+
+	// A streak comes to the lock after this time, lest its results wait when no
+	// processor is free for the spare.
+	longStreak = 20 * time.Microsecond
+
+	// quick is what a producer takes at most to make it pointless to run two
+	// of its kind on two processors.
+	quick = 2 * time.Microsecond
+)
+
+func unclaimed(claims uint64) int { return int(uint32(claims)) }
+
+// worker is what a worker knows of its streak.
+type worker struct {
+	claims uint64        // the claims word as the worker left it
+	room   int           // how many members it may yet claim without the lock
+	until  time.Duration // when the streak has to come to the lock
+	began  time.Duration // when its present member was claimed
+}
+
+// work is what the workers run.
+func (c *Call[Req, Res]) work() error {
+	var w worker
+	var idle *mailbox
+	for m := c.begin(&w); m != nil; {
+		m, idle = c.run(&w, m)
+	}
+	c.leave()
+	if idle != nil {
+		// This goroutine has nothing left to do for the call: it may as well
+		// be the one that the mailbox needs.
+		idle.queue.RunOne()
+	}
+	return nil
+}
+
+// begin makes the goroutine a worker that has claimed a member, or returns nil if
+// all are claimed. A spare stays back as long as a streak makes progress, so as
+// not to be in its way. It gives up its processor between two looks: if it has it
+// back and the streak has not moved, then that is blocked, or slow enough to be
+// helped.
+func (c *Call[Req, Res]) begin(w *worker) *member {
+	for seen := c.claims.Load(); 0 < unclaimed(seen) && unclaimed(seen) < len(c.members); {
+		runtime.Gosched()
+		claims := c.claims.Load()
+		if claims == seen {
+			break
+		}
+		c.tellStreak()
+		seen = claims
+	}
+	c.mu.Lock()
+	c.spare = false
+	m := c.claimLocked(w, c.now())
+	spare := c.wantSpareLocked(w)
+	feeds := c.feeds
+	c.mu.Unlock()
+	if spare {
+		c.startSpare(w)
+	}
+	if idle := tell(feeds); idle != nil {
+		go idle.queue.Run()
+	}
+	return m
+}
+
+// claimLocked claims the next member, or returns nil if there is none to start.
+// Whatever streak there was is at an end.
+func (c *Call[Req, Res]) claimLocked(w *worker, now time.Duration) *member {
+	for {
+		claims := c.claims.Load()
+		i := unclaimed(claims)
+		if i == len(c.members) {
+			return nil
+		}
+		w.claims = claims + epoch + 1
+		if !c.claims.CompareAndSwap(claims, w.claims) {
+			continue
+		}
+		c.drainLocked(i)
+		c.told = i
+		w.room, w.began, w.until = 0, now, now+longStreak
+		m := &c.members[i]
+		m.call, m.index = &c.call, int32(i)
+		if c.producers[i].open() {
+			c.startLocked(m)
+		}
+		return m
+	}
+}
+
+// wantSpareLocked reports whether a spare has to be started before the worker may
+// run the member that it has claimed. It also decides how long a streak may be:
+// without a spare nobody would tell its results, and some calls have to look at
+// each of them.
+func (c *call) wantSpareLocked(w *worker) bool {
+	left := len(c.members) - unclaimed(c.claims.Load())
+	if left == 0 || c.reason != ReasonPending {
+		return false
+	}
+	want := false
+	if n := int64(c.policy.parallelism); !c.spare && (n == 0 || c.workers.Load() < n) {
+		want = true
+		c.spare = true
+		c.workers.Add(1)
+	}
+	if c.spare && !c.careful {
+		w.room = left
+	}
+	return want
+}
+
+func (c *call) startSpare(w *worker) {
+	if c.group.TryGo(c.worker) {
+		return
+	}
+	// The group is at its limit: those that there are go on claiming.
+	w.room = 0
+	c.mu.Lock()
+	c.spare = false
+	c.mu.Unlock()
+	c.workers.Add(-1)
+}
+
+// startLocked makes the member one whose closure runs.
+func (c *call) startLocked(m *member) {
+	m.started = true
+	c.running++
+}
+
+// run runs members, m first, until none is left to claim or one of their closures
+// unwinds the stack, and returns the member to go on with. If none is left it may
+// also return a mailbox that has to be run.
+func (c *Call[Req, Res]) run(w *worker, m *member) (next *member, idle *mailbox) {
+	defer func() {
+		if m == nil {
+			return
+		}
+		var none Res
+		if value := recover(); value != nil {
+			stack := debug.Stack()
+			c.bus.unwound("producer", &m.producer().Registration, value, stack)
+			next, idle = c.settle(w, m, none, StatePanicked, &PanicError{value, stack}, c.now())
+			return
+		}
+		// The closure called runtime.Goexit, and the goroutine ends with the
+		// function we are in. So what is left of work is done here.
+		next, idle = c.settle(w, m, none, StateFailed, ErrGoexit, c.now())
+		for m = nil; next != nil; {
+			next, idle = c.run(w, next)
+		}
+		c.leave()
+		if idle != nil {
+			go idle.queue.Run()
+		}
+	}()
+	for m != nil {
+		var value Res
+		state, err := c.admit(m)
+		now := c.now()
+		for state == StateOK {
+			value, err = c.producers[m.index].fn.(Producer[Req, Res])(m, c.req)
+			now = c.now()
+			if err != nil {
+				state = failure(err)
+				break
+			}
+			following := c.advance(w, m, value, now)
+			if following == nil {
+				break
+			}
+			m = following
+		}
+		m, idle = c.settle(w, m, value, state, err, now)
+	}
+	return nil, idle
+}
+
+func failure(err error) State {
+	if errors.Is(err, ErrDecline) {
+		return StateDeclined
+	}
+	return StateFailed
+}
+
+// advance ends a member that has answered and claims the next one, both without
+// the lock. It returns nil if that cannot be done.
+func (c *Call[Req, Res]) advance(w *worker, m *member, value Res, now time.Duration) *member {
+	i := m.index + 1
+	if w.room == 0 || now >= w.until || !c.producers[i].open() {
+		return nil
+	}
+	c.answers[m.index] = value
+	m.ended = now
+	if !c.claims.CompareAndSwap(w.claims, w.claims+1) {
+		return nil
+	}
+	w.claims++
+	w.room--
+	w.began = now
+	next := &c.members[i]
+	next.call, next.index = &c.call, i
+	return next
+}
+
+// drainLocked records the members of the streak that have answered, if claimed
+// is how many members have been claimed. The last of them is still running.
+func (c *Call[Req, Res]) drainLocked(claimed int) {
+	if c.told >= claimed-1 {
+		return
+	}
+	c.findListenersLocked()
+	for c.told < claimed-1 {
+		m := &c.members[c.told]
+		m.returned = true
+		c.recordLocked(m, StateOK, nil, m.ended)
+		c.told++
+		c.members[c.told].started = true
+	}
+	c.publishLocked()
+}
+
+// tellStreak tells the results that the streak has by now.
+func (c *Call[Req, Res]) tellStreak() {
+	c.mu.Lock()
+	c.drainLocked(unclaimed(c.claims.Load()))
+	feeds := c.feeds
+	c.mu.Unlock()
+	if idle := tell(feeds); idle != nil {
+		go idle.queue.Run()
+	}
+}
+
+// admit starts a member, or returns the state in which it ends without having
+// been started. It may block for as long as the call lasts.
+func (c *call) admit(m *member) (State, error) {
+	if m.started {
+		return StateOK, nil
+	}
+	p := m.producer()
+	if n := int(p.abandoned.Load()); n >= c.bus.maxAbandoned {
+		return StateRejected, fmt.Errorf("%w: %d runs have outlived their calls", ErrStuck, n)
+	}
+	limited := p.gates.Load()&gateLimited != 0
+	if limited && p.acquire(m) != nil {
+		return StateCancelled, nil // the call has ended, and with it the member
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.reason != ReasonPending:
+	case p.gates.Load()&gateRemoved != 0:
+	default:
+		m.limited = limited
+		c.startLocked(m)
+		return StateOK, nil
+	}
+	if limited {
+		p.release()
+	}
+	return StateGone, ErrRemoved
+}
+
+// settle ends a member and claims the next one. The results there are have been
+// told when it returns, except that one mailbox may be left to the caller, if
+// there is no next member.
+func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, err error, now time.Duration) (next *member, idle *mailbox) {
+	if m.limited {
+		m.producer().release()
+	}
+	c.lockDrained()
+	if m.started {
+		c.returnLocked(m)
+	}
+	if c.reason != ReasonPending {
+		by := now - c.elapsed
+		c.mu.Unlock()
+		if state == StateOK {
+			c.tellLate(m, value, now, by)
+		}
+		c.bus.ledger.Changed()
+		return nil, nil
+	}
+	ours := int(m.index) == c.told // nobody has ended the streak
+	if ours {
+		c.told++
+	}
+	c.findListenersLocked()
+	if state == StateOK {
+		c.answers[m.index] = value
+	}
+	c.recordLocked(m, state, err, now)
+	c.publishLocked()
+	c.judgeLocked()
+	if ours || !c.spare || now-w.began > quick {
+		next = c.claimLocked(w, now)
+	}
+	spare := next != nil && c.wantSpareLocked(w)
+	feeds, ended := c.feeds, c.reason != ReasonPending
+	c.mu.Unlock()
+
+	if spare {
+		c.startSpare(w)
+	}
+	if ended {
+		c.spread()
+	}
+	idle = tell(feeds)
+	c.bus.ledger.Changed()
+	if next != nil && idle != nil {
+		go idle.queue.Run()
+		idle = nil
+	}
+	return next, idle
+}

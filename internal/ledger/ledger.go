@@ -1,0 +1,175 @@
+// Package ledger keeps account of what is under way, so that whoever shuts a
+// thing down can refuse more of it, see what is left and wait for the last.
+package ledger
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"sync/atomic"
+)
+
+// shards is how many locks the entries are spread over. Entering and leaving
+// take one of them for a few instructions, so a small number is enough to keep
+// senders apart.
+const shards = 16
+
+// A Level says what the ledger accepts. It only ever rises.
+type Level int32
+
+// The levels of a ledger.
+const (
+	Open     Level = iota // everything
+	Draining              // only what continues something accepted earlier
+	Closed                // only what is needed to finish
+)
+
+// A Ledger is a set of entries. The zero Ledger is empty and open. It must not be
+// copied and may be used concurrently.
+type Ledger struct {
+	level  atomic.Int32
+	shards [shards]shard
+
+	watchers atomic.Int32
+	mu       sync.Mutex
+	changed  chan struct{} // guarded by mu; closed at the next change; nil if nobody waits
+}
+
+type shard struct {
+	mu   sync.Mutex
+	head *Entry
+	_    [48]byte // keeps neighbours out of each other's cache line
+}
+
+// An Entry is a place in a ledger, to be part of whatever enters it. An entry is
+// in at most one ledger at a time, and its own calls of Enter and Leave must not
+// overlap.
+type Entry struct {
+	next, prev *Entry
+	owner      any
+	shard      uint8
+}
+
+// Enter adds the entry under the name of its owner and reports true, unless the
+// ledger's level has risen beyond upTo. The key picks the lock; keys that differ
+// in their last bits keep out of each other's way.
+func (l *Ledger) Enter(e *Entry, owner any, key uint64, upTo Level) bool {
+	e.shard = uint8(key % shards)
+	s := &l.shards[e.shard]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// The level is read under the lock that All takes: an entry is either seen
+	// by who raised the level and then looks, or refused.
+	if l.Level() > upTo {
+		return false
+	}
+	e.owner, e.next, e.prev = owner, s.head, nil
+	if s.head != nil {
+		s.head.prev = e
+	}
+	s.head = e
+	return true
+}
+
+// Leave takes the entry out.
+func (l *Ledger) Leave(e *Entry) {
+	s := &l.shards[e.shard]
+	s.mu.Lock()
+	if e.prev != nil {
+		e.prev.next = e.next
+	} else {
+		s.head = e.next
+	}
+	if e.next != nil {
+		e.next.prev = e.prev
+	}
+	e.owner, e.next, e.prev = nil, nil, nil
+	s.mu.Unlock()
+	l.Changed()
+}
+
+// Level returns the present level.
+func (l *Ledger) Level() Level { return Level(l.level.Load()) }
+
+// Raise raises the level to at least this one.
+func (l *Ledger) Raise(to Level) {
+	for {
+		now := l.level.Load()
+		if now >= int32(to) || l.level.CompareAndSwap(now, int32(to)) {
+			return
+		}
+	}
+}
+
+// All ranges over the owners of the entries. No lock is held while the loop's
+// body runs: each part of the set is as it was at one moment during the loop.
+func (l *Ledger) All() iter.Seq[any] {
+	return func(yield func(any) bool) {
+		var owners []any
+		for i := range l.shards {
+			s := &l.shards[i]
+			owners = owners[:0]
+			s.mu.Lock()
+			for e := s.head; e != nil; e = e.next {
+				owners = append(owners, e.owner)
+			}
+			s.mu.Unlock()
+			for _, o := range owners {
+				if !yield(o) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Empty reports whether nothing is entered.
+func (l *Ledger) Empty() bool {
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		empty := s.head == nil
+		s.mu.Unlock()
+		if !empty {
+			return false
+		}
+	}
+	return true
+}
+
+// Changed wakes whoever waits in Wait to look again. Leave calls it by itself.
+func (l *Ledger) Changed() {
+	if l.watchers.Load() == 0 {
+		return
+	}
+	l.mu.Lock()
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
+	l.mu.Unlock()
+}
+
+// Wait returns nil once the condition holds, which it looks at now and after
+// every change, or the context's error if that ends first.
+func (l *Ledger) Wait(ctx context.Context, condition func() bool) error {
+	l.watchers.Add(1)
+	defer l.watchers.Add(-1)
+	for {
+		// The channel comes before the look: a change after the look closes it.
+		l.mu.Lock()
+		if l.changed == nil {
+			l.changed = make(chan struct{})
+		}
+		changed := l.changed
+		l.mu.Unlock()
+		if condition() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package dispatch
+
+import "time"
+
+// lateHook is a registered OnLate.
+type lateHook struct {
+	mailbox
+	fn any // a func(Result, time.Duration) with the types of the selection
+}
+
+// OnLate has f called with each result that comes after the end of its call,
+// and how long after. It concerns all calls of these types on the bus, whichever
+// dispatcher sent them. The calls of f do not overlap, and hold up nobody else.
+// It panics if f is nil.
+func (d *Dispatcher[Req, Res]) OnLate(f func(r Result[Req, Res], by time.Duration)) *Registration {
+	if f == nil {
+		panic(invalidArgument("OnLate: nil func"))
+	}
+	h := &lateHook{fn: f}
+	h.init(Registration{bus: d.bus, name: "OnLate", selection: selection{types: typesOf[Req, Res]()}, at: caller(), self: h})
+	d.bus.addHook(h)
+	return &h.Registration
+}
+
+// lateNotice tells one hook of one late result.
+type lateNotice[Req, Res any] struct {
+	hook   *lateHook
+	result Result[Req, Res]
+	by     time.Duration
+	told   bool
+}
+
+// Run calls the hook, once even if the hook panics.
+func (n *lateNotice[Req, Res]) Run() {
+	if n.told || n.hook.silenced() {
+		return
+	}
+	n.told = true
+	n.hook.fn.(func(Result[Req, Res], time.Duration))(n.result, n.by)
+}
+
+// tellLate offers a result that came after the end of the call to the hooks.
+func (c *Call[Req, Res]) tellLate(m *member, value Res, elapsed, by time.Duration) {
+	for _, h := range *c.bus.hooks.Load() {
+		if h.selection.types != c.spec.types {
+			continue
+		}
+		r := Result[Req, Res]{Call: c, From: m.producer().member(), Value: value, Seq: -1, Elapsed: elapsed}
+		if h.queue.Put(&lateNotice[Req, Res]{hook: h, result: r, by: by}) {
+			go h.queue.Run()
+		}
+	}
+}

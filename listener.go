@@ -1,0 +1,133 @@
+package dispatch
+
+import (
+	"context"
+	"math"
+	"sync/atomic"
+)
+
+// A Listener is called with each result of a topic, as it arrives. Its calls
+// never overlap, and within a call follow the order of the results. It may take
+// its time, and may use the dispatcher in any way: what it is called with waits
+// in a mailbox of its own, and nobody waits for it. A panic or [runtime.Goexit]
+// ends that one callback.
+//
+// Its context has the values of the sender's, and no end.
+type Listener[Req, Res any] func(ctx context.Context, r Result[Req, Res])
+
+// listener is a registered Listener.
+type listener struct {
+	mailbox
+	fn        any // a Listener of the types of the topic
+	onOutcome func(Outcome)
+	onDone    func(Report)
+	draining  atomic.Bool // accepts nothing more
+}
+
+func (l *listener) settle(ctx context.Context) error {
+	l.draining.Store(true)
+	return l.mailbox.settle(ctx)
+}
+
+// feed brings the log of one call to one listener. It is put into the
+// listener's mailbox whenever there is something to read and it is not in there.
+type feed[Req, Res any] struct {
+	call     *Call[Req, Res]
+	listener *listener
+	fn       Listener[Req, Res]
+	sibling  *feed[Req, Res] // the next feed of the call; never changes
+	queued   atomic.Bool
+	limit    atomic.Int64 // the position in the log that must not be passed
+
+	// The fields below belong to whoever runs the mailbox.
+	at   cursor
+	told int  // members at the end of the call whose outcomes have been told
+	done bool // the end of the call has been dealt with
+}
+
+// init makes the feed ready to read what is written from now on. The call's lock
+// is held.
+func (f *feed[Req, Res]) init(c *Call[Req, Res], l *listener, sibling *feed[Req, Res]) {
+	f.call, f.listener, f.sibling = c, l, sibling
+	f.fn = l.fn.(Listener[Req, Res])
+	f.at = c.log.end()
+	f.limit.Store(math.MaxInt64)
+}
+
+// put puts the feed into the mailbox unless it is there already, and reports
+// whether the mailbox has to be run.
+func (f *feed[Req, Res]) put() (idle bool) {
+	if f.listener.draining.Load() || f.listener.gone.Load() {
+		return false
+	}
+	return f.queued.CompareAndSwap(false, true) && f.listener.queue.Put(f)
+}
+
+// cut keeps the feed from what has not been accepted by now.
+func (f *feed[Req, Res]) cut() {
+	f.call.mu.Lock()
+	defer f.call.mu.Unlock()
+	if f.call.reason == ReasonPending {
+		f.limit.Store(f.call.log.end().position())
+	}
+}
+
+// Run delivers what there is to read. After a callback that unwound the stack it
+// goes on behind that.
+func (f *feed[Req, Res]) Run() {
+	for {
+		// The end comes before the log: what was written before the end is
+		// read before the end is told.
+		over := f.call.over.Load()
+		for f.at.position() < f.limit.Load() {
+			i, ok := f.at.next()
+			if !ok {
+				break
+			}
+			f.deliver(&f.call.members[i])
+		}
+		if over && !f.done && f.limit.Load() == math.MaxInt64 {
+			f.tellEnd()
+		}
+		// Whoever writes now finds the feed queued, or is seen here.
+		f.queued.Store(false)
+		news := f.at.ready() || f.call.over.Load() != over
+		if !news || !f.queued.CompareAndSwap(false, true) {
+			return
+		}
+	}
+}
+
+// deliver calls back for one member that has ended.
+func (f *feed[Req, Res]) deliver(m *member) {
+	l := f.listener
+	if m.state == StateOK {
+		f.at.seq++
+		if !l.silenced() {
+			l.waitingSince(f.call.bus.sinceEpoch(f.call.start) + m.ended)
+			f.fn(&f.call.listening, f.call.result(m, f.at.seq-1))
+		}
+	}
+	if l.onOutcome != nil && !l.gone.Load() {
+		f.tellOutcome(m)
+	}
+}
+
+func (f *feed[Req, Res]) tellEnd() {
+	l := f.listener
+	for l.onOutcome != nil && f.told < len(f.call.members) && !l.gone.Load() {
+		m := &f.call.members[f.told] // its state is final once the call is over
+		f.told++
+		if m.state == StatePending {
+			f.tellOutcome(m)
+		}
+	}
+	f.done = true
+	if l.onDone != nil && !l.gone.Load() {
+		l.onDone(f.call.Report())
+	}
+}
+
+func (f *feed[Req, Res]) tellOutcome(m *member) {
+	f.listener.onOutcome(f.call.outcome(int(m.index)))
+}

@@ -1,0 +1,100 @@
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
+	"github.com/seed-bb4b4d74/dispatch/internal/serial"
+)
+
+// mailbox is what listeners and other hooks have in common: callbacks that run
+// one after another and hold up nobody else. While it is busy it stands in the
+// ledger of its bus.
+type mailbox struct {
+	Registration
+	queue serial.Queue
+	entry ledger.Entry
+	gone  atomic.Bool // nothing more is to be called
+
+	// since is when that which is being delivered became ready, as a duration
+	// since the bus was made, in nanoseconds; 0 if nothing is.
+	since   atomic.Int64
+	watched atomic.Bool // a timer is set that looks at since, or is not needed any more
+}
+
+func (m *mailbox) init(r Registration) {
+	m.Registration = r
+	m.queue.Active = m.active
+	m.queue.Unwound = m.unwound
+}
+
+func (m *mailbox) active(busy bool) {
+	if !busy {
+		m.since.Store(0)
+		m.bus.ledger.Leave(&m.entry)
+		return
+	}
+	m.bus.ledger.Enter(&m.entry, m, m.id, ledger.Closed)
+	if !m.watched.Load() && m.watched.CompareAndSwap(false, true) {
+		m.watch(m.bus.slowListener)
+	}
+}
+
+// watch looks after d whether what is being delivered has waited for too long.
+// The timer outlives the mailbox's business by d at most: to stop it each time
+// would cost more than all the rest.
+func (m *mailbox) watch(d time.Duration) {
+	time.AfterFunc(d, func() {
+		since := time.Duration(m.since.Load())
+		if since == 0 {
+			m.watched.Store(false)
+			// Whoever became busy before that has relied on this timer.
+			if m.queue.Idle() || !m.watched.CompareAndSwap(false, true) {
+				return
+			}
+			m.watch(m.bus.slowListener)
+			return
+		}
+		if left := since + m.bus.slowListener - m.bus.sinceEpoch(time.Now()); left > 0 {
+			m.watch(left)
+			return
+		}
+		m.bus.log(slog.LevelWarn, "listener is slow",
+			slog.String("listener", m.name), slog.String("topic", m.selection.String()), slog.String("added_at", m.addedAt()))
+	})
+}
+
+// waitingSince notes when that which is delivered now became ready. A little
+// inexactness saves most of the cost.
+func (m *mailbox) waitingSince(ready time.Duration) {
+	if noted := time.Duration(m.since.Load()); ready-noted > time.Millisecond || noted == 0 {
+		m.since.Store(int64(ready))
+	}
+}
+
+func (m *mailbox) unwound(value any, stack []byte) {
+	m.bus.unwound("listener", &m.Registration, value, stack)
+}
+
+// silenced reports whether callbacks with results are over.
+func (m *mailbox) silenced() bool {
+	return m.gone.Load() || m.bus.ledger.Level() == ledger.Closed
+}
+
+func (m *mailbox) stop() {
+	m.gone.Store(true)
+	m.queue.Discard()
+}
+
+// settle waits until all that has been accepted is delivered.
+func (m *mailbox) settle(ctx context.Context) error {
+	for _, t := range m.queue.Tasks() {
+		if f, ok := t.(interface{ cut() }); ok {
+			f.cut()
+		}
+	}
+	return m.bus.ledger.Wait(ctx, m.queue.Idle)
+}

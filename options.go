@@ -1,0 +1,329 @@
+package dispatch
+
+import (
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// Options are values, not closures: they can be compared and printed. Each kind
+// is accepted in its own places only, and an option in the wrong place does not
+// compile. Of two options of the same kind the later one counts.
+
+// A BusOption is accepted by [NewBus] and [New]. Every CallOption is one too,
+// and is then the default of every call on the bus.
+type BusOption interface{ applyBus(*busConfig) error }
+
+// A CallOption is accepted by the methods that make a call, where it counts for
+// that call; by [NewTopic], for all calls of the topic; and by [NewBus], for all
+// calls on the bus. The call's own option comes before the topic's, and the
+// topic's before the bus's.
+type CallOption interface {
+	BusOption
+	applyCall(*policy) error
+}
+
+// A ProducerOption is accepted where a producer is added.
+type ProducerOption interface{ applyProducer(*producerConfig) error }
+
+// A ListenerOption is accepted where a listener is added.
+type ListenerOption interface{ applyListener(*listenerConfig) error }
+
+// A RegistrationOption is accepted where a producer or a listener is added.
+type RegistrationOption interface {
+	ProducerOption
+	ListenerOption
+}
+
+// DefaultTimeout is how long a call lasts at most if neither an option nor the
+// context says otherwise.
+const DefaultTimeout = 5 * time.Second
+
+// policy is what the options of a call, its topic and its bus come to.
+type policy struct {
+	timeout     time.Duration
+	stall       time.Duration // 0: none
+	quorum      int           // 0: none
+	parallelism int           // 0: no limit
+	failFast    bool
+}
+
+func (p *policy) apply(opts []CallOption) error {
+	for i, o := range opts {
+		if o == nil {
+			return invalidOption("nil CallOption at index %d", i)
+		}
+		if err := o.applyCall(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WithTimeout bounds the call: at the latest after d it ends, and members that
+// have not answered are Late. The deadline of the context counts as well; the
+// earlier of the two wins. The default is [DefaultTimeout]; d must be positive.
+func WithTimeout(d time.Duration) CallOption { return timeoutOption(d) }
+
+type timeoutOption time.Duration
+
+func (o timeoutOption) applyCall(p *policy) error {
+	p.timeout = time.Duration(o)
+	return positive("WithTimeout", time.Duration(o))
+}
+func (o timeoutOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+// WithQuorum ends the call, Satisfied, as soon as n members have answered, and
+// as QuorumLost as soon as too few are left for that. The rest are cancelled.
+// Members that declined do not count. n must be positive.
+func WithQuorum(n int) CallOption { return quorumOption(n) }
+
+type quorumOption int
+
+func (o quorumOption) applyCall(p *policy) error {
+	p.quorum = int(o)
+	return positive("WithQuorum", int(o))
+}
+func (o quorumOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+// WithStall ends the call, Stalled, when after a result no further one comes
+// within d. Before the first result only the deadline counts. d must be positive.
+func WithStall(d time.Duration) CallOption { return stallOption(d) }
+
+type stallOption time.Duration
+
+func (o stallOption) applyCall(p *policy) error {
+	p.stall = time.Duration(o)
+	return positive("WithStall", time.Duration(o))
+}
+func (o stallOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+// WithParallelism runs at most n members of the call at the same time. A member
+// that waits for the others is started only while the call goes on. n must be
+// positive.
+func WithParallelism(n int) CallOption { return parallelismOption(n) }
+
+type parallelismOption int
+
+func (o parallelismOption) applyCall(p *policy) error {
+	p.parallelism = int(o)
+	return positive("WithParallelism", int(o))
+}
+func (o parallelismOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+// WithFailFast ends the call, FailedFast, at the first member that is Failed,
+// Panicked or Rejected. The rest are cancelled.
+func WithFailFast() CallOption { return failFastOption{} }
+
+type failFastOption struct{}
+
+func (failFastOption) applyCall(p *policy) error {
+	p.failFast = true
+	return nil
+}
+func (o failFastOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+// busConfig is what the options of a bus come to.
+type busConfig struct {
+	policy       policy
+	logger       *slog.Logger
+	maxAbandoned int
+	slowListener time.Duration
+	panicCrash   bool
+}
+
+func newBusConfig(opts []BusOption) (busConfig, error) {
+	c := busConfig{
+		policy:       policy{timeout: DefaultTimeout},
+		maxAbandoned: 64,
+		slowListener: 5 * time.Second,
+	}
+	for i, o := range opts {
+		if o == nil {
+			return c, invalidOption("nil BusOption at index %d", i)
+		}
+		if err := o.applyBus(&c); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// WithLogger sends what nobody else is told to this logger: panics of user code
+// at level Error; producers that outlived their call and listeners that hold up
+// their results at level Warn, each once. The default is [slog.Default] at the
+// time of the event. A handler that blocks or panics disturbs nothing else.
+func WithLogger(l *slog.Logger) BusOption { return loggerOption{l} }
+
+type loggerOption struct{ logger *slog.Logger }
+
+func (o loggerOption) applyBus(c *busConfig) error {
+	if o.logger == nil {
+		return invalidOption("WithLogger(nil)")
+	}
+	c.logger = o.logger
+	return nil
+}
+
+// WithMaxAbandoned bounds the runs of one producer that outlive their calls: as
+// long as there are n of them, the producer is asked nothing more and its
+// members are Rejected with [ErrStuck]. The default is 64; n must be positive.
+func WithMaxAbandoned(n int) BusOption { return maxAbandonedOption(n) }
+
+type maxAbandonedOption int
+
+func (o maxAbandonedOption) applyBus(c *busConfig) error {
+	c.maxAbandoned = int(o)
+	return positive("WithMaxAbandoned", int(o))
+}
+
+// WithSlowListener sets how long a listener's oldest result may wait before the
+// listener is logged, once. The default is 5 seconds; d must be positive.
+func WithSlowListener(d time.Duration) BusOption { return slowListenerOption(d) }
+
+type slowListenerOption time.Duration
+
+func (o slowListenerOption) applyBus(c *busConfig) error {
+	c.slowListener = time.Duration(o)
+	return positive("WithSlowListener", time.Duration(o))
+}
+
+// WithPanicCrash lets a panic of user code end the process, as it would without
+// this package, in the place of containing it.
+func WithPanicCrash() BusOption { return panicCrashOption{} }
+
+type panicCrashOption struct{}
+
+func (panicCrashOption) applyBus(c *busConfig) error {
+	c.panicCrash = true
+	return nil
+}
+
+// registrationConfig is what producers and listeners have in common.
+type registrationConfig struct {
+	name        string
+	concurrency int // 0: the default of the kind
+}
+
+// producerConfig is what the options of a producer come to.
+type producerConfig struct {
+	registrationConfig
+	shared *semaphore.Weighted
+}
+
+func newProducerConfig(opts []ProducerOption) (producerConfig, error) {
+	var c producerConfig
+	for i, o := range opts {
+		if o == nil {
+			return c, invalidOption("nil ProducerOption at index %d", i)
+		}
+		if err := o.applyProducer(&c); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// listenerConfig is what the options of a listener come to.
+type listenerConfig struct {
+	registrationConfig
+	onOutcome func(Outcome)
+	onDone    func(Report)
+}
+
+func newListenerConfig(opts []ListenerOption) (listenerConfig, error) {
+	var c listenerConfig
+	for i, o := range opts {
+		if o == nil {
+			return c, invalidOption("nil ListenerOption at index %d", i)
+		}
+		if err := o.applyListener(&c); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// WithName names a producer or listener in reports, logs and snapshots. On one
+// topic the names of producers are unique. The name must not be empty. Without
+// this option the name is producer-N or listener-N.
+func WithName(name string) RegistrationOption { return nameOption(name) }
+
+type nameOption string
+
+func (o nameOption) apply(c *registrationConfig) error {
+	if o == "" {
+		return invalidOption("WithName: empty name")
+	}
+	c.name = string(o)
+	return nil
+}
+func (o nameOption) applyProducer(c *producerConfig) error { return o.apply(&c.registrationConfig) }
+func (o nameOption) applyListener(c *listenerConfig) error { return o.apply(&c.registrationConfig) }
+
+// WithConcurrency bounds how many calls one producer answers at the same time,
+// across all topics of its registration: with 1 it is serial. Calls beyond that
+// wait, in order, as long as their deadlines allow. Without this option the
+// closure is called concurrently without bound, as an [net/http.Handler] is.
+// n must be positive.
+func WithConcurrency(n int) ProducerOption { return concurrencyOption(n) }
+
+type concurrencyOption int
+
+func (o concurrencyOption) applyProducer(c *producerConfig) error {
+	c.concurrency = int(o)
+	return positive("WithConcurrency", int(o))
+}
+
+// WithSemaphore lets each run of the producer hold a weight of one of s, which
+// may be shared by several registrations: one instrument, many topics. A run
+// waits for it as long as the deadline of its call allows.
+func WithSemaphore(s *semaphore.Weighted) ProducerOption { return semaphoreOption{s} }
+
+type semaphoreOption struct{ weighted *semaphore.Weighted }
+
+func (o semaphoreOption) applyProducer(c *producerConfig) error {
+	if o.weighted == nil {
+		return invalidOption("WithSemaphore(nil)")
+	}
+	c.shared = o.weighted
+	return nil
+}
+
+// OnOutcome has f called when a member of a call ends: after the results of the
+// member, in line with the listener's callbacks and never at the same time as
+// one of them. Members that have not ended when the call does follow at its end.
+func OnOutcome(f func(Outcome)) ListenerOption { return onOutcomeOption{f} }
+
+type onOutcomeOption struct{ f func(Outcome) }
+
+func (o onOutcomeOption) applyListener(c *listenerConfig) error {
+	if o.f == nil {
+		return invalidOption("OnOutcome(nil)")
+	}
+	c.onOutcome = o.f
+	return nil
+}
+
+// OnDone has f called once for each call that ends while the listener is there,
+// after all the call's results and outcomes, and never at the same time as
+// another of the listener's callbacks.
+func OnDone(f func(Report)) ListenerOption { return onDoneOption{f} }
+
+type onDoneOption struct{ f func(Report) }
+
+func (o onDoneOption) applyListener(c *listenerConfig) error {
+	if o.f == nil {
+		return invalidOption("OnDone(nil)")
+	}
+	c.onDone = o.f
+	return nil
+}
+
+func positive[N int | time.Duration](option string, n N) error {
+	if n > 0 {
+		return nil
+	}
+	return invalidOption("%s(%v): must be positive", option, n)
+}

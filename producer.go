@@ -1,0 +1,85 @@
+package dispatch
+
+import (
+	"context"
+	"sync/atomic"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// A Producer answers the requests of a topic, each with one result or an error.
+// It is called concurrently unless [WithConcurrency] says otherwise, and should
+// return when its context ends: nothing can stop it, and what it returns after
+// that is late.
+//
+// A Producer that returns [ErrDecline] has nothing to say, which is no failure. A
+// panic or [runtime.Goexit] ends the one member of the one call and nothing else.
+type Producer[Req, Res any] func(ctx context.Context, req Req) (Res, error)
+
+// producer is a registered Producer.
+type producer struct {
+	Registration
+	fn    any // a Producer of the types of the topic
+	gates atomic.Uint32
+
+	slots     *semaphore.Weighted // of WithConcurrency; nil: no bound
+	shared    *semaphore.Weighted // of WithSemaphore; nil: none
+	abandoned atomic.Int32        // runs that have outlived their calls
+}
+
+// The gates of a producer can stand between a call and the closure.
+const (
+	gateRemoved uint32 = 1 << iota // the registration has ended
+	gateLimited                    // a slot has to be taken first
+)
+
+// open reports whether nothing stands between a call and the closure.
+func (p *producer) open() bool { return p.gates.Load() == 0 && p.abandoned.Load() == 0 }
+
+func (p *producer) member() Member { return Member{Name: p.name} }
+
+// acquire takes the slots that a run of the producer needs, or returns the
+// context's error.
+func (p *producer) acquire(ctx context.Context) error {
+	if p.slots != nil {
+		if err := p.slots.Acquire(ctx, 1); err != nil {
+			return err
+		}
+	}
+	if p.shared != nil {
+		if err := p.shared.Acquire(ctx, 1); err != nil {
+			if p.slots != nil {
+				p.slots.Release(1)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *producer) release() {
+	if p.shared != nil {
+		p.shared.Release(1)
+	}
+	if p.slots != nil {
+		p.slots.Release(1)
+	}
+}
+
+// stop is part of Remove.
+func (p *producer) stop() { p.gates.Or(gateRemoved) }
+
+// settle waits until the producer has no part left in the calls in flight. Its
+// registration has been taken away already, so there will be no more of them.
+func (p *producer) settle(ctx context.Context) error {
+	for owner := range p.bus.ledger.All() {
+		c, ok := owner.(interface{ occupies(*producer) bool })
+		if !ok || !c.occupies(p) {
+			continue
+		}
+		if err := p.bus.ledger.Wait(ctx, func() bool { return !c.occupies(p) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}

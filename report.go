@@ -1,0 +1,145 @@
+package dispatch
+
+import (
+	"fmt"
+	"time"
+)
+
+// Member identifies one participant of a call.
+type Member struct {
+	Node  string `json:"node,omitempty"`  // where it runs; empty for this process
+	Group string `json:"group,omitempty"` // the replicas it stands in for; empty for a producer on its own
+	Name  string `json:"name"`            // the producer's name, unique on its topic and node
+}
+
+// String gives the parts that are set, joined by slashes.
+func (m Member) String() string {
+	s := m.Name
+	if m.Group != "" {
+		s = m.Group + "/" + s
+	}
+	if m.Node != "" {
+		s = m.Node + "/" + s
+	}
+	return s
+}
+
+// State says how one member of a call ended.
+type State uint8
+
+// The states of a member. All but StatePending are final.
+const (
+	StatePending   State = iota // the call and the member are both under way
+	StateOK                     // it answered in time
+	StateFailed                 // it returned an error, or ended its goroutine
+	StatePanicked               // it panicked
+	StateDeclined               // it had nothing to say
+	StateLate                   // it had not ended at the deadline
+	StateCancelled              // it had not ended when the call did, for another reason than the deadline
+	StateRejected               // it was not asked: it had too much to do, or too many runs that never returned
+	StateGone                   // it left before it was asked or before it answered
+)
+
+var stateNames = [...]string{
+	"pending", "ok", "failed", "panicked", "declined", "late", "cancelled", "rejected", "gone",
+}
+
+// String gives the state's word, in lower case.
+func (s State) String() string { return word(stateNames[:], s) }
+
+// MarshalText gives the state's word.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Reason says why a call ended.
+type Reason uint8
+
+// The reasons for a call's end. All but ReasonPending are final.
+const (
+	ReasonPending     Reason = iota // the call is under way
+	ReasonComplete                  // every member ended
+	ReasonSatisfied                 // as many members answered as WithQuorum asked for
+	ReasonQuorumLost                // too few members were left for the quorum
+	ReasonStalled                   // no further result came within the time of WithStall
+	ReasonDeadline                  // time was up
+	ReasonCancelled                 // the caller cancelled the call or its context
+	ReasonFailedFast                // a member failed under WithFailFast
+	ReasonClosed                    // the bus was closed
+	ReasonNoProducers               // there was nobody to ask
+)
+
+var reasonNames = [...]string{
+	"pending", "complete", "satisfied", "quorum lost", "stalled", "deadline", "cancelled", "failed fast", "closed", "no producers",
+}
+
+// String gives the reason's words, in lower case.
+func (r Reason) String() string { return word(reasonNames[:], r) }
+
+// MarshalText gives the reason's words.
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+func word[T ~uint8](words []string, i T) string {
+	if int(i) < len(words) {
+		return words[i]
+	}
+	return fmt.Sprintf("unknown(%d)", i)
+}
+
+// Outcome says how one member of a call ended. There is exactly one for every
+// member.
+type Outcome struct {
+	Member  Member        `json:"member"`
+	State   State         `json:"state"`
+	Err     error         `json:"-"`       // nil if and only if State is StateOK or StatePending
+	Started bool          `json:"started"` // whether its closure was called
+	Results int           `json:"results"` // how many results it gave in time
+	Elapsed time.Duration `json:"elapsed"` // from the call's start to the member's end
+}
+
+// Report says how every member of a call ended and why the call did.
+type Report struct {
+	Call     CallID        `json:"call"`
+	Topic    string        `json:"topic"`
+	Reason   Reason        `json:"reason"`
+	Started  time.Time     `json:"started"`
+	Elapsed  time.Duration `json:"elapsed"`  // from the start to the end, or to now
+	Outcomes []Outcome     `json:"outcomes"` // in the order of registration
+	cause    error
+}
+
+// Complete reports whether the results are the whole answer: there was at
+// least one member, and every member answered or declined.
+func (r Report) Complete() bool {
+	for _, o := range r.Outcomes {
+		if o.State != StateOK && o.State != StateDeclined {
+			return false
+		}
+	}
+	return len(r.Outcomes) > 0
+}
+
+// Err returns nil if the call was satisfied, or if it is complete and the
+// quorum, if any, was reached. Otherwise it returns a [*PartialError] that
+// names every member without an answer.
+func (r Report) Err() error {
+	switch r.Reason {
+	case ReasonSatisfied:
+		return nil
+	case ReasonQuorumLost:
+		// Enough members may have declined for the report to be complete and
+		// the quorum to be lost all the same.
+	default:
+		if r.Complete() {
+			return nil
+		}
+	}
+	e := &PartialError{Report: r}
+	for _, o := range r.Outcomes {
+		if o.Err != nil && o.State != StateDeclined {
+			e.errs = append(e.errs, &MemberError{Member: o.Member, State: o.State, Err: o.Err})
+		}
+	}
+	if r.cause != nil {
+		e.errs = append(e.errs, r.cause)
+	}
+	return e
+}
