@@ -117,7 +117,7 @@ func (b *Bus) log(level slog.Level, msg string, attrs ...slog.Attr) {
 	}
 	record := logRecord{logger, level, msg, attrs}
 	if b.logs.queue.Put(&record) {
-		go b.logs.queue.Run()
+		b.logs.start()
 	}
 }
 

@@ -21,6 +21,9 @@ type Call[Req, Res any] struct {
 	topic Topic[Req, Res]
 	req   Req
 	head  *page // where readers begin; nil if only Stream reads
+	first page  // of the log
+
+	listening listenerContext // of the listeners
 
 	answers []Res    // what members have answered, by index
 	one     struct { // what members and answers point to if there is but one
@@ -29,13 +32,12 @@ type Call[Req, Res any] struct {
 	}
 
 	// The call's mu guards the fields below.
-	told      int // the first member of the streak that is not recorded
-	log       log
-	more      chan struct{}   // closed when there is more in the log; nil if nobody waits
-	feeds     *feed[Req, Res] // one for each listener that had a chance to read
-	newest    uint64          // the id of the newest listener with a feed
-	seen      uint64          // the generation of the bus at which feeds was complete
-	listening listenerContext // set with the first feed, read-only from then on
+	told   int // the first member of the streak that is not recorded
+	log    log
+	more   chan struct{}   // closed when there is more in the log; nil if nobody waits
+	feeds  *feed[Req, Res] // one for each listener that had a chance to read
+	newest uint64          // the id of the newest listener with a feed
+	seen   uint64          // the generation of the bus at which feeds was complete
 }
 
 // A Result is a value that a member of a call produced in time.
@@ -193,12 +195,12 @@ func (c *Call[Req, Res]) findListenersLocked() {
 		return
 	}
 	c.seen = generation
-	added := c.bus.route(c.spec).listenersSince(c.newest)
+	if c.routed != generation {
+		c.route = c.bus.route(c.spec)
+	}
+	added := c.route.listenersSince(c.newest)
 	if len(added) == 0 {
 		return
-	}
-	if c.feeds == nil {
-		c.listening = listenerContext{context.WithoutCancel(c.sender), &c.call}
 	}
 	c.newest = added[len(added)-1].id
 	feeds := make([]feed[Req, Res], len(added))
@@ -216,7 +218,7 @@ func tell[Req, Res any](feeds *feed[Req, Res]) (idle *mailbox) {
 			continue
 		}
 		if idle != nil {
-			go idle.queue.Run()
+			idle.start()
 		}
 		idle = &f.listener.mailbox
 	}
@@ -231,6 +233,6 @@ func (c *Call[Req, Res]) tellEnd() {
 	feeds := c.feeds
 	c.mu.Unlock()
 	if idle := tell(feeds); idle != nil {
-		go idle.queue.Run()
+		idle.start()
 	}
 }

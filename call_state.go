@@ -28,11 +28,14 @@ type call struct {
 	policy    policy
 	sender    context.Context
 	start     time.Time
+	route     *route      // where the topic led when the call was sent; guarded by mu from then on
+	routed    uint64      // the bus's generation at that time
 	producers []*producer // the snapshot, in the order of registration
 	members   []member    // one for each producer
 	entry     ledger.Entry
 	group     errgroup.Group
 	worker    func() error // what the group runs
+	followed  bool         // the sender's context can end
 	careful   bool         // each result may end the call, so there are no streaks
 	typed     typedCall
 
@@ -135,16 +138,16 @@ func (c *call) setErrLocked(m *member, err error) {
 }
 
 // judgeLocked ends the call if enough is known.
-func (c *call) judgeLocked() {
+func (c *call) judgeLocked(at time.Duration) {
 	switch c.tally.Verdict() {
 	case tally.Complete:
-		c.endLocked(ReasonComplete, nil)
+		c.endLocked(ReasonComplete, nil, at)
 	case tally.Satisfied:
-		c.endLocked(ReasonSatisfied, ErrSatisfied)
+		c.endLocked(ReasonSatisfied, ErrSatisfied, at)
 	case tally.QuorumLost:
-		c.endLocked(ReasonQuorumLost, ErrQuorumLost)
+		c.endLocked(ReasonQuorumLost, ErrQuorumLost, at)
 	case tally.FailedFast:
-		c.endLocked(ReasonFailedFast, ErrFailFast)
+		c.endLocked(ReasonFailedFast, ErrFailFast, at)
 	case tally.Open:
 	}
 }
@@ -196,7 +199,7 @@ func (c *call) end(reason Reason, cause error) {
 
 func (c *call) endAndUnlock(reason Reason, cause error) {
 	c.workers.Add(1) // the call stays in the ledger until its end has been told
-	c.endLocked(reason, cause)
+	c.endLocked(reason, cause, c.now())
 	c.mu.Unlock()
 	c.spread()
 	c.typed.tellEnd()
@@ -205,9 +208,9 @@ func (c *call) endAndUnlock(reason Reason, cause error) {
 
 // endLocked ends the call as far as that can be done under its lock. Whoever
 // calls it has to call spread after unlocking.
-func (c *call) endLocked(reason Reason, cause error) {
+func (c *call) endLocked(reason Reason, cause error, at time.Duration) {
 	c.typed.drainLocked(unclaimed(c.claims.Swap(closed | uint64(len(c.members)))))
-	c.reason, c.cause, c.elapsed = reason, cause, c.now()
+	c.reason, c.cause, c.elapsed = reason, cause, at
 	c.over.Store(true)
 	if c.done != nil {
 		close(c.done)
@@ -227,11 +230,13 @@ func (c *call) spread() {
 	if s := c.standard.Load(); s != nil {
 		s.end(c.reason, c.cause)
 	}
-	c.mu.Lock()
-	unfollow := c.unfollow
-	c.mu.Unlock()
-	if unfollow != nil {
-		unfollow()
+	if c.followed {
+		c.mu.Lock()
+		unfollow := c.unfollow
+		c.mu.Unlock()
+		if unfollow != nil {
+			unfollow()
+		}
 	}
 	c.bus.ledger.Changed()
 }

@@ -88,16 +88,23 @@ func (m *member) callInfo() CallInfo {
 }
 
 // listenerContext is the context of listeners: the sender's values, no end.
-type listenerContext struct {
-	context.Context
-	call *call
-}
+type listenerContext struct{ call *call }
 
+// Deadline returns that there is none.
+func (l *listenerContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Done returns nil: the context never ends.
+func (l *listenerContext) Done() <-chan struct{} { return nil }
+
+// Err returns nil.
+func (l *listenerContext) Err() error { return nil }
+
+// Value returns the sender's value for the key.
 func (l *listenerContext) Value(key any) any {
 	if key == (callKey{}) {
 		return l
 	}
-	return l.Context.Value(key)
+	return context.WithoutCancel(l.call.sender).Value(key)
 }
 
 func (l *listenerContext) nesting() int       { return l.call.depth }

@@ -195,7 +195,7 @@ func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], re
 		}
 		defer c.Cancel(nil)
 		left := false
-		reader := cursor{page: c.head}
+		reader := cursor{page: c.log.open(new(page), len(c.members))}
 		c.head = nil
 		c.launch()
 		c.readFrom(reader, func(r Result[Req, Res]) bool {
@@ -222,6 +222,8 @@ func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], r
 	b := d.bus
 	c := &Call[Req, Res]{topic: t, req: req}
 	c.bus, c.spec, c.sender, c.typed, c.worker = b, t.spec, ctx, c, c.work
+	c.listening.call = &c.call
+	c.followed = ctx.Done() != nil
 	c.policy = b.policy
 	if err := c.policy.apply(t.spec.defaults); err != nil {
 		return nil, err
@@ -250,30 +252,31 @@ func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], r
 	if !b.ledger.Enter(&c.entry, c, uint64(c.id), admitted) {
 		return nil, ErrClosed
 	}
-	route := b.route(t.spec)
-	if route.types != t.spec.types {
+	c.routed = b.generation.Load()
+	c.route = b.route(t.spec)
+	if c.route.types != t.spec.types {
 		b.ledger.Leave(&c.entry)
-		return nil, typeError(t.spec, route.types)
+		return nil, typeError(t.spec, c.route.types)
 	}
-	c.producers = route.producers
+	c.producers = c.route.producers
 	if n := len(c.producers); n == 1 {
 		c.members, c.answers = c.one.members[:], c.one.values[:]
 	} else {
 		c.members, c.answers = make([]member, n), make([]Res, n)
 	}
 	c.careful = c.policy.quorum > 0 || c.policy.failFast || c.policy.stall > 0
-	c.head = c.log.open(len(c.members))
+	c.head = c.log.open(&c.first, len(c.members))
 	c.tally = tally.Tally{Members: len(c.members), Quorum: c.policy.quorum, FailFast: c.policy.failFast}
 	c.workers.Store(1)
 	switch {
 	case ctxErr == context.DeadlineExceeded || ctxErr == nil && c.policy.timeout <= 0:
-		c.endLocked(ReasonDeadline, context.DeadlineExceeded)
+		c.endLocked(ReasonDeadline, context.DeadlineExceeded, 0)
 	case ctxErr != nil:
-		c.endLocked(ReasonCancelled, context.Cause(ctx))
+		c.endLocked(ReasonCancelled, context.Cause(ctx), 0)
 	case len(c.members) == 0:
-		c.endLocked(ReasonNoProducers, ErrNoProducers)
+		c.endLocked(ReasonNoProducers, ErrNoProducers, 0)
 	default:
-		if c.judgeLocked(); c.reason == ReasonPending {
+		if c.judgeLocked(0); c.reason == ReasonPending {
 			c.timer = time.AfterFunc(c.policy.timeout, c.expire)
 		}
 	}
@@ -291,7 +294,7 @@ func (c *Call[Req, Res]) launch() {
 	if n := c.policy.parallelism; n > 0 {
 		c.group.SetLimit(n)
 	}
-	if c.sender.Done() != nil {
+	if c.followed {
 		c.follow()
 	}
 	c.group.TryGo(c.worker)

@@ -41,6 +41,10 @@ const (
 	// processor is free for the spare.
 	longStreak = 20 * time.Microsecond
 
+	// A spare looks at a streak after it has given up its processor once, then
+	// twice and so on up to this many times: each look slows the streak down.
+	maxYields = 8
+
 	// quick is what a producer takes at most to make it pointless to run two
 	// of its kind on two processors.
 	quick = 2 * time.Microsecond
@@ -78,18 +82,26 @@ func (c *Call[Req, Res]) work() error {
 // back and the streak has not moved, then that is blocked, or slow enough to be
 // helped.
 func (c *Call[Req, Res]) begin(w *worker) *member {
-	for seen := c.claims.Load(); 0 < unclaimed(seen) && unclaimed(seen) < len(c.members); {
-		runtime.Gosched()
+	var now time.Duration
+	yields := 1
+	for seen := c.claims.Load(); unclaimed(seen) > 0; {
+		if unclaimed(seen) == len(c.members) {
+			return nil
+		}
+		for range yields {
+			runtime.Gosched()
+		}
 		claims := c.claims.Load()
 		if claims == seen {
+			now = c.now()
 			break
 		}
 		c.tellStreak()
-		seen = claims
+		seen, yields = claims, min(2*yields, maxYields)
 	}
 	c.mu.Lock()
 	c.spare = false
-	m := c.claimLocked(w, c.now())
+	m := c.claimLocked(w, now)
 	spare := c.wantSpareLocked(w)
 	feeds := c.feeds
 	c.mu.Unlock()
@@ -97,7 +109,7 @@ func (c *Call[Req, Res]) begin(w *worker) *member {
 		c.startSpare(w)
 	}
 	if idle := tell(feeds); idle != nil {
-		go idle.queue.Run()
+		idle.start()
 	}
 	return m
 }
@@ -178,38 +190,36 @@ func (c *Call[Req, Res]) run(w *worker, m *member) (next *member, idle *mailbox)
 		if value := recover(); value != nil {
 			stack := debug.Stack()
 			c.bus.unwound("producer", &m.producer().Registration, value, stack)
-			next, idle = c.settle(w, m, none, StatePanicked, &PanicError{value, stack}, c.now())
+			next, idle = c.settle(w, m, none, StatePanicked, &PanicError{value, stack})
 			return
 		}
 		// The closure called runtime.Goexit, and the goroutine ends with the
 		// function we are in. So what is left of work is done here.
-		next, idle = c.settle(w, m, none, StateFailed, ErrGoexit, c.now())
+		next, idle = c.settle(w, m, none, StateFailed, ErrGoexit)
 		for m = nil; next != nil; {
 			next, idle = c.run(w, next)
 		}
 		c.leave()
 		if idle != nil {
-			go idle.queue.Run()
+			idle.start()
 		}
 	}()
 	for m != nil {
 		var value Res
 		state, err := c.admit(m)
-		now := c.now()
 		for state == StateOK {
 			value, err = c.producers[m.index].fn.(Producer[Req, Res])(m, c.req)
-			now = c.now()
 			if err != nil {
 				state = failure(err)
 				break
 			}
-			following := c.advance(w, m, value, now)
+			following := c.advance(w, m, value)
 			if following == nil {
 				break
 			}
 			m = following
 		}
-		m, idle = c.settle(w, m, value, state, err, now)
+		m, idle = c.settle(w, m, value, state, err)
 	}
 	return nil, idle
 }
@@ -223,9 +233,13 @@ func failure(err error) State {
 
 // advance ends a member that has answered and claims the next one, both without
 // the lock. It returns nil if that cannot be done.
-func (c *Call[Req, Res]) advance(w *worker, m *member, value Res, now time.Duration) *member {
+func (c *Call[Req, Res]) advance(w *worker, m *member, value Res) *member {
 	i := m.index + 1
-	if w.room == 0 || now >= w.until || !c.producers[i].open() {
+	if w.room == 0 || !c.producers[i].open() {
+		return nil
+	}
+	now := c.now()
+	if now >= w.until {
 		return nil
 	}
 	c.answers[m.index] = value
@@ -248,13 +262,15 @@ func (c *Call[Req, Res]) drainLocked(claimed int) {
 		return
 	}
 	c.findListenersLocked()
+	first := c.told
 	for c.told < claimed-1 {
 		m := &c.members[c.told]
-		m.returned = true
-		c.recordLocked(m, StateOK, nil, m.ended)
+		m.state, m.returned = StateOK, true
+		c.log.append(m.index, true)
 		c.told++
 		c.members[c.told].started = true
 	}
+	c.tally.Answered += c.told - first
 	c.publishLocked()
 }
 
@@ -265,7 +281,7 @@ func (c *Call[Req, Res]) tellStreak() {
 	feeds := c.feeds
 	c.mu.Unlock()
 	if idle := tell(feeds); idle != nil {
-		go idle.queue.Run()
+		idle.start()
 	}
 }
 
@@ -302,7 +318,8 @@ func (c *call) admit(m *member) (State, error) {
 // settle ends a member and claims the next one. The results there are have been
 // told when it returns, except that one mailbox may be left to the caller, if
 // there is no next member.
-func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, err error, now time.Duration) (next *member, idle *mailbox) {
+func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, err error) (next *member, idle *mailbox) {
+	now := c.now()
 	if m.limited {
 		m.producer().release()
 	}
@@ -329,7 +346,7 @@ func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, er
 	}
 	c.recordLocked(m, state, err, now)
 	c.publishLocked()
-	c.judgeLocked()
+	c.judgeLocked(now)
 	if ours || !c.spare || now-w.began > quick {
 		next = c.claimLocked(w, now)
 	}
@@ -342,11 +359,12 @@ func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, er
 	}
 	if ended {
 		c.spread()
+	} else {
+		c.bus.ledger.Changed()
 	}
 	idle = tell(feeds)
-	c.bus.ledger.Changed()
 	if next != nil && idle != nil {
-		go idle.queue.Run()
+		idle.start()
 		idle = nil
 	}
 	return next, idle

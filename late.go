@@ -47,7 +47,7 @@ func (c *Call[Req, Res]) tellLate(m *member, value Res, elapsed, by time.Duratio
 		}
 		r := Result[Req, Res]{Call: c, From: m.producer().member(), Value: value, Seq: -1, Elapsed: elapsed}
 		if h.queue.Put(&lateNotice[Req, Res]{hook: h, result: r, by: by}) {
-			go h.queue.Run()
+			h.start()
 		}
 	}
 }

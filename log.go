@@ -13,22 +13,25 @@ type log struct {
 	tail *page // where the next entry goes
 	n    int   // entries in tail, published or not
 	seq  int   // results so far
-	size int   // of the next page
 }
 
 type page struct {
 	first   int // the position of the first entry
 	entries []int32
+	few     [16]int32            // spares a short log an allocation
 	n       atomic.Int64         // entries that may be read
 	next    atomic.Pointer[page] // set once, when this page is full
 }
 
 const largestPage = 1024
 
-// open makes the log ready for about n entries and returns its first page.
-func (l *log) open(n int) *page {
-	l.tail = &page{entries: make([]int32, min(n, largestPage))}
-	return l.tail
+// open begins the log, for about n entries, on its first page.
+func (l *log) open(first *page, n int) *page {
+	if first.entries = first.few[:]; n > len(first.few) {
+		first.entries = make([]int32, min(n, largestPage))
+	}
+	l.tail = first
+	return first
 }
 
 // append adds an entry, which readers see from the next publish on.

@@ -16,6 +16,7 @@ import (
 type mailbox struct {
 	Registration
 	queue serial.Queue
+	run   func() // queue.Run, made once so that starting it allocates nothing
 	entry ledger.Entry
 	gone  atomic.Bool // nothing more is to be called
 
@@ -29,7 +30,11 @@ func (m *mailbox) init(r Registration) {
 	m.Registration = r
 	m.queue.Active = m.active
 	m.queue.Unwound = m.unwound
+	m.run = m.queue.Run
 }
+
+// start runs the queue on a goroutine of its own.
+func (m *mailbox) start() { go m.run() }
 
 func (m *mailbox) active(busy bool) {
 	if !busy {
