@@ -131,9 +131,8 @@ func (c *Call[Req, Res]) readFrom(at cursor, yield func(Result[Req, Res]) bool) 
 // wake returns a channel that is closed when there is something to read at the
 // cursor, or nil if there is already.
 func (c *Call[Req, Res]) wake(at cursor) <-chan struct{} {
-	c.mu.Lock()
+	c.lockDrained()
 	defer c.mu.Unlock()
-	c.drainLocked(unclaimed(c.claims.Load()))
 	if c.reason != ReasonPending || at.ready() {
 		return nil
 	}

@@ -67,9 +67,7 @@ type typedCall interface {
 // lockDrained takes the lock with the records up to date.
 func (c *call) lockDrained() {
 	c.mu.Lock()
-	if c.reason == ReasonPending {
-		c.typed.drainLocked(unclaimed(c.claims.Load()))
-	}
+	c.typed.drainLocked(unclaimed(c.claims.Load()))
 }
 
 // now returns the time since the call's start.

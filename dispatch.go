@@ -243,7 +243,7 @@ func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], r
 	if at, ok := ctx.Deadline(); ok {
 		c.policy.timeout = min(c.policy.timeout, at.Sub(c.start))
 	}
-	ctxErr := ctx.Err()
+	ctxErr, ctxCause := ctx.Err(), context.Cause(ctx)
 
 	// The call is in the ledger before it looks for its producers: who drains a
 	// producer takes it away first and looks into the ledger then.
@@ -272,7 +272,7 @@ func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], r
 	case ctxErr == context.DeadlineExceeded || ctxErr == nil && c.policy.timeout <= 0:
 		c.endLocked(ReasonDeadline, context.DeadlineExceeded, 0)
 	case ctxErr != nil:
-		c.endLocked(ReasonCancelled, context.Cause(ctx), 0)
+		c.endLocked(ReasonCancelled, ctxCause, 0)
 	case len(c.members) == 0:
 		c.endLocked(ReasonNoProducers, ErrNoProducers, 0)
 	default:

@@ -85,13 +85,17 @@ func (c *Call[Req, Res]) begin(w *worker) *member {
 	var now time.Duration
 	yields := 1
 	for seen := c.claims.Load(); unclaimed(seen) > 0; {
-		if unclaimed(seen) == len(c.members) {
-			return nil
-		}
 		for range yields {
 			runtime.Gosched()
 		}
 		claims := c.claims.Load()
+		if unclaimed(claims) == len(c.members) {
+			// The streak took them all. Its last member may be one that blocks.
+			if !c.over.Load() {
+				c.tellStreak()
+			}
+			return nil
+		}
 		if claims == seen {
 			now = c.now()
 			break
@@ -258,7 +262,7 @@ func (c *Call[Req, Res]) advance(w *worker, m *member, value Res) *member {
 // drainLocked records the members of the streak that have answered, if claimed
 // is how many members have been claimed. The last of them is still running.
 func (c *Call[Req, Res]) drainLocked(claimed int) {
-	if c.told >= claimed-1 {
+	if c.told >= claimed-1 || c.reason != ReasonPending {
 		return
 	}
 	c.findListenersLocked()
@@ -276,8 +280,7 @@ func (c *Call[Req, Res]) drainLocked(claimed int) {
 
 // tellStreak tells the results that the streak has by now.
 func (c *Call[Req, Res]) tellStreak() {
-	c.mu.Lock()
-	c.drainLocked(unclaimed(c.claims.Load()))
+	c.lockDrained()
 	feeds := c.feeds
 	c.mu.Unlock()
 	if idle := tell(feeds); idle != nil {

@@ -36,6 +36,7 @@ func (n *lateNotice[Req, Res]) Run() {
 		return
 	}
 	n.told = true
+	n.hook.waitingSince(n.hook.bus.sinceEpoch(n.result.Call.start) + n.result.Elapsed)
 	n.hook.fn.(func(Result[Req, Res], time.Duration))(n.result, n.by)
 }
 

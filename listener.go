@@ -113,8 +113,11 @@ func (f *feed[Req, Res]) deliver(m *member) {
 	}
 }
 
+// tellEnd calls back for the members that had not ended when the call did, and
+// for the call itself.
 func (f *feed[Req, Res]) tellEnd() {
 	l := f.listener
+	l.waitingSince(f.call.bus.sinceEpoch(f.call.start) + f.call.elapsed)
 	for l.onOutcome != nil && f.told < len(f.call.members) && !l.gone.Load() {
 		m := &f.call.members[f.told] // its state is final once the call is over
 		f.told++

@@ -67,6 +67,9 @@ func (m *mailbox) watch(d time.Duration) {
 			m.watch(left)
 			return
 		}
+		if m.gone.Load() {
+			return
+		}
 		m.bus.log(slog.LevelWarn, "listener is slow",
 			slog.String("listener", m.name), slog.String("topic", m.selection.String()), slog.String("added_at", m.addedAt()))
 	})
@@ -75,6 +78,7 @@ func (m *mailbox) watch(d time.Duration) {
 // waitingSince notes when that which is delivered now became ready. A little
 // inexactness saves most of the cost.
 func (m *mailbox) waitingSince(ready time.Duration) {
+	ready = max(ready, 1) // 0 means that nothing is delivered
 	if noted := time.Duration(m.since.Load()); ready-noted > time.Millisecond || noted == 0 {
 		m.since.Store(int64(ready))
 	}

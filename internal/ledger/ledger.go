@@ -71,10 +71,14 @@ func (l *Ledger) Enter(e *Entry, owner any, key uint64, upTo Level) bool {
 	return true
 }
 
-// Leave takes the entry out.
+// Leave takes the entry out, if it is in.
 func (l *Ledger) Leave(e *Entry) {
 	s := &l.shards[e.shard]
 	s.mu.Lock()
+	if e.owner == nil {
+		s.mu.Unlock()
+		return
+	}
 	if e.prev != nil {
 		e.prev.next = e.next
 	} else {
