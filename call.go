@@ -102,7 +102,13 @@ func (c *Call[Req, Res]) Report() Report { return c.call.report() }
 // sees all results, in the same order, and nobody waits for it.
 func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
 	return func(yield func(Result[Req, Res]) bool) {
-		c.readFrom(cursor{page: c.head}, yield)
+		at := cursor{page: c.head}
+		if c.head == nil {
+			c.lockDrained()
+			at = c.log.end()
+			c.mu.Unlock()
+		}
+		c.readFrom(at, yield)
 	}
 }
 
@@ -196,6 +202,9 @@ func (c *Call[Req, Res]) findListenersLocked() {
 	c.seen = generation
 	if c.routed != generation {
 		c.route = c.bus.route(c.spec)
+	}
+	if c.route.types != c.spec.types {
+		return // the name has gone over to others meanwhile
 	}
 	added := c.route.listenersSince(c.newest)
 	if len(added) == 0 {

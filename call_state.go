@@ -173,7 +173,11 @@ func (c *call) expire() {
 	}
 	switch {
 	case c.reason != ReasonPending:
-		c.abandonLocked()
+		if left := c.elapsed + abandonAfter - now; left > 0 && c.running > 0 {
+			c.timer.Reset(left) // it had gone off for the deadline when the call ended
+		} else {
+			c.abandonLocked()
+		}
 		c.mu.Unlock()
 	case now < stalls:
 		c.timer.Reset(stalls - now)
@@ -293,11 +297,12 @@ func (c *call) outcome(i int) Outcome {
 
 func (c *call) outcomeLocked(i int) Outcome {
 	m := &c.members[i]
-	o := Outcome{Member: c.producers[i].member(), State: m.state, Err: c.errs[m], Started: m.started, Elapsed: m.ended}
+	o := Outcome{Member: c.producers[i].member(), State: m.state, Err: c.errs[m], Started: m.started}
 	switch {
 	case m.state == StateOK:
-		o.Results = 1
+		o.Results, o.Elapsed = 1, m.ended
 	case m.state != StatePending:
+		o.Elapsed = m.ended
 	case c.reason == ReasonPending:
 		o.Elapsed = c.now()
 	case c.reason == ReasonDeadline:

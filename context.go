@@ -41,7 +41,7 @@ func CallFrom(ctx context.Context) (CallInfo, bool) {
 type member struct {
 	call *call
 
-	ended     time.Duration // since the call's start; meaningful once state is final
+	ended     time.Duration // since the call's start; not to be read before state is final
 	index     int32
 	state     State
 	started   bool // its closure was called, or is about to be

@@ -68,10 +68,14 @@ func (c *Call[Req, Res]) work() error {
 		m, idle = c.run(&w, m)
 	}
 	c.leave()
-	if idle != nil {
-		// This goroutine has nothing left to do for the call: it may as well
-		// be the one that the mailbox needs.
+	switch {
+	case idle == nil:
+	case c.over.Load():
+		// Nobody needs this goroutine's place in the group any more: it may as
+		// well be the one that the mailbox needs.
 		idle.queue.RunOne()
+	default:
+		idle.start()
 	}
 	return nil
 }
@@ -112,6 +116,7 @@ func (c *Call[Req, Res]) begin(w *worker) *member {
 	if spare {
 		c.startSpare(w)
 	}
+	c.bus.ledger.Changed()
 	if idle := tell(feeds); idle != nil {
 		idle.start()
 	}
@@ -283,6 +288,7 @@ func (c *Call[Req, Res]) tellStreak() {
 	c.lockDrained()
 	feeds := c.feeds
 	c.mu.Unlock()
+	c.bus.ledger.Changed()
 	if idle := tell(feeds); idle != nil {
 		idle.start()
 	}
@@ -332,6 +338,8 @@ func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, er
 	}
 	if c.reason != ReasonPending {
 		by := now - c.elapsed
+		var none Res
+		c.answers[m.index] = none // where advance may have put it just before the end
 		c.mu.Unlock()
 		if state == StateOK {
 			c.tellLate(m, value, now, by)
@@ -350,7 +358,7 @@ func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, er
 	c.recordLocked(m, state, err, now)
 	c.publishLocked()
 	c.judgeLocked(now)
-	if ours || !c.spare || now-w.began > quick {
+	if ours || !c.spare || c.policy.parallelism > 0 || now-w.began > quick {
 		next = c.claimLocked(w, now)
 	}
 	spare := next != nil && c.wantSpareLocked(w)

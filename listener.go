@@ -41,8 +41,9 @@ type feed[Req, Res any] struct {
 
 	// The fields below belong to whoever runs the mailbox.
 	at   cursor
-	told int  // members at the end of the call whose outcomes have been told
-	done bool // the end of the call has been dealt with
+	owed *member // whose outcome is to be told after the callback with its result
+	told int     // how many members have been looked at at the end of the call
+	done bool    // the end of the call has been told
 }
 
 // init makes the feed ready to read what is written from now on. The call's lock
@@ -79,7 +80,11 @@ func (f *feed[Req, Res]) Run() {
 		// The end comes before the log: what was written before the end is
 		// read before the end is told.
 		over := f.call.over.Load()
-		for f.at.position() < f.limit.Load() {
+		for {
+			f.tellOwed()
+			if f.at.position() >= f.limit.Load() {
+				break
+			}
 			i, ok := f.at.next()
 			if !ok {
 				break
@@ -91,25 +96,40 @@ func (f *feed[Req, Res]) Run() {
 		}
 		// Whoever writes now finds the feed queued, or is seen here.
 		f.queued.Store(false)
-		news := f.at.ready() || f.call.over.Load() != over
+		news := f.at.position() < f.limit.Load() && f.at.ready() || f.call.over.Load() != over
 		if !news || !f.queued.CompareAndSwap(false, true) {
 			return
 		}
 	}
 }
 
-// deliver calls back for one member that has ended.
+// deliver calls back with the result of a member that has ended, if it has one.
 func (f *feed[Req, Res]) deliver(m *member) {
 	l := f.listener
-	if m.state == StateOK {
-		f.at.seq++
-		if !l.silenced() {
-			l.waitingSince(f.call.bus.sinceEpoch(f.call.start) + m.ended)
-			f.fn(&f.call.listening, f.call.result(m, f.at.seq-1))
-		}
+	if l.onOutcome != nil {
+		f.owed = m
 	}
-	if l.onOutcome != nil && !l.gone.Load() {
-		f.tellOutcome(m)
+	if m.state != StateOK {
+		return
+	}
+	f.at.seq++
+	if !l.silenced() {
+		l.waitingSince(f.call.bus.sinceEpoch(f.call.start) + m.ended)
+		f.fn(&f.call.listening, f.call.result(m, f.at.seq-1))
+	}
+}
+
+// tellOwed calls back for the member whose result has been delivered.
+func (f *feed[Req, Res]) tellOwed() {
+	if m := f.owed; m != nil {
+		f.owed = nil
+		f.tellOutcome(int(m.index))
+	}
+}
+
+func (f *feed[Req, Res]) tellOutcome(i int) {
+	if !f.listener.gone.Load() {
+		f.listener.onOutcome(f.call.outcome(i))
 	}
 }
 
@@ -118,19 +138,15 @@ func (f *feed[Req, Res]) deliver(m *member) {
 func (f *feed[Req, Res]) tellEnd() {
 	l := f.listener
 	l.waitingSince(f.call.bus.sinceEpoch(f.call.start) + f.call.elapsed)
-	for l.onOutcome != nil && f.told < len(f.call.members) && !l.gone.Load() {
-		m := &f.call.members[f.told] // its state is final once the call is over
+	for l.onOutcome != nil && f.told < len(f.call.members) {
+		i := f.told
 		f.told++
-		if m.state == StatePending {
-			f.tellOutcome(m)
+		if f.call.members[i].state == StatePending { // which is final once the call is over
+			f.tellOutcome(i)
 		}
 	}
 	f.done = true
 	if l.onDone != nil && !l.gone.Load() {
 		l.onDone(f.call.Report())
 	}
-}
-
-func (f *feed[Req, Res]) tellOutcome(m *member) {
-	f.listener.onOutcome(f.call.outcome(int(m.index)))
 }

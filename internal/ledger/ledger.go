@@ -36,9 +36,10 @@ type Ledger struct {
 }
 
 type shard struct {
-	mu   sync.Mutex
-	head *Entry
-	_    [48]byte // keeps neighbours out of each other's cache line
+	mu      sync.Mutex
+	head    *Entry
+	entered uint64   // how many entries ever entered
+	_       [40]byte // keeps neighbours out of each other's cache line
 }
 
 // An Entry is a place in a ledger, to be part of whatever enters it. An entry is
@@ -68,6 +69,7 @@ func (l *Ledger) Enter(e *Entry, owner any, key uint64, upTo Level) bool {
 		s.head.prev = e
 	}
 	s.head = e
+	s.entered++
 	return true
 }
 
@@ -127,14 +129,26 @@ func (l *Ledger) All() iter.Seq[any] {
 	}
 }
 
-// Empty reports whether nothing is entered.
+// Empty reports whether there was a moment during the call when nothing was
+// entered.
 func (l *Ledger) Empty() bool {
+	var before, after [shards]uint64
+	// What leaves one shard may have entered another one that was looked at
+	// already. If each is empty twice and was not entered between the looks,
+	// all were empty at the moment between the two rounds.
+	return l.emptyShards(&before) && l.emptyShards(&after) && before == after
+}
+
+// emptyShards reports whether each shard was empty when it was looked at, and
+// how often it had been entered by then.
+func (l *Ledger) emptyShards(entered *[shards]uint64) bool {
 	for i := range l.shards {
 		s := &l.shards[i]
 		s.mu.Lock()
-		empty := s.head == nil
+		head := s.head
+		entered[i] = s.entered
 		s.mu.Unlock()
-		if !empty {
+		if head != nil {
 			return false
 		}
 	}
