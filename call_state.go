@@ -246,8 +246,8 @@ func (c *call) spread() {
 // abandonLocked counts the runs that have outlived the call for too long.
 func (c *call) abandonLocked() {
 	for i := range c.members {
-		if m := &c.members[i]; m.runs() && !m.abandoned {
-			m.abandoned = true
+		if m := &c.members[i]; m.run == runGoes {
+			m.run = runAbandoned
 			p := c.producers[i]
 			p.abandoned.Add(1)
 			c.bus.log(slog.LevelWarn, "producer outlived its call",
@@ -259,11 +259,11 @@ func (c *call) abandonLocked() {
 
 // returnLocked notes that the closure of a member has returned, in whatever way.
 func (c *call) returnLocked(m *member) {
-	c.running--
-	m.returned = true
-	if m.abandoned {
+	if m.run == runAbandoned {
 		m.producer().abandoned.Add(-1)
 	}
+	m.run = runReturned
+	c.running--
 	if c.running == 0 && c.reason != ReasonPending {
 		c.timer.Stop()
 	}
@@ -297,7 +297,7 @@ func (c *call) outcome(i int) Outcome {
 
 func (c *call) outcomeLocked(i int) Outcome {
 	m := &c.members[i]
-	o := Outcome{Member: c.producers[i].member(), State: m.state, Err: c.errs[m], Started: m.started}
+	o := Outcome{Member: c.producers[i].member(), State: m.state, Err: c.errs[m], Started: m.run != runWaits}
 	switch {
 	case m.state == StateOK:
 		o.Results, o.Elapsed = 1, m.ended

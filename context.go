@@ -41,17 +41,25 @@ func CallFrom(ctx context.Context) (CallInfo, bool) {
 type member struct {
 	call *call
 
-	ended     time.Duration // since the call's start; not to be read before state is final
-	index     int32
-	state     State
-	started   bool // its closure was called, or is about to be
-	returned  bool // its closure has returned
-	abandoned bool // its closure had not returned long after the end of the call
-	limited   bool // it holds slots of its producer
+	ended   time.Duration // since the call's start; not to be read before state is final
+	index   int32
+	state   State
+	run     run
+	limited bool // it holds slots of its producer
 }
 
+// run says what has become of the call of a member's closure.
+type run uint8
+
+const (
+	runWaits     run = iota // it has not begun
+	runGoes                 // it has begun, or is about to
+	runAbandoned            // it goes on long after the end of the call
+	runReturned             // it has returned, or unwound the stack
+)
+
 // runs reports whether the member is inside its closure.
-func (m *member) runs() bool { return m.started && !m.returned }
+func (m *member) runs() bool { return m.run == runGoes || m.run == runAbandoned }
 
 func (m *member) producer() *producer { return m.call.producers[m.index] }
 

@@ -58,6 +58,7 @@ type worker struct {
 	room   int           // how many members it may yet claim without the lock
 	until  time.Duration // when the streak has to come to the lock
 	began  time.Duration // when its present member was claimed
+	opened bool          // nothing stood between that member and its producer
 }
 
 // work is what the workers run.
@@ -141,7 +142,7 @@ func (c *Call[Req, Res]) claimLocked(w *worker, now time.Duration) *member {
 		w.room, w.began, w.until = 0, now, now+longStreak
 		m := &c.members[i]
 		m.call, m.index = &c.call, int32(i)
-		if c.producers[i].open() {
+		if w.opened = c.producers[i].open(); w.opened {
 			c.startLocked(m)
 		}
 		return m
@@ -183,7 +184,7 @@ func (c *call) startSpare(w *worker) {
 
 // startLocked makes the member one whose closure runs.
 func (c *call) startLocked(m *member) {
-	m.started = true
+	m.run = runGoes
 	c.running++
 }
 
@@ -215,7 +216,10 @@ func (c *Call[Req, Res]) run(w *worker, m *member) (next *member, idle *mailbox)
 	}()
 	for m != nil {
 		var value Res
-		state, err := c.admit(m)
+		state, err := StateOK, error(nil)
+		if !w.opened {
+			state, err = c.admit(m)
+		}
 		for state == StateOK {
 			value, err = c.producers[m.index].fn.(Producer[Req, Res])(m, c.req)
 			if err != nil {
@@ -244,7 +248,7 @@ func failure(err error) State {
 // the lock. It returns nil if that cannot be done.
 func (c *Call[Req, Res]) advance(w *worker, m *member, value Res) *member {
 	i := m.index + 1
-	if w.room == 0 || !c.producers[i].open() {
+	if w.room == 0 || !w.opened || !c.producers[i].open() {
 		return nil
 	}
 	now := c.now()
@@ -274,10 +278,10 @@ func (c *Call[Req, Res]) drainLocked(claimed int) {
 	first := c.told
 	for c.told < claimed-1 {
 		m := &c.members[c.told]
-		m.state, m.returned = StateOK, true
+		m.state, m.run = StateOK, runReturned
 		c.log.append(m.index, true)
 		c.told++
-		c.members[c.told].started = true
+		c.members[c.told].run = runGoes
 	}
 	c.tally.Answered += c.told - first
 	c.publishLocked()
@@ -294,12 +298,9 @@ func (c *Call[Req, Res]) tellStreak() {
 	}
 }
 
-// admit starts a member, or returns the state in which it ends without having
-// been started. It may block for as long as the call lasts.
+// admit starts a member whose producer is not open, or returns the state in which
+// it ends without having been started. It may block for as long as the call lasts.
 func (c *call) admit(m *member) (State, error) {
-	if m.started {
-		return StateOK, nil
-	}
 	p := m.producer()
 	if n := int(p.abandoned.Load()); n >= c.bus.maxAbandoned {
 		return StateRejected, fmt.Errorf("%w: %d runs have outlived their calls", ErrStuck, n)
@@ -333,7 +334,7 @@ func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, er
 		m.producer().release()
 	}
 	c.lockDrained()
-	if m.started {
+	if m.runs() {
 		c.returnLocked(m)
 	}
 	if c.reason != ReasonPending {

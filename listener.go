@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"sync/atomic"
+	"time"
 )
 
 // A Listener is called with each result of a topic, as it arrives. Its calls
@@ -35,6 +36,7 @@ type feed[Req, Res any] struct {
 	call     *Call[Req, Res]
 	listener *listener
 	fn       Listener[Req, Res]
+	base     time.Duration   // the call's start, since the bus was made
 	sibling  *feed[Req, Res] // the next feed of the call; never changes
 	queued   atomic.Bool
 	limit    atomic.Int64 // the position in the log that must not be passed
@@ -51,6 +53,7 @@ type feed[Req, Res any] struct {
 func (f *feed[Req, Res]) init(c *Call[Req, Res], l *listener, sibling *feed[Req, Res]) {
 	f.call, f.listener, f.sibling = c, l, sibling
 	f.fn = l.fn.(Listener[Req, Res])
+	f.base = c.bus.sinceEpoch(c.start)
 	f.at = c.log.end()
 	f.limit.Store(math.MaxInt64)
 }
@@ -114,7 +117,7 @@ func (f *feed[Req, Res]) deliver(m *member) {
 	}
 	f.at.seq++
 	if !l.silenced() {
-		l.waitingSince(f.call.bus.sinceEpoch(f.call.start) + m.ended)
+		l.waitingSince(f.base + m.ended)
 		f.fn(&f.call.listening, f.call.result(m, f.at.seq-1))
 	}
 }
@@ -137,7 +140,7 @@ func (f *feed[Req, Res]) tellOutcome(i int) {
 // for the call itself.
 func (f *feed[Req, Res]) tellEnd() {
 	l := f.listener
-	l.waitingSince(f.call.bus.sinceEpoch(f.call.start) + f.call.elapsed)
+	l.waitingSince(f.base + f.call.elapsed)
 	for l.onOutcome != nil && f.told < len(f.call.members) {
 		i := f.told
 		f.told++

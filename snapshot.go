@@ -113,7 +113,7 @@ func (c *call) snapshot() (CallSnapshot, []AbandonedSnapshot) {
 	defer c.mu.Unlock()
 	var abandoned []AbandonedSnapshot
 	for i := range c.members {
-		if m := &c.members[i]; m.abandoned && !m.returned {
+		if m := &c.members[i]; m.run == runAbandoned {
 			abandoned = append(abandoned, AbandonedSnapshot{
 				Member: c.producers[i].member(), Topic: c.spec.name, Call: c.id, Age: c.now() - c.elapsed,
 			})
