@@ -20,10 +20,11 @@ import (
 type Bus struct {
 	busConfig
 	registry
-	epoch  time.Time
-	calls  atomic.Uint64 // calls made so far
-	ledger ledger.Ledger // calls and mailboxes that are busy
-	logs   mailbox
+	epoch   time.Time
+	calls   atomic.Uint64 // calls made so far
+	waiting atomic.Int64  // calls that wait for producers
+	ledger  ledger.Ledger // calls and mailboxes that are busy
+	logs    mailbox
 }
 
 // NewBus returns a bus. It panics if an option is invalid.

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type call struct {
 	typed     typedCall
 
 	claims   atomic.Uint64            // the first unclaimed member and the epoch; see errgroup_gather.go
+	graced   atomic.Bool              // the grace has begun; written under mu
 	over     atomic.Bool              // whether reason is final; written under mu
 	workers  atomic.Int64             // goroutines that keep the call in the ledger
 	standard atomic.Pointer[standard] // the context of package context; nil until asked for
@@ -51,6 +53,9 @@ type call struct {
 	tally      tally.Tally
 	running    int               // members inside their closures
 	spare      bool              // a worker is started and has not yet begun
+	waiting    bool              // for producers to be registered
+	released   int               // how many members may be claimed
+	nextStart  time.Duration     // when one more is released; see WithStagger
 	lastResult time.Duration     // when the last result came; 0 before the first
 	timer      *time.Timer       // for the deadline, a stall, and producers that do not return
 	unfollow   func() bool       // stops following the sender's context; nil if it is not followed
@@ -73,10 +78,13 @@ func (c *call) lockDrained() {
 // now returns the time since the call's start.
 func (c *call) now() time.Duration { return time.Since(c.start) }
 
-func (c *call) deadline() time.Time { return c.start.Add(c.policy.timeout) }
+// budget is how long the producers have.
+func (c *call) budget() time.Duration { return c.policy.timeout - c.policy.grace }
+
+func (c *call) deadline() time.Time { return c.start.Add(c.budget()) }
 
 func (c *call) info() CallInfo {
-	return CallInfo{Topic: c.spec.name, ID: c.id, Budget: max(0, c.policy.timeout-c.now())}
+	return CallInfo{Topic: c.spec.name, ID: c.id, Budget: max(0, c.budget()-c.now())}
 }
 
 // context returns the context that all members share, and makes it when it is
@@ -91,9 +99,12 @@ func (c *call) context() *standard {
 		s.end(ReasonCancelled, context.Canceled)
 		return c.standard.Load()
 	}
-	if c.over.Load() {
-		// The end may have come too early to find the context.
+	// The end, or the grace, may have come too early to find the context.
+	switch {
+	case c.over.Load():
 		s.end(c.reason, c.cause)
+	case c.graced.Load():
+		s.end(ReasonDeadline, context.DeadlineExceeded)
 	}
 	return s
 }
@@ -150,27 +161,50 @@ func (c *call) judgeLocked(at time.Duration) {
 	}
 }
 
-// resultLocked keeps the time of a result for WithStall. Only the first sets the
-// timer; when that goes off it is set anew for what came meanwhile.
+// resultLocked keeps the time of a result for WithStall.
 func (c *call) resultLocked(at time.Duration) {
 	if c.policy.stall == 0 {
 		return
 	}
 	first := c.lastResult == 0
 	c.lastResult = max(at, 1)
-	if first && c.policy.stall < c.policy.timeout-at {
-		c.timer.Reset(c.policy.stall)
+	if first {
+		// Later results do not set the timer: when it goes off it is set
+		// anew for what came meanwhile.
+		c.timer.Reset(c.dueLocked() - at)
 	}
+}
+
+// releaseLocked lets one more member start, if there is one, and reports whether
+// there was.
+func (c *call) releaseLocked(now time.Duration) bool {
+	if c.released == len(c.members) {
+		return false
+	}
+	c.released++
+	c.nextStart = now + c.policy.stagger
+	return true
+}
+
+// dueLocked returns when the timer has something to do next.
+func (c *call) dueLocked() time.Duration {
+	due := c.policy.timeout
+	if c.policy.grace > 0 && !c.graced.Load() {
+		due = min(due, c.budget())
+	}
+	if c.policy.stall > 0 && c.lastResult > 0 {
+		due = min(due, c.lastResult+c.policy.stall)
+	}
+	if c.released < len(c.members) {
+		due = min(due, c.nextStart)
+	}
+	return due
 }
 
 // expire is what the timer calls.
 func (c *call) expire() {
 	now := c.now()
 	c.mu.Lock()
-	stalls := c.policy.timeout
-	if c.policy.stall > 0 && c.lastResult > 0 {
-		stalls = min(stalls, c.lastResult+c.policy.stall)
-	}
 	switch {
 	case c.reason != ReasonPending:
 		if left := c.elapsed + abandonAfter - now; left > 0 && c.running > 0 {
@@ -179,13 +213,34 @@ func (c *call) expire() {
 			c.abandonLocked()
 		}
 		c.mu.Unlock()
-	case now < stalls:
-		c.timer.Reset(stalls - now)
-		c.mu.Unlock()
-	case now < c.policy.timeout:
+	case now >= c.policy.timeout && c.waiting:
+		c.endAndUnlock(ReasonDeadline, fmt.Errorf("%w: %d wanted", ErrTooFewProducers, c.policy.minProducers))
+	case now >= c.policy.timeout:
+		c.endAndUnlock(ReasonDeadline, context.DeadlineExceeded)
+	case c.policy.stall > 0 && c.lastResult > 0 && now >= c.lastResult+c.policy.stall:
 		c.endAndUnlock(ReasonStalled, ErrStalled)
 	default:
-		c.endAndUnlock(ReasonDeadline, context.DeadlineExceeded)
+		c.advanceAndUnlock(now)
+	}
+}
+
+// advanceAndUnlock does what is due in a call that goes on.
+func (c *call) advanceAndUnlock(now time.Duration) {
+	graced := c.policy.grace > 0 && now >= c.budget()
+	if graced {
+		c.graced.Store(true)
+	}
+	start := c.released < len(c.members) && now >= c.nextStart && c.releaseLocked(now)
+	if start {
+		c.workers.Add(1)
+	}
+	c.timer.Reset(c.dueLocked() - now)
+	c.mu.Unlock()
+	if s := c.standard.Load(); s != nil && graced {
+		s.end(ReasonDeadline, context.DeadlineExceeded)
+	}
+	if start && !c.group.TryGo(c.worker) {
+		c.leave() // at the limit of WithParallelism: one of those that run will claim it
 	}
 }
 
@@ -213,6 +268,7 @@ func (c *call) endAndUnlock(reason Reason, cause error) {
 func (c *call) endLocked(reason Reason, cause error, at time.Duration) {
 	c.typed.drainLocked(unclaimed(c.claims.Swap(closed | uint64(len(c.members)))))
 	c.reason, c.cause, c.elapsed = reason, cause, at
+	c.stopWaitingLocked()
 	c.over.Store(true)
 	if c.done != nil {
 		close(c.done)
@@ -339,4 +395,37 @@ func (c *call) underWay() (info CallInfo, pending bool, running []Member) {
 		}
 	}
 	return c.info(), c.reason == ReasonPending, running
+}
+
+// targetsAmong returns the producers that WithTargets asks for, all without it.
+func (c *call) targetsAmong(producers []*producer) []*producer {
+	if c.policy.targets == nil {
+		return producers
+	}
+	var found []*producer
+	unknown := make(map[string]bool, len(c.policy.targets))
+	for _, name := range c.policy.targets {
+		unknown[name] = true
+	}
+	for _, p := range producers {
+		if _, ok := unknown[p.name]; ok {
+			found = append(found, p)
+			unknown[p.name] = false
+		}
+	}
+	for _, name := range c.policy.targets {
+		if unknown[name] {
+			found = append(found, unknownProducer(c.bus, name))
+			unknown[name] = false
+		}
+	}
+	return found
+}
+
+// stopWaitingLocked ends the wait for producers, if the call is in it.
+func (c *call) stopWaitingLocked() {
+	if c.waiting {
+		c.waiting = false
+		c.bus.waiting.Add(-1)
+	}
 }

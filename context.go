@@ -63,15 +63,15 @@ func (m *member) runs() bool { return m.run == runGoes || m.run == runAbandoned 
 
 func (m *member) producer() *producer { return m.call.producers[m.index] }
 
-// Deadline returns the end of the call.
+// Deadline returns the end of the call, less the grace.
 func (m *member) Deadline() (time.Time, bool) { return m.call.deadline(), true }
 
-// Done returns a channel that is closed when the call ends.
+// Done returns a channel that is closed when the call ends or its grace begins.
 func (m *member) Done() <-chan struct{} { return m.call.context().Done() }
 
-// Err returns nil as long as the call goes on.
+// Err returns nil until then.
 func (m *member) Err() error {
-	if m.call.over.Load() {
+	if m.call.over.Load() || m.call.graced.Load() {
 		return m.call.context().Err()
 	}
 	return nil

@@ -195,7 +195,8 @@ func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], re
 		}
 		defer c.Cancel(nil)
 		left := false
-		reader := cursor{page: c.log.open(new(page), len(c.members))}
+		reader := cursor{page: c.log.open(new(page))}
+		c.log.expect(len(c.members))
 		c.head = nil
 		c.launch()
 		c.readFrom(reader, func(r Result[Req, Res]) bool {
@@ -231,6 +232,9 @@ func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], r
 	if err := c.policy.apply(opts); err != nil {
 		return nil, err
 	}
+	if err := c.policy.validate(); err != nil {
+		return nil, err
+	}
 	admitted := ledger.Open
 	if in, ok := ctx.Value(callKey{}).(inside); ok {
 		if c.depth = in.nesting(); c.depth > maxDepth {
@@ -252,35 +256,66 @@ func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], r
 	if !b.ledger.Enter(&c.entry, c, uint64(c.id), admitted) {
 		return nil, ErrClosed
 	}
-	c.routed = b.generation.Load()
-	c.route = b.route(t.spec)
-	if c.route.types != t.spec.types {
-		b.ledger.Leave(&c.entry)
-		return nil, typeError(t.spec, c.route.types)
-	}
-	c.producers = c.route.producers
-	if n := len(c.producers); n == 1 {
-		c.members, c.answers = c.one.members[:], c.one.values[:]
-	} else {
-		c.members, c.answers = make([]member, n), make([]Res, n)
-	}
-	c.careful = c.policy.quorum > 0 || c.policy.failFast || c.policy.stall > 0
-	c.head = c.log.open(&c.first, len(c.members))
-	c.tally = tally.Tally{Members: len(c.members), Quorum: c.policy.quorum, FailFast: c.policy.failFast}
 	c.workers.Store(1)
+	if n := c.policy.parallelism; n > 0 {
+		c.group.SetLimit(n)
+	}
+	c.head = c.log.open(&c.first)
+	if err := c.findProducersLocked(); err != nil {
+		b.ledger.Leave(&c.entry)
+		return nil, err
+	}
 	switch {
 	case ctxErr == context.DeadlineExceeded || ctxErr == nil && c.policy.timeout <= 0:
 		c.endLocked(ReasonDeadline, context.DeadlineExceeded, 0)
 	case ctxErr != nil:
 		c.endLocked(ReasonCancelled, ctxCause, 0)
+	case c.waiting:
 	case len(c.members) == 0:
 		c.endLocked(ReasonNoProducers, ErrNoProducers, 0)
 	default:
-		if c.judgeLocked(0); c.reason == ReasonPending {
-			c.timer = time.AfterFunc(c.policy.timeout, c.expire)
-		}
+		c.judgeLocked(0)
+	}
+	if c.reason == ReasonPending {
+		c.graced.Store(c.budget() <= 0)
+		c.timer = time.AfterFunc(c.dueLocked(), c.expire)
 	}
 	return c, nil
+}
+
+// findProducersLocked takes the snapshot, unless the call has to wait for more
+// producers.
+func (c *Call[Req, Res]) findProducersLocked() error {
+	if c.policy.minProducers > 0 && !c.waiting {
+		// It waits before it looks: who registers after the look finds it.
+		c.waiting = true
+		c.bus.waiting.Add(1)
+	}
+	c.routed = c.bus.generation.Load()
+	c.route = c.bus.route(c.spec)
+	if c.route.types != c.spec.types {
+		c.stopWaitingLocked()
+		return typeError(c.spec, c.route.types)
+	}
+	if len(c.route.producers) < c.policy.minProducers {
+		return nil
+	}
+	c.stopWaitingLocked()
+	c.producers = c.targetsAmong(c.route.producers)
+	n := len(c.producers)
+	if n == 1 {
+		c.members, c.answers = c.one.members[:], c.one.values[:]
+	} else {
+		c.members, c.answers = make([]member, n), make([]Res, n)
+	}
+	c.log.expect(n)
+	c.tally = tally.Tally{Members: n, Quorum: c.policy.quorum, FailFast: c.policy.failFast}
+	c.careful = c.policy.quorum > 0 || c.policy.failFast || c.policy.stall > 0 || c.policy.stagger > 0
+	if c.released = n; c.policy.stagger > 0 {
+		c.released = min(n, 1)
+		c.nextStart = c.now() + c.policy.stagger
+	}
+	return nil
 }
 
 // launch starts a call that prepare has made, or tells the end of one that could
@@ -291,11 +326,48 @@ func (c *Call[Req, Res]) launch() {
 		c.leave()
 		return
 	}
-	if n := c.policy.parallelism; n > 0 {
-		c.group.SetLimit(n)
-	}
 	if c.followed {
 		c.follow()
+	}
+	c.mu.Lock()
+	waiting := c.waiting
+	c.mu.Unlock()
+	if waiting {
+		c.leave() // the worker starts when there is somebody to ask
+		return
+	}
+	c.group.TryGo(c.worker)
+}
+
+// findProducers starts a call that has waited for producers, if there are enough
+// of them now.
+func (c *Call[Req, Res]) findProducers() {
+	c.mu.Lock()
+	if !c.waiting {
+		c.mu.Unlock()
+		return
+	}
+	if err := c.findProducersLocked(); err != nil {
+		c.endAndUnlock(ReasonCancelled, err)
+		return
+	}
+	if c.waiting {
+		c.mu.Unlock()
+		return
+	}
+	now := c.now()
+	c.workers.Add(1)
+	c.judgeLocked(now)
+	over := c.reason != ReasonPending
+	if !over {
+		c.timer.Reset(c.dueLocked() - now)
+	}
+	c.mu.Unlock()
+	if over {
+		c.spread()
+		c.tellEnd()
+		c.leave()
+		return
 	}
 	c.group.TryGo(c.worker)
 }

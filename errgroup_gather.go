@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -130,7 +131,7 @@ func (c *Call[Req, Res]) claimLocked(w *worker, now time.Duration) *member {
 	for {
 		claims := c.claims.Load()
 		i := unclaimed(claims)
-		if i == len(c.members) {
+		if i >= c.released {
 			return nil
 		}
 		w.claims = claims + epoch + 1
@@ -154,8 +155,8 @@ func (c *Call[Req, Res]) claimLocked(w *worker, now time.Duration) *member {
 // without a spare nobody would tell its results, and some calls have to look at
 // each of them.
 func (c *call) wantSpareLocked(w *worker) bool {
-	left := len(c.members) - unclaimed(c.claims.Load())
-	if left == 0 || c.reason != ReasonPending {
+	left := c.released - unclaimed(c.claims.Load())
+	if left <= 0 || c.reason != ReasonPending {
 		return false
 	}
 	want := false
@@ -302,6 +303,9 @@ func (c *Call[Req, Res]) tellStreak() {
 // it ends without having been started. It may block for as long as the call lasts.
 func (c *call) admit(m *member) (State, error) {
 	p := m.producer()
+	if p.gates.Load()&gateUnknown != 0 {
+		return StateGone, fmt.Errorf("%w: %q", ErrUnknownMember, p.name)
+	}
 	if n := int(p.abandoned.Load()); n >= c.bus.maxAbandoned {
 		return StateRejected, fmt.Errorf("%w: %d runs have outlived their calls", ErrStuck, n)
 	}
@@ -329,6 +333,9 @@ func (c *call) admit(m *member) (State, error) {
 // told when it returns, except that one mailbox may be left to the caller, if
 // there is no next member.
 func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, err error) (next *member, idle *mailbox) {
+	if state == StateFailed && c.graced.Load() && errors.Is(err, context.DeadlineExceeded) {
+		state = StateLate
+	}
 	now := c.now()
 	if m.limited {
 		m.producer().release()
@@ -359,6 +366,9 @@ func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, er
 	c.recordLocked(m, state, err, now)
 	c.publishLocked()
 	c.judgeLocked(now)
+	if state != StateOK {
+		c.releaseLocked(now)
+	}
 	if ours || !c.spare || c.policy.parallelism > 0 || now-w.began > quick {
 		next = c.claimLocked(w, now)
 	}

@@ -41,6 +41,11 @@ var (
 	// ErrStuck reports that a producer was not asked because too many of its
 	// earlier runs have outlived their calls and never returned.
 	ErrStuck = errors.New("dispatch: producer stuck")
+	// ErrTooFewProducers reports that the producers that [WithMinProducers] asked
+	// for did not come in time.
+	ErrTooFewProducers = errors.New("dispatch: too few producers")
+	// ErrUnknownMember reports that nobody has a name that [WithTargets] asked for.
+	ErrUnknownMember = errors.New("dispatch: unknown member")
 	// ErrRemoved reports that a producer was removed before its run began.
 	ErrRemoved = errors.New("dispatch: removed")
 	// ErrDecline is what a producer returns that has nothing to say to a

@@ -25,13 +25,18 @@ type page struct {
 
 const largestPage = 1024
 
-// open begins the log, for about n entries, on its first page.
-func (l *log) open(first *page, n int) *page {
-	if first.entries = first.few[:]; n > len(first.few) {
-		first.entries = make([]int32, min(n, largestPage))
-	}
+// open begins the log on its first page.
+func (l *log) open(first *page) *page {
+	first.entries = first.few[:]
 	l.tail = first
 	return first
+}
+
+// expect makes room for n entries. It must come before the first of them.
+func (l *log) expect(n int) {
+	if n > len(l.tail.entries) {
+		l.tail.entries = make([]int32, min(n, largestPage))
+	}
 }
 
 // append adds an entry, which readers see from the next publish on.

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -42,11 +43,23 @@ const DefaultTimeout = 5 * time.Second
 
 // policy is what the options of a call, its topic and its bus come to.
 type policy struct {
-	timeout     time.Duration
-	stall       time.Duration // 0: none
-	quorum      int           // 0: none
-	parallelism int           // 0: no limit
-	failFast    bool
+	timeout      time.Duration
+	stall        time.Duration // 0: none
+	grace        time.Duration // 0: none
+	stagger      time.Duration // 0: none
+	quorum       int           // 0: none
+	parallelism  int           // 0: no limit
+	minProducers int           // 0: whoever is there
+	failFast     bool
+	targets      []string // nil: everybody
+}
+
+// validate checks what no option can check on its own.
+func (p *policy) validate() error {
+	if p.grace >= p.timeout {
+		return invalidOption("WithGrace(%v): must be less than the timeout of %v", p.grace, p.timeout)
+	}
+	return nil
 }
 
 func (p *policy) apply(opts []CallOption) error {
@@ -123,6 +136,67 @@ func (failFastOption) applyCall(p *policy) error {
 	return nil
 }
 func (o failFastOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+// WithGrace ends the producers' contexts d before the call, so that those who
+// watch them can still hand in what they have. A member that returns its context's
+// error in that time is Late. d must be positive and less than the timeout; a
+// context deadline sooner than d ends the producers' contexts at once.
+func WithGrace(d time.Duration) CallOption { return graceOption(d) }
+
+type graceOption time.Duration
+
+func (o graceOption) applyCall(p *policy) error {
+	p.grace = time.Duration(o)
+	return positive("WithGrace", time.Duration(o))
+}
+func (o graceOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+// WithStagger starts the members one by one, in the order of registration: the
+// next after d, or at once when one ends without an answer. With a quorum of one
+// this is a hedged request, as Happy Eyeballs (RFC 8305) opens connections. d must
+// be positive.
+func WithStagger(d time.Duration) CallOption { return staggerOption(d) }
+
+type staggerOption time.Duration
+
+func (o staggerOption) applyCall(p *policy) error {
+	p.stagger = time.Duration(o)
+	return positive("WithStagger", time.Duration(o))
+}
+func (o staggerOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+// WithMinProducers lets the call wait, within its deadline, until at least n
+// producers are registered on the topic; those are asked. If they do not come,
+// nobody is asked: the call ends at its Deadline with [ErrTooFewProducers]. n must
+// be positive.
+func WithMinProducers(n int) CallOption { return minProducersOption(n) }
+
+type minProducersOption int
+
+func (o minProducersOption) applyCall(p *policy) error {
+	p.minProducers = int(o)
+	return positive("WithMinProducers", int(o))
+}
+func (o minProducersOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+// WithTargets asks only the producers of these names. A name that nobody has is
+// a member that is Gone, with [ErrUnknownMember]. There must be at least one name,
+// and none may be empty.
+func WithTargets(names ...string) CallOption { return targetsOption{slices.Clone(names)} }
+
+type targetsOption struct{ names []string }
+
+func (o targetsOption) applyCall(p *policy) error {
+	p.targets = o.names
+	if len(o.names) == 0 {
+		return invalidOption("WithTargets: no names")
+	}
+	if i := slices.Index(o.names, ""); i >= 0 {
+		return invalidOption("WithTargets: empty name at index %d", i)
+	}
+	return nil
+}
+func (o targetsOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
 // busConfig is what the options of a bus come to.
 type busConfig struct {

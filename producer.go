@@ -31,10 +31,18 @@ type producer struct {
 const (
 	gateRemoved uint32 = 1 << iota // the registration has ended
 	gateLimited                    // a slot has to be taken first
+	gateUnknown                    // it stands for a name that nobody has
 )
 
 // open reports whether nothing stands between a call and the closure.
 func (p *producer) open() bool { return p.gates.Load() == 0 && p.abandoned.Load() == 0 }
+
+// unknownProducer stands in a call for a name that nobody has.
+func unknownProducer(b *Bus, name string) *producer {
+	p := &producer{Registration: Registration{bus: b, name: name}}
+	p.gates.Store(gateUnknown)
+	return p
+}
 
 func (p *producer) member() Member { return Member{Name: p.name} }
 

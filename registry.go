@@ -116,6 +116,21 @@ func without[T comparable](s []T, v T) []T {
 
 // add registers a producer or listener wherever it belongs, or nowhere.
 func (b *Bus) add(what registrant) error {
+	if err := b.enlist(what); err != nil {
+		return err
+	}
+	if b.waiting.Load() == 0 {
+		return nil
+	}
+	for owner := range b.ledger.All() {
+		if c, ok := owner.(interface{ findProducers() }); ok {
+			c.findProducers()
+		}
+	}
+	return nil
+}
+
+func (b *Bus) enlist(what registrant) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ledger.Level() != ledger.Open {
