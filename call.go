@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"iter"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -20,10 +21,11 @@ type Call[Req, Res any] struct {
 	call
 	topic Topic[Req, Res]
 	req   Req
-	head  *page // where readers begin; nil if only Stream reads
-	first page  // of the log
+	head  *page[Res] // where readers begin; nil if only Stream reads
+	first page[Res]  // of the log
 
 	listening listenerContext // of the listeners
+	asked     *Call[Req, Res] // the call whose member is a group that this one asks
 
 	answers []Res    // what members have answered, by index
 	one     struct { // what members and answers point to if there is but one
@@ -33,7 +35,7 @@ type Call[Req, Res any] struct {
 
 	// The call's mu guards the fields below.
 	told   int // the first member of the streak that is not recorded
-	log    log
+	log    log[Res]
 	more   chan struct{}   // closed when there is more in the log; nil if nobody waits
 	feeds  *feed[Req, Res] // one for each listener that had a chance to read
 	newest uint64          // the id of the newest listener with a feed
@@ -102,7 +104,7 @@ func (c *Call[Req, Res]) Report() Report { return c.call.report() }
 // sees all results, in the same order, and nobody waits for it.
 func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
 	return func(yield func(Result[Req, Res]) bool) {
-		at := cursor{page: c.head}
+		at := cursor[Res]{page: c.head}
 		if c.head == nil {
 			c.lockDrained()
 			at = c.log.end()
@@ -113,16 +115,12 @@ func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
 }
 
 // readFrom yields the results from the cursor on until the end of the call.
-func (c *Call[Req, Res]) readFrom(at cursor, yield func(Result[Req, Res]) bool) {
+func (c *Call[Req, Res]) readFrom(at cursor[Res], yield func(Result[Req, Res]) bool) {
 	for {
 		over := c.over.Load()
-		for i, ok := at.next(); ok; i, ok = at.next() {
-			m := &c.members[i]
-			if m.state == StateOK {
-				at.seq++
-				if !yield(c.result(m, at.seq-1)) {
-					return
-				}
+		for e, ok := c.read(&at); ok; e, ok = c.read(&at) {
+			if e.value != nil && !yield(c.result(e, at.seq-1)) {
+				return
 			}
 		}
 		if over {
@@ -136,7 +134,7 @@ func (c *Call[Req, Res]) readFrom(at cursor, yield func(Result[Req, Res]) bool) 
 
 // wake returns a channel that is closed when there is something to read at the
 // cursor, or nil if there is already.
-func (c *Call[Req, Res]) wake(at cursor) <-chan struct{} {
+func (c *Call[Req, Res]) wake(at cursor[Res]) <-chan struct{} {
 	c.lockDrained()
 	defer c.mu.Unlock()
 	if c.reason != ReasonPending || at.ready() {
@@ -148,39 +146,82 @@ func (c *Call[Req, Res]) wake(at cursor) <-chan struct{} {
 	return c.more
 }
 
-// values returns the results' values in the order of registration, once the call
-// has ended.
-func (c *Call[Req, Res]) values() []Res {
-	values := make([]Res, 0, len(c.members))
-	for i := range c.members {
-		if c.members[i].state == StateOK {
-			values = append(values, c.answers[i])
+// read returns the event at the cursor and steps over it. It reports whether
+// there is one yet.
+func (c *Call[Req, Res]) read(at *cursor[Res]) (e event[Res], ok bool) {
+	i, page, ok := at.next()
+	if !ok {
+		return e, false
+	}
+	if i < 0 {
+		e = page.events[^i]
+	} else {
+		m := &c.members[i]
+		e = event[Res]{member: m, elapsed: m.ended, ended: true}
+		if m.state == StateOK && !c.producers[i].is(gateStream) {
+			e.value = &c.answers[i]
 		}
+	}
+	if e.value != nil {
+		at.seq++
+	}
+	return e, true
+}
+
+// values returns the results' values once the call has ended: in the order of
+// registration, those of members that relays named after the others.
+func (c *Call[Req, Res]) values() []Res {
+	events := make([]event[Res], 0, len(c.members))
+	at := cursor[Res]{page: c.head}
+	for e, ok := c.read(&at); ok; e, ok = c.read(&at) {
+		if e.value != nil {
+			events = append(events, e)
+		}
+	}
+	byMember := func(a, b event[Res]) int { return c.place(a) - c.place(b) }
+	if !slices.IsSortedFunc(events, byMember) {
+		slices.SortStableFunc(events, byMember)
+	}
+	values := make([]Res, len(events))
+	for i, e := range events {
+		values[i] = *e.value
 	}
 	return values
 }
 
-// result returns the result of a member that is in the log.
-func (c *Call[Req, Res]) result(m *member, seq int) Result[Req, Res] {
-	return Result[Req, Res]{Call: c, From: m.producer().member(), Value: c.answers[m.index], Seq: seq, Elapsed: m.ended}
+// place is the place in the report of the member that an event is about.
+func (c *Call[Req, Res]) place(e event[Res]) int {
+	if e.remote != nil {
+		return len(c.members) + e.remote.index
+	}
+	return int(e.member.index)
+}
+
+// from is the member that an event is about.
+func (c *Call[Req, Res]) from(e event[Res]) Member {
+	if e.remote != nil {
+		return e.remote.member
+	}
+	return c.memberAt(int(e.member.index))
+}
+
+// result makes an event that has a value into a result.
+func (c *Call[Req, Res]) result(e event[Res], seq int) Result[Req, Res] {
+	return Result[Req, Res]{Call: c, From: c.from(e), Value: *e.value, Seq: seq, Elapsed: e.elapsed}
 }
 
 // recordLocked notes how a member has ended, and puts it into the log.
 func (c *Call[Req, Res]) recordLocked(m *member, state State, err error, at time.Duration) {
 	m.state, m.ended = state, at
 	if err != nil {
-		c.setErrLocked(m, err)
+		c.detailLocked(m).err = err
 	}
-	switch state {
-	case StateOK:
-		c.tally.Answered++
+	c.tally.Count(state == StateOK, state.isFailure())
+	result := state == StateOK && !m.producer().is(gateStream)
+	if result {
 		c.resultLocked(at)
-	case StateFailed, StatePanicked, StateRejected:
-		c.tally.Failed++
-	default:
-		c.tally.Other++
 	}
-	c.log.append(m.index, state == StateOK)
+	c.log.append(m.index, result)
 }
 
 // publishLocked lets readers and listeners see what has been recorded.
@@ -196,7 +237,7 @@ func (c *Call[Req, Res]) publishLocked() {
 // at the present end of the log.
 func (c *Call[Req, Res]) findListenersLocked() {
 	generation := c.bus.generation.Load()
-	if c.seen == generation {
+	if c.seen == generation || c.outer != nil {
 		return
 	}
 	c.seen = generation

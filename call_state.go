@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,10 +30,13 @@ type call struct {
 	policy    policy
 	sender    context.Context
 	start     time.Time
-	route     *route      // where the topic led when the call was sent; guarded by mu from then on
-	routed    uint64      // the bus's generation at that time
-	producers []*producer // the snapshot, in the order of registration
-	members   []member    // one for each producer
+	route     *route        // where the topic led when the call was sent; guarded by mu from then on
+	routed    uint64        // the bus's generation at that time
+	producers []*producer   // the snapshot, in the order of registration
+	members   []member      // one for each producer
+	groups    []groupMember // one for each member, if some of them are groups
+	relaying  *relaying     // nil in a call without relays
+	outer     *groupMember  // what the call is made for, if it asks a group
 	entry     ledger.Entry
 	group     errgroup.Group
 	worker    func() error // what the group runs
@@ -51,16 +55,35 @@ type call struct {
 	cause      error
 	elapsed    time.Duration // from start to end
 	tally      tally.Tally
-	running    int               // members inside their closures
-	spare      bool              // a worker is started and has not yet begun
-	waiting    bool              // for producers to be registered
-	released   int               // how many members may be claimed
-	nextStart  time.Duration     // when one more is released; see WithStagger
-	lastResult time.Duration     // when the last result came; 0 before the first
-	timer      *time.Timer       // for the deadline, a stall, and producers that do not return
-	unfollow   func() bool       // stops following the sender's context; nil if it is not followed
-	errs       map[*member]error // of the members that ended with one; nil if there is none
-	done       chan struct{}     // made when asked for; closed at the end
+	running    int                 // members inside their closures
+	spare      bool                // a worker is started and has not yet begun
+	waiting    bool                // for producers to be registered
+	launched   bool                // launch has been through, in a call that may wait
+	released   int                 // how many members may be claimed
+	nextStart  time.Duration       // when one more is released; see WithStagger
+	lastResult time.Duration       // when the last result came; negative before the first
+	timer      *time.Timer         // for the deadline, a stall, and producers that do not return
+	unfollow   func() bool         // stops following the sender's context; nil if it is not followed
+	details    map[*member]*detail // of the members that have something to tell; nil if none has
+	done       chan struct{}       // made when asked for; closed at the end
+}
+
+// detail is what few members have.
+type detail struct {
+	err     error
+	results int // of a stream
+}
+
+func (c *call) detailLocked(m *member) *detail {
+	d := c.details[m]
+	if d == nil {
+		if c.details == nil {
+			c.details = make(map[*member]*detail)
+		}
+		d = new(detail)
+		c.details[m] = d
+	}
+	return d
 }
 
 // typedCall is what a call needs of the Call that it is part of.
@@ -139,13 +162,6 @@ func (c *call) follow() {
 	}
 }
 
-func (c *call) setErrLocked(m *member, err error) {
-	if c.errs == nil {
-		c.errs = make(map[*member]error)
-	}
-	c.errs[m] = err
-}
-
 // judgeLocked ends the call if enough is known.
 func (c *call) judgeLocked(at time.Duration) {
 	switch c.tally.Verdict() {
@@ -166,8 +182,8 @@ func (c *call) resultLocked(at time.Duration) {
 	if c.policy.stall == 0 {
 		return
 	}
-	first := c.lastResult == 0
-	c.lastResult = max(at, 1)
+	first := c.lastResult < 0
+	c.lastResult = at
 	if first {
 		// Later results do not set the timer: when it goes off it is set
 		// anew for what came meanwhile.
@@ -192,13 +208,19 @@ func (c *call) dueLocked() time.Duration {
 	if c.policy.grace > 0 && !c.graced.Load() {
 		due = min(due, c.budget())
 	}
-	if c.policy.stall > 0 && c.lastResult > 0 {
+	if c.policy.stall > 0 && c.lastResult >= 0 {
 		due = min(due, c.lastResult+c.policy.stall)
 	}
-	if c.released < len(c.members) {
+	if c.staggersLocked() {
 		due = min(due, c.nextStart)
 	}
 	return due
+}
+
+// staggersLocked reports whether a member is to be started at nextStart. A hedge
+// is not worth it if it would have less time than the one before has had.
+func (c *call) staggersLocked() bool {
+	return c.released < len(c.members) && (c.outer == nil || c.nextStart+c.policy.stagger <= c.policy.timeout)
 }
 
 // expire is what the timer calls.
@@ -217,7 +239,7 @@ func (c *call) expire() {
 		c.endAndUnlock(ReasonDeadline, fmt.Errorf("%w: %d wanted", ErrTooFewProducers, c.policy.minProducers))
 	case now >= c.policy.timeout:
 		c.endAndUnlock(ReasonDeadline, context.DeadlineExceeded)
-	case c.policy.stall > 0 && c.lastResult > 0 && now >= c.lastResult+c.policy.stall:
+	case c.policy.stall > 0 && c.lastResult >= 0 && now >= c.lastResult+c.policy.stall:
 		c.endAndUnlock(ReasonStalled, ErrStalled)
 	default:
 		c.advanceAndUnlock(now)
@@ -230,7 +252,7 @@ func (c *call) advanceAndUnlock(now time.Duration) {
 	if graced {
 		c.graced.Store(true)
 	}
-	start := c.released < len(c.members) && now >= c.nextStart && c.releaseLocked(now)
+	start := c.staggersLocked() && now >= c.nextStart && c.releaseLocked(now)
 	if start {
 		c.workers.Add(1)
 	}
@@ -304,13 +326,25 @@ func (c *call) abandonLocked() {
 	for i := range c.members {
 		if m := &c.members[i]; m.run == runGoes {
 			m.run = runAbandoned
-			p := c.producers[i]
-			p.abandoned.Add(1)
-			c.bus.log(slog.LevelWarn, "producer outlived its call",
-				slog.String("producer", p.name), slog.String("topic", c.spec.name), slog.Any("call", c.id),
-				slog.Duration("after", c.now()-c.elapsed), slog.String("added_at", p.addedAt()))
+			c.abandon("producer", c.producers[i])
 		}
 	}
+	if c.relaying == nil {
+		return
+	}
+	for _, r := range c.relaying.runs {
+		if r.run == runGoes {
+			r.run = runAbandoned
+			c.abandon("relay", r.relay)
+		}
+	}
+}
+
+func (c *call) abandon(kind string, p *producer) {
+	p.abandoned.Add(1)
+	c.bus.log(slog.LevelWarn, kind+" outlived its call",
+		slog.String(kind, p.name), slog.String("topic", c.spec.name), slog.Any("call", c.id),
+		slog.Duration("after", c.now()-c.elapsed), slog.String("added_at", p.addedAt()))
 }
 
 // returnLocked notes that the closure of a member has returned, in whatever way.
@@ -336,10 +370,16 @@ func (c *call) leave() {
 func (c *call) occupies(p *producer) bool {
 	c.lockDrained()
 	defer c.mu.Unlock()
+	pending := c.reason == ReasonPending
 	for i, q := range c.producers {
-		if m := &c.members[i]; q == p {
-			return m.runs() || m.state == StatePending && c.reason == ReasonPending
+		if m := &c.members[i]; q == p || q.isGroup() && slices.Contains(q.group.all, p) {
+			return m.runs() || m.state == StatePending && pending
 		}
+	}
+	if c.relaying != nil {
+		return slices.ContainsFunc(c.relaying.runs, func(r *relayRun) bool {
+			return r.relay == p && (r.run.goes() || r.run == runWaits && pending)
+		})
 	}
 	return false
 }
@@ -352,13 +392,36 @@ func (c *call) outcome(i int) Outcome {
 }
 
 func (c *call) outcomeLocked(i int) Outcome {
+	if i >= len(c.members) {
+		who := c.relaying.remotes[i-len(c.members)]
+		o := Outcome{Member: who.member, State: who.state, Err: who.err, Results: who.results, Elapsed: who.ended, Started: true, Tried: 1}
+		c.closeLocked(&o)
+		return o
+	}
 	m := &c.members[i]
-	o := Outcome{Member: c.producers[i].member(), State: m.state, Err: c.errs[m], Started: m.run != runWaits}
+	o := Outcome{Member: c.memberAt(i), State: m.state, Started: m.run != runWaits}
 	switch {
-	case m.state == StateOK:
-		o.Results, o.Elapsed = 1, m.ended
-	case m.state != StatePending:
+	case c.groups != nil && c.producers[i].isGroup():
+		o.Tried = int(c.groups[i].tried.Load())
+	case o.Started:
+		o.Tried = 1
+	}
+	if m.state != StatePending {
 		o.Elapsed = m.ended
+	}
+	if d := c.details[m]; d != nil {
+		o.Err, o.Results = d.err, d.results
+	} else if m.state == StateOK && !c.producers[i].is(gateStream) {
+		o.Results = 1
+	}
+	c.closeLocked(&o)
+	return o
+}
+
+// closeLocked completes the outcome of a member that has not ended.
+func (c *call) closeLocked(o *Outcome) {
+	switch {
+	case o.State != StatePending:
 	case c.reason == ReasonPending:
 		o.Elapsed = c.now()
 	case c.reason == ReasonDeadline:
@@ -366,7 +429,41 @@ func (c *call) outcomeLocked(i int) Outcome {
 	default:
 		o.State, o.Err, o.Elapsed = StateCancelled, c.cause, c.elapsed
 	}
-	return o
+}
+
+// size is how many members a call that is over has.
+func (c *call) size() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sizeLocked()
+}
+
+// hasEnded reports whether the member at this place had ended when the call did.
+func (c *call) hasEnded(i int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i >= len(c.members) {
+		return c.relaying.remotes[i-len(c.members)].state != StatePending
+	}
+	return c.members[i].state != StatePending
+}
+
+// sizeLocked is how many members the call has, those that relays named included.
+func (c *call) sizeLocked() int {
+	if c.relaying == nil {
+		return len(c.members)
+	}
+	return len(c.members) + len(c.relaying.remotes)
+}
+
+// memberAt returns the member of this index. For a group it has the name of the
+// replica that answered.
+func (c *call) memberAt(i int) Member {
+	m := c.producers[i].member()
+	if c.groups != nil && m.Name == "" {
+		m.Name = c.groups[i].answered
+	}
+	return m
 }
 
 func (c *call) report() Report {
@@ -374,12 +471,12 @@ func (c *call) report() Report {
 	defer c.mu.Unlock()
 	r := Report{
 		Call: c.id, Topic: c.spec.name, Reason: c.reason, Started: c.start, Elapsed: c.elapsed,
-		Outcomes: make([]Outcome, len(c.members)), cause: c.cause,
+		Outcomes: make([]Outcome, c.sizeLocked()), cause: c.cause,
 	}
 	if c.reason == ReasonPending {
 		r.Elapsed = c.now()
 	}
-	for i := range c.members {
+	for i := range r.Outcomes {
 		r.Outcomes[i] = c.outcomeLocked(i)
 	}
 	return r
@@ -390,33 +487,33 @@ func (c *call) underWay() (info CallInfo, pending bool, running []Member) {
 	c.lockDrained()
 	defer c.mu.Unlock()
 	for i := range c.members {
-		if m := &c.members[i]; m.runs() {
+		if m := &c.members[i]; m.runs() && !c.producers[i].isGroup() {
 			running = append(running, c.producers[i].member())
 		}
 	}
-	return c.info(), c.reason == ReasonPending, running
-}
-
-// targetsAmong returns the producers that WithTargets asks for, all without it.
-func (c *call) targetsAmong(producers []*producer) []*producer {
-	if c.policy.targets == nil {
-		return producers
-	}
-	var found []*producer
-	unknown := make(map[string]bool, len(c.policy.targets))
-	for _, name := range c.policy.targets {
-		unknown[name] = true
-	}
-	for _, p := range producers {
-		if _, ok := unknown[p.name]; ok {
-			found = append(found, p)
-			unknown[p.name] = false
+	if c.relaying != nil {
+		for _, r := range c.relaying.runs {
+			if r.run.goes() {
+				running = append(running, r.relay.member())
+			}
 		}
 	}
-	for _, name := range c.policy.targets {
-		if unknown[name] {
+	return c.info(), c.reason == ReasonPending && c.outer == nil, running
+}
+
+// targetsAmong returns the producers that WithTargets asks for. Names that nobody
+// has get a producer that is not there, unless relays may know them.
+func (c *call) targetsAmong(producers []*producer, relays bool) (found []*producer) {
+	for _, p := range producers {
+		if slices.ContainsFunc(c.policy.targets, p.answersTo) {
+			found = append(found, p)
+		}
+	}
+	for i, name := range c.policy.targets {
+		known := relays || slices.Contains(c.policy.targets[:i], name) ||
+			slices.ContainsFunc(found, func(p *producer) bool { return p.answersTo(name) })
+		if !known {
 			found = append(found, unknownProducer(c.bus, name))
-			unknown[name] = false
 		}
 	}
 	return found

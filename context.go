@@ -59,7 +59,9 @@ const (
 )
 
 // runs reports whether the member is inside its closure.
-func (m *member) runs() bool { return m.run == runGoes || m.run == runAbandoned }
+func (m *member) runs() bool { return m.run.goes() }
+
+func (r run) goes() bool { return r == runGoes || r == runAbandoned }
 
 func (m *member) producer() *producer { return m.call.producers[m.index] }
 
@@ -91,7 +93,9 @@ func (m *member) nesting() int { return m.call.depth + 1 }
 
 func (m *member) callInfo() CallInfo {
 	info := m.call.info()
-	info.Member = m.producer().member()
+	if m.index >= 0 { // a relay is no member
+		info.Member = m.producer().member()
+	}
 	return info
 }
 

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
 	"github.com/seed-bb4b4d74/dispatch/internal/tally"
 )
@@ -73,22 +71,18 @@ func (d *Dispatcher[Req, Res]) AddProducer(on Selector[Req, Res], p Producer[Req
 	if err != nil {
 		return nil, err
 	}
-	config, err := newProducerConfig(opts)
+	added, err := d.newProducer(r, p, opts)
 	if err != nil {
 		return nil, err
 	}
-	added := &producer{Registration: r, fn: p, shared: config.shared}
-	added.name, added.at, added.self = config.name, caller(), added
-	if config.concurrency > 0 {
-		added.slots = semaphore.NewWeighted(int64(config.concurrency))
+	if added.group != nil {
+		added.group.asGroup = func(g *producer) any {
+			return Producer[Req, Res](func(ctx context.Context, req Req) (Res, error) {
+				return askGroup[Req, Res](g, ctx, req)
+			})
+		}
 	}
-	if added.slots != nil || added.shared != nil {
-		added.gates.Store(gateLimited)
-	}
-	if err := d.bus.add(added); err != nil {
-		return nil, err
-	}
-	return &added.Registration, nil
+	return added.enlist()
 }
 
 // AddListener registers a listener on one topic, several, or all that match a
@@ -105,7 +99,7 @@ func (d *Dispatcher[Req, Res]) AddListener(on Selector[Req, Res], l Listener[Req
 		return nil, err
 	}
 	added := &listener{fn: l, onOutcome: config.onOutcome, onDone: config.onDone}
-	r.name, r.at, r.self = config.name, caller(), added
+	r.name, r.self = config.name, added
 	added.init(r)
 	if err := d.bus.add(added); err != nil {
 		return nil, err
@@ -128,7 +122,7 @@ func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], ni
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", method, err)
 	}
-	return Registration{bus: d.bus, selection: s}, nil
+	return Registration{bus: d.bus, selection: s, at: caller()}, nil
 }
 
 // Send asks every producer of the topic and returns at once. The results go to
@@ -195,7 +189,7 @@ func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], re
 		}
 		defer c.Cancel(nil)
 		left := false
-		reader := cursor{page: c.log.open(new(page))}
+		reader := cursor[Res]{page: c.log.open(new(page[Res]))}
 		c.log.expect(len(c.members))
 		c.head = nil
 		c.launch()
@@ -222,9 +216,7 @@ func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], r
 	}
 	b := d.bus
 	c := &Call[Req, Res]{topic: t, req: req}
-	c.bus, c.spec, c.sender, c.typed, c.worker = b, t.spec, ctx, c, c.work
-	c.listening.call = &c.call
-	c.followed = ctx.Done() != nil
+	c.init(b, t.spec, ctx, c)
 	c.policy = b.policy
 	if err := c.policy.apply(t.spec.defaults); err != nil {
 		return nil, err
@@ -271,7 +263,7 @@ func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], r
 	case ctxErr != nil:
 		c.endLocked(ReasonCancelled, ctxCause, 0)
 	case c.waiting:
-	case len(c.members) == 0:
+	case len(c.members) == 0 && c.relaying == nil:
 		c.endLocked(ReasonNoProducers, ErrNoProducers, 0)
 	default:
 		c.judgeLocked(0)
@@ -297,16 +289,42 @@ func (c *Call[Req, Res]) findProducersLocked() error {
 		c.stopWaitingLocked()
 		return typeError(c.spec, c.route.types)
 	}
-	if len(c.route.producers) < c.policy.minProducers {
+	var relays []*producer
+	if c.route.special {
+		relays = relaysAmong(c.route.producers)
+	}
+	if len(c.route.producers)-len(relays) < c.policy.minProducers {
 		return nil
 	}
 	c.stopWaitingLocked()
-	c.producers = c.targetsAmong(c.route.producers)
-	n := len(c.producers)
+	members := c.route.members
+	if c.policy.targets != nil {
+		members = seats(c.targetsAmong(c.route.producers, len(relays) > 0))
+	}
+	c.adoptLocked(members)
+	c.relayLocked(relays)
+	return nil
+}
+
+// init sets what the call is made for.
+func (c *Call[Req, Res]) init(b *Bus, t *topicSpec, sender context.Context, typed typedCall) {
+	c.bus, c.spec, c.sender, c.typed, c.worker = b, t, sender, typed, c.work
+	c.listening.call = &c.call
+	c.followed = sender.Done() != nil
+	c.lastResult = -1
+}
+
+// adoptLocked makes the producers the members of the call.
+func (c *Call[Req, Res]) adoptLocked(producers []*producer) {
+	n := len(producers)
+	c.producers = producers
 	if n == 1 {
 		c.members, c.answers = c.one.members[:], c.one.values[:]
 	} else {
 		c.members, c.answers = make([]member, n), make([]Res, n)
+	}
+	if c.route != nil && c.route.special {
+		c.groups = make([]groupMember, n)
 	}
 	c.log.expect(n)
 	c.tally = tally.Tally{Members: n, Quorum: c.policy.quorum, FailFast: c.policy.failFast}
@@ -315,7 +333,6 @@ func (c *Call[Req, Res]) findProducersLocked() error {
 		c.released = min(n, 1)
 		c.nextStart = c.now() + c.policy.stagger
 	}
-	return nil
 }
 
 // launch starts a call that prepare has made, or tells the end of one that could
@@ -329,11 +346,24 @@ func (c *Call[Req, Res]) launch() {
 	if c.followed {
 		c.follow()
 	}
-	c.mu.Lock()
-	waiting := c.waiting
-	c.mu.Unlock()
-	if waiting {
-		c.leave() // the worker starts when there is somebody to ask
+	if c.policy.minProducers > 0 {
+		c.mu.Lock()
+		waiting := c.waiting
+		c.launched = true
+		c.mu.Unlock()
+		if waiting {
+			c.leave() // findProducers starts the workers
+			return
+		}
+	}
+	c.startWorkers()
+}
+
+// startWorkers starts the first worker, which is counted already, and the relays.
+func (c *Call[Req, Res]) startWorkers() {
+	c.startRelays()
+	if len(c.members) == 0 {
+		c.leave()
 		return
 	}
 	c.group.TryGo(c.worker)
@@ -356,6 +386,7 @@ func (c *Call[Req, Res]) findProducers() {
 		return
 	}
 	now := c.now()
+	launched := c.launched
 	c.workers.Add(1)
 	c.judgeLocked(now)
 	over := c.reason != ReasonPending
@@ -363,11 +394,14 @@ func (c *Call[Req, Res]) findProducers() {
 		c.timer.Reset(c.dueLocked() - now)
 	}
 	c.mu.Unlock()
-	if over {
+	switch {
+	case over:
 		c.spread()
 		c.tellEnd()
 		c.leave()
-		return
+	case launched:
+		c.startWorkers()
+	default:
+		c.leave() // launch is about to start the workers
 	}
-	c.group.TryGo(c.worker)
 }

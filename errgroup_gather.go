@@ -187,6 +187,9 @@ func (c *call) startSpare(w *worker) {
 func (c *call) startLocked(m *member) {
 	m.run = runGoes
 	c.running++
+	if c.outer != nil {
+		c.outer.tried.Add(1)
+	}
 }
 
 // run runs members, m first, until none is left to claim or one of their closures
@@ -222,7 +225,11 @@ func (c *Call[Req, Res]) run(w *worker, m *member) (next *member, idle *mailbox)
 			state, err = c.admit(m)
 		}
 		for state == StateOK {
-			value, err = c.producers[m.index].fn.(Producer[Req, Res])(m, c.req)
+			if p := c.producers[m.index]; w.opened || !p.is(gateStream) {
+				value, err = p.fn.(Producer[Req, Res])(m, c.req)
+			} else {
+				err = c.pull(m, p.fn.(StreamProducer[Req, Res]))
+			}
 			if err != nil {
 				state = failure(err)
 				break
@@ -239,6 +246,9 @@ func (c *Call[Req, Res]) run(w *worker, m *member) (next *member, idle *mailbox)
 }
 
 func failure(err error) State {
+	if group, ok := err.(*replicasError); ok {
+		return group.state
+	}
 	if errors.Is(err, ErrDecline) {
 		return StateDeclined
 	}
@@ -349,8 +359,8 @@ func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, er
 		var none Res
 		c.answers[m.index] = none // where advance may have put it just before the end
 		c.mu.Unlock()
-		if state == StateOK {
-			c.tellLate(m, value, now, by)
+		if state == StateOK && !m.producer().is(gateStream) {
+			c.tellLate(m.producer().member(), value, now, by)
 		}
 		c.bus.ledger.Changed()
 		return nil, nil

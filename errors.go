@@ -3,6 +3,7 @@ package dispatch
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -46,6 +47,18 @@ var (
 	ErrTooFewProducers = errors.New("dispatch: too few producers")
 	// ErrUnknownMember reports that nobody has a name that [WithTargets] asked for.
 	ErrUnknownMember = errors.New("dispatch: unknown member")
+	// ErrUnreachable reports that a member elsewhere did not take the request.
+	ErrUnreachable = errors.New("dispatch: unreachable")
+	// ErrIncompatible reports that a member elsewhere has other types or another
+	// version.
+	ErrIncompatible = errors.New("dispatch: incompatible")
+	// ErrLost reports that something that a member elsewhere has sent did not
+	// arrive: results, or word of its end.
+	ErrLost = errors.New("dispatch: lost")
+	// ErrGone reports that a member left before it had answered.
+	ErrGone = errors.New("dispatch: gone")
+	// ErrOverloaded reports that there was no room for a request.
+	ErrOverloaded = errors.New("dispatch: overloaded")
 	// ErrRemoved reports that a producer was removed before its run began.
 	ErrRemoved = errors.New("dispatch: removed")
 	// ErrDecline is what a producer returns that has nothing to say to a
@@ -84,6 +97,7 @@ func (e *PanicError) Unwrap() error {
 type PartialError struct {
 	Report Report // how each member ended
 	errs   []error
+	cause  error // why the call ended, if the reason has an error of its own
 }
 
 // Error names the topic, the reason the call ended and every member that gave
@@ -91,8 +105,12 @@ type PartialError struct {
 func (e *PartialError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "dispatch: %s: %s", e.Report.Topic, e.Report.Reason)
+	errs := e.errs
+	if len(errs) == 0 && e.cause != nil {
+		errs = []error{e.cause} // otherwise the members say it
+	}
 	sep := ": "
-	for _, err := range e.errs {
+	for _, err := range errs {
 		b.WriteString(sep)
 		b.WriteString(err.Error())
 		sep = "; "
@@ -102,7 +120,12 @@ func (e *PartialError) Error() string {
 
 // Unwrap returns the errors of the members, each a *MemberError, and after
 // them what the reason itself has to say (such as [ErrNoProducers]).
-func (e *PartialError) Unwrap() []error { return e.errs }
+func (e *PartialError) Unwrap() []error {
+	if e.cause == nil {
+		return e.errs
+	}
+	return append(slices.Clip(e.errs), e.cause)
+}
 
 // MemberError is the error with which one member of a call ended.
 type MemberError struct {

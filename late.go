@@ -41,12 +41,19 @@ func (n *lateNotice[Req, Res]) Run() {
 }
 
 // tellLate offers a result that came after the end of the call to the hooks.
-func (c *Call[Req, Res]) tellLate(m *member, value Res, elapsed, by time.Duration) {
+func (c *Call[Req, Res]) tellLate(from Member, value Res, elapsed, by time.Duration) {
+	if c.asked != nil {
+		if c.reason == ReasonSatisfied {
+			return // another replica was quicker: the group was not late
+		}
+		elapsed += c.start.Sub(c.asked.start)
+		c = c.asked
+	}
 	for _, h := range *c.bus.hooks.Load() {
 		if h.selection.types != c.spec.types {
 			continue
 		}
-		r := Result[Req, Res]{Call: c, From: m.producer().member(), Value: value, Seq: -1, Elapsed: elapsed}
+		r := Result[Req, Res]{Call: c, From: from, Value: value, Seq: -1, Elapsed: elapsed}
 		if h.queue.Put(&lateNotice[Req, Res]{hook: h, result: r, by: by}) {
 			h.start()
 		}

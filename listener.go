@@ -42,10 +42,10 @@ type feed[Req, Res any] struct {
 	limit    atomic.Int64 // the position in the log that must not be passed
 
 	// The fields below belong to whoever runs the mailbox.
-	at   cursor
-	owed *member // whose outcome is to be told after the callback with its result
-	told int     // how many members have been looked at at the end of the call
-	done bool    // the end of the call has been told
+	at   cursor[Res]
+	owed int  // one more than the place of the member whose outcome is to be told next; 0: none
+	told int  // how many members have been looked at at the end of the call
+	done bool // the end of the call has been told
 }
 
 // init makes the feed ready to read what is written from now on. The call's lock
@@ -88,11 +88,11 @@ func (f *feed[Req, Res]) Run() {
 			if f.at.position() >= f.limit.Load() {
 				break
 			}
-			i, ok := f.at.next()
+			e, ok := f.call.read(&f.at)
 			if !ok {
 				break
 			}
-			f.deliver(&f.call.members[i])
+			f.deliver(e)
 		}
 		if over && !f.done && f.limit.Load() == math.MaxInt64 {
 			f.tellEnd()
@@ -106,27 +106,23 @@ func (f *feed[Req, Res]) Run() {
 	}
 }
 
-// deliver calls back with the result of a member that has ended, if it has one.
-func (f *feed[Req, Res]) deliver(m *member) {
+// deliver calls back with the result of an event, if it has one.
+func (f *feed[Req, Res]) deliver(e event[Res]) {
 	l := f.listener
-	if l.onOutcome != nil {
-		f.owed = m
+	if e.ended && l.onOutcome != nil {
+		f.owed = f.call.place(e) + 1
 	}
-	if m.state != StateOK {
-		return
-	}
-	f.at.seq++
-	if !l.silenced() {
-		l.waitingSince(f.base + m.ended)
-		f.fn(&f.call.listening, f.call.result(m, f.at.seq-1))
+	if e.value != nil && !l.silenced() {
+		l.waitingSince(f.base + e.elapsed)
+		f.fn(&f.call.listening, f.call.result(e, f.at.seq-1))
 	}
 }
 
-// tellOwed calls back for the member whose result has been delivered.
+// tellOwed calls back for the member that has ended with the last event.
 func (f *feed[Req, Res]) tellOwed() {
-	if m := f.owed; m != nil {
-		f.owed = nil
-		f.tellOutcome(int(m.index))
+	if place := f.owed - 1; place >= 0 {
+		f.owed = 0
+		f.tellOutcome(place)
 	}
 }
 
@@ -141,10 +137,10 @@ func (f *feed[Req, Res]) tellOutcome(i int) {
 func (f *feed[Req, Res]) tellEnd() {
 	l := f.listener
 	l.waitingSince(f.base + f.call.elapsed)
-	for l.onOutcome != nil && f.told < len(f.call.members) {
+	for l.onOutcome != nil && f.told < f.call.size() {
 		i := f.told
 		f.told++
-		if f.call.members[i].state == StatePending { // which is final once the call is over
+		if !f.call.hasEnded(i) {
 			f.tellOutcome(i)
 		}
 	}

@@ -49,6 +49,7 @@ type policy struct {
 	stagger      time.Duration // 0: none
 	quorum       int           // 0: none
 	parallelism  int           // 0: no limit
+	hedge        time.Duration // 0: none
 	minProducers int           // 0: whoever is there
 	failFast     bool
 	targets      []string // nil: everybody
@@ -164,6 +165,20 @@ func (o staggerOption) applyCall(p *policy) error {
 	return positive("WithStagger", time.Duration(o))
 }
 func (o staggerOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+// WithHedge asks the next replica of a group, without giving up the one before,
+// when no answer has come after d; whichever answers first answers for the group.
+// No replica is asked that would have less than d left. It concerns members made
+// by [WithGroup] only. d must be positive.
+func WithHedge(d time.Duration) CallOption { return hedgeOption(d) }
+
+type hedgeOption time.Duration
+
+func (o hedgeOption) applyCall(p *policy) error {
+	p.hedge = time.Duration(o)
+	return positive("WithHedge", time.Duration(o))
+}
+func (o hedgeOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
 // WithMinProducers lets the call wait, within its deadline, until at least n
 // producers are registered on the topic; those are asked. If they do not come,
@@ -283,6 +298,7 @@ type registrationConfig struct {
 // producerConfig is what the options of a producer come to.
 type producerConfig struct {
 	registrationConfig
+	group  string
 	shared *semaphore.Weighted
 }
 
@@ -348,6 +364,23 @@ type concurrencyOption int
 func (o concurrencyOption) applyProducer(c *producerConfig) error {
 	c.concurrency = int(o)
 	return positive("WithConcurrency", int(o))
+}
+
+// WithGroup makes the producer a replica: all producers of a topic with the same
+// group stand in for each other and are one member of a call. One of them is
+// asked, the least busy and among equals each in turn; if it ends without an
+// answer the next one is, and under [WithHedge] also when it takes too long. The
+// group's name must not be empty.
+func WithGroup(group string) ProducerOption { return groupOption(group) }
+
+type groupOption string
+
+func (o groupOption) applyProducer(c *producerConfig) error {
+	if o == "" {
+		return invalidOption("WithGroup: empty name")
+	}
+	c.group = string(o)
+	return nil
 }
 
 // WithSemaphore lets each run of the producer hold a weight of one of s, which

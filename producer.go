@@ -25,12 +25,16 @@ type producer struct {
 	slots     *semaphore.Weighted // of WithConcurrency; nil: no bound
 	shared    *semaphore.Weighted // of WithSemaphore; nil: none
 	abandoned atomic.Int32        // runs that have outlived their calls
+
+	group *replica // its part in a group, or what makes it one; nil for neither
 }
 
 // The gates of a producer can stand between a call and the closure.
 const (
 	gateRemoved uint32 = 1 << iota // the registration has ended
-	gateLimited                    // a slot has to be taken first
+	gateLimited                    // its runs are counted, and may have to wait for a slot
+	gateStream                     // it is a StreamProducer
+	gateRelay                      // it is a Relay
 	gateUnknown                    // it stands for a name that nobody has
 )
 
@@ -44,7 +48,21 @@ func unknownProducer(b *Bus, name string) *producer {
 	return p
 }
 
-func (p *producer) member() Member { return Member{Name: p.name} }
+func (p *producer) member() Member {
+	m := Member{Name: p.name}
+	if p.group != nil {
+		m.Group = p.group.name
+	}
+	return m
+}
+
+// is reports whether the producer has this gate.
+func (p *producer) is(gate uint32) bool { return p.gates.Load()&gate != 0 }
+
+// answersTo reports whether WithTargets means the producer by this name.
+func (p *producer) answersTo(name string) bool {
+	return p.name == name || p.group != nil && p.group.name == name
+}
 
 // acquire takes the slots that a run of the producer needs, or returns the
 // context's error.
@@ -62,10 +80,16 @@ func (p *producer) acquire(ctx context.Context) error {
 			return err
 		}
 	}
+	if p.group != nil {
+		p.group.busy.Add(1)
+	}
 	return nil
 }
 
 func (p *producer) release() {
+	if p.group != nil {
+		p.group.busy.Add(-1)
+	}
 	if p.shared != nil {
 		p.shared.Release(1)
 	}
@@ -90,4 +114,46 @@ func (p *producer) settle(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// newProducer makes a producer of any kind; where it is added is told by r.
+func (d *Dispatcher[Req, Res]) newProducer(r Registration, fn any, opts []ProducerOption) (*producer, error) {
+	config, err := newProducerConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	p := &producer{Registration: r, fn: fn, shared: config.shared}
+	p.name, p.self = config.name, p
+	if config.concurrency > 0 {
+		p.slots = semaphore.NewWeighted(int64(config.concurrency))
+	}
+	if config.group != "" {
+		p.group = &replica{name: config.group}
+	}
+	if p.slots != nil || p.shared != nil || p.group != nil {
+		p.gates.Store(gateLimited)
+	}
+	return p, nil
+}
+
+// addProducer adds a producer of a kind that cannot be a replica.
+func (d *Dispatcher[Req, Res]) addProducer(r Registration, fn any, gate uint32, opts []ProducerOption) (*Registration, error) {
+	p, err := d.newProducer(r, fn, opts)
+	switch {
+	case err != nil:
+		return nil, err
+	case p.group != nil:
+		return nil, invalidOption("WithGroup(%q): only a Producer can be a replica", p.group.name)
+	case gate == gateRelay && p.is(gateLimited):
+		return nil, invalidOption("WithConcurrency and WithSemaphore do not concern relays")
+	}
+	p.gates.Or(gate)
+	return p.enlist()
+}
+
+func (p *producer) enlist() (*Registration, error) {
+	if err := p.bus.add(p); err != nil {
+		return nil, err
+	}
+	return &p.Registration, nil
 }

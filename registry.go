@@ -48,6 +48,8 @@ type topicEntry struct {
 type route struct {
 	types     types
 	producers []*producer
+	members   []*producer // what the producers make up; see seats
+	special   bool        // some of the producers are in groups, or relays
 	listeners []*listener
 }
 
@@ -66,6 +68,7 @@ func (r *route) matching(t *topicSpec) *route {
 	for _, p := range r.producers {
 		if p.selection.concerns(t) {
 			m.producers = append(m.producers, p)
+			m.special = m.special || p.special()
 		}
 	}
 	for _, l := range r.listeners {
@@ -73,6 +76,7 @@ func (r *route) matching(t *topicSpec) *route {
 			m.listeners = append(m.listeners, l)
 		}
 	}
+	m.members = seats(m.producers)
 	return m
 }
 
@@ -91,6 +95,10 @@ func (r *route) with(what registrant) *route {
 	switch w := what.(type) {
 	case *producer:
 		next.producers = append(next.producers, w)
+		next.members = next.producers
+		if next.special = r.special || w.special(); next.special {
+			next.members = seats(next.producers)
+		}
 	case *listener:
 		next.listeners = append(next.listeners, w)
 	}
@@ -103,6 +111,7 @@ func (r *route) without(what registrant) *route {
 	switch w := what.(type) {
 	case *producer:
 		next.producers = without(next.producers, w)
+		next.members = seats(next.producers)
 	case *listener:
 		next.listeners = without(next.listeners, w)
 	}

@@ -2,6 +2,8 @@ package dispatch
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -14,14 +16,8 @@ type Member struct {
 
 // String gives the parts that are set, joined by slashes.
 func (m Member) String() string {
-	s := m.Name
-	if m.Group != "" {
-		s = m.Group + "/" + s
-	}
-	if m.Node != "" {
-		s = m.Node + "/" + s
-	}
-	return s
+	parts := slices.DeleteFunc([]string{m.Node, m.Group, m.Name}, func(s string) bool { return s == "" })
+	return strings.Join(parts, "/")
 }
 
 // State says how one member of a call ended.
@@ -49,6 +45,12 @@ func (s State) String() string { return word(stateNames[:], s) }
 
 // MarshalText gives the state's word.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// isFailure reports whether a member that ended so has failed, which to decline,
+// to be late or to be gone is not.
+func (s State) isFailure() bool {
+	return s == StateFailed || s == StatePanicked || s == StateRejected
+}
 
 // Reason says why a call ended.
 type Reason uint8
@@ -92,6 +94,7 @@ type Outcome struct {
 	Err     error         `json:"-"`       // nil if and only if State is StateOK or StatePending
 	Started bool          `json:"started"` // whether its closure was called
 	Results int           `json:"results"` // how many results it gave in time
+	Tried   int           `json:"tried"`   // how many producers were started for it: for a group, of its replicas
 	Elapsed time.Duration `json:"elapsed"` // from the call's start to the member's end
 }
 
@@ -138,8 +141,6 @@ func (r Report) Err() error {
 			e.errs = append(e.errs, &MemberError{Member: o.Member, State: o.State, Err: o.Err})
 		}
 	}
-	if r.cause != nil {
-		e.errs = append(e.errs, r.cause)
-	}
+	e.cause = r.cause
 	return e
 }

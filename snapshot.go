@@ -17,6 +17,7 @@ type Snapshot struct {
 	Patterns  TopicSnapshot       `json:"patterns"`  // who is registered by patterns, whatever their types
 	Calls     []CallSnapshot      `json:"calls"`     // in flight, the oldest first
 	Abandoned []AbandonedSnapshot `json:"abandoned"` // runs that have outlived their calls, the oldest first
+	Misuse    uint64              `json:"misuse"`    // what relays did with rosters that they may not
 }
 
 // TopicSnapshot is one topic and all who are registered on it, by name or by
@@ -50,6 +51,7 @@ type ListenerSnapshot struct {
 type CallSnapshot struct {
 	Report
 	Budget time.Duration `json:"budget"` // how long it has left
+	nested bool          // it is a part of another one
 }
 
 // AbandonedSnapshot is one run that has outlived its call.
@@ -64,7 +66,7 @@ type AbandonedSnapshot struct {
 // all that is registered and in flight, and holds up nobody.
 func (b *Bus) Snapshot() Snapshot {
 	levels := map[ledger.Level]string{ledger.Open: "open", ledger.Draining: "draining", ledger.Closed: "closed"}
-	s := Snapshot{State: levels[b.ledger.Level()], Sent: b.calls.Load()}
+	s := Snapshot{State: levels[b.ledger.Level()], Sent: b.calls.Load(), Misuse: b.misuse.Load()}
 	now := b.sinceEpoch(time.Now())
 	b.topics.Range(func(_, v any) bool {
 		e := v.(*topicEntry)
@@ -80,7 +82,7 @@ func (b *Bus) Snapshot() Snapshot {
 			snapshot() (CallSnapshot, []AbandonedSnapshot)
 		}); ok {
 			call, abandoned := c.snapshot()
-			if call.Reason == ReasonPending {
+			if call.Reason == ReasonPending && !call.nested {
 				s.Calls = append(s.Calls, call)
 			}
 			s.Abandoned = append(s.Abandoned, abandoned...)
@@ -108,7 +110,7 @@ func (r *route) snapshot(now time.Duration) (t TopicSnapshot) {
 }
 
 func (c *call) snapshot() (CallSnapshot, []AbandonedSnapshot) {
-	s := CallSnapshot{Report: c.report(), Budget: c.info().Budget}
+	s := CallSnapshot{Report: c.report(), Budget: c.info().Budget, nested: c.outer != nil}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var abandoned []AbandonedSnapshot

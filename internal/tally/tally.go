@@ -20,6 +20,7 @@ type Tally struct {
 	Members  int  // how many take part
 	Quorum   int  // how many have to answer; 0: all that will
 	FailFast bool // whether the first failure ends the gathering
+	Open     int  // how many sources may yet bring further members
 
 	Answered int // members that gave an answer
 	Failed   int // members that failed
@@ -32,6 +33,18 @@ func (t Tally) Ended() int { return t.Answered + t.Failed + t.Other }
 // Left returns how many members have not ended.
 func (t Tally) Left() int { return t.Members - t.Ended() }
 
+// Count counts a member that has ended.
+func (t *Tally) Count(answered, failed bool) {
+	switch {
+	case answered:
+		t.Answered++
+	case failed:
+		t.Failed++
+	default:
+		t.Other++
+	}
+}
+
 // Verdict judges the counts. Where several verdicts hold, one that is good news
 // comes first: the last answer that also reaches the quorum makes it Satisfied.
 func (t Tally) Verdict() Verdict {
@@ -40,6 +53,8 @@ func (t Tally) Verdict() Verdict {
 		return Satisfied
 	case t.FailFast && t.Failed > 0:
 		return FailedFast
+	case t.Open > 0:
+		return Open
 	case t.Quorum > t.Answered+t.Left():
 		return QuorumLost
 	case t.Left() == 0:

@@ -1,0 +1,474 @@
+package dispatch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// onProcessors runs a test once as it is and once on a single processor, where a
+// goroutine that is started runs only when another gives way.
+func onProcessors(t *testing.T, test func(t *testing.T)) {
+	for _, n := range []int{runtime.GOMAXPROCS(0), 1} {
+		t.Run(fmt.Sprint("procs=", n), func(t *testing.T) {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
+			test(t)
+		})
+	}
+}
+
+// The engine's invariant: every member is started without waiting for another to
+// end. Producers that all wait for each other would wait for ever without it.
+func TestAllMembersRunAtOnce(t *testing.T) {
+	leaves := map[string]func(){
+		"waits": nil, "panics": func() { panic("gone") }, "exits": runtime.Goexit,
+	}
+	onProcessors(t, func(t *testing.T) {
+		for _, n := range []int{1, 2, 3, 10, 100, 1000} {
+			for how, leave := range leaves {
+				for _, who := range slices.Compact([]int{0, n / 2, n - 1}) {
+					if leave == nil && who > 0 {
+						continue // there nobody is different
+					}
+					t.Run(fmt.Sprintf("n=%d/%d %s", n, who, how), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) {
+							d, _ := newDispatcher()
+							var started atomic.Int32
+							everybody := make(chan struct{})
+							for i := range n {
+								produce(t, d, fmt.Sprint(i), func(ctx context.Context, _ int) (int, error) {
+									if started.Add(1) == int32(n) {
+										close(everybody)
+									}
+									if i == who && leave != nil {
+										leave()
+									}
+									select {
+									case <-everybody:
+										return i, nil
+									case <-ctx.Done():
+										return 0, ctx.Err()
+									}
+								})
+							}
+							r := ended(t, d)
+							if r.Reason != dispatch.ReasonComplete || r.Elapsed != 0 {
+								t.Errorf("%d of %d members were started; the call ended as %v after %v", started.Load(), n, r.Reason, r.Elapsed)
+							}
+							for i, o := range r.Outcomes {
+								if (o.State == dispatch.StateOK) != (leave == nil || i != who) {
+									t.Errorf("member %d is %v", i, o.State)
+								}
+							}
+						})
+					})
+				}
+			}
+		}
+	})
+}
+
+// The same with producers that wait for a slot in between: who waits for that
+// keeps nobody else from being started.
+func TestMembersThatWaitForASlotHoldNobodyUp(t *testing.T) {
+	onProcessors(t, func(t *testing.T) {
+		for _, n := range []int{2, 3, 10, 100} {
+			t.Run(fmt.Sprint("n=", n), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					d, _ := newDispatcher()
+					release := make(chan struct{})
+					var holders []*dispatch.Registration
+					free, busy := 0, 0
+					for i := range n {
+						name := fmt.Sprint(i)
+						switch i % 4 {
+						case 0, 3: // no slot is needed
+							free++
+							produce(t, d, name, quick(i))
+						case 1: // a slot is free
+							free++
+							produce(t, d, name, quick(i), dispatch.WithConcurrency(1))
+						case 2: // the slot is taken
+							busy++
+							holders = append(holders, produce(t, d, name, deaf(release, i), dispatch.WithConcurrency(1)))
+						}
+					}
+					var heard atomic.Int32
+					first := send(t, d)
+					synctest.Wait()
+					listen(t, d, func(context.Context, result) { heard.Add(1) })
+					second := send(t, d)
+					synctest.Wait()
+					if got := int(heard.Load()); got != free {
+						t.Errorf("%d results of %d while %d members wait for their slots", got, free, busy)
+					}
+					close(release)
+					<-first.Done()
+					<-second.Done()
+					synctest.Wait()
+					if got := int(heard.Load()); got != n+len(holders) || !second.Report().Complete() {
+						t.Errorf("%d results of %d in the end; %s", got, n+len(holders), told(second.Report()))
+					}
+				})
+			})
+		}
+	})
+}
+
+// What quick producers have answered is heard while others still run, wherever
+// those stand.
+func TestResultsAreNotHeldUpByAProducerThatBlocks(t *testing.T) {
+	onProcessors(t, func(t *testing.T) {
+		for _, n := range []int{1, 2, 3, 4, 10, 100, 1000} {
+			for name, blocks := range map[string]func(i int) bool{
+				"first":       func(i int) bool { return i == 0 },
+				"second":      func(i int) bool { return i == 1 },
+				"middle":      func(i int) bool { return i == n/2 },
+				"last but 1":  func(i int) bool { return i == n-2 },
+				"last":        func(i int) bool { return i == n-1 },
+				"every third": func(i int) bool { return i%3 == 2 },
+			} {
+				t.Run(fmt.Sprintf("n=%d/%s", n, name), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						d, _ := newDispatcher()
+						release := make(chan struct{})
+						want := 0
+						for i := range n {
+							if blocks(i) {
+								produce(t, d, fmt.Sprint(i), deaf(release, i))
+							} else {
+								produce(t, d, fmt.Sprint(i), quick(i))
+								want++
+							}
+						}
+						var heard, outcomes, read atomic.Int32
+						listen(t, d, func(context.Context, result) { heard.Add(1) }, dispatch.OnOutcome(func(dispatch.Outcome) { outcomes.Add(1) }))
+						c := send(t, d)
+						go func() {
+							for range c.Results() {
+								read.Add(1)
+							}
+						}()
+						synctest.Wait()
+						if heard, outcomes, read := int(heard.Load()), int(outcomes.Load()), int(read.Load()); heard != want || outcomes != want || read != want {
+							t.Errorf("of %d results %d were heard and %d read; %d outcomes were told", want, heard, read, outcomes)
+						}
+						close(release)
+						<-c.Done()
+						synctest.Wait()
+						if heard, read := int(heard.Load()), int(read.Load()); heard != n || read != n {
+							t.Errorf("in the end %d of %d were heard and %d read", heard, n, read)
+						}
+					})
+				})
+			}
+		}
+	})
+}
+
+// Without a listener it is the reader alone who has to be told, also if it waits
+// before the first result.
+func TestReaderAloneIsTold(t *testing.T) {
+	onProcessors(t, func(t *testing.T) {
+		for _, n := range []int{2, 3, 10, 100} {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher()
+				gate := make(chan struct{})
+				for i := range n {
+					p := quick(i)
+					switch i {
+					case 0:
+						p = deaf(gate, i)
+					case n - 1:
+						p = patient
+					}
+					produce(t, d, fmt.Sprint(i), p)
+				}
+				c := send(t, d)
+				var read atomic.Int32
+				go func() {
+					for range c.Results() {
+						read.Add(1)
+					}
+				}()
+				synctest.Wait()
+				close(gate)
+				synctest.Wait()
+				if got := int(read.Load()); got != n-1 {
+					t.Errorf("%d of %d results were read while the last one blocks", got, n-1)
+				}
+				<-c.Done()
+			})
+		}
+	})
+}
+
+func TestThousandGoexits(t *testing.T) {
+	const n = 1000
+	onProcessors(t, func(t *testing.T) {
+		for _, opts := range [][]dispatch.CallOption{nil, {dispatch.WithParallelism(1)}, {dispatch.WithParallelism(7)}, {dispatch.WithQuorum(n)}} {
+			for name, leaves := range map[string]func(i int) bool{
+				"all":        func(int) bool { return true },
+				"every 10th": func(i int) bool { return i%10 == 9 },
+			} {
+				t.Run(fmt.Sprintf("%v/%s", opts, name), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						d, _ := newDispatcher()
+						left := 0
+						for i := range n {
+							p := quick(i)
+							if leaves(i) {
+								p = exiting
+								left++
+							}
+							produce(t, d, fmt.Sprint(i), p)
+						}
+						r := ended(t, d, opts...)
+						failed := 0
+						for _, o := range r.Outcomes {
+							if errors.Is(o.Err, dispatch.ErrGoexit) {
+								failed++
+							}
+						}
+						if r.Reason == dispatch.ReasonQuorumLost && failed > 0 {
+							return // it ended with the first of them
+						}
+						if r.Reason != dispatch.ReasonComplete || r.Elapsed != 0 || failed != left {
+							t.Errorf("%d of %d ended with ErrGoexit; the call ended as %v after %v", failed, left, r.Reason, r.Elapsed)
+						}
+					})
+				})
+			}
+		}
+	})
+}
+
+// However ends and results meet, each member has one outcome, which the report,
+// listeners and readers agree on, and which does not change any more.
+func TestOneOutcomePerMemberWhenCancelled(t *testing.T) {
+	const n = 40
+	// Who ends the call while quick producers are being run through, from within
+	// or from outside, and what producers do around that.
+	enders := map[string]func(d *dispatcher, c func() *inFlight){
+		"Cancel": func(_ *dispatcher, c func() *inFlight) { c().Cancel(errBroken) },
+		"Close":  func(d *dispatcher, _ func() *inFlight) { d.Close() },
+	}
+	onProcessors(t, func(t *testing.T) {
+		for how, end := range enders {
+			for _, inside := range []bool{true, false} {
+				for _, after := range []string{"returns", "blocks", "exits", "panics", "fails"} {
+					if !inside && after != "returns" {
+						continue
+					}
+					t.Run(fmt.Sprintf("%s/inside=%v/%s", how, inside, after), func(t *testing.T) {
+						for round := range 60 {
+							synctest.Test(t, func(t *testing.T) {
+								d, _ := newDispatcher()
+								release := make(chan struct{})
+								sent := make(chan *inFlight, 1)
+								theCall := sync.OnceValue(func() *inFlight { return <-sent })
+								for i := range n {
+									produce(t, d, fmt.Sprint("p", i), func(context.Context, int) (int, error) {
+										if i%7 == round%7 {
+											runtime.Gosched()
+										}
+										if !inside || i != round%n {
+											return i, nil
+										}
+										end(d, theCall)
+										switch after {
+										case "blocks":
+											<-release
+										case "exits":
+											runtime.Goexit()
+										case "panics":
+											panic("after the end")
+										case "fails":
+											return 0, errBroken
+										}
+										return i, nil
+									})
+								}
+								diary := keepDiary(t, d)
+								c := send(t, d)
+								sent <- c
+								if !inside {
+									for range round {
+										runtime.Gosched()
+									}
+									end(d, func() *inFlight { return c })
+								}
+								<-c.Done()
+								first := c.Report()
+								synctest.Wait()
+								close(release)
+								synctest.Wait()
+
+								sameReport(t, first, c.Report())
+								if problem := disagreement(first, diary, how == "Close"); problem != "" {
+									t.Errorf("the call ended as\n\t%s\n%s in\n\t%q", told(first), problem, diary.all())
+								}
+								read := map[string]int{}
+								for r := range c.Results() {
+									read[r.From.Name]++
+									if want := fmt.Sprint("p", r.Value); r.From.Name != want {
+										t.Errorf("result %d is said to be of %v", r.Value, r.From)
+									}
+								}
+								for i, o := range first.Outcomes {
+									if inside && i == round%n && o.State == dispatch.StateOK {
+										t.Errorf("the member that ended the call is %v", o.State)
+									}
+									want := 0
+									switch o.State {
+									case dispatch.StateOK:
+										want = 1
+									case dispatch.StateCancelled:
+									default:
+										t.Errorf("%v is %v", o.Member, o.State)
+									}
+									if read[o.Member.Name] != want {
+										t.Errorf("%v is %v and was read %d times", o.Member, o.State, read[o.Member.Name])
+									}
+								}
+							})
+							if t.Failed() {
+								return
+							}
+						}
+					})
+				}
+			}
+		}
+	})
+}
+
+// Who asks how a call is doing does not disturb it, nor gets more than there is.
+func TestReportsWhileMembersEnd(t *testing.T) {
+	onProcessors(t, func(t *testing.T) {
+		for range 50 {
+			synctest.Test(t, func(t *testing.T) {
+				const n = 300
+				d, _ := newDispatcher()
+				for i := range n {
+					produce(t, d, fmt.Sprint(i), quick(i))
+				}
+				c := send(t, d)
+				var askers sync.WaitGroup
+				for range 2 {
+					askers.Go(func() {
+						last := 0
+						for {
+							r := c.Report()
+							answered := 0
+							for _, o := range r.Outcomes {
+								switch o.State {
+								case dispatch.StateOK:
+									answered++
+								case dispatch.StatePending:
+								default:
+									t.Errorf("%v is %v", o.Member, o.State)
+								}
+							}
+							if answered < last {
+								t.Errorf("%d had answered, then %d", last, answered)
+							}
+							if last = answered; r.Reason != dispatch.ReasonPending {
+								return
+							}
+							runtime.Gosched()
+						}
+					})
+				}
+				askers.Wait()
+				if r := c.Report(); !r.Complete() {
+					t.Errorf("the call ended as %v", r.Reason)
+				}
+			})
+		}
+	})
+}
+
+// A name may get other types while a call that was sent under the old ones is on
+// its way: that concerns listeners who come later, not the call.
+func TestTopicChangesItsTypesDuringACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher()
+		p := produce(t, d, "a", slow(time.Second, 1))
+		c := send(t, d)
+		deadlined := send(t, d, dispatch.WithTimeout(500*time.Millisecond))
+		synctest.Wait()
+		p.Remove()
+		retyped := dispatch.NewTopic[string, string](ask.Name())
+		heard := 0
+		if _, err := dispatch.On[string, string](d.Bus()).AddListener(retyped, func(context.Context, dispatch.Result[string, string]) { heard++ }); err != nil {
+			t.Fatal(err)
+		}
+		<-deadlined.Done()
+		<-c.Done()
+		synctest.Wait()
+		expect(t, c.Report(), "complete: a ok")
+		if heard != 0 {
+			t.Errorf("the listener of other types got %d results", heard)
+		}
+		logged.nothing(t)
+	})
+}
+
+// A slot is given back however a run ends.
+func TestSlotsAreGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		runs := 0
+		produce(t, d, "a", func(context.Context, int) (int, error) {
+			switch runs++; runs % 4 {
+			case 1:
+				runtime.Goexit()
+			case 2:
+				panic("boom")
+			case 3:
+				return 0, errBroken
+			}
+			return runs, nil
+		}, dispatch.WithConcurrency(1))
+		var states []dispatch.State
+		for range 8 {
+			states = append(states, ended(t, d).Outcomes[0].State)
+		}
+		want := []dispatch.State{dispatch.StateFailed, dispatch.StatePanicked, dispatch.StateFailed, dispatch.StateOK}
+		if diff := cmp.Diff(append(want, want...), states); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+
+		// And a call that ended while it waited for one takes none with it.
+		busy := send(t, d)
+		<-busy.Done()
+		release := make(chan struct{})
+		serial := produce(t, d, "serial", deaf(release, 1), dispatch.WithConcurrency(1))
+		for range 5 {
+			expectState(t, ended(t, d, dispatch.WithTimeout(50*time.Millisecond)), "serial", dispatch.StateLate)
+		}
+		close(release)
+		synctest.Wait()
+		expectState(t, ended(t, d), "serial", dispatch.StateOK)
+		serial.Remove()
+	})
+}
+
+func expectState(t *testing.T, r dispatch.Report, name string, want dispatch.State) {
+	t.Helper()
+	if got := outcomeOf(t, r, name).State; got != want {
+		t.Errorf("%s is %v, want %v", name, got, want)
+	}
+}
