@@ -3,10 +3,13 @@ package dispatch
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
 )
@@ -26,18 +29,54 @@ type Bus struct {
 	misuse  atomic.Uint64 // what relays did with rosters that they may not
 	ledger  ledger.Ledger // calls and mailboxes that are busy
 	logs    mailbox
+
+	places *semaphore.Weighted // of WithMaxInFlight; nil: no bound
+	intake context.Context     // ends when nothing new is accepted
+	refuse context.CancelFunc  // ends intake
 }
 
 // NewBus returns a bus. It panics if an option is invalid.
 func NewBus(opts ...BusOption) *Bus {
 	b := &Bus{busConfig: must(newBusConfig(opts)), epoch: time.Now()}
 	b.registry.init()
+	if b.maxInFlight > 0 {
+		b.places = semaphore.NewWeighted(int64(b.maxInFlight))
+		b.intake, b.refuse = context.WithCancel(context.Background())
+	}
 	b.logs.init(Registration{bus: b, name: "logger"})
 	b.logs.watched.Store(true) // a slow logger cannot be told to the logger
 	return b
 }
 
 func (b *Bus) sinceEpoch(t time.Time) time.Duration { return t.Sub(b.epoch) }
+
+// raise refuses what the level does, also to those who wait for a place.
+func (b *Bus) raise(level ledger.Level) {
+	b.ledger.Raise(level)
+	if b.refuse != nil {
+		b.refuse()
+	}
+}
+
+// takePlace takes a place for a call, or returns why there is none.
+func (b *Bus) takePlace(ctx context.Context, noWait bool) error {
+	if b.places.TryAcquire(1) {
+		return nil
+	}
+	if noWait {
+		return fmt.Errorf("%w: %d calls are in flight", ErrOverloaded, b.maxInFlight)
+	}
+	either, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.intake, cancel)()
+	if err := b.places.Acquire(either, 1); err == nil {
+		return nil
+	}
+	if b.intake.Err() != nil {
+		return ErrClosed
+	}
+	return fmt.Errorf("%w: %d calls are in flight: %w", ErrOverloaded, b.maxInFlight, context.Cause(ctx))
+}
 
 // Close ends all calls at once: they are Closed, and their producers' contexts
 // end with the cause [ErrClosed]. It refuses everything new with ErrClosed, and
@@ -50,7 +89,7 @@ func (b *Bus) sinceEpoch(t time.Time) time.Duration { return t.Sub(b.epoch) }
 // Close may be called more than once, concurrently, and from inside callbacks.
 // It returns nil.
 func (b *Bus) Close() error {
-	b.ledger.Raise(ledger.Closed)
+	b.raise(ledger.Closed)
 	for owner := range b.ledger.All() {
 		if c, ok := owner.(interface{ end(Reason, error) }); ok {
 			c.end(ReasonClosed, ErrClosed)
@@ -74,7 +113,7 @@ func (b *Bus) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return invalidArgument("Shutdown: nil context")
 	}
-	b.ledger.Raise(ledger.Draining)
+	b.raise(ledger.Draining)
 	err := b.ledger.Wait(ctx, b.ledger.Empty)
 	if err != nil {
 		err = b.stillRunning(context.Cause(ctx))

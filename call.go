@@ -252,6 +252,7 @@ func (c *Call[Req, Res]) findListenersLocked() {
 		return
 	}
 	c.newest = added[len(added)-1].id
+	c.holds.Add(int64(len(added)))
 	feeds := make([]feed[Req, Res], len(added))
 	for i, l := range added {
 		feeds[i].init(c, l, c.feeds)
@@ -284,4 +285,5 @@ func (c *Call[Req, Res]) tellEnd() {
 	if idle := tell(feeds); idle != nil {
 		idle.start()
 	}
+	c.unhold()
 }

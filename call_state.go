@@ -40,6 +40,7 @@ type call struct {
 	entry     ledger.Entry
 	group     errgroup.Group
 	worker    func() error // what the group runs
+	placed    bool         // it has a place under WithMaxInFlight
 	followed  bool         // the sender's context can end
 	careful   bool         // each result may end the call, so there are no streaks
 	typed     typedCall
@@ -47,6 +48,7 @@ type call struct {
 	claims   atomic.Uint64            // the first unclaimed member and the epoch; see errgroup_gather.go
 	graced   atomic.Bool              // the grace has begun; written under mu
 	over     atomic.Bool              // whether reason is final; written under mu
+	holds    atomic.Int64             // who keeps the place under WithMaxInFlight: the call itself and each feed
 	workers  atomic.Int64             // goroutines that keep the call in the ledger
 	standard atomic.Pointer[standard] // the context of package context; nil until asked for
 
@@ -285,6 +287,13 @@ func (c *call) endAndUnlock(reason Reason, cause error) {
 	c.leave()
 }
 
+// unhold gives up one hold on the call's place, and with the last the place.
+func (c *call) unhold() {
+	if c.holds.Add(-1) == 0 && c.placed {
+		c.bus.places.Release(1)
+	}
+}
+
 // endLocked ends the call as far as that can be done under its lock. Whoever
 // calls it has to call spread after unlocking.
 func (c *call) endLocked(reason Reason, cause error, at time.Duration) {
@@ -394,7 +403,10 @@ func (c *call) outcome(i int) Outcome {
 func (c *call) outcomeLocked(i int) Outcome {
 	if i >= len(c.members) {
 		who := c.relaying.remotes[i-len(c.members)]
-		o := Outcome{Member: who.member, State: who.state, Err: who.err, Results: who.results, Elapsed: who.ended, Started: true, Tried: 1}
+		o := Outcome{Member: who.member, State: who.state, Err: who.err, Results: who.results, Elapsed: who.ended, Started: who.asked}
+		if who.asked {
+			o.Tried = 1
+		}
 		c.closeLocked(&o)
 		return o
 	}

@@ -1284,7 +1284,8 @@ func TestWaitBoundsTheWaitAlone(t *testing.T) {
 		if err := c.Wait(gone); !errors.Is(err, context.Canceled) {
 			t.Errorf("Wait = %v", err)
 		}
-		if err := c.Wait(nil); !errors.Is(err, dispatch.ErrInvalidArgument) { //nolint:staticcheck // that is the point
+		var none context.Context
+		if err := c.Wait(none); !errors.Is(err, dispatch.ErrInvalidArgument) {
 			t.Errorf("Wait(nil) = %v", err)
 		}
 		expect(t, c.Report(), "pending: a pending")

@@ -99,6 +99,9 @@ func (d *Dispatcher[Req, Res]) AddListener(on Selector[Req, Res], l Listener[Req
 		return nil, err
 	}
 	added := &listener{fn: l, onOutcome: config.onOutcome, onDone: config.onDone}
+	added.queue.Width = config.concurrency
+	added.queue.Bound = config.mailbox.n
+	added.queue.DropFirst = config.mailbox.overflow == DropOldest
 	r.name, r.self = config.name, added
 	added.init(r)
 	if err := d.bus.add(added); err != nil {
@@ -122,7 +125,7 @@ func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], ni
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", method, err)
 	}
-	return Registration{bus: d.bus, selection: s, at: caller()}, nil
+	return Registration{bus: d.bus, selection: s, at: caller(2)}, nil
 }
 
 // Send asks every producer of the topic and returns at once. The results go to
@@ -234,6 +237,12 @@ func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], r
 		}
 		admitted = ledger.Draining
 	}
+	if admitted == ledger.Open && b.places != nil {
+		if err := b.takePlace(ctx, c.policy.noWait); err != nil {
+			return nil, err
+		}
+		c.placed = true
+	}
 	c.id = CallID(b.calls.Add(1))
 	c.start = time.Now()
 	if at, ok := ctx.Deadline(); ok {
@@ -246,6 +255,7 @@ func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], r
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !b.ledger.Enter(&c.entry, c, uint64(c.id), admitted) {
+		c.unhold()
 		return nil, ErrClosed
 	}
 	c.workers.Store(1)
@@ -255,6 +265,7 @@ func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], r
 	c.head = c.log.open(&c.first)
 	if err := c.findProducersLocked(); err != nil {
 		b.ledger.Leave(&c.entry)
+		c.unhold()
 		return nil, err
 	}
 	switch {
@@ -312,6 +323,7 @@ func (c *Call[Req, Res]) init(b *Bus, t *topicSpec, sender context.Context, type
 	c.listening.call = &c.call
 	c.followed = sender.Done() != nil
 	c.lastResult = -1
+	c.holds.Store(1)
 }
 
 // adoptLocked makes the producers the members of the call.

@@ -320,8 +320,15 @@ func (c *call) admit(m *member) (State, error) {
 		return StateRejected, fmt.Errorf("%w: %d runs have outlived their calls", ErrStuck, n)
 	}
 	limited := p.gates.Load()&gateLimited != 0
-	if limited && p.acquire(m) != nil {
-		return StateCancelled, nil // the call has ended, and with it the member
+	if limited {
+		switch err := p.acquire(m); {
+		case errors.Is(err, ErrQueueFull):
+			return StateRejected, err
+		case err != nil && !c.over.Load():
+			return StateLate, err // the grace has begun before there was a slot
+		case err != nil:
+			return StateCancelled, err // the call has ended, and with it the member
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -395,6 +402,9 @@ func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, er
 		c.bus.ledger.Changed()
 	}
 	idle = tell(feeds)
+	if ended {
+		c.unhold()
+	}
 	if next != nil && idle != nil {
 		idle.start()
 		idle = nil

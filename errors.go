@@ -59,6 +59,9 @@ var (
 	ErrGone = errors.New("dispatch: gone")
 	// ErrOverloaded reports that there was no room for a request.
 	ErrOverloaded = errors.New("dispatch: overloaded")
+	// ErrQueueFull reports that a producer was not asked because as many calls
+	// wait for it as [WithMaxQueue] allows.
+	ErrQueueFull = errors.New("dispatch: queue full")
 	// ErrRemoved reports that a producer was removed before its run began.
 	ErrRemoved = errors.New("dispatch: removed")
 	// ErrDecline is what a producer returns that has nothing to say to a

@@ -207,12 +207,12 @@ func TestFault04DeafProducer(t *testing.T) {
 			if o := outcomeOf(t, r, "deaf"); r.Elapsed != time.Second || !o.Started || o.Elapsed != time.Second || !errors.Is(o.Err, context.DeadlineExceeded) {
 				t.Errorf("call took %v, outcome is %+v, want both to end at the deadline", r.Elapsed, o)
 			}
-			time.Sleep(patience - 1)
+			time.Sleep(patience - time.Nanosecond)
 			synctest.Wait()
 			if got := abandoned(); got != i {
 				t.Errorf("%d abandoned before the run had its chance to return, want %d", got, i)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			if got := abandoned(); got != i+1 {
 				t.Errorf("%d abandoned, want %d", got, i+1)
@@ -534,7 +534,7 @@ func TestFault08BlockedListener(t *testing.T) {
 			t.Errorf("the listener on the other topic got %d results of 3", elsewhere)
 		}
 
-		time.Sleep(2*time.Second - 1)
+		time.Sleep(2*time.Second - time.Nanosecond)
 		synctest.Wait()
 		logged.nothing(t)
 		time.Sleep(time.Hour)
@@ -948,7 +948,7 @@ func TestFault10RecursionIsFollowed(t *testing.T) {
 				runs.Add(1)
 				ctx, cancel := context.WithTimeout(ctx, time.Minute)
 				defer cancel()
-				c, err := d.Send(context.WithValue(ctx, "key", "value"), to, 0) //nolint:staticcheck // any key does
+				c, err := d.Send(context.WithValue(ctx, new(int), "value"), to, 0)
 				if err != nil {
 					return 0, err
 				}

@@ -17,7 +17,7 @@ func (d *Dispatcher[Req, Res]) OnLate(f func(r Result[Req, Res], by time.Duratio
 		panic(invalidArgument("OnLate: nil func"))
 	}
 	h := &lateHook{fn: f}
-	h.init(Registration{bus: d.bus, name: "OnLate", selection: selection{types: typesOf[Req, Res]()}, at: caller(), self: h})
+	h.init(Registration{bus: d.bus, name: "OnLate", selection: selection{types: typesOf[Req, Res]()}, at: caller(1), self: h})
 	d.bus.addHook(h)
 	return &h.Registration
 }

@@ -28,15 +28,15 @@ type mailbox struct {
 
 func (m *mailbox) init(r Registration) {
 	m.Registration = r
-	m.queue.Active = m.active
-	m.queue.Unwound = m.unwound
+	m.queue.Owner = m
 	m.run = m.queue.Run
 }
 
 // start runs the queue on a goroutine of its own.
 func (m *mailbox) start() { go m.run() }
 
-func (m *mailbox) active(busy bool) {
+// Active is part of serial.Owner.
+func (m *mailbox) Active(busy bool) {
 	if !busy {
 		m.since.Store(0)
 		m.bus.ledger.Leave(&m.entry)
@@ -84,7 +84,8 @@ func (m *mailbox) waitingSince(ready time.Duration) {
 	}
 }
 
-func (m *mailbox) unwound(value any, stack []byte) {
+// Unwound is part of serial.Owner.
+func (m *mailbox) Unwound(value any, stack []byte) {
 	m.bus.unwound("listener", &m.Registration, value, stack)
 }
 
@@ -95,7 +96,11 @@ func (m *mailbox) silenced() bool {
 
 func (m *mailbox) stop() {
 	m.gone.Store(true)
-	m.queue.Discard()
+	for _, t := range m.queue.Discard() {
+		if d, ok := t.(interface{ discarded() }); ok {
+			d.discarded()
+		}
+	}
 }
 
 // settle waits until all that has been accepted is delivered.

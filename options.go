@@ -52,6 +52,7 @@ type policy struct {
 	hedge        time.Duration // 0: none
 	minProducers int           // 0: whoever is there
 	failFast     bool
+	noWait       bool
 	targets      []string // nil: everybody
 }
 
@@ -218,6 +219,7 @@ type busConfig struct {
 	policy       policy
 	logger       *slog.Logger
 	maxAbandoned int
+	maxInFlight  int // 0: no limit
 	slowListener time.Duration
 	panicCrash   bool
 }
@@ -298,8 +300,9 @@ type registrationConfig struct {
 // producerConfig is what the options of a producer come to.
 type producerConfig struct {
 	registrationConfig
-	group  string
-	shared *semaphore.Weighted
+	group    string
+	maxQueue int // 0: no limit
+	shared   *semaphore.Weighted
 }
 
 func newProducerConfig(opts []ProducerOption) (producerConfig, error) {
@@ -318,6 +321,7 @@ func newProducerConfig(opts []ProducerOption) (producerConfig, error) {
 // listenerConfig is what the options of a listener come to.
 type listenerConfig struct {
 	registrationConfig
+	mailbox   mailboxOption
 	onOutcome func(Outcome)
 	onDone    func(Report)
 }
@@ -357,14 +361,94 @@ func (o nameOption) applyListener(c *listenerConfig) error { return o.apply(&c.r
 // wait, in order, as long as their deadlines allow. Without this option the
 // closure is called concurrently without bound, as an [net/http.Handler] is.
 // n must be positive.
-func WithConcurrency(n int) ProducerOption { return concurrencyOption(n) }
+//
+// The callbacks of a listener with n above 1 may overlap and follow no order; only
+// OnDone still comes last.
+func WithConcurrency(n int) RegistrationOption { return concurrencyOption(n) }
 
 type concurrencyOption int
 
-func (o concurrencyOption) applyProducer(c *producerConfig) error {
+func (o concurrencyOption) apply(c *registrationConfig) error {
 	c.concurrency = int(o)
 	return positive("WithConcurrency", int(o))
 }
+
+func (o concurrencyOption) applyProducer(c *producerConfig) error {
+	return o.apply(&c.registrationConfig)
+}
+
+func (o concurrencyOption) applyListener(c *listenerConfig) error {
+	return o.apply(&c.registrationConfig)
+}
+
+// WithMaxQueue bounds how many calls wait for a producer under WithConcurrency or
+// WithSemaphore: in those beyond n its member is Rejected at once, with
+// [ErrQueueFull]. n must be positive, and one of the two must be there.
+func WithMaxQueue(n int) ProducerOption { return maxQueueOption(n) }
+
+type maxQueueOption int
+
+func (o maxQueueOption) applyProducer(c *producerConfig) error {
+	c.maxQueue = int(o)
+	return positive("WithMaxQueue", int(o))
+}
+
+// Overflow says which result is dropped when a mailbox is full.
+type Overflow uint8
+
+// What a full mailbox drops.
+const (
+	DropOldest Overflow = iota // the result that has waited for longest
+	DropNewest                 // the result that has just come
+)
+
+// String gives the constant's name.
+func (o Overflow) String() string { return word([]string{"DropOldest", "DropNewest"}, o) }
+
+// WithMailbox bounds how many results wait for the listener, that in hand not
+// counted; what is dropped is counted in the [Snapshot]. Outcomes and reports are
+// not bounded. Without this option the mailbox is unbounded and nothing is lost.
+// n must be positive.
+func WithMailbox(n int, overflow Overflow) ListenerOption { return mailboxOption{n, overflow} }
+
+type mailboxOption struct {
+	n        int
+	overflow Overflow
+}
+
+func (o mailboxOption) applyListener(c *listenerConfig) error {
+	c.mailbox = o
+	if o.overflow > DropNewest {
+		return invalidOption("WithMailbox(%d, %v): unknown Overflow", o.n, o.overflow)
+	}
+	return positive("WithMailbox", o.n)
+}
+
+// WithMaxInFlight bounds the calls in flight on the bus: a call holds its place
+// until its results are handed to every listener. [Dispatcher.Send] waits for a
+// place until its context ends, and then returns [ErrOverloaded]. Calls sent from
+// inside producers and listeners need no place, lest they wait for themselves. n
+// must be positive.
+func WithMaxInFlight(n int) BusOption { return maxInFlightOption(n) }
+
+type maxInFlightOption int
+
+func (o maxInFlightOption) applyBus(c *busConfig) error {
+	c.maxInFlight = int(o)
+	return positive("WithMaxInFlight", int(o))
+}
+
+// WithNoWait has Send return [ErrOverloaded] at once where [WithMaxInFlight] would
+// have it wait.
+func WithNoWait() CallOption { return noWaitOption{} }
+
+type noWaitOption struct{}
+
+func (noWaitOption) applyCall(p *policy) error {
+	p.noWait = true
+	return nil
+}
+func (o noWaitOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
 // WithGroup makes the producer a replica: all producers of a topic with the same
 // group stand in for each other and are one member of a call. One of them is

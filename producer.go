@@ -3,8 +3,6 @@ package dispatch
 import (
 	"context"
 	"sync/atomic"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // A Producer answers the requests of a topic, each with one result or an error.
@@ -22,9 +20,8 @@ type producer struct {
 	fn    any // a Producer of the types of the topic
 	gates atomic.Uint32
 
-	slots     *semaphore.Weighted // of WithConcurrency; nil: no bound
-	shared    *semaphore.Weighted // of WithSemaphore; nil: none
-	abandoned atomic.Int32        // runs that have outlived their calls
+	limits    *limits      // nil: none
+	abandoned atomic.Int32 // runs that have outlived their calls
 
 	group *replica // its part in a group, or what makes it one; nil for neither
 }
@@ -64,19 +61,11 @@ func (p *producer) answersTo(name string) bool {
 	return p.name == name || p.group != nil && p.group.name == name
 }
 
-// acquire takes the slots that a run of the producer needs, or returns the
-// context's error.
+// acquire lets a run begin as soon as the producer's limits allow it, or returns
+// the error of the context or ErrQueueFull.
 func (p *producer) acquire(ctx context.Context) error {
-	if p.slots != nil {
-		if err := p.slots.Acquire(ctx, 1); err != nil {
-			return err
-		}
-	}
-	if p.shared != nil {
-		if err := p.shared.Acquire(ctx, 1); err != nil {
-			if p.slots != nil {
-				p.slots.Release(1)
-			}
+	if p.limits != nil {
+		if err := p.limits.acquire(ctx); err != nil {
 			return err
 		}
 	}
@@ -90,11 +79,8 @@ func (p *producer) release() {
 	if p.group != nil {
 		p.group.busy.Add(-1)
 	}
-	if p.shared != nil {
-		p.shared.Release(1)
-	}
-	if p.slots != nil {
-		p.slots.Release(1)
+	if p.limits != nil {
+		p.limits.release()
 	}
 }
 
@@ -122,15 +108,15 @@ func (d *Dispatcher[Req, Res]) newProducer(r Registration, fn any, opts []Produc
 	if err != nil {
 		return nil, err
 	}
-	p := &producer{Registration: r, fn: fn, shared: config.shared}
+	p := &producer{Registration: r, fn: fn}
 	p.name, p.self = config.name, p
-	if config.concurrency > 0 {
-		p.slots = semaphore.NewWeighted(int64(config.concurrency))
+	if p.limits, err = newLimits(config); err != nil {
+		return nil, err
 	}
 	if config.group != "" {
 		p.group = &replica{name: config.group}
 	}
-	if p.slots != nil || p.shared != nil || p.group != nil {
+	if p.limits != nil || p.group != nil {
 		p.gates.Store(gateLimited)
 	}
 	return p, nil

@@ -66,9 +66,10 @@ func (r *Registration) addedAt() string {
 	return fmt.Sprintf("%s:%d", frame.File, frame.Line)
 }
 
-// caller returns the place that called the function that calls caller.
-func caller() uintptr {
+// caller returns the place in the program from which this package was entered,
+// if that was depth calls ago.
+func caller(depth int) uintptr {
 	var at [1]uintptr
-	runtime.Callers(3, at[:])
+	runtime.Callers(depth+2, at[:])
 	return at[0]
 }

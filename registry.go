@@ -209,7 +209,8 @@ func (r *registry) newEntry(t *topicSpec) *topicEntry {
 // producer's name is taken on any of its topics.
 func (r *registry) name(what registrant, entries []*topicEntry) error {
 	reg := what.registration()
-	if _, ok := what.(*producer); !ok {
+	p, ok := what.(*producer)
+	if !ok {
 		if reg.name == "" {
 			r.listeners++
 			reg.name = "listener-" + strconv.FormatUint(r.listeners, 10)
@@ -222,9 +223,13 @@ func (r *registry) name(what registrant, entries []*topicEntry) error {
 		}
 		return nil
 	}
+	kind := "producer"
+	if p.is(gateRelay) {
+		kind = "relay"
+	}
 	for {
 		r.producers++
-		reg.name = "producer-" + strconv.FormatUint(r.producers, 10)
+		reg.name = kind + "-" + strconv.FormatUint(r.producers, 10)
 		if _, ok := r.taken(reg.name, &reg.selection, entries); !ok {
 			return nil
 		}

@@ -94,6 +94,7 @@ type remote struct {
 	state   State
 	err     error
 	results int
+	asked   bool // it has taken the request
 	ended   time.Duration
 }
 
@@ -199,7 +200,7 @@ func (c *Call[Req, Res]) nameRemote(r *relayRun, m Member) bool {
 		c.bus.misuse.Add(1)
 		return false
 	}
-	c.nameLocked(r, m)
+	c.nameLocked(r, m).asked = true
 	return true
 }
 
@@ -309,6 +310,9 @@ func (c *Call[Req, Res]) tellAndUnlock() {
 	}
 	if idle := tell(feeds); idle != nil {
 		idle.start()
+	}
+	if ended {
+		c.unhold()
 	}
 	c.bus.ledger.Changed()
 }

@@ -44,7 +44,8 @@ type ListenerSnapshot struct {
 	On      string        `json:"on"`
 	AddedAt string        `json:"added_at"`
 	Queued  int           `json:"queued"`  // calls that have something for it, the one it is busy with included
-	Waiting time.Duration `json:"waiting"` // how long the oldest of that has waited
+	Dropped uint64        `json:"dropped"` // results that WithMailbox has dropped
+	Waiting time.Duration `json:"waiting"` // how long the oldest of what is queued has waited
 }
 
 // CallSnapshot is one call in flight.
@@ -100,7 +101,7 @@ func (r *route) snapshot(now time.Duration) (t TopicSnapshot) {
 		})
 	}
 	for _, l := range r.listeners {
-		listener := ListenerSnapshot{Name: l.name, On: l.selection.String(), AddedAt: l.addedAt(), Queued: l.queue.Len()}
+		listener := ListenerSnapshot{Name: l.name, On: l.selection.String(), AddedAt: l.addedAt(), Queued: l.queue.Len(), Dropped: l.dropped.Load()}
 		if since := time.Duration(l.since.Load()); since > 0 {
 			listener.Waiting = now - since
 		}

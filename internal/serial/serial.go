@@ -1,10 +1,11 @@
-// Package serial runs tasks one after another on a goroutine that exists only
-// while there are tasks.
+// Package serial runs tasks one after another, or a few at a time, on goroutines
+// that exist only while there are tasks.
 package serial
 
 import (
 	"math"
 	"runtime/debug"
+	"slices"
 	"sync"
 )
 
@@ -12,121 +13,201 @@ import (
 // goroutine, and has to go on from where it was.
 type Task interface{ Run() }
 
-// A Queue runs tasks in the order in which they were put, never two at a time.
-// It is unbounded: Put never waits. A Queue must not be copied, and its methods
-// may be used concurrently.
+// A Droppable is a task that a queue with a bound may drop.
+type Droppable interface {
+	Task
+	// Dropped is called in the place of Run. It must not use the queue.
+	Dropped()
+}
+
+// An Owner hears of what becomes of a queue. Its methods must not block or panic.
+type Owner interface {
+	// Active is called when the queue becomes busy and when it is idle again.
+	// The calls alternate and do not overlap.
+	Active(busy bool)
+	// Unwound is told what a task panicked with and the stack of the panic. The
+	// value is nil for runtime.Goexit.
+	Unwound(value any, stack []byte)
+}
+
+// A Queue runs tasks in the order in which they were put. Put never waits. The
+// fields must be set before the first Put; a Queue must not be copied, and its
+// methods may be used concurrently.
 //
-// A task that panics, or ends its goroutine with runtime.Goexit, is reported
-// and run again.
+// A task that panics, or ends its goroutine with runtime.Goexit, is reported and
+// run again.
 type Queue struct {
-	// Unwound is told what a task panicked with and the stack of the panic; the
-	// value is nil for runtime.Goexit. Active is told when the queue becomes
-	// busy and when it is idle again; the calls alternate and do not overlap.
-	// Both must be set before the first Put, and must neither panic nor block.
-	Unwound func(value any, stack []byte)
-	Active  func(bool)
+	Owner Owner
+	Width int // how many tasks run at once; 0 stands for 1
 
-	mu      sync.Mutex
-	tasks   []Task // waiting, the next one first
-	current Task   // being run, or to be run again; nil if the queue is idle
+	// Bound is how many droppable tasks may wait; 0 stands for any number. Of
+	// those that are too many, the last is dropped, or the first if DropFirst.
+	Bound     int
+	DropFirst bool
+
+	mu      sync.Mutex // guards the fields below
+	tasks   []Task     // those from head on wait
+	head    int
+	inHand  []Task // being run, or to be run again
+	runners int    // goroutines that run tasks
 }
 
-// Put adds a task and reports whether the queue was idle: then the caller has to
-// see to it that Run is called, on whatever goroutine it likes.
-func (q *Queue) Put(t Task) (idle bool) {
+// Put adds a task and reports whether Run has to be called because of it, on
+// whatever goroutine the caller likes.
+func (q *Queue) Put(t Task) (run bool) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.current != nil {
+	dropped := q.makeRoomLocked(t)
+	if dropped != t {
 		q.tasks = append(q.tasks, t)
-		return false
+		if run = q.runners < max(1, q.Width); run {
+			if q.runners++; q.runners == 1 {
+				q.Owner.Active(true)
+			}
+		}
 	}
-	q.current = t
-	q.Active(true)
-	return true
+	q.mu.Unlock()
+	if dropped != nil {
+		dropped.Dropped()
+	}
+	return run
 }
 
-// Run runs tasks until none is left. It must be called exactly once for each
-// time Put returned true.
+// makeRoomLocked returns the task that has to be dropped for t to be added, which
+// may be t itself, or nil. It has been taken out of the queue.
+func (q *Queue) makeRoomLocked(t Task) Droppable {
+	newest, ok := t.(Droppable)
+	if !ok || q.Bound == 0 {
+		return nil
+	}
+	waiting, first := 0, -1
+	for i := q.head; i < len(q.tasks); i++ {
+		if _, ok := q.tasks[i].(Droppable); ok {
+			if waiting++; first < 0 {
+				first = i
+			}
+		}
+	}
+	// Tasks that are about to be taken into the hand do not wait.
+	free := max(1, q.Width) - len(q.inHand)
+	switch {
+	case waiting < q.Bound+free:
+		return nil
+	case q.DropFirst:
+		oldest := q.tasks[first].(Droppable)
+		q.tasks = slices.Delete(q.tasks, first, first+1) // behind head
+		return oldest
+	default:
+		return newest
+	}
+}
+
+// Run runs tasks until none is left to take. It must be called exactly once for
+// each time Put returned true.
 func (q *Queue) Run() {
-	for !q.run(math.MaxInt) {
+	for t := q.take(nil); t != nil; {
+		t = q.run(t, math.MaxInt)
 	}
 }
 
 // RunOne runs the first task here and leaves the others, if there are any, to a
 // goroutine of their own. It may be called in the place of Run.
 func (q *Queue) RunOne() {
-	if !q.run(1) {
-		go q.Run()
+	if t := q.run(q.take(nil), 1); t != nil {
+		go q.runFrom(t)
 	}
 }
 
-// Discard drops the tasks that wait and returns how many there were. The task
-// that is being run is not affected.
-func (q *Queue) Discard() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	n := len(q.tasks)
-	q.tasks = nil
-	return n
-}
-
-// Len returns how many tasks wait or are being run.
-func (q *Queue) Len() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.current == nil {
-		return 0
+func (q *Queue) runFrom(t Task) {
+	for t != nil {
+		t = q.run(t, math.MaxInt)
 	}
-	return len(q.tasks) + 1
 }
 
-// Idle reports whether no task waits or is being run.
-func (q *Queue) Idle() bool { return q.Len() == 0 }
-
-// Tasks returns the tasks, the one being run first.
-func (q *Queue) Tasks() []Task {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.current == nil {
-		return nil
-	}
-	return append([]Task{q.current}, q.tasks...)
-}
-
-// run runs at most n tasks and reports whether none is left. It returns early
-// after a task that panicked.
-func (q *Queue) run(n int) (idle bool) {
+// run runs at most n tasks, beginning with t, and returns the one to go on with,
+// or nil if none is left. It returns early after a task that panicked.
+func (q *Queue) run(t Task, n int) (next Task) {
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
 		value := recover()
-		q.Unwound(value, debug.Stack())
+		q.Owner.Unwound(value, debug.Stack())
 		if value == nil {
 			// The task called runtime.Goexit, and nothing can keep this
-			// goroutine; the queue goes on in another one.
-			go q.Run()
+			// goroutine; another one goes on.
+			go q.runFrom(t)
+			return
 		}
+		next = t
 	}()
-	for ; n > 0 && !idle; n-- {
-		q.current.Run()
-		idle = !q.next()
+	for ; n > 0 && t != nil; n-- {
+		t.Run()
+		t = q.take(t)
 	}
 	returned = true
-	return idle
+	return t
 }
 
-// next ends the current task and makes the one after it current.
-func (q *Queue) next() bool {
+// take ends a task, if there is one, and takes the next into the hand. If none
+// waits it returns nil, and the runner has to stop.
+func (q *Queue) take(done Task) (next Task) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.tasks) == 0 {
-		q.current, q.tasks = nil, nil
-		q.Active(false)
-		return false
+	if done != nil {
+		i := slices.Index(q.inHand, done)
+		q.inHand = slices.Delete(q.inHand, i, i+1)
 	}
-	q.current, q.tasks[0] = q.tasks[0], nil
-	q.tasks = q.tasks[1:]
-	return true
+	if q.head == len(q.tasks) {
+		if q.runners--; q.runners == 0 {
+			q.Owner.Active(false)
+		}
+		return nil
+	}
+	next, q.tasks[q.head] = q.tasks[q.head], nil
+	if q.head++; q.head == len(q.tasks) {
+		q.resetLocked()
+	}
+	q.inHand = append(q.inHand, next)
+	return next
+}
+
+// resetLocked makes the empty queue start at the front again. A small array is
+// kept, so that a queue that is used now and then does not allocate each time.
+func (q *Queue) resetLocked() {
+	q.head = 0
+	if q.tasks = q.tasks[:0]; cap(q.tasks) > 64 {
+		q.tasks = nil
+	}
+}
+
+// Discard drops the tasks that wait and returns them. Those that are being run
+// are not affected.
+func (q *Queue) Discard() []Task {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	tasks := slices.Clone(q.tasks[q.head:])
+	q.tasks, q.head = nil, 0
+	return tasks
+}
+
+// Len returns how many tasks wait or are being run.
+func (q *Queue) Len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.tasks) - q.head + len(q.inHand)
+}
+
+// Idle reports whether the queue has nothing to do.
+func (q *Queue) Idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.runners == 0
+}
+
+// Tasks returns the tasks, those being run first.
+func (q *Queue) Tasks() []Task {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Concat(q.inHand, q.tasks[q.head:])
 }

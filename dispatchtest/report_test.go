@@ -1,0 +1,61 @@
+package dispatchtest_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/dispatchtest"
+)
+
+func TestWantStates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		call := send(t, newCell(t))
+		if err := call.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		report := call.Report()
+		right := map[string]dispatch.State{"a": dispatch.StateOK, "b": dispatch.StateOK, "c": dispatch.StateFailed}
+		for name, want := range map[string]map[string]dispatch.State{
+			"wrong state": {"a": dispatch.StateOK, "b": dispatch.StateOK, "c": dispatch.StateLate},
+			"one missing": {"a": dispatch.StateOK, "b": dispatch.StateOK},
+			"one more":    {"a": dispatch.StateOK, "b": dispatch.StateOK, "c": dispatch.StateFailed, "d": dispatch.StatePending},
+			"nobody":      nil,
+		} {
+			failed := failures(t, func(t testing.TB) {
+				dispatchtest.WantStates(t, report, right)
+				dispatchtest.WantStates(t, report, want)
+				dispatchtest.WantStates(t, report, right)
+			})
+			if len(failed) != 1 {
+				t.Errorf("%s: %d failures, want 1: %q", name, len(failed), failed)
+				continue
+			}
+			for _, says := range []string{"call 1 of cell.measure, complete after 300ms: states of the members (-want +got)", "c failed: broken"} {
+				if !strings.Contains(failed[0], says) {
+					t.Errorf("%s: the failure does not say %q:\n%s", name, says, failed[0])
+				}
+			}
+		}
+	})
+}
+
+func TestWantStatesOfNobody(t *testing.T) {
+	call := send(t, dispatch.New[string, float64]())
+	dispatchtest.WantStates(t, call.Report(), nil)
+	dispatchtest.WantStates(t, call.Report(), map[string]dispatch.State{})
+}
+
+// A member of another machine or of a group is not mistaken for a local producer
+// of its name.
+func TestWantStatesTellsNodesApart(t *testing.T) {
+	report := dispatch.Report{Outcomes: []dispatch.Outcome{
+		{Member: dispatch.Member{Name: "site"}, State: dispatch.StateOK},
+		{Member: dispatch.Member{Node: "b", Name: "site"}, State: dispatch.StateLate},
+		{Member: dispatch.Member{Node: "b", Group: "sites", Name: "site"}, State: dispatch.StateFailed},
+	}}
+	dispatchtest.WantStates(t, report, map[string]dispatch.State{
+		"site": dispatch.StateOK, "b/site": dispatch.StateLate, "b/sites/site": dispatch.StateFailed,
+	})
+}

@@ -1,0 +1,157 @@
+package dispatch
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// feed brings the log of one call to one listener. It is put into the
+// listener's mailbox whenever there is something to read and it is not in there.
+type feed[Req, Res any] struct {
+	call     *Call[Req, Res]
+	listener *listener
+	fn       Listener[Req, Res]
+	base     time.Duration   // the call's start, since the bus was made
+	sibling  *feed[Req, Res] // the next feed of the call; never changes
+	queued   atomic.Bool
+	finished atomic.Bool       // nothing more comes of the feed
+	limit    atomic.Int64      // the position in the log that must not be passed
+	pieces   *pieces[Req, Res] // nil unless the listener is piecemeal
+
+	// The fields below belong to whoever runs the mailbox.
+	at   cursor[Res]
+	owed int  // one more than the place of the member whose outcome is to be told next; 0: none
+	told int  // how many members have been looked at at the end of the call
+	done bool // the end of the call has been told
+}
+
+// init makes the feed ready to read what is written from now on. The call's lock
+// is held.
+func (f *feed[Req, Res]) init(c *Call[Req, Res], l *listener, sibling *feed[Req, Res]) {
+	f.call, f.listener, f.sibling = c, l, sibling
+	f.fn = l.fn.(Listener[Req, Res])
+	f.base = c.bus.sinceEpoch(c.start)
+	f.at = c.log.end()
+	f.limit.Store(math.MaxInt64)
+	if l.piecemeal() {
+		f.pieces = new(pieces[Req, Res])
+	}
+}
+
+// put puts the feed into the mailbox unless it is there already, and reports
+// whether the mailbox has to be run.
+func (f *feed[Req, Res]) put() (idle bool) {
+	if f.listener.draining.Load() || f.listener.gone.Load() {
+		if f.call.over.Load() && !f.queued.Load() {
+			f.finish()
+		}
+		return false
+	}
+	if f.pieces != nil {
+		f.putPieces()
+		return false
+	}
+	return f.queued.CompareAndSwap(false, true) && f.listener.queue.Put(f)
+}
+
+// cut keeps the feed from what has not been accepted by now.
+func (f *feed[Req, Res]) cut() {
+	f.call.mu.Lock()
+	defer f.call.mu.Unlock()
+	if f.call.reason == ReasonPending {
+		f.limit.Store(f.call.log.end().position())
+	}
+}
+
+// Run delivers what there is to read. After a callback that unwound the stack it
+// goes on behind that.
+func (f *feed[Req, Res]) Run() {
+	for {
+		// The end comes before the log: what was written before the end is
+		// read before the end is told.
+		over := f.call.over.Load()
+		for {
+			f.tellOwed()
+			if f.at.position() >= f.limit.Load() {
+				break
+			}
+			e, ok := f.call.read(&f.at)
+			if !ok {
+				break
+			}
+			f.deliver(e)
+		}
+		if over {
+			if !f.done && f.limit.Load() == math.MaxInt64 {
+				f.tellEnd()
+			}
+			f.finish()
+		}
+		// Whoever writes now finds the feed queued, or is seen here.
+		f.queued.Store(false)
+		news := f.at.position() < f.limit.Load() && f.at.ready() || f.call.over.Load() != over
+		if !news || !f.queued.CompareAndSwap(false, true) {
+			return
+		}
+	}
+}
+
+// finish is called when nothing more comes of the feed.
+func (f *feed[Req, Res]) finish() {
+	if !f.finished.Swap(true) {
+		f.call.unhold()
+	}
+}
+
+// discarded is called when the listener was removed with the feed in its mailbox.
+func (f *feed[Req, Res]) discarded() {
+	f.queued.Store(false)
+	if f.call.over.Load() {
+		f.finish()
+	}
+}
+
+// deliver calls back with the result of an event, if it has one.
+func (f *feed[Req, Res]) deliver(e event[Res]) {
+	l := f.listener
+	if e.ended && l.onOutcome != nil {
+		f.owed = f.call.place(e) + 1
+	}
+	if e.value != nil && !l.silenced() {
+		l.waitingSince(f.base + e.elapsed)
+		f.fn(&f.call.listening, f.call.result(e, f.at.seq-1))
+	}
+}
+
+// tellOwed calls back for the member that has ended with the last event.
+func (f *feed[Req, Res]) tellOwed() {
+	if place := f.owed - 1; place >= 0 {
+		f.owed = 0
+		f.tellOutcome(place)
+	}
+}
+
+func (f *feed[Req, Res]) tellOutcome(i int) {
+	if !f.listener.gone.Load() {
+		f.listener.onOutcome(f.call.outcome(i))
+	}
+}
+
+// tellEnd calls back for the members that had not ended when the call did, and
+// for the call itself.
+func (f *feed[Req, Res]) tellEnd() {
+	l := f.listener
+	l.waitingSince(f.base + f.call.elapsed)
+	for l.onOutcome != nil && f.told < f.call.size() {
+		i := f.told
+		f.told++
+		if !f.call.hasEnded(i) {
+			f.tellOutcome(i)
+		}
+	}
+	f.done = true
+	if l.onDone != nil && !l.gone.Load() {
+		l.onDone(f.call.Report())
+	}
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+type (
+	dispatcher = dispatch.Dispatcher[int, int]
+	topic      = dispatch.Topic[int, int]
+)
+
+// dispatched is the side of the library, on one topic.
+type dispatched struct {
+	*dispatcher
+	topic     topic
+	options   []dispatch.CallOption
+	setup     setup
+	receivers receivers
+	calls     int
+}
+
+// newDispatched returns a side on a bus of its own.
+func newDispatched(s setup) (side, error) {
+	return newDispatchedOn(dispatch.New[int, int](), dispatch.NewTopic[int, int]("benchmark"), s)
+}
+
+// newDispatchedOn returns a side on a topic of which it makes the participants.
+func newDispatchedOn(d *dispatcher, t topic, s setup) (*dispatched, error) {
+	side := &dispatched{dispatcher: d, topic: t, setup: s, receivers: newReceivers(s)}
+	if s.quorum > 0 {
+		side.options = append(side.options, dispatch.WithQuorum(s.quorum))
+	}
+	for i := range s.producers {
+		if _, err := d.AddProducer(t, s.work.producer(i)); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range side.receivers {
+		listen := func(_ context.Context, result dispatch.Result[int, int]) { r.receive(result.Value) }
+		if _, err := d.AddListener(t, listen); err != nil {
+			return nil, err
+		}
+	}
+	return side, nil
+}
+
+func (d *dispatched) call() error {
+	d.calls++
+	c, err := d.Send(context.Background(), d.topic, request, d.options...)
+	if err != nil {
+		return err
+	}
+	<-c.Done()
+	d.receivers.wait()
+	return nil
+}
+
+func (d *dispatched) verify() error { return d.receivers.verify(d.setup, d.calls) }
+
+func (d *dispatched) close() { _ = d.Close() }

@@ -1,0 +1,582 @@
+package dispatch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+	"weak"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// Shutdown refuses what is new and finishes what was accepted, to the last
+// callback.
+func TestShutdownFinishesWhatWasAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher(dispatch.WithTimeout(time.Minute))
+		produce(t, d, "a", slow(time.Second, 1))
+		produce(t, d, "b", slow(2*time.Second, 2))
+		var heard notes
+		listen(t, d, func(_ context.Context, r result) {
+			time.Sleep(3 * time.Second)
+			heard.add("result %v", r.From)
+		}, dispatch.OnDone(func(r dispatch.Report) { heard.add("done %v", r.Reason) }))
+		c := send(t, d)
+		synctest.Wait()
+
+		began := time.Now()
+		over := make(chan error)
+		go func() { over <- d.Shutdown(context.Background()) }()
+		synctest.Wait()
+		refusesAll(t, d)
+		if got := d.Bus().Snapshot().State; got != "draining" {
+			t.Errorf("state is %q", got)
+		}
+		if err := <-over; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if took := time.Since(began); took != 7*time.Second {
+			t.Errorf("Shutdown took %v, want the first result's second and twice the listener's three", took)
+		}
+		expect(t, c.Report(), "complete: a ok, b ok")
+		if diff := cmp.Diff([]string{"result a", "result b", "done complete"}, heard.all()); diff != "" {
+			t.Errorf("listener (-want +got):\n%s", diff)
+		}
+		refusesAll(t, d)
+		if got := d.Bus().Snapshot().State; got != "closed" {
+			t.Errorf("state is %q", got)
+		}
+		logged.nothing(t)
+	})
+}
+
+// Work that was accepted may need calls of its own to be finished.
+func TestShutdownAcceptsNestedCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		asked := 0
+		if _, err := d.AddProducer(other, func(context.Context, int) (int, error) {
+			asked++
+			time.Sleep(time.Second)
+			return 5, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
+			time.Sleep(time.Second)
+			values, err := d.Gather(ctx, other, 0)
+			return len(values), err
+		})
+		var sendErr, outerErr error
+		listen(t, d, func(ctx context.Context, r result) {
+			time.Sleep(time.Second)
+			_, sendErr = d.Send(ctx, other, 0)                   // in the name of the call
+			_, outerErr = d.Send(context.Background(), other, 0) // in nobody's
+		})
+		c := send(t, d)
+		synctest.Wait()
+		began := time.Now()
+		if err := d.Shutdown(context.Background()); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		expect(t, c.Report(), "complete: a ok")
+		if sendErr != nil || !errors.Is(outerErr, dispatch.ErrClosed) {
+			t.Errorf("from the listener: %v with its context, %v without", sendErr, outerErr)
+		}
+		if took := time.Since(began); took != 4*time.Second || asked != 2 {
+			t.Errorf("it took %v, the nested calls asked %d times", took, asked)
+		}
+	})
+}
+
+// Work that is handed on from call to listener to the next call is in somebody's
+// hands at every moment; Shutdown must not look away in between. The handing on
+// has to be fast for that to be a test, so it runs on real processors.
+func TestShutdownCutsNoChain(t *testing.T) {
+	const rounds, length = 60, 1000
+	for range rounds {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Hour), dispatch.WithSlowListener(time.Hour))
+		produce(t, d, "a", quick(1))
+		var last atomic.Int32
+		var refused atomic.Pointer[error]
+		listen(t, d, func(ctx context.Context, r result) {
+			req := r.Call.Request()
+			last.Store(int32(req))
+			if req == length {
+				return
+			}
+			if _, err := d.Send(ctx, ask, req+1); err != nil {
+				refused.Store(&err)
+			}
+		})
+		send(t, d)
+		if err := d.Shutdown(context.Background()); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if err := refused.Load(); err != nil {
+			t.Fatalf("the chain of %d was cut at %d: %v", length, last.Load(), *err)
+		}
+		if got := last.Load(); got != length {
+			t.Fatalf("Shutdown returned when the chain of %d was at %d", length, got)
+		}
+	}
+}
+
+func TestShutdownErrorNamesWhatStillRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute), dispatch.WithMaxAbandoned(10))
+		release := make(chan struct{})
+		produce(t, d, "quick", quick(1))
+		produce(t, d, "patient", patient)
+		produce(t, d, "deaf", deaf(release, 3))
+		listen(t, d, func(context.Context, result) { <-release }, dispatch.WithName("stuck"))
+		listen(t, d, ignore, dispatch.WithName("idle"))
+		listen(t, d, ignore, dispatch.WithName("stuck too"), dispatch.OnOutcome(func(dispatch.Outcome) { <-release }))
+		earlier := send(t, d, dispatch.WithTimeout(time.Second))
+		<-earlier.Done()
+		var calls []*inFlight
+		for range 2 {
+			calls = append(calls, send(t, d))
+		}
+		synctest.Wait()
+
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		began := time.Now()
+		err := d.Shutdown(ctx)
+		if took := time.Since(began); took != 3*time.Second {
+			t.Errorf("Shutdown took %v", took)
+		}
+		var still *dispatch.ShutdownError
+		if !errors.As(err, &still) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("Shutdown: %v, want a ShutdownError", err)
+		}
+		var ids []dispatch.CallID
+		for _, info := range still.Calls {
+			if info.Topic != ask.Name() {
+				t.Errorf("call %+v", info)
+			}
+			ids = append(ids, info.ID)
+		}
+		if diff := cmp.Diff([]dispatch.CallID{calls[0].ID(), calls[1].ID()}, ids); diff != "" {
+			t.Errorf("calls (-want +got):\n%s", diff)
+		}
+		var producers []string
+		for _, m := range still.Producers {
+			producers = append(producers, m.Name)
+		}
+		slices.Sort(producers)
+		// The deaf one runs for all three calls, the patient one for those that go on.
+		if diff := cmp.Diff([]string{"deaf", "deaf", "deaf", "patient", "patient"}, producers); diff != "" {
+			t.Errorf("producers (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"stuck", "stuck too"}, still.Listeners); diff != "" {
+			t.Errorf("listeners (-want +got):\n%s", diff)
+		}
+		for _, name := range []string{"deaf", "patient", "stuck", ask.Name(), calls[0].ID().String()} {
+			if !strings.Contains(err.Error(), name) {
+				t.Errorf("%q does not say %q", err, name)
+			}
+		}
+		for _, c := range calls {
+			expect(t, c.Report(), "closed: quick ok, patient cancelled, deaf cancelled")
+		}
+		refusesAll(t, d)
+		close(release)
+		synctest.Wait()
+		if err := d.Shutdown(ctx); err != nil {
+			t.Errorf("a second Shutdown, of what has ended meanwhile: %v", err)
+		}
+	})
+}
+
+func TestShutdownOfAnIdleBus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		d, _ := newDispatcher()
+		produce(t, d, "a", quick(1))
+		var none context.Context
+		if err := d.Shutdown(none); !errors.Is(err, dispatch.ErrInvalidArgument) {
+			t.Errorf("Shutdown(nil) = %v", err)
+		}
+		expect(t, ended(t, d), "complete: a ok")
+		synctest.Wait()
+		if err := d.Shutdown(gone); err != nil {
+			t.Errorf("Shutdown = %v, although there was nothing to wait for", err)
+		}
+		refusesAll(t, d)
+	})
+}
+
+// Shutdown with a context that has ended is Close, with an account.
+func TestShutdownWithoutPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		d, _ := newDispatcher()
+		produce(t, d, "a", patient)
+		c := send(t, d)
+		synctest.Wait()
+		var still *dispatch.ShutdownError
+		if err := d.Shutdown(gone); !errors.As(err, &still) || !errors.Is(err, context.Canceled) || len(still.Calls) != 1 {
+			t.Errorf("Shutdown = %v", err)
+		}
+		expect(t, c.Report(), "closed: a cancelled")
+	})
+}
+
+// After Close nothing starts: not a member that waits for its turn, not one that
+// waits for a slot, not a result that waits for its listener, not OnLate. What
+// comes yet is the account of the calls that it ended.
+func TestCloseLetsNothingBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		release := make(chan struct{})
+		var runs, late atomic.Int32
+		count := func(p producer) producer {
+			return func(ctx context.Context, req int) (int, error) {
+				runs.Add(1)
+				return p(ctx, req)
+			}
+		}
+		produce(t, d, "a", count(quick(1)))
+		produce(t, d, "b", count(quick(2)))
+		produce(t, d, "c", count(deaf(release, 3)))
+		produce(t, d, "serial", count(deaf(release, 4)), dispatch.WithConcurrency(1))
+		produce(t, d, "e", count(quick(5)))
+		d.OnLate(func(result, time.Duration) { late.Add(1) })
+		busy := new(notes)
+		listen(t, d, func(_ context.Context, r result) {
+			busy.add("result %v", r.From)
+			<-release
+		}, dispatch.OnOutcome(func(o dispatch.Outcome) { busy.add("outcome %v %v", o.Member, o.State) }),
+			dispatch.OnDone(func(r dispatch.Report) { busy.add("done %v", r.Reason) }))
+		free := keepDiary(t, d)
+		// The second call waits for the slot of the first.
+		all := send(t, d)
+		synctest.Wait()
+		second := send(t, d)
+		synctest.Wait()
+		inTurn := send(t, d, dispatch.WithParallelism(3))
+		oneByOne := send(t, d, dispatch.WithStagger(time.Second))
+		synctest.Wait()
+		ran := runs.Load()
+
+		if err := d.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		expect(t, all.Report(), "closed: a ok, b ok, c cancelled, serial cancelled, e ok")
+		expect(t, second.Report(), "closed: a ok, b ok, c cancelled, serial cancelled, e ok")
+		expect(t, inTurn.Report(), "closed: a ok, b ok, c cancelled, serial cancelled, e ok")
+		expect(t, oneByOne.Report(), "closed: a ok, b cancelled, c cancelled, serial cancelled, e cancelled")
+		synctest.Wait()
+		if got := free.count("done closed"); got != 4 || free.count("outcome") != 4*5 {
+			t.Errorf("a listener that is free was told of %d ends of 4 at once: %q", got, free.all())
+		}
+		if got := busy.all(); len(got) != 1 {
+			t.Errorf("a listener that is busy was told %q", got)
+		}
+		close(release)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := busy.count("done closed"); got != 4 || busy.count("outcome") != 4*5 || busy.count("result") != 1 {
+			t.Errorf("the listener that was busy was told %q, want no further result and the account of each call", busy.all())
+		}
+		if got := runs.Load(); got != ran {
+			t.Errorf("%d runs began after Close", got-ran)
+		}
+		if got := late.Load(); got != 0 {
+			t.Errorf("OnLate was called %d times after Close", got)
+		}
+		for _, c := range []*inFlight{all, second, inTurn, oneByOne} {
+			if started := outcomeOf(t, c.Report(), "serial").Started; started != (c == all) {
+				t.Errorf("call %v: the serial producer was started: %v", c.ID(), started)
+			}
+		}
+	})
+}
+
+// Close from many places at once, while calls are sent and end by themselves.
+func TestCloseInTheMiddleOfEverything(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher()
+			for i := range 5 {
+				produce(t, d, fmt.Sprint("p", i), quick(i))
+			}
+			var sent, ends atomic.Int32
+			listen(t, d, func(ctx context.Context, r result) {
+				if r.Seq == 2 && r.Call.Request() < 3 {
+					if _, err := d.Send(ctx, ask, r.Call.Request()+1); err == nil {
+						sent.Add(1)
+					} else if !errors.Is(err, dispatch.ErrClosed) {
+						t.Errorf("nested Send: %v", err)
+					}
+				}
+			}, dispatch.OnDone(func(dispatch.Report) { ends.Add(1) }))
+			var all sync.WaitGroup
+			for range 3 {
+				all.Go(func() {
+					for range 50 {
+						c, err := d.Send(context.Background(), ask, 0)
+						if errors.Is(err, dispatch.ErrClosed) {
+							return
+						} else if err != nil {
+							t.Errorf("Send: %v", err)
+							return
+						}
+						sent.Add(1)
+						if err := c.Wait(context.Background()); err != nil {
+							t.Errorf("Wait: %v", err)
+						}
+						if r := c.Report(); r.Reason != dispatch.ReasonComplete && r.Reason != dispatch.ReasonClosed {
+							t.Errorf("call ended as %v", r.Reason)
+						}
+					}
+				})
+			}
+			for range 2 {
+				all.Go(func() {
+					for range 20 {
+						runtime.Gosched()
+					}
+					d.Close()
+				})
+			}
+			all.Wait()
+			synctest.Wait()
+			if sent, ends := sent.Load(), ends.Load(); sent != ends {
+				t.Errorf("%d calls, and OnDone was called %d times", sent, ends)
+			}
+			refusesAll(t, d)
+		})
+	}
+}
+
+// A listener that is drained gets what was accepted and nothing else, even though
+// its calls go on.
+func TestDrainOfABusyListener(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		for i := range 6 {
+			produce(t, d, fmt.Sprint("p", i), slow(time.Duration(i)*time.Second, i))
+		}
+		var heard notes
+		l := listen(t, d, func(_ context.Context, r result) {
+			time.Sleep(2500 * time.Millisecond)
+			heard.add("result %v", r.From)
+		}, dispatch.OnOutcome(func(o dispatch.Outcome) { heard.add("outcome %v", o.Member) }),
+			dispatch.OnDone(func(dispatch.Report) { heard.add("done") }))
+		diary := keepDiary(t, d)
+		c := send(t, d)
+		time.Sleep(1500 * time.Millisecond) // p0 is being delivered, p1 waits
+		synctest.Wait()
+		began := time.Now()
+		if err := l.Drain(context.Background()); err != nil {
+			t.Errorf("Drain: %v", err)
+		}
+		if took := time.Since(began); took != 3500*time.Millisecond {
+			t.Errorf("Drain took %v, want until p1 was delivered", took)
+		}
+		<-c.Done()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"result p0", "outcome p0", "result p1", "outcome p1"}, heard.all()); diff != "" {
+			t.Errorf("the listener that was drained (-want +got):\n%s", diff)
+		}
+		sameCall(t, c.Report(), diary)
+	})
+}
+
+func TestDrainThatRunsOutOfTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		for i := range 6 {
+			produce(t, d, fmt.Sprint("p", i), quick(i))
+		}
+		produce(t, d, "serial", slow(10*time.Second, 9), dispatch.WithConcurrency(1))
+		var heard notes
+		l := listen(t, d, func(_ context.Context, r result) {
+			time.Sleep(time.Second)
+			heard.add("result %v", r.From)
+		}, dispatch.OnDone(func(dispatch.Report) { heard.add("done") }))
+		c := send(t, d)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), 2500*time.Millisecond)
+		defer cancel()
+		if err := l.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Drain: %v", err)
+		}
+		<-c.Done()
+		time.Sleep(time.Minute)
+		if diff := cmp.Diff([]string{"result p0", "result p1", "result p2"}, heard.all()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Drain of a producer waits for its part in the calls in flight, and no longer.
+func TestDrainOfAProducer(t *testing.T) {
+	onProcessors(t, func(t *testing.T) {
+		t.Run("that runs and is waited for", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+				p := produce(t, d, "serial", slow(2*time.Second, 1), dispatch.WithConcurrency(1))
+				produce(t, d, "slower", slow(30*time.Second, 2))
+				first, second := send(t, d), send(t, d)
+				synctest.Wait()
+				began := time.Now()
+				if err := p.Drain(context.Background()); err != nil {
+					t.Errorf("Drain: %v", err)
+				}
+				if took := time.Since(began); took != 4*time.Second {
+					t.Errorf("Drain took %v, want until both runs were over", took)
+				}
+				<-first.Done()
+				<-second.Done()
+				expect(t, first.Report(), "complete: serial ok, slower ok")
+				expect(t, second.Report(), "complete: serial ok, slower ok")
+				expect(t, ended(t, d), "complete: slower ok")
+			})
+		})
+		t.Run("that answers among quick ones", func(t *testing.T) {
+			for round := range 50 {
+				synctest.Test(t, func(t *testing.T) {
+					d, _ := newDispatcher()
+					var p *dispatch.Registration
+					var drained atomic.Bool
+					const n = 6
+					for i := range n {
+						switch {
+						case i == round%(n-1):
+							p = produce(t, d, "drained", func(context.Context, int) (int, error) {
+								go func() {
+									if err := p.Drain(context.Background()); err != nil {
+										t.Errorf("Drain: %v", err)
+									}
+									drained.Store(true)
+								}()
+								runtime.Gosched()
+								return 1, nil
+							})
+						case i > round%(n-1):
+							produce(t, d, fmt.Sprint("p", i), patient)
+						default:
+							produce(t, d, fmt.Sprint("p", i), quick(1))
+						}
+					}
+					c := send(t, d)
+					synctest.Wait()
+					if !drained.Load() {
+						t.Error("Drain waits for the producers that come after")
+					}
+					<-c.Done()
+				})
+				if t.Failed() {
+					return
+				}
+			}
+		})
+	})
+}
+
+// A bus at rest holds no goroutine and nothing of the calls that were: a hundred
+// thousand of them leave no trace. That is about real goroutines and real memory,
+// so there is no bubble here.
+func TestNothingIsLeftAtRest(t *testing.T) {
+	const warmUp, calls = 10_000, 100_000
+	hour := dispatch.WithTimeout(time.Hour)
+	background := func() (context.Context, context.CancelFunc) { return context.Background(), func() {} }
+	kinds := []struct {
+		p    producer
+		ctx  func() (context.Context, context.CancelFunc)
+		opts []dispatch.CallOption
+	}{
+		{quick(1), background, nil},
+		{failing(errBroken), background, nil},
+		{panicking("boom"), background, nil},
+		{exiting, background, nil},
+		{quick(1), func() (context.Context, context.CancelFunc) { return context.WithCancel(context.Background()) }, nil},
+		{quick(1), func() (context.Context, context.CancelFunc) {
+			return context.WithTimeout(context.Background(), time.Hour)
+		}, nil},
+		{func(ctx context.Context, _ int) (int, error) {
+			derived, cancel := context.WithTimeout(ctx, time.Hour)
+			defer cancel()
+			return 1, derived.Err()
+		}, background, []dispatch.CallOption{hour}},
+		{patient, background, []dispatch.CallOption{hour, dispatch.WithQuorum(2)}},
+		{quick(1), background, []dispatch.CallOption{hour, dispatch.WithParallelism(1), dispatch.WithStall(time.Hour)}},
+	}
+	d := dispatch.New[int, int](dispatch.WithLogger(slog.New(slog.DiscardHandler)), hour)
+	produce(t, d, "first", quick(1))
+	produce(t, d, "last", quick(2), dispatch.WithConcurrency(1))
+	var ends atomic.Int64
+	listen(t, d, ignore, dispatch.OnDone(func(dispatch.Report) { ends.Add(1) }))
+	d.OnLate(func(result, time.Duration) {})
+
+	goroutines := runtime.NumGoroutine()
+	use := func(n int) (heap uint64) {
+		before := ends.Load()
+		for i := range n {
+			kind := kinds[i%len(kinds)]
+			p := produce(t, d, "kind", kind.p)
+			ctx, cancel := kind.ctx()
+			c := sendFrom(ctx, t, d, kind.opts...)
+			if i%3 == 0 {
+				for range c.Results() {
+				}
+			}
+			<-c.Done()
+			cancel()
+			p.Remove()
+		}
+		eventually(func() bool { return ends.Load() == before+int64(n) && runtime.NumGoroutine() <= goroutines })
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := use(warmUp)
+	// Ten bytes a call would show.
+	if after := use(calls); after > before+10*calls {
+		t.Errorf("%d calls have left %d bytes", calls, after-before)
+	}
+	if s := d.Bus().Snapshot(); len(s.Calls) != 0 || len(s.Abandoned) != 0 || s.Sent != warmUp+calls {
+		t.Errorf("the snapshot shows %d calls in flight and %d abandoned runs of %d sent", len(s.Calls), len(s.Abandoned), s.Sent)
+	}
+}
+
+// A bus that nobody holds any more is garbage, closed or not.
+func TestBusNeedNotBeClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := func() weak.Pointer[dispatch.Bus] {
+			d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+			produce(t, d, "a", quick(1))
+			produce(t, d, "b", slow(time.Minute, 1))
+			produce(t, d, "c", panicking("boom"))
+			keepDiary(t, d)
+			<-send(t, d).Done()
+			return weak.Make(d.Bus())
+		}()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		runtime.GC()
+		if bus.Value() != nil {
+			t.Error("the bus is still there")
+		}
+	})
+}

@@ -1,0 +1,73 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// limits is what bounds the runs of one producer. All runs hold one slot of each
+// semaphore.
+type limits struct {
+	slots    []*semaphore.Weighted // of WithConcurrency and then of WithSemaphore, always taken in this order
+	maxQueue int                   // how many may wait; 0: any number
+	waiting  atomic.Int64
+}
+
+// newLimits returns nil if there is nothing to limit.
+func newLimits(c producerConfig) (*limits, error) {
+	l := &limits{maxQueue: c.maxQueue}
+	if c.concurrency > 0 {
+		l.slots = append(l.slots, semaphore.NewWeighted(int64(c.concurrency)))
+	}
+	if c.shared != nil {
+		l.slots = append(l.slots, c.shared)
+	}
+	if len(l.slots) > 0 {
+		return l, nil
+	}
+	if c.maxQueue > 0 {
+		return nil, invalidOption("WithMaxQueue(%d): nothing to wait for without WithConcurrency or WithSemaphore", c.maxQueue)
+	}
+	return nil, nil
+}
+
+func (l *limits) acquire(ctx context.Context) error {
+	if l.maxQueue > 0 {
+		if l.tryAcquire() {
+			return nil
+		}
+		if l.waiting.Add(1) > int64(l.maxQueue) {
+			l.waiting.Add(-1)
+			return fmt.Errorf("%w: %d calls wait", ErrQueueFull, l.maxQueue)
+		}
+		defer l.waiting.Add(-1)
+	}
+	for i, s := range l.slots {
+		if err := s.Acquire(ctx, 1); err != nil {
+			l.releaseFirst(i)
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *limits) tryAcquire() bool {
+	for i, s := range l.slots {
+		if !s.TryAcquire(1) {
+			l.releaseFirst(i)
+			return false
+		}
+	}
+	return true
+}
+
+func (l *limits) release() { l.releaseFirst(len(l.slots)) }
+
+func (l *limits) releaseFirst(n int) {
+	for _, s := range l.slots[:n] {
+		s.Release(1)
+	}
+}

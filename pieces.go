@@ -1,0 +1,134 @@
+package dispatch
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+)
+
+// pieces is the part of a feed that only listeners with a bounded mailbox or with
+// concurrency need: it takes the log apart, so that each result is a task of its
+// own, which may be dropped or run beside others.
+type pieces[Req, Res any] struct {
+	left atomic.Int64 // pieces in the mailbox, and one for the call as long as it goes on
+
+	mu    sync.Mutex // held while the log is taken apart, which nothing but the mailbox waits for
+	begun bool
+	ended bool // the end has been reached
+}
+
+// putPieces puts what is new in the log into the mailbox.
+func (f *feed[Req, Res]) putPieces() {
+	p := f.pieces
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.begun {
+		p.begun = true
+		p.left.Store(1)
+	}
+	over := f.call.over.Load()
+	for f.at.position() < f.limit.Load() {
+		e, ok := f.call.read(&f.at)
+		if !ok {
+			break
+		}
+		if e.value != nil {
+			f.putPiece(&resultPiece[Req, Res]{feed: f, event: e, seq: f.at.seq - 1})
+		}
+		if e.ended && f.listener.onOutcome != nil {
+			f.putPiece(&outcomePiece[Req, Res]{feed: f, place: f.call.place(e)})
+		}
+	}
+	if over && !p.ended {
+		p.ended = true
+		f.pieceDone()
+	}
+}
+
+func (f *feed[Req, Res]) putPiece(t interface{ Run() }) {
+	f.pieces.left.Add(1)
+	if f.listener.queue.Put(t) {
+		f.listener.start()
+	}
+}
+
+// pieceDone puts the end of the call into the mailbox behind its last piece.
+func (f *feed[Req, Res]) pieceDone() {
+	if f.pieces.left.Add(-1) > 0 {
+		return
+	}
+	if f.listener.queue.Put(&endPiece[Req, Res]{f}) {
+		f.listener.start()
+	}
+}
+
+// resultPiece is one result for one listener.
+type resultPiece[Req, Res any] struct {
+	feed  *feed[Req, Res]
+	event event[Res]
+	seq   int
+	told  bool
+}
+
+// Run delivers the result, once even if the callback unwinds the stack.
+func (p *resultPiece[Req, Res]) Run() {
+	f := p.feed
+	if !p.told && !f.listener.silenced() {
+		p.told = true
+		f.listener.waitingSince(f.base + p.event.elapsed)
+		f.fn(&f.call.listening, f.call.result(p.event, p.seq))
+	}
+	f.pieceDone()
+}
+
+// Dropped counts the result as dropped.
+func (p *resultPiece[Req, Res]) Dropped() {
+	p.feed.listener.dropped.Add(1)
+	p.feed.pieceDone()
+}
+
+func (p *resultPiece[Req, Res]) discarded() { p.feed.pieceDiscarded() }
+
+// outcomePiece is the end of one member for one listener.
+type outcomePiece[Req, Res any] struct {
+	feed  *feed[Req, Res]
+	place int
+	told  bool
+}
+
+// Run tells the outcome, once even if the callback unwinds the stack.
+func (p *outcomePiece[Req, Res]) Run() {
+	if !p.told {
+		p.told = true
+		p.feed.tellOutcome(p.place)
+	}
+	p.feed.pieceDone()
+}
+
+func (p *outcomePiece[Req, Res]) discarded() { p.feed.pieceDiscarded() }
+
+// endPiece is the end of a call for one listener.
+type endPiece[Req, Res any] struct{ feed *feed[Req, Res] }
+
+// Run tells the end. After a callback that unwound the stack it goes on.
+func (p *endPiece[Req, Res]) Run() {
+	f := p.feed
+	if !f.done && f.limit.Load() == math.MaxInt64 {
+		f.tellEnd()
+	}
+	f.finish()
+}
+
+func (p *endPiece[Req, Res]) discarded() { p.feed.finish() }
+
+// pieceDiscarded is called when the listener was removed with a piece in its
+// mailbox. There is nobody left to tell the end.
+func (f *feed[Req, Res]) pieceDiscarded() {
+	if f.pieces.left.Add(-1) == 0 {
+		f.finish()
+	}
+}
+
+// cut keeps the feed of a piece from what has not been accepted by now.
+func (p *resultPiece[Req, Res]) cut()  { p.feed.cut() }
+func (p *outcomePiece[Req, Res]) cut() { p.feed.cut() }
