@@ -26,6 +26,7 @@ type Bus struct {
 	epoch   time.Time
 	calls   atomic.Uint64 // calls made so far
 	waiting atomic.Int64  // calls that wait for producers
+	standby atomic.Int64  // spare workers that are runnable and have not run yet
 	misuse  atomic.Uint64 // what relays did with rosters that they may not
 	ledger  ledger.Ledger // calls and mailboxes that are busy
 	logs    mailbox

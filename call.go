@@ -19,7 +19,6 @@ func (id CallID) String() string { return strconv.FormatUint(uint64(id), 10) }
 // results are ignored. All methods may be used concurrently.
 type Call[Req, Res any] struct {
 	call
-	topic Topic[Req, Res]
 	req   Req
 	head  *page[Res] // where readers begin; nil if only Stream reads
 	first page[Res]  // of the log
@@ -55,7 +54,7 @@ type Result[Req, Res any] struct {
 func (c *Call[Req, Res]) ID() CallID { return c.id }
 
 // Topic returns the topic that was asked.
-func (c *Call[Req, Res]) Topic() Topic[Req, Res] { return c.topic }
+func (c *Call[Req, Res]) Topic() Topic[Req, Res] { return Topic[Req, Res]{spec: c.spec} }
 
 // Request returns the request.
 func (c *Call[Req, Res]) Request() Req { return c.req }
@@ -158,7 +157,7 @@ func (c *Call[Req, Res]) read(at *cursor[Res]) (e event[Res], ok bool) {
 	} else {
 		m := &c.members[i]
 		e = event[Res]{member: m, elapsed: m.ended, ended: true}
-		if m.state == StateOK && !c.producers[i].is(gateStream) {
+		if m.state == StateOK && !m.streams {
 			e.value = &c.answers[i]
 		}
 	}
@@ -217,11 +216,18 @@ func (c *Call[Req, Res]) recordLocked(m *member, state State, err error, at time
 		c.detailLocked(m).err = err
 	}
 	c.tally.Count(state == StateOK, state.isFailure())
-	result := state == StateOK && !m.producer().is(gateStream)
+	result := state == StateOK && !m.streams
 	if result {
 		c.resultLocked(at)
 	}
-	c.log.append(m.index, result)
+	if c.head != nil || !result {
+		c.log.append(m.index, result)
+		return
+	}
+	// Stream lets go of what it has yielded, so answers must not hold it.
+	value, none := c.answers[m.index], *new(Res)
+	c.answers[m.index] = none
+	c.log.appendEvent(event[Res]{member: m, value: &value, elapsed: at, ended: true})
 }
 
 // publishLocked lets readers and listeners see what has been recorded.
@@ -252,7 +258,7 @@ func (c *Call[Req, Res]) findListenersLocked() {
 		return
 	}
 	c.newest = added[len(added)-1].id
-	c.holds.Add(int64(len(added)))
+	c.holds.Add(int32(len(added)))
 	feeds := make([]feed[Req, Res], len(added))
 	for i, l := range added {
 		feeds[i].init(c, l, c.feeds)

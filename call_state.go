@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,15 +27,16 @@ type call struct {
 	bus       *Bus
 	spec      *topicSpec
 	id        CallID
-	depth     int // how many calls this one is nested in
-	policy    policy
+	depth     int           // how many calls this one is nested in
+	policy    *policy       // shared with other calls, except for
+	timeout   time.Duration // which may be cut short by the sender's context
 	sender    context.Context
 	start     time.Time
 	route     *route        // where the topic led when the call was sent; guarded by mu from then on
 	routed    uint64        // the bus's generation at that time
 	producers []*producer   // the snapshot, in the order of registration
 	members   []member      // one for each producer
-	groups    []groupMember // one for each member, if some of them are groups
+	groups    *groupMembers // nil if no member is a group
 	relaying  *relaying     // nil in a call without relays
 	outer     *groupMember  // what the call is made for, if it asks a group
 	entry     ledger.Entry
@@ -47,9 +49,10 @@ type call struct {
 
 	claims   atomic.Uint64            // the first unclaimed member and the epoch; see errgroup_gather.go
 	graced   atomic.Bool              // the grace has begun; written under mu
+	standby  atomic.Bool              // a spare is runnable that has not run yet
 	over     atomic.Bool              // whether reason is final; written under mu
-	holds    atomic.Int64             // who keeps the place under WithMaxInFlight: the call itself and each feed
-	workers  atomic.Int64             // goroutines that keep the call in the ledger
+	holds    atomic.Int32             // who keeps the place under WithMaxInFlight: the call itself and each feed
+	workers  atomic.Int32             // goroutines that keep the call in the ledger
 	standard atomic.Pointer[standard] // the context of package context; nil until asked for
 
 	mu         sync.Mutex // guards the fields below
@@ -104,7 +107,7 @@ func (c *call) lockDrained() {
 func (c *call) now() time.Duration { return time.Since(c.start) }
 
 // budget is how long the producers have.
-func (c *call) budget() time.Duration { return c.policy.timeout - c.policy.grace }
+func (c *call) budget() time.Duration { return c.timeout - c.policy.grace }
 
 func (c *call) deadline() time.Time { return c.start.Add(c.budget()) }
 
@@ -200,18 +203,26 @@ func (c *call) releaseLocked(now time.Duration) bool {
 		return false
 	}
 	c.released++
-	c.nextStart = now + c.policy.stagger
+	c.nextStart = later(now, c.policy.stagger)
 	return true
+}
+
+// later returns a time after another one, however large the difference is.
+func later(at, by time.Duration) time.Duration {
+	if by > math.MaxInt64-at {
+		return math.MaxInt64
+	}
+	return at + by
 }
 
 // dueLocked returns when the timer has something to do next.
 func (c *call) dueLocked() time.Duration {
-	due := c.policy.timeout
+	due := c.timeout
 	if c.policy.grace > 0 && !c.graced.Load() {
 		due = min(due, c.budget())
 	}
 	if c.policy.stall > 0 && c.lastResult >= 0 {
-		due = min(due, c.lastResult+c.policy.stall)
+		due = min(due, later(c.lastResult, c.policy.stall))
 	}
 	if c.staggersLocked() {
 		due = min(due, c.nextStart)
@@ -222,7 +233,7 @@ func (c *call) dueLocked() time.Duration {
 // staggersLocked reports whether a member is to be started at nextStart. A hedge
 // is not worth it if it would have less time than the one before has had.
 func (c *call) staggersLocked() bool {
-	return c.released < len(c.members) && (c.outer == nil || c.nextStart+c.policy.stagger <= c.policy.timeout)
+	return c.released < len(c.members) && (c.outer == nil || later(c.nextStart, c.policy.stagger) <= c.timeout)
 }
 
 // expire is what the timer calls.
@@ -237,11 +248,11 @@ func (c *call) expire() {
 			c.abandonLocked()
 		}
 		c.mu.Unlock()
-	case now >= c.policy.timeout && c.waiting:
+	case now >= c.timeout && c.waiting:
 		c.endAndUnlock(ReasonDeadline, fmt.Errorf("%w: %d wanted", ErrTooFewProducers, c.policy.minProducers))
-	case now >= c.policy.timeout:
+	case now >= c.timeout:
 		c.endAndUnlock(ReasonDeadline, context.DeadlineExceeded)
-	case c.policy.stall > 0 && c.lastResult >= 0 && now >= c.lastResult+c.policy.stall:
+	case c.policy.stall > 0 && c.lastResult >= 0 && now >= later(c.lastResult, c.policy.stall):
 		c.endAndUnlock(ReasonStalled, ErrStalled)
 	default:
 		c.advanceAndUnlock(now)
@@ -414,7 +425,7 @@ func (c *call) outcomeLocked(i int) Outcome {
 	o := Outcome{Member: c.memberAt(i), State: m.state, Started: m.run != runWaits}
 	switch {
 	case c.groups != nil && c.producers[i].isGroup():
-		o.Tried = int(c.groups[i].tried.Load())
+		o.Tried = int(c.groups.at[i].tried.Load())
 	case o.Started:
 		o.Tried = 1
 	}
@@ -423,7 +434,7 @@ func (c *call) outcomeLocked(i int) Outcome {
 	}
 	if d := c.details[m]; d != nil {
 		o.Err, o.Results = d.err, d.results
-	} else if m.state == StateOK && !c.producers[i].is(gateStream) {
+	} else if m.state == StateOK && !m.streams {
 		o.Results = 1
 	}
 	c.closeLocked(&o)
@@ -473,7 +484,7 @@ func (c *call) sizeLocked() int {
 func (c *call) memberAt(i int) Member {
 	m := c.producers[i].member()
 	if c.groups != nil && m.Name == "" {
-		m.Name = c.groups[i].answered
+		m.Name = c.groups.at[i].answered
 	}
 	return m
 }

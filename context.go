@@ -46,6 +46,7 @@ type member struct {
 	state   State
 	run     run
 	limited bool // it holds slots of its producer
+	streams bool // it gives its results before it ends
 }
 
 // run says what has become of the call of a member's closure.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -41,7 +42,7 @@ func (d *Dispatcher[Req, Res]) Bus() *Bus { return d.bus }
 
 // Shutdown is [Bus.Shutdown] for the dispatcher's bus.
 func (d *Dispatcher[Req, Res]) Shutdown(ctx context.Context) error {
-	if err := d.valid(); err != nil {
+	if err := d.valid("Shutdown"); err != nil {
 		return err
 	}
 	return d.bus.Shutdown(ctx)
@@ -49,15 +50,15 @@ func (d *Dispatcher[Req, Res]) Shutdown(ctx context.Context) error {
 
 // Close is [Bus.Close] for the dispatcher's bus.
 func (d *Dispatcher[Req, Res]) Close() error {
-	if err := d.valid(); err != nil {
+	if err := d.valid("Close"); err != nil {
 		return err
 	}
 	return d.bus.Close()
 }
 
-func (d *Dispatcher[Req, Res]) valid() error {
+func (d *Dispatcher[Req, Res]) valid(method string) error {
 	if d == nil || d.bus == nil {
-		return invalidArgument("zero Dispatcher")
+		return invalidArgument("%s: zero Dispatcher", method)
 	}
 	return nil
 }
@@ -112,8 +113,8 @@ func (d *Dispatcher[Req, Res]) AddListener(on Selector[Req, Res], l Listener[Req
 
 // register checks what all registrations have in common.
 func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], nilFunc bool) (r Registration, err error) {
-	if err := d.valid(); err != nil {
-		return r, fmt.Errorf("%s: %w", method, err)
+	if err := d.valid(method); err != nil {
+		return r, err
 	}
 	if on == nil {
 		return r, invalidArgument("%s: nil Selector", method)
@@ -123,7 +124,7 @@ func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], ni
 	}
 	s, err := on.selects(nil)
 	if err != nil {
-		return r, fmt.Errorf("%s: %w", method, err)
+		return r, invalidArgument("%s: %v", method, err)
 	}
 	return Registration{bus: d.bus, selection: s, at: caller(2)}, nil
 }
@@ -137,9 +138,9 @@ func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], ni
 // [ErrInvalidOption], [ErrTopicType], [ErrTooDeep] or [ErrClosed]; then there is no
 // call.
 func (d *Dispatcher[Req, Res]) Send(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (*Call[Req, Res], error) {
-	c, err := d.prepare(ctx, t, req, opts)
+	c, err := d.prepare("Send", ctx, t, req, opts)
 	if err != nil {
-		return nil, fmt.Errorf("dispatch.Send: %w", err)
+		return nil, err
 	}
 	c.launch()
 	return c, nil
@@ -185,16 +186,16 @@ func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], re
 			yield(Result[Req, Res]{}, ErrStreamUsed)
 			return
 		}
-		c, err := d.prepare(ctx, t, req, opts)
+		c, err := d.prepare("Stream", ctx, t, req, opts)
 		if err != nil {
-			yield(Result[Req, Res]{}, fmt.Errorf("dispatch.Stream: %w", err))
+			yield(Result[Req, Res]{}, err)
 			return
 		}
 		defer c.Cancel(nil)
 		left := false
+		// Results are events, on pages that nothing but their readers holds.
 		reader := cursor[Res]{page: c.log.open(new(page[Res]))}
-		c.log.expect(len(c.members))
-		c.head = nil
+		c.head, c.careful = nil, true
 		c.launch()
 		c.readFrom(reader, func(r Result[Req, Res]) bool {
 			left = !yield(r, nil)
@@ -208,28 +209,26 @@ func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], re
 
 // prepare makes a call with everything but its first worker. If the call cannot
 // go on it has ended.
-func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], req Req, opts []CallOption) (*Call[Req, Res], error) {
-	switch err := d.valid(); {
+func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Topic[Req, Res], req Req, opts []CallOption) (*Call[Req, Res], error) {
+	switch err := d.valid(method); {
 	case err != nil:
 		return nil, err
 	case ctx == nil:
-		return nil, invalidArgument("nil context")
+		return nil, invalidArgument("%s: nil context", method)
 	case t.spec == nil:
-		return nil, invalidArgument("zero Topic")
+		return nil, invalidArgument("%s: zero Topic", method)
 	}
 	b := d.bus
-	c := &Call[Req, Res]{topic: t, req: req}
+	c := &Call[Req, Res]{req: req}
 	c.init(b, t.spec, ctx, c)
-	c.policy = b.policy
-	if err := c.policy.apply(t.spec.defaults); err != nil {
-		return nil, err
+	if c.policy = &b.policy; len(t.spec.defaults)+len(opts) > 0 {
+		p, err := b.policy.with(t.spec.defaults, opts)
+		if err != nil {
+			return nil, err
+		}
+		c.policy = p
 	}
-	if err := c.policy.apply(opts); err != nil {
-		return nil, err
-	}
-	if err := c.policy.validate(); err != nil {
-		return nil, err
-	}
+	c.timeout = c.policy.timeout
 	admitted := ledger.Open
 	if in, ok := ctx.Value(callKey{}).(inside); ok {
 		if c.depth = in.nesting(); c.depth > maxDepth {
@@ -246,7 +245,7 @@ func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], r
 	c.id = CallID(b.calls.Add(1))
 	c.start = time.Now()
 	if at, ok := ctx.Deadline(); ok {
-		c.policy.timeout = min(c.policy.timeout, at.Sub(c.start))
+		c.timeout = min(c.timeout, at.Sub(c.start))
 	}
 	ctxErr, ctxCause := ctx.Err(), context.Cause(ctx)
 
@@ -269,7 +268,7 @@ func (d *Dispatcher[Req, Res]) prepare(ctx context.Context, t Topic[Req, Res], r
 		return nil, err
 	}
 	switch {
-	case ctxErr == context.DeadlineExceeded || ctxErr == nil && c.policy.timeout <= 0:
+	case ctxErr == context.DeadlineExceeded || ctxErr == nil && c.timeout <= 0:
 		c.endLocked(ReasonDeadline, context.DeadlineExceeded, 0)
 	case ctxErr != nil:
 		c.endLocked(ReasonCancelled, ctxCause, 0)
@@ -336,14 +335,14 @@ func (c *Call[Req, Res]) adoptLocked(producers []*producer) {
 		c.members, c.answers = make([]member, n), make([]Res, n)
 	}
 	if c.route != nil && c.route.special {
-		c.groups = make([]groupMember, n)
+		c.groups = &groupMembers{make([]groupMember, n)}
 	}
 	c.log.expect(n)
-	c.tally = tally.Tally{Members: n, Quorum: c.policy.quorum, FailFast: c.policy.failFast}
+	c.tally = tally.Tally{Members: int32(n), Quorum: int32(min(c.policy.quorum, math.MaxInt32)), FailFast: c.policy.failFast}
 	c.careful = c.policy.quorum > 0 || c.policy.failFast || c.policy.stall > 0 || c.policy.stagger > 0
 	if c.released = n; c.policy.stagger > 0 {
 		c.released = min(n, 1)
-		c.nextStart = c.now() + c.policy.stagger
+		c.nextStart = later(c.now(), c.policy.stagger)
 	}
 }
 

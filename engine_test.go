@@ -214,6 +214,30 @@ func TestReaderAloneIsTold(t *testing.T) {
 	})
 }
 
+// A worker that stands by is gone soon after its call, also if whoever sends the
+// next calls leaves it little of the processor.
+func TestWorkersDoNotPileUp(t *testing.T) {
+	onProcessors(t, func(t *testing.T) {
+		for _, n := range []int{2, 10} {
+			d, _ := newDispatcher()
+			for i := range n {
+				produce(t, d, fmt.Sprint(i), quick(i))
+			}
+			before, most := runtime.NumGoroutine(), 0
+			for range 20_000 {
+				if _, err := d.Gather(context.Background(), ask, 0); err != nil {
+					t.Fatal(err)
+				}
+				most = max(most, runtime.NumGoroutine()-before)
+			}
+			if most > 200 {
+				t.Errorf("%d goroutines at once for calls of %d quick producers that are made one after another", most, n)
+			}
+			eventually(func() bool { return runtime.NumGoroutine() <= before })
+		}
+	})
+}
+
 func TestThousandGoexits(t *testing.T) {
 	const n = 1000
 	onProcessors(t, func(t *testing.T) {

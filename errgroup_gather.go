@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -42,9 +43,15 @@ const (
 	// processor is free for the spare.
 	longStreak = 20 * time.Microsecond
 
-	// A spare looks at a streak after it has given up its processor once, then
-	// twice and so on up to this many times: each look slows the streak down.
-	maxYields = 8
+	// A spare looks at a streak this often before it tells its results, and
+	// counts to this number between two looks, which takes longer than a quick
+	// producer does.
+	looks = 8
+	pause = 500
+
+	// manySpares is how many spares may be runnable on a bus before workers make
+	// way for them.
+	manySpares = 64
 
 	// quick is what a producer takes at most to make it pointless to run two
 	// of its kind on two processors.
@@ -83,20 +90,17 @@ func (c *Call[Req, Res]) work() error {
 }
 
 // begin makes the goroutine a worker that has claimed a member, or returns nil if
-// all are claimed. A spare stays back as long as a streak makes progress, so as
-// not to be in its way. It gives up its processor between two looks: if it has it
-// back and the streak has not moved, then that is blocked, or slow enough to be
-// helped.
+// none is left for it. A spare stays back as long as a streak makes progress, so
+// as not to be in its way; if the streak stands still, then it is blocked, or slow
+// enough to be helped.
 func (c *Call[Req, Res]) begin(w *worker) *member {
+	c.stoodBy()
 	var now time.Duration
-	yields := 1
 	for seen := c.claims.Load(); unclaimed(seen) > 0; {
-		for range yields {
-			runtime.Gosched()
-		}
-		claims := c.claims.Load()
+		claims := c.watch(seen)
 		if unclaimed(claims) == len(c.members) {
-			// The streak took them all. Its last member may be one that blocks.
+			// The streak has taken them all. Its last member may be one that
+			// blocks, with the results of the others behind it.
 			if !c.over.Load() {
 				c.tellStreak()
 			}
@@ -107,7 +111,9 @@ func (c *Call[Req, Res]) begin(w *worker) *member {
 			break
 		}
 		c.tellStreak()
-		seen, yields = claims, min(2*yields, maxYields)
+		// What has been told needs a processor now, perhaps this one.
+		runtime.Gosched()
+		seen = c.claims.Load()
 	}
 	c.mu.Lock()
 	c.spare = false
@@ -123,6 +129,24 @@ func (c *Call[Req, Res]) begin(w *worker) *member {
 		idle.start()
 	}
 	return m
+}
+
+// watch looks at a streak for a little while and returns how far it has come. It
+// looks without giving up the processor, for a spare that did so whenever it began
+// would wait behind everything else that is runnable, and spares would pile up
+// under load. It looks seldom, for each look slows the streak down.
+func (c *call) watch(seen uint64) (claims uint64) {
+	claims = seen
+	for range looks {
+		for range pause {
+		}
+		last := claims
+		claims = c.claims.Load()
+		if claims == last || unclaimed(claims) == len(c.members) {
+			break
+		}
+	}
+	return claims
 }
 
 // claimLocked claims the next member, or returns nil if there is none to start.
@@ -143,7 +167,9 @@ func (c *Call[Req, Res]) claimLocked(w *worker, now time.Duration) *member {
 		w.room, w.began, w.until = 0, now, now+longStreak
 		m := &c.members[i]
 		m.call, m.index = &c.call, int32(i)
-		if w.opened = c.producers[i].open(); w.opened {
+		p := c.producers[i]
+		m.streams = p.is(gateStream)
+		if w.opened = p.open(); w.opened {
 			c.startLocked(m)
 		}
 		return m
@@ -160,7 +186,7 @@ func (c *call) wantSpareLocked(w *worker) bool {
 		return false
 	}
 	want := false
-	if n := int64(c.policy.parallelism); !c.spare && (n == 0 || c.workers.Load() < n) {
+	if n := int32(min(c.policy.parallelism, math.MaxInt32)); !c.spare && (n == 0 || c.workers.Load() < n) {
 		want = true
 		c.spare = true
 		c.workers.Add(1)
@@ -172,15 +198,30 @@ func (c *call) wantSpareLocked(w *worker) bool {
 }
 
 func (c *call) startSpare(w *worker) {
+	c.standby.Store(true)
+	standby := c.bus.standby.Add(1)
 	if c.group.TryGo(c.worker) {
+		if standby > manySpares {
+			// Spares of calls that were quickly over wait in the run queue
+			// behind goroutines that wake each other. Let them pass.
+			runtime.Gosched()
+		}
 		return
 	}
+	c.stoodBy()
 	// The group is at its limit: those that there are go on claiming.
 	w.room = 0
 	c.mu.Lock()
 	c.spare = false
 	c.mu.Unlock()
 	c.workers.Add(-1)
+}
+
+// stoodBy is called by a spare when it has got hold of a processor.
+func (c *call) stoodBy() {
+	if c.standby.Load() && c.standby.Swap(false) {
+		c.bus.standby.Add(-1)
+	}
 }
 
 // startLocked makes the member one whose closure runs.
@@ -225,7 +266,7 @@ func (c *Call[Req, Res]) run(w *worker, m *member) (next *member, idle *mailbox)
 			state, err = c.admit(m)
 		}
 		for state == StateOK {
-			if p := c.producers[m.index]; w.opened || !p.is(gateStream) {
+			if p := c.producers[m.index]; !m.streams {
 				value, err = p.fn.(Producer[Req, Res])(m, c.req)
 			} else {
 				err = c.pull(m, p.fn.(StreamProducer[Req, Res]))
@@ -294,7 +335,7 @@ func (c *Call[Req, Res]) drainLocked(claimed int) {
 		c.told++
 		c.members[c.told].run = runGoes
 	}
-	c.tally.Answered += c.told - first
+	c.tally.Answered += int32(c.told - first)
 	c.publishLocked()
 }
 
@@ -366,7 +407,7 @@ func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, er
 		var none Res
 		c.answers[m.index] = none // where advance may have put it just before the end
 		c.mu.Unlock()
-		if state == StateOK && !m.producer().is(gateStream) {
+		if state == StateOK && !m.streams {
 			c.tellLate(m.producer().member(), value, now, by)
 		}
 		c.bus.ledger.Changed()

@@ -109,7 +109,7 @@ func (e *PartialError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "dispatch: %s: %s", e.Report.Topic, e.Report.Reason)
 	errs := e.errs
-	if len(errs) == 0 && e.cause != nil {
+	if len(errs) == 0 && e.cause != nil && e.Report.Reason != ReasonNoProducers {
 		errs = []error{e.cause} // otherwise the members say it
 	}
 	sep := ": "

@@ -36,6 +36,10 @@ type replica struct {
 // isGroup reports whether the producer stands for a group.
 func (p *producer) isGroup() bool { return p.group != nil && p.group.all != nil }
 
+// groupMembers has a groupMember for each member of a call, of which those that
+// are no groups are not used.
+type groupMembers struct{ at []groupMember }
+
 // seats returns the members that the producers make up: replicas of one group
 // make up one, which stands where the first of them was registered.
 func seats(producers []*producer) []*producer {
@@ -95,14 +99,15 @@ func askGroup[Req, Res any](g *producer, ctx context.Context, req Req) (Res, err
 	var none Res
 	m := ctx.(*member)
 	outer := m.call.typed.(*Call[Req, Res])
-	c := &Call[Req, Res]{topic: outer.topic, req: req}
+	c := &Call[Req, Res]{req: req}
 	c.init(outer.bus, outer.spec, m, c)
-	c.outer = &outer.groups[m.index]
+	c.outer = &outer.groups.at[m.index]
 	c.asked = outer
 	c.id, c.depth, c.start = outer.id, outer.depth, time.Now()
-	c.policy = policy{timeout: outer.budget() - outer.now(), quorum: 1, stagger: outer.policy.hedge}
+	c.timeout = outer.budget() - outer.now()
+	c.policy = &policy{timeout: c.timeout, quorum: 1, stagger: outer.policy.hedge}
 	if c.policy.stagger == 0 {
-		c.policy.stagger = max(1, c.policy.timeout) // only a failure makes room for the next
+		c.policy.stagger = max(1, c.timeout) // only a failure makes room for the next
 	}
 	c.mu.Lock()
 	if !c.bus.ledger.Enter(&c.entry, c, uint64(c.id), ledger.Draining) {
@@ -112,7 +117,7 @@ func askGroup[Req, Res any](g *producer, ctx context.Context, req Req) (Res, err
 	c.workers.Store(1)
 	c.head = c.log.open(&c.first)
 	c.adoptLocked(g.group.inTurn())
-	if c.policy.timeout <= 0 {
+	if c.timeout <= 0 {
 		c.endLocked(ReasonDeadline, context.DeadlineExceeded, 0)
 	} else {
 		c.timer = time.AfterFunc(c.dueLocked(), c.expire)
@@ -135,7 +140,7 @@ func (c *call) answeredBy(m *member, replica string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.reason == ReasonPending {
-		c.groups[m.index].answered = replica
+		c.groups.at[m.index].answered = replica
 	}
 }
 

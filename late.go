@@ -11,8 +11,11 @@ type lateHook struct {
 // OnLate has f called with each result that comes after the end of its call,
 // and how long after. It concerns all calls of these types on the bus, whichever
 // dispatcher sent them. The calls of f do not overlap, and hold up nobody else.
-// It panics if f is nil.
+// It panics if f is nil, or the dispatcher zero.
 func (d *Dispatcher[Req, Res]) OnLate(f func(r Result[Req, Res], by time.Duration)) *Registration {
+	if err := d.valid("OnLate"); err != nil {
+		panic(err)
+	}
 	if f == nil {
 		panic(invalidArgument("OnLate: nil func"))
 	}

@@ -24,7 +24,7 @@ type log[Res any] struct {
 type page[Res any] struct {
 	first   int // the position of the first entry
 	entries []int32
-	few     [16]int32                 // spares a short log an allocation
+	few     [12]int32                 // spares a short log an allocation
 	events  []event[Res]              // made when the page gets the first of them
 	n       atomic.Int64              // entries that may be read
 	next    atomic.Pointer[page[Res]] // set once, when this page is full

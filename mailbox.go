@@ -63,8 +63,8 @@ func (m *mailbox) watch(d time.Duration) {
 			m.watch(m.bus.slowListener)
 			return
 		}
-		if left := since + m.bus.slowListener - m.bus.sinceEpoch(time.Now()); left > 0 {
-			m.watch(left)
+		if left := since + m.bus.slowListener - m.bus.sinceEpoch(time.Now()); left >= 0 {
+			m.watch(left + 1) // it has to be longer
 			return
 		}
 		if m.gone.Load() {

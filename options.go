@@ -56,6 +56,18 @@ type policy struct {
 	targets      []string // nil: everybody
 }
 
+// with returns the policy with the options of a topic and of a call.
+func (p *policy) with(topic, call []CallOption) (*policy, error) {
+	q := *p
+	if err := q.apply(topic); err != nil {
+		return nil, err
+	}
+	if err := q.apply(call); err != nil {
+		return nil, err
+	}
+	return &q, q.validate()
+}
+
 // validate checks what no option can check on its own.
 func (p *policy) validate() error {
 	if p.grace >= p.timeout {
@@ -238,7 +250,7 @@ func newBusConfig(opts []BusOption) (busConfig, error) {
 			return c, err
 		}
 	}
-	return c, nil
+	return c, c.policy.validate()
 }
 
 // WithLogger sends what nobody else is told to this logger: panics of user code
@@ -269,8 +281,8 @@ func (o maxAbandonedOption) applyBus(c *busConfig) error {
 	return positive("WithMaxAbandoned", int(o))
 }
 
-// WithSlowListener sets how long a listener's oldest result may wait before the
-// listener is logged, once. The default is 5 seconds; d must be positive.
+// WithSlowListener sets how long a listener's oldest result may wait, for its turn
+// and for the callback to return, before the listener is logged, once. The default is 5 seconds; d must be positive.
 func WithSlowListener(d time.Duration) BusOption { return slowListenerOption(d) }
 
 type slowListenerOption time.Duration

@@ -121,7 +121,7 @@ func (c *call) relayLocked(relays []*producer) {
 	for _, p := range relays {
 		c.relaying.runs = append(c.relaying.runs, &relayRun{relay: p})
 	}
-	c.tally.Open = len(relays)
+	c.tally.Open = int32(len(relays))
 }
 
 // startRelays starts the relays of the call.

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -96,6 +97,19 @@ type Outcome struct {
 	Results int           `json:"results"` // how many results it gave in time
 	Tried   int           `json:"tried"`   // how many producers were started for it: for a group, of its replicas
 	Elapsed time.Duration `json:"elapsed"` // from the call's start to the member's end
+}
+
+// MarshalJSON gives the fields by their JSON names, and the error as its text.
+func (o Outcome) MarshalJSON() ([]byte, error) {
+	type plain Outcome // without this method
+	text := ""
+	if o.Err != nil {
+		text = o.Err.Error()
+	}
+	return json.Marshal(struct {
+		plain
+		Error string `json:"error,omitempty"`
+	}{plain(o), text})
 }
 
 // Report says how every member of a call ended and why the call did.

@@ -67,7 +67,10 @@ type AbandonedSnapshot struct {
 // all that is registered and in flight, and holds up nobody.
 func (b *Bus) Snapshot() Snapshot {
 	levels := map[ledger.Level]string{ledger.Open: "open", ledger.Draining: "draining", ledger.Closed: "closed"}
-	s := Snapshot{State: levels[b.ledger.Level()], Sent: b.calls.Load(), Misuse: b.misuse.Load()}
+	s := Snapshot{
+		State: levels[b.ledger.Level()], Sent: b.calls.Load(), Misuse: b.misuse.Load(),
+		Topics: []TopicSnapshot{}, Calls: []CallSnapshot{}, Abandoned: []AbandonedSnapshot{},
+	}
 	now := b.sinceEpoch(time.Now())
 	b.topics.Range(func(_, v any) bool {
 		e := v.(*topicEntry)
@@ -94,7 +97,8 @@ func (b *Bus) Snapshot() Snapshot {
 	return s
 }
 
-func (r *route) snapshot(now time.Duration) (t TopicSnapshot) {
+func (r *route) snapshot(now time.Duration) TopicSnapshot {
+	t := TopicSnapshot{Producers: []ProducerSnapshot{}, Listeners: []ListenerSnapshot{}}
 	for _, p := range r.producers {
 		t.Producers = append(t.Producers, ProducerSnapshot{
 			Name: p.name, On: p.selection.String(), AddedAt: p.addedAt(), Abandoned: int(p.abandoned.Load()),

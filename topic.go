@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -16,13 +17,9 @@ import (
 // The zero Topic names nothing and is refused with [ErrInvalidArgument]. A Topic
 // is immutable: it may be copied, compared and used concurrently.
 type Topic[Req, Res any] struct {
-	typed[Req, Res]
+	_    [0]*func(Req) Res // keeps topics of different types from being converted into each other
 	spec *topicSpec
 }
-
-// typed makes types that differ in Req or Res impossible to convert into each
-// other, at no cost in size.
-type typed[Req, Res any] struct{ _ [0]*func(Req) Res }
 
 // topicSpec is what a topic is made of once its types are known.
 type topicSpec struct {
@@ -100,7 +97,7 @@ func AnyOf[Req, Res any](topics ...Topic[Req, Res]) Topics[Req, Res] { return to
 // The zero Pattern is refused with [ErrInvalidArgument]. A Pattern is immutable:
 // it may be copied, compared and used concurrently.
 type Pattern[Req, Res any] struct {
-	typed[Req, Res]
+	_       [0]*func(Req) Res
 	pattern string
 }
 
@@ -165,19 +162,19 @@ func (s *selection) String() string {
 
 func (t Topic[Req, Res]) selects(func(Req) Res) (selection, error) {
 	if t.spec == nil {
-		return selection{}, invalidArgument("zero Topic")
+		return selection{}, errors.New("zero Topic")
 	}
 	return selection{types: t.spec.types, topics: []*topicSpec{t.spec}}, nil
 }
 
 func (ts Topics[Req, Res]) selects(func(Req) Res) (selection, error) {
 	if len(ts) == 0 {
-		return selection{}, invalidArgument("no Topics")
+		return selection{}, errors.New("no Topics")
 	}
 	s := selection{types: typesOf[Req, Res]()}
 	for i, t := range ts {
 		if t.spec == nil {
-			return selection{}, invalidArgument("zero Topic at index %d of Topics", i)
+			return selection{}, fmt.Errorf("zero Topic at index %d of Topics", i)
 		}
 		if !s.matches(t.spec.name) {
 			s.topics = append(s.topics, t.spec)
@@ -188,7 +185,7 @@ func (ts Topics[Req, Res]) selects(func(Req) Res) (selection, error) {
 
 func (p Pattern[Req, Res]) selects(func(Req) Res) (selection, error) {
 	if p.pattern == "" {
-		return selection{}, invalidArgument("zero Pattern")
+		return selection{}, errors.New("zero Pattern")
 	}
 	return selection{types: typesOf[Req, Res](), pattern: p.pattern}, nil
 }

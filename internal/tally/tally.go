@@ -17,21 +17,21 @@ const (
 // A Tally counts how the members of a gathering end. The zero Tally is that of
 // a gathering without members, quorum or impatience.
 type Tally struct {
-	Members  int  // how many take part
-	Quorum   int  // how many have to answer; 0: all that will
-	FailFast bool // whether the first failure ends the gathering
-	Open     int  // how many sources may yet bring further members
+	Members  int32 // how many take part
+	Quorum   int32 // how many have to answer; 0: all that will
+	FailFast bool  // whether the first failure ends the gathering
+	Open     int32 // how many sources may yet bring further members
 
-	Answered int // members that gave an answer
-	Failed   int // members that failed
-	Other    int // members that ended without answer or failure
+	Answered int32 // members that gave an answer
+	Failed   int32 // members that failed
+	Other    int32 // members that ended without answer or failure
 }
 
 // Ended returns how many members have ended.
-func (t Tally) Ended() int { return t.Answered + t.Failed + t.Other }
+func (t Tally) Ended() int32 { return t.Answered + t.Failed + t.Other }
 
 // Left returns how many members have not ended.
-func (t Tally) Left() int { return t.Members - t.Ended() }
+func (t Tally) Left() int32 { return t.Members - t.Ended() }
 
 // Count counts a member that has ended.
 func (t *Tally) Count(answered, failed bool) {

@@ -1,0 +1,864 @@
+package dispatch_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"log"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// What the examples have in common: a topic on which shops are asked for the
+// price of a thing, and producers that answer at once or not at all.
+
+var price = dispatch.NewTopic[string, float64]("shop.price")
+
+// answers returns a producer that answers at once.
+func answers(v float64) dispatch.Producer[string, float64] {
+	return func(context.Context, string) (float64, error) { return v, nil }
+}
+
+// fails returns a producer that fails at once.
+func fails(message string) dispatch.Producer[string, float64] {
+	return func(context.Context, string) (float64, error) { return 0, errors.New(message) }
+}
+
+// silent is a producer that does not answer, and gives up when its context ends.
+func silent(ctx context.Context, _ string) (float64, error) {
+	<-ctx.Done()
+	return 0, context.Cause(ctx)
+}
+
+// added returns the registration if it succeeded.
+func added(r *dispatch.Registration, err error) *dispatch.Registration {
+	if err != nil {
+		log.Fatal(err)
+	}
+	return r
+}
+
+// The program of the README: every site is asked at the same time, each answer is
+// printed as it arrives, and in the end it is known who did not answer, and why.
+func Example() {
+	measure := dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithTimeout(100*time.Millisecond))
+	cell := dispatch.New[string, float64]()
+	for i, site := range []dispatch.Producer[string, float64]{
+		func(context.Context, string) (float64, error) { return 3.31, nil },
+		func(context.Context, string) (float64, error) { return 0, errors.New("probe is open") },
+		func(ctx context.Context, _ string) (float64, error) { <-ctx.Done(); return 0, ctx.Err() },
+	} {
+		if _, err := cell.AddProducer(measure, site, dispatch.WithName(fmt.Sprint("site-", i+1))); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	call, err := cell.Send(context.Background(), measure, "vdd")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for r := range call.Results() { // as they arrive
+		fmt.Printf("%v measures %v V\n", r.From, r.Value)
+	}
+	for _, o := range call.Report().Outcomes { // one for every producer
+		fmt.Println(o.Member, o.State, o.Err)
+	}
+	// Output:
+	// site-1 measures 3.31 V
+	// site-1 ok <nil>
+	// site-2 failed probe is open
+	// site-3 late context deadline exceeded
+}
+
+// Gather waits for everybody and returns the values in the order in which the
+// producers were registered, whoever was the first to answer.
+func ExampleDispatcher_Gather() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5)))
+	added(shops.AddProducer(price, answers(11.9)))
+
+	prices, err := shops.Gather(context.Background(), price, "lamp")
+	fmt.Println(prices, err)
+	// Output: [12.5 11.9] <nil>
+}
+
+// With nobody registered, Gather does not wait.
+func ExampleDispatcher_Gather_nobody() {
+	shops := dispatch.New[string, float64]()
+	_, err := shops.Gather(context.Background(), price, "lamp")
+	fmt.Println(errors.Is(err, dispatch.ErrNoProducers))
+	// Output: true
+}
+
+// First returns with the first answer and cancels the others.
+func ExampleDispatcher_First() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, silent))
+	added(shops.AddProducer(price, answers(12.5)))
+	added(shops.AddProducer(price, fails("closed today")))
+
+	p, err := shops.First(context.Background(), price, "lamp")
+	fmt.Println(p, err)
+	// Output: 12.5 <nil>
+}
+
+// Stream sends the request when the loop begins and yields each result as it
+// arrives. The last pair has the error, if anybody gave no answer.
+func ExampleDispatcher_Stream() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("south")))
+
+	for r, err := range shops.Stream(context.Background(), price, "lamp") {
+		if err != nil {
+			fmt.Println(err)
+			break
+		}
+		fmt.Println(r.From, r.Value)
+	}
+	// Output:
+	// north 12.5
+	// dispatch: shop.price: complete: south failed: closed today
+}
+
+// Who leaves the loop cancels the rest.
+func ExampleDispatcher_Stream_break() {
+	shops := dispatch.New[string, float64]()
+	given := make(chan error, 1)
+	added(shops.AddProducer(price, answers(12.5)))
+	added(shops.AddProducer(price, func(ctx context.Context, _ string) (float64, error) {
+		<-ctx.Done()
+		given <- context.Cause(ctx)
+		return 0, ctx.Err()
+	}))
+
+	for r := range shops.Stream(context.Background(), price, "lamp") {
+		fmt.Println(r.Value)
+		break
+	}
+	fmt.Println("the other producer:", <-given)
+	// Output:
+	// 12.5
+	// the other producer: context canceled
+}
+
+// The results of a call can be read by any number of loops, also after its end,
+// and its report says how everybody fared.
+func ExampleDispatcher_Send() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("south")))
+
+	call, err := shops.Send(context.Background(), price, "lamp")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for r := range call.Results() {
+		fmt.Println(r.From, r.Value)
+	}
+	for r := range call.Results() {
+		fmt.Println("once more:", r.From, r.Value)
+	}
+	for _, o := range call.Report().Outcomes {
+		fmt.Println(o.Member, o.State)
+	}
+	// Output:
+	// north 12.5
+	// once more: north 12.5
+	// north ok
+	// south failed
+}
+
+// Who sent a request can end the call, and says why.
+func ExampleCall_Cancel() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, silent, dispatch.WithName("north")))
+
+	call, err := shops.Send(context.Background(), price, "lamp")
+	if err != nil {
+		log.Fatal(err)
+	}
+	call.Cancel(errors.New("customer left"))
+	report := call.Report()
+	fmt.Println(report.Reason)
+	fmt.Println(report.Outcomes[0].Member, report.Outcomes[0].State, report.Outcomes[0].Err)
+	// Output:
+	// cancelled
+	// north cancelled customer left
+}
+
+// A listener is called with each result of its topics, whoever sent the request,
+// and with OnDone once at the end of each call.
+func ExampleDispatcher_AddListener() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+	added(shops.AddListener(price, func(_ context.Context, r dispatch.Result[string, float64]) {
+		fmt.Printf("%s at %v: %v\n", r.Call.Request(), r.From, r.Value)
+	}, dispatch.OnDone(func(r dispatch.Report) {
+		fmt.Println("done:", r.Reason)
+	})))
+
+	if _, err := shops.Send(context.Background(), price, "lamp"); err != nil {
+		log.Fatal(err)
+	}
+	if err := shops.Shutdown(context.Background()); err != nil { // waits for the listener
+		log.Fatal(err)
+	}
+	// Output:
+	// lamp at north: 12.5
+	// done: complete
+}
+
+// OnOutcome tells a listener also of those who have no result.
+func ExampleOnOutcome() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("south")))
+	added(shops.AddListener(price, func(context.Context, dispatch.Result[string, float64]) {},
+		dispatch.OnOutcome(func(o dispatch.Outcome) {
+			fmt.Println(o.Member, o.State, o.Err)
+		})))
+
+	if _, err := shops.Send(context.Background(), price, "lamp"); err != nil {
+		log.Fatal(err)
+	}
+	if err := shops.Shutdown(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output: south failed closed today
+}
+
+// A result that comes after the end of its call reaches nobody but OnLate.
+func ExampleDispatcher_OnLate() {
+	shops := dispatch.New[string, float64]()
+	release, heard := make(chan struct{}), make(chan struct{})
+	added(shops.AddProducer(price, func(context.Context, string) (float64, error) {
+		<-release // whatever its context says
+		return 12.5, nil
+	}, dispatch.WithName("north")))
+	shops.OnLate(func(r dispatch.Result[string, float64], by time.Duration) {
+		fmt.Println("too late:", r.From, r.Value, by > 0)
+		close(heard)
+	})
+
+	prices, err := shops.Gather(context.Background(), price, "lamp", dispatch.WithTimeout(5*time.Millisecond))
+	fmt.Println(prices, errors.Is(err, context.DeadlineExceeded))
+	close(release)
+	<-heard
+	// Output:
+	// [] true
+	// too late: north 12.5 true
+}
+
+// With a quorum the call ends as soon as enough have answered.
+func ExampleWithQuorum() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+	added(shops.AddProducer(price, silent, dispatch.WithName("south")))
+	added(shops.AddProducer(price, answers(11.9), dispatch.WithName("west")))
+
+	call, err := shops.Send(context.Background(), price, "lamp", dispatch.WithQuorum(2))
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-call.Done()
+	report := call.Report()
+	fmt.Println(report.Reason, report.Err())
+	for _, o := range report.Outcomes {
+		fmt.Println(o.Member, o.State, o.Err)
+	}
+	// Output:
+	// satisfied <nil>
+	// north ok <nil>
+	// south cancelled dispatch: satisfied
+	// west ok <nil>
+}
+
+// A quorum that cannot be reached any more ends the call as well.
+func ExampleWithQuorum_lost() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, silent))
+	added(shops.AddProducer(price, fails("closed today")))
+
+	_, err := shops.Gather(context.Background(), price, "lamp", dispatch.WithQuorum(2))
+	fmt.Println(errors.Is(err, dispatch.ErrQuorumLost))
+	// Output: true
+}
+
+// Under WithFailFast the first failure ends the call.
+func ExampleWithFailFast() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, silent))
+	added(shops.AddProducer(price, fails("closed today")))
+
+	_, err := shops.Gather(context.Background(), price, "lamp", dispatch.WithFailFast())
+	fmt.Println(errors.Is(err, dispatch.ErrFailFast))
+	// Output: true
+}
+
+// Under WithStall the call ends when the results cease to come.
+func ExampleWithStall() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5)))
+	added(shops.AddProducer(price, silent))
+
+	prices, err := shops.Gather(context.Background(), price, "lamp", dispatch.WithStall(5*time.Millisecond))
+	fmt.Println(prices, errors.Is(err, dispatch.ErrStalled))
+	// Output: [12.5] true
+}
+
+// Under WithGrace the producers are told that time is nearly up before the call
+// ends, and can hand in what they have.
+func ExampleWithGrace() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, func(ctx context.Context, _ string) (float64, error) {
+		best := 12.5
+		<-ctx.Done() // no better one was found in time
+		return best, nil
+	}))
+
+	prices, err := shops.Gather(context.Background(), price, "lamp",
+		dispatch.WithTimeout(1005*time.Millisecond), dispatch.WithGrace(time.Second))
+	fmt.Println(prices, err)
+	// Output: [12.5] <nil>
+}
+
+// Under WithStagger the members are asked one by one, the next when one fails or
+// takes too long. With a quorum of one, as of First, nobody is asked in vain.
+func ExampleWithStagger() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("north")))
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("south")))
+	added(shops.AddProducer(price, answers(11.9), dispatch.WithName("west")))
+
+	call, err := shops.Send(context.Background(), price, "lamp", dispatch.WithQuorum(1), dispatch.WithStagger(time.Minute))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for r := range call.Results() {
+		fmt.Println(r.From, r.Value)
+	}
+	for _, o := range call.Report().Outcomes {
+		fmt.Println(o.Member, o.State, "started:", o.Started)
+	}
+	// Output:
+	// south 12.5
+	// north failed started: true
+	// south ok started: true
+	// west cancelled started: false
+}
+
+// Under WithMinProducers the call waits until enough producers are there.
+func ExampleWithMinProducers() {
+	shops := dispatch.New[string, float64]()
+	call, err := shops.Send(context.Background(), price, "lamp", dispatch.WithMinProducers(1))
+	if err != nil {
+		log.Fatal(err)
+	}
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+	for r := range call.Results() {
+		fmt.Println(r.From, r.Value)
+	}
+	// Output: north 12.5
+}
+
+// WithTargets asks only those that it names, and says which of them are not there.
+func ExampleWithTargets() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+	added(shops.AddProducer(price, answers(11.9), dispatch.WithName("south")))
+
+	prices, err := shops.Gather(context.Background(), price, "lamp", dispatch.WithTargets("south", "east"))
+	fmt.Println(prices)
+	fmt.Println(err)
+	// Output:
+	// [11.9]
+	// dispatch: shop.price: complete: east gone: dispatch: unknown member: "east"
+}
+
+// Producers of one group stand in for each other: one of them is asked, the next
+// only if it fails. In the report the group is one member.
+func ExampleWithGroup() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("counter-1"), dispatch.WithGroup("north")))
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("counter-2"), dispatch.WithGroup("north")))
+
+	call, err := shops.Send(context.Background(), price, "lamp")
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-call.Done()
+	for _, o := range call.Report().Outcomes {
+		fmt.Println(o.Member, o.State, "tried:", o.Tried)
+	}
+	// Output: north/counter-2 ok tried: 2
+}
+
+// Under WithHedge the next one of the group is asked also if one takes too long.
+func ExampleWithHedge() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, silent, dispatch.WithGroup("north")))
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithGroup("north")))
+
+	prices, err := shops.Gather(context.Background(), price, "lamp", dispatch.WithHedge(5*time.Millisecond))
+	fmt.Println(prices, err)
+	// Output: [12.5] <nil>
+}
+
+// A stream producer gives any number of results, each of which goes out at once.
+func ExampleDispatcher_AddStreamProducer() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddStreamProducer(price, func(context.Context, string) iter.Seq2[float64, error] {
+		return func(yield func(float64, error) bool) {
+			for _, p := range []float64{14.9, 12.5, 11.9} {
+				if !yield(p, nil) {
+					return // the call has ended
+				}
+			}
+		}
+	}, dispatch.WithName("auction")))
+
+	for r, err := range shops.Stream(context.Background(), price, "lamp") {
+		fmt.Println(r.From, r.Value, err)
+	}
+	// Output:
+	// auction 14.9 <nil>
+	// auction 12.5 <nil>
+	// auction 11.9 <nil>
+}
+
+// A relay answers on behalf of members elsewhere, which it names as it learns of
+// them. Those of whom it does not hear again are lost.
+func ExampleDispatcher_AddRelay() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddRelay(price, func(_ context.Context, _ string, to *dispatch.Roster[float64]) error {
+		north := dispatch.Member{Node: "city-2", Name: "north"}
+		south := dispatch.Member{Node: "city-2", Name: "south"}
+		to.Name(north)
+		to.Name(south)
+		to.Result(north, 12.5)
+		to.End(north, nil)
+		return nil
+	}))
+
+	call, err := shops.Send(context.Background(), price, "lamp")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for r := range call.Results() {
+		fmt.Println(r.From, r.Value)
+	}
+	for _, o := range call.Report().Outcomes {
+		fmt.Println(o.Member, o.State, "lost:", errors.Is(o.Err, dispatch.ErrLost))
+	}
+	// Output:
+	// city-2/north 12.5
+	// city-2/north ok lost: false
+	// city-2/south failed lost: true
+}
+
+// busy counts how many are in it at the same time.
+type busy struct{ now, most atomic.Int64 }
+
+func (b *busy) enter() {
+	now := b.now.Add(1)
+	for most := b.most.Load(); now > most && !b.most.CompareAndSwap(most, now); most = b.most.Load() {
+	}
+}
+
+func (b *busy) leave() { b.now.Add(-1) }
+
+// WithParallelism bounds how many members of a call run at the same time.
+func ExampleWithParallelism() {
+	shops := dispatch.New[string, float64]()
+	var inside busy
+	for range 8 {
+		added(shops.AddProducer(price, func(context.Context, string) (float64, error) {
+			inside.enter()
+			defer inside.leave()
+			return 12.5, nil
+		}))
+	}
+
+	prices, err := shops.Gather(context.Background(), price, "lamp", dispatch.WithParallelism(2))
+	fmt.Println(len(prices), err, inside.most.Load() <= 2)
+	// Output: 8 <nil> true
+}
+
+// WithConcurrency bounds how many calls one producer answers at the same time.
+// With 1 its closure needs no lock.
+func ExampleWithConcurrency() {
+	shops := dispatch.New[string, float64]()
+	sold := 0
+	added(shops.AddProducer(price, func(context.Context, string) (float64, error) {
+		sold++
+		return 12.5, nil
+	}, dispatch.WithConcurrency(1)))
+
+	var calls sync.WaitGroup
+	for range 20 {
+		calls.Go(func() {
+			if _, err := shops.Gather(context.Background(), price, "lamp"); err != nil {
+				log.Fatal(err)
+			}
+		})
+	}
+	calls.Wait()
+	fmt.Println(sold)
+	// Output: 20
+}
+
+// WithMaxQueue bounds how many calls wait for such a producer. It is not asked in
+// those beyond.
+func ExampleWithMaxQueue() {
+	shops := dispatch.New[string, float64]()
+	started, release := make(chan struct{}, 3), make(chan struct{})
+	added(shops.AddProducer(price, func(context.Context, string) (float64, error) {
+		started <- struct{}{}
+		<-release
+		return 12.5, nil
+	}, dispatch.WithConcurrency(1), dispatch.WithMaxQueue(1)))
+
+	send := func() *dispatch.Call[string, float64] {
+		call, err := shops.Send(context.Background(), price, "lamp")
+		if err != nil {
+			log.Fatal(err)
+		}
+		return call
+	}
+	first := send()
+	<-started
+	second, third := send(), send() // one of the two waits, the other one may not
+	select {
+	case <-second.Done():
+	case <-third.Done():
+	}
+	close(release)
+	for _, call := range []*dispatch.Call[string, float64]{first, second, third} {
+		<-call.Done()
+		if err := call.Report().Err(); errors.Is(err, dispatch.ErrQueueFull) {
+			fmt.Println("one was rejected")
+		}
+	}
+	// Output: one was rejected
+}
+
+// WithMaxInFlight bounds the calls in flight on a bus. Send waits for a place, or
+// under WithNoWait fails.
+func ExampleWithMaxInFlight() {
+	shops := dispatch.New[string, float64](dispatch.WithMaxInFlight(1))
+	added(shops.AddProducer(price, silent))
+	first, err := shops.Send(context.Background(), price, "lamp")
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	_, err = shops.Send(context.Background(), price, "lamp", dispatch.WithNoWait())
+	fmt.Println(errors.Is(err, dispatch.ErrOverloaded))
+
+	time.AfterFunc(5*time.Millisecond, func() { first.Cancel(nil) })
+	_, err = shops.Send(context.Background(), price, "lamp")
+	fmt.Println(err)
+	// Output:
+	// true
+	// <nil>
+}
+
+// WithMailbox bounds how many results wait for a slow listener.
+func ExampleWithMailbox() {
+	shops := dispatch.New[string, float64]()
+	busy, release := make(chan struct{}), make(chan struct{})
+	added(shops.AddStreamProducer(price, func(context.Context, string) iter.Seq2[float64, error] {
+		return func(yield func(float64, error) bool) {
+			yield(14.9, nil)
+			<-busy
+			yield(12.5, nil)
+			yield(11.9, nil)
+		}
+	}))
+	added(shops.AddListener(price, func(_ context.Context, r dispatch.Result[string, float64]) {
+		fmt.Println(r.Value)
+		if r.Seq == 0 {
+			close(busy)
+			<-release
+		}
+	}, dispatch.WithMailbox(1, dispatch.DropOldest)))
+
+	call, err := shops.Send(context.Background(), price, "lamp")
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-call.Done() // nobody waits for the listener
+	close(release)
+	if err := shops.Shutdown(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// 14.9
+	// 11.9
+}
+
+// WithSemaphore lets several registrations share one resource: two topics, but
+// only one instrument.
+func ExampleWithSemaphore() {
+	volts := dispatch.NewTopic[string, float64]("cell.volts")
+	amperes := dispatch.NewTopic[string, float64]("cell.amperes")
+	cell := dispatch.New[string, float64]()
+	instrument := semaphore.NewWeighted(1)
+	var inside busy
+	for _, t := range []dispatch.Topic[string, float64]{volts, amperes} {
+		added(cell.AddProducer(t, func(context.Context, string) (float64, error) {
+			inside.enter()
+			defer inside.leave()
+			return 1, nil
+		}, dispatch.WithSemaphore(instrument)))
+	}
+
+	var calls sync.WaitGroup
+	for i := range 20 {
+		calls.Go(func() {
+			if _, err := cell.Gather(context.Background(), []dispatch.Topic[string, float64]{volts, amperes}[i%2], "vdd"); err != nil {
+				log.Fatal(err)
+			}
+		})
+	}
+	calls.Wait()
+	fmt.Println(inside.most.Load())
+	// Output: 1
+}
+
+// A pattern stands for all topics of its types whose names match, also for those
+// that come into use later.
+func ExampleNewPattern() {
+	cell := dispatch.New[string, float64]()
+	added(cell.AddListener(dispatch.NewPattern[string, float64]("cell.*.volts"),
+		func(_ context.Context, r dispatch.Result[string, float64]) {
+			fmt.Println(r.Call.Topic(), r.Value)
+		}))
+	volts := dispatch.NewTopic[string, float64]("cell.east.volts")
+	amperes := dispatch.NewTopic[string, float64]("cell.east.amperes")
+	added(cell.AddProducer(dispatch.AnyOf(volts, amperes), answers(3.31)))
+
+	for _, t := range []dispatch.Topic[string, float64]{volts, amperes} {
+		if _, err := cell.Send(context.Background(), t, "vdd"); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := cell.Shutdown(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output: cell.east.volts 3.31
+}
+
+// Dispatchers of different types can share a bus, and with it their lifecycle. A
+// topic's name has one pair of types there.
+func ExampleOn() {
+	bus := dispatch.NewBus()
+	prices := dispatch.On[string, float64](bus)
+	stocks := dispatch.On[string, int](bus)
+	stock := dispatch.NewTopic[string, int]("shop.stock")
+	added(prices.AddProducer(price, answers(12.5)))
+	added(stocks.AddProducer(stock, func(context.Context, string) (int, error) { return 3, nil }))
+
+	p, err := prices.First(context.Background(), price, "lamp")
+	fmt.Println(p, err)
+	n, err := stocks.First(context.Background(), stock, "lamp")
+	fmt.Println(n, err)
+
+	_, err = stocks.Send(context.Background(), dispatch.NewTopic[string, int]("shop.price"), "lamp")
+	fmt.Println(err)
+
+	fmt.Println(bus.Close())
+	_, err = prices.Send(context.Background(), price, "lamp")
+	fmt.Println(errors.Is(err, dispatch.ErrClosed))
+	// Output:
+	// 12.5 <nil>
+	// 3 <nil>
+	// dispatch: topic has other types: "shop.price" is string → float64 on this bus, not string → int
+	// <nil>
+	// true
+}
+
+// A producer of several topics can tell what it is asked, for whom, and how long
+// it has.
+func ExampleCallFrom() {
+	shops := dispatch.New[string, float64]()
+	discount := dispatch.NewTopic[string, float64]("shop.discount")
+	added(shops.AddProducer(dispatch.AnyOf(price, discount), func(ctx context.Context, _ string) (float64, error) {
+		info, _ := dispatch.CallFrom(ctx)
+		fmt.Println(info.Topic, info.Member, info.Budget > 0)
+		return 1, nil
+	}, dispatch.WithName("north")))
+
+	for _, t := range []dispatch.Topic[string, float64]{price, discount} {
+		if _, err := shops.Gather(context.Background(), t, "lamp"); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// shop.price north true
+	// shop.discount north true
+}
+
+// A producer that has nothing to say declines. The answer is complete without it.
+func ExampleErrDecline() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5)))
+	added(shops.AddProducer(price, func(_ context.Context, thing string) (float64, error) {
+		return 0, fmt.Errorf("no %s here: %w", thing, dispatch.ErrDecline)
+	}))
+
+	prices, err := shops.Gather(context.Background(), price, "lamp")
+	fmt.Println(prices, err)
+	// Output: [12.5] <nil>
+}
+
+// A panic ends the one member of the one call, and the next call asks the
+// producer again.
+func ExamplePanicError() {
+	shops := dispatch.New[string, float64](dispatch.WithLogger(slog.New(slog.DiscardHandler)))
+	added(shops.AddProducer(price, func(context.Context, string) (float64, error) {
+		panic("the till is jammed")
+	}, dispatch.WithName("north")))
+	added(shops.AddProducer(price, answers(11.9), dispatch.WithName("south")))
+
+	prices, err := shops.Gather(context.Background(), price, "lamp")
+	fmt.Println(prices)
+	var p *dispatch.PanicError
+	if errors.As(err, &p) {
+		fmt.Println(p.Value)
+		fmt.Println("the stack has the place:", strings.Contains(string(p.Stack), "ExamplePanicError"))
+	}
+	// Output:
+	// [11.9]
+	// the till is jammed
+	// the stack has the place: true
+}
+
+// A PartialError names everybody who gave no answer, and reaches their errors.
+func ExamplePartialError() {
+	shops := dispatch.New[string, float64]()
+	errStrike := errors.New("on strike")
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+	added(shops.AddProducer(price, func(context.Context, string) (float64, error) { return 0, errStrike }, dispatch.WithName("south")))
+	added(shops.AddProducer(price, silent, dispatch.WithName("west")))
+
+	prices, err := shops.Gather(context.Background(), price, "lamp", dispatch.WithTimeout(100*time.Millisecond))
+	fmt.Println(prices)
+	var partial *dispatch.PartialError
+	if errors.As(err, &partial) {
+		fmt.Println(partial.Report.Topic, partial.Report.Reason)
+		for _, o := range partial.Report.Outcomes {
+			fmt.Println(o.Member, o.State)
+		}
+	}
+	fmt.Println(errors.Is(err, errStrike), errors.Is(err, context.DeadlineExceeded))
+	// Output:
+	// [12.5]
+	// shop.price deadline
+	// north ok
+	// south failed
+	// west late
+	// true true
+}
+
+// A registration can end at any time. Calls in flight keep their producers, later
+// ones do without.
+func ExampleRegistration_Remove() {
+	shops := dispatch.New[string, float64]()
+	north := added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+	added(shops.AddProducer(price, answers(11.9), dispatch.WithName("south")))
+
+	before, err := shops.Gather(context.Background(), price, "lamp")
+	fmt.Println(before, err)
+	north.Remove()
+	after, err := shops.Gather(context.Background(), price, "lamp")
+	fmt.Println(after, err)
+	// Output:
+	// [12.5 11.9] <nil>
+	// [11.9] <nil>
+}
+
+// Drain ends a registration as well, and waits for what it has begun.
+func ExampleRegistration_Drain() {
+	shops := dispatch.New[string, float64]()
+	release := make(chan struct{})
+	north := added(shops.AddProducer(price, func(context.Context, string) (float64, error) {
+		<-release
+		return 12.5, nil
+	}))
+
+	call, err := shops.Send(context.Background(), price, "lamp")
+	if err != nil {
+		log.Fatal(err)
+	}
+	close(release)
+	fmt.Println(north.Drain(context.Background()))
+	<-call.Done()
+	fmt.Println(call.Report().Complete())
+	// Output:
+	// <nil>
+	// true
+}
+
+// Shutdown accepts nothing new and finishes what was accepted: after it there is
+// nothing left to come.
+func ExampleBus_Shutdown() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5)))
+	added(shops.AddListener(price, func(_ context.Context, r dispatch.Result[string, float64]) {
+		fmt.Println(r.Call.Request(), r.Value)
+	}))
+	if _, err := shops.Send(context.Background(), price, "lamp"); err != nil {
+		log.Fatal(err)
+	}
+
+	fmt.Println(shops.Bus().Shutdown(context.Background()))
+	_, err := shops.Send(context.Background(), price, "lamp")
+	fmt.Println(err)
+	// Output:
+	// lamp 12.5
+	// <nil>
+	// dispatch: closed
+}
+
+// If its context ends first, Shutdown names what was still running.
+func ExampleShutdownError() {
+	shops := dispatch.New[string, float64]()
+	started, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	added(shops.AddProducer(price, func(context.Context, string) (float64, error) {
+		close(started)
+		<-release // whatever its context says
+		return 12.5, nil
+	}, dispatch.WithName("north")))
+	if _, err := shops.Send(context.Background(), price, "lamp"); err != nil {
+		log.Fatal(err)
+	}
+	<-started
+
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+	defer cancel()
+	fmt.Println(shops.Shutdown(ctx))
+	// Output: dispatch: shutdown: context deadline exceeded; still running: call 1 of shop.price, producer north
+}
+
+// A snapshot shows who is registered where, and what is in flight, as plain data.
+func ExampleBus_Snapshot() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+
+	topic := shops.Bus().Snapshot().Topics[0]
+	topic.Producers[0].AddedAt = "" // the file and line differ from machine to machine
+	data, err := json.Marshal(topic)
+	fmt.Println(string(data), err)
+	// Output: {"name":"shop.price","request":"string","result":"float64","producers":[{"name":"north","on":"shop.price","added_at":"","abandoned":0}],"listeners":[]} <nil>
+}
