@@ -3,7 +3,6 @@ package dispatch
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -57,26 +56,6 @@ func (b *Bus) raise(level ledger.Level) {
 	if b.refuse != nil {
 		b.refuse()
 	}
-}
-
-// takePlace takes a place for a call, or returns why there is none.
-func (b *Bus) takePlace(ctx context.Context, noWait bool) error {
-	if b.places.TryAcquire(1) {
-		return nil
-	}
-	if noWait {
-		return fmt.Errorf("%w: %d calls are in flight", ErrOverloaded, b.maxInFlight)
-	}
-	either, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(b.intake, cancel)()
-	if err := b.places.Acquire(either, 1); err == nil {
-		return nil
-	}
-	if b.intake.Err() != nil {
-		return ErrClosed
-	}
-	return fmt.Errorf("%w: %d calls are in flight: %w", ErrOverloaded, b.maxInFlight, context.Cause(ctx))
 }
 
 // Close ends all calls at once: they are Closed, and their producers' contexts

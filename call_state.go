@@ -2,9 +2,7 @@ package dispatch
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -182,103 +180,6 @@ func (c *call) judgeLocked(at time.Duration) {
 	}
 }
 
-// resultLocked keeps the time of a result for WithStall.
-func (c *call) resultLocked(at time.Duration) {
-	if c.policy.stall == 0 {
-		return
-	}
-	first := c.lastResult < 0
-	c.lastResult = at
-	if first {
-		// Later results do not set the timer: when it goes off it is set
-		// anew for what came meanwhile.
-		c.timer.Reset(c.dueLocked() - at)
-	}
-}
-
-// releaseLocked lets one more member start, if there is one, and reports whether
-// there was.
-func (c *call) releaseLocked(now time.Duration) bool {
-	if c.released == len(c.members) {
-		return false
-	}
-	c.released++
-	c.nextStart = later(now, c.policy.stagger)
-	return true
-}
-
-// later returns a time after another one, however large the difference is.
-func later(at, by time.Duration) time.Duration {
-	if by > math.MaxInt64-at {
-		return math.MaxInt64
-	}
-	return at + by
-}
-
-// dueLocked returns when the timer has something to do next.
-func (c *call) dueLocked() time.Duration {
-	due := c.timeout
-	if c.policy.grace > 0 && !c.graced.Load() {
-		due = min(due, c.budget())
-	}
-	if c.policy.stall > 0 && c.lastResult >= 0 {
-		due = min(due, later(c.lastResult, c.policy.stall))
-	}
-	if c.staggersLocked() {
-		due = min(due, c.nextStart)
-	}
-	return due
-}
-
-// staggersLocked reports whether a member is to be started at nextStart. A hedge
-// is not worth it if it would have less time than the one before has had.
-func (c *call) staggersLocked() bool {
-	return c.released < len(c.members) && (c.outer == nil || later(c.nextStart, c.policy.stagger) <= c.timeout)
-}
-
-// expire is what the timer calls.
-func (c *call) expire() {
-	now := c.now()
-	c.mu.Lock()
-	switch {
-	case c.reason != ReasonPending:
-		if left := c.elapsed + abandonAfter - now; left > 0 && c.running > 0 {
-			c.timer.Reset(left) // it had gone off for the deadline when the call ended
-		} else {
-			c.abandonLocked()
-		}
-		c.mu.Unlock()
-	case now >= c.timeout && c.waiting:
-		c.endAndUnlock(ReasonDeadline, fmt.Errorf("%w: %d wanted", ErrTooFewProducers, c.policy.minProducers))
-	case now >= c.timeout:
-		c.endAndUnlock(ReasonDeadline, context.DeadlineExceeded)
-	case c.policy.stall > 0 && c.lastResult >= 0 && now >= later(c.lastResult, c.policy.stall):
-		c.endAndUnlock(ReasonStalled, ErrStalled)
-	default:
-		c.advanceAndUnlock(now)
-	}
-}
-
-// advanceAndUnlock does what is due in a call that goes on.
-func (c *call) advanceAndUnlock(now time.Duration) {
-	graced := c.policy.grace > 0 && now >= c.budget()
-	if graced {
-		c.graced.Store(true)
-	}
-	start := c.staggersLocked() && now >= c.nextStart && c.releaseLocked(now)
-	if start {
-		c.workers.Add(1)
-	}
-	c.timer.Reset(c.dueLocked() - now)
-	c.mu.Unlock()
-	if s := c.standard.Load(); s != nil && graced {
-		s.end(ReasonDeadline, context.DeadlineExceeded)
-	}
-	if start && !c.group.TryGo(c.worker) {
-		c.leave() // at the limit of WithParallelism: one of those that run will claim it
-	}
-}
-
 // end ends the call unless it has ended.
 func (c *call) end(reason Reason, cause error) {
 	c.mu.Lock()
@@ -404,107 +305,6 @@ func (c *call) occupies(p *producer) bool {
 	return false
 }
 
-// outcome returns how the member of this index ended, or that it has not.
-func (c *call) outcome(i int) Outcome {
-	c.lockDrained()
-	defer c.mu.Unlock()
-	return c.outcomeLocked(i)
-}
-
-func (c *call) outcomeLocked(i int) Outcome {
-	if i >= len(c.members) {
-		who := c.relaying.remotes[i-len(c.members)]
-		o := Outcome{Member: who.member, State: who.state, Err: who.err, Results: who.results, Elapsed: who.ended, Started: who.asked}
-		if who.asked {
-			o.Tried = 1
-		}
-		c.closeLocked(&o)
-		return o
-	}
-	m := &c.members[i]
-	o := Outcome{Member: c.memberAt(i), State: m.state, Started: m.run != runWaits}
-	switch {
-	case c.groups != nil && c.producers[i].isGroup():
-		o.Tried = int(c.groups.at[i].tried.Load())
-	case o.Started:
-		o.Tried = 1
-	}
-	if m.state != StatePending {
-		o.Elapsed = m.ended
-	}
-	if d := c.details[m]; d != nil {
-		o.Err, o.Results = d.err, d.results
-	} else if m.state == StateOK && !m.streams {
-		o.Results = 1
-	}
-	c.closeLocked(&o)
-	return o
-}
-
-// closeLocked completes the outcome of a member that has not ended.
-func (c *call) closeLocked(o *Outcome) {
-	switch {
-	case o.State != StatePending:
-	case c.reason == ReasonPending:
-		o.Elapsed = c.now()
-	case c.reason == ReasonDeadline:
-		o.State, o.Err, o.Elapsed = StateLate, c.cause, c.elapsed
-	default:
-		o.State, o.Err, o.Elapsed = StateCancelled, c.cause, c.elapsed
-	}
-}
-
-// size is how many members a call that is over has.
-func (c *call) size() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.sizeLocked()
-}
-
-// hasEnded reports whether the member at this place had ended when the call did.
-func (c *call) hasEnded(i int) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if i >= len(c.members) {
-		return c.relaying.remotes[i-len(c.members)].state != StatePending
-	}
-	return c.members[i].state != StatePending
-}
-
-// sizeLocked is how many members the call has, those that relays named included.
-func (c *call) sizeLocked() int {
-	if c.relaying == nil {
-		return len(c.members)
-	}
-	return len(c.members) + len(c.relaying.remotes)
-}
-
-// memberAt returns the member of this index. For a group it has the name of the
-// replica that answered.
-func (c *call) memberAt(i int) Member {
-	m := c.producers[i].member()
-	if c.groups != nil && m.Name == "" {
-		m.Name = c.groups.at[i].answered
-	}
-	return m
-}
-
-func (c *call) report() Report {
-	c.lockDrained()
-	defer c.mu.Unlock()
-	r := Report{
-		Call: c.id, Topic: c.spec.name, Reason: c.reason, Started: c.start, Elapsed: c.elapsed,
-		Outcomes: make([]Outcome, c.sizeLocked()), cause: c.cause,
-	}
-	if c.reason == ReasonPending {
-		r.Elapsed = c.now()
-	}
-	for i := range r.Outcomes {
-		r.Outcomes[i] = c.outcomeLocked(i)
-	}
-	return r
-}
-
 // underWay returns what a call is still busy with.
 func (c *call) underWay() (info CallInfo, pending bool, running []Member) {
 	c.lockDrained()
@@ -522,30 +322,4 @@ func (c *call) underWay() (info CallInfo, pending bool, running []Member) {
 		}
 	}
 	return c.info(), c.reason == ReasonPending && c.outer == nil, running
-}
-
-// targetsAmong returns the producers that WithTargets asks for. Names that nobody
-// has get a producer that is not there, unless relays may know them.
-func (c *call) targetsAmong(producers []*producer, relays bool) (found []*producer) {
-	for _, p := range producers {
-		if slices.ContainsFunc(c.policy.targets, p.answersTo) {
-			found = append(found, p)
-		}
-	}
-	for i, name := range c.policy.targets {
-		known := relays || slices.Contains(c.policy.targets[:i], name) ||
-			slices.ContainsFunc(found, func(p *producer) bool { return p.answersTo(name) })
-		if !known {
-			found = append(found, unknownProducer(c.bus, name))
-		}
-	}
-	return found
-}
-
-// stopWaitingLocked ends the wait for producers, if the call is in it.
-func (c *call) stopWaitingLocked() {
-	if c.waiting {
-		c.waiting = false
-		c.bus.waiting.Add(-1)
-	}
 }

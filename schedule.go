@@ -1,0 +1,105 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+)
+
+// resultLocked keeps the time of a result for WithStall.
+func (c *call) resultLocked(at time.Duration) {
+	if c.policy.stall == 0 {
+		return
+	}
+	first := c.lastResult < 0
+	c.lastResult = at
+	if first {
+		// Later results do not set the timer: when it goes off it is set
+		// anew for what came meanwhile.
+		c.timer.Reset(c.dueLocked() - at)
+	}
+}
+
+// releaseLocked lets one more member start, if there is one, and reports whether
+// there was.
+func (c *call) releaseLocked(now time.Duration) bool {
+	if c.released == len(c.members) {
+		return false
+	}
+	c.released++
+	c.nextStart = later(now, c.policy.stagger)
+	return true
+}
+
+// later returns a time after another one, however large the difference is.
+func later(at, by time.Duration) time.Duration {
+	if by > math.MaxInt64-at {
+		return math.MaxInt64
+	}
+	return at + by
+}
+
+// dueLocked returns when the timer has something to do next.
+func (c *call) dueLocked() time.Duration {
+	due := c.timeout
+	if c.policy.grace > 0 && !c.graced.Load() {
+		due = min(due, c.budget())
+	}
+	if c.policy.stall > 0 && c.lastResult >= 0 {
+		due = min(due, later(c.lastResult, c.policy.stall))
+	}
+	if c.staggersLocked() {
+		due = min(due, c.nextStart)
+	}
+	return due
+}
+
+// staggersLocked reports whether a member is to be started at nextStart. A hedge
+// is not worth it if it would have less time than the one before has had.
+func (c *call) staggersLocked() bool {
+	return c.released < len(c.members) && (c.outer == nil || later(c.nextStart, c.policy.stagger) <= c.timeout)
+}
+
+// expire is what the timer calls.
+func (c *call) expire() {
+	now := c.now()
+	c.mu.Lock()
+	switch {
+	case c.reason != ReasonPending:
+		if left := c.elapsed + abandonAfter - now; left > 0 && c.running > 0 {
+			c.timer.Reset(left) // it had gone off for the deadline when the call ended
+		} else {
+			c.abandonLocked()
+		}
+		c.mu.Unlock()
+	case now >= c.timeout && c.waiting:
+		c.endAndUnlock(ReasonDeadline, fmt.Errorf("%w: %d wanted", ErrTooFewProducers, c.policy.minProducers))
+	case now >= c.timeout:
+		c.endAndUnlock(ReasonDeadline, context.DeadlineExceeded)
+	case c.policy.stall > 0 && c.lastResult >= 0 && now >= later(c.lastResult, c.policy.stall):
+		c.endAndUnlock(ReasonStalled, ErrStalled)
+	default:
+		c.advanceAndUnlock(now)
+	}
+}
+
+// advanceAndUnlock does what is due in a call that goes on.
+func (c *call) advanceAndUnlock(now time.Duration) {
+	graced := c.policy.grace > 0 && now >= c.budget()
+	if graced {
+		c.graced.Store(true)
+	}
+	start := c.staggersLocked() && now >= c.nextStart && c.releaseLocked(now)
+	if start {
+		c.workers.Add(1)
+	}
+	c.timer.Reset(c.dueLocked() - now)
+	c.mu.Unlock()
+	if s := c.standard.Load(); s != nil && graced {
+		s.end(ReasonDeadline, context.DeadlineExceeded)
+	}
+	if start && !c.group.TryGo(c.worker) {
+		c.leave() // at the limit of WithParallelism: one of those that run will claim it
+	}
+}
