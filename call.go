@@ -152,19 +152,23 @@ func (c *Call[Req, Res]) read(at *cursor[Res]) (e event[Res], ok bool) {
 	if !ok {
 		return e, false
 	}
-	if i < 0 {
-		e = page.events[^i]
-	} else {
-		m := &c.members[i]
-		e = event[Res]{member: m, elapsed: m.ended, ended: true}
-		if m.state == StateOK && !m.streams {
-			e.value = &c.answers[i]
-		}
-	}
-	if e.value != nil {
+	if e = c.event(i, page); e.value != nil {
 		at.seq++
 	}
 	return e, true
+}
+
+// event returns what an entry on a page of the log stands for.
+func (c *Call[Req, Res]) event(i int32, page *page[Res]) event[Res] {
+	if i < 0 {
+		return page.events[^i]
+	}
+	m := &c.members[i]
+	e := event[Res]{member: m, elapsed: m.ended, ended: true}
+	if m.state == StateOK && !m.streams {
+		e.value = &c.answers[i]
+	}
+	return e
 }
 
 // values returns the results' values once the call has ended: in the order of

@@ -25,7 +25,10 @@ type call struct {
 	bus       *Bus
 	spec      *topicSpec
 	id        CallID
-	depth     int           // how many calls this one is nested in
+	depth     int32         // how many calls this one is nested in
+	placed    bool          // it has a place under WithMaxInFlight
+	followed  bool          // the sender's context can end
+	careful   bool          // each result may end the call, so there are no streaks
 	policy    *policy       // shared with other calls, except for
 	timeout   time.Duration // which may be cut short by the sender's context
 	sender    context.Context
@@ -40,9 +43,6 @@ type call struct {
 	entry     ledger.Entry
 	group     errgroup.Group
 	worker    func() error // what the group runs
-	placed    bool         // it has a place under WithMaxInFlight
-	followed  bool         // the sender's context can end
-	careful   bool         // each result may end the call, so there are no streaks
 	typed     typedCall
 
 	claims   atomic.Uint64            // the first unclaimed member and the epoch; see errgroup_gather.go
@@ -55,13 +55,13 @@ type call struct {
 
 	mu         sync.Mutex // guards the fields below
 	reason     Reason
+	spare      bool  // a worker is started and has not yet begun
+	waiting    bool  // for producers to be registered
+	launched   bool  // launch has been through, in a call that may wait
+	running    int32 // members inside their closures
 	cause      error
 	elapsed    time.Duration // from start to end
 	tally      tally.Tally
-	running    int                 // members inside their closures
-	spare      bool                // a worker is started and has not yet begun
-	waiting    bool                // for producers to be registered
-	launched   bool                // launch has been through, in a call that may wait
 	released   int                 // how many members may be claimed
 	nextStart  time.Duration       // when one more is released; see WithStagger
 	lastResult time.Duration       // when the last result came; negative before the first

@@ -13,7 +13,7 @@ type callKey struct{}
 // inside is what a context finds under callKey.
 type inside interface {
 	callInfo() CallInfo
-	nesting() int // the depth of a call sent from here
+	nesting() int32 // the depth of a call sent from here
 }
 
 // CallInfo describes the call on whose behalf a closure runs.
@@ -90,7 +90,7 @@ func (m *member) Value(key any) any {
 	return m.call.context().Value(key)
 }
 
-func (m *member) nesting() int { return m.call.depth + 1 }
+func (m *member) nesting() int32 { return m.call.depth + 1 }
 
 func (m *member) callInfo() CallInfo {
 	info := m.call.info()
@@ -120,7 +120,7 @@ func (l *listenerContext) Value(key any) any {
 	return context.WithoutCancel(l.call.sender).Value(key)
 }
 
-func (l *listenerContext) nesting() int       { return l.call.depth }
+func (l *listenerContext) nesting() int32     { return l.call.depth }
 func (l *listenerContext) callInfo() CallInfo { return l.call.info() }
 
 // sentry is the parent of the standard context of a call. That context must end

@@ -387,6 +387,18 @@ func (c *call) admit(m *member) (State, error) {
 	return StateGone, ErrRemoved
 }
 
+// settleLate is the part of settle that concerns a call that has ended. It unlocks.
+func (c *Call[Req, Res]) settleLate(m *member, value Res, state State, now time.Duration) {
+	by := now - c.elapsed
+	var none Res
+	c.answers[m.index] = none // where advance may have put it just before the end
+	c.mu.Unlock()
+	if state == StateOK && !m.streams {
+		c.tellLate(m.producer().member(), value, now, by)
+	}
+	c.bus.ledger.Changed()
+}
+
 // settle ends a member and claims the next one. The results there are have been
 // told when it returns, except that one mailbox may be left to the caller, if
 // there is no next member.
@@ -403,14 +415,7 @@ func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, er
 		c.returnLocked(m)
 	}
 	if c.reason != ReasonPending {
-		by := now - c.elapsed
-		var none Res
-		c.answers[m.index] = none // where advance may have put it just before the end
-		c.mu.Unlock()
-		if state == StateOK && !m.streams {
-			c.tellLate(m.producer().member(), value, now, by)
-		}
-		c.bus.ledger.Changed()
+		c.settleLate(m, value, state, now)
 		return nil, nil
 	}
 	ours := int(m.index) == c.told // nobody has ended the streak

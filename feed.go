@@ -76,11 +76,15 @@ func (f *feed[Req, Res]) Run() {
 			if f.at.position() >= f.limit.Load() {
 				break
 			}
-			e, ok := f.call.read(&f.at)
+			i, page, ok := f.at.next()
 			if !ok {
 				break
 			}
-			f.deliver(e)
+			if i >= 0 && f.listener.onOutcome == nil {
+				f.deliverAnswer(int(i))
+			} else {
+				f.deliver(i, page)
+			}
 		}
 		if over {
 			if !f.done && f.limit.Load() == math.MaxInt64 {
@@ -112,16 +116,44 @@ func (f *feed[Req, Res]) discarded() {
 	}
 }
 
-// deliver calls back with the result of an event, if it has one.
-func (f *feed[Req, Res]) deliver(e event[Res]) {
-	l := f.listener
+// deliver calls back with the result of an entry, if it has one.
+func (f *feed[Req, Res]) deliver(i int32, page *page[Res]) {
+	e, l := f.call.event(i, page), f.listener
 	if e.ended && l.onOutcome != nil {
 		f.owed = f.call.place(e) + 1
 	}
-	if e.value != nil && !l.silenced() {
+	if e.value == nil {
+		return
+	}
+	f.at.seq++
+	if !l.silenced() {
 		l.waitingSince(f.base + e.elapsed)
 		f.fn(&f.call.listening, f.call.result(e, f.at.seq-1))
 	}
+}
+
+// deliverAnswer is deliver for what most entries are, the end of a producer that
+// has answered, and most listeners, those without hooks. It is worth a function
+// because its frame is small: a callback has to fit on a new goroutine's stack with
+// the frames below it, or growing the stack costs more than all else.
+func (f *feed[Req, Res]) deliverAnswer(i int) {
+	c := f.call
+	m := &c.members[i]
+	if m.state != StateOK || m.streams {
+		return
+	}
+	f.at.seq++
+	if f.listener.silenced() {
+		return
+	}
+	f.listener.waitingSince(f.base + m.ended)
+	r := Result[Req, Res]{Call: c, Value: c.answers[i], Seq: f.at.seq - 1, Elapsed: m.ended}
+	if p := c.producers[i]; p.group == nil {
+		r.From.Name = p.name
+	} else {
+		r.From = c.memberAt(i)
+	}
+	f.fn(&c.listening, r)
 }
 
 // tellOwed calls back for the member that has ended with the last event.

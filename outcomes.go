@@ -77,6 +77,8 @@ func (c *call) sizeLocked() int {
 
 // memberAt returns the member of this index. For a group it has the name of the
 // replica that answered.
+//
+//go:noinline
 func (c *call) memberAt(i int) Member {
 	m := c.producers[i].member()
 	if c.groups != nil && m.Name == "" {
