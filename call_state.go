@@ -26,6 +26,7 @@ type call struct {
 	spec      *topicSpec
 	id        CallID
 	depth     int32         // how many calls this one is nested in
+	unborn    bool          // it could not go on when it was made; set under mu
 	placed    bool          // it has a place under WithMaxInFlight
 	followed  bool          // the sender's context can end
 	careful   bool          // each result may end the call, so there are no streaks
@@ -211,6 +212,7 @@ func (c *call) unhold() {
 func (c *call) endLocked(reason Reason, cause error, at time.Duration) {
 	c.typed.drainLocked(unclaimed(c.claims.Swap(closed | uint64(len(c.members)))))
 	c.reason, c.cause, c.elapsed = reason, cause, at
+	c.groups.freeze()
 	c.stopWaitingLocked()
 	c.over.Store(true)
 	if c.done != nil {
@@ -238,6 +240,9 @@ func (c *call) spread() {
 		if unfollow != nil {
 			unfollow()
 		}
+	}
+	for _, inner := range c.nested() {
+		inner.end(c.reason, c.cause)
 	}
 	c.bus.ledger.Changed()
 }

@@ -494,24 +494,47 @@ func (h homeMade) Err() error {
 	}
 }
 
-// Nothing but a call's end ends its producers' contexts, and that comes first.
+// A call ends before its producers' contexts do: who returns its context's error is
+// not Failed. To end a context takes time if many others are derived from it, which
+// is time enough for a producer to return.
 func TestCallEndsBeforeItsContexts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
-		var c *inFlight
-		var seen dispatch.Reason
-		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
-			<-ctx.Done()
-			seen = c.Report().Reason
-			return 0, ctx.Err()
+	for name, end := range map[string]func(*inFlight){
+		"deadline": func(*inFlight) {},
+		"cancel":   func(c *inFlight) { c.Cancel(errBroken) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 5 {
+				synctest.Test(t, func(t *testing.T) {
+					d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+					produce(t, d, "parent", func(ctx context.Context, _ int) (int, error) {
+						for range 20_000 {
+							child, cancel := context.WithCancel(ctx)
+							defer cancel()
+							_ = child.Done()
+						}
+						<-ctx.Done()
+						return 0, ctx.Err()
+					})
+					for i := range 4 {
+						produce(t, d, fmt.Sprint("p", i), patient)
+					}
+					c := send(t, d)
+					time.Sleep(500 * time.Millisecond)
+					end(c)
+					<-c.Done()
+					synctest.Wait()
+					for _, o := range c.Report().Outcomes {
+						if o.State == dispatch.StateFailed {
+							t.Errorf("%v is %v with %v", o.Member, o.State, o.Err)
+						}
+					}
+				})
+				if t.Failed() {
+					return
+				}
+			}
 		})
-		c = send(t, d)
-		<-c.Done()
-		synctest.Wait()
-		if seen != dispatch.ReasonDeadline {
-			t.Errorf("a producer that was told to stop sees the call as %v", seen)
-		}
-	})
+	}
 }
 
 func TestProducerContext(t *testing.T) {

@@ -129,7 +129,7 @@ func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], ni
 // [ErrInvalidOption], [ErrTopicType], [ErrTooDeep] or [ErrClosed]; then there is no
 // call.
 func (d *Dispatcher[Req, Res]) Send(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (*Call[Req, Res], error) {
-	c, err := d.prepare("Send", ctx, t, req, opts)
+	c, err := d.prepare("Send", ctx, t, req, opts, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -150,16 +150,23 @@ func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], re
 	return c.values(), c.Report().Err()
 }
 
-// First asks every producer of the topic and returns the first answer. The others
+// First asks every producer of the topic and returns the first result. The others
 // are cancelled. If nobody answers, the error is a [*PartialError] that names
-// every member.
+// every member; if whoever answered had no result, it is [ErrNoResult].
 func (d *Dispatcher[Req, Res]) First(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (Res, error) {
-	values, err := d.Gather(ctx, t, req, append(opts[:len(opts):len(opts)], WithQuorum(1))...)
-	if err != nil || len(values) == 0 {
-		var none Res
+	var none Res
+	c, err := d.Send(ctx, t, req, append(opts[:len(opts):len(opts)], WithQuorum(1))...)
+	if err != nil {
 		return none, err
 	}
-	return values[0], nil
+	<-c.Done()
+	if err := c.Report().Err(); err != nil {
+		return none, err
+	}
+	for r := range c.Results() {
+		return r.Value, nil
+	}
+	return none, ErrNoResult
 }
 
 // Stream returns the results as a sequence, in the order in which they arrive.
@@ -177,16 +184,17 @@ func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], re
 			yield(Result[Req, Res]{}, ErrStreamUsed)
 			return
 		}
-		c, err := d.prepare("Stream", ctx, t, req, opts)
+		// Nothing but its readers holds the pages of the log.
+		first := new(page[Res])
+		c, err := d.prepare("Stream", ctx, t, req, opts, first)
 		if err != nil {
 			yield(Result[Req, Res]{}, err)
 			return
 		}
 		defer c.Cancel(nil)
 		left := false
-		// Results are events, on pages that nothing but their readers holds.
-		reader := cursor[Res]{page: c.log.open(new(page[Res]))}
-		c.head, c.careful = nil, true
+		reader := cursor[Res]{page: first}
+		first = nil
 		c.launch()
 		c.readFrom(reader, func(r Result[Req, Res]) bool {
 			left = !yield(r, nil)

@@ -490,6 +490,97 @@ func TestSlotsAreGivenBack(t *testing.T) {
 	})
 }
 
+// At the instant at which a call ends that waits for a slot, the slot may become
+// free. Then either it is run, and says so, or the slot is there for the next.
+func TestSlotIsNotLostToACallThatEnds(t *testing.T) {
+	for _, end := range []string{"deadline", "cancel"} {
+		for range 150 {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+				var mu sync.Mutex
+				runs := map[dispatch.CallID]int{}
+				produce(t, d, "serial", func(ctx context.Context, _ int) (int, error) {
+					info, _ := dispatch.CallFrom(ctx)
+					mu.Lock()
+					runs[info.ID]++
+					mu.Unlock()
+					time.Sleep(time.Second)
+					return 1, nil
+				}, dispatch.WithConcurrency(1))
+				first := send(t, d)
+				synctest.Wait()
+				var waiting []*inFlight
+				for range 3 {
+					if end == "deadline" {
+						waiting = append(waiting, send(t, d, dispatch.WithTimeout(time.Second)))
+						continue
+					}
+					c := send(t, d)
+					time.AfterFunc(time.Second, func() { c.Cancel(nil) })
+					waiting = append(waiting, c)
+				}
+				<-first.Done()
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				for _, c := range waiting {
+					if started := c.Report().Outcomes[0].Started; runs[c.ID()] != map[bool]int{true: 1}[started] {
+						t.Errorf("started: %v, but it ran %d times", started, runs[c.ID()])
+					}
+				}
+				if r := ended(t, d); r.Elapsed != time.Second {
+					t.Errorf("a call after that took %v, so a slot is lost; %s", r.Elapsed, told(r))
+				}
+			})
+			if t.Failed() {
+				return
+			}
+		}
+	}
+}
+
+// Members that are started by the clock are started by it whatever the goroutines
+// are up to that ran those before: busy with a listener, or just about to end.
+func TestStaggeredMembersAreStartedOnTime(t *testing.T) {
+	const n = 6
+	for _, parallelism := range []int{1, 2, 3} {
+		for _, takes := range []time.Duration{0, time.Second, 2 * time.Second, 3 * time.Second} {
+			for range 30 {
+				synctest.Test(t, func(t *testing.T) {
+					d, _ := newDispatcher(dispatch.WithTimeout(time.Minute), dispatch.WithSlowListener(time.Hour))
+					release := make(chan struct{})
+					began := time.Now()
+					var running atomic.Int32
+					var late notes
+					for i := range n {
+						produce(t, d, fmt.Sprint(i), func(context.Context, int) (int, error) {
+							if got := running.Add(1); int(got) > parallelism {
+								late.add("%d at once", got)
+							}
+							defer running.Add(-1)
+							// One a second, or when one of those that run has ended.
+							due := max(time.Duration(i)*time.Second, time.Duration(i/parallelism)*takes+time.Duration(i%parallelism)*time.Second)
+							if at := time.Since(began); at != due {
+								late.add("%d at %v instead of %v", i, at, due)
+							}
+							time.Sleep(takes)
+							return i, nil
+						})
+					}
+					listen(t, d, func(context.Context, result) { <-release })
+					r := ended(t, d, dispatch.WithStagger(time.Second), dispatch.WithParallelism(parallelism))
+					if r.Reason != dispatch.ReasonComplete || len(late.all()) > 0 {
+						t.Errorf("parallelism %d, each %v: the call ended as %v; started %q", parallelism, takes, r.Reason, late.all())
+					}
+					close(release)
+				})
+				if t.Failed() {
+					return
+				}
+			}
+		}
+	}
+}
+
 func expectState(t *testing.T, r dispatch.Report, name string, want dispatch.State) {
 	t.Helper()
 	if got := outcomeOf(t, r, name).State; got != want {

@@ -155,7 +155,7 @@ func (c *Call[Req, Res]) claimLocked(w *worker, now time.Duration) *member {
 	for {
 		claims := c.claims.Load()
 		i := unclaimed(claims)
-		if i >= c.released {
+		if i >= c.released || c.asked != nil && c.asked.over.Load() {
 			return nil
 		}
 		w.claims = claims + epoch + 1
@@ -229,7 +229,7 @@ func (c *call) startLocked(m *member) {
 	m.run = runGoes
 	c.running++
 	if c.outer != nil {
-		c.outer.tried.Add(1)
+		c.outer.started.Add(1)
 	}
 }
 

@@ -62,6 +62,9 @@ var (
 	// ErrQueueFull reports that a producer was not asked because as many calls
 	// wait for it as [WithMaxQueue] allows.
 	ErrQueueFull = errors.New("dispatch: queue full")
+	// ErrNoResult reports that the member that [Dispatcher.First] waited for has
+	// ended well and without a result, as streams and relayed members may.
+	ErrNoResult = errors.New("dispatch: no result")
 	// ErrRemoved reports that a producer was removed before its run began.
 	ErrRemoved = errors.New("dispatch: removed")
 	// ErrDecline is what a producer returns that has nothing to say to a

@@ -19,7 +19,9 @@ import (
 // groupMember is what a call knows of a member that is a group.
 type groupMember struct {
 	answered string       // the replica whose answer it was
-	tried    atomic.Int32 // replicas that were started
+	inner    *call        // asks the replicas; nil as long as they are not asked
+	started  atomic.Int32 // replicas that were started
+	tried    int          // the same, at the end of the call
 }
 
 // replica is what a producer has to do with a group: it is in one, or it stands
@@ -29,8 +31,9 @@ type replica struct {
 	busy    atomic.Int32              // runs of the producer
 	asGroup func(group *producer) any // makes the closure of the group
 
-	all  []*producer   // the replicas, if this is the group
-	turn atomic.Uint32 // how often the group was asked
+	turn atomic.Uint32 // how often the group was asked while this producer came first
+
+	all []*producer // the replicas, if this is the group
 }
 
 // isGroup reports whether the producer stands for a group.
@@ -38,7 +41,51 @@ func (p *producer) isGroup() bool { return p.group != nil && p.group.all != nil 
 
 // groupMembers has a groupMember for each member of a call, of which those that
 // are no groups are not used.
+// The call's lock guards it.
 type groupMembers struct{ at []groupMember }
+
+// freeze keeps how many replicas were started by the end of the call.
+func (g *groupMembers) freeze() {
+	if g != nil {
+		for i := range g.at {
+			g.at[i].tried = int(g.at[i].started.Load())
+		}
+	}
+}
+
+func (g *groupMembers) tried(i int, over bool) int {
+	if over {
+		return g.at[i].tried
+	}
+	return int(g.at[i].started.Load())
+}
+
+// nested returns the calls that ask the groups among the members.
+func (c *call) nested() (calls []*call) {
+	if c.groups == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.groups.at {
+		if inner := c.groups.at[i].inner; inner != nil {
+			calls = append(calls, inner)
+		}
+	}
+	return calls
+}
+
+// nest makes inner the call that asks the member, unless c has ended.
+func (c *call) nest(m *member, inner *call) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reason != ReasonPending {
+		return false
+	}
+	c.groups.at[m.index].inner = inner
+	inner.graced.Store(c.graced.Load())
+	return true
+}
 
 // seats returns the members that the producers make up: replicas of one group
 // make up one, which stands where the first of them was registered.
@@ -84,7 +131,7 @@ func relaysAmong(producers []*producer) (relays []*producer) {
 // least busy first, and among equals another one each time.
 func (g *replica) inTurn() []*producer {
 	n := len(g.all)
-	shift := int(g.turn.Add(1)-1) % n
+	shift := int(g.all[0].group.turn.Add(1)-1) % n
 	order := slices.Concat(g.all[shift:], g.all[:shift])
 	busy := make(map[*producer]int32, n) // as it is now: it goes on changing while we sort
 	for _, p := range order {
@@ -101,13 +148,14 @@ func askGroup[Req, Res any](g *producer, ctx context.Context, req Req) (Res, err
 	outer := m.call.typed.(*Call[Req, Res])
 	c := &Call[Req, Res]{req: req}
 	c.init(outer.bus, outer.spec, m, c)
+	c.followed = false // the call that it is a part of ends it
 	c.outer = &outer.groups.at[m.index]
 	c.asked = outer
 	c.id, c.depth, c.start = outer.id, outer.depth, time.Now()
-	c.timeout = outer.budget() - outer.now()
+	c.timeout = max(1, outer.budget()-outer.now())
 	c.policy = &policy{timeout: c.timeout, quorum: 1, stagger: outer.policy.hedge}
 	if c.policy.stagger == 0 {
-		c.policy.stagger = max(1, c.timeout) // only a failure makes room for the next
+		c.policy.stagger = c.timeout // only a failure makes room for the next
 	}
 	c.mu.Lock()
 	if !c.bus.ledger.Enter(&c.entry, c, uint64(c.id), ledger.Draining) {
@@ -117,12 +165,11 @@ func askGroup[Req, Res any](g *producer, ctx context.Context, req Req) (Res, err
 	c.workers.Store(1)
 	c.head = c.log.open(&c.first)
 	c.adoptLocked(g.group.inTurn())
-	if c.timeout <= 0 {
-		c.endLocked(ReasonDeadline, context.DeadlineExceeded, 0)
-	} else {
-		c.timer = time.AfterFunc(c.dueLocked(), c.expire)
-	}
+	c.timer = time.AfterFunc(c.dueLocked(), c.expire)
 	c.mu.Unlock()
+	if !outer.nest(m, &c.call) {
+		c.end(outer.reason, outer.cause)
+	}
 	c.launch()
 	<-c.Done()
 	report := c.Report()
@@ -170,9 +217,6 @@ func groupError(r Report) error {
 		if o.Err != nil {
 			e.errs = append(e.errs, &MemberError{Member: o.Member, State: o.State, Err: o.Err})
 		}
-	}
-	if e.state == StateLate || e.state == StateCancelled {
-		e.state = StateFailed // the call that asks the group knows better
 	}
 	return e
 }

@@ -468,7 +468,11 @@ func TestDrainOfAProducer(t *testing.T) {
 									}
 									drained.Store(true)
 								}()
-								runtime.Gosched()
+								// How far Drain and the worker that stands by come
+								// until we answer makes a difference.
+								for range round % 4 {
+									runtime.Gosched()
+								}
 								return 1, nil
 							})
 						case i > round%(n-1):

@@ -21,7 +21,7 @@ func (c *call) outcomeLocked(i int) Outcome {
 	o := Outcome{Member: c.memberAt(i), State: m.state, Started: m.run != runWaits}
 	switch {
 	case c.groups != nil && c.producers[i].isGroup():
-		o.Tried = int(c.groups.at[i].tried.Load())
+		o.Tried = c.groups.tried(i, c.reason != ReasonPending)
 	case o.Started:
 		o.Tried = 1
 	}

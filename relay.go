@@ -141,33 +141,41 @@ func (c *Call[Req, Res]) startRelays() {
 
 // relay runs one relay, whatever that does.
 func (c *Call[Req, Res]) relay(r *relayRun) {
-	c.mu.Lock()
-	start := c.reason == ReasonPending && r.relay.gates.Load()&gateRemoved == 0
-	if start {
-		r.run = runGoes
-		c.running++
-	}
-	c.mu.Unlock()
-	state, err := StateGone, ErrRemoved
-	if !start {
+	if state, err := c.startRelay(r); err != nil {
 		c.endRelay(r, state, err)
 		return
 	}
-	state, err = StateFailed, ErrGoexit
+	state, err := StateFailed, ErrGoexit
+	returned := false
 	defer func() {
 		if value := recover(); value != nil {
 			stack := debug.Stack()
 			c.bus.unwound("relay", &r.relay.Registration, value, stack)
-			state, err = StatePanicked, &PanicError{value, stack}
+			state, err, returned = StatePanicked, &PanicError{value, stack}, true
 		}
 		c.endRelay(r, state, err)
-		if state == StateFailed && err == ErrGoexit {
-			c.leave() // nothing behind us runs any more
+		if !returned {
+			c.leave() // after a Goexit nothing behind us runs any more
 		}
 	}()
 	ctx := &member{call: &c.call, index: -1}
 	err = r.relay.fn.(Relay[Req, Res])(ctx, c.req, &Roster[Res]{call: c, result: c.relayed, run: r})
-	state = stateOf(err)
+	state, returned = stateOf(err), true
+}
+
+// startRelay counts a relay as running, or returns why it must not run.
+func (c *call) startRelay(r *relayRun) (State, error) {
+	if n := int(r.relay.abandoned.Load()); n >= c.bus.maxAbandoned {
+		return StateRejected, fmt.Errorf("%w: %d runs have outlived their calls", ErrStuck, n)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reason != ReasonPending || r.relay.is(gateRemoved) {
+		return StateGone, ErrRemoved
+	}
+	r.run = runGoes
+	c.running++
+	return StateOK, nil
 }
 
 // relayed hands in a result that a relay brings.

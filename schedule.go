@@ -43,6 +43,9 @@ func later(at, by time.Duration) time.Duration {
 // dueLocked returns when the timer has something to do next.
 func (c *call) dueLocked() time.Duration {
 	due := c.timeout
+	if c.outer != nil {
+		due = math.MaxInt64 // it ends with the call that it is a part of
+	}
 	if c.policy.grace > 0 && !c.graced.Load() {
 		due = min(due, c.budget())
 	}
@@ -73,9 +76,9 @@ func (c *call) expire() {
 			c.abandonLocked()
 		}
 		c.mu.Unlock()
-	case now >= c.timeout && c.waiting:
+	case c.outer == nil && now >= c.timeout && c.waiting:
 		c.endAndUnlock(ReasonDeadline, fmt.Errorf("%w: %d wanted", ErrTooFewProducers, c.policy.minProducers))
-	case now >= c.timeout:
+	case c.outer == nil && now >= c.timeout:
 		c.endAndUnlock(ReasonDeadline, context.DeadlineExceeded)
 	case c.policy.stall > 0 && c.lastResult >= 0 && now >= later(c.lastResult, c.policy.stall):
 		c.endAndUnlock(ReasonStalled, ErrStalled)
@@ -96,10 +99,23 @@ func (c *call) advanceAndUnlock(now time.Duration) {
 	}
 	c.timer.Reset(c.dueLocked() - now)
 	c.mu.Unlock()
-	if s := c.standard.Load(); s != nil && graced {
+	if graced {
+		c.tellGrace()
+	}
+	if start {
+		// At the limit of WithParallelism this waits for a place. By then one of
+		// those that run may have claimed the member, or not.
+		c.group.Go(c.worker)
+	}
+}
+
+// tellGrace ends the producers' contexts.
+func (c *call) tellGrace() {
+	if s := c.standard.Load(); s != nil {
 		s.end(ReasonDeadline, context.DeadlineExceeded)
 	}
-	if start && !c.group.TryGo(c.worker) {
-		c.leave() // at the limit of WithParallelism: one of those that run will claim it
+	for _, inner := range c.nested() {
+		inner.graced.Store(true)
+		inner.tellGrace()
 	}
 }

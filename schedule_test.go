@@ -55,6 +55,7 @@ type schedule struct {
 	tape []byte
 
 	d         *dispatcher
+	places    int           // of WithMaxInFlight; 0: no limit
 	release   chan struct{} // what the deaf wait for
 	producers []*part       // in the order of registration
 	listeners []*hearer
@@ -169,6 +170,10 @@ func (s *schedule) play() {
 	if n := s.next(8); n > 0 {
 		opts = append(opts, dispatch.WithMaxAbandoned(n))
 	}
+	if s.next(4) == 0 {
+		s.places = s.next(6) + 1
+		opts = append(opts, dispatch.WithMaxInFlight(s.places))
+	}
 	s.d = dispatch.New[int, int](opts...)
 	s.d.OnLate(s.late)
 	if _, err := s.d.AddProducer(other, slow(tick, 1)); err != nil {
@@ -191,12 +196,42 @@ func (s *schedule) play() {
 	close(s.release)
 	time.Sleep(time.Second)
 	synctest.Wait()
+	s.probe()
 	if err := s.d.Shutdown(context.Background()); err != nil {
 		s.Errorf("at rest, Shutdown: %v", err)
 	}
 	synctest.Wait()
 	if snapshot := s.d.Bus().Snapshot(); len(snapshot.Calls)+len(snapshot.Abandoned) > 0 {
 		s.Errorf("at rest: calls %v, abandoned %v", snapshot.Calls, snapshot.Abandoned)
+	}
+}
+
+// probe checks that nothing was lost on the way: no slot of a producer, no place
+// of a call.
+func (s *schedule) probe() {
+	if s.closing.Load() {
+		return
+	}
+	for range s.places {
+		if _, err := s.d.Send(context.Background(), other, 0, dispatch.WithNoWait()); err != nil {
+			s.Errorf("at rest, of %d places: %v", s.places, err)
+		}
+	}
+	time.Sleep(time.Second)
+	synctest.Wait()
+	a := &asked{timeout: time.Minute, readEarly: make(chan struct{})}
+	if s.transmit(context.Background(), a, dispatch.WithTimeout(a.timeout)); a.c == nil {
+		return
+	}
+	<-a.c.Done()
+	time.Sleep(time.Second)
+	synctest.Wait()
+	r := a.c.Report()
+	for _, o := range r.Outcomes {
+		switch o.State {
+		case dispatch.StateLate, dispatch.StateRejected, dispatch.StateCancelled, dispatch.StateGone:
+			s.Errorf("at rest: %s", told(r))
+		}
 	}
 }
 
@@ -442,7 +477,7 @@ func (s *schedule) addListener() {
 
 func (s *schedule) send() {
 	a := &asked{timeout: 20 * tick, readEarly: make(chan struct{})}
-	var opts []dispatch.CallOption
+	opts := []dispatch.CallOption{dispatch.WithNoWait()} // who plays must not wait
 	has := s.next(256)
 	if has&1 != 0 {
 		a.timeout = s.ticks(12) + tick
@@ -485,6 +520,11 @@ func (s *schedule) send() {
 		ctx = until
 		a.timeout = min(a.timeout, d)
 	}
+	s.transmit(ctx, a, opts...)
+}
+
+// transmit sends a request and puts the call into the books.
+func (s *schedule) transmit(ctx context.Context, a *asked, opts ...dispatch.CallOption) {
 	for _, p := range s.producers {
 		if !p.leaving {
 			a.members = append(a.members, p.name)
@@ -500,7 +540,8 @@ func (s *schedule) send() {
 	s.mu.Unlock()
 	c, err := s.d.Send(ctx, ask, len(s.calls)-1, opts...)
 	if err != nil {
-		if !s.closing.Load() || !errors.Is(err, dispatch.ErrClosed) {
+		refused := s.places > 0 && errors.Is(err, dispatch.ErrOverloaded)
+		if !refused && (!s.closing.Load() || !errors.Is(err, dispatch.ErrClosed)) {
 			s.Errorf("Send: %v", err)
 		}
 		s.calls = s.calls[:len(s.calls)-1]

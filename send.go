@@ -15,8 +15,9 @@ import (
 const maxDepth = 64
 
 // prepare makes a call with everything but its first worker. If the call cannot
-// go on it has ended.
-func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Topic[Req, Res], req Req, opts []CallOption) (*Call[Req, Res], error) {
+// go on it has ended. The first page of its log is one of its own, unless the
+// caller brings one, which then holds all there is to read.
+func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Topic[Req, Res], req Req, opts []CallOption, first *page[Res]) (*Call[Req, Res], error) {
 	switch err := d.valid(method); {
 	case err != nil:
 		return nil, err
@@ -68,7 +69,11 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 	if n := c.policy.parallelism; n > 0 {
 		c.group.SetLimit(n)
 	}
-	c.head = c.log.open(&c.first)
+	if first != nil {
+		c.log.open(first)
+	} else {
+		c.head = c.log.open(&c.first)
+	}
 	if err := c.findProducersLocked(); err != nil {
 		b.ledger.Leave(&c.entry)
 		c.unhold()
@@ -85,7 +90,7 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 	default:
 		c.judgeLocked(0)
 	}
-	if c.reason == ReasonPending {
+	if c.unborn = c.reason != ReasonPending; !c.unborn {
 		c.graced.Store(c.budget() <= 0)
 		c.timer = time.AfterFunc(c.dueLocked(), c.expire)
 	}
@@ -146,7 +151,7 @@ func (c *Call[Req, Res]) adoptLocked(producers []*producer) {
 	}
 	c.log.expect(n)
 	c.tally = tally.Tally{Members: int32(n), Quorum: int32(min(c.policy.quorum, math.MaxInt32)), FailFast: c.policy.failFast}
-	c.careful = c.policy.quorum > 0 || c.policy.failFast || c.policy.stall > 0 || c.policy.stagger > 0
+	c.careful = c.policy.quorum > 0 || c.policy.failFast || c.policy.stall > 0 || c.policy.stagger > 0 || c.head == nil
 	if c.released = n; c.policy.stagger > 0 {
 		c.released = min(n, 1)
 		c.nextStart = later(c.now(), c.policy.stagger)
@@ -156,7 +161,7 @@ func (c *Call[Req, Res]) adoptLocked(producers []*producer) {
 // launch starts a call that prepare has made, or tells the end of one that could
 // not go on.
 func (c *Call[Req, Res]) launch() {
-	if c.over.Load() {
+	if c.unborn {
 		c.tellEnd()
 		c.leave()
 		return

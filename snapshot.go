@@ -119,11 +119,17 @@ func (c *call) snapshot() (CallSnapshot, []AbandonedSnapshot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var abandoned []AbandonedSnapshot
+	age := c.now() - c.elapsed
 	for i := range c.members {
-		if m := &c.members[i]; m.run == runAbandoned {
-			abandoned = append(abandoned, AbandonedSnapshot{
-				Member: c.producers[i].member(), Topic: c.spec.name, Call: c.id, Age: c.now() - c.elapsed,
-			})
+		if c.members[i].run == runAbandoned {
+			abandoned = append(abandoned, AbandonedSnapshot{Member: c.producers[i].member(), Topic: c.spec.name, Call: c.id, Age: age})
+		}
+	}
+	if c.relaying != nil {
+		for _, r := range c.relaying.runs {
+			if r.run == runAbandoned {
+				abandoned = append(abandoned, AbandonedSnapshot{Member: r.relay.member(), Topic: c.spec.name, Call: c.id, Age: age})
+			}
 		}
 	}
 	return s, abandoned

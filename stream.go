@@ -50,6 +50,11 @@ func (c *Call[Req, Res]) hand(e event[Res]) bool {
 	}
 	c.findListenersLocked()
 	if e.remote != nil {
+		if e.remote.state != StatePending || e.remote.run.run == runReturned {
+			c.mu.Unlock()
+			c.bus.misuse.Add(1)
+			return false
+		}
 		e.remote.results++
 	} else {
 		c.detailLocked(e.member).results++
