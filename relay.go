@@ -315,12 +315,11 @@ func (c *Call[Req, Res]) tellAndUnlock() {
 	c.mu.Unlock()
 	if ended {
 		c.spread()
+		c.tellEnd()
+		return
 	}
 	if idle := tell(feeds); idle != nil {
 		idle.start()
-	}
-	if ended {
-		c.unhold()
 	}
 	c.bus.ledger.Changed()
 }
