@@ -41,7 +41,7 @@ func (l *limits) acquire(ctx context.Context) error {
 		}
 		if l.waiting.Add(1) > int64(l.maxQueue) {
 			l.waiting.Add(-1)
-			return fmt.Errorf("%w: %d calls wait", ErrQueueFull, l.maxQueue)
+			return fmt.Errorf("%w: %d waiting already", ErrQueueFull, l.maxQueue)
 		}
 		defer l.waiting.Add(-1)
 	}

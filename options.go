@@ -88,56 +88,68 @@ func (p *policy) apply(opts []CallOption) error {
 	return nil
 }
 
+// durationOption is a CallOption that sets a duration, and is known by its name.
+type durationOption struct {
+	name string
+	d    time.Duration
+}
+
+func (o durationOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o durationOption) applyCall(p *policy) error {
+	switch o.name {
+	case "WithTimeout":
+		p.timeout = o.d
+	case "WithStall":
+		p.stall = o.d
+	case "WithGrace":
+		p.grace = o.d
+	case "WithStagger":
+		p.stagger = o.d
+	case "WithHedge":
+		p.hedge = o.d
+	}
+	return positive(o.name, o.d)
+}
+
+// numberOption is a CallOption that sets a number.
+type numberOption struct {
+	name string
+	n    int
+}
+
+func (o numberOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o numberOption) applyCall(p *policy) error {
+	switch o.name {
+	case "WithQuorum":
+		p.quorum = o.n
+	case "WithParallelism":
+		p.parallelism = o.n
+	case "WithMinProducers":
+		p.minProducers = o.n
+	}
+	return positive(o.name, o.n)
+}
+
 // WithTimeout bounds the call: at the latest after d it ends, and members that
 // have not answered are Late. The deadline of the context counts as well; the
 // earlier of the two wins. The default is [DefaultTimeout]; d must be positive.
-func WithTimeout(d time.Duration) CallOption { return timeoutOption(d) }
-
-type timeoutOption time.Duration
-
-func (o timeoutOption) applyCall(p *policy) error {
-	p.timeout = time.Duration(o)
-	return positive("WithTimeout", time.Duration(o))
-}
-func (o timeoutOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+func WithTimeout(d time.Duration) CallOption { return durationOption{"WithTimeout", d} }
 
 // WithQuorum ends the call, Satisfied, as soon as n members have answered, and
 // as QuorumLost as soon as too few are left for that. The rest are cancelled.
 // Members that declined do not count. n must be positive.
-func WithQuorum(n int) CallOption { return quorumOption(n) }
-
-type quorumOption int
-
-func (o quorumOption) applyCall(p *policy) error {
-	p.quorum = int(o)
-	return positive("WithQuorum", int(o))
-}
-func (o quorumOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+func WithQuorum(n int) CallOption { return numberOption{"WithQuorum", n} }
 
 // WithStall ends the call, Stalled, when after a result no further one comes
 // within d. Before the first result only the deadline counts. d must be positive.
-func WithStall(d time.Duration) CallOption { return stallOption(d) }
-
-type stallOption time.Duration
-
-func (o stallOption) applyCall(p *policy) error {
-	p.stall = time.Duration(o)
-	return positive("WithStall", time.Duration(o))
-}
-func (o stallOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+func WithStall(d time.Duration) CallOption { return durationOption{"WithStall", d} }
 
 // WithParallelism runs at most n members of the call at the same time. A member
 // that waits for the others is started only while the call goes on. n must be
 // positive.
-func WithParallelism(n int) CallOption { return parallelismOption(n) }
-
-type parallelismOption int
-
-func (o parallelismOption) applyCall(p *policy) error {
-	p.parallelism = int(o)
-	return positive("WithParallelism", int(o))
-}
-func (o parallelismOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+func WithParallelism(n int) CallOption { return numberOption{"WithParallelism", n} }
 
 // WithFailFast ends the call, FailedFast, at the first member that is Failed,
 // Panicked or Rejected. The rest are cancelled.
@@ -155,57 +167,25 @@ func (o failFastOption) applyBus(c *busConfig) error { return o.applyCall(&c.pol
 // watch them can still hand in what they have. A member that returns its context's
 // error in that time is Late. d must be positive and less than the timeout; a
 // context deadline sooner than d ends the producers' contexts at once.
-func WithGrace(d time.Duration) CallOption { return graceOption(d) }
-
-type graceOption time.Duration
-
-func (o graceOption) applyCall(p *policy) error {
-	p.grace = time.Duration(o)
-	return positive("WithGrace", time.Duration(o))
-}
-func (o graceOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+func WithGrace(d time.Duration) CallOption { return durationOption{"WithGrace", d} }
 
 // WithStagger starts the members one by one, in the order of registration: the
 // next after d, or at once when one ends without an answer. With a quorum of one
 // this is a hedged request, as Happy Eyeballs (RFC 8305) opens connections. d must
 // be positive.
-func WithStagger(d time.Duration) CallOption { return staggerOption(d) }
-
-type staggerOption time.Duration
-
-func (o staggerOption) applyCall(p *policy) error {
-	p.stagger = time.Duration(o)
-	return positive("WithStagger", time.Duration(o))
-}
-func (o staggerOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+func WithStagger(d time.Duration) CallOption { return durationOption{"WithStagger", d} }
 
 // WithHedge asks the next replica of a group, without giving up the one before,
 // when no answer has come after d; whichever answers first answers for the group.
 // No replica is asked that would have less than d left. It concerns members made
 // by [WithGroup] only. d must be positive.
-func WithHedge(d time.Duration) CallOption { return hedgeOption(d) }
-
-type hedgeOption time.Duration
-
-func (o hedgeOption) applyCall(p *policy) error {
-	p.hedge = time.Duration(o)
-	return positive("WithHedge", time.Duration(o))
-}
-func (o hedgeOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+func WithHedge(d time.Duration) CallOption { return durationOption{"WithHedge", d} }
 
 // WithMinProducers lets the call wait, within its deadline, until at least n
 // producers are registered on the topic; those are asked. If they do not come,
 // nobody is asked: the call ends at its Deadline with [ErrTooFewProducers]. n must
 // be positive.
-func WithMinProducers(n int) CallOption { return minProducersOption(n) }
-
-type minProducersOption int
-
-func (o minProducersOption) applyCall(p *policy) error {
-	p.minProducers = int(o)
-	return positive("WithMinProducers", int(o))
-}
-func (o minProducersOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+func WithMinProducers(n int) CallOption { return numberOption{"WithMinProducers", n} }
 
 // WithTargets asks only the producers of these names. A name that nobody has is
 // a member that is Gone, with [ErrUnknownMember]. There must be at least one name,
