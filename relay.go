@@ -183,7 +183,7 @@ func (c *Call[Req, Res]) relayed(r *relayRun, m Member, value Res) bool {
 	c.mu.Lock()
 	who := c.relaying.byMember[m]
 	over := c.reason != ReasonPending
-	ok := who != nil && who.state == StatePending && r.run != runReturned
+	ok := who != nil && who.run == r && who.state == StatePending && r.run != runReturned
 	c.mu.Unlock()
 	switch {
 	case ok:
@@ -204,12 +204,18 @@ func (c *Call[Req, Res]) nameRemote(r *relayRun, m Member) bool {
 	if c.reason != ReasonPending {
 		return false
 	}
-	if c.relaying.byMember[m] != nil || r.run == runReturned || m.Name == "" {
+	if m.Name == "" || r.run == runReturned || c.hasLocked(m) {
 		c.bus.misuse.Add(1)
 		return false
 	}
 	c.nameLocked(r, m).asked = true
 	return true
+}
+
+// hasLocked reports whether the call has the member already.
+func (c *call) hasLocked(m Member) bool {
+	return c.relaying.byMember[m] != nil ||
+		m.Node == "" && slices.ContainsFunc(c.producers, func(p *producer) bool { return p.member() == m })
 }
 
 func (c *call) nameLocked(r *relayRun, m Member) *remote {
@@ -229,7 +235,7 @@ func (c *Call[Req, Res]) endRemote(r *relayRun, m Member, state State, err error
 	case c.reason != ReasonPending:
 		c.mu.Unlock()
 		return false
-	case who == nil || who.state != StatePending || r.run == runReturned:
+	case who == nil || who.run != r || who.state != StatePending || r.run == runReturned:
 		c.mu.Unlock()
 		c.bus.misuse.Add(1)
 		return false
@@ -257,6 +263,7 @@ func (c *Call[Req, Res]) endRemoteLocked(who *remote, state State, err error) {
 
 // endRelay records that a relay has returned, and with what.
 func (c *Call[Req, Res]) endRelay(r *relayRun, state State, err error) {
+	late := state == StateFailed && errors.Is(err, context.DeadlineExceeded)
 	c.lockDrained()
 	if r.run != runWaits {
 		c.running--
@@ -273,12 +280,21 @@ func (c *Call[Req, Res]) endRelay(r *relayRun, state State, err error) {
 		c.bus.ledger.Changed()
 		return
 	}
-	if state != StateOK && state != StateDeclined {
-		c.endRemoteLocked(c.nameLocked(r, Member{Name: r.relay.name}), state, err)
+	unended, lost := StateFailed, fmt.Errorf("%w: relay %s returned", ErrLost, r.relay.name)
+	switch {
+	case state == StateOK || state == StateDeclined:
+	case late && c.graced.Load():
+		unended, lost = StateLate, err // it has given up in the grace, as it should
+	default:
+		itself := Member{Name: r.relay.name}
+		if c.hasLocked(itself) {
+			itself.Group = "relay" // it has named a member after itself
+		}
+		c.endRemoteLocked(c.nameLocked(r, itself), state, err)
 	}
 	for _, who := range c.relaying.remotes {
 		if who.run == r && who.state == StatePending && c.reason == ReasonPending {
-			c.endRemoteLocked(who, StateFailed, fmt.Errorf("%w: relay %s returned", ErrLost, r.relay.name))
+			c.endRemoteLocked(who, unended, lost)
 		}
 	}
 	c.tally.Open--
