@@ -121,9 +121,15 @@ func TestShutdownCutsNoChain(t *testing.T) {
 			}
 		})
 		send(t, d)
-		if err := d.Shutdown(context.Background()); err != nil {
-			t.Errorf("Shutdown: %v", err)
+		var all sync.WaitGroup
+		for range 3 { // one would do, three look more often
+			all.Go(func() {
+				if err := d.Shutdown(context.Background()); err != nil {
+					t.Errorf("Shutdown: %v", err)
+				}
+			})
 		}
+		all.Wait()
 		if err := refused.Load(); err != nil {
 			t.Fatalf("the chain of %d was cut at %d: %v", length, last.Load(), *err)
 		}
