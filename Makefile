@@ -16,7 +16,10 @@ export GOWORK := off
 # $(call each,command) runs a command in every module and stops at the first that fails.
 each = @set -e; for module in $(MODULES); do echo "== $$module: $(1)"; (cd "$$module" && $(1)); done
 
-.PHONY: help test lint cover fuzz bench mutants
+# How long the soak goes on.
+MINUTES ?= 1
+
+.PHONY: help test lint cover fuzz bench scale soak mutants
 
 help: ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +44,12 @@ fuzz: ## run every fuzz target of every module for FUZZTIME (1m)
 
 bench: ## measure dispatch beside the loop written by hand
 	@cd internal/benchmark && go run .
+
+scale: ## show what very many calls, producers and listeners take
+	@cd internal/scale && go run .
+
+soak: ## run a random mix of everything for MINUTES (1) and check the books
+	@cd internal/soak && go run . -for $(MINUTES)m
 
 mutants: ## delete the guards one by one; each time a test has to fail
 	@./internal/mutants/run

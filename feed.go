@@ -43,9 +43,7 @@ func (f *feed[Req, Res]) init(c *Call[Req, Res], l *listener, sibling *feed[Req,
 // whether the mailbox has to be run.
 func (f *feed[Req, Res]) put() (idle bool) {
 	if f.listener.draining.Load() || f.listener.gone.Load() {
-		if f.call.over.Load() && !f.queued.Load() {
-			f.finish()
-		}
+		f.leave()
 		return false
 	}
 	if f.pieces != nil {
@@ -98,6 +96,22 @@ func (f *feed[Req, Res]) Run() {
 		if !news || !f.queued.CompareAndSwap(false, true) {
 			return
 		}
+	}
+}
+
+// leave lets go of the log, once the listener has gone and unless the mailbox has
+// the feed: it would keep all that is written from now on.
+func (f *feed[Req, Res]) leave() {
+	switch {
+	case f.pieces != nil:
+		f.pieces.mu.Lock()
+		f.pieces.left, f.at = true, cursor[Res]{}
+		f.pieces.mu.Unlock()
+	case f.queued.CompareAndSwap(false, true): // and it stays so: nobody reads any more
+		f.at = cursor[Res]{}
+	}
+	if f.call.over.Load() {
+		f.finish()
 	}
 }
 

@@ -379,15 +379,25 @@ func TestDrainOfABusyListener(t *testing.T) {
 		for i := range 6 {
 			produce(t, d, fmt.Sprint("p", i), slow(time.Duration(i)*time.Second, i))
 		}
+		if _, err := d.AddProducer(other, slow(time.Second, 9), dispatch.WithName("other")); err != nil {
+			t.Fatal(err)
+		}
 		var heard notes
-		l := listen(t, d, func(_ context.Context, r result) {
+		l, err := d.AddListener(dispatch.AnyOf(ask, other), func(_ context.Context, r result) {
 			time.Sleep(2500 * time.Millisecond)
 			heard.add("result %v", r.From)
 		}, dispatch.OnOutcome(func(o dispatch.Outcome) { heard.add("outcome %v", o.Member) }),
 			dispatch.OnDone(func(dispatch.Report) { heard.add("done") }))
+		if err != nil {
+			t.Fatal(err)
+		}
 		diary := keepDiary(t, d)
 		c := send(t, d)
 		time.Sleep(1500 * time.Millisecond) // p0 is being delivered, p1 waits
+		// Another call has nothing for it yet, and will have while it drains.
+		if _, err := d.Send(context.Background(), other, 0); err != nil {
+			t.Fatal(err)
+		}
 		synctest.Wait()
 		began := time.Now()
 		if err := l.Drain(context.Background()); err != nil {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
 	"github.com/seed-bb4b4d74/dispatch/internal/serial"
@@ -49,10 +50,15 @@ func (m *mailbox) Active(busy bool) {
 }
 
 // watch looks after d whether what is being delivered has waited for too long.
-// The timer outlives the mailbox's business by d at most: to stop it each time
-// would cost more than all the rest.
+// The timer outlives the mailbox's business by d at most, and holds nothing in
+// memory: to stop it each time would cost more than all the rest.
 func (m *mailbox) watch(d time.Duration) {
+	pointer := weak.Make(m)
 	time.AfterFunc(d, func() {
+		m := pointer.Value()
+		if m == nil {
+			return
+		}
 		since := time.Duration(m.since.Load())
 		if since == 0 {
 			m.watched.Store(false)

@@ -10,11 +10,12 @@ import (
 // concurrency need: it takes the log apart, so that each result is a task of its
 // own, which may be dropped or run beside others.
 type pieces[Req, Res any] struct {
-	left atomic.Int64 // pieces in the mailbox, and one for the call as long as it goes on
+	open atomic.Int64 // pieces in the mailbox, and one for the call as long as it goes on
 
 	mu    sync.Mutex // held while the log is taken apart, which nothing but the mailbox waits for
 	begun bool
 	ended bool // the end has been reached
+	left  bool // the listener has gone
 }
 
 // putPieces puts what is new in the log into the mailbox.
@@ -22,9 +23,12 @@ func (f *feed[Req, Res]) putPieces() {
 	p := f.pieces
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.left {
+		return
+	}
 	if !p.begun {
 		p.begun = true
-		p.left.Store(1)
+		p.open.Store(1)
 	}
 	over := f.call.over.Load()
 	for f.at.position() < f.limit.Load() {
@@ -46,7 +50,7 @@ func (f *feed[Req, Res]) putPieces() {
 }
 
 func (f *feed[Req, Res]) putPiece(t interface{ Run() }) {
-	f.pieces.left.Add(1)
+	f.pieces.open.Add(1)
 	if f.listener.queue.Put(t) {
 		f.listener.start()
 	}
@@ -54,7 +58,7 @@ func (f *feed[Req, Res]) putPiece(t interface{ Run() }) {
 
 // pieceDone puts the end of the call into the mailbox behind its last piece.
 func (f *feed[Req, Res]) pieceDone() {
-	if f.pieces.left.Add(-1) > 0 {
+	if f.pieces.open.Add(-1) > 0 {
 		return
 	}
 	if f.listener.queue.Put(&endPiece[Req, Res]{f}) {
@@ -124,7 +128,7 @@ func (p *endPiece[Req, Res]) discarded() { p.feed.finish() }
 // pieceDiscarded is called when the listener was removed with a piece in its
 // mailbox. There is nobody left to tell the end.
 func (f *feed[Req, Res]) pieceDiscarded() {
-	if f.pieces.left.Add(-1) == 0 {
+	if f.pieces.open.Add(-1) == 0 {
 		f.finish()
 	}
 }

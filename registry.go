@@ -111,16 +111,22 @@ func (r *route) without(what registrant) *route {
 	switch w := what.(type) {
 	case *producer:
 		next.producers = without(next.producers, w)
-		next.members = seats(next.producers)
+		if next.members = next.producers; next.special {
+			next.members = seats(next.producers)
+		}
 	case *listener:
 		next.listeners = without(next.listeners, w)
 	}
 	return &next
 }
 
-// without returns a copy of s without v.
-func without[T comparable](s []T, v T) []T {
-	return slices.DeleteFunc(slices.Clone(s), func(x T) bool { return x == v })
+// without returns a copy of s, which is in the order of registration, without v.
+func without[T registrant](s []T, v T) []T {
+	i, found := slices.BinarySearchFunc(s, v.registration().id, func(x T, id uint64) int { return cmp.Compare(x.registration().id, id) })
+	if !found {
+		return s
+	}
+	return slices.Concat(s[:i], s[i+1:])
 }
 
 // add registers a producer or listener wherever it belongs, or nowhere.

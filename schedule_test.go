@@ -544,7 +544,9 @@ func (s *schedule) transmit(ctx context.Context, a *asked, opts ...dispatch.Call
 		if !refused && (!s.closing.Load() || !errors.Is(err, dispatch.ErrClosed)) {
 			s.Errorf("Send: %v", err)
 		}
+		s.mu.Lock()
 		s.calls = s.calls[:len(s.calls)-1]
+		s.mu.Unlock()
 		return
 	}
 	a.c = c
