@@ -1,0 +1,851 @@
+package dispatch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+type (
+	relay  = dispatch.Relay[int, int]
+	roster = *dispatch.Roster[int]
+)
+
+func addRelay(t testing.TB, d *dispatcher, name string, r relay) *dispatch.Registration {
+	t.Helper()
+	reg, err := d.AddRelay(ask, r, dispatch.WithName(name))
+	if err != nil {
+		t.Fatalf("AddRelay(%s): %v", name, err)
+	}
+	return reg
+}
+
+// far is a member on another node.
+func far(name string) dispatch.Member { return dispatch.Member{Node: "far", Name: name} }
+
+// joining is a relay to the topic on another bus: what its members answer there
+// they answer here, as members of that node.
+func joining(there *dispatcher, node string) relay {
+	return func(ctx context.Context, req int, to roster) error {
+		var opts []dispatch.CallOption
+		if names := to.Targets(); names != nil {
+			opts = append(opts, dispatch.WithTargets(names...))
+		}
+		c, err := there.Send(ctx, ask, req, opts...)
+		if err != nil {
+			return err
+		}
+		here := func(m dispatch.Member) dispatch.Member {
+			m.Node = node
+			return m
+		}
+		for _, o := range c.Report().Outcomes {
+			if !errors.Is(o.Err, dispatch.ErrUnknownMember) {
+				to.Name(here(o.Member))
+			}
+		}
+		for r := range c.Results() {
+			to.Result(here(r.From), r.Value)
+		}
+		for _, o := range c.Report().Outcomes {
+			to.End(here(o.Member), o.Err)
+		}
+		return nil
+	}
+}
+
+func TestRelayJoinsTwoBuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, logged := newDispatcher()
+		there, _ := newDispatcher()
+		produce(t, there, "x", slow(time.Second, 11))
+		produce(t, there, "y", failing(errBroken))
+		produce(t, there, "z", failing(dispatch.ErrDecline))
+		addStream(t, there, "s", ticking(400*time.Millisecond, 12, 13))
+		addRelay(t, here, "link", joining(there, "far"))
+		produce(t, here, "a", slow(2*time.Second, 1))
+		produce(t, here, "b", quick(2))
+		diary := keepDiary(t, here)
+
+		c := send(t, here)
+		<-c.Done()
+		r := c.Report()
+		expect(t, r, "complete: a ok, b ok, far/x ok, far/y failed, far/z declined, far/s ok")
+		if !errors.Is(r.Err(), errBroken) || r.Complete() || r.Elapsed != 2*time.Second {
+			t.Errorf("after %v: %v", r.Elapsed, r.Err())
+		}
+		for _, o := range r.Outcomes {
+			want := map[string]int{"a": 1, "b": 1, "x": 1, "s": 2}[o.Member.Name]
+			if o.Results != want || !o.Started || o.Tried != 1 {
+				t.Errorf("outcome %+v", o)
+			}
+		}
+		var read []string
+		for r := range c.Results() {
+			read = append(read, fmt.Sprintf("%d %v=%d", r.Seq, r.From, r.Value))
+		}
+		if diff := cmp.Diff([]string{"0 b=2", "1 far/s=12", "2 far/s=13", "3 far/x=11", "4 a=1"}, read); diff != "" {
+			t.Errorf("results (-want +got):\n%s", diff)
+		}
+		synctest.Wait()
+		if diary.count("result") != 5 || diary.count("outcome") != 6 || diary.count("done complete") != 1 {
+			t.Errorf("listener was told %q", diary.all())
+		}
+		values, _ := here.Gather(context.Background(), ask, 0)
+		if diff := cmp.Diff([]int{1, 2, 11, 12, 13}, values); diff != "" {
+			t.Errorf("Gather (-want +got):\n%s", diff)
+		}
+		if s := here.Bus().Snapshot(); s.Misuse != 0 || len(s.Calls) != 0 || s.Topics[0].Producers[0].Name != "link" {
+			t.Errorf("snapshot %+v", s)
+		}
+		sameReport(t, r, c.Report())
+		logged.nothing(t)
+	})
+}
+
+func TestRelayEndsWithTheCall(t *testing.T) {
+	for name, test := range map[string]struct {
+		opts []dispatch.CallOption
+		end  func(*dispatcher, *inFlight)
+		want string
+		err  error
+	}{
+		"deadline":  {nil, func(*dispatcher, *inFlight) {}, "deadline: a ok, far/x late, far/y ok", context.DeadlineExceeded},
+		"satisfied": {opts(dispatch.WithQuorum(2)), func(*dispatcher, *inFlight) {}, "satisfied: a ok, far/x cancelled, far/y ok", dispatch.ErrSatisfied},
+		"cancelled": {nil, func(_ *dispatcher, c *inFlight) { c.Cancel(errBroken) }, "cancelled: a ok, far/x cancelled, far/y ok", errBroken},
+		"closed":    {nil, func(d *dispatcher, _ *inFlight) { d.Close() }, "closed: a ok, far/x cancelled, far/y ok", dispatch.ErrClosed},
+		"stalled":   {opts(dispatch.WithStall(time.Second)), func(*dispatcher, *inFlight) {}, "stalled: a ok, far/x cancelled, far/y ok", dispatch.ErrStalled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				here, logged := newDispatcher()
+				var cause error
+				addRelay(t, here, "r", func(ctx context.Context, _ int, to roster) error {
+					to.Name(far("x"))
+					to.Name(far("y"))
+					time.Sleep(time.Second)
+					to.Result(far("x"), 1)
+					to.Result(far("y"), 2)
+					to.End(far("y"), nil)
+					<-ctx.Done()
+					cause = context.Cause(ctx)
+					return ctx.Err()
+				})
+				produce(t, here, "a", slow(time.Second/2, 1))
+				c := send(t, here, test.opts...)
+				time.Sleep(2 * time.Second)
+				test.end(here, c)
+				<-c.Done()
+				before := c.Report()
+				expect(t, before, test.want)
+				if o := outcomeOf(t, before, "x"); !errors.Is(o.Err, test.err) || o.Results != 1 || o.Elapsed != before.Elapsed {
+					t.Errorf("outcome %+v", o)
+				}
+				time.Sleep(5 * time.Second)
+				sameReport(t, before, c.Report())
+				if !errors.Is(cause, test.err) {
+					t.Errorf("the relay's cause is %v", cause)
+				}
+				logged.nothing(t)
+			})
+		})
+	}
+}
+
+// Every way to end a member, and what the report makes of it.
+func TestRosterEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		ends := []struct {
+			name string
+			err  error
+		}{
+			{"ok", nil},
+			{"declined", fmt.Errorf("x: %w", dispatch.ErrDecline)},
+			{"gone", fmt.Errorf("x: %w", dispatch.ErrGone)},
+			{"rejected", fmt.Errorf("x: %w", dispatch.ErrOverloaded)},
+			{"panicked", fmt.Errorf("x: %w", &dispatch.PanicError{Value: 1})},
+			{"failed", errBroken},
+			{"unreachable", dispatch.ErrUnreachable},
+		}
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			for i, e := range ends {
+				time.Sleep(time.Second / 2)
+				if !to.Name(far(e.name)) || i%2 == 0 && !to.Result(far(e.name), i) || !to.End(far(e.name), e.err) {
+					t.Errorf("%s: refused", e.name)
+				}
+			}
+			return nil
+		})
+		r := ended(t, d)
+		expect(t, r, "complete: far/ok ok, far/declined declined, far/gone gone, far/rejected rejected, "+
+			"far/panicked panicked, far/failed failed, far/unreachable failed")
+		for i, o := range r.Outcomes {
+			if !errors.Is(o.Err, ends[i].err) || o.Results != 1-i%2 || o.Elapsed != time.Duration(i+1)*time.Second/2 {
+				t.Errorf("outcome %+v", o)
+			}
+		}
+		if n := d.Bus().Snapshot().Misuse; n != 0 {
+			t.Errorf("misuse: %d", n)
+		}
+	})
+}
+
+// Fault 27: whatever a relay does, each member has one outcome.
+func TestFault27MisuseOfARoster(t *testing.T) {
+	const s = time.Second
+	a, b := far("a"), far("b")
+	for name, test := range map[string]struct {
+		relay  func(ctx context.Context, to roster, want func(what string, got, is bool)) error
+		want   string
+		misuse uint64
+		values []int
+		after  time.Duration
+	}{
+		"named twice": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
+			want("first", to.Name(a), true)
+			want("second", to.Name(a), false)
+			want("end", to.End(a, nil), true)
+			want("third", to.Name(a), false)
+			return nil
+		}, "complete: far/a ok", 2, nil, 0},
+		"ended twice": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
+			want("name", to.Name(a), true)
+			want("first", to.End(a, nil), true)
+			want("second", to.End(a, errBroken), false)
+			return nil
+		}, "complete: far/a ok", 1, nil, 0},
+		"never named": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
+			want("name", to.Name(a), true)
+			want("result", to.Result(b, 1), false)
+			want("end", to.End(b, nil), false)
+			want("its name elsewhere", to.Result(dispatch.Member{Node: "near", Name: "a"}, 1), false)
+			want("own end", to.End(a, nil), true)
+			return nil
+		}, "complete: far/a ok", 3, nil, 0},
+		"without a name": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
+			want("zero", to.Name(dispatch.Member{}), false)
+			want("node alone", to.Name(dispatch.Member{Node: "far"}), false)
+			want("group alone", to.Name(dispatch.Member{Group: "g"}), false)
+			return nil
+		}, "no producers: ", 3, nil, 0},
+		"results of one that ended": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
+			want("name", to.Name(a), true)
+			want("result", to.Result(a, 1), true)
+			want("end", to.End(a, errBroken), true)
+			want("another", to.Result(a, 2), false)
+			return nil
+		}, "complete: far/a failed", 1, []int{1}, 0},
+		"never returns": {func(ctx context.Context, to roster, want func(string, bool, bool)) error {
+			want("name", to.Name(a), true)
+			want("another", to.Name(b), true)
+			want("result", to.Result(a, 1), true)
+			want("end", to.End(a, nil), true)
+			<-ctx.Done()
+			time.Sleep(s)
+			want("too late", to.Result(b, 2), false)
+			want("to end", to.End(b, nil), false)
+			want("to name", to.Name(far("c")), false)
+			return errBroken
+		}, "deadline: far/a ok, far/b late", 0, []int{1}, 5 * s},
+		"panics": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
+			want("name", to.Name(a), true)
+			want("result", to.Result(a, 1), true)
+			want("end", to.End(a, nil), true)
+			want("another", to.Name(b), true)
+			panic(errBroken)
+		}, "complete: far/a ok, far/b failed, r panicked", 0, []int{1}, 0},
+		"Goexit": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
+			want("name", to.Name(b), true)
+			runtime.Goexit()
+			return nil
+		}, "complete: far/b failed, r failed", 0, nil, 0},
+		"an error": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
+			want("name", to.Name(b), true)
+			time.Sleep(s)
+			return dispatch.ErrUnreachable
+		}, "complete: far/b failed, r failed", 0, nil, s},
+		"overloaded": {func(context.Context, roster, func(string, bool, bool)) error {
+			return dispatch.ErrOverloaded
+		}, "complete: r rejected", 0, nil, 0},
+		"declines": {func(context.Context, roster, func(string, bool, bool)) error {
+			return dispatch.ErrDecline
+		}, "no producers: ", 0, nil, 0},
+		"returns with members that have not ended": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
+			want("a", to.Name(a), true)
+			want("b", to.Name(b), true)
+			want("result", to.Result(b, 2), true)
+			want("end", to.End(a, nil), true)
+			return nil
+		}, "complete: far/a ok, far/b failed", 0, []int{2}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, logged := newDispatcher()
+				addRelay(t, d, "r", func(ctx context.Context, _ int, to roster) error {
+					return test.relay(ctx, to, func(what string, got, want bool) {
+						if got != want {
+							t.Errorf("%s: %t", what, got)
+						}
+					})
+				})
+				var late notes
+				d.OnLate(func(r result, by time.Duration) { late.add("%v=%d by %v", r.From, r.Value, by) })
+				diary := keepDiary(t, d)
+				c := send(t, d)
+				<-c.Done()
+				r := c.Report()
+				if got, want := sorted(told(r)), sorted(test.want); got != want || r.Elapsed != test.after {
+					t.Errorf("after %v: %s, want %s", r.Elapsed, told(r), test.want)
+				}
+				var values []int
+				for r := range c.Results() {
+					values = append(values, r.Value)
+				}
+				if diff := cmp.Diff(test.values, values); diff != "" {
+					t.Errorf("results (-want +got):\n%s", diff)
+				}
+				time.Sleep(5 * s)
+				synctest.Wait()
+				sameReport(t, r, c.Report())
+				if n := d.Bus().Snapshot().Misuse; n != test.misuse {
+					t.Errorf("misuse: %d, want %d", n, test.misuse)
+				}
+				for _, o := range r.Outcomes {
+					lost := o.Member == b && o.State == dispatch.StateFailed
+					if errors.Is(o.Err, dispatch.ErrLost) != lost {
+						t.Errorf("outcome %+v", o)
+					}
+					if own := o.Member.Node == ""; own == o.Started {
+						t.Errorf("outcome %+v", o)
+					}
+				}
+				if n := len(r.Outcomes); diary.count("outcome") != n || diary.count("done") != 1 {
+					t.Errorf("listener was told %q", diary.all())
+				}
+				if n := len(late.all()); n != map[string]int{"never returns": 1}[name] {
+					t.Errorf("OnLate %q", late.all())
+				}
+				if n := logged.count(""); n != map[string]int{"never returns": 1, "panics": 1}[name] {
+					t.Errorf("logged %.200q", logged.all())
+				}
+			})
+		})
+	}
+}
+
+// sorted sorts the members that are told, whose order tells nothing here.
+func sorted(told string) string {
+	reason, members, _ := strings.Cut(told, ": ")
+	return fmt.Sprint(reason, slices.Sorted(strings.SplitSeq(members, ", ")))
+}
+
+func TestRosterAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+		var kept roster
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			kept = to
+			to.Name(far("a"))
+			return nil
+		})
+		produce(t, d, "p", patient)
+		var late notes
+		d.OnLate(func(r result, by time.Duration) { late.add("%v=%d by %v seq %d", r.From, r.Value, by, r.Seq) })
+		c := send(t, d)
+		synctest.Wait()
+		// The relay has returned, and the call goes on.
+		if kept.Name(far("b")) || kept.Result(far("a"), 1) || kept.End(far("a"), nil) {
+			t.Error("a roster changed something after its relay had returned")
+		}
+		if n := d.Bus().Snapshot().Misuse; n != 3 {
+			t.Errorf("misuse: %d", n)
+		}
+		<-c.Done()
+		before := c.Report()
+		expect(t, before, "deadline: p late, far/a failed")
+		time.Sleep(time.Second / 2)
+		if kept.Name(far("b")) || kept.Result(far("a"), 2) || kept.End(far("a"), nil) || kept.Targets() != nil {
+			t.Error("a roster changed something after the end of the call")
+		}
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"far/a=2 by 500ms seq -1"}, late.all()); diff != "" {
+			t.Errorf("OnLate (-want +got):\n%s", diff)
+		}
+		if n := d.Bus().Snapshot().Misuse; n != 3 {
+			t.Errorf("the end of a call is no misuse, yet there are %d", n)
+		}
+		sameReport(t, before, c.Report())
+	})
+}
+
+func TestRelaysThatNameNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher()
+		silent := func(_ context.Context, _ int, _ roster) error { time.Sleep(time.Second); return nil }
+		addRelay(t, d, "r", silent)
+		other := addRelay(t, d, "s", silent)
+		c := send(t, d)
+		<-c.Done()
+		if r := c.Report(); r.Elapsed != time.Second || len(r.Outcomes) != 0 || r.Reason != dispatch.ReasonNoProducers {
+			t.Errorf("%s after %v", told(r), r.Elapsed)
+		}
+		if _, err := d.Gather(context.Background(), ask, 0); !errors.Is(err, dispatch.ErrNoProducers) {
+			t.Errorf("Gather: %v", err)
+		}
+		expect(t, ended(t, d, dispatch.WithQuorum(1)), "no producers: ")
+		produce(t, d, "p", quick(1))
+		r := ended(t, d)
+		if expect(t, r, "complete: p ok"); r.Elapsed != time.Second {
+			t.Errorf("did not wait for the relays: %v", r.Elapsed)
+		}
+		other.Remove()
+		if r := ended(t, d, dispatch.WithQuorum(1)); r.Reason != dispatch.ReasonSatisfied || r.Elapsed != 0 {
+			t.Errorf("a quorum waits for relays: %s after %v", told(r), r.Elapsed)
+		}
+		logged.nothing(t)
+		time.Sleep(time.Second)
+	})
+}
+
+func TestQuorumWithRelays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			time.Sleep(time.Second)
+			for _, name := range []string{"a", "b", "c"} {
+				to.Name(far(name))
+				if name != "b" {
+					to.End(far(name), nil)
+				}
+			}
+			time.Sleep(time.Second)
+			to.End(far("b"), errBroken)
+			return nil
+		})
+		produce(t, d, "p", failing(errBroken))
+		expect(t, ended(t, d, dispatch.WithQuorum(2)), "satisfied: p failed, far/a ok, far/b cancelled, far/c ok")
+		r := ended(t, d, dispatch.WithQuorum(3))
+		expect(t, r, "quorum lost: p failed, far/a ok, far/b failed, far/c ok")
+		if r.Elapsed != 2*time.Second {
+			t.Errorf("after %v", r.Elapsed)
+		}
+		expect(t, ended(t, d, dispatch.WithFailFast()), "failed fast: p failed")
+		time.Sleep(5 * time.Second)
+	})
+}
+
+func TestRelaysAndTargets(t *testing.T) {
+	for name, test := range map[string]struct {
+		targets []string
+		want    string
+	}{
+		"one of theirs":   {[]string{"x"}, "complete: far/x ok"},
+		"one of ours":     {[]string{"a"}, "complete: a ok"},
+		"one of each":     {[]string{"x", "a"}, "complete: a ok, far/x ok"},
+		"one of nobody":   {[]string{"n", "a"}, "complete: a ok, n gone"},
+		"nobody's at all": {[]string{"n", "n", "m"}, "complete: n gone, m gone"},
+		"a group there":   {[]string{"g"}, "complete: far/g/g0 ok"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				here, _ := newDispatcher()
+				there, _ := newDispatcher()
+				produce(t, there, "x", quick(1))
+				produce(t, there, "y", quick(2))
+				var asked []string
+				addRelay(t, here, "link", func(ctx context.Context, req int, to roster) error {
+					asked = to.Targets()
+					for _, o := range must(there.Send(ctx, ask, req)).Report().Outcomes {
+						m := dispatch.Member{Node: "far", Name: o.Member.Name}
+						if slices.Contains(asked, m.Name) {
+							to.Name(m)
+							to.End(m, nil)
+						}
+					}
+					if slices.Contains(asked, "g") {
+						m := dispatch.Member{Node: "far", Group: "g", Name: "g0"}
+						to.Name(m)
+						to.End(m, nil)
+					}
+					return nil
+				})
+				produce(t, here, "a", quick(3))
+				produce(t, here, "b", quick(4))
+				r := ended(t, here, dispatch.WithTargets(test.targets...))
+				expect(t, r, test.want)
+				if diff := cmp.Diff(test.targets, asked); diff != "" {
+					t.Errorf("Targets (-want +got):\n%s", diff)
+				}
+				for _, o := range r.Outcomes {
+					if errors.Is(o.Err, dispatch.ErrUnknownMember) != (o.State == dispatch.StateGone) || o.State == dispatch.StateGone && o.Started {
+						t.Errorf("outcome %+v", o)
+					}
+				}
+				asked[0] = "changed" // is ours to change
+				expect(t, ended(t, here, dispatch.WithTargets(test.targets...)), test.want)
+			})
+		})
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestRelayTakesNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		begun := newStarts()
+		for _, name := range []string{"r", "s"} {
+			addRelay(t, d, name, func(ctx context.Context, _ int, to roster) error {
+				begun.add("%s at %d ms", name, time.Since(begun.began).Milliseconds())
+				to.Name(far(name))
+				time.Sleep(2 * time.Second)
+				to.End(far(name), nil)
+				return nil
+			})
+		}
+		produce(t, d, "a", begun.of("a", slow(time.Second, 1)))
+		produce(t, d, "b", begun.of("b", slow(time.Second, 2)))
+		r := ended(t, d, dispatch.WithParallelism(1))
+		if sorted(told(r)) != sorted("complete: a ok, b ok, far/r ok, far/s ok") || r.Elapsed != 2*time.Second {
+			t.Errorf("%s after %v", told(r), r.Elapsed)
+		}
+		got := slices.Sorted(slices.Values(begun.all()))
+		if diff := cmp.Diff([]string{"a at 0 ms", "b at 1000 ms", "r at 0 ms", "s at 0 ms"}, got); diff != "" {
+			t.Errorf("starts (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestRelayContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type key struct{}
+		d, _ := newDispatcher()
+		began := time.Now()
+		addRelay(t, d, "r", func(ctx context.Context, req int, to roster) error {
+			info, ok := dispatch.CallFrom(ctx)
+			at, _ := ctx.Deadline()
+			if !ok || info.Topic != ask.Name() || info.Budget != 3*time.Second || at.Sub(began) != 3*time.Second || ctx.Value(key{}) != "v" || req != 7 {
+				t.Errorf("%+v, deadline %v, value %v, request %d", info, at.Sub(began), ctx.Value(key{}), req)
+			}
+			to.Name(far("a"))
+			<-ctx.Done()
+			if context.Cause(ctx) != errBroken {
+				t.Errorf("cause %v", context.Cause(ctx))
+			}
+			return ctx.Err()
+		})
+		c, err := d.Send(context.WithValue(context.Background(), key{}, "v"), ask, 7, dispatch.WithTimeout(3*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		c.Cancel(errBroken)
+		synctest.Wait()
+		expect(t, c.Report(), "cancelled: far/a cancelled")
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		expect(t, sendFrom(ctx, t, d).Report(), "cancelled: ")
+	})
+}
+
+func TestRelayLifecycle(t *testing.T) {
+	t.Run("Remove", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher()
+			r := addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+				to.Name(far("a"))
+				time.Sleep(time.Second)
+				to.End(far("a"), nil)
+				return nil
+			})
+			c := send(t, d)
+			synctest.Wait()
+			r.Remove()
+			<-c.Done()
+			expect(t, c.Report(), "complete: far/a ok")
+			expect(t, ended(t, d), "no producers: ")
+		})
+	})
+	t.Run("Drain", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher()
+			r := addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+				to.Name(far("a"))
+				to.End(far("a"), nil)
+				time.Sleep(time.Second)
+				return nil
+			})
+			produce(t, d, "p", slow(2*time.Second, 1))
+			c := send(t, d)
+			synctest.Wait()
+			began := time.Now()
+			if err := r.Drain(context.Background()); err != nil || time.Since(began) != time.Second {
+				t.Errorf("Drain: %v after %v", err, time.Since(began))
+			}
+			<-c.Done()
+			expect(t, c.Report(), "complete: p ok, far/a ok")
+		})
+	})
+	t.Run("Shutdown", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher()
+			addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+				to.Name(far("a"))
+				time.Sleep(time.Second)
+				to.Result(far("a"), 1)
+				to.End(far("a"), nil)
+				return nil
+			})
+			c := send(t, d)
+			began := time.Now()
+			if err := d.Shutdown(context.Background()); err != nil || time.Since(began) != time.Second {
+				t.Errorf("Shutdown: %v after %v", err, time.Since(began))
+			}
+			expect(t, c.Report(), "complete: far/a ok")
+		})
+	})
+	t.Run("Shutdown without end", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			d, logged := newDispatcher()
+			release := make(chan struct{})
+			addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+				to.Name(far("a"))
+				<-release
+				return nil
+			})
+			c := send(t, d)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			var e *dispatch.ShutdownError
+			if err := d.Shutdown(ctx); !errors.As(err, &e) || len(e.Calls) != 1 || !slices.Equal(e.Producers, []dispatch.Member{{Name: "r"}}) {
+				t.Errorf("Shutdown: %v", err)
+			}
+			expect(t, c.Report(), "closed: far/a cancelled")
+			time.Sleep(time.Second)
+			if s := d.Bus().Snapshot(); s.Topics[0].Producers[0].Abandoned != 1 || logged.count("relay outlived") != 1 {
+				t.Errorf("snapshot %+v", s)
+			}
+			close(release)
+			synctest.Wait()
+			if s := d.Bus().Snapshot(); s.Topics[0].Producers[0].Abandoned != 0 {
+				t.Errorf("snapshot %+v", s)
+			}
+		})
+	})
+}
+
+// On real processors: many goroutines use one roster, and what they are told adds
+// up.
+func TestRosterIsUsedConcurrently(t *testing.T) {
+	for range 20 {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		var mu sync.Mutex
+		taken := make(map[string]int)
+		count := func(what string, ok bool) {
+			if ok {
+				mu.Lock()
+				defer mu.Unlock()
+				taken[what]++
+			}
+		}
+		const goroutines, members = 8, 6
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			var wg sync.WaitGroup
+			for range goroutines {
+				wg.Go(func() {
+					for i := range members {
+						m := far(fmt.Sprint(i))
+						count("named", to.Name(m))
+						count("result", to.Result(m, i))
+						count("ended", to.End(m, nil))
+					}
+				})
+			}
+			wg.Wait()
+			return nil
+		})
+		values, err := d.Gather(context.Background(), ask, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		want := map[string]int{"named": members, "ended": members, "result": len(values)}
+		if diff := cmp.Diff(want, taken, cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("what was granted (-want +got):\n%s", diff)
+		}
+		mu.Unlock()
+		if n := d.Bus().Snapshot().Misuse; n != uint64(goroutines*members*3-members*2-len(values)) {
+			t.Fatalf("misuse: %d", n)
+		}
+	}
+}
+
+func TestRelaysThatNameNobodyAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		addRelay(t, d, "r", func(context.Context, int, roster) error { return nil })
+		diary := keepDiary(t, d)
+		expect(t, ended(t, d), "no producers: ")
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"done no producers"}, diary.all()); diff != "" {
+			t.Errorf("the listener was told (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A relay is free to return any error.
+func TestRelayReturnsErrGoexit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		addRelay(t, d, "r", func(context.Context, int, roster) error { return dispatch.ErrGoexit })
+		addRelay(t, d, "s", func(context.Context, int, roster) error { return dispatch.ErrGoexit })
+		produce(t, d, "p", slow(time.Second, 1))
+		c := send(t, d)
+		synctest.Wait()
+		began := time.Now()
+		if n := len(d.Bus().Snapshot().Calls); n != 1 {
+			t.Errorf("%d calls in flight", n)
+		}
+		if err := d.Shutdown(context.Background()); err != nil || time.Since(began) != time.Second {
+			t.Errorf("Shutdown: %v after %v", err, time.Since(began))
+		}
+		<-c.Done()
+	})
+}
+
+// A relay that never returns is abandoned like a producer.
+func TestAbandonedRelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second), dispatch.WithMaxAbandoned(2))
+		release := make(chan struct{})
+		var asked atomic.Int32
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			asked.Add(1)
+			<-release
+			return nil
+		})
+		for range 2 {
+			ended(t, d)
+			time.Sleep(time.Second)
+		}
+		if n := len(d.Bus().Snapshot().Abandoned); n != 2 {
+			t.Errorf("the snapshot lists %d abandoned runs", n)
+		}
+		r := ended(t, d)
+		if expect(t, r, "complete: r rejected"); asked.Load() != 2 {
+			t.Errorf("asked %d times", asked.Load())
+		}
+		close(release)
+	})
+}
+
+// In the grace a relay that stops has not failed.
+func TestRelayInGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithGrace(time.Second))
+		addRelay(t, d, "r", func(ctx context.Context, _ int, to roster) error {
+			to.Name(far("a"))
+			<-ctx.Done()
+			to.End(far("a"), ctx.Err())
+			return ctx.Err()
+		})
+		expect(t, ended(t, d), "complete: far/a late")
+	})
+}
+
+// One outcome per member, whatever the relay calls them.
+func TestOneOutcomePerIdentity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			if m := (dispatch.Member{Name: "p"}); to.Name(m) {
+				to.End(m, nil)
+			}
+			if m := (dispatch.Member{Name: "r"}); to.Name(m) {
+				to.End(m, nil)
+			}
+			return errBroken
+		})
+		produce(t, d, "p", slow(time.Second, 1))
+		var names []string
+		for _, o := range ended(t, d).Outcomes {
+			names = append(names, o.Member.String())
+		}
+		slices.Sort(names)
+		if got := fmt.Sprint(slices.Compact(slices.Clone(names))); got != fmt.Sprint(names) {
+			t.Errorf("members %v", names)
+		}
+	})
+}
+
+// A roster belongs to its relay: it has no say over the members of another.
+func TestRelaysKeepTheirMembersApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			to.Name(far("a"))
+			time.Sleep(2 * time.Second)
+			to.End(far("a"), nil)
+			return nil
+		})
+		addRelay(t, d, "s", func(_ context.Context, _ int, to roster) error {
+			time.Sleep(time.Second)
+			if to.Result(far("a"), 1) || to.End(far("a"), errBroken) {
+				t.Error("a relay ends the member of another")
+			}
+			return nil
+		})
+		expect(t, ended(t, d), "complete: far/a ok")
+	})
+}
+
+// No result after the end of its member, however they race.
+func TestRosterResultRacesWithEnd(t *testing.T) {
+	for range 100 {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			to.Name(far("a"))
+			to.Name(far("b"))
+			ended := make(chan struct{})
+			go func() {
+				for to.Result(far("a"), 1) {
+				}
+				close(ended)
+			}()
+			to.Result(far("b"), 1)
+			to.End(far("a"), nil)
+			<-ended
+			to.End(far("b"), nil)
+			return nil
+		})
+		diary := keepDiary(t, d)
+		c := send(t, d)
+		<-c.Done()
+		if err := d.Shutdown(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		lines := diary.all()
+		if i := slices.Index(lines, "outcome far/a ok"); slices.Contains(lines[i:], "result far/a=1") {
+			t.Fatalf("a result came after the end of its member: %q", lines[i:])
+		}
+	}
+}
