@@ -15,6 +15,7 @@ type feed[Req, Res any] struct {
 	base     time.Duration   // the call's start, since the bus was made
 	sibling  *feed[Req, Res] // the next feed of the call; never changes
 	queued   atomic.Bool
+	left     atomic.Bool       // the listener has gone, and nobody reads any more
 	finished atomic.Bool       // nothing more comes of the feed
 	limit    atomic.Int64      // the position in the log that must not be passed
 	pieces   *pieces[Req, Res] // nil unless the listener is piecemeal
@@ -91,8 +92,9 @@ func (f *feed[Req, Res]) Run() {
 			f.finish()
 		}
 		// Whoever writes now finds the feed queued, or is seen here.
+		at := f.at
 		f.queued.Store(false)
-		news := f.at.position() < f.limit.Load() && f.at.ready() || f.call.over.Load() != over
+		news := at.position() < f.limit.Load() && at.ready() || f.call.over.Load() != over
 		if !news || !f.queued.CompareAndSwap(false, true) {
 			return
 		}
@@ -102,15 +104,16 @@ func (f *feed[Req, Res]) Run() {
 // leave lets go of the log, once the listener has gone and unless the mailbox has
 // the feed: it would keep all that is written from now on.
 func (f *feed[Req, Res]) leave() {
-	switch {
-	case f.pieces != nil:
-		f.pieces.mu.Lock()
-		f.pieces.left, f.at = true, cursor[Res]{}
-		f.pieces.mu.Unlock()
-	case f.queued.CompareAndSwap(false, true): // and it stays so: nobody reads any more
-		f.at = cursor[Res]{}
+	over := f.call.over.Load()
+	if f.pieces != nil {
+		f.leavePieces(over)
+		return
 	}
-	if f.call.over.Load() {
+	if f.queued.CompareAndSwap(false, true) { // and so it stays: nobody reads any more
+		f.at = cursor[Res]{}
+		f.left.Store(true)
+	}
+	if over && f.left.Load() {
 		f.finish()
 	}
 }

@@ -379,8 +379,10 @@ func TestDrainOfABusyListener(t *testing.T) {
 		for i := range 6 {
 			produce(t, d, fmt.Sprint("p", i), slow(time.Duration(i)*time.Second, i))
 		}
-		if _, err := d.AddProducer(other, slow(time.Second, 9), dispatch.WithName("other")); err != nil {
-			t.Fatal(err)
+		for i := range 2 {
+			if _, err := d.AddProducer(other, slow(time.Duration(i)*4*time.Second, i), dispatch.WithName(fmt.Sprint("o", i))); err != nil {
+				t.Fatal(err)
+			}
 		}
 		var heard notes
 		l, err := d.AddListener(dispatch.AnyOf(ask, other), func(_ context.Context, r result) {
@@ -392,24 +394,27 @@ func TestDrainOfABusyListener(t *testing.T) {
 			t.Fatal(err)
 		}
 		diary := keepDiary(t, d)
-		c := send(t, d)
-		time.Sleep(1500 * time.Millisecond) // p0 is being delivered, p1 waits
-		// Another call has nothing for it yet, and will have while it drains.
+		// The other call has had its first result delivered when Drain begins, and
+		// gets its second one while that goes on.
 		if _, err := d.Send(context.Background(), other, 0); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(2500 * time.Millisecond)
+		synctest.Wait()
+		c := send(t, d)
+		time.Sleep(1250 * time.Millisecond) // p0 is being delivered, p1 waits
 		synctest.Wait()
 		began := time.Now()
 		if err := l.Drain(context.Background()); err != nil {
 			t.Errorf("Drain: %v", err)
 		}
-		if took := time.Since(began); took != 3500*time.Millisecond {
+		if took := time.Since(began); took != 3750*time.Millisecond {
 			t.Errorf("Drain took %v, want until p1 was delivered", took)
 		}
 		<-c.Done()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if diff := cmp.Diff([]string{"result p0", "outcome p0", "result p1", "outcome p1"}, heard.all()); diff != "" {
+		if diff := cmp.Diff([]string{"result o0", "outcome o0", "result p0", "outcome p0", "result p1", "outcome p1"}, heard.all()); diff != "" {
 			t.Errorf("the listener that was drained (-want +got):\n%s", diff)
 		}
 		sameCall(t, c.Report(), diary)

@@ -26,10 +26,7 @@ func (f *feed[Req, Res]) putPieces() {
 	if p.left {
 		return
 	}
-	if !p.begun {
-		p.begun = true
-		p.open.Store(1)
-	}
+	p.begin()
 	over := f.call.over.Load()
 	for f.at.position() < f.limit.Load() {
 		e, ok := f.call.read(&f.at)
@@ -43,6 +40,27 @@ func (f *feed[Req, Res]) putPieces() {
 			f.putPiece(&outcomePiece[Req, Res]{feed: f, place: f.call.place(e)})
 		}
 	}
+	if over && !p.ended {
+		p.ended = true
+		f.pieceDone()
+	}
+}
+
+// begin opens the count for the call itself.
+func (p *pieces[Req, Res]) begin() {
+	if !p.begun {
+		p.begun = true
+		p.open.Store(1)
+	}
+}
+
+// leavePieces lets go of the log when the listener has gone.
+func (f *feed[Req, Res]) leavePieces(over bool) {
+	p := f.pieces
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.begin()
+	p.left, f.at = true, cursor[Res]{}
 	if over && !p.ended {
 		p.ended = true
 		f.pieceDone()

@@ -1,0 +1,138 @@
+package dispatch_test
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+	"weak"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// H9: the timer ends the call before Send has launched it.
+func TestPlaceOfACallThatEndsBeforeItIsLaunched(t *testing.T) {
+	d, _ := newDispatcher(dispatch.WithMaxInFlight(1))
+	produce(t, d, "a", quick(1))
+	hold := make(chan struct{})
+	defer close(hold)
+	listen(t, d, ignore, dispatch.OnDone(func(dispatch.Report) { <-hold }))
+	for i := range 3000 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		_, err := d.Send(ctx, ask, 0, dispatch.WithTimeout(1), dispatch.WithNoWait())
+		cancel()
+		if i > 0 && err == nil {
+			t.Fatalf("call %d has a place though the listener has not been told the end of the first", i)
+		}
+		if i == 0 {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%100 == 99 {
+			break
+		}
+	}
+}
+
+// H10: Close, and the timer, meet a Stream that begins. For -race.
+func TestStreamMeetsItsEnd(t *testing.T) {
+	for range 2000 {
+		d := dispatch.New[int, int](dispatch.WithLogger(slog.New(slog.DiscardHandler)))
+		produce(t, d, "a", quick(1))
+		var wg sync.WaitGroup
+		wg.Go(func() { d.Close() })
+		for range d.Stream(context.Background(), ask, 0, dispatch.WithTimeout(1)) {
+		}
+		wg.Wait()
+	}
+}
+
+// H10: a Stream that has waited for its producers lets go of what it has yielded.
+func TestStreamThatWaitedLetsGo(t *testing.T) {
+	type big struct{ _ [1 << 10]byte }
+	topic := dispatch.NewTopic[int, *big]("kit.big")
+	const n = 6000
+	d := dispatch.New[int, *big](dispatch.WithTimeout(time.Minute))
+	var mu sync.Mutex
+	var made []weak.Pointer[big]
+	go func() {
+		for range n {
+			d.AddProducer(topic, func(context.Context, int) (*big, error) {
+				v := new(big)
+				mu.Lock()
+				defer mu.Unlock()
+				made = append(made, weak.Make(v))
+				return v, nil
+			})
+		}
+	}()
+	var c *dispatch.Call[int, *big]
+	yielded := 0
+	for r, err := range d.Stream(context.Background(), topic, 0, dispatch.WithMinProducers(n)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = r.Call
+		yielded++
+	}
+	runtime.GC()
+	kept := 0
+	for _, p := range made {
+		if p.Value() != nil {
+			kept++
+		}
+	}
+	if kept > 2100 {
+		t.Errorf("%d results of %d are still reachable", kept, yielded)
+	}
+	runtime.KeepAlive(c)
+}
+
+// H16: a listener that has left pins what came after.
+func TestStreamLetsGoAfterAListenerLeft(t *testing.T) {
+	type big struct{ _ [1 << 10]byte }
+	topic := dispatch.NewTopic[int, *big]("kit.big")
+	const n = 6000
+	d := dispatch.New[int, *big](dispatch.WithTimeout(time.Minute))
+	var made []weak.Pointer[big]
+	d.AddStreamProducer(topic, func(context.Context, int) iter.Seq2[*big, error] {
+		return func(yield func(*big, error) bool) {
+			for range n {
+				v := new(big)
+				made = append(made, weak.Make(v))
+				if !yield(v, nil) {
+					return
+				}
+			}
+		}
+	})
+	l, _ := d.AddListener(topic, func(context.Context, dispatch.Result[int, *big]) {})
+	i, kept := 0, 0
+	for r, err := range d.Stream(context.Background(), topic, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch i++; i {
+		case 10:
+			l.Remove()
+		case n:
+			for len(made) < n || r.Call.Report().Reason == dispatch.ReasonPending {
+				runtime.Gosched()
+			}
+			runtime.GC()
+			for _, p := range made {
+				if p.Value() != nil {
+					kept++
+				}
+			}
+			runtime.KeepAlive(r)
+		}
+	}
+	if kept > 2100 {
+		t.Errorf("%d results of %d are still reachable", kept, i)
+	}
+}
