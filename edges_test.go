@@ -13,7 +13,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// H9: the timer ends the call before Send has launched it.
+// A timer may end the call before Send has launched it. Its place must come back
+// once.
 func TestPlaceOfACallThatEndsBeforeItIsLaunched(t *testing.T) {
 	d, _ := newDispatcher(dispatch.WithMaxInFlight(1))
 	produce(t, d, "a", quick(1))
@@ -38,7 +39,7 @@ func TestPlaceOfACallThatEndsBeforeItIsLaunched(t *testing.T) {
 	}
 }
 
-// H10: Close, and the timer, meet a Stream that begins. For -race.
+// Close and the timer may meet a Stream that begins; the race detector looks on.
 func TestStreamMeetsItsEnd(t *testing.T) {
 	for range 2000 {
 		d := dispatch.New[int, int](dispatch.WithLogger(slog.New(slog.DiscardHandler)))
@@ -51,7 +52,7 @@ func TestStreamMeetsItsEnd(t *testing.T) {
 	}
 }
 
-// H10: a Stream that has waited for its producers lets go of what it has yielded.
+// A Stream that has waited for its producers lets go of what it has yielded, too.
 func TestStreamThatWaitedLetsGo(t *testing.T) {
 	type big struct{ _ [1 << 10]byte }
 	topic := dispatch.NewTopic[int, *big]("kit.big")
@@ -92,7 +93,7 @@ func TestStreamThatWaitedLetsGo(t *testing.T) {
 	runtime.KeepAlive(c)
 }
 
-// H16: a listener that has left pins what came after.
+// A listener that has left must not hold what came after it.
 func TestStreamLetsGoAfterAListenerLeft(t *testing.T) {
 	type big struct{ _ [1 << 10]byte }
 	topic := dispatch.NewTopic[int, *big]("kit.big")
