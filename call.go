@@ -254,10 +254,12 @@ func (c *Call[Req, Res]) findListenersLocked() {
 	if c.routed != generation {
 		c.route = c.bus.route(c.spec)
 	}
-	if c.route.types != c.spec.types {
-		return // the name has gone over to others meanwhile
+	route := c.route
+	if route.types != c.spec.types {
+		// The name has gone over to others meanwhile, but patterns still match.
+		route = c.bus.patterns.Load().matching(c.spec)
 	}
-	added := c.route.listenersSince(c.newest)
+	added := route.listenersSince(c.newest)
 	if len(added) == 0 {
 		return
 	}

@@ -503,7 +503,7 @@ func TestCallEndsBeforeItsContexts(t *testing.T) {
 		"cancel":   func(c *inFlight) { c.Cancel(errBroken) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			for range 5 {
+			for range 3 {
 				synctest.Test(t, func(t *testing.T) {
 					d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
 					produce(t, d, "parent", func(ctx context.Context, _ int) (int, error) {

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"iter"
+	"reflect"
 	"sync/atomic"
 )
 
@@ -107,7 +108,7 @@ func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], ni
 	if err := d.valid(method); err != nil {
 		return r, err
 	}
-	if on == nil {
+	if v := reflect.ValueOf(on); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return r, invalidArgument("%s: nil Selector", method)
 	}
 	if nilFunc {

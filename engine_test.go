@@ -224,7 +224,7 @@ func TestWorkersDoNotPileUp(t *testing.T) {
 				produce(t, d, fmt.Sprint(i), quick(i))
 			}
 			before, most := runtime.NumGoroutine(), 0
-			for range 20_000 {
+			for range 10_000 {
 				if _, err := d.Gather(context.Background(), ask, 0); err != nil {
 					t.Fatal(err)
 				}
@@ -296,7 +296,7 @@ func TestOneOutcomePerMemberWhenCancelled(t *testing.T) {
 						continue
 					}
 					t.Run(fmt.Sprintf("%s/inside=%v/%s", how, inside, after), func(t *testing.T) {
-						for round := range 60 {
+						for round := range 30 {
 							synctest.Test(t, func(t *testing.T) {
 								d, _ := newDispatcher()
 								release := make(chan struct{})

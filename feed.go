@@ -17,6 +17,7 @@ type feed[Req, Res any] struct {
 	queued   atomic.Bool
 	left     atomic.Bool       // the listener has gone, and nobody reads any more
 	finished atomic.Bool       // nothing more comes of the feed
+	reached  atomic.Int64      // the position up to which it has been read
 	limit    atomic.Int64      // the position in the log that must not be passed
 	pieces   *pieces[Req, Res] // nil unless the listener is piecemeal
 
@@ -43,7 +44,7 @@ func (f *feed[Req, Res]) init(c *Call[Req, Res], l *listener, sibling *feed[Req,
 // put puts the feed into the mailbox unless it is there already, and reports
 // whether the mailbox has to be run.
 func (f *feed[Req, Res]) put() (idle bool) {
-	if f.listener.draining.Load() || f.listener.gone.Load() {
+	if f.listener.gone.Load() {
 		f.leave()
 		return false
 	}
@@ -54,12 +55,33 @@ func (f *feed[Req, Res]) put() (idle bool) {
 	return f.queued.CompareAndSwap(false, true) && f.listener.queue.Put(f)
 }
 
-// cut keeps the feed from what has not been accepted by now.
-func (f *feed[Req, Res]) cut() {
-	f.call.mu.Lock()
-	defer f.call.mu.Unlock()
-	if f.call.reason == ReasonPending {
-		f.limit.Store(f.call.log.end().position())
+// cutOff has the listener read what is in the log by now and no more: neither
+// later results nor, if the call goes on, its end. It returns a function that
+// reports whether that has been done, or nil if there is nothing to do.
+func (c *Call[Req, Res]) cutOff(l *listener) (delivered func() bool) {
+	c.lockDrained()
+	f := c.feeds
+	for f != nil && f.listener != l {
+		f = f.sibling
+	}
+	pending, limit := c.reason == ReasonPending, c.log.end().position()
+	if f != nil && pending {
+		f.limit.Store(limit)
+	}
+	c.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	if f.put() {
+		l.start()
+	}
+	switch {
+	case f.pieces != nil:
+		return nil // the pieces are all in the mailbox
+	case pending:
+		return func() bool { return f.reached.Load() >= limit || l.gone.Load() }
+	default:
+		return func() bool { return f.finished.Load() || l.gone.Load() }
 	}
 }
 
@@ -93,6 +115,7 @@ func (f *feed[Req, Res]) Run() {
 		}
 		// Whoever writes now finds the feed queued, or is seen here.
 		at := f.at
+		f.reached.Store(at.position())
 		f.queued.Store(false)
 		news := at.position() < f.limit.Load() && at.ready() || f.call.over.Load() != over
 		if !news || !f.queued.CompareAndSwap(false, true) {

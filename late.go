@@ -52,6 +52,7 @@ func (c *Call[Req, Res]) tellLate(from Member, value Res, elapsed, by time.Durat
 		elapsed += c.start.Sub(c.asked.start)
 		c = c.asked
 	}
+	by = max(by, 0) // the clock was read before the lock was had
 	for _, h := range *c.bus.hooks.Load() {
 		if h.selection.types != c.spec.types {
 			continue

@@ -20,7 +20,6 @@ type listener struct {
 	fn        any // a Listener of the types of the topic
 	onOutcome func(Outcome)
 	onDone    func(Report)
-	draining  atomic.Bool   // accepts nothing more
 	dropped   atomic.Uint64 // results that WithMailbox has dropped
 }
 
@@ -28,7 +27,23 @@ type listener struct {
 // they are counted there or several are delivered at once.
 func (l *listener) piecemeal() bool { return l.queue.Bound > 0 || l.queue.Width > 1 }
 
+// settle delivers what has been written for the listener by now. Its registration
+// has been taken away already, so no call begins to write for it.
 func (l *listener) settle(ctx context.Context) error {
-	l.draining.Store(true)
+	var waits []func() bool
+	for owner := range l.bus.ledger.All() {
+		if c, ok := owner.(interface {
+			cutOff(*listener) (delivered func() bool)
+		}); ok {
+			if delivered := c.cutOff(l); delivered != nil {
+				waits = append(waits, delivered)
+			}
+		}
+	}
+	for _, delivered := range waits {
+		if err := l.bus.ledger.Wait(ctx, delivered); err != nil {
+			return err
+		}
+	}
 	return l.mailbox.settle(ctx)
 }

@@ -111,10 +111,5 @@ func (m *mailbox) stop() {
 
 // settle waits until all that has been accepted is delivered.
 func (m *mailbox) settle(ctx context.Context) error {
-	for _, t := range m.queue.Tasks() {
-		if f, ok := t.(interface{ cut() }); ok {
-			f.cut()
-		}
-	}
 	return m.bus.ledger.Wait(ctx, m.queue.Idle)
 }

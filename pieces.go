@@ -150,7 +150,3 @@ func (f *feed[Req, Res]) pieceDiscarded() {
 		f.finish()
 	}
 }
-
-// cut keeps the feed of a piece from what has not been accepted by now.
-func (p *resultPiece[Req, Res]) cut()  { p.feed.cut() }
-func (p *outcomePiece[Req, Res]) cut() { p.feed.cut() }

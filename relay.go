@@ -46,8 +46,8 @@ func (r *Roster[Res]) Name(m Member) bool { return r.call.nameRemote(r.run, m) }
 // Result hands in a result of m. If it is too late it is offered to OnLate.
 func (r *Roster[Res]) Result(m Member, v Res) bool { return r.result(r.run, m, v) }
 
-// End says how m has ended: OK if err is nil, Declined with [ErrDecline], Gone with
-// [ErrGone], Rejected with [ErrOverloaded], Panicked with a [*PanicError], otherwise
+// End says how m has ended: OK if err is nil, Panicked with a [*PanicError], Declined
+// with [ErrDecline], Gone with [ErrGone], Rejected with [ErrOverloaded], otherwise
 // Failed.
 func (r *Roster[Res]) End(m Member, err error) bool {
 	return r.call.endRemote(r.run, m, stateOf(err), err)
@@ -57,19 +57,20 @@ func (r *Roster[Res]) End(m Member, err error) bool {
 // asked.
 func (r *Roster[Res]) Targets() []string { return r.call.targets() }
 
+// stateOf is the state of a member that a relay ends with the error.
 func stateOf(err error) State {
 	var panicked *PanicError
 	switch {
 	case err == nil:
 		return StateOK
+	case errors.As(err, &panicked):
+		return StatePanicked
 	case errors.Is(err, ErrDecline):
 		return StateDeclined
 	case errors.Is(err, ErrGone):
 		return StateGone
 	case errors.Is(err, ErrOverloaded):
 		return StateRejected
-	case errors.As(err, &panicked):
-		return StatePanicked
 	default:
 		return StateFailed
 	}
@@ -313,12 +314,19 @@ func (c *Call[Req, Res]) endRelay(r *relayRun, state State, err error) {
 
 // missTargetsLocked ends the targets that neither we nor a relay know.
 func (c *Call[Req, Res]) missTargetsLocked(r *relayRun) {
+	var missing []*remote
 	for i, name := range c.policy.targets {
 		known := slices.Contains(c.policy.targets[:i], name) ||
 			slices.ContainsFunc(c.producers, func(p *producer) bool { return p.answersTo(name) }) ||
 			slices.ContainsFunc(c.relaying.remotes, func(who *remote) bool { return who.member.Name == name || who.member.Group == name })
 		if !known {
-			c.endRemoteLocked(c.nameLocked(r, Member{Name: name}), StateGone, fmt.Errorf("%w: %q", ErrUnknownMember, name))
+			missing = append(missing, c.nameLocked(r, Member{Name: name}))
+		}
+	}
+	// All are members before the first of them ends, or that might end the call.
+	for _, who := range missing {
+		if c.reason == ReasonPending {
+			c.endRemoteLocked(who, StateGone, fmt.Errorf("%w: %q", ErrUnknownMember, who.member.Name))
 		}
 	}
 }

@@ -1,0 +1,147 @@
+package dispatchtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// Bridge returns a relay to the same topics on another bus of this process. What
+// far's members answer there they answer here, as members of the node: under
+// their own names, with the group in place of a replica's name. It shows what a
+// relay has to do, and stands in for one that needs a network.
+//
+//	near.AddRelay(measure, dispatchtest.Bridge(far, "cell-7"))
+//
+// Far is asked under the deadline of the call and the policies of its own bus; the
+// defaults of the topic stay on this side. Members that relays of far name have
+// the node that they have there, and are named here when the next result comes or
+// when all have ended. How a member ended is told at the next result after that,
+// whoever gave it. Each result costs a look at all members, which is fine for a
+// test and too much for thousands of them. Two buses that are bridged both ways
+// ask each other until calls are nested too deep.
+func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispatch.Relay[Req, Res] {
+	return func(ctx context.Context, req Req, to *dispatch.Roster[Res]) error {
+		info, _ := dispatch.CallFrom(ctx)
+		topic, err := dispatch.ParseTopic[Req, Res](info.Topic)
+		if err != nil {
+			return err
+		}
+		// Far's own default must not cut the call short.
+		opts := []dispatch.CallOption{dispatch.WithTimeout(max(1, info.Budget))}
+		targets := to.Targets()
+		if targets != nil {
+			opts = append(opts, dispatch.WithTargets(targets...))
+		}
+		call, err := far.Send(ctx, topic, req, opts...)
+		if errors.Is(err, dispatch.ErrClosed) {
+			return fmt.Errorf("%w: %s: %w", dispatch.ErrGone, node, err)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", node, err)
+		}
+
+		unknown := make(map[dispatch.Member]bool) // targets that somebody else may know
+		for _, name := range targets {
+			unknown[dispatch.Member{Name: name}] = !has(far.Bus().Snapshot(), info.Topic, name)
+		}
+
+		const ended = -1
+		given := make(map[dispatch.Member]int) // results handed in, of those named so far
+		late := false
+		look := func() {
+			for _, o := range call.Report().Outcomes {
+				if unknown[o.Member] {
+					continue
+				}
+				m := onNode(node, o.Member)
+				results, named := given[m]
+				if !named {
+					given[m] = 0
+					to.Name(m)
+				}
+				switch {
+				case o.State == dispatch.StateLate:
+					late = true
+				case o.State != dispatch.StatePending && results == o.Results:
+					given[m] = ended
+					to.End(m, endOf(o))
+				}
+			}
+		}
+		look()
+		for r := range call.Results() {
+			m := onNode(node, r.From)
+			if _, named := given[m]; !named {
+				look()
+			}
+			given[m]++
+			to.Result(m, r.Value)
+			look()
+		}
+		look()
+		if !late {
+			return nil
+		}
+		// Far's clock may strike first. Who is late here this bus decides: at its
+		// own deadline, or in the grace before that if we say so.
+		<-ctx.Done()
+		for m, results := range given {
+			if results != ended {
+				to.End(m, context.DeadlineExceeded)
+			}
+		}
+		return nil
+	}
+}
+
+// has reports whether a bus has a producer of this name on the topic. A report says
+// so only when the call has come to that member.
+func has(s dispatch.Snapshot, topic, name string) bool {
+	named := func(p dispatch.ProducerSnapshot) bool { return p.Name == name }
+	return slices.ContainsFunc(s.Patterns.Producers, named) ||
+		slices.ContainsFunc(s.Topics, func(t dispatch.TopicSnapshot) bool {
+			return t.Name == topic && slices.ContainsFunc(t.Producers, named)
+		})
+}
+
+// onNode returns who a member of another bus is on this one. Which replica
+// answers for a group is not known when the group has to be named.
+func onNode(node string, m dispatch.Member) dispatch.Member {
+	if m.Node == "" {
+		m.Node = node
+		if m.Group != "" {
+			m.Name = m.Group
+		}
+	}
+	return m
+}
+
+// endOf returns the error from which a roster reads the state of the outcome.
+func endOf(o dispatch.Outcome) error {
+	switch o.State {
+	case dispatch.StateGone:
+		return fmt.Errorf("%w: %w", dispatch.ErrGone, o.Err)
+	case dispatch.StateRejected:
+		return fmt.Errorf("%w: %w", dispatch.ErrOverloaded, o.Err)
+	case dispatch.StateCancelled:
+		if errors.Is(o.Err, dispatch.ErrClosed) {
+			return fmt.Errorf("%w: %w", dispatch.ErrGone, o.Err)
+		}
+	case dispatch.StateFailed:
+		// It may have failed because of somebody else's end, which is not its own.
+		var panicked *dispatch.PanicError
+		for _, other := range []error{dispatch.ErrDecline, dispatch.ErrGone, dispatch.ErrOverloaded} {
+			if errors.Is(o.Err, other) {
+				return errors.New(o.Err.Error())
+			}
+		}
+		if errors.As(o.Err, &panicked) {
+			return errors.New(o.Err.Error())
+		}
+	}
+	return o.Err
+}

@@ -1,0 +1,17 @@
+package property
+
+import (
+	"flag"
+	"os"
+	"testing"
+)
+
+// TestMain plays more schedules than rapid would by itself, unless the command
+// line says how many.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "1000"); err != nil {
+		panic(err)
+	}
+	flag.Parse()
+	os.Exit(m.Run())
+}

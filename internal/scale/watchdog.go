@@ -1,0 +1,20 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/pprof"
+	"time"
+)
+
+// patience is how long a part may take. All of them together take less.
+const patience = 3 * time.Minute
+
+// watch ends the program, and shows where its goroutines are, if a part hangs.
+func watch(name string) (stop func() bool) {
+	return time.AfterFunc(patience, func() {
+		fmt.Printf("\nBROKEN: %s hangs\n", name)
+		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+		os.Exit(1)
+	}).Stop
+}

@@ -1,0 +1,13 @@
+package main
+
+import (
+	"testing"
+	"time"
+)
+
+// TestSoak lets one bus end in each of the ways there are.
+func TestSoak(t *testing.T) {
+	if !soak(900*time.Millisecond, 300*time.Millisecond) {
+		t.Error("a book was wrong")
+	}
+}
