@@ -255,7 +255,7 @@ func (c *Call[Req, Res]) findListenersLocked() {
 		c.route = c.bus.route(c.spec)
 	}
 	route := c.route
-	if route.types != c.spec.types {
+	if *route.types != c.spec.types {
 		// The name has gone over to others meanwhile, but patterns still match.
 		route = c.bus.patterns.Load().matching(c.spec)
 	}

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"iter"
+	"math"
 	"reflect"
 	"sync/atomic"
 )
@@ -92,8 +93,8 @@ func (d *Dispatcher[Req, Res]) AddListener(on Selector[Req, Res], l Listener[Req
 		return nil, err
 	}
 	added := &listener{fn: l, onOutcome: config.onOutcome, onDone: config.onDone}
-	added.queue.Width = config.concurrency
-	added.queue.Bound = config.mailbox.n
+	added.queue.Width = int32(min(config.concurrency, math.MaxInt32))
+	added.queue.Bound = int32(min(config.mailbox.n, math.MaxInt32))
 	added.queue.DropFirst = config.mailbox.overflow == DropOldest
 	r.name, r.self = config.name, added
 	added.init(r)

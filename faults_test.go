@@ -34,9 +34,9 @@ func TestFault01ProducerError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d, logged := newDispatcher()
-				produce(t, d, "a", quick(1))
+				produce(t, d, "a", slow(time.Second, 1))
 				produce(t, d, "b", failing(fault))
-				produce(t, d, "c", slow(time.Second, 3))
+				produce(t, d, "c", slow(2*time.Second, 3))
 				diary := keepDiary(t, d)
 
 				r := ended(t, d)
@@ -54,7 +54,7 @@ func TestFault01ProducerError(t *testing.T) {
 				if want := errors.As(fault, &path); errors.As(r.Err(), &path) != want {
 					t.Errorf("errors.As finds a PathError: %v, want %v", !want, want)
 				}
-				want := []string{"result a=1", "outcome a ok", "outcome b failed", "result c=3", "outcome c ok", "done complete"}
+				want := []string{"outcome b failed", "result a=1", "outcome a ok", "result c=3", "outcome c ok", "done complete"}
 				if diff := cmp.Diff(want, diary.all()); diff != "" {
 					t.Errorf("listener (-want +got):\n%s", diff)
 				}

@@ -90,11 +90,8 @@ func (c *call) nest(m *member, inner *call) bool {
 // seats returns the members that the producers make up: replicas of one group
 // make up one, which stands where the first of them was registered.
 func seats(producers []*producer) []*producer {
-	if !slices.ContainsFunc(producers, (*producer).special) {
-		return producers
-	}
 	groups := make(map[string]*producer)
-	var members []*producer
+	members := []*producer{}
 	for _, p := range producers {
 		switch {
 		case p.is(gateRelay):

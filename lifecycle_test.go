@@ -442,8 +442,8 @@ func TestDrainThatRunsOutOfTime(t *testing.T) {
 		}
 		<-c.Done()
 		time.Sleep(time.Minute)
-		if diff := cmp.Diff([]string{"result p0", "result p1", "result p2"}, heard.all()); diff != "" {
-			t.Errorf("(-want +got):\n%s", diff)
+		if got := heard.all(); len(got) != 3 || heard.count("result") != 3 {
+			t.Errorf("the listener was told %q, want three results in the time there was", got)
 		}
 	})
 }

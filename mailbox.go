@@ -17,7 +17,6 @@ import (
 type mailbox struct {
 	Registration
 	queue serial.Queue
-	run   func() // queue.Run, made once so that starting it allocates nothing
 	entry ledger.Entry
 	gone  atomic.Bool // nothing more is to be called
 
@@ -30,11 +29,10 @@ type mailbox struct {
 func (m *mailbox) init(r Registration) {
 	m.Registration = r
 	m.queue.Owner = m
-	m.run = m.queue.Run
 }
 
 // start runs the queue on a goroutine of its own.
-func (m *mailbox) start() { go m.run() }
+func (m *mailbox) start() { go m.queue.Run() }
 
 // Active is part of serial.Owner.
 func (m *mailbox) Active(busy bool) {

@@ -46,11 +46,18 @@ type topicEntry struct {
 
 // route is all whom a topic leads to, in the order of registration.
 type route struct {
-	types     types
+	types     *types
 	producers []*producer
-	members   []*producer // what the producers make up; see seats
-	special   bool        // some of the producers are in groups, or relays
+	special   []*producer // what the producers make up if they are not all members of their own; see seats
 	listeners []*listener
+}
+
+// members returns what the producers make up in a call.
+func (r *route) members() []*producer {
+	if r.special != nil {
+		return r.special
+	}
+	return r.producers
 }
 
 // route returns where the topic leads. If somebody is registered on it by name
@@ -64,11 +71,10 @@ func (r *registry) route(t *topicSpec) *route {
 
 // matching returns the part of a route of patterns that the topic matches.
 func (r *route) matching(t *topicSpec) *route {
-	m := &route{types: t.types}
+	m := &route{types: &t.types}
 	for _, p := range r.producers {
 		if p.selection.concerns(t) {
 			m.producers = append(m.producers, p)
-			m.special = m.special || p.special()
 		}
 	}
 	for _, l := range r.listeners {
@@ -76,7 +82,9 @@ func (r *route) matching(t *topicSpec) *route {
 			m.listeners = append(m.listeners, l)
 		}
 	}
-	m.members = seats(m.producers)
+	if slices.ContainsFunc(m.producers, (*producer).special) {
+		m.special = seats(m.producers)
+	}
 	return m
 }
 
@@ -95,9 +103,8 @@ func (r *route) with(what registrant) *route {
 	switch w := what.(type) {
 	case *producer:
 		next.producers = append(next.producers, w)
-		next.members = next.producers
-		if next.special = r.special || w.special(); next.special {
-			next.members = seats(next.producers)
+		if r.special != nil || w.special() {
+			next.special = seats(next.producers)
 		}
 	case *listener:
 		next.listeners = append(next.listeners, w)
@@ -111,8 +118,8 @@ func (r *route) without(what registrant) *route {
 	switch w := what.(type) {
 	case *producer:
 		next.producers = without(next.producers, w)
-		if next.members = next.producers; next.special {
-			next.members = seats(next.producers)
+		if r.special != nil {
+			next.special = seats(next.producers)
 		}
 	case *listener:
 		next.listeners = without(next.listeners, w)

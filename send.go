@@ -107,19 +107,19 @@ func (c *Call[Req, Res]) findProducersLocked() error {
 	}
 	c.routed = c.bus.generation.Load()
 	c.route = c.bus.route(c.spec)
-	if c.route.types != c.spec.types {
+	if *c.route.types != c.spec.types {
 		c.stopWaitingLocked()
-		return typeError(c.spec, c.route.types)
+		return typeError(c.spec, *c.route.types)
 	}
 	var relays []*producer
-	if c.route.special {
+	if c.route.special != nil {
 		relays = relaysAmong(c.route.producers)
 	}
 	if len(c.route.producers)-len(relays) < c.policy.minProducers {
 		return nil
 	}
 	c.stopWaitingLocked()
-	members := c.route.members
+	members := c.route.members()
 	if c.policy.targets != nil {
 		members = seats(c.targetsAmong(c.route.producers, len(relays) > 0))
 	}
@@ -146,7 +146,7 @@ func (c *Call[Req, Res]) adoptLocked(producers []*producer) {
 	} else {
 		c.members, c.answers = make([]member, n), make([]Res, n)
 	}
-	if c.route != nil && c.route.special {
+	if c.route != nil && c.route.special != nil {
 		c.groups = &groupMembers{make([]groupMember, n)}
 	}
 	c.log.expect(n)

@@ -38,18 +38,18 @@ type Owner interface {
 // run again.
 type Queue struct {
 	Owner Owner
-	Width int // how many tasks run at once; 0 stands for 1
+	Width int32 // how many tasks run at once; 0 stands for 1
 
 	// Bound is how many droppable tasks may wait; 0 stands for any number. Of
 	// those that are too many, the last is dropped, or the first if DropFirst.
-	Bound     int
+	Bound     int32
 	DropFirst bool
 
+	runners int32      // goroutines that run tasks; guarded by mu
 	mu      sync.Mutex // guards the fields below
 	tasks   []Task     // those from head on wait
 	head    int
 	inHand  []Task // being run, or to be run again
-	runners int    // goroutines that run tasks
 }
 
 // Put adds a task and reports whether Run has to be called because of it, on
@@ -79,7 +79,7 @@ func (q *Queue) makeRoomLocked(t Task) Droppable {
 	if !ok || q.Bound == 0 {
 		return nil
 	}
-	waiting, first := 0, -1
+	waiting, first := int32(0), -1
 	for i := q.head; i < len(q.tasks); i++ {
 		if _, ok := q.tasks[i].(Droppable); ok {
 			if waiting++; first < 0 {
@@ -88,9 +88,9 @@ func (q *Queue) makeRoomLocked(t Task) Droppable {
 		}
 	}
 	// Tasks that are about to be taken into the hand do not wait.
-	free := max(1, q.Width) - len(q.inHand)
+	free := max(1, q.Width) - int32(len(q.inHand))
 	switch {
-	case waiting < q.Bound+free:
+	case int64(waiting) < int64(q.Bound)+int64(free):
 		return nil
 	case q.DropFirst:
 		oldest := q.tasks[first].(Droppable)

@@ -150,7 +150,7 @@ func TestTasksThatUnwind(t *testing.T) {
 				t.Run(fmt.Sprintf("%s, %s, width %d", name, kind, width), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						k := new(keeper)
-						q := &serial.Queue{Owner: k, Width: width}
+						q := &serial.Queue{Owner: k, Width: int32(width)}
 						runs := 0
 						for i, task := range append(named(k, "a", test.do), named(k, "b", nil)...) {
 							if q.Put(task) {
@@ -180,7 +180,7 @@ func TestWidth(t *testing.T) {
 	for width, want := range map[int]time.Duration{0: 10, 1: 10, 2: 5, 3: 4, 10: 1, 100: 1} {
 		synctest.Test(t, func(t *testing.T) {
 			k := new(keeper)
-			q := &serial.Queue{Owner: k, Width: width}
+			q := &serial.Queue{Owner: k, Width: int32(width)}
 			var running, most atomic.Int32
 			began := time.Now()
 			put(q, named(k, "a b c d e f g h i j", func() {
@@ -228,7 +228,7 @@ func TestBound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := new(keeper)
-			q := &serial.Queue{Owner: k, Bound: test.bound, DropFirst: test.dropFirst, Width: test.width}
+			q := &serial.Queue{Owner: k, Bound: int32(test.bound), DropFirst: test.dropFirst, Width: int32(test.width)}
 			synctest.Test(t, func(t *testing.T) {
 				hold := make(chan struct{})
 				runners := 0
@@ -305,7 +305,7 @@ func TestManyPutters(t *testing.T) {
 	for _, width := range []int{1, 4} {
 		const putters, each = 8, 500
 		k := new(keeper)
-		q := &serial.Queue{Owner: k, Width: width}
+		q := &serial.Queue{Owner: k, Width: int32(width)}
 		var ran atomic.Int64
 		var running, putting sync.WaitGroup
 		running.Add(putters * each)
