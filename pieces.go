@@ -79,6 +79,10 @@ func (f *feed[Req, Res]) pieceDone() {
 	if f.pieces.open.Add(-1) > 0 {
 		return
 	}
+	if f.listener.onOutcome == nil && f.listener.onDone == nil {
+		f.finish() // nobody wants to hear of the end, which would only take room
+		return
+	}
 	if f.listener.queue.Put(&endPiece[Req, Res]{f}) {
 		f.listener.start()
 	}

@@ -49,6 +49,8 @@ type Queue struct {
 	mu      sync.Mutex // guards the fields below
 	tasks   []Task     // those from head on wait
 	head    int
+	waiting int    // droppable tasks among them
+	first   int    // where the first of these is, or before it
 	inHand  []Task // being run, or to be run again
 }
 
@@ -59,6 +61,9 @@ func (q *Queue) Put(t Task) (run bool) {
 	dropped := q.makeRoomLocked(t)
 	if dropped != t {
 		q.tasks = append(q.tasks, t)
+		if _, ok := t.(Droppable); ok {
+			q.waiting++
+		}
 		if run = q.runners < max(1, q.Width); run {
 			if q.runners++; q.runners == 1 {
 				q.Owner.Active(true)
@@ -79,25 +84,27 @@ func (q *Queue) makeRoomLocked(t Task) Droppable {
 	if !ok || q.Bound == 0 {
 		return nil
 	}
-	waiting, first := int32(0), -1
-	for i := q.head; i < len(q.tasks); i++ {
-		if _, ok := q.tasks[i].(Droppable); ok {
-			if waiting++; first < 0 {
-				first = i
-			}
-		}
-	}
 	// Tasks that are about to be taken into the hand do not wait.
-	free := max(1, q.Width) - int32(len(q.inHand))
+	free := int(max(1, q.Width)) - len(q.inHand)
 	switch {
-	case int64(waiting) < int64(q.Bound)+int64(free):
+	case q.waiting < int(q.Bound)+free:
 		return nil
 	case q.DropFirst:
-		oldest := q.tasks[first].(Droppable)
-		q.tasks = slices.Delete(q.tasks, first, first+1) // behind head
-		return oldest
+		return q.removeFirstLocked()
 	default:
 		return newest
+	}
+}
+
+// removeFirstLocked takes the first droppable task out of those that wait.
+func (q *Queue) removeFirstLocked() Droppable {
+	for i := max(q.first, q.head); ; i++ {
+		if oldest, ok := q.tasks[i].(Droppable); ok {
+			q.tasks = slices.Delete(q.tasks, i, i+1)
+			q.waiting--
+			q.first = i
+			return oldest
+		}
 	}
 }
 
@@ -165,6 +172,9 @@ func (q *Queue) take(done Task) (next Task) {
 		return nil
 	}
 	next, q.tasks[q.head] = q.tasks[q.head], nil
+	if _, ok := next.(Droppable); ok {
+		q.waiting--
+	}
 	if q.head++; q.head == len(q.tasks) {
 		q.resetLocked()
 	}
@@ -175,7 +185,7 @@ func (q *Queue) take(done Task) (next Task) {
 // resetLocked makes the empty queue start at the front again. A small array is
 // kept, so that a queue that is used now and then does not allocate each time.
 func (q *Queue) resetLocked() {
-	q.head = 0
+	q.head, q.first = 0, 0
 	if q.tasks = q.tasks[:0]; cap(q.tasks) > 64 {
 		q.tasks = nil
 	}
@@ -187,7 +197,7 @@ func (q *Queue) Discard() []Task {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	tasks := slices.Clone(q.tasks[q.head:])
-	q.tasks, q.head = nil, 0
+	q.tasks, q.head, q.waiting, q.first = nil, 0, 0, 0
 	return tasks
 }
 
