@@ -71,8 +71,8 @@ func (b *Bus) raise(level ledger.Level) {
 func (b *Bus) Close() error {
 	b.raise(ledger.Closed)
 	for owner := range b.ledger.All() {
-		if c, ok := owner.(interface{ end(Reason, error) }); ok {
-			c.end(ReasonClosed, ErrClosed)
+		if c, ok := owner.(interface{ shut() }); ok {
+			c.shut()
 		}
 	}
 	b.ledger.Changed()

@@ -191,6 +191,14 @@ func (c *call) end(reason Reason, cause error) {
 	c.endAndUnlock(reason, cause)
 }
 
+// shut ends the call because the bus is closed. A call that asks a group is ended by
+// the one that it is a part of, which must end first.
+func (c *call) shut() {
+	if c.outer == nil {
+		c.end(ReasonClosed, ErrClosed)
+	}
+}
+
 func (c *call) endAndUnlock(reason Reason, cause error) {
 	c.workers.Add(1) // the call stays in the ledger until its end has been told
 	c.endLocked(reason, cause, c.now())

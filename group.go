@@ -157,6 +157,7 @@ func askGroup[Req, Res any](g *producer, ctx context.Context, req Req) (Res, err
 	c.mu.Lock()
 	if !c.bus.ledger.Enter(&c.entry, c, uint64(c.id), ledger.Draining) {
 		c.mu.Unlock()
+		<-outer.Done() // Close is about to end it
 		return none, ErrClosed
 	}
 	c.workers.Store(1)
