@@ -656,6 +656,11 @@ func TestReportVerdict(t *testing.T) {
 	produced := map[string]producer{
 		"ok": quick(1), "failed": failing(&fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}),
 		"panicked": panicking(errBroken), "declined": failing(dispatch.ErrDecline), "late": patient, "goexit": exiting,
+		// It lets the others answer first: the quorum is lost as soon as it declines.
+		"declining": func(context.Context, int) (int, error) {
+			time.Sleep(time.Second)
+			return 0, dispatch.ErrDecline
+		},
 	}
 	for _, test := range []struct {
 		members  string
@@ -673,7 +678,7 @@ func TestReportVerdict(t *testing.T) {
 		{members: "ok late", is: []error{context.DeadlineExceeded}, message: []string{"deadline", "1-late late: "}},
 		{members: "failed panicked late", is: []error{fs.ErrNotExist, errBroken, context.DeadlineExceeded}, message: []string{"0-failed failed", "1-panicked panicked", "2-late late"}},
 		{members: "ok failed late", quorum: 1},
-		{members: "ok declined", quorum: 2, complete: true, is: []error{dispatch.ErrQuorumLost}, message: []string{"quorum lost"}},
+		{members: "ok declining", quorum: 2, complete: true, is: []error{dispatch.ErrQuorumLost}, message: []string{"quorum lost"}},
 		{members: "ok declined", quorum: 1},
 		{members: "failed failed late", quorum: 2, is: []error{dispatch.ErrQuorumLost, fs.ErrNotExist}, message: []string{"quorum lost", "0-failed", "1-failed", "2-late cancelled"}},
 		{members: "", is: []error{dispatch.ErrNoProducers}, message: []string{"no producers"}},
