@@ -46,3 +46,31 @@ func TestSlotOfAMemberThatIsNotStartedIsGivenBack(t *testing.T) {
 		}
 	})
 }
+
+// A member that holds a slot is ended under the call's lock, and gives the slot
+// back, also if quick producers follow that need none.
+func TestSlotIsGivenBackBeforeQuickProducers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		topic := dispatch.NewTopic[int, int]("limits")
+		d := dispatch.New[int, int]()
+		instrument := semaphore.NewWeighted(1)
+		quick := func(context.Context, int) (int, error) { return 0, nil }
+		if _, err := d.AddProducer(topic, quick, dispatch.WithSemaphore(instrument)); err != nil {
+			t.Fatal(err)
+		}
+		for range 9 {
+			if _, err := d.AddProducer(topic, quick); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 100 {
+			if _, err := d.Gather(t.Context(), topic, 0); err != nil {
+				t.Fatal(err)
+			}
+			if !instrument.TryAcquire(1) {
+				t.Fatal("the slot was not given back")
+			}
+			instrument.Release(1)
+		}
+	})
+}
