@@ -156,6 +156,9 @@ func (c *Call[Req, Res]) claimLocked(w *worker, now time.Duration) *member {
 		claims := c.claims.Load()
 		i := unclaimed(claims)
 		if i >= c.released || c.asked != nil && c.asked.over.Load() {
+			// The streak may just have taken the last, which may be one that
+			// blocks. Nobody will look again.
+			c.drainLocked(i)
 			return nil
 		}
 		w.claims = claims + epoch + 1
