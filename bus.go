@@ -43,6 +43,9 @@ func NewBus(opts ...BusOption) *Bus {
 		b.places = semaphore.NewWeighted(int64(b.maxInFlight))
 		b.intake, b.refuse = context.WithCancel(context.Background())
 	}
+	for _, o := range b.observing {
+		_ = b.add(b.newObserver(o.hooks, o.at)) // a new bus refuses nobody
+	}
 	b.logs.init(Registration{bus: b, name: "logger"})
 	b.logs.watched.Store(true) // a slow logger cannot be told to the logger
 	return b

@@ -102,28 +102,54 @@ func (c *Call[Req, Res]) Report() Report { return c.call.report() }
 // of the call. Any number of loops may do so, at any time and at any pace: each
 // sees all results, in the same order, and nobody waits for it.
 func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
-	return func(yield func(Result[Req, Res]) bool) {
-		at := cursor[Res]{page: c.head}
-		if c.head == nil {
-			c.lockDrained()
-			at = c.log.end()
-			c.mu.Unlock()
+	return func(yield func(Result[Req, Res]) bool) { c.readFrom(c.beginning(), yield) }
+}
+
+// Outcomes ranges over the outcomes of the members as they end, and at the end of
+// the call over those of the members that had not ended: one for each member.
+// Any number of loops may do so, as with [Call.Results]. When it yields the
+// outcome of a member, all results of that member can be read.
+func (c *Call[Req, Res]) Outcomes() iter.Seq[Outcome] {
+	return func(yield func(Outcome) bool) {
+		whole := c.events(c.beginning(), func(e event[Res], _ int) bool {
+			return !e.ended || yield(c.outcome(c.place(e)))
+		})
+		for i := 0; whole && i < c.size(); i++ {
+			whole = c.hasEnded(i) || yield(c.outcome(i))
 		}
-		c.readFrom(at, yield)
 	}
+}
+
+// beginning is where readers begin, which is the present end of the log if nobody
+// keeps it.
+func (c *Call[Req, Res]) beginning() cursor[Res] {
+	if c.head != nil {
+		return cursor[Res]{page: c.head}
+	}
+	c.lockDrained()
+	defer c.mu.Unlock()
+	return c.log.end()
 }
 
 // readFrom yields the results from the cursor on until the end of the call.
 func (c *Call[Req, Res]) readFrom(at cursor[Res], yield func(Result[Req, Res]) bool) {
+	c.events(at, func(e event[Res], seq int) bool {
+		return e.value == nil || yield(c.result(e, seq))
+	})
+}
+
+// events yields what is in the log from the cursor on until the end of the call,
+// each event with the place of its result. It reports whether it got there.
+func (c *Call[Req, Res]) events(at cursor[Res], yield func(event[Res], int) bool) bool {
 	for {
 		over := c.over.Load()
 		for e, ok := c.read(&at); ok; e, ok = c.read(&at) {
-			if e.value != nil && !yield(c.result(e, at.seq-1)) {
-				return
+			if !yield(e, at.seq-1) {
+				return false
 			}
 		}
 		if over {
-			return
+			return true
 		}
 		if more := c.wake(at); more != nil {
 			<-more
@@ -217,7 +243,12 @@ func (c *Call[Req, Res]) result(e event[Res], seq int) Result[Req, Res] {
 func (c *Call[Req, Res]) recordLocked(m *member, state State, err error, at time.Duration) {
 	m.state, m.ended = state, at
 	if err != nil {
-		c.detailLocked(m).err = err
+		d := c.detailLocked(m)
+		d.err = err
+		if p := c.producers[m.index]; state.isFailure() {
+			p.failed.Add(1)
+			p.lastFailure.Store(d)
+		}
 	}
 	c.tally.Count(state == StateOK, state.isFailure())
 	result := state == StateOK && !m.streams

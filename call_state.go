@@ -41,6 +41,9 @@ type call struct {
 	groups    *groupMembers // nil if no member is a group
 	relaying  *relaying     // nil in a call without relays
 	outer     *groupMember  // what the call is made for, if it asks a group
+	offset    time.Duration // from the start of that call to the start of this
+	parent    CallID        // the call on this bus that it was sent from; 0 if there is none
+	observed  *observed     // nil in a call without observers
 	entry     ledger.Entry
 	group     errgroup.Group
 	worker    func() error // what the group runs
@@ -112,6 +115,14 @@ func (c *call) deadline() time.Time { return c.start.Add(c.budget()) }
 
 func (c *call) info() CallInfo {
 	return CallInfo{Topic: c.spec.name, ID: c.id, Budget: max(0, c.budget()-c.now())}
+}
+
+// sentOn returns the call's number if the bus is its own.
+func (c *call) sentOn(b *Bus) CallID {
+	if c.bus != b {
+		return 0
+	}
+	return c.id
 }
 
 // context returns the context that all members share, and makes it when it is
@@ -241,6 +252,9 @@ func (c *call) spread() {
 	if s := c.standard.Load(); s != nil {
 		s.end(c.reason, c.cause)
 	}
+	if c.observed != nil {
+		c.observed.endTask(c)
+	}
 	if c.followed {
 		c.mu.Lock()
 		unfollow := c.unfollow
@@ -260,7 +274,7 @@ func (c *call) abandonLocked() {
 	for i := range c.members {
 		if m := &c.members[i]; m.run == runGoes {
 			m.run = runAbandoned
-			c.abandon("producer", c.producers[i])
+			c.abandonRunLocked("producer", c.producers[i], i)
 		}
 	}
 	if c.relaying == nil {
@@ -269,13 +283,14 @@ func (c *call) abandonLocked() {
 	for _, r := range c.relaying.runs {
 		if r.run == runGoes {
 			r.run = runAbandoned
-			c.abandon("relay", r.relay)
+			c.abandonRunLocked("relay", r.relay, -1)
 		}
 	}
 }
 
-func (c *call) abandon(kind string, p *producer) {
+func (c *call) abandonRunLocked(kind string, p *producer, i int) {
 	p.abandoned.Add(1)
+	c.observeAbandonedLocked(i, p.member(), c.now())
 	c.bus.log(slog.LevelWarn, kind+" outlived its call",
 		slog.String(kind, p.name), slog.String("topic", c.spec.name), slog.Any("call", c.id),
 		slog.Duration("after", c.now()-c.elapsed), slog.String("added_at", p.addedAt()))

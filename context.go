@@ -13,7 +13,8 @@ type callKey struct{}
 // inside is what a context finds under callKey.
 type inside interface {
 	callInfo() CallInfo
-	nesting() int32 // the depth of a call sent from here
+	nesting() int32     // the depth of a call sent from here
+	sentOn(*Bus) CallID // the call, if it is one of this bus, or 0
 }
 
 // CallInfo describes the call on whose behalf a closure runs.
@@ -92,6 +93,8 @@ func (m *member) Value(key any) any {
 
 func (m *member) nesting() int32 { return m.call.depth + 1 }
 
+func (m *member) sentOn(b *Bus) CallID { return m.call.sentOn(b) }
+
 func (m *member) callInfo() CallInfo {
 	info := m.call.info()
 	if m.index >= 0 { // a relay is no member
@@ -120,8 +123,9 @@ func (l *listenerContext) Value(key any) any {
 	return context.WithoutCancel(l.call.sender).Value(key)
 }
 
-func (l *listenerContext) nesting() int32     { return l.call.depth }
-func (l *listenerContext) callInfo() CallInfo { return l.call.info() }
+func (l *listenerContext) nesting() int32       { return l.call.depth }
+func (l *listenerContext) sentOn(b *Bus) CallID { return l.call.sentOn(b) }
+func (l *listenerContext) callInfo() CallInfo   { return l.call.info() }
 
 // sentry is the parent of the standard context of a call. That context must end
 // after the call and not before, or a producer that returns its error would seem

@@ -33,6 +33,25 @@ func On[Req, Res any](b *Bus) *Dispatcher[Req, Res] {
 // Bus returns the bus of the dispatcher.
 func (d *Dispatcher[Req, Res]) Bus() *Bus { return d.bus }
 
+// Members returns who would be asked if a request was sent on the topic now, in the
+// order of registration. A group is one member, without the name of a replica; what
+// relays would name is not known. It returns nil if there is nobody, or if the topic
+// has other types on the bus.
+func (d *Dispatcher[Req, Res]) Members(t Topic[Req, Res]) []Member {
+	if d.valid("Members") != nil || t.spec == nil {
+		return nil
+	}
+	route := d.bus.route(t.spec)
+	if *route.types != t.spec.types {
+		return nil
+	}
+	var members []Member
+	for _, p := range route.members() {
+		members = append(members, p.member())
+	}
+	return members
+}
+
 // Shutdown is [Bus.Shutdown] for the dispatcher's bus.
 func (d *Dispatcher[Req, Res]) Shutdown(ctx context.Context) error {
 	if err := d.valid("Shutdown"); err != nil {

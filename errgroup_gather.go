@@ -269,10 +269,12 @@ func (c *Call[Req, Res]) run(w *worker, m *member) (next *member, idle *mailbox)
 			state, err = c.admit(m)
 		}
 		for state == StateOK {
-			if p := c.producers[m.index]; !m.streams {
+			if p := c.producers[m.index]; c.observed != nil {
+				value, err = c.askObserved(m)
+			} else if !m.streams {
 				value, err = p.fn.(Producer[Req, Res])(m, c.req)
 			} else {
-				err = c.pull(m, p.fn.(StreamProducer[Req, Res]))
+				err = c.pull(m, m, p.fn.(StreamProducer[Req, Res]))
 			}
 			if err != nil {
 				state = failure(err)
@@ -391,11 +393,14 @@ func (c *call) admit(m *member) (State, error) {
 }
 
 // settleLate is the part of settle that concerns a call that has ended. It unlocks.
-func (c *Call[Req, Res]) settleLate(m *member, value Res, state State, now time.Duration) {
+func (c *Call[Req, Res]) settleLate(m *member, value Res, state State, err error, now time.Duration) {
 	by := now - c.elapsed
 	var none Res
 	c.answers[m.index] = none // where advance may have put it just before the end
 	c.mu.Unlock()
+	if m.run == runReturned {
+		c.observeLate(int(m.index), m.producer().member(), now, by, err)
+	}
 	if state == StateOK && !m.streams {
 		c.tellLate(m.producer().member(), value, now, by)
 	}
@@ -418,7 +423,7 @@ func (c *Call[Req, Res]) settle(w *worker, m *member, value Res, state State, er
 		c.returnLocked(m)
 	}
 	if c.reason != ReasonPending {
-		c.settleLate(m, value, state, now)
+		c.settleLate(m, value, state, err, now)
 		return nil, nil
 	}
 	ours := int(m.index) == c.told // nobody has ended the streak

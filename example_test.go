@@ -860,5 +860,5 @@ func ExampleBus_Snapshot() {
 	topic.Producers[0].AddedAt = "" // the file and line differ from machine to machine
 	data, err := json.Marshal(topic)
 	fmt.Println(string(data), err)
-	// Output: {"name":"shop.price","request":"string","result":"float64","producers":[{"name":"north","on":"shop.price","added_at":"","abandoned":0}],"listeners":[]} <nil>
+	// Output: {"name":"shop.price","request":"string","result":"float64","producers":[{"name":"north","kind":"producer","on":"shop.price","added_at":"","running":0,"abandoned":0,"failed":0}],"listeners":[]} <nil>
 }

@@ -20,21 +20,31 @@ type feed[Req, Res any] struct {
 	reached  atomic.Int64      // the position up to which it has been read
 	limit    atomic.Int64      // the position in the log that must not be passed
 	pieces   *pieces[Req, Res] // nil unless the listener is piecemeal
+	observer *observer         // who is told in place of a listener; nil for a listener
+	outcomes bool              // who is told wants to hear of outcomes, too
 
 	// The fields below belong to whoever runs the mailbox.
-	at   cursor[Res]
-	owed int  // one more than the place of the member whose outcome is to be told next; 0: none
-	told int  // how many members have been looked at at the end of the call
-	done bool // the end of the call has been told
+	at      cursor[Res]
+	owed    int  // one more than the place of the member whose outcome is to be told next; 0: none
+	told    int  // how many members have been looked at at the end of the call
+	done    bool // the end of the call has been told
+	counted int  // results that the listener has in its count
 }
 
 // init makes the feed ready to read what is written from now on. The call's lock
 // is held.
 func (f *feed[Req, Res]) init(c *Call[Req, Res], l *listener, sibling *feed[Req, Res]) {
 	f.call, f.listener, f.sibling = c, l, sibling
-	f.fn = l.fn.(Listener[Req, Res])
+	if l.fn != nil {
+		f.fn = l.fn.(Listener[Req, Res])
+		if c.observed != nil {
+			f.fn = c.observedListener(l, f.fn)
+		}
+	}
+	f.outcomes = l.onOutcome != nil
 	f.base = c.bus.sinceEpoch(c.start)
 	f.at = c.log.end()
+	f.counted = f.at.seq
 	f.limit.Store(math.MaxInt64)
 	if l.piecemeal() {
 		f.pieces = new(pieces[Req, Res])
@@ -101,7 +111,7 @@ func (f *feed[Req, Res]) Run() {
 			if !ok {
 				break
 			}
-			if i >= 0 && f.listener.onOutcome == nil {
+			if i >= 0 && !f.outcomes && f.observer == nil {
 				f.deliverAnswer(int(i))
 			} else {
 				f.deliver(i, page)
@@ -113,6 +123,7 @@ func (f *feed[Req, Res]) Run() {
 			}
 			f.finish()
 		}
+		f.count()
 		// Whoever writes now finds the feed queued, or is seen here.
 		at := f.at
 		f.reached.Store(at.position())
@@ -159,17 +170,24 @@ func (f *feed[Req, Res]) discarded() {
 // deliver calls back with the result of an entry, if it has one.
 func (f *feed[Req, Res]) deliver(i int32, page *page[Res]) {
 	e, l := f.call.event(i, page), f.listener
-	if e.ended && l.onOutcome != nil {
+	if e.ended && f.outcomes {
 		f.owed = f.call.place(e) + 1
 	}
 	if e.value == nil {
 		return
 	}
 	f.at.seq++
-	if !l.silenced() {
-		l.waitingSince(f.base + e.elapsed)
-		f.fn(&f.call.listening, f.call.result(e, f.at.seq-1))
+	if l.silenced() {
+		return
 	}
+	if l.waitingSince(f.base + e.elapsed) {
+		f.count()
+	}
+	if f.observer != nil {
+		f.call.observeResult(f.observer, e, f.at.seq-1)
+		return
+	}
+	f.fn(&f.call.listening, f.call.result(e, f.at.seq-1))
 }
 
 // deliverAnswer is deliver for what most entries are, the end of a producer that
@@ -186,7 +204,9 @@ func (f *feed[Req, Res]) deliverAnswer(i int) {
 	if f.listener.silenced() {
 		return
 	}
-	f.listener.waitingSince(f.base + m.ended)
+	if f.listener.waitingSince(f.base + m.ended) {
+		f.count()
+	}
 	r := Result[Req, Res]{Call: c, Value: c.answers[i], Seq: f.at.seq - 1, Elapsed: m.ended}
 	if p := c.producers[i]; p.group == nil {
 		r.From.Name = p.name
@@ -194,6 +214,15 @@ func (f *feed[Req, Res]) deliverAnswer(i int) {
 		r.From = c.memberAt(i)
 	}
 	f.fn(&c.listening, r)
+}
+
+// count adds the results that the listener was called with to its count. It is
+// called now and then, for to count each of them would cost more than all else.
+func (f *feed[Req, Res]) count() {
+	if n := f.at.seq - f.counted; n > 0 {
+		f.listener.delivered.Add(uint64(n))
+		f.counted = f.at.seq
+	}
 }
 
 // tellOwed calls back for the member that has ended with the last event.
@@ -205,7 +234,11 @@ func (f *feed[Req, Res]) tellOwed() {
 }
 
 func (f *feed[Req, Res]) tellOutcome(i int) {
-	if !f.listener.gone.Load() {
+	switch {
+	case f.listener.gone.Load():
+	case f.observer != nil:
+		f.call.observeOutcome(f.observer, i, f.call.outcome(i))
+	default:
 		f.listener.onOutcome(f.call.outcome(i))
 	}
 }
@@ -215,7 +248,7 @@ func (f *feed[Req, Res]) tellOutcome(i int) {
 func (f *feed[Req, Res]) tellEnd() {
 	l := f.listener
 	l.waitingSince(f.base + f.call.elapsed)
-	for l.onOutcome != nil && f.told < f.call.size() {
+	for f.outcomes && f.told < f.call.size() {
 		i := f.told
 		f.told++
 		if !f.call.hasEnded(i) {
@@ -223,7 +256,11 @@ func (f *feed[Req, Res]) tellEnd() {
 		}
 	}
 	f.done = true
-	if l.onDone != nil && !l.gone.Load() {
+	switch {
+	case l.gone.Load():
+	case f.observer != nil:
+		f.call.observeEnd(f.observer)
+	case l.onDone != nil:
 		l.onDone(f.call.Report())
 	}
 }

@@ -141,14 +141,15 @@ func (g *replica) inTurn() []*producer {
 // askGroup is the closure of a group.
 func askGroup[Req, Res any](g *producer, ctx context.Context, req Req) (Res, error) {
 	var none Res
-	m := ctx.(*member)
+	m := ctx.Value(callKey{}).(*member)
 	outer := m.call.typed.(*Call[Req, Res])
 	c := &Call[Req, Res]{req: req}
-	c.init(outer.bus, outer.spec, m, c)
+	c.init(outer.bus, outer.spec, ctx, c)
 	c.followed = false // the call that it is a part of ends it
 	c.outer = &outer.groups.at[m.index]
 	c.asked = outer
 	c.id, c.depth, c.start = outer.id, outer.depth, time.Now()
+	c.offset = c.start.Sub(outer.start)
 	c.timeout = max(1, outer.budget()-outer.now())
 	c.policy = &policy{timeout: c.timeout, quorum: 1, stagger: outer.policy.hedge}
 	if c.policy.stagger == 0 {
@@ -162,13 +163,17 @@ func askGroup[Req, Res any](g *producer, ctx context.Context, req Req) (Res, err
 	}
 	c.workers.Store(1)
 	c.head = c.log.open(&c.first)
+	if outer.observed != nil {
+		c.observed = &observed{by: outer.observed.by, call: ctx}
+		c.feedObserversLocked()
+	}
 	c.adoptLocked(g.group.inTurn())
 	c.timer = time.AfterFunc(c.dueLocked(), c.expire)
 	c.mu.Unlock()
 	if !outer.nest(m, &c.call) {
 		c.end(outer.reason, outer.cause)
 	}
-	c.launch()
+	c.ask()
 	<-c.Done()
 	report := c.Report()
 	for i, o := range report.Outcomes {

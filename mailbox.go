@@ -23,7 +23,8 @@ type mailbox struct {
 	// since is when that which is being delivered became ready, as a duration
 	// since the bus was made, in nanoseconds; 0 if nothing is.
 	since   atomic.Int64
-	watched atomic.Bool // a timer is set that looks at since, or is not needed any more
+	unwound atomic.Uint64 // callbacks that panicked or ended their goroutine
+	watched atomic.Bool   // a timer is set that looks at since, or is not needed any more
 }
 
 func (m *mailbox) init(r Registration) {
@@ -74,22 +75,28 @@ func (m *mailbox) watch(d time.Duration) {
 		if m.gone.Load() {
 			return
 		}
+		if l, ok := m.self.(*listener); ok {
+			m.bus.observeSlow(l)
+		}
 		m.bus.log(slog.LevelWarn, "listener is slow",
 			slog.String("listener", m.name), slog.String("topic", m.selection.String()), slog.String("added_at", m.addedAt()))
 	})
 }
 
-// waitingSince notes when that which is delivered now became ready. A little
-// inexactness saves most of the cost.
-func (m *mailbox) waitingSince(ready time.Duration) {
+// waitingSince notes when that which is delivered now became ready, and reports
+// whether it did. A little inexactness saves most of the cost.
+func (m *mailbox) waitingSince(ready time.Duration) bool {
 	ready = max(ready, 1) // 0 means that nothing is delivered
-	if noted := time.Duration(m.since.Load()); ready-noted > time.Millisecond || noted == 0 {
-		m.since.Store(int64(ready))
+	if noted := time.Duration(m.since.Load()); ready-noted <= time.Millisecond && noted != 0 {
+		return false
 	}
+	m.since.Store(int64(ready))
+	return true
 }
 
 // Unwound is part of serial.Owner.
 func (m *mailbox) Unwound(value any, stack []byte) {
+	m.unwound.Add(1)
 	m.bus.unwound("listener", &m.Registration, value, stack)
 }
 

@@ -214,6 +214,7 @@ type busConfig struct {
 	maxInFlight  int // 0: no limit
 	slowListener time.Duration
 	panicCrash   bool
+	observing    []observerOption
 }
 
 func newBusConfig(opts []BusOption) (busConfig, error) {

@@ -36,7 +36,7 @@ func (f *feed[Req, Res]) putPieces() {
 		if e.value != nil {
 			f.putPiece(&resultPiece[Req, Res]{feed: f, event: e, seq: f.at.seq - 1})
 		}
-		if e.ended && f.listener.onOutcome != nil {
+		if e.ended && f.outcomes {
 			f.putPiece(&outcomePiece[Req, Res]{feed: f, place: f.call.place(e)})
 		}
 	}
@@ -102,6 +102,7 @@ func (p *resultPiece[Req, Res]) Run() {
 	if !p.told && !f.listener.silenced() {
 		p.told = true
 		f.listener.waitingSince(f.base + p.event.elapsed)
+		f.listener.delivered.Add(1)
 		f.fn(&f.call.listening, f.call.result(p.event, p.seq))
 	}
 	f.pieceDone()
@@ -109,7 +110,9 @@ func (p *resultPiece[Req, Res]) Run() {
 
 // Dropped counts the result as dropped.
 func (p *resultPiece[Req, Res]) Dropped() {
-	p.feed.listener.dropped.Add(1)
+	f := p.feed
+	f.listener.dropped.Add(1)
+	f.call.observeDropped(f.listener, f.call.from(p.event), p.seq)
 	p.feed.pieceDone()
 }
 

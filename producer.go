@@ -20,8 +20,10 @@ type producer struct {
 	fn    any // a Producer of the types of the topic
 	gates atomic.Uint32
 
-	limits    *limits      // nil: none
-	abandoned atomic.Int32 // runs that have outlived their calls
+	limits      *limits      // nil: none
+	abandoned   atomic.Int32 // runs that have outlived their calls
+	failed      atomic.Uint64
+	lastFailure atomic.Pointer[detail]
 
 	group *replica // its part in a group, or what makes it one; nil for neither
 }
@@ -51,6 +53,26 @@ func (p *producer) member() Member {
 		m.Group = p.group.name
 	}
 	return m
+}
+
+// kind says in a word what was registered.
+func (p *producer) kind() string {
+	switch {
+	case p.is(gateRelay):
+		return "relay"
+	case p.is(gateStream):
+		return "stream"
+	default:
+		return "producer"
+	}
+}
+
+// title names the producer, or the group that it stands for.
+func (p *producer) title() string {
+	if p.isGroup() {
+		return p.group.name
+	}
+	return p.name
 }
 
 // is reports whether the producer has this gate.

@@ -15,9 +15,10 @@ import (
 // registry knows who is registered where. It is changed under a lock and read
 // without one: a reader gets a route, which never changes.
 type registry struct {
-	topics   sync.Map              // name → *topicEntry, for the topics that somebody is registered on by name
-	patterns atomic.Pointer[route] // all who are registered by a pattern
-	hooks    atomic.Pointer[[]*lateHook]
+	topics    sync.Map              // name → *topicEntry, for the topics that somebody is registered on by name
+	patterns  atomic.Pointer[route] // all who are registered by a pattern
+	hooks     atomic.Pointer[[]*lateHook]
+	observers atomic.Pointer[[]*observer] // nil if there are none
 
 	// generation counts the changes: who keeps a route can tell whether to look
 	// for it again.
@@ -159,6 +160,10 @@ func (b *Bus) enlist(what registrant) error {
 		return ErrClosed
 	}
 	r := what.registration()
+	if o, ok := what.(*observer); ok {
+		b.addObserverLocked(o)
+		return nil
+	}
 	known, err := b.entriesFor(&r.selection)
 	if err != nil {
 		return err
@@ -238,7 +243,7 @@ func (r *registry) name(what registrant, entries []*topicEntry) error {
 	}
 	kind := "producer"
 	if p.is(gateRelay) {
-		kind = "relay"
+		kind = p.kind()
 	}
 	for {
 		r.producers++
@@ -330,6 +335,10 @@ func (b *Bus) remove(what registrant) {
 		b.hooks.Store(&hooks)
 		return
 	}
+	if o, ok := what.(*observer); ok {
+		b.setObserversLocked(without(*b.observers.Load(), o))
+		return
+	}
 	// There is no error: as long as it is registered, its topics have its types.
 	entries, _ := b.entriesFor(&r.selection)
 	for _, e := range entries {
@@ -352,4 +361,24 @@ func (b *Bus) addHook(h *lateHook) {
 	h.id = b.ids
 	hooks := append(slices.Clone(*b.hooks.Load()), h)
 	b.hooks.Store(&hooks)
+}
+
+func (b *Bus) addObserverLocked(o *observer) {
+	b.ids++
+	o.id = b.ids
+	var observers []*observer
+	if now := b.observers.Load(); now != nil {
+		observers = slices.Clone(*now)
+	}
+	b.setObserversLocked(append(observers, o))
+}
+
+// setObserversLocked leaves nothing but a nil pointer to look at where there is
+// nobody.
+func (b *Bus) setObserversLocked(observers []*observer) {
+	if len(observers) == 0 {
+		b.observers.Store(nil)
+		return
+	}
+	b.observers.Store(&observers)
 }

@@ -40,7 +40,8 @@ type Roster[Res any] struct {
 }
 
 // Name says that m has taken the request: from now on it is owed an outcome. A
-// member without a name is refused.
+// member with neither a name nor a group is refused. Of a group it may not be known
+// which replica will answer; then the name is empty.
 func (r *Roster[Res]) Name(m Member) bool { return r.call.nameRemote(r.run, m) }
 
 // Result hands in a result of m. If it is too late it is offered to OnLate.
@@ -160,7 +161,12 @@ func (c *Call[Req, Res]) relay(r *relayRun) {
 		}
 	}()
 	ctx := &member{call: &c.call, index: -1}
-	err = r.relay.fn.(Relay[Req, Res])(ctx, c.req, &Roster[Res]{call: c, result: c.relayed, run: r})
+	relay, roster := r.relay.fn.(Relay[Req, Res]), &Roster[Res]{call: c, result: c.relayed, run: r}
+	if c.observed == nil {
+		err = relay(ctx, c.req, roster)
+	} else {
+		c.labelled(ctx, "dispatch.producer", r.relay.name, func(ctx context.Context) { err = relay(ctx, c.req, roster) })
+	}
 	state, returned = stateOf(err), true
 }
 
@@ -191,6 +197,7 @@ func (c *Call[Req, Res]) relayed(r *relayRun, m Member, value Res) bool {
 		return c.hand(event[Res]{remote: who, value: &value})
 	case over:
 		now := c.now()
+		c.observeLate(-1, m, now, now-c.elapsed, nil)
 		c.tellLate(m, value, now, now-c.elapsed)
 	default:
 		c.bus.misuse.Add(1)
@@ -205,7 +212,7 @@ func (c *Call[Req, Res]) nameRemote(r *relayRun, m Member) bool {
 	if c.reason != ReasonPending {
 		return false
 	}
-	if m.Name == "" || r.run == runReturned || c.hasLocked(m) {
+	if m.Name == "" && m.Group == "" || r.run == runReturned || c.hasLocked(m) {
 		c.bus.misuse.Add(1)
 		return false
 	}

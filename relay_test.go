@@ -239,9 +239,15 @@ func TestFault27MisuseOfARoster(t *testing.T) {
 		"without a name": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
 			want("zero", to.Name(dispatch.Member{}), false)
 			want("node alone", to.Name(dispatch.Member{Node: "far"}), false)
-			want("group alone", to.Name(dispatch.Member{Group: "g"}), false)
 			return nil
-		}, "no producers: ", 3, nil, 0},
+		}, "no producers: ", 2, nil, 0},
+		"a group whose replica is not known": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
+			g := dispatch.Member{Node: "far", Group: "g"}
+			want("name", to.Name(g), true)
+			want("result", to.Result(g, 1), true)
+			want("end", to.End(g, nil), true)
+			return nil
+		}, "complete: far/g ok", 0, []int{1}, 0},
 		"results of one that ended": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
 			want("name", to.Name(a), true)
 			want("result", to.Result(a, 1), true)

@@ -39,6 +39,7 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 	c.timeout = c.policy.timeout
 	admitted := ledger.Open
 	if in, ok := ctx.Value(callKey{}).(inside); ok {
+		c.parent = in.sentOn(b)
 		if c.depth = in.nesting(); c.depth > maxDepth {
 			return nil, fmt.Errorf("%w: more than %d on %s", ErrTooDeep, maxDepth, t.spec.name)
 		}
@@ -74,6 +75,7 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 	} else {
 		c.head = c.log.open(&c.first)
 	}
+	c.observeLocked()
 	if err := c.findProducersLocked(); err != nil {
 		b.ledger.Leave(&c.entry)
 		c.unhold()
@@ -151,16 +153,25 @@ func (c *Call[Req, Res]) adoptLocked(producers []*producer) {
 	}
 	c.log.expect(n)
 	c.tally = tally.Tally{Members: int32(n), Quorum: int32(min(c.policy.quorum, math.MaxInt32)), FailFast: c.policy.failFast}
-	c.careful = c.policy.quorum > 0 || c.policy.failFast || c.policy.stall > 0 || c.policy.stagger > 0 || c.head == nil
+	c.careful = c.policy.quorum > 0 || c.policy.failFast || c.policy.stall > 0 || c.policy.stagger > 0 || c.head == nil || c.observed != nil
 	if c.released = n; c.policy.stagger > 0 {
 		c.released = min(n, 1)
 		c.nextStart = later(c.now(), c.policy.stagger)
 	}
 }
 
-// launch starts a call that prepare has made, or tells the end of one that could
-// not go on.
+// launch starts a call that prepare has made.
 func (c *Call[Req, Res]) launch() {
+	if c.observed == nil {
+		c.ask()
+		return
+	}
+	defer c.ask() // even if a hook ends the goroutine
+	c.announce()
+}
+
+// ask starts the workers, or tells the end of a call that could not go on.
+func (c *Call[Req, Res]) ask() {
 	if c.unborn {
 		c.tellEnd()
 		c.leave()

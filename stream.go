@@ -25,8 +25,8 @@ func (d *Dispatcher[Req, Res]) AddStreamProducer(on Selector[Req, Res], p Stream
 }
 
 // pull hands in what a stream producer yields, until that ends or the call does.
-func (c *Call[Req, Res]) pull(m *member, p StreamProducer[Req, Res]) error {
-	for value, err := range p(m, c.req) {
+func (c *Call[Req, Res]) pull(m *member, ctx context.Context, p StreamProducer[Req, Res]) error {
+	for value, err := range p(ctx, c.req) {
 		if err != nil {
 			return err
 		}

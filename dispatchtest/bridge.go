@@ -11,7 +11,7 @@ import (
 
 // Bridge returns a relay to the same topics on another bus of this process. What
 // far's members answer there they answer here, as members of the node: under
-// their own names, with the group in place of a replica's name. It shows what a
+// their own names, a group without that of the replica. It shows what a
 // relay has to do, and stands in for one that needs a network.
 //
 //	near.AddRelay(measure, dispatchtest.Bridge(far, "cell-7"))
@@ -114,7 +114,7 @@ func onNode(node string, m dispatch.Member) dispatch.Member {
 	if m.Node == "" {
 		m.Node = node
 		if m.Group != "" {
-			m.Name = m.Group
+			m.Name = ""
 		}
 	}
 	return m

@@ -1,0 +1,194 @@
+package dispatch
+
+import (
+	"context"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// An Observer is a set of hooks that are told what a bus does, as
+// [net/http/httptrace.ClientTrace] is for a request. Hooks that are nil cost
+// nothing. Tracing, metrics and live pages are built on it.
+//
+// The hooks named …Start run where that which they announce is about to begin,
+// and return the context to begin it with: their argument, or one derived from it.
+// So spans nest, and values travel to producers and listeners. Such a hook holds up
+// what it announces and nothing else: CallStart the sender, MemberStart the one
+// member, ListenerStart the one callback.
+//
+// All other hooks are called one at a time, in order, on a goroutine of the
+// observer's own, which exists only while there is something to tell; no call, no
+// producer and no listener waits for it. So they learn when something happened from
+// their arguments, not from the clock. What is meant for an observer that falls far
+// behind is dropped and counted, see [ObserverSnapshot].
+//
+// A hook that panics is logged, and has no effect. Hooks may use the bus in any way,
+// also from inside. Payloads are passed on, not copied: a hook that keeps a request
+// or a value keeps it in memory, and must not change it.
+//
+// The goroutines of producers and listeners have the pprof labels dispatch.topic and
+// dispatch.producer or dispatch.listener while there is an observer, even one
+// without hooks, or while the execution tracer runs; see package [runtime/pprof].
+type Observer struct {
+	// CallStart is called by Send before anybody is asked. The producers and
+	// listeners of the call get the values of the context it returns.
+	CallStart func(ctx context.Context, c CallStarted) context.Context
+	// CallEnd is called when the call has ended, after all that concerns its
+	// members. The context is the one that CallStart returned.
+	CallEnd func(ctx context.Context, r Report)
+
+	// MemberStart is called just before a closure is: of a producer, of a replica,
+	// or the one that asks a group. It is not called for members that relays name.
+	// The producer gets the context it returns, whose end must be that of its
+	// argument.
+	MemberStart func(ctx context.Context, m MemberInfo) context.Context
+	// MemberEnd is called when it is known how a member ended; for those that have
+	// not ended when the call does, then. Every member has one, also without a start.
+	// The context is that of MemberStart, or else of CallStart.
+	MemberEnd func(ctx context.Context, m MemberInfo, o Outcome)
+
+	// Result is called with each result in time.
+	Result func(ctx context.Context, m MemberInfo, r ResultInfo)
+
+	// Late is called when a closure returns after the end of its call, by how much
+	// and with what error. A value that comes late has no error.
+	Late func(ctx context.Context, m MemberInfo, by time.Duration, err error)
+	// Abandoned is called once for a closure that has not returned some time after
+	// the end of its call. Late follows if it ever does.
+	Abandoned func(ctx context.Context, m MemberInfo, after time.Duration)
+
+	// ListenerStart is called just before a listener is called with a result.
+	ListenerStart func(ctx context.Context, l ListenerInfo) context.Context
+	// ListenerEnd is called when it has returned, or panicked. The context is that
+	// of ListenerStart.
+	ListenerEnd func(ctx context.Context, l ListenerInfo, took time.Duration, panicked bool)
+	// Dropped is called when a listener's mailbox has dropped a result.
+	Dropped func(ctx context.Context, l ListenerInfo)
+	// SlowListener is called when a listener's oldest result has waited for longer
+	// than [WithSlowListener] says, once for each time it falls behind.
+	SlowListener func(l ListenerSnapshot)
+}
+
+// CallStarted describes a call that is about to begin. Budget is all the time it
+// has.
+type CallStarted struct {
+	CallInfo
+	Parent  CallID    // of the call on the same bus that this one was sent from; 0 if there is none
+	Depth   int       // how many calls it is nested in
+	Started time.Time // what all durations count from
+	Members []Member  // who will be asked, as far as that is known
+	Request any       // the request
+}
+
+// MemberInfo says whom a hook is about, and when, counted from the call's start.
+// Budget is what the call had left then.
+type MemberInfo struct {
+	CallInfo
+	Replica bool          // it stands in for others of its group, which is a member of its own
+	Elapsed time.Duration // when that happened which the hook is told of
+}
+
+// ResultInfo is a result as observers see it.
+type ResultInfo struct {
+	Seq   int // its place among the results of the call, from 0
+	Value any
+}
+
+// ListenerInfo says which listener a hook is about, and with which result. Member
+// is who produced that.
+type ListenerInfo struct {
+	CallInfo
+	Listener string        // its name
+	Seq      int           // the result's place among those of the call
+	Elapsed  time.Duration // from the call's start to what the hook is told of
+}
+
+// WithObserver has the observer told of all that happens on the bus. It may be
+// given several times: then each is told, the first one first. See also
+// [Bus.Observe].
+func WithObserver(o Observer) BusOption { return observerOption{o, caller(1)} }
+
+type observerOption struct {
+	hooks Observer
+	at    uintptr
+}
+
+func (o observerOption) applyBus(c *busConfig) error {
+	c.observing = append(c.observing, o)
+	return nil
+}
+
+// Observe adds an observer to a bus that is in use. It is told of the calls that are
+// sent from now on, until the registration is removed; Drain lets it hear of what has
+// happened before. The error is [ErrClosed] or [ErrInvalidArgument].
+func (b *Bus) Observe(o Observer) (*Registration, error) {
+	if b == nil {
+		return nil, invalidArgument("Observe: nil Bus")
+	}
+	added := b.newObserver(o, caller(1))
+	if err := b.add(added); err != nil {
+		return nil, err
+	}
+	return &added.Registration, nil
+}
+
+// observer is a registered Observer. To calls it is a listener of all topics.
+type observer struct {
+	listener
+	hooks  Observer
+	missed atomic.Uint64 // what it should have been told of
+}
+
+// mostNotices is how much may wait for an observer before it misses what is new:
+// calls, and single events beside them.
+const mostNotices = 4096
+
+func (b *Bus) newObserver(hooks Observer, at uintptr) *observer {
+	o := &observer{hooks: hooks}
+	o.init(Registration{bus: b, name: "observer", at: at, self: o})
+	return o
+}
+
+// begin runs a hook that returns the context for what begins. Whatever the hook
+// does, there is a context.
+func (o *observer) begin(ctx context.Context, hook func(context.Context) context.Context) (next context.Context) {
+	defer func() {
+		if value := recover(); value != nil {
+			o.bus.unwound("observer", &o.Registration, value, debug.Stack())
+		}
+		if next == nil {
+			next = ctx
+		}
+	}()
+	if o.gone.Load() {
+		return ctx
+	}
+	return hook(ctx)
+}
+
+// tell has a hook called on the observer's own goroutine, unless too much waits for
+// it already.
+func (o *observer) tell(hook func()) {
+	if o.queue.Len() >= mostNotices {
+		o.missed.Add(1)
+		return
+	}
+	if o.queue.Put(&notice{o, hook}) {
+		o.start()
+	}
+}
+
+// notice is a single event for one observer.
+type notice struct {
+	observer *observer
+	hook     func()
+}
+
+// Run calls the hook, once even if it panics.
+func (n *notice) Run() {
+	if hook := n.hook; hook != nil && !n.observer.gone.Load() {
+		n.hook = nil
+		hook()
+	}
+}
