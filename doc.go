@@ -187,14 +187,28 @@
 //     registration: Drain finishes what was accepted, Remove discards what waits.
 //  36. All of these may be called twice, concurrently and from inside callbacks.
 //
+// # Observation
+//
+//  37. An [Observer] is told of all that happens on a bus, from [NewBus] or from
+//     [Bus.Observe] on. Its start hooks run where that begins which they announce, and
+//     hold up that and nothing else; all other hooks are called one at a time, on a
+//     goroutine of the observer's own, and nobody waits for them. What is too much for
+//     an observer is missed and counted.
+//  38. The goroutines of producers and listeners of an observed call have the pprof
+//     labels dispatch.topic, dispatch.producer and dispatch.listener. While the
+//     execution tracer runs each call is a task, and each run a region.
+//  39. [Bus.Snapshot] tells what the bus looks like at one moment. The logger is told what
+//     nobody else is: panics, runs that outlive their calls, listeners that are slow.
+//  40. All errors have a method ErrorType() string, by which they can be counted.
+//
 // # At rest
 //
-//  37. When its calls have ended, their producers have returned and the mailboxes are
+//  41. When its calls have ended, their producers have returned and the mailboxes are
 //     empty, a bus holds no goroutine and nothing of its calls. One timer for each
 //     listener that was busy of late, which looks for results that have waited too
 //     long, is left to go off once more.
-//  38. A bus need not be closed to be collected as garbage.
-//  39. A call is kept by those who hold it, or one of its results, and by nobody else.
+//  42. A bus need not be closed to be collected as garbage.
+//  43. A call is kept by those who hold it, or one of its results, and by nobody else.
 //     It keeps all its results; only what stream producers yield to a loop over
 //     [Dispatcher.Stream] is let go of.
 //

@@ -9,77 +9,102 @@ import (
 
 // The sentinels that errors of this package wrap. Test for them with
 // [errors.Is]; the wrapping error says what was wrong and where.
+//
+// All errors of this package have a method ErrorType() string, which gives a word such
+// as closed, panic or no_producers for them: few enough to count errors by it, as
+// OpenTelemetry does. [errors.AsType] finds it in the errors that wrap them.
 var (
 	// ErrInvalidOption is wrapped by every error about an option's value.
-	ErrInvalidOption = errors.New("dispatch: invalid option")
+	ErrInvalidOption = newSentinel("invalid_option", "dispatch: invalid option")
 	// ErrInvalidTopic is wrapped by every error about a topic's name or a pattern.
-	ErrInvalidTopic = errors.New("dispatch: invalid topic")
+	ErrInvalidTopic = newSentinel("invalid_topic", "dispatch: invalid topic")
 	// ErrTopicType reports that a topic's name is in use on the bus with
 	// another pair of types.
-	ErrTopicType = errors.New("dispatch: topic has other types")
+	ErrTopicType = newSentinel("topic_type", "dispatch: topic has other types")
 	// ErrInvalidArgument is wrapped by every error about an argument that is
 	// not an option: a nil closure, a nil context, a zero Topic or Dispatcher.
-	ErrInvalidArgument = errors.New("dispatch: invalid argument")
+	ErrInvalidArgument = newSentinel("invalid_argument", "dispatch: invalid argument")
 	// ErrDuplicate reports that a topic has a producer of this name already.
-	ErrDuplicate = errors.New("dispatch: duplicate producer name")
+	ErrDuplicate = newSentinel("duplicate", "dispatch: duplicate producer name")
 	// ErrClosed reports that the bus accepts nothing new, and is the cause with
 	// which [Bus.Close] cancels the calls in flight.
-	ErrClosed = errors.New("dispatch: closed")
+	ErrClosed = newSentinel("closed", "dispatch: closed")
 	// ErrNoProducers reports that nobody was there to ask.
-	ErrNoProducers = errors.New("dispatch: no producers")
+	ErrNoProducers = newSentinel("no_producers", "dispatch: no producers")
 	// ErrQuorumLost is the cause with which the remaining producers are
 	// cancelled once too many have failed for the quorum to be reached.
-	ErrQuorumLost = errors.New("dispatch: quorum lost")
+	ErrQuorumLost = newSentinel("quorum_lost", "dispatch: quorum lost")
 	// ErrSatisfied is the cause with which the remaining producers are
 	// cancelled once the quorum is reached.
-	ErrSatisfied = errors.New("dispatch: satisfied")
+	ErrSatisfied = newSentinel("satisfied", "dispatch: satisfied")
 	// ErrFailFast is the cause with which the remaining producers are
 	// cancelled after the first failure of a call under [WithFailFast].
-	ErrFailFast = errors.New("dispatch: failed fast")
+	ErrFailFast = newSentinel("fail_fast", "dispatch: failed fast")
 	// ErrStalled is the cause with which the remaining producers are cancelled
 	// when no further result came within the time of [WithStall].
-	ErrStalled = errors.New("dispatch: stalled")
+	ErrStalled = newSentinel("stalled", "dispatch: stalled")
 	// ErrStuck reports that a producer was not asked because too many of its
 	// earlier runs have outlived their calls and never returned.
-	ErrStuck = errors.New("dispatch: producer stuck")
+	ErrStuck = newSentinel("stuck", "dispatch: producer stuck")
 	// ErrTooFewProducers reports that the producers that [WithMinProducers] asked
 	// for did not come in time.
-	ErrTooFewProducers = errors.New("dispatch: too few producers")
+	ErrTooFewProducers = newSentinel("too_few_producers", "dispatch: too few producers")
 	// ErrUnknownMember reports that nobody has a name that [WithTargets] asked for.
-	ErrUnknownMember = errors.New("dispatch: unknown member")
+	ErrUnknownMember = newSentinel("unknown_member", "dispatch: unknown member")
 	// ErrUnreachable reports that a member elsewhere did not take the request.
-	ErrUnreachable = errors.New("dispatch: unreachable")
+	ErrUnreachable = newSentinel("unreachable", "dispatch: unreachable")
 	// ErrIncompatible reports that a member elsewhere has other types or another
 	// version.
-	ErrIncompatible = errors.New("dispatch: incompatible")
+	ErrIncompatible = newSentinel("incompatible", "dispatch: incompatible")
 	// ErrLost reports that something that a member elsewhere has sent did not
 	// arrive: results, or word of its end.
-	ErrLost = errors.New("dispatch: lost")
+	ErrLost = newSentinel("lost", "dispatch: lost")
 	// ErrGone reports that a member left before it had answered.
-	ErrGone = errors.New("dispatch: gone")
+	ErrGone = newSentinel("gone", "dispatch: gone")
 	// ErrOverloaded reports that there was no room for a request.
-	ErrOverloaded = errors.New("dispatch: overloaded")
+	ErrOverloaded = newSentinel("overloaded", "dispatch: overloaded")
 	// ErrQueueFull reports that a producer was not asked because as many calls
 	// wait for it as [WithMaxQueue] allows.
-	ErrQueueFull = errors.New("dispatch: queue full")
+	ErrQueueFull = newSentinel("queue_full", "dispatch: queue full")
 	// ErrNoResult reports that the member that [Dispatcher.First] waited for has
 	// ended well and without a result, as streams and relayed members may.
-	ErrNoResult = errors.New("dispatch: no result")
+	ErrNoResult = newSentinel("no_result", "dispatch: no result")
 	// ErrRemoved reports that a producer was removed before its run began.
-	ErrRemoved = errors.New("dispatch: removed")
+	ErrRemoved = newSentinel("removed", "dispatch: removed")
 	// ErrDecline is what a producer returns that has nothing to say to a
 	// request. To decline is no failure.
-	ErrDecline = errors.New("dispatch: declined")
+	ErrDecline = newSentinel("declined", "dispatch: declined")
 	// ErrTooDeep reports that calls are nested more than 64 deep: a producer
 	// that, directly or through others, asks itself.
-	ErrTooDeep = errors.New("dispatch: calls nested too deep")
+	ErrTooDeep = newSentinel("too_deep", "dispatch: calls nested too deep")
 	// ErrGoexit is the error of a producer that ended its goroutine with
 	// [runtime.Goexit], as a failing test does with FailNow.
-	ErrGoexit = errors.New("dispatch: producer called runtime.Goexit")
+	ErrGoexit = newSentinel("goexit", "dispatch: producer called runtime.Goexit")
 	// ErrStreamUsed reports that a sequence made by [Dispatcher.Stream] was
 	// ranged over a second time.
-	ErrStreamUsed = errors.New("dispatch: stream already used")
+	ErrStreamUsed = newSentinel("stream_used", "dispatch: stream already used")
 )
+
+// sentinel is an error that is told by its identity, and counted by its kind.
+type sentinel struct{ kind, text string }
+
+func newSentinel(kind, text string) error { return &sentinel{kind, text} }
+
+func (e *sentinel) Error() string { return e.text }
+
+// ErrorType gives the kind of error.
+func (e *sentinel) ErrorType() string { return e.kind }
+
+// errorType returns what the error itself says of its type, or else the word given.
+func errorType(err error, otherwise string) string {
+	if typed, ok := errors.AsType[interface {
+		error
+		ErrorType() string
+	}](err); ok {
+		return typed.ErrorType()
+	}
+	return otherwise
+}
 
 // PanicError is the error of a producer that panicked. A *PanicError whose
 // Value is an error unwraps to it.
@@ -90,6 +115,9 @@ type PanicError struct {
 
 // Error gives the panic's value without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// ErrorType returns panic.
+func (e *PanicError) ErrorType() string { return "panic" }
 
 // Unwrap returns Value if it is an error.
 func (e *PanicError) Unwrap() error {
@@ -124,6 +152,20 @@ func (e *PartialError) Error() string {
 	return b.String()
 }
 
+// ErrorType returns timeout after a deadline, partial for a call that all members
+// ended, some without an answer, and otherwise the type of the reason's own error, or
+// cancelled.
+func (e *PartialError) ErrorType() string {
+	switch e.Report.Reason {
+	case ReasonComplete:
+		return "partial"
+	case ReasonDeadline:
+		return errorType(e.cause, "timeout")
+	default:
+		return errorType(e.cause, "cancelled")
+	}
+}
+
 // Unwrap returns the errors of the members, each a *MemberError, and after
 // them what the reason itself has to say (such as [ErrNoProducers]).
 func (e *PartialError) Unwrap() []error {
@@ -143,6 +185,15 @@ type MemberError struct {
 // Error prefixes the error with the member's name and state.
 func (e *MemberError) Error() string {
 	return fmt.Sprintf("%v %v: %v", e.Member, e.State, e.Err)
+}
+
+// ErrorType returns the type of Err if that has one, timeout for a member that was
+// late, or else the word for its state.
+func (e *MemberError) ErrorType() string {
+	if e.State == StateLate {
+		return errorType(e.Err, "timeout")
+	}
+	return errorType(e.Err, e.State.String())
 }
 
 // Unwrap returns Err.
@@ -172,6 +223,9 @@ func (e *ShutdownError) Error() string {
 	}
 	return strings.TrimRight(b.String(), ",:")
 }
+
+// ErrorType returns shutdown.
+func (e *ShutdownError) ErrorType() string { return "shutdown" }
 
 // Unwrap returns the context's error.
 func (e *ShutdownError) Unwrap() error { return e.Err }

@@ -862,3 +862,74 @@ func ExampleBus_Snapshot() {
 	fmt.Println(string(data), err)
 	// Output: {"name":"shop.price","request":"string","result":"float64","producers":[{"name":"north","kind":"producer","on":"shop.price","added_at":"","running":0,"abandoned":0,"failed":0}],"listeners":[]} <nil>
 }
+
+// An observer is told of all that happens on a bus. What its start hooks put into the
+// context is there in its other hooks, and in producers and listeners.
+func ExampleObserver() {
+	type shopping struct{}
+	done := make(chan struct{})
+	shops := dispatch.New[string, float64](dispatch.WithObserver(dispatch.Observer{
+		CallStart: func(ctx context.Context, c dispatch.CallStarted) context.Context {
+			fmt.Printf("%s is asked for %v: %v\n", c.Topic, c.Request, c.Members)
+			return context.WithValue(ctx, shopping{}, c.Request)
+		},
+		MemberEnd: func(ctx context.Context, _ dispatch.MemberInfo, o dispatch.Outcome) {
+			fmt.Printf("%v: %v is %v\n", ctx.Value(shopping{}), o.Member, o.State)
+		},
+		CallEnd: func(context.Context, dispatch.Report) { close(done) },
+	}))
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+
+	if _, err := shops.Gather(context.Background(), price, "lamp"); err != nil {
+		log.Fatal(err)
+	}
+	<-done
+	// Output:
+	// shop.price is asked for lamp: [north]
+	// lamp: north is ok
+}
+
+// An observer can be added to a bus in use, and taken away again.
+func ExampleBus_Observe() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+
+	ended := make(chan dispatch.Reason)
+	watching, err := shops.Bus().Observe(dispatch.Observer{
+		CallEnd: func(_ context.Context, r dispatch.Report) { ended <- r.Reason },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := shops.Gather(context.Background(), price, "lamp"); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(<-ended)
+	watching.Remove()
+	// Output: complete
+}
+
+// Outcomes tells how members end while others are still at work.
+func ExampleCall_Outcomes() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, fails("sold out"), dispatch.WithName("north")))
+	told := make(chan struct{})
+	added(shops.AddProducer(price, func(context.Context, string) (float64, error) {
+		<-told
+		return 13, nil
+	}, dispatch.WithName("south")))
+
+	call, err := shops.Send(context.Background(), price, "lamp")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for o := range call.Outcomes() {
+		fmt.Println(o.Member, o.State)
+		if o.State == dispatch.StateFailed {
+			close(told)
+		}
+	}
+	// Output:
+	// north failed
+	// south ok
+}

@@ -78,8 +78,8 @@ func (m *mailbox) watch(d time.Duration) {
 		if l, ok := m.self.(*listener); ok {
 			m.bus.observeSlow(l)
 		}
-		m.bus.log(slog.LevelWarn, "listener is slow",
-			slog.String("listener", m.name), slog.String("topic", m.selection.String()), slog.String("added_at", m.addedAt()))
+		m.bus.log(slog.LevelWarn, m.kind()+" is slow",
+			slog.String(m.kind(), m.name), slog.String("topic", m.selection.String()), slog.String("added_at", m.addedAt()))
 	})
 }
 
@@ -97,7 +97,15 @@ func (m *mailbox) waitingSince(ready time.Duration) bool {
 // Unwound is part of serial.Owner.
 func (m *mailbox) Unwound(value any, stack []byte) {
 	m.unwound.Add(1)
-	m.bus.unwound("listener", &m.Registration, value, stack)
+	m.bus.unwound(m.kind(), &m.Registration, value, stack)
+}
+
+// kind says in a word whose mailbox it is.
+func (m *mailbox) kind() string {
+	if _, ok := m.self.(*observer); ok {
+		return "observer"
+	}
+	return "listener"
 }
 
 // silenced reports whether callbacks with results are over.

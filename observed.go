@@ -172,6 +172,7 @@ func (c *Call[Req, Res]) observeResult(o *observer, e event[Res], seq int) {
 // observeOutcome tells an observer how the member at this place ended.
 func (c *call) observeOutcome(o *observer, i int, out Outcome) {
 	info := c.memberInfo(out.Member, out.Elapsed)
+	info.Running = out.Started && i < len(c.members) && !c.hasEnded(i)
 	out.Elapsed = info.Elapsed
 	o.hooks.MemberEnd(c.contextOf(i), info, out)
 }

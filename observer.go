@@ -52,7 +52,8 @@ type Observer struct {
 	Result func(ctx context.Context, m MemberInfo, r ResultInfo)
 
 	// Late is called when a closure returns after the end of its call, by how much
-	// and with what error. A value that comes late has no error.
+	// and with what error; for relays, too, and for late results of members that they
+	// have named. A value that comes late has no error.
 	Late func(ctx context.Context, m MemberInfo, by time.Duration, err error)
 	// Abandoned is called once for a closure that has not returned some time after
 	// the end of its call. Late follows if it ever does.
@@ -86,6 +87,7 @@ type CallStarted struct {
 type MemberInfo struct {
 	CallInfo
 	Replica bool          // it stands in for others of its group, which is a member of its own
+	Running bool          // in MemberEnd: its closure had not returned by then, and Late will tell when it does
 	Elapsed time.Duration // when that happened which the hook is told of
 }
 

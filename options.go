@@ -263,7 +263,8 @@ func (o maxAbandonedOption) applyBus(c *busConfig) error {
 }
 
 // WithSlowListener sets how long a listener's oldest result may wait, for its turn
-// and for the callback to return, before the listener is logged, once. The default is 5 seconds; d must be positive.
+// and for the callback to return, before the listener is logged, once. Observers
+// and OnLate hooks are logged likewise. The default is 5 seconds; d must be positive.
 func WithSlowListener(d time.Duration) BusOption { return slowListenerOption(d) }
 
 type slowListenerOption time.Duration

@@ -285,6 +285,8 @@ func (c *Call[Req, Res]) endRelay(r *relayRun, state State, err error) {
 			c.timer.Stop()
 		}
 		c.mu.Unlock()
+		now := c.now()
+		c.observeLate(-1, r.relay.member(), now, now-c.elapsed, err)
 		c.bus.ledger.Changed()
 		return
 	}

@@ -1,0 +1,653 @@
+package dispatch_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"runtime"
+	"runtime/pprof"
+	"runtime/trace"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// trailKey is the key of a context value that says which start hooks a context has
+// been through.
+type trailKey struct{}
+
+func trail(ctx context.Context) string {
+	s, _ := ctx.Value(trailKey{}).(string)
+	return s
+}
+
+func with(ctx context.Context, step string) context.Context {
+	return context.WithValue(ctx, trailKey{}, trail(ctx)+"/"+step)
+}
+
+// watcher returns an observer that writes down all it is told, each with the trail of
+// its context and the time since the call began.
+func watcher(to *notes) dispatch.Observer {
+	ms := func(d time.Duration) string { return d.Round(time.Millisecond).String() }
+	who := func(m dispatch.MemberInfo) string {
+		if m.Replica {
+			return "replica " + m.Member.Name
+		}
+		return m.Member.String()
+	}
+	return dispatch.Observer{
+		CallStart: func(ctx context.Context, c dispatch.CallStarted) context.Context {
+			to.add("call %v %v parent %v depth %d", c.Members, c.Request, c.Parent, c.Depth)
+			return with(ctx, "call")
+		},
+		CallEnd: func(ctx context.Context, r dispatch.Report) {
+			to.add("%v: call ended: %v [%s]", ms(r.Elapsed), r.Reason, trail(ctx))
+		},
+		MemberStart: func(ctx context.Context, m dispatch.MemberInfo) context.Context {
+			to.add("%v: %s starts [%s]", ms(m.Elapsed), who(m), trail(ctx))
+			return with(ctx, m.Member.String())
+		},
+		MemberEnd: func(ctx context.Context, m dispatch.MemberInfo, o dispatch.Outcome) {
+			running := map[bool]string{true: " and runs"}[m.Running]
+			to.add("%v: %s is %v%s [%s]", ms(m.Elapsed), who(m), o.State, running, trail(ctx))
+		},
+		Result: func(ctx context.Context, m dispatch.MemberInfo, r dispatch.ResultInfo) {
+			to.add("%v: %s gives %v, %d [%s]", ms(m.Elapsed), who(m), r.Value, r.Seq, trail(ctx))
+		},
+		Late: func(ctx context.Context, m dispatch.MemberInfo, by time.Duration, err error) {
+			to.add("%v: %s is late by %v: %v [%s]", ms(m.Elapsed), who(m), by, err, trail(ctx))
+		},
+		Abandoned: func(ctx context.Context, m dispatch.MemberInfo, after time.Duration) {
+			to.add("%v: %s is abandoned after %v [%s]", ms(m.Elapsed), who(m), after, trail(ctx))
+		},
+		ListenerStart: func(ctx context.Context, l dispatch.ListenerInfo) context.Context {
+			to.add("%v: %s hears %v, %d [%s]", ms(l.Elapsed), l.Listener, l.Member, l.Seq, trail(ctx))
+			return with(ctx, l.Listener)
+		},
+		ListenerEnd: func(ctx context.Context, l dispatch.ListenerInfo, took time.Duration, panicked bool) {
+			to.add("%v: %s took %v, panicked %v [%s]", ms(l.Elapsed), l.Listener, took, panicked, trail(ctx))
+		},
+		Dropped: func(ctx context.Context, l dispatch.ListenerInfo) {
+			to.add("%v: %s missed %v, %d [%s]", ms(l.Elapsed), l.Listener, l.Member, l.Seq, trail(ctx))
+		},
+		SlowListener: func(l dispatch.ListenerSnapshot) {
+			to.add("%s is slow after %v", l.Name, l.Waiting.Round(time.Millisecond))
+		},
+	}
+}
+
+func wantLines(t testing.TB, got []string, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
+func TestObserverOfACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told notes
+		d, logged := newDispatcher(dispatch.WithObserver(watcher(&told)))
+		produce(t, d, "a", func(ctx context.Context, req int) (int, error) {
+			told.add("inside a: [%s]", trail(ctx))
+			time.Sleep(time.Second)
+			return 7, nil
+		})
+		produce(t, d, "b", slowly(2*time.Second, failing(errBroken)))
+		listen(t, d, func(ctx context.Context, _ result) {
+			told.add("inside l: [%s]", trail(ctx))
+			time.Sleep(3 * time.Second)
+		}, dispatch.WithName("l"))
+
+		call, err := d.Send(with(t.Context(), "user"), ask, 42)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		lines := told.all()
+		slices.Sort(lines[1:4]) // a and b start at the same moment
+		wantLines(t, lines,
+			"call [a b] 42 parent 0 depth 0",
+			"0s: a starts [/user/call]",
+			"0s: b starts [/user/call]",
+			"inside a: [/user/call/a]",
+			"1s: a gives 7, 0 [/user/call/a]",
+			"1s: a is ok [/user/call/a]",
+			"1s: l hears a, 0 [/user/call]",
+			"inside l: [/user/call/l]",
+			"2s: b is failed [/user/call/b]",
+			"2s: call ended: complete [/user/call]",
+			"4s: l took 3s, panicked false [/user/call/l]",
+		)
+		if call.Report().Reason != dispatch.ReasonComplete {
+			t.Error(told.all())
+		}
+		logged.nothing(t)
+	})
+}
+
+func TestObserverOfWhoIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told notes
+		d, _ := newDispatcher(dispatch.WithObserver(watcher(&told)), dispatch.WithTimeout(time.Second))
+		release := make(chan struct{})
+		produce(t, d, "deaf", deaf(release, 1))
+		produce(t, d, "serial", deaf(release, 1), dispatch.WithConcurrency(1))
+		produce(t, d, "patient", patient)
+		send(t, d)
+		time.Sleep(10 * time.Millisecond)
+		told.lines = nil
+		ended(t, d)
+		time.Sleep(time.Second)
+		close(release)
+		synctest.Wait()
+		var late []string
+		for _, line := range told.all() {
+			if strings.Contains(line, "serial") && strings.Contains(line, "starts") {
+				t.Errorf("%s, and should have had no slot", line)
+			}
+			if strings.Contains(line, "late") || strings.Contains(line, "abandoned") {
+				late = append(late, line)
+			}
+		}
+		wantLines(t, apiSorted(late), apiSorted([]string{
+			"1s: deaf is late and runs [/call/deaf]", "1s: serial is late and runs [/call/serial]", "1s: patient is late and runs [/call/patient]",
+			"1s: deaf is late and runs [/call/deaf]", "1s: serial is late [/call]", "1s: patient is late and runs [/call/patient]",
+			"1s: patient is late by 0s: context deadline exceeded [/call/patient]",
+			"1s: patient is late by 0s: context deadline exceeded [/call/patient]",
+			"1.1s: deaf is abandoned after 100ms [/call/deaf]", "1.1s: serial is abandoned after 100ms [/call/serial]",
+			"1.1s: deaf is abandoned after 100ms [/call/deaf]",
+			"2.01s: deaf is late by 1.01s: <nil> [/call/deaf]", "2.01s: serial is late by 1.01s: <nil> [/call/serial]",
+			"2s: deaf is late by 1s: <nil> [/call/deaf]",
+		})...)
+	})
+}
+
+// Who gives up in the grace has returned.
+func TestObserverOfTheGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told notes
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{MemberEnd: watcher(&told).MemberEnd, Late: watcher(&told).Late}))
+		produce(t, d, "patient", patient)
+		addRelay(t, d, "r", func(ctx context.Context, _ int, _ roster) error {
+			time.Sleep(3 * time.Second)
+			return ctx.Err()
+		})
+		ended(t, d, dispatch.WithTimeout(2*time.Second), dispatch.WithGrace(time.Second))
+		time.Sleep(10 * time.Second)
+		wantLines(t, told.all(), "1s: patient is late []", "3s: r is late by 1s: context deadline exceeded []")
+	})
+}
+
+func TestObserverOfReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told notes
+		d, _ := newDispatcher(dispatch.WithObserver(watcher(&told)), dispatch.WithParallelism(1))
+		produce(t, d, "first", slow(time.Second, 0))
+		produce(t, d, "g1", slowly(time.Second, failing(errBroken)), dispatch.WithGroup("g"))
+		produce(t, d, "g2", slow(2*time.Second, 2), dispatch.WithGroup("g"))
+		r := ended(t, d)
+		synctest.Wait()
+		expect(t, r, "complete: first ok, g/g2 ok")
+		lines := told.all()
+		slices.Sort(lines) // start hooks do not wait until what came before is told
+		wantLines(t, lines,
+			"0s: first starts [/call]",
+			"1s: first gives 0, 0 [/call/first]",
+			"1s: first is ok [/call/first]",
+			"1s: g starts [/call]",
+			"1s: replica g1 starts [/call/g]",
+			"2s: replica g1 is failed [/call/g/g/g1]",
+			"2s: replica g2 starts [/call/g]",
+			"4s: call ended: complete [/call]",
+			"4s: g/g2 gives 2, 1 [/call/g]",
+			"4s: g/g2 is ok [/call/g]",
+			"4s: replica g2 is ok [/call/g/g/g2]",
+			"call [first g] 0 parent 0 depth 0",
+		)
+	})
+}
+
+func TestObserverOfStreamsAndRelays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told notes
+		d, _ := newDispatcher(dispatch.WithObserver(watcher(&told)))
+		addStream(t, d, "s", func(context.Context, int) iter.Seq2[int, error] {
+			return func(yield func(int, error) bool) {
+				_ = yield(1, nil) && yield(2, nil)
+			}
+		})
+		addRelay(t, d, "r", func(ctx context.Context, _ int, to roster) error {
+			time.Sleep(time.Second)
+			told.add("inside r: [%s]", trail(ctx))
+			m := dispatch.Member{Node: "far", Name: "m"}
+			to.Name(m)
+			to.Result(m, 3)
+			return nil
+		})
+		ended(t, d)
+		synctest.Wait()
+		wantLines(t, told.all(),
+			"call [s] 0 parent 0 depth 0",
+			"0s: s starts [/call]",
+			"0s: s gives 1, 0 [/call/s]",
+			"0s: s gives 2, 1 [/call/s]",
+			"0s: s is ok [/call/s]",
+			"inside r: [/call]",
+			"1s: far/m gives 3, 2 [/call]",
+			"1s: far/m is failed [/call]",
+			"1s: call ended: complete [/call]",
+		)
+	})
+}
+
+func TestObserverOfListeners(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told notes
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			ListenerEnd: watcher(&told).ListenerEnd, Dropped: watcher(&told).Dropped, SlowListener: watcher(&told).SlowListener,
+		}), dispatch.WithSlowListener(2*time.Second))
+		for i := range 3 {
+			produce(t, d, fmt.Sprint(i), slow(time.Duration(i)*time.Millisecond, i))
+		}
+		listen(t, d, func(context.Context, result) { panic("boom") }, dispatch.WithName("panics"))
+		listen(t, d, func(context.Context, result) { runtime.Goexit() }, dispatch.WithName("exits"))
+		listen(t, d, func(context.Context, result) { time.Sleep(3 * time.Second) }, dispatch.WithName("slow"),
+			dispatch.WithMailbox(1, dispatch.DropOldest))
+		ended(t, d)
+		time.Sleep(10 * time.Second)
+		wantLines(t, apiSorted(told.all()), apiSorted([]string{
+			"0s: panics took 0s, panicked true []", "1ms: panics took 0s, panicked true []", "2ms: panics took 0s, panicked true []",
+			"0s: exits took 0s, panicked true []", "1ms: exits took 0s, panicked true []", "2ms: exits took 0s, panicked true []",
+			"2ms: slow missed 1, 1 []", "slow is slow after 2s", "3s: slow took 3s, panicked false []", "6s: slow took 3s, panicked false []",
+		})...)
+		s := d.Bus().Snapshot().Topics[0]
+		var counts []string
+		for _, l := range s.Listeners {
+			counts = append(counts, fmt.Sprintf("%s delivered %d dropped %d panicked %d", l.Name, l.Delivered, l.Dropped, l.Panicked))
+		}
+		wantLines(t, counts, "panics delivered 3 dropped 0 panicked 3", "exits delivered 3 dropped 0 panicked 3", "slow delivered 2 dropped 1 panicked 0")
+	})
+}
+
+// Start hooks and the order of nested calls: the inner one knows whose it is.
+func TestObserverOfNestedCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told notes
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{CallStart: watcher(&told).CallStart}))
+		elsewhere, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{CallStart: watcher(&told).CallStart}))
+		apiMust(d.AddProducer(other, quick(1), dispatch.WithName("inner")))
+		produce(t, d, "outer", func(ctx context.Context, _ int) (int, error) {
+			if _, err := elsewhere.Gather(ctx, ask, 2); !errors.Is(err, dispatch.ErrNoProducers) {
+				t.Errorf("elsewhere: %v", err)
+			}
+			_, err := d.Gather(ctx, other, 1)
+			return 0, err
+		})
+		done := make(chan struct{})
+		listen(t, d, func(ctx context.Context, _ result) {
+			apiMust(d.Gather(ctx, other, 3))
+			close(done)
+		})
+		id := ended(t, d).Call
+		<-done
+		wantLines(t, told.all(),
+			"call [outer] 0 parent 0 depth 0",
+			"call [] 2 parent 0 depth 1",
+			fmt.Sprintf("call [inner] 1 parent %v depth 1", id),
+			fmt.Sprintf("call [inner] 3 parent %v depth 0", id),
+		)
+	})
+}
+
+func TestObserverOfACallThatCannotGoOn(t *testing.T) {
+	synctest.Test(t, testObserverOfACallThatCannotGoOn)
+}
+
+func testObserverOfACallThatCannotGoOn(t *testing.T) {
+	var told notes
+	d, _ := newDispatcher(dispatch.WithObserver(watcher(&told)))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	ended(t, d)
+	synctest.Wait()
+	produce(t, d, "a", quick(1))
+	r := sendFrom(ctx, t, d).Report()
+	expect(t, r, "cancelled: a cancelled")
+	if err := d.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	wantLines(t, told.all(),
+		"call [] 0 parent 0 depth 0", "0s: call ended: no producers [/call]",
+		"call [a] 0 parent 0 depth 0", "0s: a is cancelled [/call]", "0s: call ended: cancelled [/call]",
+	)
+	if _, err := d.Send(t.Context(), ask, 0); !errors.Is(err, dispatch.ErrClosed) || len(told.all()) != 5 {
+		t.Errorf("%v; told %q", err, told.all())
+	}
+}
+
+// A hook that goes wrong costs itself: the call ends as it would without it.
+func TestObserverHooksMayGoWrong(t *testing.T) {
+	scene := func(t *testing.T, o dispatch.Observer) (words string, heard int, logged *journal) {
+		d, logged := newDispatcher(dispatch.WithObserver(o), dispatch.WithTimeout(time.Second), dispatch.WithSlowListener(time.Second/2))
+		produce(t, d, "ok", quick(1))
+		produce(t, d, "broken", failing(errBroken))
+		produce(t, d, "late", slowly(3*time.Second, quick(2)))
+		produce(t, d, "also ok", quick(3))
+		var heardBy notes
+		listen(t, d, func(context.Context, result) { heardBy.add("result"); time.Sleep(time.Second) })
+		listen(t, d, ignore, dispatch.WithMailbox(1, dispatch.DropNewest))
+		r := ended(t, d)
+		time.Sleep(10 * time.Second)
+		return told(r), heardBy.count("result"), logged
+	}
+	var want string
+	synctest.Test(t, func(t *testing.T) { want, _, _ = scene(t, dispatch.Observer{}) })
+	for how, wrong := range map[string]func(){
+		"panics": func() { panic("boom") },
+		"exits":  runtime.Goexit,
+	} {
+		all := dispatch.Observer{
+			CallStart:     func(ctx context.Context, _ dispatch.CallStarted) context.Context { wrong(); return ctx },
+			CallEnd:       func(context.Context, dispatch.Report) { wrong() },
+			MemberStart:   func(ctx context.Context, _ dispatch.MemberInfo) context.Context { wrong(); return ctx },
+			MemberEnd:     func(context.Context, dispatch.MemberInfo, dispatch.Outcome) { wrong() },
+			Result:        func(context.Context, dispatch.MemberInfo, dispatch.ResultInfo) { wrong() },
+			Late:          func(context.Context, dispatch.MemberInfo, time.Duration, error) { wrong() },
+			Abandoned:     func(context.Context, dispatch.MemberInfo, time.Duration) { wrong() },
+			ListenerStart: func(ctx context.Context, _ dispatch.ListenerInfo) context.Context { wrong(); return ctx },
+			ListenerEnd:   func(context.Context, dispatch.ListenerInfo, time.Duration, bool) { wrong() },
+			SlowListener:  func(dispatch.ListenerSnapshot) { wrong() },
+		}
+		for name, o := range map[string]dispatch.Observer{
+			"CallEnd":      {CallEnd: all.CallEnd},
+			"MemberEnd":    {MemberEnd: all.MemberEnd},
+			"Result":       {Result: all.Result},
+			"Late":         {Late: all.Late},
+			"Abandoned":    {Abandoned: all.Abandoned},
+			"ListenerEnd":  {ListenerEnd: all.ListenerEnd},
+			"SlowListener": {SlowListener: all.SlowListener},
+			// Start hooks run where that begins which they announce. There a
+			// Goexit ends what it would have ended without the hook.
+			"CallStart":     {CallStart: all.CallStart},
+			"MemberStart":   {MemberStart: all.MemberStart},
+			"ListenerStart": {ListenerStart: all.ListenerStart},
+		} {
+			if how == "exits" && strings.HasSuffix(name, "Start") {
+				continue
+			}
+			t.Run(name+" "+how, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					got, heard, logged := scene(t, o)
+					if got != want || heard != 2 {
+						t.Errorf("%s with %d results heard, want %s with 2", got, heard, want)
+					}
+					if logged.count("ERROR observer "+map[string]string{"panics": "panicked", "exits": "called runtime.Goexit"}[how]) == 0 {
+						t.Errorf("logged %q", logged.all())
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestObserverWhoseStartHooksExit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		exits := func(context.Context, dispatch.MemberInfo) context.Context { runtime.Goexit(); return nil }
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{MemberStart: exits}))
+		produce(t, d, "a", quick(1))
+		produce(t, d, "b", quick(1))
+		expect(t, ended(t, d), "complete: a failed, b failed")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		exits := func(context.Context, dispatch.CallStarted) context.Context { runtime.Goexit(); return nil }
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{CallStart: exits}))
+		produce(t, d, "a", quick(1))
+		diary := keepDiary(t, d)
+		go send(t, d)
+		synctest.Wait()
+		wantLines(t, diary.all(), "result a=1", "outcome a ok", "done complete")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		exits := func(context.Context, dispatch.ListenerInfo) context.Context { runtime.Goexit(); return nil }
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{ListenerStart: exits}))
+		produce(t, d, "a", quick(1))
+		diary := keepDiary(t, d)
+		ended(t, d)
+		synctest.Wait()
+		wantLines(t, diary.all(), "outcome a ok", "done complete")
+	})
+}
+
+func TestObserverStartHooksMayReturnNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			CallStart:     func(context.Context, dispatch.CallStarted) context.Context { return nil },
+			MemberStart:   func(context.Context, dispatch.MemberInfo) context.Context { return nil },
+			ListenerStart: func(context.Context, dispatch.ListenerInfo) context.Context { return nil },
+		}))
+		var heard notes
+		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
+			heard.add("producer %s", trail(ctx))
+			return 1, nil
+		})
+		listen(t, d, func(ctx context.Context, _ result) { heard.add("listener %s", trail(ctx)) })
+		sendFrom(with(t.Context(), "user"), t, d)
+		synctest.Wait()
+		wantLines(t, heard.all(), "producer /user", "listener /user")
+	})
+}
+
+// A start hook that blocks holds up what it announces and nothing else.
+func TestObserverStartHookBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second), dispatch.WithObserver(dispatch.Observer{
+			MemberStart: func(ctx context.Context, m dispatch.MemberInfo) context.Context {
+				if m.Member.Name == "b" {
+					<-release
+				}
+				return ctx
+			},
+		}))
+		for _, name := range []string{"a", "b", "c"} {
+			produce(t, d, name, quick(1))
+		}
+		expect(t, ended(t, d), "deadline: a ok, b late, c ok")
+		close(release)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var told notes
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second), dispatch.WithObserver(dispatch.Observer{
+			CallStart: func(ctx context.Context, _ dispatch.CallStarted) context.Context { <-release; return with(ctx, "call") },
+			CallEnd:   func(ctx context.Context, r dispatch.Report) { told.add("%v after %v", r.Reason, r.Elapsed) },
+		}))
+		produce(t, d, "a", func(context.Context, int) (int, error) { t.Error("asked after the deadline"); return 0, nil })
+		go func() { time.Sleep(2 * time.Second); close(release) }()
+		expect(t, ended(t, d), "deadline: a late")
+		synctest.Wait()
+		wantLines(t, told.all(), "deadline after 1s")
+	})
+}
+
+// Nobody waits for an observer, and what it cannot be told of is counted.
+func TestObserverThatBlocksForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var told notes
+		blocks := watcher(&told)
+		blocks.CallEnd = func(context.Context, dispatch.Report) { <-release }
+		d, _ := newDispatcher(dispatch.WithMaxInFlight(1), dispatch.WithObserver(blocks), dispatch.WithObserver(watcher(&told)))
+		produce(t, d, "a", quick(1))
+		listen(t, d, ignore)
+		began := time.Now()
+		const n = 10_000
+		for range n {
+			expect(t, ended(t, d), "complete: a ok")
+			synctest.Wait()
+		}
+		if time.Since(began) > 0 {
+			t.Errorf("%d calls took %v beside a blocked observer", n, time.Since(began))
+		}
+		s := d.Bus().Snapshot().Observers
+		if len(s) != 2 || s[0].Missed == 0 || s[0].Queued == 0 || s[1].Missed != 0 || s[1].Queued != 0 {
+			t.Errorf("observers %+v, want the first to miss what is too much", s)
+		}
+		if got := told.count("call ended"); got != n {
+			t.Errorf("the other observer was told of %d ends, want %d", got, n)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var shutdown *dispatch.ShutdownError
+		if err := d.Shutdown(ctx); !errors.As(err, &shutdown) || !slices.Equal(shutdown.Listeners, []string{"observer"}) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		close(release)
+	})
+}
+
+func TestObserveABusInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told notes
+		d, _ := newDispatcher()
+		produce(t, d, "a", slow(time.Second, 1))
+		before := send(t, d)
+		time.Sleep(time.Second / 2)
+		r := apiMust(d.Bus().Observe(dispatch.Observer{CallEnd: func(_ context.Context, r dispatch.Report) { told.add("%v", r.Call) }}))
+		first := send(t, d)
+		<-before.Done()
+		apiDrain(t, r)
+		second := send(t, d)
+		<-first.Done()
+		<-second.Done()
+		synctest.Wait()
+		wantLines(t, told.all())
+
+		r = apiMust(d.Bus().Observe(dispatch.Observer{CallEnd: func(_ context.Context, r dispatch.Report) { time.Sleep(time.Second); told.add("%v", r.Call) }}))
+		third := send(t, d)
+		<-third.Done()
+		fourth := send(t, d)
+		apiDrain(t, r) // waits for what it has been told to be done
+		wantLines(t, told.all(), third.ID().String())
+		r.Remove()
+		<-fourth.Done()
+		synctest.Wait()
+		wantLines(t, told.all(), third.ID().String())
+		if n := len(d.Bus().Snapshot().Observers); n != 0 {
+			t.Errorf("%d observers are left", n)
+		}
+		d.Close()
+		if _, err := d.Bus().Observe(dispatch.Observer{}); !errors.Is(err, dispatch.ErrClosed) {
+			t.Errorf("Observe: %v, want ErrClosed", err)
+		}
+		if _, err := (*dispatch.Bus)(nil).Observe(dispatch.Observer{}); !errors.Is(err, dispatch.ErrInvalidArgument) {
+			t.Errorf("Observe: %v, want ErrInvalidArgument", err)
+		}
+	})
+}
+
+func TestObserverMayUseTheBus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d *dispatcher
+		var r *dispatch.Registration
+		use := func(ctx context.Context) {
+			d.Bus().Snapshot()
+			if info, ok := dispatch.CallFrom(ctx); !ok || info.Topic == ask.Name() {
+				apiMust(d.Gather(context.WithoutCancel(ctx), other, 0))
+			}
+		}
+		d, _ = newDispatcher()
+		apiMust(d.AddProducer(other, quick(1)))
+		produce(t, d, "a", quick(1))
+		listen(t, d, ignore)
+		calls := 0
+		r = apiMust(d.Bus().Observe(dispatch.Observer{
+			MemberStart: func(ctx context.Context, _ dispatch.MemberInfo) context.Context { use(ctx); return ctx },
+			CallEnd: func(_ context.Context, report dispatch.Report) {
+				if report.Topic == ask.Name() {
+					if calls++; calls == 3 {
+						r.Remove()
+					}
+				}
+			},
+			ListenerStart: func(ctx context.Context, _ dispatch.ListenerInfo) context.Context { use(ctx); return ctx },
+		}))
+		for range 5 {
+			ended(t, d)
+			synctest.Wait()
+		}
+		if calls != 3 {
+			t.Errorf("the observer was told of %d calls, want 3", calls)
+		}
+	})
+}
+
+func TestGoroutinesAreLabelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen notes
+		note := func(ctx context.Context, who string) {
+			for _, key := range []string{"dispatch.topic", "dispatch.producer", "dispatch.listener", "mine"} {
+				if v, ok := pprof.Label(ctx, key); ok {
+					seen.add("%s %s=%s", who, key, v)
+				}
+			}
+		}
+		var profile bytes.Buffer
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{}))
+		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
+			note(ctx, "a")
+			if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
+				t.Error(err)
+			}
+			return 0, nil
+		})
+		produce(t, d, "g1", func(ctx context.Context, _ int) (int, error) { note(ctx, "g1"); return 0, nil }, dispatch.WithGroup("g"))
+		addRelay(t, d, "r", func(ctx context.Context, _ int, _ roster) error { note(ctx, "r"); return nil })
+		listen(t, d, func(ctx context.Context, r result) {
+			if r.From.Name == "a" {
+				note(ctx, "l")
+			}
+		}, dispatch.WithName("l"))
+		pprof.Do(t.Context(), pprof.Labels("mine", "yes"), func(ctx context.Context) { <-sendFrom(ctx, t, d).Done() })
+		synctest.Wait()
+		wantLines(t, apiSorted(seen.all()),
+			"a dispatch.producer=a", "a dispatch.topic=kit.ask", "a mine=yes",
+			"g1 dispatch.producer=g1", "g1 dispatch.topic=kit.ask", "g1 mine=yes",
+			"l dispatch.listener=l", "l dispatch.topic=kit.ask", "l mine=yes",
+			"r dispatch.producer=r", "r dispatch.topic=kit.ask", "r mine=yes",
+		)
+		if want := `"dispatch.producer":"a"`; !strings.Contains(profile.String(), want) {
+			t.Errorf("the profile has no goroutine with %s", want)
+		}
+	})
+}
+
+func TestExecutionTrace(t *testing.T) {
+	var out bytes.Buffer
+	if err := trace.Start(&out); err != nil {
+		t.Fatalf("the execution tracer: %v", err)
+	}
+	d, _ := newDispatcher()
+	produce(t, d, "tracy", quick(1))
+	heard := make(chan struct{})
+	listen(t, d, func(context.Context, result) { close(heard) }, dispatch.WithName("lucy"))
+	ended(t, d)
+	<-heard
+	if err := d.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	trace.Stop()
+	for _, want := range []string{"dispatch.call", "dispatch.producer tracy", "dispatch.listener lucy", "kit.ask"} {
+		if !bytes.Contains(out.Bytes(), []byte(want)) {
+			t.Errorf("the trace does not have %q", want)
+		}
+	}
+}
