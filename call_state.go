@@ -42,7 +42,6 @@ type call struct {
 	relaying  *relaying     // nil in a call without relays
 	outer     *groupMember  // what the call is made for, if it asks a group
 	offset    time.Duration // from the start of that call to the start of this
-	parent    CallID        // the call on this bus that it was sent from; 0 if there is none
 	observed  *observed     // nil in a call without observers
 	entry     ledger.Entry
 	group     errgroup.Group
@@ -115,6 +114,15 @@ func (c *call) deadline() time.Time { return c.start.Add(c.budget()) }
 
 func (c *call) info() CallInfo {
 	return CallInfo{Topic: c.spec.name, ID: c.id, Budget: max(0, c.budget()-c.now())}
+}
+
+// parent returns the number of the call on the same bus that the context comes from,
+// or 0 if there is none.
+func (c *call) parent(sender context.Context) CallID {
+	if in, ok := sender.Value(callKey{}).(inside); ok {
+		return in.sentOn(c.bus)
+	}
+	return 0
 }
 
 // sentOn returns the call's number if the bus is its own.

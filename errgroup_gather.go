@@ -397,8 +397,9 @@ func (c *Call[Req, Res]) settleLate(m *member, value Res, state State, err error
 	by := now - c.elapsed
 	var none Res
 	c.answers[m.index] = none // where advance may have put it just before the end
+	ran := m.run == runReturned
 	c.mu.Unlock()
-	if m.run == runReturned {
+	if ran {
 		c.observeLate(int(m.index), m.producer().member(), now, by, err)
 	}
 	if state == StateOK && !m.streams {

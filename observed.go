@@ -58,7 +58,7 @@ func (c *Call[Req, Res]) announce() {
 	w, ctx := c.observed, c.sender
 	started := CallStarted{
 		CallInfo: CallInfo{Topic: c.spec.name, ID: c.id, Budget: c.budget()},
-		Parent:   c.parent, Depth: int(c.depth), Started: c.start, Request: c.req,
+		Parent:   c.parent(ctx), Depth: int(c.depth), Started: c.start, Request: c.req,
 	}
 	for i := range c.producers {
 		started.Members = append(started.Members, c.producers[i].member())
@@ -73,9 +73,8 @@ func (c *Call[Req, Res]) announce() {
 		ctx, task = trace.NewTask(ctx, "dispatch.call")
 		trace.Log(ctx, "topic", c.spec.name)
 	}
-	c.sender = ctx // nobody has looked at it yet
 	c.mu.Lock()
-	w.call, w.task = ctx, task
+	c.sender, w.call, w.task = ctx, ctx, task // nobody is asked yet who looks at the sender
 	c.mu.Unlock()
 	if c.over.Load() {
 		w.endTask(&c.call)

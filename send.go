@@ -39,7 +39,6 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 	c.timeout = c.policy.timeout
 	admitted := ledger.Open
 	if in, ok := ctx.Value(callKey{}).(inside); ok {
-		c.parent = in.sentOn(b)
 		if c.depth = in.nesting(); c.depth > maxDepth {
 			return nil, fmt.Errorf("%w: more than %d on %s", ErrTooDeep, maxDepth, t.spec.name)
 		}

@@ -160,28 +160,27 @@ func (l *listener) snapshot(now time.Duration) ListenerSnapshot {
 
 // snapshot also counts the runs of each producer.
 func (c *call) snapshot(running map[*producer]int) (CallSnapshot, []AbandonedSnapshot) {
-	s := CallSnapshot{Report: c.report(), Budget: c.info().Budget, Parent: c.parent, Depth: int(c.depth), asksGroup: c.outer != nil}
-	c.lockDrained()
-	defer c.mu.Unlock()
+	s := CallSnapshot{Report: c.report(), Budget: c.info().Budget, Depth: int(c.depth), asksGroup: c.outer != nil}
 	var abandoned []AbandonedSnapshot
-	age := c.now() - c.elapsed
+	note := func(p *producer, r run, age time.Duration) {
+		if r.goes() {
+			running[p]++
+		}
+		if r == runAbandoned {
+			abandoned = append(abandoned, AbandonedSnapshot{Member: p.member(), Topic: c.spec.name, Call: c.id, Age: age})
+		}
+	}
+	c.lockDrained()
+	age, sender := c.now()-c.elapsed, c.sender
 	for i := range c.members {
-		if c.members[i].runs() {
-			running[c.producers[i]]++
-		}
-		if c.members[i].run == runAbandoned {
-			abandoned = append(abandoned, AbandonedSnapshot{Member: c.producers[i].member(), Topic: c.spec.name, Call: c.id, Age: age})
-		}
+		note(c.producers[i], c.members[i].run, age)
 	}
 	if c.relaying != nil {
 		for _, r := range c.relaying.runs {
-			if r.run.goes() {
-				running[r.relay]++
-			}
-			if r.run == runAbandoned {
-				abandoned = append(abandoned, AbandonedSnapshot{Member: r.relay.member(), Topic: c.spec.name, Call: c.id, Age: age})
-			}
+			note(r.relay, r.run, age)
 		}
 	}
+	c.mu.Unlock()
+	s.Parent = c.parent(sender)
 	return s, abandoned
 }
