@@ -501,7 +501,7 @@ func TestObserverThatBlocksForEver(t *testing.T) {
 			t.Errorf("%d calls took %v beside a blocked observer", n, time.Since(began))
 		}
 		s := d.Bus().Snapshot().Observers
-		if len(s) != 2 || s[0].Missed == 0 || s[0].Queued == 0 || s[1].Missed != 0 || s[1].Queued != 0 {
+		if len(s) != 2 || s[0].Missed == 0 || s[0].Queued == 0 || s[0].Queued > n/2 || s[1].Missed != 0 || s[1].Queued != 0 {
 			t.Errorf("observers %+v, want the first to miss what is too much", s)
 		}
 		if got := told.count("call ended"); got != n {
@@ -514,6 +514,25 @@ func TestObserverThatBlocksForEver(t *testing.T) {
 			t.Errorf("Shutdown: %v", err)
 		}
 		close(release)
+	})
+}
+
+// The place of a call is held by its listeners, and not by observers: neither longer
+// nor shorter.
+func TestObserverDoesNotHoldAPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithMaxInFlight(1), dispatch.WithObserver(dispatch.Observer{}))
+		produce(t, d, "a", quick(1))
+		release := make(chan struct{})
+		listen(t, d, func(context.Context, result) { <-release })
+		ended(t, d)
+		synctest.Wait()
+		if _, err := d.Send(t.Context(), ask, 0, dispatch.WithNoWait()); !errors.Is(err, dispatch.ErrOverloaded) {
+			t.Errorf("Send while the listener is busy: %v, want ErrOverloaded", err)
+		}
+		close(release)
+		synctest.Wait()
+		ended(t, d, dispatch.WithNoWait())
 	})
 }
 
