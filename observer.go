@@ -106,21 +106,6 @@ type ListenerInfo struct {
 	Elapsed  time.Duration // from the call's start to what the hook is told of
 }
 
-// WithObserver has the observer told of all that happens on the bus. It may be
-// given several times: then each is told, the first one first. See also
-// [Bus.Observe].
-func WithObserver(o Observer) BusOption { return observerOption{o, caller(1)} }
-
-type observerOption struct {
-	hooks Observer
-	at    uintptr
-}
-
-func (o observerOption) applyBus(c *busConfig) error {
-	c.observing = append(c.observing, o)
-	return nil
-}
-
 // Observe adds an observer to a bus that is in use. It is told of the calls that are
 // sent from now on, until the registration is removed; Drain lets it hear of what has
 // happened before. The error is [ErrClosed] or [ErrInvalidArgument].

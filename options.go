@@ -250,6 +250,21 @@ func (o loggerOption) applyBus(c *busConfig) error {
 	return nil
 }
 
+// WithObserver has the observer told of all that happens on the bus. It may be
+// given several times: then each is told, the first one first. See also
+// [Bus.Observe].
+func WithObserver(o Observer) BusOption { return observerOption{o, caller(1)} }
+
+type observerOption struct {
+	hooks Observer
+	at    uintptr
+}
+
+func (o observerOption) applyBus(c *busConfig) error {
+	c.observing = append(c.observing, o)
+	return nil
+}
+
 // WithMaxAbandoned bounds the runs of one producer that outlive their calls: as
 // long as there are n of them, the producer is asked nothing more and its
 // members are Rejected with [ErrStuck]. The default is 64; n must be positive.

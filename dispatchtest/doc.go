@@ -73,6 +73,12 @@
 // [Declining], [Panicking] and [Exiting] need both types. All may be called
 // concurrently, and be registered more than once.
 //
+// # Relays
+//
+// [TestRelay] is the suite that every relay has to pass: rule by rule, on two buses that
+// the relay under test connects. [Bridge] is a relay between two buses of one process. It
+// shows what a relay has to do, and stands in where a test has no network.
+//
 // # What a bubble asks for
 //
 //   - Use the t of the bubble, and make channels and dispatchers inside it. A
