@@ -241,16 +241,15 @@ func (c *Call[Req, Res]) run(w *worker, m *member) (next *member, idle *mailbox)
 		if m == nil {
 			return
 		}
-		var none Res
 		if value := recover(); value != nil {
 			stack := debug.Stack()
-			c.bus.unwound("producer", &m.producer().Registration, value, stack)
-			next, idle = c.settle(w, m, none, StatePanicked, &PanicError{value, stack})
+			c.bus.unwound("producer", &c.unwinder(m).Registration, value, stack)
+			next, idle = c.settleUnwound(w, m, StatePanicked, &PanicError{value, stack})
 			return
 		}
 		// The closure called runtime.Goexit, and the goroutine ends with the
 		// function we are in. So what is left of work is done here.
-		next, idle = c.settle(w, m, none, StateFailed, ErrGoexit)
+		next, idle = c.settleUnwound(w, m, StateFailed, ErrGoexit)
 		for m = nil; next != nil; {
 			next, idle = c.run(w, next)
 		}
@@ -270,6 +269,10 @@ func (c *Call[Req, Res]) run(w *worker, m *member) (next *member, idle *mailbox)
 				value, err = p.fn.(Producer[Req, Res])(m, c.req)
 			} else {
 				err = c.pull(m, p.fn.(StreamProducer[Req, Res]))
+			}
+			if err == errElsewhere {
+				m = nil
+				return nil, nil
 			}
 			if err != nil {
 				state = failure(err)
@@ -394,7 +397,7 @@ func (c *Call[Req, Res]) settleLate(m *member, value Res, state State, now time.
 	c.answers[m.index] = none // where advance may have put it just before the end
 	c.mu.Unlock()
 	if state == StateOK && !m.streams {
-		c.tellLate(m.producer().member(), value, now, by)
+		c.tellLate(c.answerer(m.index), value, now, by)
 	}
 	c.bus.ledger.Changed()
 }

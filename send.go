@@ -147,7 +147,7 @@ func (c *Call[Req, Res]) adoptLocked(producers []*producer) {
 		c.members, c.answers = make([]member, n), make([]Res, n)
 	}
 	if c.route != nil && c.route.special != nil {
-		c.groups = &groupMembers{make([]groupMember, n)}
+		c.groups = c.newGroups(n)
 	}
 	c.log.expect(n)
 	c.tally = tally.Tally{Members: int32(n), Quorum: int32(min(c.policy.quorum, math.MaxInt32)), FailFast: c.policy.failFast}

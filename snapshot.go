@@ -122,7 +122,7 @@ func (c *call) snapshot() (CallSnapshot, []AbandonedSnapshot) {
 	age := c.now() - c.elapsed
 	for i := range c.members {
 		if c.members[i].run == runAbandoned {
-			abandoned = append(abandoned, AbandonedSnapshot{Member: c.producers[i].member(), Topic: c.spec.name, Call: c.id, Age: age})
+			abandoned = append(abandoned, AbandonedSnapshot{Member: c.runner(i).member(), Topic: c.spec.name, Call: c.id, Age: age})
 		}
 	}
 	if c.relaying != nil {
