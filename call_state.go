@@ -96,6 +96,8 @@ func (c *call) detailLocked(m *member) *detail {
 type typedCall interface {
 	drainLocked(claimed int)
 	tellEnd()
+	nest(*groupMember) *call
+	hedgeLocked(now time.Duration)
 }
 
 // lockDrained takes the lock with the records up to date.
@@ -271,7 +273,7 @@ func (c *call) spread() {
 			unfollow()
 		}
 	}
-	for _, inner := range c.nested() {
+	for inner := range c.groups.nested() {
 		inner.end(c.reason, c.cause)
 	}
 	c.bus.ledger.Changed()
@@ -280,9 +282,9 @@ func (c *call) spread() {
 // abandonLocked counts the runs that have outlived the call for too long.
 func (c *call) abandonLocked() {
 	for i := range c.members {
-		if m := &c.members[i]; m.run == runGoes {
-			m.run = runAbandoned
-			c.abandonRunLocked("producer", c.producers[i], i)
+		if p := c.runner(i); p != nil && c.members[i].run == runGoes {
+			c.members[i].run = runAbandoned
+			c.abandonRunLocked("producer", p, i)
 		}
 	}
 	if c.relaying == nil {
@@ -307,7 +309,7 @@ func (c *call) abandonRunLocked(kind string, p *producer, i int) {
 // returnLocked notes that the closure of a member has returned, in whatever way.
 func (c *call) returnLocked(m *member) {
 	if m.run == runAbandoned {
-		m.producer().abandoned.Add(-1)
+		c.runner(int(m.index)).abandoned.Add(-1)
 	}
 	m.run = runReturned
 	c.running--
@@ -329,8 +331,13 @@ func (c *call) occupies(p *producer) bool {
 	defer c.mu.Unlock()
 	pending := c.reason == ReasonPending
 	for i, q := range c.producers {
-		if m := &c.members[i]; q == p || q.isGroup() && slices.Contains(q.group.all, p) {
+		m := &c.members[i]
+		switch {
+		case q == p:
 			return m.runs() || m.state == StatePending && pending
+		case q.isGroup() && slices.Contains(q.group.all, p):
+			inner := c.groups.at[i].inner.Load()
+			return m.state == StatePending && pending || m.runs() && c.runner(i) == p || inner != nil && inner.occupies(p)
 		}
 	}
 	if c.relaying != nil {
@@ -346,8 +353,8 @@ func (c *call) underWay() (info CallInfo, pending bool, running []Member) {
 	c.lockDrained()
 	defer c.mu.Unlock()
 	for i := range c.members {
-		if m := &c.members[i]; m.runs() && !c.producers[i].isGroup() {
-			running = append(running, c.producers[i].member())
+		if p := c.runner(i); p != nil && c.members[i].runs() {
+			running = append(running, p.member())
 		}
 	}
 	if c.relaying != nil {

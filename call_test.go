@@ -1345,3 +1345,22 @@ func TestResultsMayBeIgnored(t *testing.T) {
 		}
 	})
 }
+
+// Who reads results before there are enough producers sees them all.
+func TestResultsOfACallThatWaitsForProducers(t *testing.T) {
+	const n = 20 // more than a log has room for at first
+	d, _ := newDispatcher()
+	c := send(t, d, dispatch.WithMinProducers(n), dispatch.WithTimeout(time.Minute))
+	got := make(chan int)
+	for range 4 {
+		go func() { got <- len(slices.Collect(c.Results())) }()
+	}
+	for i := range n {
+		produce(t, d, fmt.Sprint(i), quick(i))
+	}
+	for range 4 {
+		if results := <-got; results != n {
+			t.Errorf("%d results", results)
+		}
+	}
+}

@@ -244,16 +244,15 @@ func (c *Call[Req, Res]) run(w *worker, m *member) (next *member, idle *mailbox)
 		if m == nil {
 			return
 		}
-		var none Res
 		if value := recover(); value != nil {
 			stack := debug.Stack()
-			c.bus.unwound("producer", &m.producer().Registration, value, stack)
-			next, idle = c.settle(w, m, none, StatePanicked, &PanicError{value, stack})
+			c.bus.unwound("producer", &c.unwinder(m).Registration, value, stack)
+			next, idle = c.settleUnwound(w, m, StatePanicked, &PanicError{value, stack})
 			return
 		}
 		// The closure called runtime.Goexit, and the goroutine ends with the
 		// function we are in. So what is left of work is done here.
-		next, idle = c.settle(w, m, none, StateFailed, ErrGoexit)
+		next, idle = c.settleUnwound(w, m, StateFailed, ErrGoexit)
 		for m = nil; next != nil; {
 			next, idle = c.run(w, next)
 		}
@@ -275,6 +274,10 @@ func (c *Call[Req, Res]) run(w *worker, m *member) (next *member, idle *mailbox)
 				value, err = p.fn.(Producer[Req, Res])(m, c.req)
 			} else {
 				err = c.pull(m, m, p.fn.(StreamProducer[Req, Res]))
+			}
+			if err == errElsewhere {
+				m = nil
+				return nil, nil
 			}
 			if err != nil {
 				state = failure(err)
@@ -403,7 +406,7 @@ func (c *Call[Req, Res]) settleLate(m *member, value Res, state State, err error
 		c.observeLate(int(m.index), m.producer().member(), now, by, err)
 	}
 	if state == StateOK && !m.streams {
-		c.tellLate(m.producer().member(), value, now, by)
+		c.tellLate(c.answerer(m.index), value, now, by)
 	}
 	c.bus.ledger.Changed()
 }

@@ -2,27 +2,48 @@ package dispatch
 
 import (
 	"cmp"
-	"context"
 	"fmt"
+	"iter"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
-
-	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
 )
 
-// A group is asked by a call of its own, nested in the one that it is a member
-// of: the same engine starts its replicas one by one, as WithStagger does, and
-// ends with the first answer. So everything that holds for producers holds for
-// replicas, their contexts and their failures.
+// A group is a member of a call. One of its replicas is asked on the worker that
+// has claimed the member, as a producer on its own would be; if it answers, that
+// is all. If it ends without an answer, if a hedge is due, or if it looks at its
+// context, which ends when another replica is quicker, the group is asked by a call
+// of its own, nested in the one that it is a member of: the same engine starts the
+// other replicas one by one, as WithStagger does, and ends with the first answer.
+// So everything that holds for producers holds for replicas, their contexts and
+// their failures. See group_ask.go.
 
-// groupMember is what a call knows of a member that is a group.
+// groupMember is what a call knows of a member that is a group. It is at the same
+// time the context of the replica that is asked first; see group_context.go.
 type groupMember struct {
-	answered string       // the replica whose answer it was
-	inner    *call        // asks the replicas; nil as long as they are not asked
-	started  atomic.Int32 // replicas that were started
-	tried    int          // the same, at the end of the call
+	phase   atomic.Int32
+	started atomic.Int32         // replicas that were started
+	tried   int                  // the same, at the end of the call
+	inner   atomic.Pointer[call] // the nested call; stored under the call's lock
+	settled atomic.Bool          // somebody has taken it upon himself to end the member
+
+	// The fields below are written before the phase is, and do not change any more.
+	of    *member
+	turn  int           // where in the group it was begun to look for the first
+	first *producer     // the replica asked first, unless the nested call asks it
+	began time.Duration // when it was asked
+
+	answered *producer // the replica whose answer it was, if the member is OK
 }
+
+// The phases of a group.
+const (
+	groupWaits    int32 = iota // nobody is asked
+	groupAsks                  // the first replica is
+	groupAnswered              // the first replica has answered before there was a nested call
+	groupNested                // there is a nested call
+)
 
 // replica is what a producer has to do with a group: it is in one, or it stands
 // for one in a route.
@@ -42,7 +63,19 @@ func (p *producer) isGroup() bool { return p.group != nil && p.group.all != nil 
 // groupMembers has a groupMember for each member of a call, of which those that
 // are no groups are not used.
 // The call's lock guards it.
-type groupMembers struct{ at []groupMember }
+type groupMembers struct {
+	at   []groupMember
+	look time.Duration // when to look next whether hedges are due
+}
+
+// newGroups makes the part of a call that only calls with groups have.
+func (c *call) newGroups(n int) *groupMembers {
+	g := &groupMembers{make([]groupMember, n), math.MaxInt64}
+	if hedge := c.policy.hedge; hedge > 0 && c.asksFirst() && hedge <= c.budget()-hedge {
+		g.look = hedge // nobody can have been asked before the call began
+	}
+	return g
+}
 
 // freeze keeps how many replicas were started by the end of the call.
 func (g *groupMembers) freeze() {
@@ -60,31 +93,18 @@ func (g *groupMembers) tried(i int, over bool) int {
 	return int(g.at[i].started.Load())
 }
 
-// nested returns the calls that ask the groups among the members.
-func (c *call) nested() (calls []*call) {
-	if c.groups == nil {
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i := range c.groups.at {
-		if inner := c.groups.at[i].inner; inner != nil {
-			calls = append(calls, inner)
+// nested ranges over the calls that ask groups. There is no need of the lock.
+func (g *groupMembers) nested() iter.Seq[*call] {
+	return func(yield func(*call) bool) {
+		if g == nil {
+			return
+		}
+		for i := range g.at {
+			if inner := g.at[i].inner.Load(); inner != nil && !yield(inner) {
+				return
+			}
 		}
 	}
-	return calls
-}
-
-// nest makes inner the call that asks the member, unless c has ended.
-func (c *call) nest(m *member, inner *call) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.reason != ReasonPending {
-		return false
-	}
-	c.groups.at[m.index].inner = inner
-	inner.graced.Store(c.graced.Load())
-	return true
 }
 
 // seats returns the members that the producers make up: replicas of one group
@@ -124,74 +144,34 @@ func relaysAmong(producers []*producer) (relays []*producer) {
 	return relays
 }
 
-// inTurn returns the replicas in the order in which they are to be asked: the
-// least busy first, and among equals another one each time.
-func (g *replica) inTurn() []*producer {
-	n := len(g.all)
-	shift := int(g.all[0].group.turn.Add(1)-1) % n
-	order := slices.Concat(g.all[shift:], g.all[:shift])
-	busy := make(map[*producer]int32, n) // as it is now: it goes on changing while we sort
+// leastBusy returns the replica that is to be asked first, and where it was begun
+// to look: among equals it is another one each time.
+func (g *replica) leastBusy() (first *producer, turn int) {
+	turn = int(g.all[0].group.turn.Add(1)-1) % len(g.all)
+	first = g.all[turn]
+	least := first.group.busy.Load()
+	for i := 1; i < len(g.all) && least > 0; i++ {
+		p := g.all[(turn+i)%len(g.all)]
+		if busy := p.group.busy.Load(); busy < least {
+			first, least = p, busy
+		}
+	}
+	return first, turn
+}
+
+// inOrder returns the replicas in the order in which they are to be asked: first,
+// if it is not nil, then the least busy, and among equals as their turn is.
+func (g *replica) inOrder(first *producer, turn int) []*producer {
+	order := slices.Concat(g.all[turn:], g.all[:turn])
+	busy := make(map[*producer]int32, len(order)) // as it is now: it goes on changing while we sort
 	for _, p := range order {
 		busy[p] = p.group.busy.Load()
 	}
+	if first != nil {
+		busy[first] = -1
+	}
 	slices.SortStableFunc(order, func(a, b *producer) int { return cmp.Compare(busy[a], busy[b]) })
 	return order
-}
-
-// askGroup is the closure of a group.
-func askGroup[Req, Res any](g *producer, ctx context.Context, req Req) (Res, error) {
-	var none Res
-	m := ctx.Value(callKey{}).(*member)
-	outer := m.call.typed.(*Call[Req, Res])
-	c := &Call[Req, Res]{req: req}
-	c.init(outer.bus, outer.spec, ctx, c)
-	c.followed = false // the call that it is a part of ends it
-	c.outer = &outer.groups.at[m.index]
-	c.asked = outer
-	c.id, c.depth, c.start = outer.id, outer.depth, time.Now()
-	c.offset = c.start.Sub(outer.start)
-	c.timeout = max(1, outer.budget()-outer.now())
-	c.policy = &policy{timeout: c.timeout, quorum: 1, stagger: outer.policy.hedge}
-	if c.policy.stagger == 0 {
-		c.policy.stagger = c.timeout // only a failure makes room for the next
-	}
-	c.mu.Lock()
-	if !c.bus.ledger.Enter(&c.entry, c, uint64(c.id), ledger.Draining) {
-		c.mu.Unlock()
-		<-outer.Done() // Close is about to end it
-		return none, ErrClosed
-	}
-	c.workers.Store(1)
-	c.head = c.log.open(&c.first)
-	if outer.observed != nil {
-		c.observed = &observed{by: outer.observed.by, call: ctx}
-		c.feedObserversLocked()
-	}
-	c.adoptLocked(g.group.inTurn())
-	c.timer = time.AfterFunc(c.dueLocked(), c.expire)
-	c.mu.Unlock()
-	if !outer.nest(m, &c.call) {
-		c.end(outer.reason, outer.cause)
-	}
-	c.ask()
-	<-c.Done()
-	report := c.Report()
-	for i, o := range report.Outcomes {
-		if o.State == StateOK {
-			outer.answeredBy(m, o.Member.Name)
-			return c.answers[i], nil
-		}
-	}
-	return none, groupError(report)
-}
-
-// answeredBy notes whose answer the group's is, if that is still in time.
-func (c *call) answeredBy(m *member, replica string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.reason == ReasonPending {
-		c.groups.at[m.index].answered = replica
-	}
 }
 
 // replicasError is the error of a group without an answer, which is of no use to

@@ -609,3 +609,317 @@ func TestReplicaIsAbandoned(t *testing.T) {
 		}
 	})
 }
+
+// A replica that ignores its context holds up neither its group, once another one
+// has answered, nor the members that its worker would have asked.
+func TestDeafReplicaHoldsUpNobody(t *testing.T) {
+	const n = 5
+	for name, test := range map[string]struct {
+		hedge producer
+		opts  []dispatch.CallOption
+		want  string
+		tried int
+		after time.Duration
+	}{
+		"answered":      {quick(1), nil, "g/b ok", 2, time.Second},
+		"failing":       {failing(errBroken), nil, "g/c ok", 3, time.Second},
+		"exiting":       {exiting, nil, "g/c ok", 3, time.Second},
+		"panicking":     {panicking(1), nil, "g/c ok", 3, time.Second},
+		"one at a time": {quick(1), opts(dispatch.WithParallelism(1)), "g/b ok", 2, n * time.Second},
+		"staggered":     {quick(1), opts(dispatch.WithStagger(100 * time.Millisecond)), "g/b ok", 2, 1800 * time.Millisecond},
+		"with a quorum": {quick(1), opts(dispatch.WithQuorum(2 * n)), "g/b ok", 2, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, logged := newDispatcher(dispatch.WithTimeout(20 * time.Second))
+				release := make(chan struct{})
+				want := make([]string, 0, 2*n)
+				for i := range n {
+					group := fmt.Sprintf("g%d", i)
+					produce(t, d, group+"a", deaf(release, 0), dispatch.WithGroup(group))
+					produce(t, d, group+"b", test.hedge, dispatch.WithGroup(group))
+					produce(t, d, group+"c", quick(2), dispatch.WithGroup(group))
+					produce(t, d, fmt.Sprintf("x%d", i), quick(3))
+					want = append(want, strings.Replace(test.want, "g/", group+"/"+group, 1), fmt.Sprintf("x%d ok", i))
+				}
+				var late notes
+				d.OnLate(func(r result, _ time.Duration) { late.add("%v", r.From) })
+				diary := keepDiary(t, d)
+				r := ended(t, d, append(test.opts, dispatch.WithHedge(time.Second))...)
+				if got := strings.SplitN(told(r), ": ", 2)[1]; test.opts == nil && got != strings.Join(want, ", ") {
+					t.Errorf("ended as %s, want %s", got, strings.Join(want, ", "))
+				}
+				if r.Elapsed != test.after || r.Err() != nil {
+					t.Errorf("after %v: %v", r.Elapsed, r.Err())
+				}
+				for i := range n {
+					if o := r.Outcomes[2*i]; o.State == dispatch.StateOK && o.Tried != test.tried {
+						t.Errorf("outcome %+v", o)
+					}
+				}
+				time.Sleep(time.Second)
+				s := d.Bus().Snapshot()
+				if len(s.Abandoned) != n || s.Abandoned[0].Member.Name == "" || diary.count("outcome ") != 2*n {
+					t.Errorf("%d abandoned, listener was told %q", len(s.Abandoned), diary.all())
+				}
+				close(release)
+				synctest.Wait()
+				s = d.Bus().Snapshot()
+				for _, p := range s.Topics[0].Producers {
+					if p.Abandoned != 0 {
+						t.Errorf("%s still has %d abandoned runs", p.Name, p.Abandoned)
+					}
+				}
+				if len(late.all()) != 0 || logged.count("outlived") != n {
+					t.Errorf("late %q, logged %q", late.all(), logged.all())
+				}
+				apiAtRest(t, d.Bus())
+			})
+		})
+	}
+}
+
+// What becomes of the replica that was asked first, when another one has answered,
+// is nothing to the group.
+func TestReplicaThatLosesEndsInAnyWay(t *testing.T) {
+	for name, end := range map[string]func() (int, error){
+		"answers": func() (int, error) { return 1, nil },
+		"fails":   func() (int, error) { return 0, errBroken },
+		"panics":  func() (int, error) { panic(errBroken) },
+		"exits":   func() (int, error) { return exiting(context.Background(), 0) },
+	} {
+		for when, after := range map[string]time.Duration{"in the call": 2 * time.Second, "after it": 10 * time.Second} {
+			t.Run(name+" "+when, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					d, _ := newDispatcher()
+					produce(t, d, "a", func(context.Context, int) (int, error) { time.Sleep(after); return end() }, dispatch.WithGroup("g"))
+					produce(t, d, "b", quick(2), dispatch.WithGroup("g"))
+					produce(t, d, "x", slow(4*time.Second, 3))
+					var late notes
+					d.OnLate(func(r result, _ time.Duration) { late.add("%v", r.From) })
+					c := send(t, d, dispatch.WithHedge(time.Second))
+					values := []int{}
+					for r := range c.Results() {
+						values = append(values, r.Value)
+					}
+					before := c.Report()
+					expect(t, before, "complete: g/b ok, x ok")
+					if diff := cmp.Diff([]int{2, 3}, values); diff != "" || before.Outcomes[0].Elapsed != time.Second {
+						t.Errorf("%+v, results (-want +got):\n%s", before.Outcomes, diff)
+					}
+					time.Sleep(20 * time.Second)
+					sameReport(t, before, c.Report())
+					if s := d.Bus().Snapshot(); s.Topics[0].Producers[0].Abandoned != 0 || len(late.all()) != 0 {
+						t.Errorf("%d abandoned, late %q", s.Topics[0].Producers[0].Abandoned, late.all())
+					}
+					apiAtRest(t, d.Bus())
+				})
+			})
+		}
+	}
+}
+
+// A replica may look at its context whenever it likes, and it always is the same
+// context.
+func TestContextOfTheFirstReplica(t *testing.T) {
+	type key struct{}
+	for name, test := range map[string]struct {
+		look time.Duration // when it looks at its context; another one is asked after 2 s and answers after 3 s
+		want string
+	}{
+		"at once":               {0, "ended after 3s: context canceled, satisfied"},
+		"before the hedge":      {time.Second, "ended after 3s: context canceled, satisfied"},
+		"after the hedge":       {2500 * time.Millisecond, "ended after 3s: context canceled, satisfied"},
+		"when it has lost":      {3500 * time.Millisecond, "ended after 3.5s: context canceled, satisfied"},
+		"when the call is over": {6 * time.Second, "ended after 6s: context canceled, satisfied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher()
+				began := time.Now()
+				var seen notes
+				produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
+					time.Sleep(test.look)
+					if at, ok := ctx.Deadline(); !ok || at.Sub(began) != 5*time.Second || ctx.Value(key{}) != "v" {
+						t.Errorf("deadline %v, value %v", at.Sub(began), ctx.Value(key{}))
+					}
+					derived, cancel := context.WithCancel(ctx)
+					defer cancel()
+					if (ctx.Err() != nil) != (derived.Err() != nil) {
+						t.Errorf("errors %v and, derived, %v", ctx.Err(), derived.Err())
+					}
+					<-ctx.Done()
+					<-derived.Done()
+					cause := map[bool]string{true: "satisfied"}[context.Cause(ctx) == dispatch.ErrSatisfied && context.Cause(derived) == dispatch.ErrSatisfied]
+					seen.add("ended after %v: %v, %s", time.Since(began), ctx.Err(), cause)
+					return 0, ctx.Err()
+				}, dispatch.WithGroup("g"))
+				produce(t, d, "b", slow(time.Second, 2), dispatch.WithGroup("g"))
+				produce(t, d, "x", slow(4*time.Second, 3))
+				c := sendFrom(context.WithValue(context.Background(), key{}, "v"), t, d, dispatch.WithHedge(2*time.Second))
+				<-c.Done()
+				expect(t, c.Report(), "complete: g/b ok, x ok")
+				time.Sleep(5 * time.Second)
+				if diff := cmp.Diff([]string{test.want}, seen.all()); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// Replicas that look at their contexts and answer are followed by members that do
+// not return: the one must not be taken for the other.
+func TestContextsOfRepliesInARow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher(dispatch.WithTimeout(time.Second))
+		release := make(chan struct{})
+		for i := range 3 {
+			group := fmt.Sprint("g", i)
+			produce(t, d, group+"a", func(ctx context.Context, _ int) (int, error) { return 1, context.Cause(ctx) }, dispatch.WithGroup(group))
+			produce(t, d, group+"b", quick(2), dispatch.WithGroup(group))
+		}
+		produce(t, d, "x", deaf(release, 3))
+		expect(t, ended(t, d, dispatch.WithHedge(100*time.Millisecond)), "deadline: g0/g0a ok, g1/g1a ok, g2/g2a ok, x late")
+		time.Sleep(time.Second)
+		s := d.Bus().Snapshot()
+		if len(s.Abandoned) != 1 || s.Abandoned[0].Member.Name != "x" || logged.count("outlived") != 1 {
+			t.Errorf("abandoned %v, logged %q", s.Abandoned, logged.all())
+		}
+		close(release)
+		apiAtRest(t, d.Bus())
+	})
+}
+
+// Only the replica that runs has to be waited for.
+func TestReplicasThatDoNotRunAreDrained(t *testing.T) {
+	for name, hedge := range map[string]time.Duration{"one was asked": 0, "the other has answered": 100 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+				release := make(chan struct{})
+				a := produce(t, d, "a", deaf(release, 1), dispatch.WithGroup("g"))
+				b := produce(t, d, "b", quick(2), dispatch.WithGroup("g"))
+				var opts []dispatch.CallOption
+				if hedge > 0 {
+					opts = append(opts, dispatch.WithHedge(hedge))
+				}
+				c := send(t, d, opts...)
+				synctest.Wait()
+				// It waits from before there is a second run.
+				drained := make(chan error, 1)
+				go func() {
+					ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+					defer cancel()
+					drained <- a.Drain(ctx)
+				}()
+				<-c.Done()
+				if err := b.Drain(context.Background()); err != nil {
+					t.Errorf("Drain of b: %v", err)
+				}
+				if err := <-drained; !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Drain of a: %v", err)
+				}
+				close(release)
+				apiAtRest(t, d.Bus())
+			})
+		})
+	}
+}
+
+// The answer of a group is late as that of any producer is, also if another
+// member was enough, and whether or not the replica has looked at its context.
+func TestLateAnswerOfTheFirstReplica(t *testing.T) {
+	for name, look := range map[string]bool{"looks": true, "does not look": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher()
+				produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
+					if look {
+						ctx.Done()
+					}
+					time.Sleep(2 * time.Second)
+					return 1, nil
+				}, dispatch.WithGroup("g"))
+				produce(t, d, "x", slow(time.Second, 2))
+				var late notes
+				d.OnLate(func(r result, by time.Duration) { late.add("%v=%d by %v after %v", r.From, r.Value, by, r.Elapsed) })
+				c := send(t, d, dispatch.WithQuorum(1))
+				<-c.Done()
+				before := c.Report()
+				expect(t, before, "satisfied: g cancelled, x ok")
+				time.Sleep(5 * time.Second)
+				if diff := cmp.Diff([]string{"g/a=1 by 1s after 2s"}, late.all()); diff != "" {
+					t.Errorf("OnLate (-want +got):\n%s", diff)
+				}
+				sameReport(t, before, c.Report())
+			})
+		})
+	}
+}
+
+// Hedges fall due while replicas answer, fail and end their goroutines: each group
+// ends once, and no slot is lost.
+func TestHedgesThatRace(t *testing.T) {
+	d, _ := newDispatcher()
+	var mu sync.Mutex
+	seed := uint64(1)
+	chance := func(n uint64) uint64 {
+		mu.Lock()
+		defer mu.Unlock()
+		seed = seed*6364136223846793005 + 1442695040888963407
+		return seed >> 33 % n
+	}
+	replica := func(ctx context.Context, req int) (int, error) {
+		for until, began := time.Duration(chance(60))*time.Microsecond, time.Now(); time.Since(began) < until; {
+			if chance(4) == 0 && ctx.Err() != nil {
+				break
+			}
+		}
+		switch chance(8) {
+		case 0:
+			return 0, errBroken
+		case 1:
+			return exiting(ctx, req)
+		case 2:
+			return 1, context.Cause(ctx)
+		default:
+			return 1, nil
+		}
+	}
+	for i := range 4 {
+		group := fmt.Sprint("g", i)
+		for j := range 3 {
+			produce(t, d, fmt.Sprint(group, j), replica, dispatch.WithGroup(group), dispatch.WithConcurrency(8))
+		}
+		produce(t, d, fmt.Sprint("x", i), quick(1))
+	}
+	diary := keepDiary(t, d)
+	const n = 300
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range n {
+				c := send(t, d, dispatch.WithHedge(20*time.Microsecond))
+				<-c.Done()
+				for i, o := range c.Report().Outcomes {
+					if o.State != dispatch.StateOK && o.State != dispatch.StateFailed || o.Member.Name == "" && o.State == dispatch.StateOK || i%2 == 0 && o.Tried < 1 {
+						t.Errorf("outcome %+v", o)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := d.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if got := diary.count("outcome "); got != 4*n*8 {
+		t.Errorf("listener was told of %d outcomes, not of %d", got, 4*n*8)
+	}
+	for _, p := range d.Bus().Snapshot().Topics[0].Producers {
+		if p.Abandoned != 0 {
+			t.Errorf("%+v", p)
+		}
+	}
+}

@@ -46,7 +46,7 @@ func (n *lateNotice[Req, Res]) Run() {
 // tellLate offers a result that came after the end of the call to the hooks.
 func (c *Call[Req, Res]) tellLate(from Member, value Res, elapsed, by time.Duration) {
 	if c.asked != nil {
-		if c.reason == ReasonSatisfied {
+		if c.tally.Answered > 0 {
 			return // another replica was quicker: the group was not late
 		}
 		elapsed += c.start.Sub(c.asked.start)

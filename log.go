@@ -48,7 +48,8 @@ func (l *log[Res]) open(first *page[Res]) *page[Res] {
 	return first
 }
 
-// expect makes room for n entries. It must come before the first of them.
+// expect makes room for n entries. It must come before the first of them, and
+// before the first reader.
 func (l *log[Res]) expect(n int) {
 	if n > len(l.tail.entries) {
 		l.tail.entries = make([]int32, min(n, largestPage))

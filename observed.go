@@ -110,7 +110,7 @@ func (c *Call[Req, Res]) askObserved(m *member) (value Res, err error) {
 // memberContext calls the MemberStart hooks.
 func (c *call) memberContext(m *member) context.Context {
 	var ctx context.Context = m
-	info := c.memberInfo(c.memberAt(int(m.index)), c.now())
+	info := c.memberInfo(m.producer().member(), c.now())
 	for _, o := range c.observed.by {
 		if hook := o.hooks.MemberStart; hook != nil {
 			ctx = o.begin(ctx, func(ctx context.Context) context.Context { return hook(ctx, info) })

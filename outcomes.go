@@ -80,11 +80,11 @@ func (c *call) sizeLocked() int {
 //
 //go:noinline
 func (c *call) memberAt(i int) Member {
-	m := c.producers[i].member()
-	if c.groups != nil && m.Name == "" {
-		m.Name = c.groups.at[i].answered
+	p := c.producers[i]
+	if p.isGroup() && c.members[i].state == StateOK {
+		return c.answerer(int32(i))
 	}
-	return m
+	return p.member()
 }
 
 func (c *call) report() Report {

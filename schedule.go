@@ -55,6 +55,9 @@ func (c *call) dueLocked() time.Duration {
 	if c.staggersLocked() {
 		due = min(due, c.nextStart)
 	}
+	if c.groups != nil {
+		due = min(due, c.groups.look)
+	}
 	return due
 }
 
@@ -97,6 +100,9 @@ func (c *call) advanceAndUnlock(now time.Duration) {
 	if start {
 		c.workers.Add(1)
 	}
+	if c.groups != nil && now >= c.groups.look {
+		c.typed.hedgeLocked(now)
+	}
 	c.timer.Reset(c.dueLocked() - now)
 	c.mu.Unlock()
 	if graced {
@@ -114,7 +120,10 @@ func (c *call) tellGrace() {
 	if s := c.standard.Load(); s != nil {
 		s.end(ReasonDeadline, context.DeadlineExceeded)
 	}
-	for _, inner := range c.nested() {
+	c.mu.Lock()
+	groups := c.groups // there may have been too few producers when the grace began
+	c.mu.Unlock()
+	for inner := range groups.nested() {
 		inner.graced.Store(true)
 		inner.tellGrace()
 	}

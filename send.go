@@ -148,9 +148,11 @@ func (c *Call[Req, Res]) adoptLocked(producers []*producer) {
 		c.members, c.answers = make([]member, n), make([]Res, n)
 	}
 	if c.route != nil && c.route.special != nil {
-		c.groups = &groupMembers{make([]groupMember, n)}
+		c.groups = c.newGroups(n)
 	}
-	c.log.expect(n)
+	if c.policy.minProducers == 0 { // otherwise the log may have readers by now
+		c.log.expect(n)
+	}
 	c.tally = tally.Tally{Members: int32(n), Quorum: int32(min(c.policy.quorum, math.MaxInt32)), FailFast: c.policy.failFast}
 	c.careful = c.policy.quorum > 0 || c.policy.failFast || c.policy.stall > 0 || c.policy.stagger > 0 || c.head == nil || c.observed != nil
 	if c.released = n; c.policy.stagger > 0 {

@@ -173,7 +173,9 @@ func (c *call) snapshot(running map[*producer]int) (CallSnapshot, []AbandonedSna
 	c.lockDrained()
 	age, sender := c.now()-c.elapsed, c.sender
 	for i := range c.members {
-		note(c.producers[i], c.members[i].run, age)
+		if p := c.runner(i); p != nil {
+			note(p, c.members[i].run, age)
+		}
 	}
 	if c.relaying != nil {
 		for _, r := range c.relaying.runs {

@@ -109,3 +109,12 @@ func benchmarkParallel(b *testing.B, s setup) {
 		}
 	})
 }
+
+// BenchmarkHedge compares producers on their own with groups of replicas.
+func BenchmarkHedge(b *testing.B) {
+	for _, s := range hedgeSetups() {
+		for _, s.replicas = range []int{0, 2} {
+			b.Run(s.String(), func(b *testing.B) { benchmark(b, byDispatch.with(s)) })
+		}
+	}
+}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"strconv"
+	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -10,6 +12,10 @@ type (
 	dispatcher = dispatch.Dispatcher[int, int]
 	topic      = dispatch.Topic[int, int]
 )
+
+// neverDue is a hedge delay that quick producers never reach, and that is short
+// enough for the default timeout to leave room for a hedge.
+const neverDue = time.Second
 
 // dispatched is the side of the library, on one topic.
 type dispatched struct {
@@ -32,8 +38,11 @@ func newDispatchedOn(d *dispatcher, t topic, s setup) (*dispatched, error) {
 	if s.quorum > 0 {
 		side.options = append(side.options, dispatch.WithQuorum(s.quorum))
 	}
+	if s.replicas > 0 {
+		side.options = append(side.options, dispatch.WithHedge(neverDue))
+	}
 	for i := range s.producers {
-		if _, err := d.AddProducer(t, s.work.producer(i)); err != nil {
+		if err := side.addProducer(i); err != nil {
 			return nil, err
 		}
 	}
@@ -44,6 +53,20 @@ func newDispatchedOn(d *dispatcher, t topic, s setup) (*dispatched, error) {
 		}
 	}
 	return side, nil
+}
+
+// addProducer adds a producer, or as many replicas as stand for it.
+func (d *dispatched) addProducer(i int) error {
+	if d.setup.replicas == 0 {
+		_, err := d.AddProducer(d.topic, d.setup.work.producer(i))
+		return err
+	}
+	for range d.setup.replicas {
+		if _, err := d.AddProducer(d.topic, d.setup.work.producer(i), dispatch.WithGroup(strconv.Itoa(i))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *dispatched) call() error {

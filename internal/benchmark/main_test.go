@@ -23,6 +23,7 @@ func TestEverything(t *testing.T) {
 		"work=quick/producers=1000/listeners=4",
 		"work=sleep/producers=1/listeners=1",
 		"quorum=1",
+		"work=quick/producers=10/listeners=0/replicas=2",
 		"topics=100/producers=1/to=each",
 		"procs=2/senders=4/work=quick/producers=10/listeners=1",
 	} {

@@ -12,6 +12,7 @@ type setup struct {
 	producers int
 	listeners int
 	quorum    int // how many answers are enough; 0: all
+	replicas  int // how many stand behind each of the producers, and are hedged; 0: it is on its own
 }
 
 // String names the case as rows and benchmarks do.
@@ -19,6 +20,9 @@ func (s setup) String() string {
 	name := fmt.Sprintf("work=%s/producers=%d/listeners=%d", s.work, s.producers, s.listeners)
 	if s.quorum > 0 {
 		name += fmt.Sprintf("/quorum=%d", s.quorum)
+	}
+	if s.replicas > 0 {
+		name += fmt.Sprintf("/replicas=%d", s.replicas)
 	}
 	return name
 }
