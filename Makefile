@@ -26,6 +26,7 @@ help: ## list the targets (the default)
 	@echo "modules: $(MODULES)"
 
 test: ## test every module under the race detector, in random order
+	@.ci/browser
 	$(call each,go test -race -shuffle=on ./...)
 
 lint: ## check every module's format, vet and staticcheck it; check what the root depends on
