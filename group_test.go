@@ -300,6 +300,7 @@ func TestCallFromInsideAReplica(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-c.Done()
+		synctest.Wait() // for the replica
 		if r := c.Report(); r.Elapsed != 3*time.Second {
 			t.Errorf("ended after %v", r.Elapsed)
 		}
@@ -307,7 +308,6 @@ func TestCallFromInsideAReplica(t *testing.T) {
 		if diff := cmp.Diff(want, info); diff != "" {
 			t.Errorf("CallFrom (-want +got):\n%s", diff)
 		}
-		synctest.Wait()
 	})
 }
 
@@ -626,6 +626,7 @@ func TestDeafReplicaHoldsUpNobody(t *testing.T) {
 		"exiting":       {exiting, nil, "g/c ok", 3, time.Second},
 		"panicking":     {panicking(1), nil, "g/c ok", 3, time.Second},
 		"one at a time": {quick(1), opts(dispatch.WithParallelism(1)), "g/b ok", 2, n * time.Second},
+		"two at a time": {quick(1), opts(dispatch.WithParallelism(2)), "g/b ok", 2, 3 * time.Second},
 		"staggered":     {quick(1), opts(dispatch.WithStagger(100 * time.Millisecond)), "g/b ok", 2, 1800 * time.Millisecond},
 		"with a quorum": {quick(1), opts(dispatch.WithQuorum(2 * n)), "g/b ok", 2, time.Second},
 	} {

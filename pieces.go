@@ -18,31 +18,95 @@ type pieces[Req, Res any] struct {
 	left  bool // the listener has gone
 }
 
-// putPieces puts what is new in the log into the mailbox.
+// putPieces puts what is new in the log into the mailbox. This happens on a worker's
+// stack, and so the frames have to be small, as with deliverAnswer.
 func (f *feed[Req, Res]) putPieces() {
-	p := f.pieces
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.left {
-		return
+	f.pieces.mu.Lock()
+	if !f.pieces.left {
+		f.pieces.begin()
+		over := f.call.over.Load()
+		f.putNews()
+		if over && !f.pieces.ended {
+			f.pieces.ended = true
+			f.pieceDone()
+		}
 	}
-	p.begin()
-	over := f.call.over.Load()
+	f.pieces.mu.Unlock()
+}
+
+// putNews is putPieces apart from the end of the call.
+func (f *feed[Req, Res]) putNews() {
+	var spare *resultPiece[Req, Res]
+	l, dropped := f.listener, uint64(0)
 	for f.at.position() < f.limit.Load() {
-		e, ok := f.call.read(&f.at)
+		i, page, ok := f.at.next()
 		if !ok {
 			break
 		}
-		if e.value != nil {
-			f.putPiece(&resultPiece[Req, Res]{feed: f, event: e, seq: f.at.seq - 1})
+		if f.call.isResult(i, page) {
+			f.at.seq++
+			if !l.queue.DropFirst && l.queue.Full() {
+				dropped++ // without having been a piece at all
+				if f.call.observed != nil {
+					f.call.observeDropped(l, f.call.from(f.call.event(i, page)), f.at.seq-1)
+				}
+			} else {
+				spare = f.putResult(i, page, spare)
+			}
 		}
-		if e.ended && f.outcomes {
-			f.putPiece(&outcomePiece[Req, Res]{feed: f, place: f.call.place(e)})
+		if f.outcomes {
+			f.putOutcome(i, page)
 		}
 	}
-	if over && !p.ended {
-		p.ended = true
-		f.pieceDone()
+	if dropped > 0 {
+		l.dropped.Add(dropped)
+	}
+}
+
+// isResult reports whether an entry on a page of the log has a result.
+func (c *Call[Req, Res]) isResult(i int32, page *page[Res]) bool {
+	if i < 0 {
+		return page.events[^i].value != nil
+	}
+	return c.members[i].state == StateOK && !c.members[i].streams
+}
+
+// putResult puts a result into the mailbox, in a piece that nobody needs any more,
+// if there is one. It returns such a piece if one has been dropped.
+func (f *feed[Req, Res]) putResult(i int32, page *page[Res], spare *resultPiece[Req, Res]) *resultPiece[Req, Res] {
+	if spare == nil {
+		spare = new(resultPiece[Req, Res])
+	}
+	f.fill(spare, i, page)
+	f.pieces.open.Add(1)
+	dropped, idle := f.listener.queue.Exchange(spare)
+	if idle {
+		f.listener.start()
+	}
+	if dropped == nil {
+		return nil
+	}
+	spare = dropped.(*resultPiece[Req, Res])
+	spare.Dropped()
+	return spare
+}
+
+//go:noinline
+func (f *feed[Req, Res]) fill(p *resultPiece[Req, Res], i int32, page *page[Res]) {
+	*p = resultPiece[Req, Res]{feed: f, event: f.call.event(i, page), seq: f.at.seq - 1}
+}
+
+// putOutcome puts the end of a member into the mailbox if that is what the entry is.
+//
+//go:noinline
+func (f *feed[Req, Res]) putOutcome(i int32, page *page[Res]) {
+	e := f.call.event(i, page)
+	if !e.ended {
+		return
+	}
+	f.pieces.open.Add(1)
+	if f.listener.queue.Put(&outcomePiece[Req, Res]{feed: f, place: f.call.place(e)}) {
+		f.listener.start()
 	}
 }
 
@@ -64,13 +128,6 @@ func (f *feed[Req, Res]) leavePieces(over bool) {
 	if over && !p.ended {
 		p.ended = true
 		f.pieceDone()
-	}
-}
-
-func (f *feed[Req, Res]) putPiece(t interface{ Run() }) {
-	f.pieces.open.Add(1)
-	if f.listener.queue.Put(t) {
-		f.listener.start()
 	}
 }
 

@@ -118,3 +118,15 @@ func BenchmarkHedge(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkBlocked measures calls with a listener that blocks for ever beside a
+// quick one.
+func BenchmarkBlocked(b *testing.B) {
+	for _, s := range blockedSetups() {
+		for _, o := range append([]obstacle{nothing}, obstacles...) {
+			b.Run(fmt.Sprintf("%v/blocked=%s", s, o.name), func(b *testing.B) {
+				benchmark(b, func() (side, error) { return newObstructed(s, o) })
+			})
+		}
+	}
+}

@@ -70,14 +70,19 @@ func (d *dispatched) addProducer(i int) error {
 }
 
 func (d *dispatched) call() error {
+	_, err := d.send()
+	return err
+}
+
+func (d *dispatched) send() (*dispatch.Call[int, int], error) {
 	d.calls++
 	c, err := d.Send(context.Background(), d.topic, request, d.options...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	<-c.Done()
 	d.receivers.wait()
-	return nil
+	return c, nil
 }
 
 func (d *dispatched) verify() error { return d.receivers.verify(d.setup, d.calls) }

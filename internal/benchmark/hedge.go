@@ -11,7 +11,7 @@ func (b *bench) hedge() error {
 	for _, plain := range hedgeSetups() {
 		hedged := plain
 		hedged.replicas = 2
-		if err := b.compare(t, hedged.String(), byDispatch.with(plain), byDispatch.with(hedged), bars{hedgeBar, none}); err != nil {
+		if _, err := b.compare(t, hedged.String(), byDispatch.with(plain), byDispatch.with(hedged), bars{hedgeBar, none}); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,7 @@ func TestEverything(t *testing.T) {
 		"work=sleep/producers=1/listeners=1",
 		"quorum=1",
 		"work=quick/producers=10/listeners=0/replicas=2",
+		"work=quick/producers=10/listeners=1/blocked=16-newest",
 		"topics=100/producers=1/to=each",
 		"procs=2/senders=4/work=quick/producers=10/listeners=1",
 	} {

@@ -13,7 +13,7 @@ var (
 // quorum compares a call that ends with the first answer with one that does not.
 func (b *bench) quorum() error {
 	t := newComparisons("all", "quorum")
-	err := b.compare(t, anybody.String(), byDispatch.with(everybody), byDispatch.with(anybody), bars{quorumBar, none})
+	_, err := b.compare(t, anybody.String(), byDispatch.with(everybody), byDispatch.with(anybody), bars{quorumBar, none})
 	if err != nil {
 		return err
 	}

@@ -90,6 +90,11 @@ func (r rounds) calibrate(s side) (calls int, err error) {
 
 // round runs one round of a side.
 func (s *samples) round(of side, calls int) error {
+	if r, ok := of.(renewable); ok {
+		if err := r.renew(); err != nil {
+			return err
+		}
+	}
 	// The first call after a collection finds empty pools, and those goroutines
 	// that could be used again without their stacks.
 	if err := of.call(); err != nil {

@@ -10,6 +10,10 @@ type side interface {
 	close()
 }
 
+// renewable is a side that keeps something of each call, and lets go of it before
+// each round.
+type renewable interface{ renew() error }
+
 // builder makes a side ready to be called.
 type builder func() (side, error)
 
@@ -27,27 +31,27 @@ var (
 )
 
 // compare builds two sides, lets them run in turns and adds a row to the table.
-func (b *bench) compare(t *table, name string, base, other builder, limits bars) error {
+func (b *bench) compare(t *table, name string, base, other builder, limits bars) (c comparison, err error) {
 	defer watch(name)()
 	first, err := base()
 	if err != nil {
-		return err
+		return c, err
 	}
 	defer first.close()
 	second, err := other()
 	if err != nil {
-		return err
+		return c, err
 	}
 	defer second.close()
-	c, err := b.rounds.compare(first, second)
-	if err != nil {
-		return err
+	if c, err = b.rounds.compare(first, second); err != nil {
+		return c, err
 	}
 	t.comparison(name, c, limits)
-	return nil
+	return c, nil
 }
 
 // contest adds a row that compares the library with the loop written by hand.
 func (b *bench) contest(t *table, s setup, limits bars) error {
-	return b.compare(t, s.String(), byHand.with(s), byDispatch.with(s), limits)
+	_, err := b.compare(t, s.String(), byHand.with(s), byDispatch.with(s), limits)
+	return err
 }

@@ -70,10 +70,10 @@ func (b *bench) sendInCrowd(c *crowd) error {
 	large.rounds.collect *= 50
 
 	t := newComparisons("alone", "in crowd")
-	if err := large.compare(t, c.String()+"/to=one", alone, c.toOne, bars{crowdSendBar, none}); err != nil {
+	if _, err := large.compare(t, c.String()+"/to=one", alone, c.toOne, bars{crowdSendBar, none}); err != nil {
 		return err
 	}
-	if err := large.compare(t, c.String()+"/to=each", alone, c.toEach, bars{none, none}); err != nil {
+	if _, err := large.compare(t, c.String()+"/to=each", alone, c.toEach, bars{none, none}); err != nil {
 		return err
 	}
 	t.print(b.out)

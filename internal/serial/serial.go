@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // A Task is something to run. It may be run again after it panicked or ended its
@@ -45,9 +46,10 @@ type Queue struct {
 	Bound     int32
 	DropFirst bool
 
-	runners int32      // goroutines that run tasks; guarded by mu
-	mu      sync.Mutex // guards the fields below
-	tasks   []Task     // those from head on wait
+	full    atomic.Bool // one more droppable task would be one too many; written under mu
+	runners int32       // goroutines that run tasks; guarded by mu
+	mu      sync.Mutex  // guards the fields below
+	tasks   []Task      // those from head on wait
 	head    int
 	waiting int    // droppable tasks among them
 	first   int    // where the first of these is, or before it
@@ -57,10 +59,20 @@ type Queue struct {
 // Put adds a task and reports whether Run has to be called because of it, on
 // whatever goroutine the caller likes.
 func (q *Queue) Put(t Task) (run bool) {
+	dropped, run := q.Exchange(t)
+	if dropped != nil {
+		dropped.Dropped()
+	}
+	return run
+}
+
+// Exchange is Put, except that it leaves it to the caller to tell the task that
+// was dropped, if one was.
+func (q *Queue) Exchange(t Task) (dropped Droppable, run bool) {
 	q.mu.Lock()
-	dropped := q.makeRoomLocked(t)
+	dropped = q.makeRoomLocked(t)
 	if dropped != t {
-		q.tasks = append(q.tasks, t)
+		q.appendLocked(t)
 		if _, ok := t.(Droppable); ok {
 			q.waiting++
 		}
@@ -69,12 +81,47 @@ func (q *Queue) Put(t Task) (run bool) {
 				q.Owner.Active(true)
 			}
 		}
+		q.noteFullLocked()
 	}
 	q.mu.Unlock()
-	if dropped != nil {
-		dropped.Dropped()
+	return dropped, run
+}
+
+// Full reports whether a droppable task that is put now is dropped, or has another
+// one dropped. It takes no lock.
+func (q *Queue) Full() bool { return q.full.Load() }
+
+func (q *Queue) noteFullLocked() {
+	if q.Bound > 0 && q.full.Load() != q.fullLocked() {
+		q.full.Store(!q.full.Load())
 	}
-	return run
+}
+
+func (q *Queue) fullLocked() bool {
+	// Tasks that are about to be taken into the hand do not wait.
+	free := int(max(1, q.Width)) - len(q.inHand)
+	return q.waiting >= int(q.Bound)+free
+}
+
+// appendLocked adds a task to those that wait. Where most of the array is room that
+// the first have left, they move there: a full queue that drops its first tasks
+// does not grow.
+func (q *Queue) appendLocked(t Task) {
+	if len(q.tasks) == cap(q.tasks) {
+		q.growLocked()
+	}
+	q.tasks = append(q.tasks, t)
+}
+
+//go:noinline
+func (q *Queue) growLocked() {
+	if q.head <= len(q.tasks)/2 {
+		q.tasks = slices.Grow(q.tasks, 1)
+		return
+	}
+	n := copy(q.tasks, q.tasks[q.head:])
+	clear(q.tasks[n:])
+	q.tasks, q.first, q.head = q.tasks[:n], max(0, q.first-q.head), 0
 }
 
 // makeRoomLocked returns the task that has to be dropped for t to be added, which
@@ -84,10 +131,8 @@ func (q *Queue) makeRoomLocked(t Task) Droppable {
 	if !ok || q.Bound == 0 {
 		return nil
 	}
-	// Tasks that are about to be taken into the hand do not wait.
-	free := int(max(1, q.Width)) - len(q.inHand)
 	switch {
-	case q.waiting < int(q.Bound)+free:
+	case !q.fullLocked():
 		return nil
 	case q.DropFirst:
 		return q.removeFirstLocked()
@@ -96,8 +141,21 @@ func (q *Queue) makeRoomLocked(t Task) Droppable {
 	}
 }
 
-// removeFirstLocked takes the first droppable task out of those that wait.
+// removeFirstLocked takes the first droppable task out of those that wait, which
+// nearly always is the first of all.
 func (q *Queue) removeFirstLocked() Droppable {
+	oldest, ok := q.tasks[q.head].(Droppable)
+	if !ok {
+		return q.searchFirstLocked()
+	}
+	q.tasks[q.head] = nil
+	q.head++
+	q.waiting--
+	return oldest
+}
+
+//go:noinline
+func (q *Queue) searchFirstLocked() Droppable {
 	for i := max(q.first, q.head); ; i++ {
 		if oldest, ok := q.tasks[i].(Droppable); ok {
 			q.tasks = slices.Delete(q.tasks, i, i+1)
@@ -166,6 +224,7 @@ func (q *Queue) take(done Task) (next Task) {
 		q.inHand = slices.Delete(q.inHand, i, i+1)
 	}
 	if q.head == len(q.tasks) {
+		q.noteFullLocked()
 		if q.runners--; q.runners == 0 {
 			q.Owner.Active(false)
 		}
@@ -179,6 +238,7 @@ func (q *Queue) take(done Task) (next Task) {
 		q.resetLocked()
 	}
 	q.inHand = append(q.inHand, next)
+	q.noteFullLocked()
 	return next
 }
 
@@ -198,6 +258,7 @@ func (q *Queue) Discard() []Task {
 	defer q.mu.Unlock()
 	tasks := slices.Clone(q.tasks[q.head:])
 	q.tasks, q.head, q.waiting, q.first = nil, 0, 0, 0
+	q.noteFullLocked()
 	return tasks
 }
 

@@ -343,3 +343,78 @@ func (c *counted) Run() {
 }
 
 func funcTask(ran *atomic.Int64, done *sync.WaitGroup) serial.Task { return &counted{ran, done} }
+
+func TestFull(t *testing.T) {
+	for _, dropFirst := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			k := new(keeper)
+			q := &serial.Queue{Owner: k, Bound: 2, DropFirst: dropFirst}
+			release := make(chan struct{})
+			full := func(when string, want bool) {
+				t.Helper()
+				synctest.Wait()
+				if q.Full() != want {
+					t.Errorf("%s: full %t", when, !want)
+				}
+			}
+			next := func(name string) { put(q, &droppable{task{name: name, k: k, do: func() { <-release }}}) }
+			full("empty", false)
+			next("a") // in hand
+			next("b")
+			full("one waits", false)
+			next("c")
+			full("two wait", true)
+			next("d") // is one too many
+			full("one is dropped", true)
+			release <- struct{}{}
+			full("one is taken", false)
+			next("e")
+			full("two wait again", true)
+			q.Discard()
+			full("discarded", false)
+			close(release)
+		})
+	}
+	q := &serial.Queue{Owner: new(keeper)}
+	put(q, &task{k: new(keeper)})
+	if q.Full() {
+		t.Error("a queue without a bound is full")
+	}
+}
+
+// A full queue that drops its first tasks takes others for ever, in no more room.
+func TestFullQueueDoesNotGrow(t *testing.T) {
+	for name, front := range map[string]serial.Task{"droppable": nil, "behind one that is not": &task{k: new(keeper)}} {
+		t.Run(name, func(t *testing.T) {
+			k := new(keeper)
+			q := &serial.Queue{Owner: k, Bound: 16, DropFirst: true}
+			release := make(chan struct{})
+			begun := make(chan struct{})
+			put(q, &task{k: k, do: func() { close(begun); <-release }})
+			<-begun
+			if front != nil {
+				put(q, front)
+			}
+			var spare serial.Task = &expendable{}
+			for range 100 { // until the array is as large as it gets
+				q.Put(&expendable{})
+			}
+			if n := testing.AllocsPerRun(1000, func() {
+				dropped, _ := q.Exchange(spare)
+				spare = dropped
+			}); n != 0 {
+				t.Errorf("%v allocations", n)
+			}
+			if got, want := q.Len(), map[bool]int{false: 17, true: 18}[front != nil]; got != want {
+				t.Errorf("%d tasks, want %d", got, want)
+			}
+			close(release)
+		})
+	}
+}
+
+// expendable is a task that may be dropped.
+type expendable struct{ _ int }
+
+func (c *expendable) Run()     {}
+func (c *expendable) Dropped() {}
