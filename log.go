@@ -19,6 +19,18 @@ type log[Res any] struct {
 	n      int        // entries in tail, published or not
 	events int        // events in tail
 	seq    int        // results so far
+	spare  []Res      // room for values, made for several at a time
+}
+
+// keep returns a place for the value of an event.
+func (l *log[Res]) keep(value Res) *Res {
+	if len(l.spare) == 0 {
+		l.spare = make([]Res, min(max(l.seq, 1), 64))
+	}
+	kept := &l.spare[0]
+	l.spare = l.spare[1:]
+	*kept = value
+	return kept
 }
 
 type page[Res any] struct {

@@ -60,10 +60,11 @@ func (r *Roster[Res]) Targets() []string { return r.call.targets() }
 
 // stateOf is the state of a member that a relay ends with the error.
 func stateOf(err error) State {
+	if err == nil {
+		return StateOK // before anything is declared that would be on the heap
+	}
 	var panicked *PanicError
 	switch {
-	case err == nil:
-		return StateOK
 	case errors.As(err, &panicked):
 		return StatePanicked
 	case errors.Is(err, ErrDecline):
@@ -112,6 +113,7 @@ type relaying struct {
 	runs     []*relayRun
 	remotes  []*remote
 	byMember map[Member]*remote
+	unused   []remote // made several at a time
 }
 
 // relayLocked sets the relays of a call.
@@ -194,7 +196,7 @@ func (c *Call[Req, Res]) relayed(r *relayRun, m Member, value Res) bool {
 	c.mu.Unlock()
 	switch {
 	case ok:
-		return c.hand(event[Res]{remote: who, value: &value})
+		return c.hand(event[Res]{remote: who}, value)
 	case over:
 		now := c.now()
 		c.observeLate(-1, m, now, now-c.elapsed, nil)
@@ -227,7 +229,13 @@ func (c *call) hasLocked(m Member) bool {
 }
 
 func (c *call) nameLocked(r *relayRun, m Member) *remote {
-	who := &remote{member: m, index: len(c.relaying.remotes), run: r}
+	n := len(c.relaying.remotes)
+	if len(c.relaying.unused) == 0 {
+		c.relaying.unused = make([]remote, min(max(n, 4), 64))
+	}
+	who := &c.relaying.unused[0]
+	c.relaying.unused = c.relaying.unused[1:]
+	*who = remote{member: m, index: n, run: r}
 	c.relaying.remotes = append(c.relaying.remotes, who)
 	c.relaying.byMember[m] = who
 	c.tally.Members++

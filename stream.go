@@ -30,7 +30,7 @@ func (c *Call[Req, Res]) pull(m *member, ctx context.Context, p StreamProducer[R
 		if err != nil {
 			return err
 		}
-		if !c.hand(event[Res]{member: m, value: &value}) {
+		if !c.hand(event[Res]{member: m}, value) {
 			return nil
 		}
 	}
@@ -39,13 +39,13 @@ func (c *Call[Req, Res]) pull(m *member, ctx context.Context, p StreamProducer[R
 
 // hand puts an event that ends no member into the log. It returns false if the
 // call has ended; then a result is late.
-func (c *Call[Req, Res]) hand(e event[Res]) bool {
+func (c *Call[Req, Res]) hand(e event[Res], value Res) bool {
 	e.elapsed = c.now()
 	c.lockDrained()
 	if c.reason != ReasonPending {
 		by := e.elapsed - c.elapsed
 		c.mu.Unlock()
-		c.tellLate(c.from(e), *e.value, e.elapsed, by)
+		c.tellLate(c.from(e), value, e.elapsed, by)
 		return false
 	}
 	c.findListenersLocked()
@@ -60,6 +60,7 @@ func (c *Call[Req, Res]) hand(e event[Res]) bool {
 		c.detailLocked(e.member).results++
 	}
 	c.resultLocked(e.elapsed)
+	e.value = c.log.keep(value)
 	c.log.appendEvent(e)
 	c.publishLocked()
 	feeds := c.feeds
