@@ -30,6 +30,7 @@ type call struct {
 	placed    bool          // it has a place under WithMaxInFlight
 	followed  bool          // the sender's context can end
 	careful   bool          // each result may end the call, so there are no streaks
+	inherits  bool          // its deadline is that of the context, which comes from inside another call
 	policy    *policy       // shared with other calls, except for
 	timeout   time.Duration // which may be cut short by the sender's context
 	sender    context.Context
@@ -172,11 +173,16 @@ func (c *call) doneChannel() <-chan struct{} {
 // follow ends the call when the sender's context ends.
 func (c *call) follow() {
 	unfollow := context.AfterFunc(c.sender, func() {
-		if err := c.sender.Err(); err == context.DeadlineExceeded {
-			c.end(ReasonDeadline, err)
-		} else {
+		if c.sender.Err() != context.DeadlineExceeded {
 			c.end(ReasonCancelled, context.Cause(c.sender))
+			return
 		}
+		c.mu.Lock()
+		if c.reason != ReasonPending {
+			c.mu.Unlock()
+			return
+		}
+		c.timeIsUpAndUnlock()
 	})
 	c.mu.Lock()
 	over := c.over.Load()

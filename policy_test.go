@@ -679,3 +679,78 @@ func TestMinProducersRaceOfSendAndRegistration(t *testing.T) {
 		}
 	}
 }
+
+// A call that is sent from a producer ends with the producer's own call, and after it.
+// So a producer that passes on the error of such a call is late, and has not failed.
+func TestNestedCallsEndAfterTheirParents(t *testing.T) {
+	for range 300 {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+			apiMust(d.AddProducer(other, patient, dispatch.WithName("inner")))
+			produce(t, d, "outer", func(ctx context.Context, _ int) (int, error) {
+				return d.First(ctx, other, 0)
+			})
+			produce(t, d, "derived", func(ctx context.Context, _ int) (int, error) {
+				ctx, cancel := context.WithCancel(ctx)
+				defer cancel()
+				return d.First(ctx, other, 0)
+			})
+			began := time.Now()
+			expect(t, ended(t, d), "deadline: outer late, derived late")
+			if took := time.Since(began); took != time.Second {
+				t.Errorf("it took %v, want a second", took)
+			}
+		})
+	}
+	// It knows what it has waited for.
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+		var inner error
+		produce(t, d, "outer", func(ctx context.Context, _ int) (int, error) {
+			_, inner = d.First(ctx, other, 0, dispatch.WithMinProducers(1))
+			return 0, inner
+		})
+		expect(t, ended(t, d), "deadline: outer late")
+		synctest.Wait()
+		if !errors.Is(inner, dispatch.ErrTooFewProducers) {
+			t.Errorf("the inner call: %v, want ErrTooFewProducers", inner)
+		}
+	})
+	// A shorter time of its own counts.
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(2 * time.Second))
+		apiMust(d.AddProducer(other, patient, dispatch.WithName("inner")))
+		produce(t, d, "option", func(ctx context.Context, _ int) (int, error) {
+			return d.First(ctx, other, 0, dispatch.WithTimeout(time.Second))
+		})
+		produce(t, d, "context", func(ctx context.Context, _ int) (int, error) {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			return d.First(ctx, other, 0)
+		})
+		r := ended(t, d)
+		expect(t, r, "complete: option failed, context failed")
+		if r.Elapsed != time.Second {
+			t.Errorf("it took %v, want a second", r.Elapsed)
+		}
+	})
+}
+
+// endless is a context with a deadline that does not end.
+type endless struct{ context.Context }
+
+func (endless) Deadline() (time.Time, bool) { return time.Now().Add(time.Second), true }
+
+// A nested call does not rely on a context that says when it ends, and then does not.
+func TestNestedCallUnderAContextThatDoesNotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		apiMust(d.AddProducer(other, patient, dispatch.WithName("inner")))
+		produce(t, d, "outer", func(ctx context.Context, _ int) (int, error) { return d.First(endless{ctx}, other, 0) })
+		r := ended(t, d)
+		expect(t, r, "complete: outer failed")
+		if r.Elapsed < time.Second || r.Elapsed > 2*time.Second {
+			t.Errorf("it took %v, want about a second", r.Elapsed)
+		}
+	})
+}

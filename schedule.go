@@ -40,12 +40,28 @@ func later(at, by time.Duration) time.Duration {
 	return at + by
 }
 
+// inheritedGrace is how long a call waits, beyond its deadline, for the end of the
+// context that has set it.
+const inheritedGrace = 100 * time.Millisecond
+
+// expiry returns when the timer ends the call. A call that asks a group ends with the
+// one that it is a part of. One whose deadline is that of the call it was sent from ends
+// when that has ended, with its context: who passes on the error of the inner call must
+// not seem to have failed before the outer one was over.
+func (c *call) expiry() time.Duration {
+	switch {
+	case c.outer != nil:
+		return math.MaxInt64
+	case c.inherits:
+		return later(c.timeout, inheritedGrace)
+	default:
+		return c.timeout
+	}
+}
+
 // dueLocked returns when the timer has something to do next.
 func (c *call) dueLocked() time.Duration {
-	due := c.timeout
-	if c.outer != nil {
-		due = math.MaxInt64 // it ends with the call that it is a part of
-	}
+	due := c.expiry()
 	if c.policy.grace > 0 && !c.graced.Load() {
 		due = min(due, c.budget())
 	}
@@ -79,15 +95,22 @@ func (c *call) expire() {
 			c.abandonLocked()
 		}
 		c.mu.Unlock()
-	case c.outer == nil && now >= c.timeout && c.waiting:
-		c.endAndUnlock(ReasonDeadline, fmt.Errorf("%w: %d wanted", ErrTooFewProducers, c.policy.minProducers))
-	case c.outer == nil && now >= c.timeout:
-		c.endAndUnlock(ReasonDeadline, context.DeadlineExceeded)
+	case now >= c.expiry():
+		c.timeIsUpAndUnlock()
 	case c.policy.stall > 0 && c.lastResult >= 0 && now >= later(c.lastResult, c.policy.stall):
 		c.endAndUnlock(ReasonStalled, ErrStalled)
 	default:
 		c.advanceAndUnlock(now)
 	}
+}
+
+// timeIsUpAndUnlock ends the call, which goes on, at its deadline.
+func (c *call) timeIsUpAndUnlock() {
+	if c.waiting {
+		c.endAndUnlock(ReasonDeadline, fmt.Errorf("%w: %d wanted", ErrTooFewProducers, c.policy.minProducers))
+		return
+	}
+	c.endAndUnlock(ReasonDeadline, context.DeadlineExceeded)
 }
 
 // advanceAndUnlock does what is due in a call that goes on.

@@ -53,7 +53,9 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 	c.id = CallID(b.calls.Add(1))
 	c.start = time.Now()
 	if at, ok := ctx.Deadline(); ok {
-		c.timeout = min(c.timeout, at.Sub(c.start))
+		left := at.Sub(c.start)
+		c.inherits = admitted == ledger.Draining && c.followed && left <= c.timeout
+		c.timeout = min(c.timeout, left)
 	}
 	ctxErr, ctxCause := ctx.Err(), context.Cause(ctx)
 
