@@ -86,7 +86,7 @@ func (c *Call[Req, Res]) nestLocked(at *groupMember) *call {
 	sender := context.Context(at.of)
 	if c.observed != nil {
 		sender = c.contextOfLocked(int(at.of.index))
-		inner.observed = &observed{by: c.observed.by, call: sender}
+		inner.observed = &observed{by: c.observed.by, own: c.observed.own, call: sender}
 	}
 	inner.init(c.bus, c.spec, sender, inner)
 	inner.followed = false // the call that it is a part of ends it

@@ -20,7 +20,8 @@ func (d *Dispatcher[Req, Res]) OnLate(f func(r Result[Req, Res], by time.Duratio
 		panic(invalidArgument("OnLate: nil func"))
 	}
 	h := &lateHook{fn: f}
-	h.init(Registration{bus: d.bus, name: "OnLate", selection: selection{types: typesOf[Req, Res]()}, at: caller(1), self: h})
+	types := typesOf[Req, Res]()
+	h.init(Registration{bus: d.bus, name: "OnLate", selection: selection{types: &types}, at: caller(1), self: h})
 	d.bus.addHook(h)
 	return &h.Registration
 }
@@ -54,7 +55,7 @@ func (c *Call[Req, Res]) tellLate(from Member, value Res, elapsed, by time.Durat
 	}
 	by = max(by, 0) // the clock was read before the lock was had
 	for _, h := range *c.bus.hooks.Load() {
-		if h.selection.types != c.spec.types {
+		if *h.selection.types != c.spec.types {
 			continue
 		}
 		r := Result[Req, Res]{Call: c, From: from, Value: value, Seq: -1, Elapsed: elapsed}

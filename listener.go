@@ -20,6 +20,7 @@ type listener struct {
 	fn        any // a Listener of the types of the topic
 	onOutcome func(Outcome)
 	onDone    func(Report)
+	labels    labels
 	delivered atomic.Uint64 // results it was called with
 	dropped   atomic.Uint64 // results that WithMailbox has dropped
 }

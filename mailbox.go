@@ -18,13 +18,13 @@ type mailbox struct {
 	Registration
 	queue serial.Queue
 	entry ledger.Entry
-	gone  atomic.Bool // nothing more is to be called
 
 	// since is when that which is being delivered became ready, as a duration
 	// since the bus was made, in nanoseconds; 0 if nothing is.
 	since   atomic.Int64
-	unwound atomic.Uint64 // callbacks that panicked or ended their goroutine
+	gone    atomic.Bool   // nothing more is to be called
 	watched atomic.Bool   // a timer is set that looks at since, or is not needed any more
+	unwound atomic.Uint32 // callbacks that panicked or ended their goroutine
 }
 
 func (m *mailbox) init(r Registration) {

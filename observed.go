@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"runtime/pprof"
 	"runtime/trace"
 	"time"
 )
@@ -11,6 +10,7 @@ import (
 // begin while the execution tracer runs. The call's lock guards the fields below by.
 type observed struct {
 	by      []*observer
+	own     bool              // the context has pprof labels of its own; written before anybody is asked
 	call    context.Context   // what the CallStart hooks returned
 	members []context.Context // what the MemberStart hooks returned, by index; nil for who has not started
 	task    *trace.Task       // nil unless the tracer runs
@@ -73,6 +73,7 @@ func (c *Call[Req, Res]) announce() {
 		ctx, task = trace.NewTask(ctx, "dispatch.call")
 		trace.Log(ctx, "topic", c.spec.name)
 	}
+	w.own = hasLabels(ctx)
 	c.mu.Lock()
 	c.sender, w.call, w.task = ctx, ctx, task // nobody is asked yet who looks at the sender
 	c.mu.Unlock()
@@ -97,7 +98,7 @@ func (w *observed) endTask(c *call) {
 func (c *Call[Req, Res]) askObserved(m *member) (value Res, err error) {
 	ctx := c.memberContext(m)
 	p := c.producers[m.index]
-	c.labelled(ctx, "dispatch.producer", p.title(), func(ctx context.Context) {
+	c.runLabelled(ctx, &p.labels, "dispatch.producer", p.title(), func(ctx context.Context) {
 		if m.streams {
 			err = c.pull(m, ctx, p.fn.(StreamProducer[Req, Res]))
 		} else {
@@ -125,18 +126,6 @@ func (c *call) memberContext(m *member) context.Context {
 	return ctx
 }
 
-// labelled runs f under labels by which a goroutine can be told in a profile and in
-// an execution trace.
-func (c *call) labelled(ctx context.Context, kind, name string, f func(context.Context)) {
-	pprof.Do(ctx, pprof.Labels("dispatch.topic", c.spec.name, kind, name), func(ctx context.Context) {
-		if !trace.IsEnabled() {
-			f(ctx)
-			return
-		}
-		trace.WithRegion(ctx, kind+" "+name, func() { f(ctx) })
-	})
-}
-
 // observedListener returns the listener with the hooks around it.
 func (c *Call[Req, Res]) observedListener(l *listener, fn Listener[Req, Res]) Listener[Req, Res] {
 	return func(ctx context.Context, r Result[Req, Res]) {
@@ -156,7 +145,7 @@ func (c *Call[Req, Res]) observedListener(l *listener, fn Listener[Req, Res]) Li
 				}
 			}
 		}()
-		c.labelled(ctx, "dispatch.listener", l.name, func(ctx context.Context) { fn(ctx, r) })
+		c.runLabelled(ctx, &l.labels, "dispatch.listener", l.name, func(ctx context.Context) { fn(ctx, r) })
 		panicked = false
 	}
 }

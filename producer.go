@@ -24,6 +24,7 @@ type producer struct {
 	abandoned   atomic.Int32 // runs that have outlived their calls
 	failed      atomic.Uint64
 	lastFailure atomic.Pointer[detail]
+	labels      labels
 
 	group *replica // its part in a group, or what makes it one; nil for neither
 }

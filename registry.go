@@ -264,7 +264,7 @@ func (r *registry) taken(name string, s *selection, entries []*topicEntry) (wher
 	}
 	// A topic without an entry, and a pattern, can still meet other patterns.
 	for _, p := range r.patterns.Load().producers {
-		if p.name == name && p.selection.types == s.types && s.overlaps(p.selection.pattern) {
+		if p.name == name && *p.selection.types == *s.types && s.overlaps(p.selection.pattern) {
 			return p.selection.pattern, true
 		}
 	}

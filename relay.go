@@ -167,7 +167,7 @@ func (c *Call[Req, Res]) relay(r *relayRun) {
 	if c.observed == nil {
 		err = relay(ctx, c.req, roster)
 	} else {
-		c.labelled(ctx, "dispatch.producer", r.relay.name, func(ctx context.Context) { err = relay(ctx, c.req, roster) })
+		c.runLabelled(ctx, &r.relay.labels, "dispatch.producer", r.relay.name, func(ctx context.Context) { err = relay(ctx, c.req, roster) })
 	}
 	state, returned = stateOf(err), true
 }

@@ -150,7 +150,7 @@ func (p *producer) snapshot(running int) ProducerSnapshot {
 func (l *listener) snapshot(now time.Duration) ListenerSnapshot {
 	s := ListenerSnapshot{
 		Name: l.name, On: l.selection.String(), AddedAt: l.addedAt(), Queued: l.queue.Len(),
-		Delivered: l.delivered.Load(), Dropped: l.dropped.Load(), Panicked: l.unwound.Load(),
+		Delivered: l.delivered.Load(), Dropped: l.dropped.Load(), Panicked: uint64(l.unwound.Load()),
 	}
 	if since := time.Duration(l.since.Load()); since > 0 {
 		s.Waiting = max(0, now-since)

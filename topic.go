@@ -133,13 +133,13 @@ type Selector[Req, Res any] interface {
 // selection is a selector that carries its types as values: either topics or a
 // pattern.
 type selection struct {
-	types   types
+	types   *types
 	topics  []*topicSpec
 	pattern string
 }
 
 // concerns reports whether the topic is selected.
-func (s *selection) concerns(t *topicSpec) bool { return s.types == t.types && s.matches(t.name) }
+func (s *selection) concerns(t *topicSpec) bool { return *s.types == t.types && s.matches(t.name) }
 
 // matches reports whether the topic of this name is selected.
 func (s *selection) matches(name string) bool {
@@ -164,19 +164,19 @@ func (t Topic[Req, Res]) selects(func(Req) Res) (selection, error) {
 	if t.spec == nil {
 		return selection{}, errors.New("zero Topic")
 	}
-	return selection{types: t.spec.types, topics: []*topicSpec{t.spec}}, nil
+	return selection{types: &t.spec.types, topics: []*topicSpec{t.spec}}, nil
 }
 
 func (ts Topics[Req, Res]) selects(func(Req) Res) (selection, error) {
 	if len(ts) == 0 {
 		return selection{}, errors.New("no Topics")
 	}
-	s := selection{types: typesOf[Req, Res]()}
+	var s selection
 	for i, t := range ts {
 		if t.spec == nil {
 			return selection{}, fmt.Errorf("zero Topic at index %d of Topics", i)
 		}
-		if !s.matches(t.spec.name) {
+		if s.types = &t.spec.types; !s.matches(t.spec.name) {
 			s.topics = append(s.topics, t.spec)
 		}
 	}
@@ -187,7 +187,8 @@ func (p Pattern[Req, Res]) selects(func(Req) Res) (selection, error) {
 	if p.pattern == "" {
 		return selection{}, errors.New("zero Pattern")
 	}
-	return selection{types: typesOf[Req, Res](), pattern: p.pattern}, nil
+	types := typesOf[Req, Res]()
+	return selection{types: &types, pattern: p.pattern}, nil
 }
 
 func must[T any](v T, err error) T {

@@ -47,6 +47,7 @@ var parts = []part{
 	{"quorum", "The first of a thousand answers, beside all of them", (*bench).quorum},
 	{"hedge", "Replicas with a hedge that is never due, beside producers on their own", (*bench).hedge},
 	{"blocked", "A listener that blocks for ever beside a quick one", (*bench).blocked},
+	{"observed", "What an observer costs, hook by hook", (*bench).observed},
 	{"topics", "Very many topics, and what a registration takes", (*bench).manyTopics},
 	{"contention", "Senders on different topics of one bus, by the mutex profile", (*bench).contention},
 }
