@@ -1,0 +1,138 @@
+package natsdispatch
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// hello announces the node once the server has confirmed its subscriptions: before
+// that a request might find nobody.
+func (n *Node) hello() error {
+	if err := n.flush(); err != nil {
+		return err
+	}
+	n.announceAll(eventHello)
+	return n.flush()
+}
+
+// tick is what a node does every beat.
+func (n *Node) tick() time.Duration {
+	n.report()
+	if total := dropped(n.subscriptions()...); n.counts.droppedBySubs.Swap(total) < total {
+		n.fail(errSlow)
+	}
+	n.state.Lock()
+	n.seen.sweep(time.Now())
+	leaving := n.leaving
+	n.state.Unlock()
+	if !n.nc.IsConnected() {
+		return n.beat // and hello follows when it is again
+	}
+	if !leaving {
+		for _, s := range n.topics {
+			if err := n.syncGroups(s); err != nil {
+				n.fail(fmt.Errorf("natsdispatch: node %s: %w", n.node, err))
+			}
+		}
+	}
+	n.announceAll(eventBeat)
+	return n.beat
+}
+
+// announceAll announces the node on all its topics, if there is a connection.
+func (n *Node) announceAll(event string) {
+	if !n.nc.IsConnected() {
+		return
+	}
+	for _, s := range n.topics {
+		n.announce(s, event, "")
+	}
+}
+
+// announce says one thing about the node on one topic, to one who has asked or to
+// everybody.
+func (n *Node) announce(s *served, event, to string) {
+	n.state.Lock()
+	leaving := n.leaving
+	n.state.Unlock()
+	n.talk.Lock()
+	defer n.talk.Unlock()
+	if event == eventBeat && !s.said && to == "" {
+		return // the hello is still to come
+	}
+	a := announcement{
+		Node: n.node, Topic: s.name, Event: event, Epoch: n.epoch, Seq: s.seq, BeatMS: n.beat.Milliseconds(),
+		Versions: []int{version}, Types: n.types, Groups: s.names, Bus: n.bus, Draining: leaving,
+	}
+	for _, c := range n.codecs {
+		a.Codecs = append(a.Codecs, c.Name())
+	}
+	s.seq++
+	s.said = true
+	m := nats.NewMsg(n.presence(n.node, s.name))
+	if to != "" {
+		m.Subject = to
+	}
+	var err error
+	if m.Data, err = json.Marshal(a); err == nil && n.sign != nil {
+		err = setSignature(m.Header, n.sign, signed(presenceCall(s.name), n.node, n.epoch, a.Seq, m.Data))
+	}
+	if err == nil {
+		err = n.nc.PublishMsg(m)
+	}
+	if err != nil && n.nc.IsConnected() {
+		n.fail(fmt.Errorf("natsdispatch: node %s: announce: %w", n.node, err))
+	}
+}
+
+// hearProbe answers one who wants to know who is there.
+func (n *Node) hearProbe(m *nats.Msg) {
+	if m.Reply == "" {
+		return
+	}
+	for _, s := range n.topics {
+		if matches(string(m.Data), s.name) {
+			n.announce(s, eventBeat, m.Reply)
+		}
+	}
+}
+
+// syncGroups subscribes the node to the requests for the groups that its bus has by
+// now, and to no others.
+func (n *Node) syncGroups(s *served) error {
+	have := make(map[string]bool)
+	for _, m := range s.bus.members() {
+		if m.Group != "" {
+			have[m.Group] = true
+		}
+	}
+	names := slices.Sorted(maps.Keys(have))
+	n.talk.Lock()
+	defer n.talk.Unlock()
+	if slices.Equal(names, s.names) {
+		return nil
+	}
+	for _, g := range names {
+		if s.groups[g] != nil {
+			continue
+		}
+		sub, err := n.subscribe(n.group(g, s.name), queueGroup, func(m *nats.Msg) { n.hear(s, g, m) })
+		if err != nil {
+			return err
+		}
+		s.groups[g] = sub
+	}
+	for g, sub := range s.groups {
+		if !have[g] {
+			n.unsubscribe(sub)
+			delete(s.groups, g)
+		}
+	}
+	s.names = names
+	return nil
+}

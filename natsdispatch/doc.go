@@ -1,0 +1,93 @@
+// Package natsdispatch spreads the topics of package dispatch over machines that
+// are connected by NATS: one line serves the producers of a bus, one line lets a
+// bus elsewhere ask them, and the call site does not change.
+//
+// # Usage
+//
+// On every machine that has producers, [Serve] lets them be asked:
+//
+//	node, err := natsdispatch.Serve(nc, cell, Measure, natsdispatch.WithNode("cell-7"))
+//
+// On the machine that asks, [Join] brings them into the calls of a bus:
+//
+//	_, err = natsdispatch.Join(nc, floor, Measure)
+//	values, err := floor.Gather(ctx, Measure, req)
+//
+// Local and remote members take part alike: results come one by one as they are
+// there, First and quorums end the call at once wherever the answers come from, and
+// the report names everybody, as "cell-7/site-1". A process may do both; it then asks
+// its own producers once, and not by the network.
+//
+// The connection is the caller's, who makes and closes it, and sets its handlers.
+// nats.Connect(url, [Robust]) is what both sides want of it; what is missing is said
+// in an error.
+//
+// # What is promised
+//
+//  1. One request goes to all nodes, and each node runs it on its own bus, under the
+//     policies of that bus, with the time that the call has left, less a little for
+//     the way back. Topic defaults and call options are the asker's.
+//  2. Delivery is at most once. Nothing is sent again unless [WithResend] says so,
+//     and nothing that was asked for before a connection broke is run after it.
+//  3. A member's results come in its order and before its end. What a node has sent
+//     and what did not arrive is found out by counting, and named.
+//  4. The end of a call reaches the nodes, with its cause, so that nobody works for
+//     nothing; and if it does not, because the asker has crashed, the time is bounded.
+//  5. Producers of one group on several nodes are one member, and one of them is
+//     asked. Those of the same group on the asker's own bus are another member.
+//  6. Panics, errors, overload and removal arrive as such: [errors.Is] reaches the
+//     sentinels of package dispatch, and [*RemoteError] has the text.
+//
+// # Who is missing
+//
+// A node is expected to answer if it has announced itself and has not missed three
+// beats, and also if it answers without that. What becomes of its members:
+//
+//	accepted, not ended by the deadline                  Late
+//	announced, not accepted within WithAcceptWindow      node/* Failed, ErrUnreachable
+//	no replica of a group has accepted                   */group Failed, ErrUnreachable
+//	said bye, missed its beats, or started anew          Gone, at once
+//	refused, for it has too much to do                   node/* Rejected, ErrOverloaded
+//	other types, codec or version of the protocol        node/* Failed, ErrIncompatible
+//	fewer results have come than it has counted          Failed, ErrLost
+//	a result that is larger than WithMaxResult           Failed, ErrTooLarge
+//	we have no connection                                node/* Failed, ErrUnreachable
+//
+// The star stands for all members of a node, whose names nobody knows then. If there
+// is no connection and no node is known, or a request is larger than the server
+// allows, the report lists the relay itself, "nats:dispatch.default", as Failed. If
+// nobody is there, a call has no remote members, and local ones are unaffected.
+//
+// A call waits for its local members and for the nodes that it expects, and ends when
+// all are known to have ended. The first calls after Join wait until the nodes have
+// had [WithDiscovery] to announce themselves.
+//
+// # Values
+//
+// Requests and results are written by a [Codec]: [JSON], [Gob], or one of your own.
+// Both sides compare a [Fingerprint] of their types, so that a program of yesterday is
+// told that it does not fit, and does not misread; [WithTypes] is for types that grow.
+// Results that are larger than one message are sent in pieces, requests are not.
+//
+// # Errors
+//
+// What the server refuses it says when it likes. Serve and Join wait for its answer to
+// what they send and return its refusal; later ones, among them those of replies and
+// requests, go to [WithErrorHandler] and [Node.Err] or [Remote.Err] within one beat,
+// or two seconds. They are found by asking the connection for its last error: one that
+// is followed by another at once may be missed. The error handler of the connection,
+// of which there is only one, stays the caller's.
+//
+// Node names are what nodes say they are. Subjects and permissions of the server bound
+// who may speak; [WithVerify] with [WithSign] proves who has spoken. See docs/security.md.
+//
+// # Concurrency
+//
+// Everything may be used concurrently. A [Node] at rest has one goroutine of its own
+// besides those of its subscriptions, a [Remote] has two, and a request in hand has up
+// to three on the node and one at the asker. Close waits for all of them. No lock is
+// held while codecs, hooks or producers run.
+//
+// The protocol is described in docs/wire-protocol.md; programs in other languages can
+// answer and ask by it.
+package natsdispatch

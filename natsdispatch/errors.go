@@ -1,0 +1,180 @@
+package natsdispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// The sentinels that errors of this package wrap besides those of package
+// dispatch.
+var (
+	// ErrConnection reports that a connection lacks what this package needs; the
+	// text says which option of nats.Connect it is.
+	ErrConnection = errors.New("natsdispatch: unsuitable connection")
+	// ErrTooLarge reports that a request or a result is larger than the server or
+	// [WithMaxResult] allows.
+	ErrTooLarge = errors.New("natsdispatch: too large")
+	// ErrMalformed reports that a message is not as the protocol wants it.
+	ErrMalformed = errors.New("natsdispatch: malformed")
+	// ErrUnverified reports that a message is not signed by the node that it names.
+	ErrUnverified = errors.New("natsdispatch: unverified")
+)
+
+// RemoteError is the error of a member on another node: its text, and what it
+// wraps if that is one of the sentinels that the protocol knows. [errors.Is]
+// reaches the sentinel.
+type RemoteError struct {
+	Node string // where it came from
+	Text string // what the error said there
+	is   []error
+}
+
+// Error returns the text.
+func (e *RemoteError) Error() string { return e.Text }
+
+// Unwrap returns the sentinels.
+func (e *RemoteError) Unwrap() []error { return e.is }
+
+const noCode = "-"
+
+// code is what stands for a sentinel on the wire.
+type code struct {
+	word     string
+	sentinel error
+}
+
+// codes has the more precise ones first, for an error may wrap several.
+var codes = [...]code{
+	{"queue-full", dispatch.ErrQueueFull},
+	{"stuck", dispatch.ErrStuck},
+	{"goexit", dispatch.ErrGoexit},
+	{"too-large", ErrTooLarge},
+	{"malformed", ErrMalformed},
+	{"unknown-member", dispatch.ErrUnknownMember},
+	{"too-deep", dispatch.ErrTooDeep},
+	{"too-few-producers", dispatch.ErrTooFewProducers},
+	{"no-producers", dispatch.ErrNoProducers},
+	{"removed", dispatch.ErrRemoved},
+	{"overloaded", dispatch.ErrOverloaded},
+	{"closed", dispatch.ErrClosed},
+	{"gone", dispatch.ErrGone},
+	{"unreachable", dispatch.ErrUnreachable},
+	{"incompatible", dispatch.ErrIncompatible},
+	{"lost", dispatch.ErrLost},
+	{"satisfied", dispatch.ErrSatisfied},
+	{"quorum-lost", dispatch.ErrQuorumLost},
+	{"stalled", dispatch.ErrStalled},
+	{"failed-fast", dispatch.ErrFailFast},
+	{"deadline", context.DeadlineExceeded},
+	{"cancelled", context.Canceled},
+}
+
+func codeOf(err error) string {
+	for _, c := range codes {
+		if errors.Is(err, c.sentinel) {
+			return c.word
+		}
+	}
+	return noCode
+}
+
+func sentinelOf(word string) error {
+	for _, c := range codes {
+		if c.word == word {
+			return c.sentinel
+		}
+	}
+	return nil
+}
+
+// failed is the failure that an error is on the wire.
+func failed(state dispatch.State, err error) failure {
+	f := failure{state: state, code: codeOf(err), text: err.Error()}
+	if panicked, ok := errors.AsType[*dispatch.PanicError](err); ok && state == dispatch.StatePanicked {
+		f.text = fmt.Sprint(panicked.Value)
+	}
+	return f
+}
+
+// failureOf is how an outcome is told to the asker.
+func failureOf(o dispatch.Outcome) failure {
+	switch {
+	case o.State == dispatch.StateOK:
+		return failure{}
+	case o.Err == nil:
+		return failure{state: o.State, code: noCode}
+	case o.State == dispatch.StateCancelled && errors.Is(o.Err, dispatch.ErrClosed):
+		return failed(dispatch.StateGone, o.Err) // for the asker it has left
+	default:
+		return failed(o.State, o.Err)
+	}
+}
+
+// error returns what a member ends with, in which [dispatch.Roster.End] reads the
+// same state; nil if it is OK.
+func (f failure) error(node string) error {
+	switch f.state {
+	case dispatch.StatePending:
+		return nil
+	case dispatch.StatePanicked:
+		return &dispatch.PanicError{Value: f.text}
+	}
+	e := &RemoteError{Node: node, Text: f.text}
+	sentinel := sentinelOf(f.code)
+	if sentinel != nil {
+		e.is = []error{sentinel}
+	}
+	switch f.state {
+	case dispatch.StateDeclined:
+		e.is = []error{dispatch.ErrDecline}
+	case dispatch.StateGone:
+		e.is = append(e.is, dispatch.ErrGone)
+	case dispatch.StateRejected:
+		e.is = append(e.is, dispatch.ErrOverloaded)
+	default:
+		if sentinel == dispatch.ErrGone || sentinel == dispatch.ErrOverloaded || sentinel == dispatch.ErrClosed {
+			e.is = nil // it has failed because of somebody else's end, which is not its own
+		}
+	}
+	return e
+}
+
+// serviceCode is the code of the standard header Nats-Service-Error-Code.
+func (f failure) serviceCode() string {
+	switch {
+	case f.code == "malformed":
+		return "400"
+	case f.code == "incompatible":
+		return "409"
+	case f.state == dispatch.StateGone:
+		return "410"
+	case f.state == dispatch.StateRejected:
+		return "429"
+	default:
+		return "500"
+	}
+}
+
+// causeOf is the failure that stands for the cause of a cancel.
+func causeOf(err error) failure { return failed(dispatch.StateCancelled, err) }
+
+// appendCause writes a cause as the body of a cancel: a failure without its state.
+func (f failure) appendCause(b []byte) []byte {
+	return f.append(b)[len(f.state.String())+1:]
+}
+
+// parseCause returns the error that the body of a cancel stands for.
+func parseCause(body []byte) error {
+	f, err := parseFailure(append([]byte(dispatch.StateCancelled.String()+" "), body...))
+	if err != nil || f.text == "" {
+		return context.Canceled
+	}
+	e := &RemoteError{Text: f.text}
+	if sentinel := sentinelOf(f.code); sentinel != nil {
+		e.is = []error{sentinel}
+	}
+	return e
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestMain lets the test's program be the workers.
+func TestMain(m *testing.M) {
+	if !isWorker(os.Args) {
+		os.Exit(m.Run())
+	}
+	if err := start(os.Args); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// The processes are real ones, and so is the SIGKILL.
+func TestKilledWorkerIsNamed(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	const want = `Three workers are asked. cell-2 is killed as soon as its meter has answered.
+  cell-1/meter has ended
+  cell-1/oven has ended
+  cell-2/meter has ended
+  cell-2/oven has ended
+  cell-3/meter has ended
+  cell-3/oven has ended
+The call ends (complete) after …:
+  cell-1/meter   ok: 1.21 V
+  cell-1/oven    ok: 85 °C
+  cell-2/meter   ok: 1.21 V
+  cell-2/oven    gone: dispatch: gone: cell-2: not heard of for …
+  cell-3/meter   ok: 1.21 V
+  cell-3/oven    ok: 85 °C
+
+The next call asks those who are left.
+  cell-1/meter has ended
+  cell-1/oven has ended
+  cell-3/meter has ended
+  cell-3/oven has ended
+The call ends (complete) after …:
+  cell-1/meter   ok: 1.21 V
+  cell-1/oven    ok: 85 °C
+  cell-3/meter   ok: 1.21 V
+  cell-3/oven    ok: 85 °C
+`
+	if diff := cmp.Diff(want, ordered(out.String())); diff != "" {
+		t.Errorf("output (-want +got):\n%s", diff)
+	}
+}
+
+// ordered sorts who has ended in each call, which they do in any order, and leaves out
+// how long anything took.
+func ordered(out string) string {
+	lines := strings.SplitAfter(regexp.MustCompile(`\d[\d.]*m?s`).ReplaceAllString(out, "…"), "\n")
+	live := func(line string) bool { return strings.Contains(line, "has ended") }
+	for i := 0; i < len(lines); i++ {
+		first := i
+		for i < len(lines) && live(lines[i]) {
+			i++
+		}
+		slices.Sort(lines[first:i])
+	}
+	return strings.Join(lines, "")
+}
+
+// When it is interrupted, no worker stays behind: run waits for them.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := run(ctx, io.Discard); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v, want that of the context", err)
+	}
+}

@@ -1,0 +1,103 @@
+package natsdispatch
+
+import (
+	"crypto/sha256"
+	"encoding"
+	"encoding/gob"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// Fingerprint returns what stands for a pair of types on the wire unless
+// [WithTypes] says something else: 16 hexadecimal digits that are the same for
+// types of the same structure, wherever and under whatever name they are declared,
+// and the same on every platform. The structure is that of package encoding/json:
+// the names under which fields are written, in their order, and what they hold. A
+// type that writes itself is known by its name and package alone.
+func Fingerprint[Req, Res any]() string {
+	var d description
+	d.add(reflect.TypeFor[Req]())
+	d.WriteString("->")
+	d.add(reflect.TypeFor[Res]())
+	sum := sha256.Sum256([]byte(d.String()))
+	return hex.EncodeToString(sum[:8])
+}
+
+// description writes the structure of types.
+type description struct {
+	strings.Builder
+	inside []reflect.Type // the named types around the present place, for those that hold themselves
+}
+
+var selfWriters = [...]reflect.Type{
+	reflect.TypeFor[json.Marshaler](), reflect.TypeFor[encoding.TextMarshaler](),
+	reflect.TypeFor[encoding.BinaryMarshaler](), reflect.TypeFor[gob.GobEncoder](),
+}
+
+func (d *description) add(t reflect.Type) {
+	for _, w := range selfWriters {
+		if t.Implements(w) || t.Kind() != reflect.Pointer && t.Kind() != reflect.Interface && reflect.PointerTo(t).Implements(w) {
+			fmt.Fprintf(d, "%s.%s", t.PkgPath(), t)
+			return
+		}
+	}
+	if t.Name() != "" && t.Kind() == reflect.Struct || t.Kind() == reflect.Slice || t.Kind() == reflect.Map || t.Kind() == reflect.Pointer {
+		for i, outer := range d.inside {
+			if outer == t {
+				fmt.Fprintf(d, "^%d", len(d.inside)-i)
+				return
+			}
+		}
+		d.inside = append(d.inside, t)
+		defer func() { d.inside = d.inside[:len(d.inside)-1] }()
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		d.WriteByte('*')
+		d.add(t.Elem())
+	case reflect.Slice:
+		d.WriteString("[]")
+		d.add(t.Elem())
+	case reflect.Array:
+		fmt.Fprintf(d, "[%d]", t.Len())
+		d.add(t.Elem())
+	case reflect.Map:
+		d.WriteString("map[")
+		d.add(t.Key())
+		d.WriteByte(']')
+		d.add(t.Elem())
+	case reflect.Struct:
+		d.WriteByte('{')
+		for f := range t.Fields() {
+			d.addField(f)
+		}
+		d.WriteByte('}')
+	default:
+		d.WriteString(t.Kind().String())
+	}
+}
+
+func (d *description) addField(f reflect.StructField) {
+	tag := f.Tag.Get("json")
+	if tag == "-" || !f.IsExported() && !f.Anonymous {
+		return
+	}
+	name, rest, _ := strings.Cut(tag, ",")
+	switch {
+	case name != "":
+	case f.Anonymous:
+		name = "+" // its fields are written as if they were those of the outer struct
+	default:
+		name = f.Name
+	}
+	d.WriteString(name)
+	if strings.Contains(","+rest+",", ",string,") {
+		d.WriteString(",string")
+	}
+	d.WriteByte(' ')
+	d.add(f.Type)
+	d.WriteByte(';')
+}

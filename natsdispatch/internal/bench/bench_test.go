@@ -1,0 +1,35 @@
+package main
+
+import "testing"
+
+// BenchmarkCall has the sides of the first part one by one, for profiles:
+//
+//	go test -bench Call/by=dispatch -cpuprofile cpu.out ./internal/bench
+func BenchmarkCall(b *testing.B) {
+	for _, side := range []struct {
+		name  string
+		build func(*servers) (side, error)
+	}{
+		{"by=hand/answers=bytes", newBytesByHand},
+		{"by=hand/answers=values", newValuesByHand},
+		{"by=dispatch/answers=values", newDispatched},
+	} {
+		b.Run(side.name, func(b *testing.B) {
+			s, err := startServers(1)
+			defer s.close()
+			if err != nil {
+				b.Fatal(err)
+			}
+			built, err := side.build(s)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := built.call(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestEverything runs the program with next to nothing. What it measures then means
+// nothing, but every side has to do what is asked of it.
+func TestEverything(t *testing.T) {
+	var out strings.Builder
+	b := &bench{out: &out, rounds: 2, round: 2, calls: 40, nodes: 30}
+	b.runAll(parts)
+	if strings.Contains(out.String(), "BROKEN") {
+		t.Errorf("a part failed:\n%s", &out)
+	}
+	for _, row := range []string{
+		"responders answer with ready bytes",
+		"the same in a cluster of 3 servers",
+		"subscriptions",
+		"a call to all 300 members takes",
+	} {
+		if !strings.Contains(out.String(), "| "+row+" ") {
+			t.Errorf("no row %q in:\n%s", row, &out)
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	chosen, err := choose("nodes,call")
+	if err != nil || len(chosen) != 2 || chosen[0].name != "call" || chosen[1].name != "nodes" {
+		t.Errorf("chose %v, %v; want call and nodes", chosen, err)
+	}
+	if _, err := choose("call,slow"); err == nil {
+		t.Error("chose a part that does not exist")
+	}
+}

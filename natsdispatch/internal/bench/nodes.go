@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// several is how many askers, or calls, there are where the memory of one would be lost
+// in that of everything else.
+const several = 30
+
+// manyNodes shows what very many nodes take of who asks them.
+func (b *bench) manyNodes() error {
+	s, err := startServers(1)
+	defer s.close()
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	cells, err := serve(s, b.nodes)
+	if err != nil {
+		return err
+	}
+	served := time.Since(begin)
+	nc, err := s.connect()
+	if err != nil {
+		return err
+	}
+	begin = time.Now()
+	d, err := join(nc, cells)
+	if err != nil {
+		return err
+	}
+	settled := time.Since(begin)
+	if err := d.named(); err != nil {
+		return err
+	}
+	took, err := measureRound(d, b.round)
+	if err != nil {
+		return err
+	}
+	open, err := d.heapOfOpenCalls()
+	if err != nil {
+		return err
+	}
+	rest, err := d.heapOfOthers()
+	if err != nil {
+		return err
+	}
+
+	t := newTable("nodes", count(b.nodes))
+	t.row("they are served one after another within", millis(served))
+	t.row("who joins knows all of them after", millis(settled))
+	t.row(fmt.Sprintf("a call to all %d members takes", b.nodes*producers), millis(took.elapsed))
+	t.row("what an asker keeps of a node", bytes(rest, several*b.nodes))
+	t.row("and for each open call, with 10 members' results", bytes(open, several*b.nodes))
+	t.print(b.out)
+	return nil
+}
+
+// heapOfOthers returns how much of the heap is freed when several others do not ask the
+// same nodes any more, who did so over the same connection.
+func (d *dispatched) heapOfOthers() (int64, error) {
+	others := make([]*dispatched, several)
+	for i := range others {
+		var err error
+		if others[i], err = join(d.nc, d.cells); err != nil {
+			return 0, err
+		}
+	}
+	with := heapAtRest()
+	for _, other := range others {
+		if err := other.remote.Close(); err != nil {
+			return 0, err
+		}
+	}
+	clear(others)
+	return with - heapAtRest(), nil
+}
+
+// heapAtRest is heap once it hardly changes any more: what servers and connections
+// have made their buffers larger by, they give back within seconds.
+func heapAtRest() int64 {
+	const enough = 50
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	last := heap()
+	for range enough {
+		<-tick.C
+		now := heap()
+		if change := now - last; max(change, -change) < now/200 {
+			return now
+		}
+		last = now
+	}
+	return last
+}
+
+// named makes a call and checks that its report has every member of every node.
+func (d *dispatched) named() error {
+	call, err := d.floor.Send(context.Background(), topic, request)
+	if err != nil {
+		return err
+	}
+	<-call.Done()
+	named := make(map[dispatch.Member]bool)
+	for _, o := range call.Report().Outcomes {
+		if o.State != dispatch.StateOK {
+			return fmt.Errorf("%v is %v: %w", o.Member, o.State, o.Err)
+		}
+		named[o.Member] = true
+	}
+	for _, node := range d.cells.names() {
+		for i := range producers {
+			if m := (dispatch.Member{Node: node, Name: fmt.Sprint("p", i)}); !named[m] {
+				return fmt.Errorf("%v is not named", m)
+			}
+		}
+	}
+	if len(named) != d.n*producers {
+		return fmt.Errorf("%d members are named, not %d", len(named), d.n*producers)
+	}
+	return nil
+}
+
+// heapOfOpenCalls returns how much of the heap is freed when several calls end, which
+// have waited for one member while all others had answered.
+func (d *dispatched) heapOfOpenCalls() (int64, error) {
+	release := make(chan struct{})
+	slow, err := d.floor.AddProducer(topic, func(context.Context, int) (int, error) {
+		<-release
+		return 0, nil
+	}, dispatch.WithName("slow"))
+	if err != nil {
+		return 0, err
+	}
+	defer slow.Remove()
+	calls := make([]*dispatch.Call[int, int], several)
+	for i := range calls {
+		if calls[i], err = d.floor.Send(context.Background(), topic, request, dispatch.WithTimeout(patience)); err == nil {
+			err = wait("the other members", func() bool { return d.allHaveEnded(calls[i]) })
+		}
+		if err != nil {
+			close(release)
+			return 0, err
+		}
+	}
+	with := heapAtRest()
+	close(release)
+	for _, call := range calls {
+		<-call.Done()
+	}
+	clear(calls)
+	return with - heapAtRest(), nil
+}
+
+// allHaveEnded reports whether all members elsewhere have ended.
+func (d *dispatched) allHaveEnded(call *dispatch.Call[int, int]) bool {
+	outcomes := call.Report().Outcomes
+	return len(outcomes) == d.n*producers+1 && !slices.ContainsFunc(outcomes, func(o dispatch.Outcome) bool {
+		return o.State == dispatch.StatePending && o.Member.Node != ""
+	})
+}

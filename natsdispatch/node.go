@@ -1,0 +1,235 @@
+package natsdispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// A Node is what [Serve] has made: the producers of one bus, as they are seen from
+// elsewhere. Its methods may be used concurrently.
+type Node struct {
+	link
+	serveConfig
+	bus      string
+	epoch    int64
+	topics   []*served
+	counts   nodeCounts
+	answers  sync.WaitGroup
+	inHand   atomic.Int64 // requests
+	watching sync.WaitGroup
+	stop     context.CancelFunc
+	service  micro.Service
+	served   bool // Serve has succeeded
+
+	state   sync.Mutex // guards what follows
+	work    map[string]*work
+	seen    seen
+	leaving bool          // nobody should send it anything new
+	drained bool          // nothing new can come
+	rested  bool          // idle is closed
+	idle    chan struct{} // closed when nothing new can come and all is done
+	closed  bool
+	probes  *nats.Subscription
+
+	talk sync.Mutex // held while the node announces itself; guards what served says it does
+}
+
+// served is one topic of a node.
+type served struct {
+	name string
+	bus  server
+	ask  *nats.Subscription
+	// The node's talk guards the fields below.
+	groups map[string]*nats.Subscription
+	names  []string // of the groups, sorted
+	seq    uint64   // of the next announcement
+	said   bool     // hello
+}
+
+func (n *Node) start() error {
+	n.epoch = time.Now().UnixMicro()
+	var ctx context.Context
+	ctx, n.stop = context.WithCancel(context.Background())
+	status := n.nc.StatusChanged(nats.CONNECTED)
+	var err error
+	for _, s := range n.topics {
+		if err == nil {
+			s.ask, err = n.subscribe(n.ask(s.name), "", func(m *nats.Msg) { n.hear(s, "", m) })
+		}
+		if err == nil {
+			err = n.syncGroups(s)
+		}
+	}
+	if err == nil {
+		n.probes, err = n.subscribe(n.probe(), "", n.hearProbe)
+	}
+	if err == nil && n.nc.IsConnected() {
+		err = n.hello()
+	}
+	if err == nil && n.micro != "" {
+		n.service, err = n.addService()
+	}
+	n.watching.Go(func() {
+		n.watch(ctx, status, nil, func() {
+			if err := n.hello(); err != nil {
+				n.failUnlessCut(fmt.Errorf("natsdispatch: node %s: %w", n.node, err))
+			}
+		}, n.beat, n.tick)
+	})
+	return err
+}
+
+func (n *Node) subscribe(subject, queue string, f nats.MsgHandler) (sub *nats.Subscription, err error) {
+	if queue == "" {
+		sub, err = n.nc.Subscribe(subject, f)
+	} else {
+		sub, err = n.nc.QueueSubscribe(subject, queue, f)
+	}
+	if err == nil {
+		err = sub.SetPendingLimits(n.messages, n.bytes)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
+	}
+	return sub, nil
+}
+
+// Name returns the node's name.
+func (n *Node) Name() string { return n.node }
+
+// Err returns the last error that [WithErrorHandler] was told of, or nil.
+func (n *Node) Err() error { return n.lastError() }
+
+// Drain takes the node off the topics: it announces that it takes no new requests,
+// finishes those that it has or that are on their way, and says bye. If ctx ends first
+// it does what [Node.Close] does, and returns the error of the context. The producers
+// and the connection stay as they are.
+func (n *Node) Drain(ctx context.Context) error {
+	n.state.Lock()
+	n.leaving = true
+	n.state.Unlock()
+	n.announceAll(eventChange)
+	err := n.drainSubscriptions(ctx)
+	if err == nil {
+		n.state.Lock()
+		n.drained = true
+		n.idleLocked()
+		n.state.Unlock()
+		select {
+		case <-n.idle:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("natsdispatch: node %s: drain: %w", n.node, err)
+	}
+	return errors.Join(err, n.Close())
+}
+
+// drainSubscriptions waits until all requests that the server has sent are in hand.
+func (n *Node) drainSubscriptions(ctx context.Context) error {
+	var closed []<-chan nats.SubStatus
+	for _, sub := range n.subscriptions() {
+		closed = append(closed, sub.StatusChanged(nats.SubscriptionClosed))
+		if err := sub.Drain(); err != nil && sub.IsValid() {
+			return err
+		}
+	}
+	for _, c := range closed {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// subscriptions returns those by which requests come.
+func (n *Node) subscriptions() (subs []*nats.Subscription) {
+	n.talk.Lock()
+	defer n.talk.Unlock()
+	for _, s := range n.topics {
+		if s.ask != nil {
+			subs = append(subs, s.ask)
+		}
+		for _, sub := range s.groups {
+			subs = append(subs, sub)
+		}
+	}
+	return subs
+}
+
+// Close takes the node off the topics at once: it says bye, cancels the calls in hand
+// with [dispatch.ErrClosed], of which the askers hear nothing more, and waits until
+// that is done. It may be called more than once, and returns nil. The producers and
+// the connection stay as they are.
+func (n *Node) Close() error {
+	n.state.Lock()
+	first := !n.closed
+	n.closed, n.leaving = true, true
+	all := slices.Collect(maps.Values(n.work))
+	n.state.Unlock()
+	if first {
+		n.off()
+	}
+	for _, w := range all {
+		w.cancel(dispatch.ErrClosed)
+	}
+	n.watching.Wait()
+	n.answers.Wait()
+	return nil
+}
+
+// off says bye and ends what the node has on the connection.
+func (n *Node) off() {
+	n.stop()
+	subs := n.subscriptions()
+	if n.probes != nil {
+		subs = append(subs, n.probes)
+	}
+	for _, sub := range subs {
+		n.unsubscribe(sub)
+	}
+	n.counts.droppedBySubs.Store(max(n.counts.droppedBySubs.Load(), dropped(subs...)))
+	if n.served {
+		n.announceAll(eventBye)
+	}
+	if n.served && n.nc.IsConnected() {
+		if err := n.flush(); err != nil {
+			n.failUnlessCut(fmt.Errorf("natsdispatch: node %s: bye: %w", n.node, err))
+		}
+	}
+	if n.service != nil {
+		if err := n.service.Stop(); err != nil {
+			n.fail(fmt.Errorf("natsdispatch: node %s: stop the service: %w", n.node, err))
+		}
+	}
+}
+
+func (n *Node) idleLocked() {
+	if n.drained && len(n.work) == 0 && !n.rested {
+		n.rested = true
+		close(n.idle)
+	}
+}
+
+// codec returns the codec of the name, or nil.
+func (n *Node) codec(name string) Codec {
+	if i := slices.IndexFunc(n.codecs, func(c Codec) bool { return c.Name() == name }); i >= 0 {
+		return n.codecs[i]
+	}
+	return nil
+}

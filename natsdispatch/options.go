@@ -1,0 +1,298 @@
+package natsdispatch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// What holds where no option says something else.
+const (
+	DefaultPrefix       = "dispatch"
+	DefaultSpace        = "default"
+	DefaultBeat         = 2 * time.Second
+	DefaultAcceptWindow = time.Second
+	DefaultDiscovery    = 250 * time.Millisecond
+	DefaultMaxResult    = 16 << 20 // bytes
+	DefaultMaxRequests  = 4096
+	defaultMessages     = 1 << 16
+	defaultBytes        = 64 << 20
+)
+
+// A ServeOption configures [Serve].
+type ServeOption interface{ applyServe(*serveConfig) error }
+
+// A JoinOption configures [Join].
+type JoinOption interface{ applyJoin(*joinConfig) error }
+
+// An Option configures either. Where the two sides have to agree, it says so.
+type Option interface {
+	ServeOption
+	JoinOption
+}
+
+// common is an Option: a value, and what it does.
+type common struct{ set func(*config) error }
+
+func (o common) applyServe(c *serveConfig) error { return o.set(&c.config) }
+func (o common) applyJoin(c *joinConfig) error   { return o.set(&c.config) }
+
+type serveOption func(*serveConfig) error
+
+func (o serveOption) applyServe(c *serveConfig) error { return o(c) }
+
+type joinOption func(*joinConfig) error
+
+func (o joinOption) applyJoin(c *joinConfig) error { return o(c) }
+
+func invalid(option, format string, args ...any) error {
+	return fmt.Errorf("%w: %s: %s", dispatch.ErrInvalidOption, option, fmt.Sprintf(format, args...))
+}
+
+func positive[N int | time.Duration](option string, n N) error {
+	if n <= 0 {
+		return invalid(option, "%v is not positive", n)
+	}
+	return nil
+}
+
+// WithSpace keeps those apart who share a server: nodes and askers meet only in the
+// same space. It is one token of A–Z a–z 0–9 _ -, and DefaultSpace without this
+// option.
+func WithSpace(name string) Option {
+	return common{func(c *config) error {
+		if err := checkTokens(name, false); err != nil {
+			return invalid("WithSpace", "%v", err)
+		}
+		c.space = name
+		return nil
+	}}
+}
+
+// WithPrefix sets what all subjects begin with, the same on both sides: tokens of
+// A–Z a–z 0–9 _ - joined by dots, DefaultPrefix without this option.
+func WithPrefix(prefix string) Option {
+	return common{func(c *config) error {
+		if err := checkTokens(prefix, true); err != nil {
+			return invalid("WithPrefix", "%v", err)
+		}
+		c.prefix = prefix
+		return nil
+	}}
+}
+
+// WithCodec sets how values are written: a node reads what is written with any of
+// the codecs and answers with the same one, without this option [JSON] and [Gob]; an
+// asker writes with the first, without this option JSON.
+func WithCodec(codecs ...Codec) Option {
+	return common{func(c *config) error {
+		if len(codecs) == 0 {
+			return invalid("WithCodec", "no codec")
+		}
+		for i, codec := range codecs {
+			if codec == nil {
+				return invalid("WithCodec", "nil at index %d", i)
+			}
+			if err := checkTokens(codec.Name(), false); err != nil {
+				return invalid("WithCodec", "name %v", err)
+			}
+		}
+		c.codecs = codecs
+		return nil
+	}}
+}
+
+// WithTypes sets what the types of the topic are known by in the place of their
+// [Fingerprint]: an asker and a node that have different ones are incompatible. Set
+// it to the name of a schema if the types grow in a way that both sides can read, or
+// to the empty string, on either side, to have nothing compared.
+func WithTypes(fingerprint string) Option {
+	return common{func(c *config) error {
+		for i := range len(fingerprint) {
+			if fingerprint[i] <= ' ' || fingerprint[i] > '~' {
+				return invalid("WithTypes", "%q has a %q", fingerprint, fingerprint[i])
+			}
+		}
+		c.types, c.typesSet = fingerprint, true
+		return nil
+	}}
+}
+
+// WithMaxResult bounds the size of one result in bytes, as the codec writes it; a
+// member that gives a larger one is Failed with [ErrTooLarge]. The smaller bound of
+// node and asker counts. It is DefaultMaxResult without this option. What is larger
+// than the server's max_payload is sent in pieces.
+func WithMaxResult(bytes int) Option {
+	return common{func(c *config) error {
+		if bytes > most {
+			return invalid("WithMaxResult", "%d is more than %d", bytes, most)
+		}
+		c.maxResult = bytes
+		return positive("WithMaxResult", bytes)
+	}}
+}
+
+// WithPendingLimits bounds what waits for being dealt with, in messages and bytes;
+// what comes beyond that is dropped and counted. Both are as in
+// [nats.Subscription.SetPendingLimits], but must be positive. Without this option
+// they are 65,536 messages and 64 MiB.
+func WithPendingLimits(messages, bytes int) Option {
+	return common{func(c *config) error {
+		c.messages, c.bytes = messages, bytes
+		if err := positive("WithPendingLimits: messages", messages); err != nil {
+			return err
+		}
+		return positive("WithPendingLimits: bytes", bytes)
+	}}
+}
+
+// WithErrorHandler has f called with what nobody else is told: permission
+// violations, messages that cannot be sent or are dropped. Without this option they go to [slog.Default]. It is
+// called concurrently.
+func WithErrorHandler(f func(error)) Option {
+	return common{func(c *config) error {
+		if f == nil {
+			return invalid("WithErrorHandler", "nil func")
+		}
+		c.onError = f
+		return nil
+	}}
+}
+
+// WithTraceContext carries the context of a trace over: an asker has inject called
+// with the context of the call and sends what that sets, a node has extract called
+// and uses the context that it returns for the call. Keys are sent in lower case, and
+// got without regard to case; a key that is not there is the empty string. Either may be nil.
+func WithTraceContext(
+	inject func(ctx context.Context, set func(key, value string)),
+	extract func(ctx context.Context, get func(key string) string) context.Context,
+) Option {
+	return common{func(c *config) error {
+		c.inject, c.extract = inject, extract
+		return nil
+	}}
+}
+
+// WithNode names the node in reports. The name is unique in its space. Without this
+// option it is made of the host's name and the process's number.
+func WithNode(name string) ServeOption {
+	return serveOption(func(c *serveConfig) error {
+		if name == "" || name == anybody || len(name) > 128 {
+			return invalid("WithNode", "%.40q; it must have 1 to 128 bytes, and not be *", name)
+		}
+		c.node = name
+		return nil
+	})
+}
+
+// WithBeat sets how often the node says that it is there, from a millisecond to an hour. Who has
+// missed three beats takes it for gone. It is DefaultBeat without this option.
+func WithBeat(d time.Duration) ServeOption {
+	return serveOption(func(c *serveConfig) error {
+		if d < time.Millisecond || d > longestBeat {
+			return invalid("WithBeat", "%v is not within 1ms and %v", d, longestBeat)
+		}
+		c.beat = d
+		return nil
+	})
+}
+
+// WithMaxRequests bounds how many requests the node has in hand; what comes beyond
+// that is refused, and Rejected with [dispatch.ErrOverloaded]. It is
+// DefaultMaxRequests without this option.
+func WithMaxRequests(n int) ServeOption {
+	return serveOption(func(c *serveConfig) error {
+		c.maxRequests = n
+		return positive("WithMaxRequests", n)
+	})
+}
+
+// WithSign has the node sign all that it sends; see [WithVerify].
+func WithSign(sign Sign) ServeOption {
+	return serveOption(func(c *serveConfig) error {
+		if sign == nil {
+			return invalid("WithSign", "nil func")
+		}
+		c.sign = sign
+		return nil
+	})
+}
+
+// WithMicro shows the node to the tools of NATS, such as nats micro ls, info and
+// stats, as a service called "dispatch" of this version, which has the form 1.2.3.
+// It does not serve requests that way.
+func WithMicro(version string) ServeOption {
+	return serveOption(func(c *serveConfig) error {
+		c.micro = version
+		return nil
+	})
+}
+
+// WithAcceptWindow sets how long a node may take to accept a request, within what
+// time the call has; who has not by then is Failed with [dispatch.ErrUnreachable].
+// It is DefaultAcceptWindow without this option.
+func WithAcceptWindow(d time.Duration) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		c.window = d
+		return positive("WithAcceptWindow", d)
+	})
+}
+
+// WithDiscovery sets how long calls wait, after the connection was made, for all
+// nodes to say that they are there. It is DefaultDiscovery without this option.
+func WithDiscovery(d time.Duration) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		c.discovery = d
+		return positive("WithDiscovery", d)
+	})
+}
+
+// WithResend sends a request to a group up to n times more, spread over the accept
+// window, as long as no replica accepts it. It may then run more than once, so it is
+// for producers to which that makes no difference.
+func WithResend(n int) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		c.resend = n
+		return positive("WithResend", n)
+	})
+}
+
+// WithMaxHops lets a request that has come over NATS go on over NATS, on the same
+// topic, until it has made n hops. Without this option n is 1: who asks a node asks
+// its own producers, and not those of nodes that it has joined. A request never
+// comes to the same bus twice.
+func WithMaxHops(n int) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		c.maxHops = n
+		return positive("WithMaxHops", n)
+	})
+}
+
+// WithVerify believes only what verify does: the announcements and replies of nodes
+// for which it returns nil. What others send is counted and ignored.
+func WithVerify(verify Verify) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		if verify == nil {
+			return invalid("WithVerify", "nil func")
+		}
+		c.verify = verify
+		return nil
+	})
+}
+
+// Robust is an option for nats.Connect that sets what both sides want of a
+// connection: it reconnects for ever, also if there is no server at first, and
+// buffers nothing meanwhile, so that no request is sent after its call has ended.
+//
+//	nc, err := nats.Connect(url, natsdispatch.Robust)
+func Robust(o *nats.Options) error {
+	o.AllowReconnect = true
+	o.MaxReconnect = -1
+	o.ReconnectBufSize = -1
+	o.RetryOnFailedConnect = true
+	return nil
+}

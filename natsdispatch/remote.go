@@ -1,0 +1,303 @@
+package natsdispatch
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// A Remote is what [Join] has made: the nodes of some topics, as one bus sees them.
+// Its methods may be used concurrently.
+type Remote struct {
+	link
+	joinConfig
+	bus          string
+	topics       []string
+	inbox        string
+	registration *dispatch.Registration
+	counts       remoteCounts
+	pending      atomic.Int64   // bytes that wait for being dealt with
+	inquiries    sync.WaitGroup // calls in hand
+	watching     sync.WaitGroup
+	stop         context.CancelFunc
+	stopped      context.Context
+	wake         chan struct{} // the table may expire sooner than was thought
+
+	state   sync.Mutex // guards what follows
+	subs    []*nats.Subscription
+	table   table
+	changed chan struct{} // closed, and made anew, when the table has changed
+	settled time.Time     // when all nodes have had the time to announce themselves
+	open    map[uint64]*asked
+	last    uint64 // the number of the newest request
+	closed  bool
+}
+
+func (r *Remote) start() error {
+	r.inbox = r.nc.NewInbox()
+	r.wake = make(chan struct{}, 1)
+	r.stopped, r.stop = context.WithCancel(context.Background())
+	status := r.nc.StatusChanged(nats.CONNECTED)
+	// All comes by one channel, so that what a node says before its bye is heard before it.
+	messages := make(chan *nats.Msg, min(r.messages, mostBuffered))
+	subjects := []string{r.inbox + ".*"}
+	for _, topic := range r.topics {
+		subjects = append(subjects, r.presenceOfAll(topic))
+	}
+	var err error
+	for _, subject := range subjects {
+		sub, failed := r.nc.ChanSubscribe(subject, messages)
+		if failed != nil {
+			err = cmp.Or(err, fmt.Errorf("subscribe to %s: %w", subject, failed))
+			continue
+		}
+		r.state.Lock()
+		r.subs = append(r.subs, sub)
+		r.state.Unlock()
+	}
+	r.watching.Go(func() {
+		for {
+			select {
+			case m := <-messages:
+				r.hear(m)
+			case <-r.stopped.Done():
+				return
+			}
+		}
+	})
+	if err == nil && r.nc.IsConnected() {
+		err = r.discover()
+	}
+	r.watching.Go(func() {
+		r.watch(r.stopped, status, r.wake, func() {
+			if err := r.discover(); err != nil {
+				r.failUnlessCut(fmt.Errorf("natsdispatch: discover nodes: %w", err))
+			}
+		}, 0, r.expire)
+	})
+	return err
+}
+
+// mostBuffered bounds the messages that wait to be sorted by call, which is quick; more
+// may then wait in each call.
+const mostBuffered = 1 << 13
+
+// discover asks all nodes to announce themselves.
+func (r *Remote) discover() error {
+	r.state.Lock()
+	now := time.Now()
+	r.table.excuse(now) // nobody was heard of while we were cut off
+	r.settled = now.Add(r.discovery)
+	r.state.Unlock()
+	for _, topic := range r.topics {
+		m := nats.NewMsg(r.probe())
+		m.Reply = r.inbox + "." + presenceReply
+		m.Data = []byte(topic)
+		if err := r.nc.PublishMsg(m); err != nil {
+			return err
+		}
+	}
+	return r.flush()
+}
+
+// presenceReply is the last token of the subject to which probes are answered. All
+// others are numbers.
+const presenceReply = "presence"
+
+// Nodes returns who is present on the topics, sorted by topic and node.
+func (r *Remote) Nodes() []NodeInfo {
+	r.state.Lock()
+	defer r.state.Unlock()
+	places := slices.SortedFunc(maps.Keys(r.table.nodes), func(a, b place) int {
+		return strings.Compare(a.topic+" "+a.node, b.topic+" "+b.node)
+	})
+	nodes := make([]NodeInfo, len(places))
+	for i, at := range places {
+		p := r.table.nodes[at]
+		nodes[i] = NodeInfo{
+			Node: p.Node, Topic: p.Topic, Epoch: p.Epoch, Groups: slices.Clone(p.Groups), Draining: p.Draining,
+			Heard: p.heard, Err: p.misfit(r.types, r.codecs[0].Name()),
+		}
+	}
+	return nodes
+}
+
+// NodeInfo is one node on one topic.
+type NodeInfo struct {
+	Node     string    `json:"node"`
+	Topic    string    `json:"topic"`
+	Epoch    int64     `json:"epoch"`    // larger each time the node starts
+	Groups   []string  `json:"groups"`   // of which it has replicas
+	Draining bool      `json:"draining"` // it takes no new requests
+	Heard    time.Time `json:"heard"`    // when it announced itself last
+	Err      error     `json:"-"`        // why it cannot be asked, or nil
+}
+
+// Await waits until all of the nodes are present, on any topic, or ctx ends; then it
+// returns the error of the context, and who is missing.
+func (r *Remote) Await(ctx context.Context, nodes ...string) error {
+	for {
+		r.state.Lock()
+		changed := r.changed
+		missing := slices.Clone(nodes)
+		for at := range r.table.nodes {
+			missing = slices.DeleteFunc(missing, func(name string) bool { return name == at.node })
+		}
+		r.state.Unlock()
+		if len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", missing, context.Cause(ctx))
+		case <-r.stopped.Done():
+			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", missing, dispatch.ErrClosed)
+		}
+	}
+}
+
+// Err returns the last error that [WithErrorHandler] was told of, or nil.
+func (r *Remote) Err() error { return r.lastError() }
+
+// Close ends the connection between the bus and the nodes: members of calls in
+// flight are Gone, later calls ask nobody elsewhere. It waits until that is done,
+// may be called more than once, and returns nil. The connection stays as it is.
+func (r *Remote) Close() error {
+	if r.registration != nil {
+		r.registration.Remove()
+	}
+	r.state.Lock()
+	r.closed = true
+	subs := r.subs
+	r.subs = nil
+	r.state.Unlock()
+	if r.stop != nil {
+		r.stop()
+	}
+	for _, sub := range subs {
+		r.unsubscribe(sub)
+	}
+	r.watching.Wait()
+	r.inquiries.Wait()
+	return nil
+}
+
+// hear takes in a message.
+func (r *Remote) hear(m *nats.Msg) {
+	last, private := strings.CutPrefix(m.Subject, r.inbox+".")
+	if !private || last == presenceReply {
+		r.hearPresence(m, private)
+		return
+	}
+	number, err := strconv.ParseUint(last, 10, 64)
+	if err != nil {
+		r.counts.stray.Add(1)
+		return
+	}
+	r.state.Lock()
+	a := r.open[number]
+	r.state.Unlock()
+	if a == nil {
+		r.counts.stray.Add(1)
+		return
+	}
+	err = errSlow
+	if r.pending.Add(int64(len(m.Data))) <= int64(r.bytes) {
+		err = a.by.put(event{asked: a, msg: m}, r.messages)
+	}
+	if err == nil {
+		return
+	}
+	r.pending.Add(-int64(len(m.Data)))
+	switch {
+	case errors.Is(err, errOver):
+		r.counts.stray.Add(1)
+	case r.counts.dropped.Add(1) == 1:
+		r.fail(errSlow) // the rest is counted
+	}
+}
+
+// hearPresence takes in an announcement, to everybody or to us.
+func (r *Remote) hearPresence(m *nats.Msg, private bool) {
+	if m.Header.Get("Status") != "" {
+		return // there was nobody to ask
+	}
+	a, err := parseAnnouncement(m.Data)
+	if err == nil && !slices.ContainsFunc(r.topics, func(on string) bool { return matches(on, a.Topic) }) {
+		err = fmt.Errorf("topic %q was not asked for", a.Topic)
+	}
+	if err == nil && !private && m.Subject != r.presence(a.Node, a.Topic) {
+		err = fmt.Errorf("node %q announces itself as another", a.Node)
+	}
+	if err != nil {
+		r.counts.malformed.Add(1)
+		return
+	}
+	if r.verify != nil {
+		if err := verifySignature(m.Header, r.verify, a.Node, signed(presenceCall(a.Topic), a.Node, a.Epoch, a.Seq, m.Data)); err != nil {
+			r.counts.unverified.Add(1)
+			return
+		}
+	}
+	r.state.Lock()
+	gone, changed := r.table.hear(a, time.Now())
+	r.leftLocked(gone, changed)
+	r.state.Unlock()
+	if changed {
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// leftLocked tells the calls in hand who has left, and whoever waits that the table
+// has changed.
+func (r *Remote) leftLocked(gone []departure, changed bool) {
+	for _, d := range gone {
+		for _, a := range r.open {
+			if a.by.topic == d.topic {
+				_ = a.by.put(event{asked: a, gone: &d}, 0) // if it is over it need not know
+			}
+		}
+	}
+	if changed || gone != nil {
+		close(r.changed)
+		r.changed = make(chan struct{})
+	}
+}
+
+// expire takes away who has not been heard of for too long, and returns how long it
+// takes until the next one may have to go.
+func (r *Remote) expire() time.Duration {
+	r.report()
+	r.countDropped()
+	r.state.Lock()
+	defer r.state.Unlock()
+	now := time.Now()
+	if !r.nc.IsConnected() {
+		r.table.excuse(now) // it is we who hear of nobody
+	}
+	gone, next := r.table.expire(now)
+	r.leftLocked(gone, false)
+	if next.IsZero() {
+		return idle
+	}
+	return min(next.Sub(now), idle)
+}
+
+// idle bounds how long an error of the connection stays unreported.
+const idle = 2 * time.Second

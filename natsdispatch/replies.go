@@ -1,0 +1,210 @@
+package natsdispatch
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// listen deals with what comes until all is known.
+func (q *inquiry) listen(ctx context.Context) error {
+	deadline, _ := ctx.Deadline()
+	left := time.Until(deadline)
+	window := max(min(q.r.window, left-margin(left)), 0)
+	ticks := q.r.resend + 1
+	timer := time.NewTimer(window / time.Duration(ticks))
+	defer timer.Stop()
+	for q.waiting > 0 {
+		select {
+		case <-q.wake:
+			for _, e := range q.take(false) {
+				q.deal(e)
+			}
+		case <-timer.C:
+			if ticks--; ticks > 0 {
+				q.resend(ctx)
+				timer.Reset(window / time.Duration(q.r.resend+1))
+			} else {
+				q.unreachable()
+			}
+		case <-ctx.Done():
+			q.cancel(context.Cause(ctx))
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				q.giveUp(ctx.Err())
+			}
+			return nil
+		case <-q.r.stopped.Done():
+			q.cancel(dispatch.ErrClosed)
+			q.fail(fmt.Errorf("%w: Remote.Close", dispatch.ErrGone))
+			return nil
+		}
+	}
+	return nil
+}
+
+func (q *inquiry) deal(e event) {
+	if e.gone != nil {
+		if t := e.asked.tallies[e.gone.node]; t != nil && t.epoch <= e.gone.epoch {
+			q.do(t, func() { t.fail(fmt.Errorf("%w: %s: %w", dispatch.ErrGone, e.gone.node, e.gone.why)) })
+		}
+		return
+	}
+	q.r.pending.Add(-int64(len(e.msg.Data)))
+	if len(e.msg.Data) == 0 && e.msg.Header.Get("Status") == "503" {
+		if e.asked.request.group == "" {
+			q.known(e.asked)
+		}
+		return
+	}
+	q.reply(e.asked, e.msg)
+}
+
+// known notes that nobody more is expected to take part.
+func (q *inquiry) known(a *asked) {
+	if a.waits {
+		a.waits = false
+		q.waiting--
+	}
+}
+
+// reply deals with what a node has sent.
+func (q *inquiry) reply(a *asked, m *nats.Msg) {
+	counts := &q.r.counts
+	from, err := parseReply(m.Header)
+	if err != nil {
+		counts.malformed.Add(1)
+		return
+	}
+	if verify := q.r.verify; verify != nil {
+		if err := verifySignature(m.Header, verify, from.node, signed(a.request.call, from.node, from.epoch, from.seq, m.Data)); err != nil {
+			counts.unverified.Add(1)
+			return
+		}
+	}
+	t := a.tallies[from.node]
+	switch {
+	case a.strays[from.node]:
+		counts.stray.Add(1)
+		return
+	case t != nil && t.over && !t.accepted:
+		counts.stray.Add(1)
+		return
+	case t == nil && a.request.group != "" && !a.waits:
+		// Another replica has accepted it: this one is not meant.
+		counts.stray.Add(1)
+		a.strays[from.node] = true
+		q.publishCancel(a, from.node, context.Canceled)
+		return
+	case t == nil:
+		t = q.tally(a, from.node, from.epoch)
+		if a.request.group != "" {
+			q.known(a)
+		}
+	case from.epoch < t.epoch, from.epoch > t.epoch && t.accepted:
+		counts.stray.Add(1)
+		return
+	}
+	t.epoch = from.epoch
+	q.do(t, func() {
+		duplicate, err := t.hear(from.seq, m.Data)
+		if duplicate {
+			counts.duplicates.Add(1)
+		}
+		if err != nil {
+			counts.malformed.Add(1)
+		}
+	})
+}
+
+// resend sends the requests to groups again that nobody has accepted.
+func (q *inquiry) resend(ctx context.Context) {
+	for _, a := range q.asks {
+		if a.request.group == "" || !a.waits {
+			continue
+		}
+		a.request.attempt++
+		if err := q.send(ctx, a); err != nil {
+			q.r.fail(fmt.Errorf("natsdispatch: send again to group %s: %w", a.request.group, err))
+			continue
+		}
+		q.r.counts.resent.Add(1)
+	}
+}
+
+// unreachable gives up those that have not accepted.
+func (q *inquiry) unreachable() {
+	q.r.report() // that the server refuses what we send is the likeliest reason
+	within := func(who string) error {
+		return fmt.Errorf("%w: %s has not accepted the request", dispatch.ErrUnreachable, who)
+	}
+	for _, a := range q.asks {
+		for node, t := range a.tallies {
+			if !t.accepted && !t.over {
+				q.do(t, func() { t.fail(within(node)) })
+				q.publishCancel(a, node, dispatch.ErrUnreachable) // should it hear of the request yet
+			}
+		}
+		if a.waits && a.request.group != "" {
+			q.nobody(a, within("any replica of "+a.request.group))
+			q.publishCancel(a, "", dispatch.ErrUnreachable)
+		}
+		q.known(a)
+	}
+}
+
+// nobody ends a group that no node has accepted the request for.
+func (q *inquiry) nobody(a *asked, err error) {
+	m := dispatch.Member{Node: anybody, Group: a.request.group}
+	if q.to.name(m) {
+		q.to.end(m, err)
+	}
+}
+
+// fail ends all that has not ended.
+func (q *inquiry) fail(err error) {
+	for _, a := range q.asks {
+		for _, t := range a.tallies {
+			t.fail(err)
+		}
+		if a.waits && a.request.group != "" {
+			q.nobody(a, err)
+		}
+	}
+}
+
+// giveUp ends all that has not ended because time is up.
+func (q *inquiry) giveUp(err error) {
+	for _, a := range q.asks {
+		for _, t := range a.tallies {
+			if !t.accepted {
+				t.fail(err)
+			}
+			t.giveUp(err)
+		}
+	}
+}
+
+// cancel tells the nodes that nobody waits for them any more.
+func (q *inquiry) cancel(cause error) {
+	for _, a := range q.asks {
+		waits := a.waits
+		for _, t := range a.tallies {
+			waits = waits || !t.over
+		}
+		if waits {
+			q.publishCancel(a, "", cmp.Or(cause, context.Canceled))
+		}
+	}
+}
+
+func (q *inquiry) publishCancel(a *asked, onlyNode string, cause error) {
+	if err := q.r.nc.PublishMsg(cancelMessage(q.r.ask(q.topic), a.request.call, onlyNode, cause)); err != nil && q.r.nc.IsConnected() {
+		q.r.fail(fmt.Errorf("natsdispatch: cancel a request: %w", err))
+	}
+}

@@ -1,0 +1,202 @@
+package natsdispatch
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// The headers of the protocol.
+const (
+	headerVersion   = "Dispatch-Version"
+	headerType      = "Dispatch-Type"
+	headerCall      = "Dispatch-Call"
+	headerBudget    = "Dispatch-Budget"
+	headerCodec     = "Dispatch-Codec"
+	headerTypes     = "Dispatch-Types"
+	headerAttempt   = "Dispatch-Attempt"
+	headerGroup     = "Dispatch-Group"
+	headerTargets   = "Dispatch-Targets"
+	headerHops      = "Dispatch-Hops"
+	headerPath      = "Dispatch-Path"
+	headerNode      = "Dispatch-Node"
+	headerEpoch     = "Dispatch-Epoch"
+	headerSeq       = "Dispatch-Seq"
+	headerSignature = "Dispatch-Signature"
+
+	headerServiceError     = "Nats-Service-Error"
+	headerServiceErrorCode = "Nats-Service-Error-Code"
+
+	typeRequest = "request"
+	typeCancel  = "cancel"
+)
+
+// request is what the headers of a request say.
+type request struct {
+	call    string
+	budget  time.Duration
+	codec   string
+	types   string
+	attempt int
+	group   string   // empty: all that are in no group
+	targets []string // nil: all
+	hops    int
+	path    []string
+}
+
+func (r *request) header() nats.Header {
+	h := nats.Header{
+		headerVersion: {strconv.Itoa(version)},
+		headerType:    {typeRequest},
+		headerCall:    {r.call},
+		headerBudget:  {strconv.FormatInt(r.budget.Microseconds(), 10)},
+		headerCodec:   {r.codec},
+	}
+	set := func(key, value string) {
+		if value != "" {
+			h[key] = []string{value}
+		}
+	}
+	if r.attempt > 1 {
+		set(headerAttempt, strconv.Itoa(r.attempt))
+	}
+	if r.hops > 1 {
+		set(headerHops, strconv.Itoa(r.hops))
+	}
+	set(headerTypes, r.types)
+	set(headerGroup, escape(r.group))
+	set(headerPath, strings.Join(r.path, " "))
+	if r.targets != nil {
+		escaped := make([]string, len(r.targets))
+		for i, name := range r.targets {
+			escaped[i] = escape(name)
+		}
+		set(headerTargets, strings.Join(escaped, " "))
+	}
+	return h
+}
+
+// errVersion reports a request of another major version.
+var errVersion = errors.New("another version of the protocol")
+
+// longestCall bounds the ids of calls, which nodes keep for a while.
+const longestCall = 128
+
+// parseRequest reads the headers of a request. Without attempt and hops both are 1.
+func parseRequest(h nats.Header) (r request, err error) {
+	if v := h.Get(headerVersion); v != strconv.Itoa(version) {
+		return r, fmt.Errorf("%w: %.20q, not %d", errVersion, v, version)
+	}
+	if r.call, err = callOf(h); err != nil {
+		return r, err
+	}
+	micros, err := strconv.ParseInt(h.Get(headerBudget), 10, 64)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", headerBudget, err)
+	}
+	const longest = 1 << 62 / time.Microsecond
+	r.budget = time.Duration(min(micros, int64(longest))) * time.Microsecond
+	if r.codec = h.Get(headerCodec); r.codec == "" {
+		return r, fmt.Errorf("%s is missing", headerCodec)
+	}
+	r.types = h.Get(headerTypes)
+	if r.group, err = unescape(h.Get(headerGroup)); err != nil {
+		return r, fmt.Errorf("%s: %w", headerGroup, err)
+	}
+	for key, to := range map[string]*int{headerAttempt: &r.attempt, headerHops: &r.hops} {
+		if *to = 1; h.Get(key) == "" {
+			continue
+		}
+		if *to, err = strconv.Atoi(h.Get(key)); err != nil || *to < 1 {
+			return r, fmt.Errorf("%s: %.20q is no positive number", key, h.Get(key))
+		}
+	}
+	r.path = strings.Fields(h.Get(headerPath))
+	if len(h[headerTargets]) == 0 {
+		return r, nil
+	}
+	r.targets = []string{}
+	for word := range strings.FieldsSeq(h.Get(headerTargets)) {
+		name, err := unescape(word)
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", headerTargets, err)
+		}
+		r.targets = append(r.targets, name)
+	}
+	return r, nil
+}
+
+func callOf(h nats.Header) (string, error) {
+	call := h.Get(headerCall)
+	if call == "" || len(call) > longestCall || strings.ContainsAny(call, " \t\r\n") {
+		return "", fmt.Errorf("%s: %.40q is no id", headerCall, call)
+	}
+	return call, nil
+}
+
+// passed reports whether the request has come through the bus.
+func (r *request) passed(bus string) bool { return slices.Contains(r.path, bus) }
+
+// cancelMessage returns the message that ends a request, on one node or on all.
+func cancelMessage(subject, call, onlyNode string, cause error) *nats.Msg {
+	m := nats.NewMsg(subject)
+	m.Header = nats.Header{
+		headerVersion: {strconv.Itoa(version)},
+		headerType:    {typeCancel},
+		headerCall:    {call},
+	}
+	if onlyNode != "" {
+		m.Header[headerNode] = []string{escape(onlyNode)}
+	}
+	m.Data = causeOf(cause).appendCause(nil)
+	return m
+}
+
+// setTrace sets a key of a trace context, in lower case.
+func setTrace(h nats.Header, key, value string) { h[strings.ToLower(key)] = []string{value} }
+
+// getTrace gets a key of a trace context, in whatever case it was sent.
+func getTrace(h nats.Header, key string) string {
+	if v, ok := h[strings.ToLower(key)]; ok && len(v) > 0 {
+		return v[0]
+	}
+	for k, v := range h {
+		if strings.EqualFold(k, key) && len(v) > 0 {
+			return v[0]
+		}
+	}
+	return ""
+}
+
+// sender is what the headers of a reply say.
+type sender struct {
+	node  string
+	epoch int64
+	seq   uint64
+}
+
+func (s sender) header() nats.Header {
+	v := []string{strconv.Itoa(version), escape(s.node), strconv.FormatInt(s.epoch, 10), strconv.FormatUint(s.seq, 10)}
+	return nats.Header{headerVersion: v[:1:1], headerNode: v[1:2:2], headerEpoch: v[2:3:3], headerSeq: v[3:]}
+}
+
+func parseReply(h nats.Header) (s sender, err error) {
+	if v := h.Get(headerVersion); v != strconv.Itoa(version) {
+		return s, fmt.Errorf("%w: %.20q, not %d", errVersion, v, version)
+	}
+	if s.node, err = unescape(h.Get(headerNode)); err != nil || s.node == "" {
+		return s, fmt.Errorf("%s: %.40q is no name", headerNode, h.Get(headerNode))
+	}
+	if s.epoch, err = strconv.ParseInt(h.Get(headerEpoch), 10, 64); err != nil || s.epoch <= 0 {
+		return s, fmt.Errorf("%s: %.20q is no positive number", headerEpoch, h.Get(headerEpoch))
+	}
+	if s.seq, err = strconv.ParseUint(h.Get(headerSeq), 10, 64); err != nil {
+		return s, fmt.Errorf("%s: %w", headerSeq, err)
+	}
+	return s, nil
+}

@@ -1,0 +1,109 @@
+package natsdispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// Serve lets the bus of d be asked on the topics by all who have joined them: its
+// producers, also those that are added later, answer as members of the node. What
+// they are asked runs under the policies of this bus and the budget of the asker.
+//
+// Serve subscribes, waits until the server has confirmed that, and announces the
+// node; without a server it succeeds as well, and does so once connected. The topics
+// are a [dispatch.Topic] or [dispatch.Topics]; who serves topics of several types
+// calls Serve for each type, with the same [WithNode].
+//
+// The error wraps [dispatch.ErrInvalidArgument], [dispatch.ErrInvalidOption],
+// [ErrConnection], or what the server has refused, such as
+// [nats.ErrPermissionViolation].
+func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dispatch.Selector[Req, Res], opts ...ServeOption) (*Node, error) {
+	config, err := newServeConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		link:        link{nc: nc, onError: config.onError},
+		serveConfig: config,
+		work:        make(map[string]*work),
+		idle:        make(chan struct{}),
+	}
+	if err := n.check("Serve"); err != nil {
+		return nil, err
+	}
+	if _, ok := on.(dispatch.Pattern[Req, Res]); d == nil || on == nil || ok {
+		return nil, fmt.Errorf("%w: Serve: nil Dispatcher or Selector, or a Pattern, of which nobody could say what it holds", dispatch.ErrInvalidArgument)
+	}
+	n.logged = nc.LastError() // which is none of ours
+	if !n.typesSet {
+		n.types = Fingerprint[Req, Res]()
+	}
+	n.bus = busID(d.Bus())
+	for _, name := range topicsOf(on) {
+		topic, err := dispatch.ParseTopic[Req, Res](name) // without the defaults, which are the asker's
+		if err != nil {
+			return nil, err
+		}
+		n.topics = append(n.topics, &served{name: name, bus: &typedBus[Req, Res]{d, topic}, groups: make(map[string]*nats.Subscription)})
+	}
+	if err := n.start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("natsdispatch: Serve: %w", err), n.Close())
+	}
+	n.served = true
+	return n, nil
+}
+
+// server is a topic of a bus whose types are left to it.
+type server interface {
+	// members returns who would be asked now.
+	members() []dispatch.Member
+	// send asks the producers of the topic what the payload says.
+	send(ctx context.Context, codec Codec, payload []byte, opts []dispatch.CallOption) (call, error)
+}
+
+// call is a [dispatch.Call] whose types are left to it.
+type call interface {
+	Cancel(cause error)
+	Done() <-chan struct{}
+	Report() dispatch.Report
+	Outcomes() iter.Seq[dispatch.Outcome]
+	// values ranges over the results as the codec writes them.
+	values(codec Codec, yield func(m dispatch.Member, value []byte, err error))
+}
+
+type typedBus[Req, Res any] struct {
+	d     *dispatch.Dispatcher[Req, Res]
+	topic dispatch.Topic[Req, Res]
+}
+
+func (b *typedBus[Req, Res]) members() []dispatch.Member { return b.d.Members(b.topic) }
+
+func (b *typedBus[Req, Res]) send(ctx context.Context, codec Codec, payload []byte, opts []dispatch.CallOption) (call, error) {
+	var req Req
+	if err := codec.Unmarshal(payload, &req); err != nil {
+		return nil, fmt.Errorf("%w: the request: %w", ErrMalformed, err)
+	}
+	c, err := b.d.Send(ctx, b.topic, req, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return typedCall[Req, Res]{c}, nil
+}
+
+type typedCall[Req, Res any] struct{ *dispatch.Call[Req, Res] }
+
+func (c typedCall[Req, Res]) values(codec Codec, yield func(m dispatch.Member, value []byte, err error)) {
+	for r := range c.Results() {
+		value, err := codec.Marshal(r.Value)
+		if err != nil {
+			err = fmt.Errorf("natsdispatch: write a result as %s: %w", codec.Name(), err)
+		}
+		yield(r.From, value, err)
+	}
+}

@@ -1,0 +1,92 @@
+package natsdispatch
+
+import (
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go"
+)
+
+// RemoteStats is what a [Remote] has counted since Join.
+type RemoteStats struct {
+	Calls      uint64 `json:"calls"`      // that have asked nodes
+	InFlight   int    `json:"in_flight"`  // requests that are open now
+	Nodes      int    `json:"nodes"`      // that are present now, one for each of their topics
+	Stray      uint64 `json:"stray"`      // replies to no open request, or by nodes that were not meant
+	Duplicates uint64 `json:"duplicates"` // replies that had come before
+	Malformed  uint64 `json:"malformed"`  // replies and announcements that are not as the protocol wants them
+	Unverified uint64 `json:"unverified"` // replies and announcements that WithVerify has refused
+	Dropped    uint64 `json:"dropped"`    // replies and announcements beyond WithPendingLimits
+	Resent     uint64 `json:"resent"`     // requests that were sent again under WithResend
+}
+
+type remoteCounts struct {
+	calls, stray, duplicates, malformed, unverified, dropped, resent atomic.Uint64
+	droppedBySubs                                                    atomic.Uint64
+}
+
+// Stats returns what was counted so far.
+func (r *Remote) Stats() RemoteStats {
+	r.countDropped()
+	r.state.Lock()
+	defer r.state.Unlock()
+	c := &r.counts
+	return RemoteStats{
+		Calls: c.calls.Load(), InFlight: len(r.open), Nodes: len(r.table.nodes),
+		Stray: c.stray.Load(), Duplicates: c.duplicates.Load(), Malformed: c.malformed.Load(),
+		Unverified: c.unverified.Load(), Dropped: c.dropped.Load() + c.droppedBySubs.Load(), Resent: c.resent.Load(),
+	}
+}
+
+// countDropped notes what the subscriptions have dropped.
+func (r *Remote) countDropped() {
+	r.state.Lock()
+	subs := r.subs
+	r.state.Unlock()
+	if subs == nil {
+		return // they were counted for the last time when they ended
+	}
+	if n := dropped(subs...); r.counts.droppedBySubs.Swap(n) < n {
+		r.fail(errSlow)
+	}
+}
+
+// NodeStats is what a [Node] has counted since Serve.
+type NodeStats struct {
+	Requests   uint64 `json:"requests"`   // that were taken in hand
+	InHand     int    `json:"in_hand"`    // requests now
+	Remembered int    `json:"remembered"` // ids of requests that would be recognised if they came again
+	Refused    uint64 `json:"refused"`    // requests that were refused
+	Cancelled  uint64 `json:"cancelled"`  // requests whose askers did not wait for the end
+	Duplicates uint64 `json:"duplicates"` // requests that had come before, or whose cancel had
+	Expired    uint64 `json:"expired"`    // requests that came without budget left
+	Malformed  uint64 `json:"malformed"`  // messages that are not as the protocol wants them
+	Dropped    uint64 `json:"dropped"`    // messages beyond WithPendingLimits
+	Unsent     uint64 `json:"unsent"`     // messages that the connection did not take
+}
+
+type nodeCounts struct {
+	requests, refused, cancelled, duplicates, expired, malformed, unsent atomic.Uint64
+	droppedBySubs                                                        atomic.Uint64
+}
+
+// Stats returns what was counted so far.
+func (n *Node) Stats() NodeStats {
+	total := max(n.counts.droppedBySubs.Load(), dropped(n.subscriptions()...))
+	n.state.Lock()
+	defer n.state.Unlock()
+	c := &n.counts
+	return NodeStats{
+		Requests: c.requests.Load(), InHand: len(n.work), Remembered: len(n.seen.until), Refused: c.refused.Load(),
+		Cancelled: c.cancelled.Load(), Duplicates: c.duplicates.Load(), Expired: c.expired.Load(),
+		Malformed: c.malformed.Load(), Dropped: total, Unsent: c.unsent.Load(),
+	}
+}
+
+func dropped(subs ...*nats.Subscription) (total uint64) {
+	for _, sub := range subs {
+		if n, err := sub.Dropped(); err == nil && n > 0 {
+			total += uint64(n)
+		}
+	}
+	return total
+}

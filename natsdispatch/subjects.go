@@ -1,0 +1,136 @@
+package natsdispatch
+
+import (
+	"fmt"
+	"strings"
+)
+
+// subjects are the subjects of one space; see docs/wire-protocol.md.
+type subjects struct{ prefix, space string }
+
+const (
+	version    = 1
+	queueGroup = "dispatch"
+)
+
+func (s subjects) ask(topic string) string {
+	return s.prefix + ".v1." + s.space + ".ask." + topic
+}
+
+func (s subjects) group(group, topic string) string {
+	return s.prefix + ".v1." + s.space + ".group." + escape(group) + "." + topic
+}
+
+func (s subjects) presence(node, topic string) string {
+	return s.prefix + "." + s.space + ".presence." + escape(node) + "." + topic
+}
+
+// presenceOfAll is what those subscribe to who want to know of every node.
+func (s subjects) presenceOfAll(topic string) string {
+	return s.prefix + "." + s.space + ".presence.*." + topic
+}
+
+func (s subjects) probe() string { return s.prefix + "." + s.space + ".probe" }
+
+// String names the space.
+func (s subjects) String() string { return s.prefix + "." + s.space }
+
+// plain reports whether a byte stands for itself in an escaped name.
+func plain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
+}
+
+// escape writes a name so that it is a token of a subject and a word of a frame.
+func escape(name string) string {
+	i := 0
+	for i < len(name) && plain(name[i]) {
+		i++
+	}
+	if i == len(name) {
+		return name
+	}
+	return string(appendEscaped(nil, name))
+}
+
+func appendEscaped(b []byte, name string) []byte {
+	const digits = "0123456789ABCDEF"
+	for i := range len(name) {
+		if c := name[i]; plain(c) {
+			b = append(b, c)
+		} else {
+			b = append(b, '=', digits[c>>4], digits[c&15])
+		}
+	}
+	return b
+}
+
+// unescape is the inverse of escape.
+func unescape(s string) (string, error) {
+	if !strings.Contains(s, "=") {
+		for i := range len(s) {
+			if !plain(s[i]) {
+				return "", fmt.Errorf("byte %q in name %.40q is not escaped", s[i], s)
+			}
+		}
+		return s, nil
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case plain(s[i]):
+			b.WriteByte(s[i])
+		case s[i] == '=' && i+2 < len(s) && digit(s[i+1]) >= 0 && digit(s[i+2]) >= 0:
+			b.WriteByte(byte(digit(s[i+1])<<4 | digit(s[i+2])))
+			i += 2
+		default:
+			return "", fmt.Errorf("name %.40q is not escaped properly", s)
+		}
+	}
+	return b.String(), nil
+}
+
+// digit returns the value of a hexadecimal digit, or -1.
+func digit(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
+
+// matches reports whether a topic's name matches a pattern as of package dispatch.
+func matches(pattern, topic string) bool {
+	for {
+		want, restOfPattern, morePattern := strings.Cut(pattern, ".")
+		have, restOfTopic, moreTopic := strings.Cut(topic, ".")
+		switch {
+		case want == ">" && !morePattern:
+			return have != ""
+		case want != "*" && want != have:
+			return false
+		case !morePattern || !moreTopic:
+			return morePattern == moreTopic
+		}
+		pattern, topic = restOfPattern, restOfTopic
+	}
+}
+
+// checkTokens reports what keeps s from being made of so many tokens.
+func checkTokens(s string, several bool) error {
+	for token := range strings.SplitSeq(s, ".") {
+		if token == "" {
+			return fmt.Errorf("%q has an empty token", s)
+		}
+		for i := range len(token) {
+			if !plain(token[i]) {
+				return fmt.Errorf("%q has a %q; allowed are A–Z a–z 0–9 _ -", s, token[i])
+			}
+		}
+	}
+	if !several && strings.Contains(s, ".") {
+		return fmt.Errorf("%q has a dot", s)
+	}
+	return nil
+}

@@ -1,0 +1,311 @@
+package natsdispatch
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+func TestTable(t *testing.T) {
+	at := func(seconds int) time.Time { return time.Unix(1000+int64(seconds), 0) }
+	say := func(event string, epoch int64, seq uint64) announcement {
+		return announcement{Node: "n", Topic: "t", Event: event, Epoch: epoch, Seq: seq, BeatMS: 1000}
+	}
+	newTable := func() *table { return &table{nodes: make(map[place]*present)} }
+	for _, c := range []struct {
+		name    string
+		say     []announcement
+		present bool
+		gone    []int64 // epochs
+	}{
+		{"hello", []announcement{say(eventHello, 5, 0)}, true, nil},
+		{"a beat without hello", []announcement{say(eventBeat, 5, 7)}, true, nil},
+		{"an event of tomorrow", []announcement{say("sneeze", 5, 7)}, true, nil},
+		{"bye", []announcement{say(eventHello, 5, 0), say(eventBye, 5, 1)}, false, []int64{5}},
+		{"bye of one who was not there", []announcement{say(eventBye, 5, 1)}, false, nil},
+		{"bye of an older one", []announcement{say(eventHello, 5, 0), say(eventBye, 4, 9)}, true, nil},
+		{"bye of a newer one", []announcement{say(eventHello, 5, 0), say(eventBye, 6, 9)}, false, []int64{6}},
+		{"started anew", []announcement{say(eventHello, 5, 9), say(eventHello, 6, 0)}, true, []int64{5}},
+		{"a beat of an older one", []announcement{say(eventHello, 5, 0), say(eventBeat, 4, 9)}, true, nil},
+		{"a straggler after a change", []announcement{say(eventChange, 5, 3), say(eventBeat, 5, 2)}, true, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table := newTable()
+			var gone []int64
+			for _, a := range c.say {
+				left, _ := table.hear(a, at(0))
+				for _, d := range left {
+					gone = append(gone, d.epoch)
+				}
+			}
+			if got := len(table.on("t")) == 1; got != c.present || !slices.Equal(gone, c.gone) {
+				t.Errorf("present: %v, gone: %v; want %v, %v", got, gone, c.present, c.gone)
+			}
+		})
+	}
+
+	table := newTable()
+	table.hear(say(eventHello, 5, 0), at(0))
+	other := announcement{Node: "m", Topic: "t", Epoch: 1, Event: eventHello}
+	table.hear(other, at(0))
+	if gone, next := table.expire(at(2)); gone != nil || next != at(3) {
+		t.Errorf("after two beats: gone %v, next at %v", gone, next)
+	}
+	table.excuse(at(2))
+	if gone, next := table.expire(at(3)); gone != nil || next != at(5) {
+		t.Errorf("after an excuse: gone %v, next at %v", gone, next)
+	}
+	gone, next := table.expire(at(5))
+	if len(gone) != 1 || gone[0].node != "n" || !strings.Contains(gone[0].why.Error(), "3s") || next != at(2).Add(3*DefaultBeat) {
+		t.Errorf("after three beats: gone %v, next at %v", gone, next)
+	}
+	if _, next := newTable().expire(at(0)); !next.IsZero() {
+		t.Errorf("nobody is to expire, but at %v", next)
+	}
+}
+
+func TestAnnouncementOfABadNode(t *testing.T) {
+	for _, body := range []string{"", "{}", "[]", `{"node":"n","topic":"t"}`, `{"node":"n","topic":"t","epoch":-1}`, `{"node":"","topic":"t","epoch":1}`} {
+		if a, err := parseAnnouncement([]byte(body)); err == nil {
+			t.Errorf("%s is read as %+v", body, a)
+		}
+	}
+	for ms, want := range map[int64]time.Duration{0: 3 * DefaultBeat, -1: 3 * DefaultBeat, 10: 30 * time.Millisecond, 1 << 40: 3 * time.Hour} {
+		a := announcement{BeatMS: ms}
+		if got := a.patience(); got != want {
+			t.Errorf("a beat every %d ms: patience %v, want %v", ms, got, want)
+		}
+	}
+}
+
+func TestSeen(t *testing.T) {
+	var s seen
+	now := time.Unix(1000, 0)
+	until := now.Add(5 * time.Second)
+	if !s.add("a", until, now) || s.add("a", until, now.Add(4*time.Second)) {
+		t.Error("an id is not recognised within its time")
+	}
+	if !s.add("a", until.Add(5*time.Second), until) {
+		t.Error("an id is recognised after its time")
+	}
+	s.add("b", until, now)
+	s.sweep(until.Add(4 * time.Second))
+	if len(s.until) != 1 {
+		t.Errorf("%d ids are remembered, want the one whose time is not over", len(s.until))
+	}
+}
+
+// earBook writes down what it is told.
+type earBook struct {
+	lines []string
+	known map[dispatch.Member]bool
+	deaf  bool // it cannot read results
+}
+
+func (e *earBook) name(m dispatch.Member) bool {
+	if e.known[m] {
+		return false
+	}
+	e.known[m] = true
+	e.lines = append(e.lines, "name "+m.String())
+	return true
+}
+
+func (e *earBook) result(m dispatch.Member, value []byte) error {
+	if e.deaf {
+		return errors.New("unreadable")
+	}
+	e.lines = append(e.lines, fmt.Sprintf("result %v %s", m, value))
+	return nil
+}
+
+func (e *earBook) end(m dispatch.Member, err error) {
+	line := "end " + m.String()
+	for _, is := range []error{dispatch.ErrLost, dispatch.ErrGone, dispatch.ErrIncompatible, ErrTooLarge, dispatch.ErrOverloaded} {
+		if errors.Is(err, is) {
+			line += " " + codeOf(is)
+		}
+	}
+	if errors.Is(err, dispatch.ErrDecline) {
+		line += " declined" // which has no code, for its state says it
+	}
+	if err == nil {
+		line += " ok"
+	}
+	e.lines = append(e.lines, line)
+}
+
+func TestTally(t *testing.T) {
+	type heard struct {
+		seq  uint64
+		body string
+	}
+	for _, c := range []struct {
+		name     string
+		say      []heard
+		after    func(*tally)
+		want     []string
+		resolved bool
+		deaf     bool
+	}{
+		{
+			name: "all in one message", say: []heard{{0, "accept a b\nresult 0 1 1\nx\nend 0 1 ok\nend 1 0 ok\nfinal 2 1\n"}},
+			want: []string{"name n/a", "name n/b", "result n/a x", "end n/a ok", "end n/b ok"}, resolved: true,
+		},
+		{
+			name: "an end that comes before its result", say: []heard{{0, "accept a\nend 0 1 ok\n"}, {1, "result 0 1 1\nx\n"}},
+			want: []string{"name n/a", "result n/a x", "end n/a ok"},
+		},
+		{
+			name: "members that become known later", say: []heard{{0, "accept a\n"}, {1, "accept far/g/b\nend 1 0 ok\n"}},
+			want: []string{"name n/a", "name far/g/b", "end far/g/b ok"},
+		},
+		{
+			name: "a member named twice", say: []heard{{0, "accept a a\nresult 1 1 1\nx\nend 1 1 ok\nend 0 0 ok\nfinal 2 1\n"}},
+			want: []string{"name n/a", "end n/a ok"}, resolved: true,
+		},
+		{
+			name: "a message twice", say: []heard{{0, "accept a\nresult 0 1 1\nx\n"}, {0, "accept a\nresult 0 1 1\nx\n"}},
+			want: []string{"name n/a", "result n/a x"},
+		},
+		{
+			name: "a second end", say: []heard{{0, "accept a\nend 0 1 ok\nend 0 0 declined - \"no\"\n"}},
+			want: []string{"name n/a", "end n/a declined"},
+		},
+		{
+			name: "a result after the end", say: []heard{{0, "accept a\nend 0 0 ok\nresult 0 1 1\nx\nend 0 1 ok\n"}},
+			want: []string{"name n/a", "end n/a ok"},
+		},
+		{
+			name: "results lost", say: []heard{{0, "accept a\nresult 0 1 1\nx\nend 0 3 ok\n"}, {2, "final 1 3\n"}},
+			want: []string{"name n/a", "result n/a x", "end n/a lost"}, resolved: true,
+		},
+		{
+			name: "the names lost", say: []heard{{1, "final 2 0\n"}},
+			want: []string{"name n/*", "end n/* lost"}, resolved: true,
+		},
+		{
+			name: "late", say: []heard{{0, "accept a b\nend 0 0 late deadline \"\"\nend 1 0 ok\nfinal 2 0\n"}},
+			want: []string{"name n/a", "name n/b", "end n/b ok"},
+		},
+		{
+			name: "late, and then in time after all", say: []heard{{0, "accept a\nend 0 0 late deadline \"\"\nend 0 0 ok\nfinal 1 0\n"}},
+			want: []string{"name n/a", "end n/a ok"}, resolved: true,
+		},
+		{
+			name: "a reject", say: []heard{{0, "reject rejected overloaded \"full\"\n"}, {1, "accept a\n"}},
+			want: []string{"name n/*", "end n/* overloaded"}, resolved: true,
+		},
+		{
+			name: "a reject after an accept", say: []heard{{0, "accept a\nreject rejected overloaded \"full\"\nend 0 0 ok\n"}},
+			want: []string{"name n/a", "end n/a ok"},
+		},
+		{
+			name: "pieces", say: []heard{{0, "accept a\npart 0 2\nab\n"}, {1, "part 0 2\ncd\nresult 0 1 5\ne\n"}},
+			want: []string{"name n/a", "result n/a abcde"},
+		},
+		{
+			name: "pieces of two values that add up to one", say: []heard{{0, "accept a\npart 0 2\nab\n"}, {2, "result 0 1 3\nz\nend 0 2 ok\nfinal 1 2\n"}},
+			want: []string{"name n/a", "end n/a lost"}, resolved: true,
+		},
+		{
+			name: "a value that is too large", say: []heard{{0, "accept a\nresult 0 11 11\n01234567890\nend 0 1 ok\n"}},
+			want: []string{"name n/a", "end n/a too-large"},
+		},
+		{
+			name: "pieces that are too large", say: []heard{{0, "accept a\npart 0 6\n012345\npart 0 6\n012345\nresult 0 0 12\n\n"}},
+			want: []string{"name n/a", "end n/a too-large"},
+		},
+		{
+			name: "a value that cannot be read", deaf: true, say: []heard{{0, "accept a\nresult 0 1 1\nx\nend 0 1 ok\n"}},
+			want: []string{"name n/a", "end n/a incompatible"},
+		},
+		{
+			name: "gone before the accept", after: func(t *tally) { t.fail(dispatch.ErrGone) },
+			want: []string{"name n/*", "end n/* gone"}, resolved: true,
+		},
+		{
+			name: "gone after it", say: []heard{{0, "accept a b c\nend 0 0 ok\nend 1 0 late - \"\"\n"}}, after: func(t *tally) { t.fail(dispatch.ErrGone); t.fail(dispatch.ErrGone) },
+			want: []string{"name n/a", "name n/b", "name n/c", "end n/a ok", "end n/b gone", "end n/c gone"}, resolved: true,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			book := &earBook{known: make(map[dispatch.Member]bool), deaf: c.deaf}
+			tally := &tally{node: "n", standIn: dispatch.Member{Node: "n", Name: anybody}, limit: 10, to: book}
+			for _, h := range c.say {
+				if _, err := tally.hear(h.seq, []byte(h.body)); err != nil {
+					t.Errorf("message %d: %v", h.seq, err)
+				}
+			}
+			if c.after != nil {
+				c.after(tally)
+			}
+			if !slices.Equal(book.lines, c.want) || tally.resolved() != c.resolved {
+				t.Errorf("told %q, resolved: %v; want %q, %v", book.lines, tally.resolved(), c.want, c.resolved)
+			}
+		})
+	}
+}
+
+func TestOnward(t *testing.T) {
+	first, err := onward(t.Context(), "t", "a", []string{"m"})
+	if err != nil || first.hops != 1 || !slices.Equal(first.path, []string{"a"}) || !slices.Equal(first.targets, []string{"m"}) {
+		t.Errorf("the first hop is %+v, %v", first, err)
+	}
+	second, err := onward(withRoute(t.Context(), first), "t", "b", nil)
+	if err != nil || second.hops != 2 || !slices.Equal(second.path, []string{"a", "b"}) || !slices.Equal(second.targets, []string{"m"}) {
+		t.Errorf("the second hop is %+v, %v; want it to go on", second, err)
+	}
+	other, err := onward(withRoute(t.Context(), first), "u", "b", nil)
+	if err != nil || other.hops != 2 || !slices.Equal(other.path, []string{"b"}) || other.targets != nil {
+		t.Errorf("another topic begins with %+v, %v; want a path of its own", other, err)
+	}
+	if _, err := onward(withRoute(t.Context(), route{hops: mostHops}), "t", "b", nil); !errors.Is(err, dispatch.ErrTooDeep) {
+		t.Errorf("after %d hops: %v, want %v", mostHops, err, dispatch.ErrTooDeep)
+	}
+}
+
+func TestFingerprint(t *testing.T) {
+	type reading struct {
+		Volts float64
+		Pin   string `json:"pin"`
+		note  string
+	}
+	type elsewhere struct {
+		Volts float64
+		P     string `json:"pin"`
+	}
+	type other struct {
+		Volts float32
+		Pin   string `json:"pin"`
+	}
+	type list struct {
+		Next *list
+		At   time.Time
+	}
+	_ = reading{note: ""}
+	fingerprint := Fingerprint[string, reading]()
+	if fingerprint != "37b5d762f5611b63" { // it is on the wire, between versions of programs
+		t.Errorf("fingerprint %q", fingerprint)
+	}
+	if got := Fingerprint[string, elsewhere](); got != fingerprint {
+		t.Error("types of the same structure have different fingerprints")
+	}
+	distinct := map[string]string{}
+	for what, f := range map[string]string{
+		"reading": fingerprint, "other field": Fingerprint[string, other](), "other way round": Fingerprint[reading, string](),
+		"pointer": Fingerprint[string, *reading](), "slice": Fingerprint[string, []reading](), "array": Fingerprint[string, [3]reading](),
+		"map": Fingerprint[string, map[string]reading](), "list": Fingerprint[string, list](), "time": Fingerprint[string, time.Time](),
+		"any": Fingerprint[string, any](),
+	} {
+		if same := distinct[f]; same != "" {
+			t.Errorf("%s and %s have the same fingerprint", what, same)
+		}
+		distinct[f] = what
+	}
+}

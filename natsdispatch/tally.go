@@ -1,0 +1,216 @@
+package natsdispatch
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// ear is told what a tally has understood. It is a roster whose results are not
+// read yet.
+type ear interface {
+	// name reports whether the member is new to the call.
+	name(m dispatch.Member) bool
+	// result returns an error if the value cannot be read.
+	result(m dispatch.Member, value []byte) error
+	end(m dispatch.Member, err error)
+}
+
+// tally keeps account of what one node has said to one request. It is told once
+// how each member has ended, and not before the results have come that the node
+// has counted. It is not safe for concurrent use.
+type tally struct {
+	node     string
+	standIn  dispatch.Member // for all of the node, until its members are known
+	epoch    int64           // 0: nobody knows yet
+	limit    int             // of the size of a value
+	next     uint64          // the number of the next message
+	accepted bool
+	over     bool // there is nothing more to hear
+	late     int  // members of which the node says that they are late
+	members  []account
+	to       ear
+}
+
+// account is what is known of one member.
+type account struct {
+	who     dispatch.Member
+	results int     // that have come
+	want    int     // that the node has counted, once ended
+	failure failure // with which it has ended, once ended
+	pieces  []byte  // of the value that is coming
+	broken  bool    // of the value that is coming something is missing
+	ended   bool
+	closed  bool // ear knows its end, or need not know of it
+}
+
+// resolved reports whether there is nothing to wait for. For those who are late
+// there is: until the asker's deadline makes them late here, too.
+func (t *tally) resolved() bool { return t.over && t.late == 0 }
+
+// hear takes in a message. The error says what is malformed in it, after which the
+// rest of the message is ignored.
+func (t *tally) hear(seq uint64, body []byte) (duplicate bool, err error) {
+	if seq < t.next {
+		return true, nil
+	}
+	if seq > t.next {
+		for i := range t.members {
+			if m := &t.members[i]; len(m.pieces) > 0 {
+				m.pieces, m.broken = nil, true // the next piece may belong to another value
+			}
+		}
+	}
+	t.next = seq + 1
+	for f, err := range frames(body) {
+		if t.over {
+			break
+		}
+		if err == nil {
+			err = t.take(f)
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+func (t *tally) take(f frame) error {
+	switch f.kind {
+	case kindAccept:
+		t.accepted = true
+		t.members = slices.Grow(t.members, len(f.members))
+		for _, m := range f.members {
+			t.add(m)
+		}
+		return nil
+	case kindReject:
+		if !t.accepted {
+			t.fail(f.failure.error(t.node))
+		}
+		return nil
+	case kindFinal:
+		t.finish(f.count)
+		return nil
+	}
+	if f.member >= len(t.members) {
+		return fmt.Errorf("%w: %s of member %d of %d", ErrMalformed, f.kind, f.member, len(t.members))
+	}
+	m := &t.members[f.member]
+	if m.closed {
+		return nil
+	}
+	switch f.kind {
+	case kindPart:
+		t.piece(m, f.value)
+	case kindResult:
+		t.result(m, f)
+	case kindEnd:
+		// A later end takes the place of an earlier one that still waits for results.
+		if m.ended = true; m.failure.state == dispatch.StateLate {
+			t.late--
+		}
+		m.want, m.failure = f.results, f.failure
+		if m.failure.state == dispatch.StateLate {
+			t.late++
+		}
+		t.settle(m)
+	}
+	return nil
+}
+
+func (t *tally) add(m dispatch.Member) {
+	if m.Node == "" {
+		m.Node = t.node
+	}
+	t.members = append(t.members, account{who: m, closed: !t.to.name(m)})
+}
+
+// piece keeps a part of a value, unless it becomes too large.
+func (t *tally) piece(m *account, part []byte) {
+	if m.broken || len(part) > t.limit-len(m.pieces) {
+		m.pieces, m.broken = nil, true
+		return
+	}
+	m.pieces = append(m.pieces, part...)
+}
+
+// result hands in the value that the frame completes.
+func (t *tally) result(m *account, f frame) {
+	value := f.value
+	if len(m.pieces) > 0 {
+		value = append(m.pieces, f.value...)
+	}
+	lost := m.broken || len(value) != f.size
+	m.pieces, m.broken = nil, false
+	switch {
+	case f.size > t.limit:
+		t.close(m, fmt.Errorf("%w: a result of %d bytes; WithMaxResult allows %d", ErrTooLarge, f.size, t.limit))
+	case lost: // it is not counted, and so found missing
+	default:
+		if err := t.to.result(m.who, value); err != nil {
+			t.close(m, fmt.Errorf("%w: a result cannot be read: %w", dispatch.ErrIncompatible, err))
+			return
+		}
+		m.results++
+		t.settle(m)
+	}
+}
+
+// settle tells how the member has ended if all its results have come.
+func (t *tally) settle(m *account) {
+	if m.ended && !m.closed && m.failure.state != dispatch.StateLate && m.results >= m.want {
+		t.close(m, m.failure.error(t.node))
+	}
+}
+
+func (t *tally) close(m *account, err error) {
+	m.closed, m.pieces = true, nil
+	t.to.end(m.who, err)
+}
+
+// finish takes in that the node has said all.
+func (t *tally) finish(members int) {
+	t.over = true
+	for i := range t.members {
+		switch m := &t.members[i]; {
+		case m.closed, m.failure.state == dispatch.StateLate:
+		case m.ended:
+			t.close(m, fmt.Errorf("%w: %d of %d results of %v", dispatch.ErrLost, m.want-m.results, m.want, m.who))
+		default:
+			t.close(m, fmt.Errorf("%w: how %v has ended", dispatch.ErrLost, m.who))
+		}
+	}
+	if missing := members - len(t.members); missing > 0 && t.to.name(t.standIn) {
+		t.to.end(t.standIn, fmt.Errorf("%w: the names of %d members of %s", dispatch.ErrLost, missing, t.node))
+	}
+}
+
+// fail ends all that has not ended, because the node will say no more. If its
+// members are not known, one stands in for them.
+func (t *tally) fail(err error) {
+	if t.over {
+		return
+	}
+	t.over = true
+	if !t.accepted && t.to.name(t.standIn) {
+		t.to.end(t.standIn, err)
+	}
+	t.late = 0
+	for i := range t.members {
+		if m := &t.members[i]; !m.closed {
+			t.close(m, err)
+		}
+	}
+}
+
+// giveUp ends all that has not ended because time is up.
+func (t *tally) giveUp(err error) {
+	for i := range t.members {
+		if m := &t.members[i]; !m.closed {
+			t.close(m, err)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package natsdispatch
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+)
+
+// A Sign returns the signature of a message. It is called concurrently.
+type Sign func(message []byte) (signature []byte, err error)
+
+// A Verify returns nil if the signature of the message is that of the node. What is
+// not signed comes with an empty signature. It is called concurrently.
+type Verify func(node string, message, signature []byte) error
+
+// SignNKey signs with the key pair of the node, which has to have its seed.
+func SignNKey(pair nkeys.KeyPair) Sign { return pair.Sign }
+
+// VerifyNKey verifies what [SignNKey] has signed. The func says what the public key
+// of a node is, if it is known; it is called concurrently.
+func VerifyNKey(keyOf func(node string) (publicKey string, ok bool)) Verify {
+	return func(node string, message, signature []byte) error {
+		key, ok := keyOf(node)
+		if !ok {
+			return fmt.Errorf("%w: there is no key of %q", ErrUnverified, node)
+		}
+		pair, err := nkeys.FromPublicKey(key)
+		if err != nil {
+			return fmt.Errorf("%w: the key of %q: %w", ErrUnverified, node, err)
+		}
+		if err := pair.Verify(message, signature); err != nil {
+			return fmt.Errorf("%w: %q: %w", ErrUnverified, node, err)
+		}
+		return nil
+	}
+}
+
+// signed returns what is signed of a message.
+func signed(call, node string, epoch int64, seq uint64, body []byte) []byte {
+	b := make([]byte, 0, len(body)+len(call)+len(node)+64)
+	b = append(b, "dispatch-v1\n"...)
+	b = append(append(b, call...), '\n')
+	b = append(appendEscaped(b, node), '\n')
+	b = append(strconv.AppendInt(b, epoch, 10), '\n')
+	b = append(strconv.AppendUint(b, seq, 10), '\n')
+	return append(b, body...)
+}
+
+// presenceCall stands for the call in the signature of an announcement.
+func presenceCall(topic string) string { return "presence." + topic }
+
+func setSignature(h nats.Header, sign Sign, message []byte) error {
+	signature, err := sign(message)
+	if err != nil {
+		return fmt.Errorf("natsdispatch: sign: %w", err)
+	}
+	h[headerSignature] = []string{base64.RawURLEncoding.EncodeToString(signature)}
+	return nil
+}
+
+func verifySignature(h nats.Header, verify Verify, node string, message []byte) error {
+	signature, err := base64.RawURLEncoding.DecodeString(h.Get(headerSignature))
+	if err != nil {
+		return fmt.Errorf("%w: %q: %w", ErrUnverified, node, err)
+	}
+	return verify(node, message, signature)
+}

@@ -1,0 +1,270 @@
+package natsdispatch
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// work is one request that a node has in hand.
+type work struct {
+	request
+	topic *served
+	msg   *nats.Msg
+	ends  time.Time
+	out   *outbox
+	seq   uint64 // of the next message; of the goroutine that answers
+
+	mu    sync.Mutex // guards what follows
+	call  call       // nil until it is made
+	cause error      // with which it was cancelled
+}
+
+// cancel ends the call, of which nobody wants to hear any more.
+func (w *work) cancel(cause error) {
+	w.mu.Lock()
+	w.cause = cause
+	c := w.call
+	w.mu.Unlock()
+	w.out.abandon()
+	if c != nil {
+		c.Cancel(cause)
+	}
+}
+
+// begins takes in the call of the work, and cancels it if that was to be.
+func (w *work) begins(c call) {
+	w.mu.Lock()
+	w.call = c
+	cause := w.cause
+	w.mu.Unlock()
+	if cause != nil {
+		c.Cancel(cause)
+	}
+}
+
+// hear takes in what was sent to the nodes of a topic, or to a replica of a group. It
+// does not wait for anything.
+func (n *Node) hear(s *served, group string, m *nats.Msg) {
+	now := time.Now()
+	switch m.Header.Get(headerType) {
+	case typeRequest:
+	case typeCancel:
+		n.hearCancel(m, now)
+		return
+	default:
+		n.counts.malformed.Add(1)
+		return
+	}
+	r, err := parseRequest(m.Header)
+	r.group = group
+	w := &work{request: r, topic: s, msg: m, ends: now.Add(r.budget), out: newOutbox(n.messageSize(), n.maxResult)}
+	switch {
+	case m.Reply == "":
+		n.counts.malformed.Add(1)
+		return
+	case errors.Is(err, errVersion):
+		n.refuse(w, failed(dispatch.StateFailed, fmt.Errorf("%w: %w", dispatch.ErrIncompatible, err)))
+		return
+	case err != nil:
+		n.counts.malformed.Add(1)
+		n.refuse(w, failed(dispatch.StateFailed, fmt.Errorf("%w: %w", ErrMalformed, err)))
+		return
+	case r.passed(n.bus):
+		return
+	case r.budget <= 0:
+		n.counts.expired.Add(1)
+		return
+	}
+	n.take(w, now)
+}
+
+// take has the request answered, unless the node has had it before.
+func (n *Node) take(w *work, now time.Time) {
+	n.state.Lock()
+	defer n.state.Unlock()
+	switch {
+	case n.closed:
+	case n.work[w.request.call] != nil, !n.seen.add(w.request.call, now.Add(min(w.budget, mostRemembered)), now):
+		n.counts.duplicates.Add(1)
+	default:
+		n.counts.requests.Add(1)
+		n.work[w.request.call] = w
+		n.answers.Go(func() { n.answer(w) })
+	}
+}
+
+// done takes the work off.
+func (n *Node) done(w *work) {
+	n.state.Lock()
+	defer n.state.Unlock()
+	delete(n.work, w.request.call)
+	n.idleLocked()
+}
+
+const (
+	mostRemembered = 10 * time.Minute // that a request is recognised which was done with
+	mostCancelled  = time.Minute      // that a cancel is remembered which came before its request
+)
+
+func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
+	id, err := callOf(m.Header)
+	if err != nil {
+		n.counts.malformed.Add(1)
+		return
+	}
+	if only := m.Header.Get(headerNode); only != "" && only != escape(n.node) {
+		return
+	}
+	n.state.Lock()
+	w := n.work[id]
+	if w == nil {
+		n.seen.add(id, now.Add(mostCancelled), now)
+	}
+	n.state.Unlock()
+	if w != nil {
+		n.counts.cancelled.Add(1)
+		w.cancel(parseCause(m.Data))
+	}
+}
+
+// refuse says why a request is not taken.
+func (n *Node) refuse(w *work, f failure) {
+	n.counts.refused.Add(1)
+	w.out.reject(f)
+	n.post(w)
+}
+
+// answer deals with one request.
+func (n *Node) answer(w *work) {
+	defer n.done(w)
+	defer n.inHand.Add(-1)
+	if n.inHand.Add(1) > int64(n.maxRequests) {
+		n.refuse(w, failed(dispatch.StateRejected, fmt.Errorf("%w: node %s has %d requests in hand", dispatch.ErrOverloaded, n.node, n.maxRequests)))
+		return
+	}
+	codec := n.codec(w.codec)
+	c, f := n.begin(w, codec)
+	switch {
+	case f != (failure{}):
+		n.refuse(w, f)
+		return
+	case c == nil:
+		w.out.accept()
+		w.out.finish()
+		n.post(w)
+		return
+	}
+	w.begins(c)
+	w.out.accept(membersOf(c.Report())...)
+	runtime.Gosched() // producers that are quick have answered by now, and one message is enough
+	if isDone(c) {
+		c.values(codec, w.out.result)
+		w.outcomes(c)
+		w.out.finish()
+		n.post(w)
+		return
+	}
+	var collecting sync.WaitGroup
+	collecting.Go(func() {
+		var ends sync.WaitGroup
+		ends.Go(func() { w.outcomes(c) })
+		c.values(codec, w.out.result)
+		ends.Wait()
+		w.out.finish()
+	})
+	n.post(w)
+	collecting.Wait()
+}
+
+// membersOf returns the members of a call, groups without the name of the replica that
+// may have answered by now.
+func membersOf(r dispatch.Report) []dispatch.Member {
+	members := make([]dispatch.Member, len(r.Outcomes))
+	for i, o := range r.Outcomes {
+		members[i] = slot(o.Member)
+	}
+	return members
+}
+
+// outcomes puts how the members end into the outbox.
+func (w *work) outcomes(c call) {
+	for o := range c.Outcomes() {
+		w.out.end(o)
+	}
+}
+
+func isDone(c call) bool {
+	select {
+	case <-c.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// begin asks the producers. It returns why it does not, or nothing if none is meant.
+func (n *Node) begin(w *work, codec Codec) (call, failure) {
+	var err error
+	switch {
+	case codec == nil:
+		err = fmt.Errorf("%w: node %s does not know codec %q", dispatch.ErrIncompatible, n.node, w.codec)
+	case w.types != "" && n.types != "" && w.types != n.types:
+		err = fmt.Errorf("%w: the types of node %s are %s, not %s", dispatch.ErrIncompatible, n.node, n.types, w.types)
+	case w.hops > mostHops:
+		err = fmt.Errorf("%w: %d requests have led to this one", dispatch.ErrTooDeep, mostHops)
+	}
+	if err != nil {
+		return nil, failed(dispatch.StateFailed, err)
+	}
+	opts := []dispatch.CallOption{dispatch.WithTimeout(max(time.Until(w.ends), 1)), dispatch.WithNoWait()}
+	if names, all := w.meant(); !all {
+		if len(names) == 0 && w.group != "" {
+			return nil, failed(dispatch.StateGone, fmt.Errorf("%w: node %s has no replica of %s any more", dispatch.ErrGone, n.node, w.group))
+		}
+		if len(names) == 0 {
+			return nil, failure{}
+		}
+		opts = append(opts, dispatch.WithTargets(names...))
+	}
+	ctx := withRoute(context.Background(), route{topic: w.topic.name, hops: w.hops, path: w.path, targets: w.targets})
+	if n.extract != nil {
+		ctx = n.extract(ctx, func(key string) string { return getTrace(w.msg.Header, key) })
+	}
+	c, err := w.topic.bus.send(ctx, codec, w.msg.Data, opts)
+	switch {
+	case errors.Is(err, dispatch.ErrClosed):
+		return nil, failed(dispatch.StateGone, err)
+	case errors.Is(err, dispatch.ErrOverloaded):
+		return nil, failed(dispatch.StateRejected, err)
+	case err != nil:
+		return nil, failed(dispatch.StateFailed, err)
+	}
+	return c, failure{}
+}
+
+// meant returns the names of those whom the request is for, or that it is for all.
+func (w *work) meant() (names []string, all bool) {
+	members := w.topic.bus.members()
+	isMeant := func(m dispatch.Member) bool {
+		return m.Group == w.group && (w.targets == nil || slices.Contains(w.targets, cmp.Or(m.Group, m.Name)))
+	}
+	if w.targets == nil && !slices.ContainsFunc(members, func(m dispatch.Member) bool { return !isMeant(m) }) && w.group == "" {
+		return nil, true
+	}
+	for _, m := range members {
+		if isMeant(m) {
+			names = append(names, cmp.Or(m.Group, m.Name))
+		}
+	}
+	return names, false
+}
