@@ -1,0 +1,133 @@
+package oteldispatch
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// member is a member of a call, or a replica, whose closure was called. Its span ends
+// when two things are known: how the member ended, and when its closure returned.
+// Mostly that is the same. If the call ends first the closure goes on; of its return,
+// or of its being abandoned, there is word later, or, if that happens at that very
+// moment, before.
+type member struct {
+	call    *call
+	who     dispatch.Member
+	replica bool
+	started time.Duration // since the beginning of the call
+	span    trace.Span
+
+	// The fields below are used on the goroutine of the observer only.
+	outcome *dispatch.Outcome // nil until it is known
+	overrun *overrun          // nil unless its closure has outlived the call
+}
+
+// overrun says how a closure that has outlived its call ended, as far as its span
+// goes.
+type overrun struct {
+	until     time.Duration // since the beginning of the call
+	err       error         // what it has returned
+	abandoned bool          // it has not returned
+}
+
+// isGroup reports whether the member's closure does nothing but ask replicas.
+func (m *member) isGroup() bool { return m.who.Group != "" && !m.replica }
+
+// member returns the member that a hook is about, or nil if its closure was not
+// called. The context is then that of the call or, for a replica, of its group.
+func (o *observer) member(ctx context.Context, info dispatch.MemberInfo) (scope, *member) {
+	s, _ := o.in(ctx)
+	m := s.member
+	if m == nil || m.replica != info.Replica {
+		return s, nil
+	}
+	return s, m
+}
+
+func (o *observer) memberStart(ctx context.Context, info dispatch.MemberInfo) context.Context {
+	s, ok := o.in(ctx)
+	if !ok {
+		return ctx // the call began before the observer was there
+	}
+	m := &member{call: s.call, who: info.Member, replica: info.Replica, started: info.Elapsed}
+	ctx, m.span = o.startMember(ctx, s.call, info.Member, info.Elapsed)
+	if !m.isGroup() {
+		o.metrics.consumed.Add(ctx, 1, o.metrics.ofProcess(m.call, m.who, ""))
+	}
+	return context.WithValue(ctx, scopeKey{o}, scope{s.call, m})
+}
+
+func (o *observer) memberEnd(ctx context.Context, info dispatch.MemberInfo, out dispatch.Outcome) {
+	s, m := o.member(ctx, info)
+	if s.call == nil {
+		return
+	}
+	if !info.Replica {
+		o.metrics.outcomes.Add(ctx, 1, o.metrics.ofMember(s.call, out.Member, out.State.String()))
+	}
+	if m == nil {
+		began := info.Elapsed
+		if out.Started {
+			began = 0 // elsewhere: it was asked when the call began
+		}
+		_, span := o.startMember(ctx, s.call, out.Member, began)
+		endMember(span, out, s.call.at(info.Elapsed))
+		return
+	}
+	m.outcome = &out
+	switch {
+	case m.overrun != nil:
+		o.finish(ctx, m, m.overrun.until)
+	case !info.Running:
+		o.finish(ctx, m, info.Elapsed)
+	}
+}
+
+func (o *observer) late(ctx context.Context, info dispatch.MemberInfo, by time.Duration, err error) {
+	s, m := o.member(ctx, info)
+	if s.call == nil {
+		return
+	}
+	if m == nil || !m.isGroup() {
+		o.metrics.late.Record(ctx, by.Seconds(), o.metrics.ofMember(s.call, info.Member, ""))
+	}
+	o.outlived(ctx, m, overrun{until: info.Elapsed, err: err})
+}
+
+func (o *observer) abandoned(ctx context.Context, info dispatch.MemberInfo, _ time.Duration) {
+	s, m := o.member(ctx, info)
+	if s.call == nil {
+		return
+	}
+	o.metrics.abandoned.Add(ctx, 1, o.metrics.ofMember(s.call, info.Member, ""))
+	o.outlived(ctx, m, overrun{until: info.Elapsed, abandoned: true})
+}
+
+// outlived notes that the closure of a member, if that is one with a span, has
+// outlived its call. The first word counts: one that was abandoned may still return.
+func (o *observer) outlived(ctx context.Context, m *member, how overrun) {
+	if m == nil || m.overrun != nil {
+		return
+	}
+	if m.overrun = &how; m.outcome != nil {
+		o.finish(ctx, m, how.until)
+	}
+}
+
+// finish ends the span of a member at a time since the beginning of the call.
+func (o *observer) finish(ctx context.Context, m *member, elapsed time.Duration) {
+	if !m.isGroup() {
+		o.metrics.processed(ctx, m, elapsed-m.started)
+	}
+	at := m.call.at(elapsed)
+	if m.overrun != nil {
+		recordPanic(m.span, m.overrun.err, at)
+		if m.overrun.abandoned {
+			m.span.AddEvent(abandonedEvent, at)
+		}
+	}
+	endMember(m.span, *m.outcome, at)
+}
