@@ -1,0 +1,190 @@
+package dispatchdebug
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+func newHandler(t *testing.T, opts ...Option) (*Handler, *dispatch.Bus) {
+	t.Helper()
+	bus := dispatch.NewBus()
+	h := New(bus, opts...)
+	t.Cleanup(func() {
+		h.Close()
+		if err := bus.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h, bus
+}
+
+// ask has the handler answer a request from this machine, as changed by edit.
+func ask(h http.Handler, target string, edit ...func(*http.Request)) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, target, nil)
+	r.RemoteAddr, r.Host = "127.0.0.1:40000", "localhost:8080"
+	for _, e := range edit {
+		e(r)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func TestWhoMaySee(t *testing.T) {
+	h, _ := newHandler(t)
+	for _, tc := range []struct {
+		name, peer, host string
+		header           string
+		want             int
+	}{
+		{"IPv4", "127.0.0.1:4000", "127.0.0.1:8080", "", 200},
+		{"any loopback address", "127.8.8.8:4000", "localhost", "", 200},
+		{"IPv6", "[::1]:4000", "[::1]:8080", "", 200},
+		{"IPv6 without port", "[::1]:4000", "[::1]", "", 200},
+		{"IPv4 in IPv6", "[::ffff:127.0.0.1]:4000", "LOCALHOST:8080", "", 200},
+		{"another machine", "192.0.2.1:4000", "localhost:8080", "", 403},
+		{"a name that was made to point here", "127.0.0.1:4000", "evil.example:8080", "", 403},
+		{"a name that begins like this machine", "127.0.0.1:4000", "localhost.evil.example", "", 403},
+		{"an address of another machine", "127.0.0.1:4000", "192.0.2.1", "", 403},
+		{"no host", "127.0.0.1:4000", "", "", 403},
+		{"a peer without address", "@", "localhost", "", 403},
+		{"through a proxy", "127.0.0.1:4000", "localhost", "X-Forwarded-For", 403},
+		{"through a modern proxy", "127.0.0.1:4000", "localhost", "Forwarded", 403},
+		{"a remote peer that says it is local", "192.0.2.1:4000", "localhost", "X-Forwarded-For", 403},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for _, path := range []string{"/debug/dispatch/", "/debug/dispatch/data.json"} {
+				w := ask(h, path, func(r *http.Request) {
+					r.RemoteAddr, r.Host = tc.peer, tc.host
+					if tc.header != "" {
+						r.Header.Set(tc.header, "127.0.0.1")
+					}
+				})
+				if w.Code != tc.want {
+					t.Errorf("%s: got %d, want %d", path, w.Code, tc.want)
+				}
+				if w.Code == 403 && strings.Contains(w.Body.String(), "topics") {
+					t.Errorf("%s: the refusal tells something", path)
+				}
+			}
+		})
+	}
+}
+
+func TestWithAuth(t *testing.T) {
+	view, sensitive := true, false
+	h, _ := newHandler(t, WithAuth(func(*http.Request) (bool, bool) { return view, sensitive }))
+	elsewhere := func(r *http.Request) { r.RemoteAddr, r.Host = "192.0.2.1:1", "ops.example" }
+	if got := ask(h, "/data.json", elsewhere); got.Code != 200 || !strings.Contains(got.Body.String(), `"sensitive":false`) {
+		t.Errorf("got %d %.100s, want what is not sensitive", got.Code, got.Body)
+	}
+	sensitive = true
+	if got := ask(h, "/data.json", elsewhere); !strings.Contains(got.Body.String(), `"sensitive":true`) {
+		t.Errorf("got %.100s, want what is sensitive, too", got.Body)
+	}
+	view = false
+	if got := ask(h, "/data.json"); got.Code != 403 {
+		t.Errorf("got %d, want 403 even for this machine", got.Code)
+	}
+}
+
+func TestOnlyGetAndHead(t *testing.T) {
+	h, _ := newHandler(t)
+	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "ODD"} {
+		w := ask(h, "/", func(r *http.Request) { r.Method = method })
+		if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, HEAD" {
+			t.Errorf("%s: got %d, Allow %q", method, w.Code, w.Header().Get("Allow"))
+		}
+	}
+	server := httptest.NewServer(h)
+	defer server.Close()
+	for _, path := range []string{"/", "/data.json", "/events"} {
+		resp, err := http.Head(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if resp.StatusCode != 200 || len(body) > 0 || err != nil {
+			t.Errorf("HEAD %s: got %d with %d bytes, %v", path, resp.StatusCode, len(body), err)
+		}
+		if err := resp.Body.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	h, _ := newHandler(t)
+	seen := map[string]bool{}
+	for range 2 {
+		w := ask(h, "/debug/dispatch/")
+		policy := w.Header().Get("Content-Security-Policy")
+		if seen[policy] {
+			t.Error("the same nonce twice")
+		}
+		seen[policy] = true
+		if !strings.HasPrefix(policy, "default-src 'none'; script-src 'nonce-") || strings.Contains(policy, "unsafe") {
+			t.Errorf("policy: %s", policy)
+		}
+		_, rest, _ := strings.Cut(policy, "'nonce-")
+		nonce, _, _ := strings.Cut(rest, "'")
+		if len(nonce) < 20 || strings.Count(w.Body.String(), `nonce="`+nonce+`"`) != 2 {
+			t.Errorf("the page does not have the nonce %q twice", nonce)
+		}
+	}
+	for _, path := range []string{"/", "/data.json", "/nothing", "/?call=x"} {
+		header := ask(h, path).Header()
+		for name, want := range map[string]string{
+			"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+			"Cross-Origin-Resource-Policy": "same-origin",
+		} {
+			if got := header.Get(name); got != want {
+				t.Errorf("%s: %s: got %q, want %q", path, name, got, want)
+			}
+		}
+		if !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Errorf("%s: no policy", path)
+		}
+	}
+}
+
+func TestPaths(t *testing.T) {
+	h, _ := newHandler(t)
+	for path, want := range map[string]int{
+		"/": 200, "/debug/dispatch/": 200, "/debug/dispatch/data.json": 200,
+		"/debug/dispatch/page.js": 404, "/debug/dispatch": 404, "/data.json/x": 404,
+		"/?call=1": 404, "/?topic=a": 404, "/data.json?call=1": 200, "/data.json?topic=a": 200,
+		"/?call=": 400, "/?call=-1": 400, "/?call=one": 400, "/?page=x": 400, "/?page=-7": 200, "/?sort=nonsense": 200,
+	} {
+		if got := ask(h, path).Code; got != want {
+			t.Errorf("%s: got %d, want %d", path, got, want)
+		}
+	}
+}
+
+func TestNewPanicsOnWhatIsInvalid(t *testing.T) {
+	bus := dispatch.NewBus()
+	for name, f := range map[string]func(){
+		"nil bus":       func() { New(nil) },
+		"nil option":    func() { New(bus, nil) },
+		"nil auth":      func() { New(bus, WithAuth(nil)) },
+		"no calls":      func() { New(bus, WithRetention(0, 1<<20)) },
+		"few bytes":     func() { New(bus, WithRetention(1, 1<<20-1)) },
+		"no summarizer": func() { New(bus, WithSummarize(nil, 10)) },
+		"no bytes":      func() { New(bus, WithSummarize(func(any) string { return "" }, 0)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			f()
+		})
+	}
+}

@@ -1,0 +1,202 @@
+package dispatchdebug
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// end puts a call into an archive that took so long and has such members.
+func (a *archive) end(id int, topic string, took time.Duration, rows ...row) *record {
+	r := &record{id: dispatch.CallID(id), topic: topic, started: time.Unix(0, 0), elapsed: took, ended: true, rows: rows}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t, late, failed := a.addLocked(r)
+	r.settle()
+	a.keepLocked(r, t, late, failed)
+	return r
+}
+
+func member(name string, s dispatch.State) row {
+	return row{member: dispatch.Member{Name: name}, state: s, started: 0, ended: time.Millisecond, returned: unknown}
+}
+
+func newTestArchive(perBucket, bytes int) *archive {
+	return newArchive(perBucket, bytes, func(*record) {})
+}
+
+func TestQuickCallsDoNotPushOutOthers(t *testing.T) {
+	a := newTestArchive(3, leastBytes)
+	a.end(1, "t", 2*time.Second, member("a", dispatch.StateOK))
+	a.end(2, "t", time.Millisecond, member("a", dispatch.StateFailed))
+	a.end(3, "t", time.Millisecond, member("a", dispatch.StateLate))
+	for i := range 1000 {
+		a.end(10+i, "t", 20*time.Microsecond, member("a", dispatch.StateOK))
+	}
+	for _, id := range []dispatch.CallID{1, 2, 3, 1007, 1008, 1009} {
+		if a.records[id] == nil {
+			t.Errorf("call %d is gone", id)
+		}
+	}
+	if len(a.records) != 6 || a.letGo != 997 {
+		t.Errorf("%d calls are kept and %d let go of, want 6 and 997", len(a.records), a.letGo)
+	}
+	if got := a.topics["t"].counts; got != [buckets]uint64{0: 1000, 1: 2, 4: 1, bucketLate: 1, bucketFailed: 1} {
+		t.Errorf("counts: %v", got)
+	}
+}
+
+func TestBytesAreBounded(t *testing.T) {
+	a := newTestArchive(1000, leastBytes)
+	a.end(1, "slow", 2*time.Second, member("a", dispatch.StateOK))
+	w := member("a", dispatch.StateFailed)
+	w.err = strings.Repeat("e", mostError)
+	for i := range 5000 {
+		a.end(10+i, fmt.Sprint("topic-", i%7), 20*time.Microsecond, w)
+		if a.bytes > leastBytes {
+			t.Fatalf("%d bytes are kept after %d calls", a.bytes, i)
+		}
+	}
+	if a.records[1] == nil {
+		t.Error("a slow call went before the quick ones")
+	}
+	n := 0
+	for _, r := range a.records {
+		n += r.bytes
+	}
+	if n != a.bytes || n < leastBytes/2 {
+		t.Errorf("%d bytes are counted and %d kept", a.bytes, n)
+	}
+	// Everything goes, in the end, when one call needs all there is.
+	big := make([]row, mostRows)
+	for i := range big {
+		big[i] = member(fmt.Sprint(i, strings.Repeat("n", mostName)), dispatch.StateFailed)
+		big[i].err = strings.Repeat("e", 10*mostError)
+	}
+	a.end(3, "big", time.Minute, big...)
+	if a.bytes > leastBytes {
+		t.Errorf("%d bytes are kept", a.bytes)
+	}
+}
+
+func TestRecordsThatGrowStayWithinTheBytes(t *testing.T) {
+	a := newTestArchive(10, leastBytes)
+	r := a.end(1, "t", time.Second, member("a", dispatch.StateOK))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r.rows[0].summary = strings.Repeat("s", 1000)
+	before := a.bytes
+	if a.grownLocked(r); a.bytes != before+1000 {
+		t.Errorf("%d bytes more, want 1000", a.bytes-before)
+	}
+	r.rows[0].summary = strings.Repeat("s", leastBytes)
+	if a.grownLocked(r); a.bytes != 0 || len(a.records) != 0 {
+		t.Errorf("%d bytes are kept in %d calls", a.bytes, len(a.records))
+	}
+}
+
+func TestTopicsAndMembersAreBounded(t *testing.T) {
+	a := newTestArchive(1, leastBytes)
+	a.end(1, "first", time.Microsecond)
+	a.end(2, "second", time.Microsecond)
+	a.end(3, "first", time.Microsecond)
+	for i := range mostTopics - 2 {
+		a.end(10+i, fmt.Sprint("topic-", i), time.Microsecond, member("a", dispatch.StateOK))
+		a.end(1000000+i, "busy", time.Microsecond, member(fmt.Sprint("m", i), dispatch.StateOK))
+	}
+	if len(a.topics) != mostTopics {
+		t.Errorf("%d topics, want %d", len(a.topics), mostTopics)
+	}
+	if a.topics["second"] != nil || a.topics["first"] == nil || a.topics["busy"] == nil {
+		t.Error("the topic that was used least recently is not the one that went")
+	}
+	if n := len(a.topics["busy"].members); n > mostMembersOfTopic || n < mostMembersOfTopic/2 {
+		t.Errorf("%d members of a topic", n)
+	}
+	if a.topics["busy"].members[dispatch.Member{Name: fmt.Sprint("m", mostTopics-3)}] == nil {
+		t.Error("the newest member went")
+	}
+	for i := range 12 * mostMembersOfTopic {
+		a.end(10_000_000+i, fmt.Sprint("crowd-", i%15), time.Microsecond, member(fmt.Sprint("m", i), dispatch.StateOK))
+	}
+	n := 0
+	for _, f := range a.topics {
+		n += len(f.members)
+	}
+	if n != a.members || n > mostMembersInAll || n < mostMembersInAll/2 {
+		t.Errorf("%d members are counted, there are %d", a.members, n)
+	}
+}
+
+func TestAMemberKnowsItsNewestRuns(t *testing.T) {
+	a := newTestArchive(1, leastBytes)
+	w := member("a", dispatch.StateFailed)
+	w.err = "broken"
+	a.end(1, "t", time.Second, w)
+	for i := range 9 {
+		a.end(2+i, "t", time.Second, member("a", dispatch.StateOK))
+	}
+	f := a.topics["t"].members[dispatch.Member{Name: "a"}]
+	if f.runs != 10 || f.failedRuns != 1 || f.failed.count() != 1 || f.lastBadCall != 1 || f.lastCall != 10 || f.lastError != "broken" {
+		t.Errorf("got %+v", f)
+	}
+	if a.totals != (totals{Calls: 10, Failed: 1}) {
+		t.Errorf("got %+v", a.totals)
+	}
+}
+
+func TestSettleKeepsThoseInTrouble(t *testing.T) {
+	r := new(record)
+	for i := range 2 * mostRows {
+		w := member(fmt.Sprint(i), dispatch.StateOK)
+		switch i {
+		case 5, 399:
+			w.state = dispatch.StateLate
+		case 7:
+			w.ended = time.Minute
+		}
+		r.rows = append(r.rows, w)
+	}
+	r.settle()
+	if len(r.rows) != mostRows || r.left != mostRows {
+		t.Fatalf("%d rows, %d left out", len(r.rows), r.left)
+	}
+	last := -1
+	found := map[string]bool{}
+	for _, w := range r.rows {
+		var n int
+		if _, err := fmt.Sscan(w.member.Name, &n); err != nil || n <= last {
+			t.Errorf("%q comes after %d", w.member.Name, last)
+		}
+		last = n
+		found[w.member.Name] = true
+	}
+	for _, name := range []string{"5", "7", "399"} {
+		if !found[name] {
+			t.Errorf("%s is not kept", name)
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	for _, n := range []int{10, 1000} {
+		r := new(record)
+		for i := range n {
+			r.start(dispatch.Member{Name: fmt.Sprint(i)}, i%2 == 1, 0)
+		}
+		for _, step := range []int{1, n - 1, 7} { // in order, backwards, and in neither way
+			for k := range n {
+				i := k * step % n
+				if w := r.find(dispatch.Member{Name: fmt.Sprint(i)}, i%2 == 1); w != &r.rows[i] {
+					t.Fatalf("%d of %d is not found", i, n)
+				}
+			}
+		}
+		if r.find(dispatch.Member{Name: "0"}, true) != nil {
+			t.Error("a replica is taken for a member")
+		}
+	}
+}

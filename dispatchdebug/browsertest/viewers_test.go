@@ -1,0 +1,177 @@
+package browsertest
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// A tab that is closed leaves nothing behind: no stream, and no goroutine of one.
+func TestClosedTab(t *testing.T) {
+	s := cell(t)
+	waitFor(t, "the scene to be at rest", func() bool { return streams() == 0 })
+	for range 3 {
+		t.Run("", func(t *testing.T) {
+			tb := newTab(t, wide)
+			tb.open(s.address)
+			tb.updated()
+			if n := s.data("").Page.Viewers; n != 1 {
+				t.Errorf("%d viewers", n)
+			}
+			if streams() == 0 {
+				t.Error("the goroutine of the stream is not found")
+			}
+		})
+	}
+	waitFor(t, "the streams to end", func() bool { return s.data("").Page.Viewers == 0 && streams() == 0 })
+}
+
+// A browser that opens the stream and takes nothing makes no call wait; in the end its
+// updates are dropped, and counted.
+func TestUnreadStream(t *testing.T) {
+	s := newScene(t)
+	for i := range 400 { // so that a document is larger than what the kernel keeps for a reader
+		s.produce(fmt.Sprintf("topic-%d.%s", i, strings.Repeat("n", 200)), takes(0))
+	}
+	s.produce("quick", takes(0))
+	without := median(s)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.server.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "GET /debug/dispatch/events HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if status, err := bufio.NewReaderSize(conn, 16).ReadString('\n'); err != nil || !strings.Contains(status, "200") {
+		t.Fatalf("%q, %v", status, err)
+	}
+	waitFor(t, "updates to be dropped", func() bool {
+		s.call("quick")
+		return s.data("").Page.Dropped > 0
+	})
+	with := median(s)
+	t.Logf("a call takes %v, and %v with an unread stream", without, with)
+	if with > 100*without+100*time.Millisecond {
+		t.Errorf("a call takes %v, without an unread stream %v", with, without)
+	}
+}
+
+// median is that of the times that a hundred quick calls take.
+func median(s *scene) time.Duration {
+	times := make([]time.Duration, 101)
+	for i := range times {
+		began := time.Now()
+		s.call("quick")
+		times[i] = time.Since(began)
+	}
+	slices.Sort(times)
+	return times[len(times)/2]
+}
+
+var bars = flag.Bool("bars", false, "measure at length what looking costs, for figures that can be published")
+
+// TestBars prints how the page keeps the bars that were set for it. It fails only if
+// one is missed by far, because it does not have the machine for itself.
+func TestBars(t *testing.T) {
+	rounds := 3
+	if *bars {
+		rounds = 60
+	}
+	t.Run("calls with the page open", func(t *testing.T) {
+		for _, work := range []struct {
+			name      string
+			producers int
+			each      producer
+			calls     int
+		}{
+			{"1 quick producer", 1, quick, 400},
+			{"10 quick producers", 10, quick, 200},
+			{"100 quick producers", 100, quick, 40},
+			{"10 producers of 1 ms", 10, takes(time.Millisecond), 20},
+		} {
+			s := newScene(t)
+			for i := range work.producers {
+				s.produce("work", work.each, dispatch.WithName(fmt.Sprint("p", i)))
+			}
+			bare := newBare(t, work.producers, work.each)
+			tb := newTab(t, wide)
+			tb.open(s.address)
+			tb.updated()
+			best := map[string]time.Duration{}
+			measure := func(name string, bus *scene) {
+				began := time.Now()
+				for range work.calls {
+					bus.call("work")
+				}
+				if d := time.Since(began) / time.Duration(work.calls); best[name] == 0 || d < best[name] {
+					best[name] = d
+				}
+			}
+			for range rounds {
+				tb.do(chromedp.Navigate(s.address))
+				tb.updated()
+				measure("open", s)
+				tb.do(chromedp.Navigate("about:blank"))
+				waitFor(t, "the stream to end", func() bool { return s.data("").Page.Viewers == 0 })
+				measure("closed", s)
+				measure("bare", bare)
+			}
+			ratio := float64(best["open"]) / float64(best["closed"])
+			t.Logf("%-22s page open %v, closed %v, ratio %.2f (bar 1.3); no handler %v, ratio %.2f",
+				work.name, best["open"], best["closed"], ratio, best["bare"], float64(best["closed"])/float64(best["bare"]))
+			if ratio > 13 {
+				t.Errorf("with the page open a call takes %.1f times as long", ratio)
+			}
+		}
+	})
+	t.Run("data.json of 10,000 topics", func(t *testing.T) {
+		s := newScene(t)
+		for i := range 10_000 {
+			topic := fmt.Sprintf("line-%04d.measure", i)
+			s.produce(topic, quick)
+			s.call(topic)
+		}
+		for _, parameters := range []string{"", "?page=50", "?sort=p99&page=100", "?q=line-00"} {
+			var best time.Duration
+			pace := time.NewTicker(110 * time.Millisecond) // so that each makes a snapshot of its own
+			defer pace.Stop()
+			for range rounds {
+				<-pace.C
+				began := time.Now()
+				resp, err := http.Get(s.address + "data.json" + parameters)
+				if err != nil {
+					t.Fatal(err)
+				}
+				n, err := io.Copy(io.Discard, resp.Body)
+				if err != nil || n < 10_000 {
+					t.Fatalf("%d bytes, %v", n, err)
+				}
+				if err := resp.Body.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if d := time.Since(began); best == 0 || d < best {
+					best = d
+				}
+			}
+			t.Logf("data.json%-20s %v (bar 100ms)", parameters, best.Round(100*time.Microsecond))
+			if best > 10*time.Second {
+				t.Errorf("a page takes %v", best)
+			}
+		}
+	})
+}

@@ -1,0 +1,201 @@
+package dispatchdebug
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// A Handler serves the live page of one bus. Make one with [New]. It may be used
+// concurrently, also after [Handler.Close], when it shows what it has.
+type Handler struct {
+	config
+	bus      *dispatch.Bus
+	recorder *recorder
+	observer *dispatch.Registration // nil if the bus was closed already
+
+	closed         chan struct{}
+	close          sync.Once
+	viewers        atomic.Int64
+	updatesDropped atomic.Uint64
+
+	mu   sync.Mutex // guards the field below
+	seen *busView   // the newest snapshot, which all who look share for a moment
+}
+
+// New returns a handler that shows what happens on the bus from now on. It belongs
+// under a path that ends in a slash:
+//
+//	http.Handle("/debug/dispatch/", dispatchdebug.New(bus))
+//
+// It panics if bus is nil or an option is invalid.
+func New(bus *dispatch.Bus, opts ...Option) *Handler {
+	if bus == nil {
+		panic(errors.New("dispatchdebug: New: nil Bus"))
+	}
+	c, err := newConfig(opts)
+	if err != nil {
+		panic(err)
+	}
+	h := &Handler{config: c, bus: bus, recorder: newRecorder(c), closed: make(chan struct{})}
+	// The one error that there can be is that the bus is closed, which the page says.
+	h.observer, _ = bus.Observe(h.recorder.observer())
+	return h
+}
+
+// Close stops recording and ends the streams to browsers. It waits for neither.
+// It may be called again.
+func (h *Handler) Close() {
+	h.close.Do(func() {
+		close(h.closed)
+		if h.observer != nil {
+			h.observer.Remove()
+		}
+	})
+}
+
+// ServeHTTP answers GET and HEAD requests for the page, data.json, and events, the
+// stream of data.json. See the package documentation for the parameters.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	view, sensitive := h.auth(r)
+	if !view {
+		http.Error(w, "403 Forbidden: this page is shown on the machine that it is about, and to those whom WithAuth lets in.", http.StatusForbidden)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		header.Set("Allow", "GET, HEAD")
+		http.Error(w, "405 Method Not Allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	q, err := parseQuery(r.URL.Query())
+	if err != nil {
+		http.Error(w, "400 Bad Request: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	switch r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:] {
+	case "":
+		h.servePage(w, q, sensitive)
+	case "data.json":
+		header.Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(h.document(q, sensitive)) // a browser that has left needs no word
+	case "events":
+		h.serveEvents(w, r, q, sensitive)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (h *Handler) servePage(w http.ResponseWriter, q query, sensitive bool) {
+	nonce := rand.Text()
+	header := w.Header()
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+nonce+"'; style-src 'nonce-"+nonce+
+		"'; connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	doc := h.document(q, sensitive)
+	if doc.Topic != nil && !doc.Topic.Known || doc.Call != nil && !doc.Call.Known {
+		w.WriteHeader(http.StatusNotFound)
+	}
+	_ = page.Execute(w, newPageData(nonce, q, doc))
+}
+
+// document makes the document for q as of now.
+func (h *Handler) document(q query, sensitive bool) *document {
+	bus := h.look()
+	v := &view{now: time.Now(), recorder: h.recorder, bus: bus, sensitive: sensitive}
+	doc := v.document(q)
+	doc.Page.Viewers, doc.Page.UpdatesDropped = h.viewers.Load(), h.updatesDropped.Load()
+	doc.Page.Recording = h.observer != nil && !h.isClosed() && bus.State != "closed"
+	return doc
+}
+
+func (h *Handler) isClosed() bool {
+	select {
+	case <-h.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// look returns a snapshot that is not older than a moment. A snapshot of a large bus
+// costs time, of which several browsers need not take several times as much.
+func (h *Handler) look() *busView {
+	const moment = 100 * time.Millisecond
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now := time.Now(); h.seen == nil || now.Sub(h.seen.taken) >= moment {
+		h.seen = newBusView(h.bus.Snapshot(), now)
+	}
+	return h.seen
+}
+
+func parseQuery(values url.Values) (query, error) {
+	q := query{
+		Topic: values.Get("topic"), hasTopic: values.Has("topic"), hasCall: values.Has("call"),
+		Search: cut(values.Get("q"), mostName), Sort: values.Get("sort"),
+	}
+	if q.hasCall {
+		id, err := strconv.ParseUint(values.Get("call"), 10, 64)
+		if err != nil {
+			return q, fmt.Errorf("call is not a number: %.40q", values.Get("call"))
+		}
+		q.Call = dispatch.CallID(id)
+	}
+	if p := values.Get("page"); p != "" {
+		n, err := strconv.Atoi(p)
+		if err != nil {
+			return q, fmt.Errorf("page is not a number: %.40q", p)
+		}
+		q.Page = n
+	}
+	return q, nil
+}
+
+// values gives the query as it stands in an address.
+func (q query) values() url.Values {
+	values := url.Values{}
+	set := func(is bool, name, value string) {
+		if is {
+			values.Set(name, value)
+		}
+	}
+	set(q.hasTopic, "topic", q.Topic)
+	set(q.hasCall, "call", q.Call.String())
+	set(q.Search != "", "q", q.Search)
+	set(q.Sort != "" && q.Sort != "name", "sort", q.Sort)
+	set(q.Page > 1, "page", strconv.Itoa(q.Page))
+	return values
+}
+
+// versions returns those of package dispatch and of Go, as far as the program has
+// been told.
+var versions = sync.OnceValues(func() (module, language string) {
+	const path = "github.com/seed-bb4b4d74/dispatch"
+	module = "devel"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range append(info.Deps, &info.Main) {
+			if m.Path == path && m.Version != "" {
+				module = m.Version
+			}
+		}
+	}
+	return module, runtime.Version()
+})

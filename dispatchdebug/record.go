@@ -1,0 +1,248 @@
+package dispatchdebug
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// What one call can take, whatever its members do.
+const (
+	mostRuns      = 4096    // members followed while the call is in flight
+	mostRows      = 200     // members kept of a call that has ended
+	mostListening = 400     // callbacks kept of a call
+	mostChildren  = 64      // calls sent from inside a call
+	mostName      = 512     // bytes of a name
+	mostError     = 1 << 10 // bytes of an error's text
+	mostStack     = 8 << 10 // bytes of a stack
+	mostStacks    = 64 << 10
+)
+
+// unknown is the time of what has not happened, or was not seen.
+const unknown = time.Duration(-1)
+
+// A record is all that is known of one call. It belongs to a shard while the call is
+// in flight and to the archive afterwards, and their locks guard it.
+type record struct {
+	id, parent dispatch.CallID
+	sender     dispatch.Member // the member of the parent that sent it; zero if a listener did
+	depth      int
+	topic      string
+	started    time.Time
+	budget     time.Duration
+	asked      []dispatch.Member // not to be changed: the call has them, too
+	request    string            // what WithSummarize made of it
+
+	ended   bool
+	elapsed time.Duration
+	reason  dispatch.Reason
+
+	rows      []row
+	index     map[rowKey]int // of the rows, made when there are many
+	indexed   int            // rows that are in it
+	hint      int            // where the next member is expected to be found
+	left      int            // members that ended and are not among the rows
+	listening []listening
+	unheard   int // callbacks beyond those
+	children  []dispatch.CallID
+
+	bytes  int
+	places [3]place // in the archive
+	used   int      // of them
+}
+
+// A row is one member of a call, or a replica that stood in for a group.
+type row struct {
+	member        dispatch.Member
+	replica       bool
+	state         dispatch.State
+	started       time.Duration // unknown if it was not
+	ended         time.Duration // unknown while the call and the member are under way
+	results       int
+	err, stack    string
+	lateErr       string
+	returned      time.Duration // when a late run did, from the call's start; unknown if it has not
+	abandoned     bool
+	summary       string
+	neverReturned bool // it was under way when the call ended, and is for all we know
+	order         int  // in which its call's report has it; known when the call has ended
+}
+
+type rowKey struct {
+	member  dispatch.Member
+	replica bool
+}
+
+// listening is one callback of a listener.
+type listening struct {
+	listener string
+	member   dispatch.Member // whose result it was called with
+	seq      int
+	started  time.Duration
+	took     time.Duration
+	panicked bool
+}
+
+// find returns the row of a member. Members mostly end in the order in which they
+// have started, so it looks there first.
+func (r *record) find(m dispatch.Member, replica bool) *row {
+	key := keyOf(m, replica)
+	if i := r.hint; i < len(r.rows) && r.rows[i].key() == key {
+		r.hint++
+		return &r.rows[i]
+	}
+	if len(r.rows) <= 32 {
+		for i := range r.rows {
+			if r.rows[i].key() == key {
+				r.hint = i + 1
+				return &r.rows[i]
+			}
+		}
+		return nil
+	}
+	if r.index == nil {
+		r.index = make(map[rowKey]int, len(r.rows))
+	}
+	for ; r.indexed < len(r.rows); r.indexed++ {
+		r.index[r.rows[r.indexed].key()] = r.indexed
+	}
+	if i, ok := r.index[key]; ok {
+		r.hint = i + 1
+		return &r.rows[i]
+	}
+	return nil
+}
+
+func (w *row) key() rowKey { return keyOf(w.member, w.replica) }
+
+// keyOf leaves out which replica it was that answered for a group of this machine,
+// because that is known only in the end.
+func keyOf(m dispatch.Member, replica bool) rowKey {
+	if m.Group != "" && m.Node == "" && !replica {
+		m.Name = ""
+	}
+	return rowKey{m, replica}
+}
+
+// start adds a row for a member whose closure is about to be called.
+func (r *record) start(m dispatch.Member, replica bool, at time.Duration) *row {
+	if len(r.rows) >= mostRuns {
+		return nil
+	}
+	r.rows = append(r.rows, row{member: m, replica: replica, started: at, ended: unknown, returned: unknown})
+	return &r.rows[len(r.rows)-1]
+}
+
+// end notes how a member ended, whether or not it was seen to start.
+func (r *record) end(o dispatch.Outcome, replica bool, errText, stack string) {
+	w := r.find(o.Member, replica)
+	if w == nil {
+		if w = r.start(o.Member, replica, unknown); w == nil {
+			r.left++
+			return
+		}
+	}
+	w.member, w.state, w.ended, w.results = o.Member, o.State, o.Elapsed, o.Results
+	w.err, w.stack = errText, stack
+	w.neverReturned = o.Started && (o.State == dispatch.StateLate || o.State == dispatch.StateCancelled)
+}
+
+// troubled reports whether the row is one that whoever looks for the cause of
+// something wants to see.
+func (w *row) troubled() bool {
+	switch w.state {
+	case dispatch.StateOK, dispatch.StateDeclined:
+		return w.abandoned
+	}
+	return true
+}
+
+// span returns how long the member's closure ran within the call.
+func (w *row) span() time.Duration {
+	if w.started < 0 || w.ended < 0 {
+		return unknown
+	}
+	return max(w.ended-w.started, 0)
+}
+
+// settle is called when the call has ended: the record gets ready to be kept.
+func (r *record) settle() {
+	r.asked, r.index, r.indexed, r.hint = nil, nil, 0, 0
+	r.shorten(mostRows)
+	stacks := 0
+	for i := range r.rows {
+		w := &r.rows[i]
+		w.member = shortMember(w.member)
+		if stacks += len(w.stack); stacks > mostStacks {
+			w.stack = ""
+		}
+	}
+	r.sender = shortMember(r.sender)
+}
+
+// shorten leaves at most n rows, in their order: those in trouble and the slowest.
+func (r *record) shorten(n int) {
+	if len(r.rows) <= n {
+		return
+	}
+	order := make([]int, len(r.rows))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return r.rows[b].weight() - r.rows[a].weight() })
+	keep := order[:n]
+	slices.Sort(keep)
+	rows := make([]row, n)
+	for i, from := range keep {
+		rows[i] = r.rows[from]
+	}
+	r.left += len(r.rows) - n
+	r.rows = rows
+}
+
+// weight orders rows by how much they have to do with what went wrong.
+func (w *row) weight() int {
+	weight := int(max(w.ended, 0) / time.Microsecond)
+	if w.troubled() {
+		weight += int(time.Hour / time.Microsecond)
+	}
+	return weight
+}
+
+// measure sets the number of bytes that the record takes, about.
+func (r *record) measure() {
+	const perRecord, perRow, perListening = 400, 256, 120
+	n := perRecord + perRow*cap(r.rows) + perListening*cap(r.listening) + len(r.topic) + len(r.request) + 8*cap(r.children)
+	for i := range r.rows {
+		w := &r.rows[i]
+		n += len(w.err) + len(w.stack) + len(w.lateErr) + len(w.summary) + len(w.member.Node) + len(w.member.Group) + len(w.member.Name)
+	}
+	for i := range r.listening {
+		n += len(r.listening[i].listener)
+	}
+	r.bytes = n
+}
+
+func shortMember(m dispatch.Member) dispatch.Member {
+	return dispatch.Member{Node: cut(m.Node, mostName), Group: cut(m.Group, mostName), Name: cut(m.Name, mostName)}
+}
+
+// textOf gives the text and the stack of an error. It runs code of the error's
+// author, so no lock may be held.
+func textOf(err error) (text, stack string) {
+	if err == nil {
+		return "", ""
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, dispatch.ErrSatisfied) {
+		return "", "" // the state says as much
+	}
+	var panicked *dispatch.PanicError
+	text = cut(err.Error(), mostError)
+	if errors.As(err, &panicked) {
+		stack = cut(string(panicked.Stack), mostStack)
+	}
+	return text, stack
+}

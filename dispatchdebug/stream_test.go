@@ -1,0 +1,198 @@
+package dispatchdebug
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// A client is a browser that takes what is sent in its own time.
+type client struct {
+	takes func() error // before it has taken what is written
+
+	mu       sync.Mutex // guards the fields below
+	got      strings.Builder
+	deadline time.Time
+}
+
+func (c *client) Header() http.Header { return http.Header{} }
+func (c *client) WriteHeader(int)     {}
+func (c *client) Flush()              {}
+
+func (c *client) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deadline = t
+	return nil
+}
+
+func (c *client) Write(p []byte) (int, error) {
+	if c.takes != nil {
+		if err := c.takes(); err != nil {
+			return 0, err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.got.Write(p)
+}
+
+// documents returns what has come so far.
+func (c *client) documents(t *testing.T) (docs []document) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, line := range strings.Split(c.got.String(), "\n") {
+		if data, ok := strings.CutPrefix(line, "data: "); ok {
+			var doc document
+			if err := json.Unmarshal([]byte(data), &doc); err != nil {
+				t.Fatal(err)
+			}
+			docs = append(docs, doc)
+		}
+	}
+	return docs
+}
+
+// follow opens a stream, and returns a channel that is closed when it has ended.
+func (b *bench) follow(ctx context.Context, c *client, parameters string) <-chan struct{} {
+	ended := make(chan struct{})
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/events?"+parameters, nil)
+	r.RemoteAddr, r.Host = "127.0.0.1:40000", "localhost:8080"
+	go func() {
+		defer close(ended)
+		b.h.ServeHTTP(c, r)
+	}()
+	synctest.Wait()
+	return ended
+}
+
+func TestStreamTellsWhatIsNew(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("slow", after(500*time.Millisecond, "", nil))
+		c := new(client)
+		b.follow(b.t.Context(), c, "")
+		want(t, "documents at first", len(c.documents(t)), 1)
+		time.Sleep(10 * time.Second)
+		want(t, "documents while nothing happens", len(c.documents(t)), 1)
+		b.send()
+		time.Sleep(updateEvery)
+		synctest.Wait()
+		docs := c.documents(t)
+		want(t, "in flight", docs[len(docs)-1].Calls.Total, 1)
+		time.Sleep(500 * time.Millisecond)
+		synctest.Wait()
+		docs = c.documents(t)
+		want(t, "after the end", docs[len(docs)-1].Calls.Total, 0)
+		n := len(docs)
+		time.Sleep(20 * time.Second)
+		if more := len(c.documents(t)) - n; more < 1 || more > 2 {
+			t.Errorf("%d documents in 20 s without news, want one or two as a sign of life", more)
+		}
+		b.add("another", after(0, "", nil))
+		time.Sleep(lookAnyway + updateEvery)
+		docs = c.documents(t)
+		want(t, "producers", docs[len(docs)-1].Topics.Rows[0].Producers, 2)
+		want(t, "dropped", docs[len(docs)-1].Page.UpdatesDropped, 0)
+	})
+}
+
+func TestASlowBrowserMissesUpdates(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("slow", after(time.Minute, "", nil))
+		c := &client{takes: func() error { <-time.After(time.Second); return nil }}
+		b.follow(b.t.Context(), c, "")
+		b.send(dispatch.WithTimeout(time.Minute))
+		time.Sleep(10 * time.Second)
+		if got := b.data("").Page; got.UpdatesDropped < 10 || got.Viewers != 1 {
+			t.Errorf("got %+v, want updates dropped", got)
+		}
+		if n := len(c.documents(t)); n > 5 {
+			t.Errorf("it got %d documents", n)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if ahead := time.Until(c.deadline); ahead <= 0 || ahead > giveUpAfter {
+			t.Errorf("the server gives up after %v", ahead)
+		}
+	})
+}
+
+func TestAStreamEnds(t *testing.T) {
+	for name, end := range map[string]func(*bench, context.CancelFunc, chan error){
+		"when the browser leaves":     func(_ *bench, cancel context.CancelFunc, _ chan error) { cancel() },
+		"when the handler is closed":  func(b *bench, _ context.CancelFunc, _ chan error) { b.h.Close() },
+		"when nothing can be sent":    func(_ *bench, _ context.CancelFunc, broken chan error) { broken <- errors.New("broken pipe") },
+		"when it began after the end": func(b *bench, cancel context.CancelFunc, _ chan error) { b.h.Close(); cancel() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(b *bench) {
+				b.add("slow", after(time.Minute, "", nil))
+				b.send(dispatch.WithTimeout(time.Minute)) // gives the stream something to tell
+				ctx, cancel := context.WithCancel(b.t.Context())
+				defer cancel()
+				broken := make(chan error, 1)
+				ended := b.follow(ctx, &client{takes: func() error {
+					select {
+					case err := <-broken:
+						return err
+					default:
+						return nil
+					}
+				}}, "")
+				want(t, "viewers", b.data("").Page.Viewers, 1)
+				end(b, cancel, broken)
+				time.Sleep(time.Second)
+				select {
+				case <-ended:
+				default:
+					t.Error("it goes on")
+				}
+				want(t, "viewers", b.data("").Page.Viewers, 0)
+			})
+		})
+	}
+}
+
+func TestTooManyViewers(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		ctx, cancel := context.WithCancel(b.t.Context())
+		for range mostViewers {
+			b.follow(ctx, new(client), "")
+		}
+		if got := ask(b.h, "/events").Code; got != http.StatusServiceUnavailable {
+			t.Errorf("got %d", got)
+		}
+		want(t, "viewers", b.data("").Page.Viewers, mostViewers)
+		cancel()
+		synctest.Wait()
+		c := new(client)
+		b.follow(b.t.Context(), c, "")
+		want(t, "documents", len(c.documents(t)), 1)
+	})
+}
+
+// A call is sent, answered and told of while a browser takes nothing at all.
+func TestCallsDoNotWaitForABrowser(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("quick", after(time.Millisecond, "", nil))
+		release := make(chan struct{})
+		b.follow(b.t.Context(), &client{takes: func() error { <-release; return errors.New("gone") }}, "")
+		began := time.Now()
+		for range 100 {
+			b.call()
+		}
+		want(t, "time", time.Since(began), 100*time.Millisecond)
+		want(t, "sends", b.data("").Topics.Rows[0].Sends, 100)
+		close(release)
+	})
+}

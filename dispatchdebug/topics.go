@@ -1,0 +1,259 @@
+package dispatchdebug
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+const topicsPerPage = 100
+
+// orders are the ways in which topics can be sorted; what stands first there is worst.
+var orders = map[string]func(a, b *topicLine) int{
+	"name":      func(*topicLine, *topicLine) int { return 0 },
+	"sends":     func(a, b *topicLine) int { return cmp.Compare(b.Sends, a.Sends) },
+	"in_flight": func(a, b *topicLine) int { return cmp.Compare(b.InFlight, a.InFlight) },
+	"p50":       func(a, b *topicLine) int { return cmp.Compare(b.P50, a.P50) },
+	"p99":       func(a, b *topicLine) int { return cmp.Compare(b.P99, a.P99) },
+	"failed":    func(a, b *topicLine) int { return cmp.Compare(b.FailedShare, a.FailedShare) },
+	"late":      func(a, b *topicLine) int { return cmp.Compare(b.LateShare, a.LateShare) },
+}
+
+// topicsLocked returns a page of the topics that somebody is registered on, or that
+// calls were sent to.
+func (v *view) topicsLocked(a *archive, q query, inFlight map[string]int) *topicList {
+	order := orders[q.Sort]
+	if order == nil {
+		q.Sort, order = "name", orders["name"]
+	}
+	list := &topicList{Query: q.Search, Sort: q.Sort, Rows: []topicLine{}}
+	wanted := strings.ToLower(strings.TrimSpace(q.Search))
+	var lines []*topicLine
+	add := func(name string, s *dispatch.TopicSnapshot) {
+		list.Total++
+		line := v.topicLine(a.topics[name], name, s, inFlight[name])
+		if wanted == "" || line.matches(wanted) {
+			lines = append(lines, &line)
+		}
+	}
+	for i := range v.bus.Topics {
+		add(v.bus.Topics[i].Name, &v.bus.Topics[i])
+	}
+	for name := range a.topics {
+		if v.bus.topics[name] == nil {
+			add(name, nil)
+		}
+	}
+	slices.SortFunc(lines, func(x, y *topicLine) int {
+		if c := order(x, y); c != 0 {
+			return c
+		}
+		return cmp.Compare(x.Name, y.Name)
+	})
+	list.Matching = len(lines)
+	list.Pages = max((len(lines)+topicsPerPage-1)/topicsPerPage, 1)
+	list.Page = min(max(q.Page, 1), list.Pages)
+	from := (list.Page - 1) * topicsPerPage
+	to := min(from+topicsPerPage, len(lines))
+	for _, line := range lines[from:to] {
+		list.Rows = append(list.Rows, *line)
+	}
+	if to > from {
+		list.First, list.Last = from+1, to
+	}
+	return list
+}
+
+// topicLine describes a topic by its figures, if there are any, and by who is
+// registered on it by name, if anybody is.
+func (v *view) topicLine(t *topicFigures, name string, s *dispatch.TopicSnapshot, inFlight int) topicLine {
+	line := topicLine{Name: name, InFlight: inFlight, P50: unknown, P99: unknown, FailedShare: -1, LateShare: -1}
+	if s == nil {
+		s = &v.bus.Patterns
+		if t != nil {
+			line.Producers = len(t.members)
+		}
+	} else {
+		line.Request, line.Result = s.Request, s.Result
+		line.Producers = len(s.Producers)
+	}
+	line.Listeners = len(s.Listeners)
+	if t != nil {
+		line.Sends = t.calls
+		line.P50, line.P99 = t.took.quantile(0.5), t.took.quantile(0.99)
+		of := float64(min(t.calls, 64))
+		if of > 0 {
+			line.FailedShare, line.LateShare = float64(t.failed.count())/of, float64(t.late.count())/of
+		}
+	}
+	line.Sends += uint64(inFlight)
+	return line
+}
+
+func (t *topicLine) matches(wanted string) bool {
+	return strings.Contains(strings.ToLower(t.Name), wanted) ||
+		strings.Contains(strings.ToLower(t.Request), wanted) || strings.Contains(strings.ToLower(t.Result), wanted)
+}
+
+const mostMembersShown = 500
+
+// topicLocked describes one topic in full.
+func (v *view) topicLocked(a *archive, name string, inFlight map[string]int) *topicPart {
+	s, byName := v.bus.topic(name)
+	t := a.topics[name]
+	part := &topicPart{Known: byName || t != nil || inFlight[name] > 0, Members: []memberPart{}, Listening: []listenerPart{}, Buckets: []bucketPart{}}
+	if byName {
+		part.topicLine = v.topicLine(t, name, s, inFlight[name])
+	} else {
+		part.topicLine = v.topicLine(t, name, nil, inFlight[name])
+	}
+	if !part.Known {
+		return part
+	}
+	part.Members, part.MoreCount = first(v.members(s, t, byName), mostMembersShown)
+	for i := range s.Listeners {
+		l := listenerOf(&s.Listeners[i], t)
+		l.On = elsewhere(l.On, name)
+		part.Listening = append(part.Listening, l)
+	}
+	part.Buckets = v.bucketsOf(t)
+	return part
+}
+
+// members describes the producers that are registered on a topic, and those that
+// relays have named.
+func (v *view) members(s *dispatch.TopicSnapshot, t *topicFigures, byName bool) []memberPart {
+	list := []memberPart{}
+	listed := make(map[dispatch.Member]bool)
+	for i := range s.Producers {
+		p := &s.Producers[i]
+		m := dispatch.Member{Group: p.Group, Name: p.Name}
+		var f *memberFigures
+		if t != nil {
+			f = t.members[m]
+		}
+		if f == nil && !byName {
+			continue // patterns of other topics
+		}
+		listed[m] = true
+		part := v.member(m, f)
+		part.Kind, part.On, part.AddedAt = p.Kind, elsewhere(p.On, s.Name), p.AddedAt
+		part.Running, part.Abandoned = p.Running, p.Abandoned
+		switch {
+		case p.Abandoned > 0:
+			part.State, part.Tone = "stuck", "bad"
+		case p.Running > 0:
+			part.State, part.Tone = "running", "busy"
+		default:
+			part.State, part.Tone = "idle", "quiet"
+		}
+		list = append(list, part)
+	}
+	if t == nil {
+		return list
+	}
+	var others []memberPart
+	for m, f := range t.members {
+		if listed[m] {
+			continue
+		}
+		part := v.member(m, f)
+		switch {
+		case m.Node != "":
+			part.Kind, part.State, part.Tone = "elsewhere", "elsewhere", "quiet"
+		case m.Name == "":
+			part.Kind, part.State, part.Tone = "group", "group", "quiet"
+		default:
+			part.Kind, part.State, part.Tone = "gone", "gone", "quiet"
+		}
+		others = append(others, part)
+	}
+	slices.SortFunc(others, func(a, b memberPart) int { return cmp.Compare(a.Key, b.Key) })
+	return append(list, others...)
+}
+
+// elsewhere gives what somebody is registered on, if that is not just the topic.
+func elsewhere(on, topic string) string {
+	if on == topic {
+		return ""
+	}
+	return on
+}
+
+func (v *view) member(m dispatch.Member, f *memberFigures) memberPart {
+	name := dispatch.Member{Node: m.Node, Name: m.Name}.String()
+	if m.Name == "" {
+		name = m.String()
+	}
+	part := memberPart{
+		Key: m.String(), Name: cut(name, mostName), Group: m.Group,
+		LateShare: -1, FailedShare: -1, P50: unknown, P99: unknown, Last: unknown,
+	}
+	if f == nil {
+		return part
+	}
+	of := float64(min(f.runs, 64))
+	part.Runs, part.Late, part.Failed, part.Panicked = f.runs, f.lateRuns, f.failedRuns, f.panickedRuns
+	part.LateShare, part.FailedShare = float64(f.late.count())/of, float64(f.failed.count())/of
+	part.P50, part.P99 = f.took.quantile(0.5), f.took.quantile(0.99)
+	part.Last, part.LastState, part.LastCall, part.LastBadCall = f.last, f.lastState.String(), f.lastCall, f.lastBadCall
+	if v.sensitive {
+		part.LastError = f.lastError
+	}
+	return part
+}
+
+func listenerOf(l *dispatch.ListenerSnapshot, t *topicFigures) listenerPart {
+	part := listenerPart{
+		Key: l.AddedAt + " " + l.Name, Name: cut(l.Name, mostName), On: l.On, AddedAt: l.AddedAt,
+		Queued: l.Queued, Waiting: l.Waiting, Delivered: l.Delivered, Dropped: l.Dropped, Panicked: l.Panicked,
+		P50: unknown, P99: unknown, Last: unknown,
+	}
+	switch {
+	case l.Waiting >= behindBehind:
+		part.State, part.Tone = "behind by "+duration(l.Waiting), "bad"
+	case l.Queued > 0:
+		part.State, part.Tone = "busy", "busy"
+	default:
+		part.State, part.Tone = "idle", "quiet"
+	}
+	if t != nil {
+		if f := t.listeners[l.Name]; f != nil {
+			part.P50, part.P99, part.Last = f.took.quantile(0.5), f.took.quantile(0.99), f.last
+		}
+	}
+	return part
+}
+
+func (v *view) bucketsOf(t *topicFigures) []bucketPart {
+	list := make([]bucketPart, buckets)
+	var most uint64 = 1
+	if t != nil {
+		most = max(slices.Max(t.counts[:]), 1)
+	}
+	for b := range list {
+		part := &list[b]
+		part.Name, part.Kept, part.Tone = bucketNames[b], []keptPart{}, "quiet"
+		switch bucket(b) {
+		case bucketLate:
+			part.Tone = "warn"
+		case bucketFailed:
+			part.Tone = "bad"
+		}
+		if t == nil {
+			continue
+		}
+		part.Calls, part.Share = t.counts[b], float64(t.counts[b])/float64(most)
+		for p := t.kept[b].oldest; p != nil; p = p.newerInTheTopic {
+			r := p.record
+			part.Kept = append(part.Kept, keptPart{
+				ID: r.id, Reason: r.reason.String(), Elapsed: r.elapsed, Age: v.now.Sub(r.started.Add(r.elapsed)).Truncate(time.Second),
+			})
+		}
+		slices.Reverse(part.Kept)
+	}
+	return list
+}

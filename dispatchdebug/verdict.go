@@ -1,0 +1,171 @@
+package dispatchdebug
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// judge says in words how the call fared, and names those whom that was due to.
+func (w *waterfall) judge() {
+	r, p := w.root, w.part
+	p.Tone = toneOfCall(r)
+	var list []culprit
+	switch {
+	case !r.ended:
+		p.Verdict = w.whileInFlight(&list)
+	case r.reason == dispatch.ReasonNoProducers:
+		p.Verdict = "Nobody was there to ask."
+	default:
+		p.Verdict = w.afterwards(&list)
+	}
+	p.Culprits, p.More = first(list, mostCulprits)
+	if p.Culprits == nil {
+		p.Culprits = []culprit{}
+	}
+}
+
+func (w *waterfall) whileInFlight(list *[]culprit) string {
+	waiting := w.root.waiting(w.now)
+	for _, m := range waiting {
+		text := m.State
+		if m.Running >= 0 {
+			text = duration(m.Running)
+		}
+		*list = append(*list, culprit{cut(m.Name, mostName), text})
+	}
+	total := len(w.root.rows) + len(w.root.asked)
+	switch {
+	case len(waiting) > 0:
+		return fmt.Sprintf("In flight for %s of %s, waiting for", duration(w.part.Elapsed), duration(w.root.budget))
+	case total == 0:
+		return fmt.Sprintf("In flight for %s of %s; nobody has been asked yet.", duration(w.part.Elapsed), duration(w.root.budget))
+	}
+	return "Everybody has ended; the call is about to."
+}
+
+func (w *waterfall) afterwards(list *[]culprit) string {
+	var late, cancelled, failed, answered []*row
+	for i := range w.root.rows {
+		m := &w.root.rows[i]
+		switch {
+		case m.replica:
+		case m.state == dispatch.StateLate:
+			late = append(late, m)
+		case m.state == dispatch.StateCancelled:
+			cancelled = append(cancelled, m)
+		case m.state == dispatch.StateFailed, m.state == dispatch.StatePanicked, m.state == dispatch.StateRejected, m.state == dispatch.StateGone:
+			failed = append(failed, m)
+		case m.state == dispatch.StateOK:
+			answered = append(answered, m)
+		}
+	}
+	after := duration(w.root.elapsed)
+	name := func(rows []*row) {
+		for _, m := range rows {
+			text := m.state.String()
+			switch m.state {
+			case dispatch.StateOK:
+				text = duration(m.ended)
+			case dispatch.StateLate:
+				text = w.lateness(m)
+			}
+			*list = append(*list, culprit{m.key().member.String(), text})
+		}
+	}
+	slowest := func() {
+		if len(answered) > 0 {
+			name([]*row{slices.MaxFunc(answered, func(a, b *row) int { return cmp.Compare(a.ended, b.ended) })})
+		}
+	}
+	switch w.root.reason {
+	case dispatch.ReasonDeadline:
+		slices.SortStableFunc(late, func(a, b *row) int { return cmp.Compare(w.overrun(b), w.overrun(a)) })
+		name(late)
+		name(failed)
+		return "Ended at its deadline of " + duration(w.root.budget) + " without an answer from"
+	case dispatch.ReasonComplete:
+		if name(failed); len(failed) > 0 {
+			return "Complete after " + after + ", but without an answer from"
+		}
+		if slowest(); len(answered) == 0 {
+			return "Complete after " + after + "; nobody had anything to say."
+		}
+		return "Complete after " + after + "; the last to answer was"
+	case dispatch.ReasonSatisfied:
+		slowest()
+		return "Enough answers after " + after + "; the last one came from"
+	case dispatch.ReasonQuorumLost:
+		name(failed)
+		return "Given up after " + after + ", for the quorum could not be reached without"
+	case dispatch.ReasonFailedFast:
+		name(failed)
+		return "Given up after " + after + " at the first failure, of"
+	case dispatch.ReasonStalled:
+		name(cancelled)
+		return "Given up after " + after + ", as no further result came from"
+	case dispatch.ReasonClosed:
+		name(cancelled)
+		return "Cut off after " + after + " as the bus was closed, before an answer from"
+	case dispatch.ReasonCancelled:
+		if name(cancelled); len(cancelled) > 0 {
+			return "Cancelled by its sender after " + after + ", before an answer from"
+		}
+		return "Cancelled by its sender after " + after + "."
+	}
+	return "Ended after " + after + ": " + w.root.reason.String() + "."
+}
+
+// overrun is how long a member ran on after the end of the call, or does.
+func (w *waterfall) overrun(m *row) time.Duration {
+	if !m.neverReturned {
+		return 0
+	}
+	past, _ := w.past(w.root, m)
+	return past
+}
+
+func (w *waterfall) lateness(m *row) string {
+	if m.started < 0 {
+		return "not started"
+	}
+	past, open := w.past(w.root, m)
+	switch {
+	case !m.neverReturned:
+		return "late"
+	case open:
+		return "still running"
+	}
+	return duration(past) + " late"
+}
+
+// toneOfCall is the word that a call's colour and shape are chosen by: that of the
+// state which comes closest.
+func toneOfCall(r *record) string {
+	if !r.ended {
+		return "pending"
+	}
+	worst := dispatch.StateOK
+	for i := range r.rows {
+		switch s := r.rows[i].state; s {
+		case dispatch.StateFailed, dispatch.StatePanicked, dispatch.StateRejected, dispatch.StateLate:
+			if !r.rows[i].replica && (worst == dispatch.StateOK || s == dispatch.StatePanicked) {
+				worst = s
+			}
+		}
+	}
+	switch r.reason {
+	case dispatch.ReasonDeadline:
+		return dispatch.StateLate.String()
+	case dispatch.ReasonQuorumLost, dispatch.ReasonFailedFast, dispatch.ReasonNoProducers:
+		return dispatch.StateFailed.String()
+	case dispatch.ReasonCancelled, dispatch.ReasonClosed, dispatch.ReasonStalled:
+		return dispatch.StateCancelled.String()
+	case dispatch.ReasonSatisfied:
+		return dispatch.StateOK.String()
+	}
+	return worst.String()
+}
