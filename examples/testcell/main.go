@@ -1,0 +1,124 @@
+// The testcell program is a simulated test cell for semiconductors. A handler brings
+// wafers; at each touchdown of the probe card five sites test a die each, and ask
+// instruments that they share. One site is slow, one flaky, and one hangs now and
+// then; the others do not suffer from it.
+//
+//	go run ./examples/testcell
+//	go run ./examples/testcell -for 10s
+//
+// It prints a line for each touchdown, and the address of a page that shows what goes
+// on inside: open it in a browser. In the end it prints how many dies went into which
+// bin.
+//
+// The cell consists of parts that know nothing of each other but the topics:
+//
+//   - vocabulary.go: the topics, and what is asked and answered on them,
+//   - handler.go: asks the sites, touchdown by touchdown,
+//   - sites.go: answer, and ask the instruments,
+//   - instruments.go: a serial one, three replicas, and one with a stream of results,
+//   - binning.go and logbook.go: listen.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the program. It returns the exit status.
+func run(ctx context.Context, args []string, out, errs io.Writer) int {
+	flags := flag.NewFlagSet("testcell", flag.ContinueOnError)
+	flags.SetOutput(errs)
+	addr := flags.String("addr", "127.0.0.1:0", "`address` of the live page; port 0 takes a free one")
+	length := flags.Duration("for", 0, "stop after this `long`; 0 goes on until interrupted")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case flags.NArg() > 0:
+		fmt.Fprintf(errs, "testcell: unexpected argument %q\n", flags.Arg(0))
+		return 2
+	}
+	if *length > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, *length)
+		defer stop()
+	}
+
+	bus := dispatch.NewBus(dispatch.WithLogger(slog.New(withoutStacks(errs))))
+	page, err := openPage(bus, *addr)
+	if err != nil {
+		fmt.Fprintln(errs, "testcell:", err)
+		return 1
+	}
+	defer page.close()
+	fmt.Fprintf(out, "live page: %s\n\n", page.url)
+	if err := simulate(ctx, bus, out); err != nil {
+		fmt.Fprintln(errs, "testcell:", err)
+		return 1
+	}
+	return 0
+}
+
+// withoutStacks is where the bus logs what nobody else is told. A terminal is no
+// place for the stacks of panics; the page shows them.
+func withoutStacks(errs io.Writer) slog.Handler {
+	return slog.NewTextHandler(errs, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey || a.Key == "stack" || a.Key == "added_at" {
+			return slog.Attr{}
+		}
+		return a
+	}})
+}
+
+// simulate sets up the cell on a bus, has it test wafers until ctx ends, and shuts
+// it down.
+func simulate(ctx context.Context, bus *dispatch.Bus, out io.Writer) error {
+	defer bus.Close()
+	if err := errors.Join(addInstruments(bus), addHandler(bus)); err != nil {
+		return err
+	}
+	sites, err := addSites(bus)
+	if err != nil {
+		return err
+	}
+	binning, err := addBinning(bus)
+	if err != nil {
+		return err
+	}
+	if err := addLogbook(bus, out, sites); err != nil {
+		return err
+	}
+	if err := produce(ctx, bus); err != nil {
+		return err
+	}
+
+	// First stop what sends, as produce has, then the bus. A site that hangs is not
+	// waited for any longer than this.
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
+	defer cancel()
+	var running *dispatch.ShutdownError
+	if err := bus.Shutdown(patience); errors.As(err, &running) {
+		fmt.Fprintf(out, "\nstill running: %v\n", running.Producers)
+	} else if err != nil {
+		return err
+	}
+	binning.summarize(out)
+	return nil
+}

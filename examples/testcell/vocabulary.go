@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// The topics of the cell are all that its parts know of one another: who asks
+// does not know who answers, nor how many.
+var (
+	// loadWafer puts a wafer under the probe card.
+	loadWafer = dispatch.NewTopic[Wafer, WaferMap]("handler.load", dispatch.WithTimeout(10*time.Second))
+	// testDies lowers the probe card: each site has a die under its needles, and tests it.
+	testDies = dispatch.NewTopic[Touchdown, Verdict]("cell.test", dispatch.WithTimeout(2*time.Second))
+
+	// forceVoltage powers a die.
+	forceVoltage = dispatch.NewTopic[Die, Volts]("instrument.supply")
+	// measureLeakage has three meters, any of which will do. Now and then one takes
+	// a while to settle; then the next is asked as well.
+	measureLeakage = dispatch.NewTopic[Die, Amperes]("instrument.leakage", dispatch.WithHedge(150*time.Millisecond))
+	// captureRipple records the supply of a die, piece by piece.
+	captureRipple = dispatch.NewTopic[Die, Volts]("instrument.ripple")
+)
+
+// Wafer is a slice of silicon with some hundred dies on it. It is one of a lot,
+// which has been made in one go.
+type Wafer struct{ Lot, Number int }
+
+// WaferMap says how a wafer is to be tested: by how many touchdowns.
+type WaferMap struct{ Touchdowns int }
+
+// Touchdown is one contact between probe card and wafer, counted from 1.
+type Touchdown struct {
+	Wafer  Wafer
+	Number int
+}
+
+// String gives lot, wafer and touchdown, as the people of a test floor do.
+func (t Touchdown) String() string {
+	return fmt.Sprintf("L%03d/W%02d/T%02d", t.Wafer.Lot, t.Wafer.Number, t.Number)
+}
+
+// Die is what will become one chip. A site has one of them at each touchdown.
+type Die struct {
+	At   Touchdown
+	Site int
+}
+
+// String gives where the die is.
+func (d Die) String() string { return fmt.Sprintf("%v/S%d", d.At, d.Site) }
+
+// Volts and Amperes are what instruments give.
+type (
+	Volts   float64
+	Amperes float64
+)
+
+// Verdict is what the test of a die comes to.
+type Verdict struct {
+	Die Die
+	Bin Bin
+}
+
+// Bin is where a die goes after the test. The numbers are those of the test floor.
+type Bin int
+
+// The bins.
+const (
+	BinPass    Bin = 1
+	BinShort   Bin = 2 // it draws more current than the supply gives
+	BinLeakage Bin = 3 // it draws current when it should not
+	BinRipple  Bin = 5 // its supply is not steady
+)
+
+// String gives the bin's word.
+func (b Bin) String() string {
+	switch b {
+	case BinPass:
+		return "pass"
+	case BinShort:
+		return "short"
+	case BinLeakage:
+		return "leakage"
+	case BinRipple:
+		return "ripple"
+	}
+	return fmt.Sprintf("bin %d", int(b))
+}
