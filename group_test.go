@@ -621,18 +621,19 @@ func TestDeafReplicaHoldsUpNobody(t *testing.T) {
 		tried int
 		after time.Duration
 	}{
-		"answered":      {quick(1), nil, "g/b ok", 2, time.Second},
-		"failing":       {failing(errBroken), nil, "g/c ok", 3, time.Second},
-		"exiting":       {exiting, nil, "g/c ok", 3, time.Second},
-		"panicking":     {panicking(1), nil, "g/c ok", 3, time.Second},
-		"one at a time": {quick(1), opts(dispatch.WithParallelism(1)), "g/b ok", 2, n * time.Second},
-		"two at a time": {quick(1), opts(dispatch.WithParallelism(2)), "g/b ok", 2, 3 * time.Second},
-		"staggered":     {quick(1), opts(dispatch.WithStagger(100 * time.Millisecond)), "g/b ok", 2, 1800 * time.Millisecond},
-		"with a quorum": {quick(1), opts(dispatch.WithQuorum(2 * n)), "g/b ok", 2, time.Second},
+		"answered":                 {quick(1), nil, "g/b ok", 2, time.Second},
+		"failing":                  {failing(errBroken), nil, "g/c ok", 3, time.Second},
+		"exiting":                  {exiting, nil, "g/c ok", 3, time.Second},
+		"panicking":                {panicking(1), nil, "g/c ok", 3, time.Second},
+		"one at a time":            {quick(1), opts(dispatch.WithParallelism(1)), "g/b ok", 2, n * time.Second},
+		"staggered, one at a time": {quick(1), opts(dispatch.WithParallelism(1), dispatch.WithStagger(3*time.Second)), "g/b ok", 2, 27 * time.Second},
+		"two at a time":            {quick(1), opts(dispatch.WithParallelism(2)), "g/b ok", 2, 3 * time.Second},
+		"staggered":                {quick(1), opts(dispatch.WithStagger(100 * time.Millisecond)), "g/b ok", 2, 1800 * time.Millisecond},
+		"with a quorum":            {quick(1), opts(dispatch.WithQuorum(2 * n)), "g/b ok", 2, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d, logged := newDispatcher(dispatch.WithTimeout(20 * time.Second))
+				d, logged := newDispatcher(dispatch.WithTimeout(time.Minute))
 				release := make(chan struct{})
 				want := make([]string, 0, 2*n)
 				for i := range n {
