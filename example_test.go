@@ -860,7 +860,7 @@ func ExampleBus_Snapshot() {
 	topic.Producers[0].AddedAt = "" // the file and line differ from machine to machine
 	data, err := json.Marshal(topic)
 	fmt.Println(string(data), err)
-	// Output: {"name":"shop.price","request":"string","result":"float64","producers":[{"name":"north","kind":"producer","on":"shop.price","added_at":"","running":0,"abandoned":0,"failed":0}],"listeners":[]} <nil>
+	// Output: {"name":"shop.price","request":"string","result":"float64","producers":[{"name":"north","kind":"producer","on":"shop.price","added_at":"","waiting":0,"running":0,"abandoned":0,"failed":0}],"listeners":[]} <nil>
 }
 
 // An observer is told of all that happens on a bus. What its start hooks put into the

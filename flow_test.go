@@ -578,3 +578,23 @@ func TestListenersInPiecesLeave(t *testing.T) {
 		}
 	}
 }
+
+func TestSnapshotOfAQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		produce(t, d, "serial", slow(time.Second, 1), dispatch.WithConcurrency(1))
+		produce(t, d, "free", slow(time.Second, 1))
+		produce(t, d, "last", slow(time.Second, 1), dispatch.WithConcurrency(2))
+		for range 3 {
+			send(t, d)
+		}
+		send(t, d, dispatch.WithParallelism(1)) // has not come to the last two
+		synctest.Wait()
+		var got []string
+		for _, p := range d.Bus().Snapshot().Topics[0].Producers {
+			got = append(got, fmt.Sprintf("%s: %d waiting, %d running", p.Name, p.Waiting, p.Running))
+		}
+		wantLines(t, got, "serial: 3 waiting, 1 running", "free: 0 waiting, 3 running", "last: 1 waiting, 2 running")
+		time.Sleep(10 * time.Second)
+	})
+}

@@ -15,13 +15,12 @@ var errElsewhere = errors.New("another goroutine ends the member")
 
 // asksFirst reports whether the workers themselves ask the first replicas of
 // groups. A worker that a replica blocks is lost to the call even if the group is
-// answered by another replica. Who ends the group then takes the worker's place;
-// but where the number of workers is limited, or they are started one by one,
-// places are counted, and so the nested calls do all the asking. They do it, too, where
-// somebody observes what becomes of each replica.
-func (c *call) asksFirst() bool {
-	return c.policy.parallelism == 0 && c.policy.stagger == 0 && c.observed == nil
-}
+// answered by another replica; who ends the group then goes on in its place. Under
+// WithStagger that one may leave as nothing is released yet, and the next worker may
+// find the place still taken, if WithParallelism counts places. So there the nested
+// calls do all the asking. They do it, too, where somebody observes what becomes of
+// each replica.
+func (c *call) asksFirst() bool { return c.policy.stagger == 0 && c.observed == nil }
 
 // askGroup is the closure of a group.
 func askGroup[Req, Res any](g *producer, ctx context.Context, req Req) (Res, error) {

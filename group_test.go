@@ -621,18 +621,19 @@ func TestDeafReplicaHoldsUpNobody(t *testing.T) {
 		tried int
 		after time.Duration
 	}{
-		"answered":      {quick(1), nil, "g/b ok", 2, time.Second},
-		"failing":       {failing(errBroken), nil, "g/c ok", 3, time.Second},
-		"exiting":       {exiting, nil, "g/c ok", 3, time.Second},
-		"panicking":     {panicking(1), nil, "g/c ok", 3, time.Second},
-		"one at a time": {quick(1), opts(dispatch.WithParallelism(1)), "g/b ok", 2, n * time.Second},
-		"two at a time": {quick(1), opts(dispatch.WithParallelism(2)), "g/b ok", 2, 3 * time.Second},
-		"staggered":     {quick(1), opts(dispatch.WithStagger(100 * time.Millisecond)), "g/b ok", 2, 1800 * time.Millisecond},
-		"with a quorum": {quick(1), opts(dispatch.WithQuorum(2 * n)), "g/b ok", 2, time.Second},
+		"answered":                 {quick(1), nil, "g/b ok", 2, time.Second},
+		"failing":                  {failing(errBroken), nil, "g/c ok", 3, time.Second},
+		"exiting":                  {exiting, nil, "g/c ok", 3, time.Second},
+		"panicking":                {panicking(1), nil, "g/c ok", 3, time.Second},
+		"one at a time":            {quick(1), opts(dispatch.WithParallelism(1)), "g/b ok", 2, n * time.Second},
+		"staggered, one at a time": {quick(1), opts(dispatch.WithParallelism(1), dispatch.WithStagger(3*time.Second)), "g/b ok", 2, 27 * time.Second},
+		"two at a time":            {quick(1), opts(dispatch.WithParallelism(2)), "g/b ok", 2, 3 * time.Second},
+		"staggered":                {quick(1), opts(dispatch.WithStagger(100 * time.Millisecond)), "g/b ok", 2, 1800 * time.Millisecond},
+		"with a quorum":            {quick(1), opts(dispatch.WithQuorum(2 * n)), "g/b ok", 2, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d, logged := newDispatcher(dispatch.WithTimeout(20 * time.Second))
+				d, logged := newDispatcher(dispatch.WithTimeout(time.Minute))
 				release := make(chan struct{})
 				want := make([]string, 0, 2*n)
 				for i := range n {
@@ -921,6 +922,67 @@ func TestHedgesThatRace(t *testing.T) {
 	for _, p := range d.Bus().Snapshot().Topics[0].Producers {
 		if p.Abandoned != 0 {
 			t.Errorf("%+v", p)
+		}
+	}
+}
+
+// A replica that only now looks at its context finds that its time is up, and that
+// it has run for too long is told once.
+func TestFirstReplicaLooksWhenItsTimeIsUp(t *testing.T) {
+	for name, look := range map[string]func(context.Context) error{
+		"Err":   context.Context.Err,
+		"Cause": context.Cause,
+		"Done": func(ctx context.Context) error {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			default:
+				return nil
+			}
+		},
+	} {
+		for when, test := range map[string]struct {
+			after time.Duration // when it looks; the grace, if any, begins after 3 s and the call ends after 5 s
+			want  string
+		}{
+			"before":        {time.Second, "deadline: g late"},
+			"in the grace":  {4 * time.Second, "complete: g late"},
+			"after the end": {6 * time.Second, "deadline: g late"},
+		} {
+			t.Run(name+" "+when, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					d, logged := newDispatcher()
+					produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
+						time.Sleep(test.after)
+						err := look(ctx)
+						if (err != nil) != (test.after > 3*time.Second) || err != nil && err != context.DeadlineExceeded {
+							t.Errorf("error %v", err)
+						}
+						if err == nil {
+							time.Sleep(10 * time.Second)
+						}
+						return 1, err
+					}, dispatch.WithGroup("g"))
+					var opts []dispatch.CallOption
+					if when != "after the end" {
+						opts = append(opts, dispatch.WithGrace(2*time.Second))
+					}
+					c := send(t, d, opts...)
+					<-c.Done()
+					expect(t, c.Report(), test.want)
+					time.Sleep(500 * time.Millisecond)
+					running := map[bool]int{true: 1}[when != "in the grace"]
+					s := d.Bus().Snapshot()
+					if len(s.Abandoned) != running || s.Topics[0].Producers[0].Abandoned != running || logged.count("outlived") != running {
+						t.Errorf("abandoned %+v, producer %+v, logged %q", s.Abandoned, s.Topics[0].Producers[0], logged.all())
+					}
+					time.Sleep(20 * time.Second)
+					if n := d.Bus().Snapshot().Topics[0].Producers[0].Abandoned; n != 0 {
+						t.Errorf("%d runs still count as abandoned", n)
+					}
+					apiAtRest(t, d.Bus())
+				})
+			})
 		}
 	}
 }

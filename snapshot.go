@@ -39,6 +39,7 @@ type ProducerSnapshot struct {
 	Kind      string `json:"kind"`      // producer, stream or relay
 	On        string `json:"on"`        // the topics or the pattern of the registration
 	AddedAt   string `json:"added_at"`  // file:line
+	Waiting   int    `json:"waiting"`   // calls that wait for their turn with it
 	Running   int    `json:"running"`   // runs that have not returned
 	Abandoned int    `json:"abandoned"` // those of them that have outlived their calls
 	Failed    uint64 `json:"failed"`    // runs that were started and failed or panicked within their calls
@@ -90,12 +91,12 @@ func (b *Bus) Snapshot() Snapshot {
 		Started: b.epoch,
 		Topics:  []TopicSnapshot{}, Calls: []CallSnapshot{}, Abandoned: []AbandonedSnapshot{}, Observers: []ObserverSnapshot{},
 	}
-	running := make(map[*producer]int)
+	loads := make(map[*producer]*load)
 	for owner := range b.ledger.All() {
 		if c, ok := owner.(interface {
-			snapshot(running map[*producer]int) (CallSnapshot, []AbandonedSnapshot)
+			snapshot(loads map[*producer]*load) (CallSnapshot, []AbandonedSnapshot)
 		}); ok {
-			call, abandoned := c.snapshot(running)
+			call, abandoned := c.snapshot(loads)
 			if call.Reason == ReasonPending && !call.asksGroup {
 				s.Calls = append(s.Calls, call)
 			}
@@ -107,13 +108,13 @@ func (b *Bus) Snapshot() Snapshot {
 	now := b.sinceEpoch(time.Now())
 	b.topics.Range(func(_, v any) bool {
 		e := v.(*topicEntry)
-		t := e.current.Load().snapshot(now, running)
+		t := e.current.Load().snapshot(now, loads)
 		t.Name, t.Request, t.Result = e.spec.name, typeName(e.spec.types.req), typeName(e.spec.types.res)
 		s.Topics = append(s.Topics, t)
 		return true
 	})
 	slices.SortFunc(s.Topics, func(a, b TopicSnapshot) int { return cmp.Compare(a.Name, b.Name) })
-	s.Patterns = b.patterns.Load().snapshot(now, running)
+	s.Patterns = b.patterns.Load().snapshot(now, loads)
 	if observers := b.observers.Load(); observers != nil {
 		for _, o := range *observers {
 			s.Observers = append(s.Observers, ObserverSnapshot{AddedAt: o.addedAt(), Queued: o.queue.Len(), Missed: o.missed.Load()})
@@ -122,10 +123,10 @@ func (b *Bus) Snapshot() Snapshot {
 	return s
 }
 
-func (r *route) snapshot(now time.Duration, running map[*producer]int) TopicSnapshot {
+func (r *route) snapshot(now time.Duration, loads map[*producer]*load) TopicSnapshot {
 	t := TopicSnapshot{Producers: []ProducerSnapshot{}, Listeners: []ListenerSnapshot{}}
 	for _, p := range r.producers {
-		t.Producers = append(t.Producers, p.snapshot(running[p]))
+		t.Producers = append(t.Producers, p.snapshot(loads[p]))
 	}
 	for _, l := range r.listeners {
 		t.Listeners = append(t.Listeners, l.snapshot(now))
@@ -133,10 +134,13 @@ func (r *route) snapshot(now time.Duration, running map[*producer]int) TopicSnap
 	return t
 }
 
-func (p *producer) snapshot(running int) ProducerSnapshot {
+func (p *producer) snapshot(l *load) ProducerSnapshot {
 	s := ProducerSnapshot{
 		Name: p.name, Kind: p.kind(), On: p.selection.String(), AddedAt: p.addedAt(),
-		Running: running, Abandoned: int(p.abandoned.Load()), Failed: p.failed.Load(),
+		Abandoned: int(p.abandoned.Load()), Failed: p.failed.Load(),
+	}
+	if l != nil {
+		s.Waiting, s.Running = l.waiting, l.running
 	}
 	if p.group != nil {
 		s.Group = p.group.name
@@ -158,13 +162,22 @@ func (l *listener) snapshot(now time.Duration) ListenerSnapshot {
 	return s
 }
 
-// snapshot also counts the runs of each producer.
-func (c *call) snapshot(running map[*producer]int) (CallSnapshot, []AbandonedSnapshot) {
+// load is what a producer has to do for the calls in flight.
+type load struct{ waiting, running int }
+
+// snapshot also counts what each producer has to do for the call.
+func (c *call) snapshot(loads map[*producer]*load) (CallSnapshot, []AbandonedSnapshot) {
 	s := CallSnapshot{Report: c.report(), Budget: c.info().Budget, Depth: int(c.depth), asksGroup: c.outer != nil}
 	var abandoned []AbandonedSnapshot
 	note := func(p *producer, r run, age time.Duration) {
-		if r.goes() {
-			running[p]++
+		if loads[p] == nil {
+			loads[p] = new(load)
+		}
+		switch {
+		case r.goes():
+			loads[p].running++
+		case r == runWaits:
+			loads[p].waiting++
 		}
 		if r == runAbandoned {
 			abandoned = append(abandoned, AbandonedSnapshot{Member: p.member(), Topic: c.spec.name, Call: c.id, Age: age})
@@ -172,14 +185,19 @@ func (c *call) snapshot(running map[*producer]int) (CallSnapshot, []AbandonedSna
 	}
 	c.lockDrained()
 	age, sender := c.now()-c.elapsed, c.sender
+	pending := c.reason == ReasonPending
 	for i := range c.members {
-		if p := c.runner(i); p != nil {
-			note(p, c.members[i].run, age)
+		// Who is not claimed waits for nothing but this call.
+		m := &c.members[i]
+		if p := c.runner(i); p != nil && (m.runs() || m.run == runWaits && pending && i < unclaimed(c.claims.Load())) {
+			note(p, m.run, age)
 		}
 	}
 	if c.relaying != nil {
 		for _, r := range c.relaying.runs {
-			note(r.relay, r.run, age)
+			if r.run.goes() {
+				note(r.relay, r.run, age)
+			}
 		}
 	}
 	c.mu.Unlock()
