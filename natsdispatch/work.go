@@ -165,11 +165,15 @@ func (n *Node) answer(w *work) {
 		return
 	}
 	w.begins(c)
-	w.out.accept(membersOf(c.Report())...)
-	runtime.Gosched() // producers that are quick have answered by now, and one message is enough
-	if isDone(c) {
+	runtime.Gosched() // producers that are quick have answered then, and one message is enough
+	done := isDone(c)
+	report := c.Report()
+	w.out.accept(membersOf(report)...)
+	if done {
 		c.values(codec, w.out.result)
-		w.outcomes(c)
+		for _, o := range report.Outcomes {
+			w.out.end(o)
+		}
 		w.out.finish()
 		n.post(w)
 		return
