@@ -246,7 +246,9 @@ func (c *Call[Req, Res]) recordLocked(m *member, state State, err error, at time
 		d := c.detailLocked(m)
 		d.err = err
 		if p := c.producers[m.index]; state.isFailure() {
-			p.failed.Add(1)
+			if m.run != runWaits {
+				p.failed.Add(1)
+			}
 			p.lastFailure.Store(d)
 		}
 	}

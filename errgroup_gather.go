@@ -189,7 +189,7 @@ func (c *call) wantSpareLocked(w *worker) bool {
 		return false
 	}
 	want := false
-	if n := int32(min(c.policy.parallelism, math.MaxInt32)); !c.spare && (n == 0 || c.workers.Load() < n) {
+	if n := int32(min(c.policy.parallelism, math.MaxInt32)); !c.spare && (n == 0 || c.claimants() < n) {
 		want = true
 		c.spare = true
 		c.workers.Add(1)
@@ -198,6 +198,14 @@ func (c *call) wantSpareLocked(w *worker) bool {
 		w.room = left
 	}
 	return want
+}
+
+// claimants returns how many workers claim members, which relays do not.
+func (c *call) claimants() int32 {
+	if c.relaying == nil {
+		return c.workers.Load()
+	}
+	return c.workers.Load() - c.relaying.workers.Load()
 }
 
 func (c *call) startSpare(w *worker) {

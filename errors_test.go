@@ -78,6 +78,18 @@ func TestErrorTypes(t *testing.T) {
 		want("timeout")
 		c := send(t, d)
 		c.Cancel(nil)
+		for name, p := range map[string]producer{"panic": panicking(1), "failed": failing(errBroken)} {
+			produce(t, d, name, p, dispatch.WithGroup(name))
+			produce(t, d, name+" as well", p, dispatch.WithGroup(name))
+			produce(t, d, name+" in both", p, dispatch.WithGroup("both"))
+		}
+		groups := send(t, d, dispatch.WithTargets("panic", "failed", "both")).Outcomes()
+		for o := range groups {
+			want := map[string]string{"panic": "panic", "failed": "failed", "both": "partial"}[o.Member.Group]
+			if got := typeOf(&dispatch.MemberError{Member: o.Member, State: o.State, Err: o.Err}); got != want {
+				t.Errorf("the type of %v is %q, want %q", o.Err, got, want)
+			}
+		}
 		if got := typeOf(c.Report().Err()); got != "cancelled" {
 			t.Errorf("the type of %v is %q, want cancelled", c.Report().Err(), got)
 		}

@@ -177,7 +177,7 @@ func (f *feed[Req, Res]) deliver(i int32, page *page[Res]) {
 		return
 	}
 	f.at.seq++
-	if l.silenced() {
+	if l.gone.Load() || f.observer == nil && l.silenced() {
 		return
 	}
 	if l.waitingSince(f.base + e.elapsed) {

@@ -598,3 +598,21 @@ func TestSnapshotOfAQueue(t *testing.T) {
 		time.Sleep(10 * time.Second)
 	})
 }
+
+// Who was rejected has not run, and so has not failed.
+func TestSnapshotOfWhoWasRejected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", slow(time.Second, 1), dispatch.WithConcurrency(1), dispatch.WithMaxQueue(1))
+		var calls []*inFlight
+		for range 5 {
+			calls = append(calls, send(t, d))
+		}
+		for _, c := range calls {
+			<-c.Done()
+		}
+		if p := d.Bus().Snapshot().Topics[0].Producers[0]; p.Failed != 0 {
+			t.Errorf("failed %d, %s: no run that was started has", p.Failed, p.LastError)
+		}
+	})
+}

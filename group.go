@@ -186,6 +186,20 @@ func (e *replicasError) Error() string {
 	return fmt.Sprintf("no replica answered: %v", e.PartialError)
 }
 
+// ErrorType gives the word that the replicas have in common, or else partial.
+func (e *replicasError) ErrorType() string {
+	word := ""
+	for _, err := range e.errs {
+		switch kind := errorType(err, ""); {
+		case word == "":
+			word = kind
+		case word != kind:
+			return "partial"
+		}
+	}
+	return cmp.Or(word, "partial")
+}
+
 // Unwrap returns the error that names the replicas.
 func (e *replicasError) Unwrap() error { return e.PartialError }
 

@@ -163,7 +163,7 @@ func (c *Call[Req, Res]) firstEnded(at *groupMember, value Res, state State, err
 // settleUnwound is settle for a member whose closure has unwound the stack.
 func (c *Call[Req, Res]) settleUnwound(w *worker, m *member, state State, err error) (next *member, idle *mailbox) {
 	var value Res
-	if m.call.producers[m.index].isGroup() {
+	if c.unwinder(m) != c.producers[m.index] { // it was the first replica, and no hook
 		if value, state, err = c.firstEnded(&c.groups.at[m.index], value, state, err); err == errElsewhere {
 			return nil, nil
 		}
@@ -241,10 +241,11 @@ func (c *call) runner(i int) *producer {
 // unwinder returns whose closure has just unwound the stack of a worker that runs
 // the member.
 func (c *call) unwinder(m *member) *producer {
-	if p := c.producers[m.index]; !p.isGroup() {
-		return p
+	p := c.producers[m.index]
+	if p.isGroup() && c.groups.at[m.index].first != nil {
+		return c.groups.at[m.index].first
 	}
-	return c.groups.at[m.index].first
+	return p // of a group, a hook has unwound it before any replica was asked
 }
 
 // answerer returns the replica of a group whose answer is at hand, or the member

@@ -10,6 +10,7 @@ import (
 // begin while the execution tracer runs. The call's lock guards the fields below by.
 type observed struct {
 	by      []*observer
+	hidden  bool              // the CallStart hooks have not returned; guarded by the call's lock
 	own     bool              // the context has pprof labels of its own; written before anybody is asked
 	call    context.Context   // what the CallStart hooks returned
 	members []context.Context // what the MemberStart hooks returned, by index; nil for who has not started
@@ -22,7 +23,7 @@ func (c *Call[Req, Res]) observeLocked() {
 	if observers == nil && !trace.IsEnabled() {
 		return
 	}
-	c.observed = &observed{call: c.sender}
+	c.observed = &observed{call: c.sender, hidden: true}
 	if observers == nil {
 		return
 	}
@@ -45,6 +46,7 @@ func (c *Call[Req, Res]) feedObserversLocked() {
 		f.init(c, &o.listener, nil)
 		f.observer, f.outcomes = o, o.hooks.MemberEnd != nil
 		f.finished.Store(true)
+		f.queued.Store(c.observed.hidden) // announced puts it into the mailbox
 		if i > 0 {
 			feeds[i-1].sibling = f
 		} else {
@@ -60,9 +62,11 @@ func (c *Call[Req, Res]) announce() {
 		CallInfo: CallInfo{Topic: c.spec.name, ID: c.id, Budget: c.budget()},
 		Parent:   c.parent(ctx), Depth: int(c.depth), Started: c.start, Request: c.req,
 	}
-	for i := range c.producers {
-		started.Members = append(started.Members, c.producers[i].member())
+	c.mu.Lock()
+	for _, p := range c.producers { // a call that waits for producers may be given them meanwhile
+		started.Members = append(started.Members, p.member())
 	}
+	c.mu.Unlock()
 	for _, o := range w.by {
 		if hook := o.hooks.CallStart; hook != nil {
 			ctx = o.begin(ctx, func(ctx context.Context) context.Context { return hook(ctx, started) })
@@ -79,6 +83,29 @@ func (c *Call[Req, Res]) announce() {
 	c.mu.Unlock()
 	if c.over.Load() {
 		w.endTask(&c.call)
+	}
+}
+
+// announced lets the call go on once the CallStart hooks have returned. Its timer may
+// have ended it meanwhile, but neither starts members nor tells of the end.
+func (c *Call[Req, Res]) announced() {
+	c.mu.Lock()
+	c.observed.hidden = false
+	if c.policy.stagger > 0 && c.reason == ReasonPending {
+		now := c.now()
+		c.nextStart = later(now, c.policy.stagger)
+		c.timer.Reset(c.dueLocked() - now)
+	}
+	feeds := c.feeds
+	c.mu.Unlock()
+	for f := feeds; f != nil; f = f.sibling {
+		if f.observer == nil {
+			continue
+		}
+		f.queued.Store(false)
+		if f.put() {
+			f.listener.start()
+		}
 	}
 }
 

@@ -34,8 +34,9 @@ type Observer struct {
 	// CallStart is called by Send before anybody is asked. The producers and
 	// listeners of the call get the values of the context it returns.
 	CallStart func(ctx context.Context, c CallStarted) context.Context
-	// CallEnd is called when the call has ended, after all that concerns its
-	// members. The context is the one that CallStart returned.
+	// CallEnd is called when the call has ended, after MemberEnd for each of its
+	// members; the replicas of a group may follow. The context is the one that
+	// CallStart returned.
 	CallEnd func(ctx context.Context, r Report)
 
 	// MemberStart is called just before a closure is: of a producer, of a replica,
@@ -161,7 +162,7 @@ func (o *observer) tell(hook func()) {
 		o.missed.Add(1)
 		return
 	}
-	if o.queue.Put(&notice{o, hook}) {
+	if o.queue.Put(&notice{o, hook, o.bus.sinceEpoch(time.Now())}) {
 		o.start()
 	}
 }
@@ -170,12 +171,14 @@ func (o *observer) tell(hook func()) {
 type notice struct {
 	observer *observer
 	hook     func()
+	since    time.Duration // when it was to be told, since the bus was made
 }
 
 // Run calls the hook, once even if it panics.
 func (n *notice) Run() {
 	if hook := n.hook; hook != nil && !n.observer.gone.Load() {
 		n.hook = nil
+		n.observer.waitingSince(n.since)
 		hook()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -110,6 +111,7 @@ type relayRun struct {
 // relaying is the part of a call that only calls with relays have.
 type relaying struct {
 	group    errgroup.Group
+	workers  atomic.Int32 // of those that keep the call in the ledger, the relays
 	runs     []*relayRun
 	remotes  []*remote
 	byMember map[Member]*remote
@@ -134,10 +136,11 @@ func (c *Call[Req, Res]) startRelays() {
 		return
 	}
 	for _, r := range c.relaying.runs {
+		c.relaying.workers.Add(1)
 		c.workers.Add(1)
 		c.relaying.group.Go(func() error {
 			c.relay(r)
-			c.leave()
+			c.leaveRelay()
 			return nil
 		})
 	}
@@ -159,7 +162,7 @@ func (c *Call[Req, Res]) relay(r *relayRun) {
 		}
 		c.endRelay(r, state, err)
 		if !returned {
-			c.leave() // after a Goexit nothing behind us runs any more
+			c.leaveRelay() // after a Goexit nothing behind us runs any more
 		}
 	}()
 	ctx := &member{call: &c.call, index: -1}
@@ -170,6 +173,12 @@ func (c *Call[Req, Res]) relay(r *relayRun) {
 		c.runLabelled(ctx, &r.relay.labels, "dispatch.producer", r.relay.name, func(ctx context.Context) { err = relay(ctx, c.req, roster) })
 	}
 	state, returned = stateOf(err), true
+}
+
+// leaveRelay is leave for the goroutine of a relay.
+func (c *call) leaveRelay() {
+	c.leave()
+	c.relaying.workers.Add(-1)
 }
 
 // startRelay counts a relay as running, or returns why it must not run.
@@ -281,7 +290,8 @@ func (c *Call[Req, Res]) endRemoteLocked(who *remote, state State, err error) {
 func (c *Call[Req, Res]) endRelay(r *relayRun, state State, err error) {
 	late := state == StateFailed && errors.Is(err, context.DeadlineExceeded)
 	c.lockDrained()
-	if r.run != runWaits {
+	ran := r.run != runWaits
+	if ran {
 		c.running--
 	}
 	if r.run == runAbandoned {
@@ -293,8 +303,10 @@ func (c *Call[Req, Res]) endRelay(r *relayRun, state State, err error) {
 			c.timer.Stop()
 		}
 		c.mu.Unlock()
-		now := c.now()
-		c.observeLate(-1, r.relay.member(), now, now-c.elapsed, err)
+		if ran {
+			now := c.now()
+			c.observeLate(-1, r.relay.member(), now, now-c.elapsed, err)
+		}
 		c.bus.ledger.Changed()
 		return
 	}

@@ -855,3 +855,26 @@ func TestRosterResultRacesWithEnd(t *testing.T) {
 		}
 	}
 }
+
+// Relays take no place under WithParallelism, and give none.
+func TestRelaysTakeNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		var most, now atomic.Int32
+		for _, name := range []string{"a", "b", "c"} {
+			produce(t, d, name, func(context.Context, int) (int, error) {
+				most.Store(max(most.Load(), now.Add(1)))
+				time.Sleep(time.Second)
+				now.Add(-1)
+				return 1, nil
+			})
+		}
+		for _, name := range []string{"r", "s"} {
+			addRelay(t, d, name, func(ctx context.Context, _ int, _ roster) error { time.Sleep(4 * time.Second); return nil })
+		}
+		ended(t, d, dispatch.WithParallelism(2))
+		if most.Load() != 2 {
+			t.Errorf("%d members at once, want 2", most.Load())
+		}
+	})
+}

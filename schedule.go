@@ -80,6 +80,9 @@ func (c *call) dueLocked() time.Duration {
 // staggersLocked reports whether a member is to be started at nextStart. A hedge
 // is not worth it if it would have less time than the one before has had.
 func (c *call) staggersLocked() bool {
+	if c.observed != nil && c.observed.hidden {
+		return false
+	}
 	return c.released < len(c.members) && (c.outer == nil || later(c.nextStart, c.policy.stagger) <= c.timeout)
 }
 

@@ -170,6 +170,7 @@ func (c *Call[Req, Res]) launch() {
 		return
 	}
 	defer c.ask() // even if a hook ends the goroutine
+	defer c.announced()
 	c.announce()
 }
 

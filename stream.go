@@ -45,6 +45,9 @@ func (c *Call[Req, Res]) hand(e event[Res], value Res) bool {
 	if c.reason != ReasonPending {
 		by := e.elapsed - c.elapsed
 		c.mu.Unlock()
+		if e.remote != nil {
+			c.observeLate(-1, e.remote.member, e.elapsed, by, nil)
+		}
 		c.tellLate(c.from(e), value, e.elapsed, by)
 		return false
 	}
