@@ -391,6 +391,7 @@ func (c *call) admit(m *member) (State, error) {
 	defer c.mu.Unlock()
 	switch {
 	case c.reason != ReasonPending:
+	case c.outer != nil && c.outer.of.call.over.Load(): // which is about to end this one
 	case p.gates.Load()&gateRemoved != 0:
 	default:
 		m.limited = limited

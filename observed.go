@@ -124,6 +124,11 @@ func (w *observed) endTask(c *call) {
 //go:noinline
 func (c *Call[Req, Res]) askObserved(m *member) (value Res, err error) {
 	ctx := c.memberContext(m)
+	if c.over.Load() {
+		// A hook has taken too long. There is a cause, for a call with a member that
+		// has not ended is not complete.
+		return value, c.cause
+	}
 	p := c.producers[m.index]
 	c.runLabelled(ctx, &p.labels, "dispatch.producer", p.title(), func(ctx context.Context) {
 		if m.streams {

@@ -42,7 +42,8 @@ type Observer struct {
 	// MemberStart is called just before a closure is: of a producer, of a replica,
 	// or the one that asks a group. It is not called for members that relays name.
 	// The producer gets the context it returns, whose end must be that of its
-	// argument.
+	// argument. If the call has ended when the hook returns, the member counts as
+	// started, but its closure is not called any more.
 	MemberStart func(ctx context.Context, m MemberInfo) context.Context
 	// MemberEnd is called when it is known how a member ended; for those that have
 	// not ended when the call does, then. Every member has one, also without a start.

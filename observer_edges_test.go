@@ -181,3 +181,29 @@ func TestObserverOfLateResultsOfRemotes(t *testing.T) {
 		}
 	}
 }
+
+// A hook that returns after the end of its call does not have the closure called.
+func TestNobodyIsCalledAfterTheEndOfTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n notes
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			MemberStart: func(ctx context.Context, _ dispatch.MemberInfo) context.Context {
+				time.Sleep(time.Second)
+				return with(context.WithoutCancel(ctx), "member")
+			},
+			MemberEnd: func(ctx context.Context, m dispatch.MemberInfo, o dispatch.Outcome) {
+				n.add("%v, running %v [%s]", o.State, m.Running, trail(ctx))
+			},
+			Late: func(ctx context.Context, _ dispatch.MemberInfo, by time.Duration, err error) {
+				n.add("late by %v: %v [%s]", by, err, trail(ctx))
+			},
+		}))
+		d.OnLate(func(result, time.Duration) { n.add("a result came late") })
+		produce(t, d, "a", func(context.Context, int) (int, error) { n.add("called after Close"); return 1, nil })
+		send(t, d)
+		synctest.Wait()
+		d.Close()
+		time.Sleep(time.Minute)
+		wantLines(t, n.all(), "cancelled, running true []", "late by 1s: dispatch: closed [/member]")
+	})
+}
