@@ -69,7 +69,7 @@ type Observer struct {
 	// Dropped is called when a listener's mailbox has dropped a result.
 	Dropped func(ctx context.Context, l ListenerInfo)
 	// SlowListener is called when a listener's oldest result has waited for longer
-	// than [WithSlowListener] says, once for each time it falls behind.
+	// than [WithSlowListener] says, once for each listener.
 	SlowListener func(l ListenerSnapshot)
 }
 

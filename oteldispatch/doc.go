@@ -45,7 +45,7 @@
 //	dispatch.member.abandoned            counter             closures that have outlived their calls for too long
 //	dispatch.listener.duration           histogram, s        callbacks of listeners
 //	dispatch.listener.dropped            counter             results that a full mailbox has dropped
-//	dispatch.listener.slow               counter             how often a listener has fallen behind
+//	dispatch.listener.slow               counter             listeners that have fallen behind, each once
 //
 // All have the topic, and those about members and listeners also the name. Where
 // topics are many, see [WithDestinationTemplate].

@@ -54,7 +54,7 @@ func newMetrics(m metric.Meter) *metrics {
 		dropped: made(m.Int64Counter(droppedMetric, metric.WithUnit("{result}"),
 			metric.WithDescription("Results that the full mailbox of a listener has dropped."))),
 		slow: made(m.Int64Counter(slowMetric, metric.WithUnit("{occurrence}"),
-			metric.WithDescription("How often a listener has fallen behind."))),
+			metric.WithDescription("Listeners that have fallen behind, each once."))),
 	}
 }
 
