@@ -84,13 +84,13 @@ func (c *Call[Req, Res]) Wait(ctx context.Context) error {
 	}
 }
 
-// Cancel ends the call as Cancelled, unless it has ended already. The contexts
+// Cancel ends the call as Canceled, unless it has ended already. The contexts
 // of its producers end with the cause; nil stands for [context.Canceled].
 func (c *Call[Req, Res]) Cancel(cause error) {
 	if cause == nil {
 		cause = context.Canceled
 	}
-	c.end(ReasonCancelled, cause)
+	c.end(ReasonCanceled, cause)
 }
 
 // Report returns how each member ended and why the call did. It is the same

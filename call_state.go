@@ -145,7 +145,7 @@ func (c *call) context() *standard {
 	// No lock is held, for the sender's context may be of anybody's making.
 	s := newStandard(c.sender, c.deadline())
 	if !c.standard.CompareAndSwap(nil, s) {
-		s.end(ReasonCancelled, context.Canceled)
+		s.end(ReasonCanceled, context.Canceled)
 		return c.standard.Load()
 	}
 	// The end, or the grace, may have come too early to find the context.
@@ -174,7 +174,7 @@ func (c *call) doneChannel() <-chan struct{} {
 func (c *call) follow() {
 	unfollow := context.AfterFunc(c.sender, func() {
 		if c.sender.Err() != context.DeadlineExceeded {
-			c.end(ReasonCancelled, context.Cause(c.sender))
+			c.end(ReasonCanceled, context.Cause(c.sender))
 			return
 		}
 		c.mu.Lock()
@@ -197,7 +197,7 @@ func (c *call) follow() {
 func (c *call) judgeLocked(at time.Duration) {
 	switch c.tally.Verdict() {
 	case tally.Complete:
-		c.endLocked(ReasonComplete, nil, at)
+		c.endLocked(ReasonAllEnded, nil, at)
 	case tally.Satisfied:
 		c.endLocked(ReasonSatisfied, ErrSatisfied, at)
 	case tally.QuorumLost:

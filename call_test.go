@@ -41,56 +41,56 @@ func TestCallEnds(t *testing.T) {
 		want  string
 		after time.Duration
 	}{
-		"complete": {nil, []step{ok(s), ok(2 * s)}, "complete: 0 ok, 1 ok", 2 * s},
+		"complete": {nil, []step{ok(s), ok(2 * s)}, "all ended: 0 ok, 1 ok", 2 * s},
 		"complete with failures": {
 			nil,
 			[]step{failed(s), panicked(3 * s), declined(2 * s), ok(0)},
-			"complete: 0 failed, 1 panicked, 2 declined, 3 ok", 3 * s,
+			"all ended: 0 failed, 1 panicked, 2 declined, 3 ok", 3 * s,
 		},
 		"deadline":                       {nil, []step{ok(s), ok(6 * s)}, "deadline: 0 ok, 1 late", 5 * s},
 		"deadline by the option":         {opts(dispatch.WithTimeout(3 * s)), []step{ok(s), ok(4 * s)}, "deadline: 0 ok, 1 late", 3 * s},
-		"a timeout beyond 5 s":           {opts(dispatch.WithTimeout(time.Hour)), []step{ok(s), ok(50 * time.Minute)}, "complete: 0 ok, 1 ok", 50 * time.Minute},
-		"the longest timeout":            {opts(dispatch.WithTimeout(1<<63 - 1)), []step{ok(s), ok(50 * time.Hour)}, "complete: 0 ok, 1 ok", 50 * time.Hour},
+		"a timeout beyond 5 s":           {opts(dispatch.WithTimeout(time.Hour)), []step{ok(s), ok(50 * time.Minute)}, "all ended: 0 ok, 1 ok", 50 * time.Minute},
+		"the longest timeout":            {opts(dispatch.WithTimeout(1<<63 - 1)), []step{ok(s), ok(50 * time.Hour)}, "all ended: 0 ok, 1 ok", 50 * time.Hour},
 		"the shortest timeout":           {opts(dispatch.WithTimeout(1)), []step{ok(s)}, "deadline: 0 late", 1},
 		"the last option counts":         {opts(dispatch.WithTimeout(s), dispatch.WithTimeout(2*s)), []step{ok(3 * s)}, "deadline: 0 late", 2 * s},
-		"satisfied":                      {opts(dispatch.WithQuorum(2)), []step{ok(s), ok(3 * s), ok(2 * s), ok(4 * s)}, "satisfied: 0 ok, 1 cancelled, 2 ok, 3 cancelled", 2 * s},
+		"satisfied":                      {opts(dispatch.WithQuorum(2)), []step{ok(s), ok(3 * s), ok(2 * s), ok(4 * s)}, "satisfied: 0 ok, 1 canceled, 2 ok, 3 canceled", 2 * s},
 		"satisfied by the last":          {opts(dispatch.WithQuorum(2)), []step{failed(s), ok(s), ok(2 * s)}, "satisfied: 0 failed, 1 ok, 2 ok", 2 * s},
 		"satisfied by all":               {opts(dispatch.WithQuorum(2)), []step{ok(s), ok(2 * s)}, "satisfied: 0 ok, 1 ok", 2 * s},
-		"satisfied at once":              {opts(dispatch.WithQuorum(1)), []step{ok(s), ok(0)}, "satisfied: 0 cancelled, 1 ok", 0},
-		"satisfied in spite of failures": {opts(dispatch.WithQuorum(2)), []step{ok(0), failed(s), panicked(2 * s), ok(3 * s), ok(4 * s)}, "satisfied: 0 ok, 1 failed, 2 panicked, 3 ok, 4 cancelled", 3 * s},
+		"satisfied at once":              {opts(dispatch.WithQuorum(1)), []step{ok(s), ok(0)}, "satisfied: 0 canceled, 1 ok", 0},
+		"satisfied in spite of failures": {opts(dispatch.WithQuorum(2)), []step{ok(0), failed(s), panicked(2 * s), ok(3 * s), ok(4 * s)}, "satisfied: 0 ok, 1 failed, 2 panicked, 3 ok, 4 canceled", 3 * s},
 		"quorum lost by failures":        {opts(dispatch.WithQuorum(2)), []step{ok(0), failed(s), panicked(2 * s)}, "quorum lost: 0 ok, 1 failed, 2 panicked", 2 * s},
 		"quorum lost before all have ended": {
 			opts(dispatch.WithQuorum(3)),
 			[]step{ok(0), failed(s), panicked(2 * s), ok(3 * s)},
-			"quorum lost: 0 ok, 1 failed, 2 panicked, 3 cancelled", 2 * s,
+			"quorum lost: 0 ok, 1 failed, 2 panicked, 3 canceled", 2 * s,
 		},
-		"quorum lost by declining":  {opts(dispatch.WithQuorum(2)), []step{declined(s), ok(3 * s)}, "quorum lost: 0 declined, 1 cancelled", s},
-		"quorum beyond the members": {opts(dispatch.WithQuorum(3)), []step{ok(0), ok(0)}, "quorum lost: 0 cancelled, 1 cancelled", 0},
+		"quorum lost by declining":  {opts(dispatch.WithQuorum(2)), []step{declined(s), ok(3 * s)}, "quorum lost: 0 declined, 1 canceled", s},
+		"quorum beyond the members": {opts(dispatch.WithQuorum(3)), []step{ok(0), ok(0)}, "quorum lost: 0 canceled, 1 canceled", 0},
 		"quorum not by the deadline": {
 			opts(dispatch.WithQuorum(2)),
 			[]step{ok(s), ok(6 * s), ok(7 * s)},
 			"deadline: 0 ok, 1 late, 2 late", 5 * s,
 		},
-		"stalled":                     {opts(dispatch.WithStall(500 * ms)), []step{ok(s), ok(1400 * ms), ok(1800 * ms), ok(3 * s)}, "stalled: 0 ok, 1 ok, 2 ok, 3 cancelled", 2300 * ms},
-		"no stall before a result":    {opts(dispatch.WithStall(500 * ms)), []step{ok(3 * s), ok(3400 * ms)}, "complete: 0 ok, 1 ok", 3400 * ms},
+		"stalled":                     {opts(dispatch.WithStall(500 * ms)), []step{ok(s), ok(1400 * ms), ok(1800 * ms), ok(3 * s)}, "stalled: 0 ok, 1 ok, 2 ok, 3 canceled", 2300 * ms},
+		"no stall before a result":    {opts(dispatch.WithStall(500 * ms)), []step{ok(3 * s), ok(3400 * ms)}, "all ended: 0 ok, 1 ok", 3400 * ms},
 		"no stall without any result": {opts(dispatch.WithStall(500 * ms)), []step{failed(s), declined(2 * s), ok(6 * s)}, "deadline: 0 failed, 1 declined, 2 late", 5 * s},
-		"a failure arms no stall":     {opts(dispatch.WithStall(500 * ms)), []step{failed(s), ok(3 * s), ok(4 * s)}, "stalled: 0 failed, 1 ok, 2 cancelled", 3500 * ms},
-		"a failure re-arms no stall":  {opts(dispatch.WithStall(500 * ms)), []step{ok(s), failed(1300 * ms), ok(1700 * ms)}, "stalled: 0 ok, 1 failed, 2 cancelled", 1500 * ms},
+		"a failure arms no stall":     {opts(dispatch.WithStall(500 * ms)), []step{failed(s), ok(3 * s), ok(4 * s)}, "stalled: 0 failed, 1 ok, 2 canceled", 3500 * ms},
+		"a failure re-arms no stall":  {opts(dispatch.WithStall(500 * ms)), []step{ok(s), failed(1300 * ms), ok(1700 * ms)}, "stalled: 0 ok, 1 failed, 2 canceled", 1500 * ms},
 		"a stall after many results": {
 			opts(dispatch.WithStall(500 * ms)),
 			[]step{ok(0), ok(400 * ms), ok(800 * ms), ok(1200 * ms), ok(1600 * ms), ok(2000 * ms), ok(4 * s)},
-			"stalled: 0 ok, 1 ok, 2 ok, 3 ok, 4 ok, 5 ok, 6 cancelled", 2500 * ms,
+			"stalled: 0 ok, 1 ok, 2 ok, 3 ok, 4 ok, 5 ok, 6 canceled", 2500 * ms,
 		},
 		"a stall never extends the deadline": {opts(dispatch.WithStall(3 * s)), []step{ok(s), ok(3 * s), ok(9 * s)}, "deadline: 0 ok, 1 ok, 2 late", 5 * s},
 		"a stall beyond the deadline":        {opts(dispatch.WithStall(time.Hour)), []step{ok(s), ok(9 * s)}, "deadline: 0 ok, 1 late", 5 * s},
 		"the longest stall":                  {opts(dispatch.WithStall(1<<63 - 1)), []step{ok(s), ok(9 * s)}, "deadline: 0 ok, 1 late", 5 * s},
-		"a stall with a quorum":              {opts(dispatch.WithStall(s), dispatch.WithQuorum(3)), []step{ok(s), ok(1500 * ms), ok(4 * s)}, "stalled: 0 ok, 1 ok, 2 cancelled", 2500 * ms},
-		"failed fast":                        {opts(dispatch.WithFailFast()), []step{ok(s), failed(2 * s), ok(3 * s)}, "failed fast: 0 ok, 1 failed, 2 cancelled", 2 * s},
-		"failed fast by a panic":             {opts(dispatch.WithFailFast()), []step{ok(3 * s), panicked(2 * s), ok(3 * s)}, "failed fast: 0 cancelled, 1 panicked, 2 cancelled", 2 * s},
+		"a stall with a quorum":              {opts(dispatch.WithStall(s), dispatch.WithQuorum(3)), []step{ok(s), ok(1500 * ms), ok(4 * s)}, "stalled: 0 ok, 1 ok, 2 canceled", 2500 * ms},
+		"failed fast":                        {opts(dispatch.WithFailFast()), []step{ok(s), failed(2 * s), ok(3 * s)}, "failed fast: 0 ok, 1 failed, 2 canceled", 2 * s},
+		"failed fast by a panic":             {opts(dispatch.WithFailFast()), []step{ok(3 * s), panicked(2 * s), ok(3 * s)}, "failed fast: 0 canceled, 1 panicked, 2 canceled", 2 * s},
 		"failed fast at the last":            {opts(dispatch.WithFailFast()), []step{ok(s), failed(2 * s)}, "failed fast: 0 ok, 1 failed", 2 * s},
-		"declining is no failure":            {opts(dispatch.WithFailFast()), []step{declined(s), ok(2 * s)}, "complete: 0 declined, 1 ok", 2 * s},
-		"good news first":                    {opts(dispatch.WithFailFast(), dispatch.WithQuorum(1)), []step{ok(s), failed(2 * s)}, "satisfied: 0 ok, 1 cancelled", s},
-		"one at a time":                      {opts(dispatch.WithParallelism(1)), []step{ok(s), ok(s), failed(s), ok(s)}, "complete: 0 ok, 1 ok, 2 failed, 3 ok", 4 * s},
+		"declining is no failure":            {opts(dispatch.WithFailFast()), []step{declined(s), ok(2 * s)}, "all ended: 0 declined, 1 ok", 2 * s},
+		"good news first":                    {opts(dispatch.WithFailFast(), dispatch.WithQuorum(1)), []step{ok(s), failed(2 * s)}, "satisfied: 0 ok, 1 canceled", s},
+		"one at a time":                      {opts(dispatch.WithParallelism(1)), []step{ok(s), ok(s), failed(s), ok(s)}, "all ended: 0 ok, 1 ok, 2 failed, 3 ok", 4 * s},
 		"one at a time until the deadline":   {opts(dispatch.WithParallelism(1)), []step{ok(3 * s), ok(3 * s), ok(3 * s)}, "deadline: 0 ok, 1 late, 2 late", 5 * s},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -268,16 +268,16 @@ func TestContextThatHasEnded(t *testing.T) {
 		want  string
 		cause error
 	}{
-		"cancelled": {func() (context.Context, context.CancelFunc) {
+		"canceled": {func() (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
 			return ctx, cancel
-		}, "cancelled: a cancelled, b cancelled", context.Canceled},
-		"cancelled for a reason": {func() (context.Context, context.CancelFunc) {
+		}, "canceled: a canceled, b canceled", context.Canceled},
+		"canceled for a reason": {func() (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancelCause(context.Background())
 			cancel(errBroken)
 			return ctx, func() {}
-		}, "cancelled: a cancelled, b cancelled", errBroken},
+		}, "canceled: a canceled, b canceled", errBroken},
 		"expired": {func() (context.Context, context.CancelFunc) {
 			return context.WithTimeout(context.Background(), -time.Second)
 		}, "deadline: a late, b late", context.DeadlineExceeded},
@@ -352,10 +352,10 @@ func TestCauses(t *testing.T) {
 		"failed fast":  {opts: []dispatch.CallOption{timeout, dispatch.WithFailFast()}, others: []producer{slowly(time.Second, failing(errBroken))}, reason: dispatch.ReasonFailedFast, err: context.Canceled, cause: dispatch.ErrFailFast},
 		"stalled":      {opts: []dispatch.CallOption{timeout, dispatch.WithStall(600 * time.Millisecond)}, others: []producer{slow(400*time.Millisecond, 1)}, reason: dispatch.ReasonStalled, err: context.Canceled, cause: dispatch.ErrStalled},
 		"deadline":     {opts: []dispatch.CallOption{dispatch.WithTimeout(time.Second)}, reason: dispatch.ReasonDeadline, err: context.DeadlineExceeded, cause: context.DeadlineExceeded},
-		"cancelled":    {opts: []dispatch.CallOption{timeout}, end: func(_ *dispatcher, c *inFlight) { c.Cancel(enough) }, reason: dispatch.ReasonCancelled, err: context.Canceled, cause: enough},
-		"just so":      {opts: []dispatch.CallOption{timeout}, end: func(_ *dispatcher, c *inFlight) { c.Cancel(nil) }, reason: dispatch.ReasonCancelled, err: context.Canceled, cause: context.Canceled},
+		"canceled":     {opts: []dispatch.CallOption{timeout}, end: func(_ *dispatcher, c *inFlight) { c.Cancel(enough) }, reason: dispatch.ReasonCanceled, err: context.Canceled, cause: enough},
+		"just so":      {opts: []dispatch.CallOption{timeout}, end: func(_ *dispatcher, c *inFlight) { c.Cancel(nil) }, reason: dispatch.ReasonCanceled, err: context.Canceled, cause: context.Canceled},
 		"closed":       {opts: []dispatch.CallOption{timeout}, end: func(d *dispatcher, _ *inFlight) { d.Close() }, reason: dispatch.ReasonClosed, err: context.Canceled, cause: dispatch.ErrClosed},
-		"by deadline?": {opts: []dispatch.CallOption{timeout}, end: func(_ *dispatcher, c *inFlight) { c.Cancel(context.DeadlineExceeded) }, reason: dispatch.ReasonCancelled, err: context.Canceled, cause: context.DeadlineExceeded},
+		"by deadline?": {opts: []dispatch.CallOption{timeout}, end: func(_ *dispatcher, c *inFlight) { c.Cancel(context.DeadlineExceeded) }, reason: dispatch.ReasonCanceled, err: context.Canceled, cause: context.DeadlineExceeded},
 		"the sender's deadline": {opts: []dispatch.CallOption{timeout}, sender: func(ctx context.Context) context.Context {
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			context.AfterFunc(ctx, cancel)
@@ -365,17 +365,17 @@ func TestCauses(t *testing.T) {
 			ctx, cancel := context.WithCancel(ctx)
 			time.AfterFunc(time.Second, cancel)
 			return ctx
-		}, reason: dispatch.ReasonCancelled, err: context.Canceled, cause: context.Canceled},
+		}, reason: dispatch.ReasonCanceled, err: context.Canceled, cause: context.Canceled},
 		"the sender's cause": {opts: []dispatch.CallOption{timeout}, sender: func(ctx context.Context) context.Context {
 			ctx, cancel := context.WithCancelCause(ctx)
 			time.AfterFunc(time.Second, func() { cancel(enough) })
 			return ctx
-		}, reason: dispatch.ReasonCancelled, err: context.Canceled, cause: enough},
+		}, reason: dispatch.ReasonCanceled, err: context.Canceled, cause: enough},
 		"the sender's home-made context": {opts: []dispatch.CallOption{timeout}, sender: func(ctx context.Context) context.Context {
 			h := homeMade{ctx, make(chan struct{})}
 			time.AfterFunc(time.Second, func() { close(h.done) })
 			return h
-		}, reason: dispatch.ReasonCancelled, err: context.Canceled, cause: context.Canceled},
+		}, reason: dispatch.ReasonCanceled, err: context.Canceled, cause: context.Canceled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -449,7 +449,7 @@ func TestCauses(t *testing.T) {
 				if r.Reason != test.reason || r.Elapsed != time.Second {
 					t.Errorf("ended after %v as %v, want %v after 1s", r.Elapsed, r.Reason, test.reason)
 				}
-				state := dispatch.StateCancelled
+				state := dispatch.StateCanceled
 				if test.reason == dispatch.ReasonDeadline {
 					state = dispatch.StateLate
 				}
@@ -625,8 +625,8 @@ func TestReportSoFar(t *testing.T) {
 			"pending: a ok, b pending, c failed, d pending",
 			"pending: a ok, b ok, c failed, d pending",
 			"pending: a ok, b ok, c failed, d pending",
-			"complete: a ok, b ok, c failed, d ok",
-			"complete: a ok, b ok, c failed, d ok",
+			"all ended: a ok, b ok, c failed, d ok",
+			"all ended: a ok, b ok, c failed, d ok",
 		} {
 			synctest.Wait()
 			r := c.Report()
@@ -672,7 +672,7 @@ func TestReportVerdict(t *testing.T) {
 		{members: "ok", complete: true},
 		{members: "ok ok declined", complete: true},
 		{members: "declined declined", complete: true},
-		{members: "ok failed", is: []error{fs.ErrNotExist}, message: []string{"kit.ask", "complete", "1-failed failed: open x: "}},
+		{members: "ok failed", is: []error{fs.ErrNotExist}, message: []string{"kit.ask", "all ended", "1-failed failed: open x: "}},
 		{members: "ok panicked", is: []error{errBroken}, message: []string{"1-panicked panicked: ", "broken"}},
 		{members: "goexit ok", is: []error{dispatch.ErrGoexit}, message: []string{"0-goexit failed: "}},
 		{members: "ok late", is: []error{context.DeadlineExceeded}, message: []string{"deadline", "1-late late: "}},
@@ -680,7 +680,7 @@ func TestReportVerdict(t *testing.T) {
 		{members: "ok failed late", quorum: 1},
 		{members: "ok declining", quorum: 2, complete: true, is: []error{dispatch.ErrQuorumLost}, message: []string{"quorum lost"}},
 		{members: "ok declined", quorum: 1},
-		{members: "failed failed late", quorum: 2, is: []error{dispatch.ErrQuorumLost, fs.ErrNotExist}, message: []string{"quorum lost", "0-failed", "1-failed", "2-late cancelled"}},
+		{members: "failed failed late", quorum: 2, is: []error{dispatch.ErrQuorumLost, fs.ErrNotExist}, message: []string{"quorum lost", "0-failed", "1-failed", "2-late canceled"}},
 		{members: "", is: []error{dispatch.ErrNoProducers}, message: []string{"no producers"}},
 	} {
 		t.Run(fmt.Sprintf("%s/quorum=%d", test.members, test.quorum), func(t *testing.T) {
@@ -857,7 +857,7 @@ func TestStreamThatIsLeftCancels(t *testing.T) {
 					}
 				}()
 				synctest.Wait()
-				expect(t, c.Report(), "cancelled: a ok, b cancelled")
+				expect(t, c.Report(), "canceled: a ok, b canceled")
 				if !errors.Is(cause, context.Canceled) {
 					t.Errorf("cause is %v", cause)
 				}
@@ -1071,14 +1071,14 @@ func TestJoiningAndLeavingACall(t *testing.T) {
 		gone.Remove() // what runs may still give its result
 		<-c.Done()
 		synctest.Wait()
-		expect(t, c.Report(), "complete: a ok, b ok, c ok")
-		if diff := cmp.Diff([]string{"result b=2", "outcome b ok", "result c=3", "outcome c ok", "done complete"}, diary.all()); diff != "" {
+		expect(t, c.Report(), "all ended: a ok, b ok, c ok")
+		if diff := cmp.Diff([]string{"result b=2", "outcome b ok", "result c=3", "outcome c ok", "done all ended"}, diary.all()); diff != "" {
 			t.Errorf("who joined (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff([]string{"result a", "outcome a", "result b", "outcome b"}, leaving.all()); diff != "" {
 			t.Errorf("who left (-want +got):\n%s", diff)
 		}
-		expect(t, ended(t, d), "complete: a ok, b ok, d ok")
+		expect(t, ended(t, d), "all ended: a ok, b ok, d ok")
 	})
 }
 
@@ -1097,7 +1097,7 @@ func TestProducerThatLeavesBeforeItsTurn(t *testing.T) {
 		<-c.Done()
 		synctest.Wait()
 		r := c.Report()
-		expect(t, r, "complete: a ok, b gone, c ok")
+		expect(t, r, "all ended: a ok, b gone, c ok")
 		if o := outcomeOf(t, r, "b"); o.Started || !errors.Is(o.Err, dispatch.ErrRemoved) || r.Complete() {
 			t.Errorf("outcome is %+v, complete: %v", o, r.Complete())
 		}
@@ -1220,9 +1220,9 @@ func TestNestedCallEndsWithItsParent(t *testing.T) {
 			after time.Duration
 			cause error
 		}{
-			"deadline":  {nil, func(*inFlight) {}, "deadline: inner late", 5 * time.Second, context.DeadlineExceeded},
-			"its own":   {[]dispatch.CallOption{dispatch.WithTimeout(2 * time.Second)}, func(*inFlight) {}, "deadline: inner late", 2 * time.Second, context.DeadlineExceeded},
-			"cancelled": {nil, func(c *inFlight) { c.Cancel(errBroken) }, "cancelled: inner cancelled", time.Second, errBroken},
+			"deadline": {nil, func(*inFlight) {}, "deadline: inner late", 5 * time.Second, context.DeadlineExceeded},
+			"its own":  {[]dispatch.CallOption{dispatch.WithTimeout(2 * time.Second)}, func(*inFlight) {}, "deadline: inner late", 2 * time.Second, context.DeadlineExceeded},
+			"canceled": {nil, func(c *inFlight) { c.Cancel(errBroken) }, "canceled: inner canceled", time.Second, errBroken},
 		} {
 			c := send(t, d, test.opts...)
 			time.AfterFunc(time.Second, func() { test.end(c) })
@@ -1324,9 +1324,9 @@ func TestWaitBoundsTheWaitAlone(t *testing.T) {
 		if err := c.Wait(gone); err != nil {
 			t.Errorf("Wait after the end = %v", err)
 		}
-		expect(t, c.Report(), "complete: a ok")
+		expect(t, c.Report(), "all ended: a ok")
 		c.Cancel(errBroken)
-		expect(t, c.Report(), "complete: a ok")
+		expect(t, c.Report(), "all ended: a ok")
 	})
 }
 

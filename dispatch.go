@@ -144,7 +144,7 @@ func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], ni
 // Send asks every producer of the topic and returns at once. The results go to
 // the topic's listeners and can be read from the call.
 //
-// The call ends at its deadline at the latest, and is cancelled when ctx ends. If
+// The call ends at its deadline at the latest, and is canceled when ctx ends. If
 // ctx has ended already, so has the call, and nobody was asked; the same is true
 // if there are no producers. The error wraps [ErrInvalidArgument],
 // [ErrInvalidOption], [ErrTopicType], [ErrTooDeep] or [ErrClosed]; then there is no
@@ -172,7 +172,7 @@ func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], re
 }
 
 // First asks every producer of the topic and returns the first result. The others
-// are cancelled. If nobody answers, the error is a [*PartialError] that names
+// are canceled. If nobody answers, the error is a [*PartialError] that names
 // every member; if whoever answered had no result, it is [ErrNoResult].
 func (d *Dispatcher[Req, Res]) First(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (Res, error) {
 	var none Res

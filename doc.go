@@ -57,11 +57,11 @@
 // # The end of a call
 //
 //  6. A call ends at the first of these: every member has ended
-//     ([ReasonComplete]); the quorum is reached ([ReasonSatisfied]) or cannot be
+//     ([ReasonAllEnded]); the quorum is reached ([ReasonSatisfied]) or cannot be
 //     reached any more ([ReasonQuorumLost]); under [WithFailFast] a member has
 //     failed ([ReasonFailedFast]); under [WithStall] no further result came
-//     ([ReasonStalled]); time is up ([ReasonDeadline]); the caller cancelled it or
-//     its context ([ReasonCancelled]); the bus was closed ([ReasonClosed]). With
+//     ([ReasonStalled]); time is up ([ReasonDeadline]); the caller canceled it or
+//     its context ([ReasonCanceled]); the bus was closed ([ReasonClosed]). With
 //     nobody to ask, or with a context that has ended, it ends before it begins,
 //     and nobody is asked.
 //  7. There is always a deadline. It is set by [WithTimeout] at the call, else at
@@ -70,7 +70,7 @@
 //     wait for it.
 //  8. A result is in time if it was recorded before the call ended; that is decided
 //     once, for everybody. Members that have not ended by then are [StateLate] if
-//     the call ended at its deadline, and [StateCancelled] otherwise.
+//     the call ended at its deadline, and [StateCanceled] otherwise.
 //  9. A producer that ignores its context does not hold up the end of the call.
 //  10. A result that comes later reaches neither caller nor listeners. It is offered
 //     to [Dispatcher.OnLate], and its value is not kept otherwise.

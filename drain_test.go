@@ -31,7 +31,7 @@ func TestTopicTakenOverUnderACall(t *testing.T) {
 		apiMust(others.AddProducer(other, apiAnswer[int]("new", 0)))
 		apiEqual(t, "answers", apiMust(others.Gather(t.Context(), other, 0)), []string{"new"})
 		<-c.Done()
-		apiEqual(t, "reason", c.Report().Reason, dispatch.ReasonComplete)
+		apiEqual(t, "reason", c.Report().Reason, dispatch.ReasonAllEnded)
 		apiAtRest(t, d.Bus())
 		apiEqual(t, "heard by the listener that was removed", heard.take(), nil)
 		apiEqual(t, "heard by pattern", heardByPattern.take(), []int{1})

@@ -63,7 +63,7 @@ func TestAllMembersRunAtOnce(t *testing.T) {
 								})
 							}
 							r := ended(t, d)
-							if r.Reason != dispatch.ReasonComplete || r.Elapsed != 0 {
+							if r.Reason != dispatch.ReasonAllEnded || r.Elapsed != 0 {
 								t.Errorf("%d of %d members were started; the call ended as %v after %v", started.Load(), n, r.Reason, r.Elapsed)
 							}
 							for i, o := range r.Outcomes {
@@ -268,7 +268,7 @@ func TestThousandGoexits(t *testing.T) {
 						if r.Reason == dispatch.ReasonQuorumLost && failed > 0 {
 							return // it ended with the first of them
 						}
-						if r.Reason != dispatch.ReasonComplete || r.Elapsed != 0 || failed != left {
+						if r.Reason != dispatch.ReasonAllEnded || r.Elapsed != 0 || failed != left {
 							t.Errorf("%d of %d ended with ErrGoexit; the call ended as %v after %v", failed, left, r.Reason, r.Elapsed)
 						}
 					})
@@ -280,7 +280,7 @@ func TestThousandGoexits(t *testing.T) {
 
 // However ends and results meet, each member has one outcome, which the report,
 // listeners and readers agree on, and which does not change any more.
-func TestOneOutcomePerMemberWhenCancelled(t *testing.T) {
+func TestOneOutcomePerMemberWhenCanceled(t *testing.T) {
 	const n = 40
 	// Who ends the call while quick producers are being run through, from within
 	// or from outside, and what producers do around that.
@@ -358,7 +358,7 @@ func TestOneOutcomePerMemberWhenCancelled(t *testing.T) {
 									switch o.State {
 									case dispatch.StateOK:
 										want = 1
-									case dispatch.StateCancelled:
+									case dispatch.StateCanceled:
 									default:
 										t.Errorf("%v is %v", o.Member, o.State)
 									}
@@ -442,7 +442,7 @@ func TestTopicChangesItsTypesDuringACall(t *testing.T) {
 		<-deadlined.Done()
 		<-c.Done()
 		synctest.Wait()
-		expect(t, c.Report(), "complete: a ok")
+		expect(t, c.Report(), "all ended: a ok")
 		if heard != 0 {
 			t.Errorf("the listener of other types got %d results", heard)
 		}
@@ -572,7 +572,7 @@ func TestStaggeredMembersAreStartedOnTime(t *testing.T) {
 					}
 					listen(t, d, func(context.Context, result) { <-release })
 					r := ended(t, d, dispatch.WithStagger(time.Second), dispatch.WithParallelism(parallelism))
-					if r.Reason != dispatch.ReasonComplete || len(late.all()) > 0 {
+					if r.Reason != dispatch.ReasonAllEnded || len(late.all()) > 0 {
 						t.Errorf("parallelism %d, each %v: the call ended as %v; started %q", parallelism, takes, r.Reason, late.all())
 					}
 					close(release)

@@ -384,7 +384,7 @@ func (c *call) admit(m *member) (State, error) {
 		case err != nil && !c.over.Load():
 			return StateLate, err // the grace has begun before there was a slot
 		case err != nil:
-			return StateCancelled, err // the call has ended, and with it the member
+			return StateCanceled, err // the call has ended, and with it the member
 		}
 	}
 	c.mu.Lock()

@@ -32,15 +32,15 @@ var (
 	// ErrNoProducers reports that nobody was there to ask.
 	ErrNoProducers = newSentinel("no_producers", "dispatch: no producers")
 	// ErrQuorumLost is the cause with which the remaining producers are
-	// cancelled once too many have failed for the quorum to be reached.
+	// canceled once too many have failed for the quorum to be reached.
 	ErrQuorumLost = newSentinel("quorum_lost", "dispatch: quorum lost")
 	// ErrSatisfied is the cause with which the remaining producers are
-	// cancelled once the quorum is reached.
+	// canceled once the quorum is reached.
 	ErrSatisfied = newSentinel("satisfied", "dispatch: satisfied")
 	// ErrFailFast is the cause with which the remaining producers are
-	// cancelled after the first failure of a call under [WithFailFast].
+	// canceled after the first failure of a call under [WithFailFast].
 	ErrFailFast = newSentinel("fail_fast", "dispatch: failed fast")
-	// ErrStalled is the cause with which the remaining producers are cancelled
+	// ErrStalled is the cause with which the remaining producers are canceled
 	// when no further result came within the time of [WithStall].
 	ErrStalled = newSentinel("stalled", "dispatch: stalled")
 	// ErrStuck reports that a producer was not asked because too many of its
@@ -154,15 +154,15 @@ func (e *PartialError) Error() string {
 
 // ErrorType returns timeout after a deadline, partial for a call that all members
 // ended, some without an answer, and otherwise the type of the reason's own error, or
-// cancelled.
+// canceled.
 func (e *PartialError) ErrorType() string {
 	switch e.Report.Reason {
-	case ReasonComplete:
+	case ReasonAllEnded:
 		return "partial"
 	case ReasonDeadline:
 		return errorType(e.cause, "timeout")
 	default:
-		return errorType(e.cause, "cancelled")
+		return errorType(e.cause, "canceled")
 	}
 }
 
@@ -202,7 +202,7 @@ func (e *MemberError) Unwrap() error { return e.Err }
 // ShutdownError reports what was still running when the context of
 // [Bus.Shutdown] ended. It unwraps to that context's error.
 type ShutdownError struct {
-	Calls     []CallInfo // calls that had not ended, and were cancelled
+	Calls     []CallInfo // calls that had not ended, and were canceled
 	Producers []Member   // producers that had not returned
 	Listeners []string   // listeners that were inside a callback or had results waiting
 	Err       error      // the context's error

@@ -49,8 +49,8 @@ func TestErrorTypes(t *testing.T) {
 		{dispatch.StateFailed, errBroken, "failed"},
 		{dispatch.StateFailed, fmt.Errorf("x: %w", dispatch.ErrLost), "lost"},
 		{dispatch.StateLate, context.DeadlineExceeded, "timeout"},
-		{dispatch.StateCancelled, context.Canceled, "cancelled"},
-		{dispatch.StateCancelled, dispatch.ErrSatisfied, "satisfied"},
+		{dispatch.StateCanceled, context.Canceled, "canceled"},
+		{dispatch.StateCanceled, dispatch.ErrSatisfied, "satisfied"},
 		{dispatch.StatePanicked, &dispatch.PanicError{Value: 1}, "panic"},
 	} {
 		if got := typeOf(&dispatch.MemberError{State: test.state, Err: test.err}); got != test.want {
@@ -90,8 +90,8 @@ func TestErrorTypes(t *testing.T) {
 				t.Errorf("the type of %v is %q, want %q", o.Err, got, want)
 			}
 		}
-		if got := typeOf(c.Report().Err()); got != "cancelled" {
-			t.Errorf("the type of %v is %q, want cancelled", c.Report().Err(), got)
+		if got := typeOf(c.Report().Err()); got != "canceled" {
+			t.Errorf("the type of %v is %q, want canceled", c.Report().Err(), got)
 		}
 	})
 }

@@ -127,7 +127,7 @@ func ExampleDispatcher_Stream() {
 	}
 	// Output:
 	// north 12.5
-	// dispatch: shop.price: complete: south failed: closed today
+	// dispatch: shop.price: all ended: south failed: closed today
 }
 
 // Who leaves the loop cancels the rest.
@@ -192,8 +192,8 @@ func ExampleCall_Cancel() {
 	fmt.Println(report.Reason)
 	fmt.Println(report.Outcomes[0].Member, report.Outcomes[0].State, report.Outcomes[0].Err)
 	// Output:
-	// cancelled
-	// north cancelled customer left
+	// canceled
+	// north canceled customer left
 }
 
 // A listener is called with each result of its topics, whoever sent the request,
@@ -215,7 +215,7 @@ func ExampleDispatcher_AddListener() {
 	}
 	// Output:
 	// lamp at north: 12.5
-	// done: complete
+	// done: all ended
 }
 
 // OnOutcome tells a listener also of those who have no result.
@@ -278,7 +278,7 @@ func ExampleWithQuorum() {
 	// Output:
 	// satisfied <nil>
 	// north ok <nil>
-	// south cancelled dispatch: satisfied
+	// south canceled dispatch: satisfied
 	// west ok <nil>
 }
 
@@ -353,7 +353,7 @@ func ExampleWithStagger() {
 	// south 12.5
 	// north failed started: true
 	// south ok started: true
-	// west cancelled started: false
+	// west canceled started: false
 }
 
 // Under WithMinProducers the call waits until enough producers are there.
@@ -381,7 +381,7 @@ func ExampleWithTargets() {
 	fmt.Println(err)
 	// Output:
 	// [11.9]
-	// dispatch: shop.price: complete: east gone: dispatch: unknown member: "east"
+	// dispatch: shop.price: all ended: east gone: dispatch: unknown member: "east"
 }
 
 // Producers of one group stand in for each other: one of them is asked, the next
@@ -906,7 +906,7 @@ func ExampleBus_Observe() {
 	}
 	fmt.Println(<-ended)
 	watching.Remove()
-	// Output: complete
+	// Output: all ended
 }
 
 // Outcomes tells how members end while others are still at work.

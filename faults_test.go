@@ -42,7 +42,7 @@ func TestFault01ProducerError(t *testing.T) {
 				r := ended(t, d)
 				synctest.Wait()
 
-				expect(t, r, "complete: a ok, b failed, c ok")
+				expect(t, r, "all ended: a ok, b failed, c ok")
 				o := outcomeOf(t, r, "b")
 				if o.Err != fault || !o.Started || o.Results != 0 || o.Elapsed != 0 {
 					t.Errorf("outcome is %+v, want the producer's own error at once", o)
@@ -54,7 +54,7 @@ func TestFault01ProducerError(t *testing.T) {
 				if want := errors.As(fault, &path); errors.As(r.Err(), &path) != want {
 					t.Errorf("errors.As finds a PathError: %v, want %v", !want, want)
 				}
-				want := []string{"outcome b failed", "result a=1", "outcome a ok", "result c=3", "outcome c ok", "done complete"}
+				want := []string{"outcome b failed", "result a=1", "outcome a ok", "result c=3", "outcome c ok", "done all ended"}
 				if diff := cmp.Diff(want, diary.all()); diff != "" {
 					t.Errorf("listener (-want +got):\n%s", diff)
 				}
@@ -79,7 +79,7 @@ func TestFault02ProducerPanics(t *testing.T) {
 				produce(t, d, "c", quick(3))
 
 				r := ended(t, d)
-				expect(t, r, "complete: a ok, b panicked, c ok")
+				expect(t, r, "all ended: a ok, b panicked, c ok")
 				o := outcomeOf(t, r, "b")
 				var caught *dispatch.PanicError
 				if !errors.As(o.Err, &caught) || !o.Started {
@@ -99,7 +99,7 @@ func TestFault02ProducerPanics(t *testing.T) {
 					t.Errorf("errors.Is reaches the value: %v, want %v", !want, want)
 				}
 
-				expect(t, ended(t, d), "complete: a ok, b panicked, c ok")
+				expect(t, ended(t, d), "all ended: a ok, b panicked, c ok")
 				if asked != 2 {
 					t.Errorf("asked %d times in two calls", asked)
 				}
@@ -141,7 +141,7 @@ func TestFault03Goexit(t *testing.T) {
 						r := ended(t, d, opts...)
 						synctest.Wait()
 
-						expect(t, r, "complete: "+strings.Join(want, ", "))
+						expect(t, r, "all ended: "+strings.Join(want, ", "))
 						if r.Elapsed != 0 {
 							t.Errorf("the call took %v, want no wait for the deadline", r.Elapsed)
 						}
@@ -171,8 +171,8 @@ func TestFault03GoexitLeavesTheNextCallAlone(t *testing.T) {
 			}
 			return 1, nil
 		}, dispatch.WithConcurrency(1))
-		expect(t, ended(t, d), "complete: a failed")
-		expect(t, ended(t, d), "complete: a ok")
+		expect(t, ended(t, d), "all ended: a failed")
+		expect(t, ended(t, d), "all ended: a ok")
 	})
 }
 
@@ -223,7 +223,7 @@ func TestFault04DeafProducer(t *testing.T) {
 		}
 
 		r := ended(t, d)
-		expect(t, r, "complete: deaf rejected, b ok")
+		expect(t, r, "all ended: deaf rejected, b ok")
 		if o := outcomeOf(t, r, "deaf"); !errors.Is(o.Err, dispatch.ErrStuck) || o.Started || r.Elapsed != 0 || asked != 2 {
 			t.Errorf("outcome is %+v after %v, asked %d times, want ErrStuck at once and no third run", o, r.Elapsed, asked)
 		}
@@ -240,7 +240,7 @@ func TestFault04DeafProducer(t *testing.T) {
 		expect(t, ended(t, d), "deadline: deaf late, b ok")
 		time.Sleep(patience)
 		synctest.Wait()
-		expect(t, ended(t, d), "complete: deaf rejected, b ok")
+		expect(t, ended(t, d), "all ended: deaf rejected, b ok")
 
 		// All return: nothing is held against the producer.
 		close(release)
@@ -248,7 +248,7 @@ func TestFault04DeafProducer(t *testing.T) {
 		if got := abandoned(); got != 0 {
 			t.Errorf("%d abandoned after all returned, want none", got)
 		}
-		expect(t, ended(t, d), "complete: deaf ok, b ok")
+		expect(t, ended(t, d), "all ended: deaf ok, b ok")
 		time.Sleep(patience)
 		synctest.Wait()
 		if got := logged.count(""); got != 3 {
@@ -299,7 +299,7 @@ func TestFault04DeafProducerKeepsItsSlot(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		expect(t, ended(t, d), "complete: deaf ok")
+		expect(t, ended(t, d), "all ended: deaf ok")
 		if got := most.Load(); got != 1 {
 			t.Errorf("%d runs at once", got)
 		}
@@ -349,7 +349,7 @@ func TestFault05ResultAtTheDeadline(t *testing.T) {
 			if diff := cmp.Diff(heard.all(), read.all()); diff != "" {
 				t.Errorf("listener and reader disagree:\n%s", diff)
 			}
-			if r.Complete() != (r.Reason == dispatch.ReasonComplete) {
+			if r.Complete() != (r.Reason == dispatch.ReasonAllEnded) {
 				t.Errorf("report contradicts itself: %s", told(r))
 			}
 		})
@@ -482,7 +482,7 @@ func TestFault07ListenerUnwinds(t *testing.T) {
 					loud.add("done %v", r.Reason)
 					unwind()
 				}))
-				expect(t, ended(t, d), "complete: p0 ok, p1 ok, p2 ok, p3 ok")
+				expect(t, ended(t, d), "all ended: p0 ok, p1 ok, p2 ok, p3 ok")
 				expect(t, ended(t, d, dispatch.WithTimeout(1500*time.Millisecond)), "deadline: p0 ok, p1 ok, p2 late, p3 late")
 				synctest.Wait()
 				if len(quiet.all()) != 9+7 {
@@ -520,7 +520,7 @@ func TestFault08BlockedListener(t *testing.T) {
 
 		for range 3 {
 			r := ended(t, d)
-			expect(t, r, "complete: a ok, b ok")
+			expect(t, r, "all ended: a ok, b ok")
 			if r.Elapsed != 0 {
 				t.Errorf("the listener held the call up for %v", r.Elapsed)
 			}
@@ -850,8 +850,8 @@ func TestFault09SelfRemoval(t *testing.T) {
 		}, dispatch.OnOutcome(func(dispatch.Outcome) { heard.add("outcome") }), dispatch.OnDone(func(dispatch.Report) { heard.add("done") }))
 
 		// It was asked before it left, and its answer counts.
-		expect(t, ended(t, d), "complete: a ok, b ok")
-		expect(t, ended(t, d), "complete: b ok")
+		expect(t, ended(t, d), "all ended: a ok, b ok")
+		expect(t, ended(t, d), "all ended: b ok")
 		synctest.Wait()
 		if asked != 1 {
 			t.Errorf("the producer was asked %d times", asked)
@@ -889,8 +889,8 @@ func TestFault09ProducerClosesTheBus(t *testing.T) {
 						t.Errorf("call ended as %s after %v", told(r), r.Elapsed)
 					}
 					for _, o := range r.Outcomes {
-						if o.State != dispatch.StateCancelled || !errors.Is(o.Err, dispatch.ErrClosed) {
-							t.Errorf("outcome %+v, want it cancelled by the end of the bus", o)
+						if o.State != dispatch.StateCanceled || !errors.Is(o.Err, dispatch.ErrClosed) {
+							t.Errorf("outcome %+v, want it canceled by the end of the bus", o)
 						}
 					}
 					if !errors.Is(cause, dispatch.ErrClosed) {
@@ -926,7 +926,7 @@ func TestFault10EndlessRecursion(t *testing.T) {
 			return values[0], nil
 		})
 		r := ended(t, d)
-		expect(t, r, "complete: a failed")
+		expect(t, r, "all ended: a failed")
 		if !errors.Is(r.Err(), dispatch.ErrTooDeep) || !errors.Is(deepest, dispatch.ErrTooDeep) {
 			t.Errorf("error is %v, want ErrTooDeep", r.Err())
 		}
@@ -985,7 +985,7 @@ func TestFault10SerialProducerAsksItself(t *testing.T) {
 			return 1, nil
 		}, dispatch.WithConcurrency(1))
 		r := ended(t, d)
-		expect(t, r, "complete: a ok")
+		expect(t, r, "all ended: a ok")
 		expect(t, inner, "deadline: a late")
 		if o := outcomeOf(t, inner, "a"); o.Started || inner.Elapsed != time.Second {
 			t.Errorf("inner outcome %+v after %v, want it not started by the deadline", o, inner.Elapsed)
@@ -1067,7 +1067,7 @@ func TestFault12CloseAndShutdown(t *testing.T) {
 				synctest.Wait()
 
 				for _, c := range sent {
-					expect(t, c.Report(), "closed: quick ok, patient cancelled, deaf cancelled")
+					expect(t, c.Report(), "closed: quick ok, patient canceled, deaf canceled")
 				}
 				if got := causes.all(); len(got) != calls || causes.count(dispatch.ErrClosed.Error()) != calls {
 					t.Errorf("causes are %q, want ErrClosed in each call", got)
@@ -1126,7 +1126,7 @@ func TestFault16NoProducers(t *testing.T) {
 		r := c.Report()
 		expect(t, r, "no producers: ")
 		if r.Complete() || !errors.Is(r.Err(), dispatch.ErrNoProducers) {
-			t.Errorf("complete: %v, error: %v, want an error that says there is nobody", r.Complete(), r.Err())
+			t.Errorf("all ended: %v, error: %v, want an error that says there is nobody", r.Complete(), r.Err())
 		}
 		for r := range c.Results() {
 			t.Errorf("result %v", r)
@@ -1166,8 +1166,8 @@ func TestFault17EndsThatRace(t *testing.T) {
 		all
 	)
 	reasons := map[int]dispatch.Reason{
-		byCancel: dispatch.ReasonCancelled, byContext: dispatch.ReasonCancelled, byDeadline: dispatch.ReasonDeadline,
-		byLastResult: dispatch.ReasonComplete, byQuorum: dispatch.ReasonSatisfied, byStall: dispatch.ReasonStalled, byClose: dispatch.ReasonClosed,
+		byCancel: dispatch.ReasonCanceled, byContext: dispatch.ReasonCanceled, byDeadline: dispatch.ReasonDeadline,
+		byLastResult: dispatch.ReasonAllEnded, byQuorum: dispatch.ReasonSatisfied, byStall: dispatch.ReasonStalled, byClose: dispatch.ReasonClosed,
 	}
 	for ends := 1; ends < all; ends++ {
 		for range 5 {
@@ -1422,7 +1422,7 @@ func TestFault25UnrulyLogger(t *testing.T) {
 				listen(t, d, func(context.Context, result) { panic("boom") })
 				for range calls {
 					r := ended(t, d)
-					expect(t, r, "complete: a panicked, b ok")
+					expect(t, r, "all ended: a panicked, b ok")
 					if r.Elapsed != 0 {
 						t.Errorf("the logger held the call up for %v", r.Elapsed)
 					}

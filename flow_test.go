@@ -87,7 +87,7 @@ func TestFault23MaxInFlight(t *testing.T) {
 		}
 		<-third.Done()
 		for _, c := range []*inFlight{first, second, third} {
-			expect(t, c.Report(), "complete: a ok")
+			expect(t, c.Report(), "all ended: a ok")
 		}
 		// The wait is not a part of the call.
 		if r := third.Report(); r.Elapsed != 2*time.Second || asked.Load() != 3 {
@@ -132,7 +132,7 @@ func TestNoWaitForAPlace(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		expect(t, sendFrom(ctx, t, d).Report(), "cancelled: a cancelled")
+		expect(t, sendFrom(ctx, t, d).Report(), "canceled: a canceled")
 		synctest.Wait()
 		if full(t, d) {
 			t.Error("the place was not given back")
@@ -378,7 +378,7 @@ func TestMaxQueue(t *testing.T) {
 		for i, want := range []string{"pending: a pending", "pending: a pending", "deadline: a late", "deadline: a late", "deadline: a late"} {
 			expect(t, busy[i].Report(), want)
 		}
-		expect(t, ended(t, d, dispatch.WithFailFast()), "complete: a ok")
+		expect(t, ended(t, d, dispatch.WithFailFast()), "all ended: a ok")
 		r.Remove()
 		for _, opts := range [][]dispatch.ProducerOption{{dispatch.WithMaxQueue(1)}, {dispatch.WithMaxQueue(0), dispatch.WithConcurrency(1)}, {dispatch.WithMaxQueue(-1), dispatch.WithConcurrency(1)}} {
 			if _, err := d.AddProducer(ask, quick(1), opts...); !errors.Is(err, dispatch.ErrInvalidOption) {

@@ -39,26 +39,26 @@ func TestGroupIsOneMember(t *testing.T) {
 		starts  []string
 		failure string // the states of the replicas in the error, if there is one
 	}{
-		"one is asked":           {nil, group{"g0": quick(0), "g1": quick(1)}, "complete: g/g0 ok", 1, 0, []string{"g0 at 0 ms"}, ""},
-		"one is asked, slow":     {nil, group{"g0": slow(4*s, 0), "g1": quick(1)}, "complete: g/g0 ok", 1, 4 * s, []string{"g0 at 0 ms"}, ""},
-		"the next on failure":    {nil, group{"g0": failAfter(s), "g1": quick(1)}, "complete: g/g1 ok", 2, s, []string{"g0 at 0 ms", "g1 at 1000 ms"}, ""},
-		"the next on a panic":    {nil, group{"g0": panicking(1), "g1": slow(s, 1)}, "complete: g/g1 ok", 2, s, []string{"g0 at 0 ms", "g1 at 0 ms"}, ""},
-		"the next on Goexit":     {nil, group{"g0": exiting, "g1": slow(s, 1)}, "complete: g/g1 ok", 2, s, []string{"g0 at 0 ms", "g1 at 0 ms"}, ""},
-		"the next on declining":  {nil, group{"g0": failing(dispatch.ErrDecline), "g1": quick(1)}, "complete: g/g1 ok", 2, 0, []string{"g0 at 0 ms", "g1 at 0 ms"}, ""},
-		"the last of three":      {nil, group{"g0": failAfter(s), "g1": failAfter(s), "g2": quick(2)}, "complete: g/g2 ok", 3, 2 * s, []string{"g0 at 0 ms", "g1 at 1000 ms", "g2 at 2000 ms"}, ""},
-		"all fail":               {nil, group{"g0": failAfter(s), "g1": failAfter(s)}, "complete: g failed", 2, 2 * s, []string{"g0 at 0 ms", "g1 at 1000 ms"}, "g/g0 failed, g/g1 failed"},
-		"all panic":              {nil, group{"g0": panicking(errBroken), "g1": panicking(errBroken)}, "complete: g panicked", 2, 0, []string{"g0 at 0 ms", "g1 at 0 ms"}, "g/g0 panicked, g/g1 panicked"},
-		"all decline":            {nil, group{"g0": failing(dispatch.ErrDecline), "g1": failing(dispatch.ErrDecline)}, "complete: g declined", 2, 0, []string{"g0 at 0 ms", "g1 at 0 ms"}, "g/g0 declined, g/g1 declined"},
-		"each in its own way":    {nil, group{"g0": exiting, "g1": failing(dispatch.ErrDecline), "g2": panicking(1)}, "complete: g failed", 3, 0, []string{"g0 at 0 ms", "g1 at 0 ms", "g2 at 0 ms"}, "g/g0 failed, g/g1 declined, g/g2 panicked"},
-		"hedged":                 {opts(dispatch.WithHedge(s)), group{"g0": slow(3*s, 0), "g1": slow(900*ms, 1), "g2": quick(2)}, "complete: g/g1 ok", 2, 1900 * ms, []string{"g0 at 0 ms", "g1 at 1000 ms"}, ""},
-		"hedged in vain":         {opts(dispatch.WithHedge(s)), group{"g0": slow(1500*ms, 0), "g1": slow(s, 1)}, "complete: g/g0 ok", 2, 1500 * ms, []string{"g0 at 0 ms", "g1 at 1000 ms"}, ""},
-		"no need of a hedge":     {opts(dispatch.WithHedge(s)), group{"g0": slow(900*ms, 0), "g1": quick(1)}, "complete: g/g0 ok", 1, 900 * ms, []string{"g0 at 0 ms"}, ""},
-		"hedge after a failure":  {opts(dispatch.WithHedge(s)), group{"g0": failAfter(500 * ms), "g1": slow(2*s, 1), "g2": slow(200*ms, 2)}, "complete: g/g2 ok", 3, 1700 * ms, []string{"g0 at 0 ms", "g1 at 500 ms", "g2 at 1500 ms"}, ""},
-		"hedge with just enough": {opts(dispatch.WithHedge(s), dispatch.WithTimeout(2*s)), group{"g0": patient, "g1": slow(900*ms, 1)}, "complete: g/g1 ok", 2, 1900 * ms, []string{"g0 at 0 ms", "g1 at 1000 ms"}, ""},
+		"one is asked":           {nil, group{"g0": quick(0), "g1": quick(1)}, "all ended: g/g0 ok", 1, 0, []string{"g0 at 0 ms"}, ""},
+		"one is asked, slow":     {nil, group{"g0": slow(4*s, 0), "g1": quick(1)}, "all ended: g/g0 ok", 1, 4 * s, []string{"g0 at 0 ms"}, ""},
+		"the next on failure":    {nil, group{"g0": failAfter(s), "g1": quick(1)}, "all ended: g/g1 ok", 2, s, []string{"g0 at 0 ms", "g1 at 1000 ms"}, ""},
+		"the next on a panic":    {nil, group{"g0": panicking(1), "g1": slow(s, 1)}, "all ended: g/g1 ok", 2, s, []string{"g0 at 0 ms", "g1 at 0 ms"}, ""},
+		"the next on Goexit":     {nil, group{"g0": exiting, "g1": slow(s, 1)}, "all ended: g/g1 ok", 2, s, []string{"g0 at 0 ms", "g1 at 0 ms"}, ""},
+		"the next on declining":  {nil, group{"g0": failing(dispatch.ErrDecline), "g1": quick(1)}, "all ended: g/g1 ok", 2, 0, []string{"g0 at 0 ms", "g1 at 0 ms"}, ""},
+		"the last of three":      {nil, group{"g0": failAfter(s), "g1": failAfter(s), "g2": quick(2)}, "all ended: g/g2 ok", 3, 2 * s, []string{"g0 at 0 ms", "g1 at 1000 ms", "g2 at 2000 ms"}, ""},
+		"all fail":               {nil, group{"g0": failAfter(s), "g1": failAfter(s)}, "all ended: g failed", 2, 2 * s, []string{"g0 at 0 ms", "g1 at 1000 ms"}, "g/g0 failed, g/g1 failed"},
+		"all panic":              {nil, group{"g0": panicking(errBroken), "g1": panicking(errBroken)}, "all ended: g panicked", 2, 0, []string{"g0 at 0 ms", "g1 at 0 ms"}, "g/g0 panicked, g/g1 panicked"},
+		"all decline":            {nil, group{"g0": failing(dispatch.ErrDecline), "g1": failing(dispatch.ErrDecline)}, "all ended: g declined", 2, 0, []string{"g0 at 0 ms", "g1 at 0 ms"}, "g/g0 declined, g/g1 declined"},
+		"each in its own way":    {nil, group{"g0": exiting, "g1": failing(dispatch.ErrDecline), "g2": panicking(1)}, "all ended: g failed", 3, 0, []string{"g0 at 0 ms", "g1 at 0 ms", "g2 at 0 ms"}, "g/g0 failed, g/g1 declined, g/g2 panicked"},
+		"hedged":                 {opts(dispatch.WithHedge(s)), group{"g0": slow(3*s, 0), "g1": slow(900*ms, 1), "g2": quick(2)}, "all ended: g/g1 ok", 2, 1900 * ms, []string{"g0 at 0 ms", "g1 at 1000 ms"}, ""},
+		"hedged in vain":         {opts(dispatch.WithHedge(s)), group{"g0": slow(1500*ms, 0), "g1": slow(s, 1)}, "all ended: g/g0 ok", 2, 1500 * ms, []string{"g0 at 0 ms", "g1 at 1000 ms"}, ""},
+		"no need of a hedge":     {opts(dispatch.WithHedge(s)), group{"g0": slow(900*ms, 0), "g1": quick(1)}, "all ended: g/g0 ok", 1, 900 * ms, []string{"g0 at 0 ms"}, ""},
+		"hedge after a failure":  {opts(dispatch.WithHedge(s)), group{"g0": failAfter(500 * ms), "g1": slow(2*s, 1), "g2": slow(200*ms, 2)}, "all ended: g/g2 ok", 3, 1700 * ms, []string{"g0 at 0 ms", "g1 at 500 ms", "g2 at 1500 ms"}, ""},
+		"hedge with just enough": {opts(dispatch.WithHedge(s), dispatch.WithTimeout(2*s)), group{"g0": patient, "g1": slow(900*ms, 1)}, "all ended: g/g1 ok", 2, 1900 * ms, []string{"g0 at 0 ms", "g1 at 1000 ms"}, ""},
 		"a failure makes room when a hedge could not": {
 			opts(dispatch.WithHedge(s), dispatch.WithTimeout(2*s)),
 			group{"g0": patient, "g1": failAfter(900 * ms), "g2": quick(2)},
-			"complete: g/g2 ok", 3, 1900 * ms,
+			"all ended: g/g2 ok", 3, 1900 * ms,
 			[]string{"g0 at 0 ms", "g1 at 1000 ms", "g2 at 1900 ms"},
 			"",
 		},
@@ -67,7 +67,7 @@ func TestGroupIsOneMember(t *testing.T) {
 		"late":                  {opts(dispatch.WithTimeout(2 * s)), group{"g0": failAfter(s), "g1": patient, "g2": quick(2)}, "deadline: g late", 2, 2 * s, []string{"g0 at 0 ms", "g1 at 1000 ms"}, ""},
 		"quorum":                {opts(dispatch.WithQuorum(1)), group{"g0": failAfter(s), "g1": quick(1)}, "satisfied: g/g1 ok", 2, s, []string{"g0 at 0 ms", "g1 at 1000 ms"}, ""},
 		"quorum lost":           {opts(dispatch.WithQuorum(1)), group{"g0": failAfter(s), "g1": failAfter(0)}, "quorum lost: g failed", 2, s, []string{"g0 at 0 ms", "g1 at 1000 ms"}, "g/g0 failed, g/g1 failed"},
-		"no failing fast":       {opts(dispatch.WithFailFast()), group{"g0": failAfter(s), "g1": quick(1)}, "complete: g/g1 ok", 2, s, []string{"g0 at 0 ms", "g1 at 1000 ms"}, ""},
+		"no failing fast":       {opts(dispatch.WithFailFast()), group{"g0": failAfter(s), "g1": quick(1)}, "all ended: g/g1 ok", 2, s, []string{"g0 at 0 ms", "g1 at 1000 ms"}, ""},
 		"failing fast":          {opts(dispatch.WithFailFast()), group{"g0": failAfter(s), "g1": exiting}, "failed fast: g failed", 2, s, []string{"g0 at 0 ms", "g1 at 1000 ms"}, "g/g0 failed, g/g1 failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,7 +136,7 @@ func TestGroupsStandWhereTheirFirstWasRegistered(t *testing.T) {
 		produce(t, d, "b", quick(3))
 		produce(t, d, "g1", slow(time.Second, 1), dispatch.WithGroup("g"))
 		produce(t, d, "g", quick(4)) // a name is no group
-		expect(t, ended(t, d), "complete: a ok, g/g1 ok, h/h0 ok, b ok, g ok")
+		expect(t, ended(t, d), "all ended: a ok, g/g1 ok, h/h0 ok, b ok, g ok")
 		values, err := d.Gather(context.Background(), ask, 0)
 		if diff := cmp.Diff([]int{0, 1, 2, 3, 4}, values); diff != "" || err != nil {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
@@ -208,7 +208,7 @@ func TestLeastBusyReplicaIsAsked(t *testing.T) {
 	})
 }
 
-func TestReplicaThatLosesIsCancelled(t *testing.T) {
+func TestReplicaThatLosesIsCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, logged := newDispatcher()
 		var causes notes
@@ -221,7 +221,7 @@ func TestReplicaThatLosesIsCancelled(t *testing.T) {
 		produce(t, d, "b", loser, dispatch.WithGroup("g"))
 		produce(t, d, "c", slow(time.Second, 3), dispatch.WithGroup("g"))
 		r := ended(t, d, dispatch.WithHedge(time.Second), dispatch.WithFailFast())
-		expect(t, r, "complete: g/c ok")
+		expect(t, r, "all ended: g/c ok")
 		if !r.Complete() || r.Err() != nil || r.Outcomes[0].Tried != 3 {
 			t.Errorf("%v, %+v", r.Err(), r.Outcomes)
 		}
@@ -243,10 +243,10 @@ func TestReplicasEndWithTheCall(t *testing.T) {
 		want  string
 	}{
 		"deadline":  {nil, func(*dispatcher, *inFlight) { time.Sleep(5 * time.Second) }, context.DeadlineExceeded, "deadline: g late, x ok"},
-		"cancelled": {nil, func(_ *dispatcher, c *inFlight) { c.Cancel(errBroken) }, errBroken, "cancelled: g cancelled, x ok"},
-		"closed":    {nil, func(d *dispatcher, _ *inFlight) { d.Close() }, dispatch.ErrClosed, "closed: g cancelled, x ok"},
-		"satisfied": {opts(dispatch.WithQuorum(1)), func(*dispatcher, *inFlight) {}, dispatch.ErrSatisfied, "satisfied: g cancelled, x ok"},
-		"stalled":   {opts(dispatch.WithStall(time.Second)), func(*dispatcher, *inFlight) { time.Sleep(time.Second) }, dispatch.ErrStalled, "stalled: g cancelled, x ok"},
+		"canceled":  {nil, func(_ *dispatcher, c *inFlight) { c.Cancel(errBroken) }, errBroken, "canceled: g canceled, x ok"},
+		"closed":    {nil, func(d *dispatcher, _ *inFlight) { d.Close() }, dispatch.ErrClosed, "closed: g canceled, x ok"},
+		"satisfied": {opts(dispatch.WithQuorum(1)), func(*dispatcher, *inFlight) {}, dispatch.ErrSatisfied, "satisfied: g canceled, x ok"},
+		"stalled":   {opts(dispatch.WithStall(time.Second)), func(*dispatcher, *inFlight) { time.Sleep(time.Second) }, dispatch.ErrStalled, "stalled: g canceled, x ok"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -336,7 +336,7 @@ func TestReplicaIsRemoved(t *testing.T) {
 		time.Sleep(time.Second)
 		rs["g1"].Remove()
 		<-c.Done()
-		expect(t, c.Report(), "complete: g/g2 ok")
+		expect(t, c.Report(), "all ended: g/g2 ok")
 		asked.want(t, "g0 at 0 ms", "g2 at 2000 ms")
 		if o := c.Report().Outcomes[0]; o.Tried != 2 {
 			t.Errorf("outcome %+v", o)
@@ -353,7 +353,7 @@ func TestReplicaIsRemoved(t *testing.T) {
 			expect(t, ended(t, d), "no producers: ")
 			return
 		}
-		expect(t, r, "complete: g failed")
+		expect(t, r, "all ended: g failed")
 		if !errors.Is(r.Err(), dispatch.ErrRemoved) {
 			t.Errorf("error %v", r.Err())
 		}
@@ -373,7 +373,7 @@ func TestReplicasAllRemovedBeforeTheirTurn(t *testing.T) {
 		g.Remove()
 		close(gate)
 		<-c.Done()
-		expect(t, c.Report(), "complete: x ok, g gone")
+		expect(t, c.Report(), "all ended: x ok, g gone")
 		if o := c.Report().Outcomes[1]; o.Tried != 0 || !errors.Is(o.Err, dispatch.ErrRemoved) {
 			t.Errorf("outcome %+v", o)
 		}
@@ -392,14 +392,14 @@ func TestReplicaIsDrained(t *testing.T) {
 			t.Errorf("Drain: %v after %v", err, time.Since(began))
 		}
 		<-c.Done()
-		expect(t, c.Report(), "complete: g/a ok")
-		expect(t, ended(t, d), "complete: g/b ok")
+		expect(t, c.Report(), "all ended: g/a ok")
+		expect(t, ended(t, d), "all ended: g/b ok")
 
 		// A replica that lost goes on: Drain waits for it, too.
 		release := make(chan struct{})
 		r = produce(t, d, "deaf", deaf(release, 3), dispatch.WithGroup("h"))
 		produce(t, d, "c", quick(4), dispatch.WithGroup("h"))
-		expect(t, ended(t, d, dispatch.WithHedge(time.Second)), "complete: g/b ok, h/c ok")
+		expect(t, ended(t, d, dispatch.WithHedge(time.Second)), "all ended: g/b ok, h/c ok")
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if err := r.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -471,8 +471,8 @@ func TestGroupInGrace(t *testing.T) {
 		p    producer
 		want string
 	}{
-		"handed in":       {reporting(time.Second, 1), "complete: g/g0 ok"},
-		"context's error": {patient, "complete: g late"},
+		"handed in":       {reporting(time.Second, 1), "all ended: g/g0 ok"},
+		"context's error": {patient, "all ended: g late"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 50 {
@@ -590,12 +590,12 @@ func TestReplicaIsAbandoned(t *testing.T) {
 			t.Errorf("abandoned (-want +got):\n%s", diff)
 		}
 		r := ended(t, d)
-		expect(t, r, "complete: g rejected")
+		expect(t, r, "all ended: g rejected")
 		if o := r.Outcomes[0]; !errors.Is(o.Err, dispatch.ErrStuck) || o.Tried != 0 {
 			t.Errorf("outcome %+v", o)
 		}
 		produce(t, d, "b", quick(2), dispatch.WithGroup("g"))
-		expect(t, ended(t, d), "complete: g/b ok")
+		expect(t, ended(t, d), "all ended: g/b ok")
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		var stuck *dispatch.ShutdownError
@@ -705,7 +705,7 @@ func TestReplicaThatLosesEndsInAnyWay(t *testing.T) {
 						values = append(values, r.Value)
 					}
 					before := c.Report()
-					expect(t, before, "complete: g/b ok, x ok")
+					expect(t, before, "all ended: g/b ok, x ok")
 					if diff := cmp.Diff([]int{2, 3}, values); diff != "" || before.Outcomes[0].Elapsed != time.Second {
 						t.Errorf("%+v, results (-want +got):\n%s", before.Outcomes, diff)
 					}
@@ -760,7 +760,7 @@ func TestContextOfTheFirstReplica(t *testing.T) {
 				produce(t, d, "x", slow(4*time.Second, 3))
 				c := sendFrom(context.WithValue(context.Background(), key{}, "v"), t, d, dispatch.WithHedge(2*time.Second))
 				<-c.Done()
-				expect(t, c.Report(), "complete: g/b ok, x ok")
+				expect(t, c.Report(), "all ended: g/b ok, x ok")
 				time.Sleep(5 * time.Second)
 				if diff := cmp.Diff([]string{test.want}, seen.all()); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
@@ -849,7 +849,7 @@ func TestLateAnswerOfTheFirstReplica(t *testing.T) {
 				c := send(t, d, dispatch.WithQuorum(1))
 				<-c.Done()
 				before := c.Report()
-				expect(t, before, "satisfied: g cancelled, x ok")
+				expect(t, before, "satisfied: g canceled, x ok")
 				time.Sleep(5 * time.Second)
 				if diff := cmp.Diff([]string{"g/a=1 by 1s after 2s"}, late.all()); diff != "" {
 					t.Errorf("OnLate (-want +got):\n%s", diff)
@@ -946,7 +946,7 @@ func TestFirstReplicaLooksWhenItsTimeIsUp(t *testing.T) {
 			want  string
 		}{
 			"before":        {time.Second, "deadline: g late"},
-			"in the grace":  {4 * time.Second, "complete: g late"},
+			"in the grace":  {4 * time.Second, "all ended: g late"},
 			"after the end": {6 * time.Second, "deadline: g late"},
 		} {
 			t.Run(name+" "+when, func(t *testing.T) {

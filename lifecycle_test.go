@@ -49,8 +49,8 @@ func TestShutdownFinishesWhatWasAccepted(t *testing.T) {
 		if took := time.Since(began); took != 7*time.Second {
 			t.Errorf("Shutdown took %v, want the first result's second and twice the listener's three", took)
 		}
-		expect(t, c.Report(), "complete: a ok, b ok")
-		if diff := cmp.Diff([]string{"result a", "result b", "done complete"}, heard.all()); diff != "" {
+		expect(t, c.Report(), "all ended: a ok, b ok")
+		if diff := cmp.Diff([]string{"result a", "result b", "done all ended"}, heard.all()); diff != "" {
 			t.Errorf("listener (-want +got):\n%s", diff)
 		}
 		refusesAll(t, d)
@@ -90,7 +90,7 @@ func TestShutdownAcceptsNestedCalls(t *testing.T) {
 		if err := d.Shutdown(context.Background()); err != nil {
 			t.Errorf("Shutdown: %v", err)
 		}
-		expect(t, c.Report(), "complete: a ok")
+		expect(t, c.Report(), "all ended: a ok")
 		if sendErr != nil || !errors.Is(outerErr, dispatch.ErrClosed) {
 			t.Errorf("from the listener: %v with its context, %v without", sendErr, outerErr)
 		}
@@ -196,7 +196,7 @@ func TestShutdownErrorNamesWhatStillRuns(t *testing.T) {
 			}
 		}
 		for _, c := range calls {
-			expect(t, c.Report(), "closed: quick ok, patient cancelled, deaf cancelled")
+			expect(t, c.Report(), "closed: quick ok, patient canceled, deaf canceled")
 		}
 		refusesAll(t, d)
 		close(release)
@@ -217,7 +217,7 @@ func TestShutdownOfAnIdleBus(t *testing.T) {
 		if err := d.Shutdown(none); !errors.Is(err, dispatch.ErrInvalidArgument) {
 			t.Errorf("Shutdown(nil) = %v", err)
 		}
-		expect(t, ended(t, d), "complete: a ok")
+		expect(t, ended(t, d), "all ended: a ok")
 		synctest.Wait()
 		if err := d.Shutdown(gone); err != nil {
 			t.Errorf("Shutdown = %v, although there was nothing to wait for", err)
@@ -239,7 +239,7 @@ func TestShutdownWithoutPatience(t *testing.T) {
 		if err := d.Shutdown(gone); !errors.As(err, &still) || !errors.Is(err, context.Canceled) || len(still.Calls) != 1 {
 			t.Errorf("Shutdown = %v", err)
 		}
-		expect(t, c.Report(), "closed: a cancelled")
+		expect(t, c.Report(), "closed: a canceled")
 	})
 }
 
@@ -283,10 +283,10 @@ func TestCloseLetsNothingBegin(t *testing.T) {
 		if err := d.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
-		expect(t, all.Report(), "closed: a ok, b ok, c cancelled, serial cancelled, e ok")
-		expect(t, second.Report(), "closed: a ok, b ok, c cancelled, serial cancelled, e ok")
-		expect(t, inTurn.Report(), "closed: a ok, b ok, c cancelled, serial cancelled, e ok")
-		expect(t, oneByOne.Report(), "closed: a ok, b cancelled, c cancelled, serial cancelled, e cancelled")
+		expect(t, all.Report(), "closed: a ok, b ok, c canceled, serial canceled, e ok")
+		expect(t, second.Report(), "closed: a ok, b ok, c canceled, serial canceled, e ok")
+		expect(t, inTurn.Report(), "closed: a ok, b ok, c canceled, serial canceled, e ok")
+		expect(t, oneByOne.Report(), "closed: a ok, b canceled, c canceled, serial canceled, e canceled")
 		synctest.Wait()
 		if got := free.count("done closed"); got != 4 || free.count("outcome") != 4*5 {
 			t.Errorf("a listener that is free was told of %d ends of 4 at once: %q", got, free.all())
@@ -347,7 +347,7 @@ func TestCloseInTheMiddleOfEverything(t *testing.T) {
 						if err := c.Wait(context.Background()); err != nil {
 							t.Errorf("Wait: %v", err)
 						}
-						if r := c.Report(); r.Reason != dispatch.ReasonComplete && r.Reason != dispatch.ReasonClosed {
+						if r := c.Report(); r.Reason != dispatch.ReasonAllEnded && r.Reason != dispatch.ReasonClosed {
 							t.Errorf("call ended as %v", r.Reason)
 						}
 					}
@@ -467,9 +467,9 @@ func TestDrainOfAProducer(t *testing.T) {
 				}
 				<-first.Done()
 				<-second.Done()
-				expect(t, first.Report(), "complete: serial ok, slower ok")
-				expect(t, second.Report(), "complete: serial ok, slower ok")
-				expect(t, ended(t, d), "complete: slower ok")
+				expect(t, first.Report(), "all ended: serial ok, slower ok")
+				expect(t, second.Report(), "all ended: serial ok, slower ok")
+				expect(t, ended(t, d), "all ended: slower ok")
 			})
 		})
 		t.Run("that answers among quick ones", func(t *testing.T) {

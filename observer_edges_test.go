@@ -22,7 +22,7 @@ func TestObserverExitsBeforeAGroupIsAsked(t *testing.T) {
 		produce(t, d, "a", quick(1), dispatch.WithGroup("g"))
 		produce(t, d, "b", quick(1), dispatch.WithGroup("g"))
 		produce(t, d, "c", quick(1))
-		expect(t, ended(t, d), "complete: g failed, c failed")
+		expect(t, ended(t, d), "all ended: g failed, c failed")
 	})
 }
 
@@ -204,6 +204,6 @@ func TestNobodyIsCalledAfterTheEndOfTheCall(t *testing.T) {
 		synctest.Wait()
 		d.Close()
 		time.Sleep(time.Minute)
-		wantLines(t, n.all(), "cancelled, running true []", "late by 1s: dispatch: closed [/member]")
+		wantLines(t, n.all(), "canceled, running true []", "late by 1s: dispatch: closed [/member]")
 	})
 }

@@ -127,10 +127,10 @@ func TestObserverOfACall(t *testing.T) {
 			"1s: l hears a, 0 [/user/call]",
 			"inside l: [/user/call/l]",
 			"2s: b is failed [/user/call/b]",
-			"2s: call ended: complete [/user/call]",
+			"2s: call ended: all ended [/user/call]",
 			"4s: l took 3s, panicked false [/user/call/l]",
 		})...)
-		if call.Report().Reason != dispatch.ReasonComplete {
+		if call.Report().Reason != dispatch.ReasonAllEnded {
 			t.Error(told.all())
 		}
 		logged.nothing(t)
@@ -198,7 +198,7 @@ func TestObserverOfReplicas(t *testing.T) {
 		produce(t, d, "g2", slow(2*time.Second, 2), dispatch.WithGroup("g"))
 		r := ended(t, d)
 		synctest.Wait()
-		expect(t, r, "complete: first ok, g/g2 ok")
+		expect(t, r, "all ended: first ok, g/g2 ok")
 		lines := told.all()
 		slices.Sort(lines) // start hooks do not wait until what came before is told
 		wantLines(t, lines,
@@ -209,7 +209,7 @@ func TestObserverOfReplicas(t *testing.T) {
 			"1s: replica g1 starts [/call/g]",
 			"2s: replica g1 is failed [/call/g/g/g1]",
 			"2s: replica g2 starts [/call/g]",
-			"4s: call ended: complete [/call]",
+			"4s: call ended: all ended [/call]",
 			"4s: g/g2 gives 2, 1 [/call/g]",
 			"4s: g/g2 is ok [/call/g]",
 			"4s: replica g2 is ok [/call/g/g/g2]",
@@ -246,7 +246,7 @@ func TestObserverOfStreamsAndRelays(t *testing.T) {
 			"inside r: [/call]",
 			"1s: far/m gives 3, 2 [/call]",
 			"1s: far/m is failed [/call]",
-			"1s: call ended: complete [/call]",
+			"1s: call ended: all ended [/call]",
 		)
 	})
 }
@@ -323,13 +323,13 @@ func testObserverOfACallThatCannotGoOn(t *testing.T) {
 	synctest.Wait()
 	produce(t, d, "a", quick(1))
 	r := sendFrom(ctx, t, d).Report()
-	expect(t, r, "cancelled: a cancelled")
+	expect(t, r, "canceled: a canceled")
 	if err := d.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
 	wantLines(t, told.all(),
 		"call [] 0 parent 0 depth 0", "0s: call ended: no producers [/call]",
-		"call [a] 0 parent 0 depth 0", "0s: a is cancelled [/call]", "0s: call ended: cancelled [/call]",
+		"call [a] 0 parent 0 depth 0", "0s: a is canceled [/call]", "0s: call ended: canceled [/call]",
 	)
 	if _, err := d.Send(t.Context(), ask, 0); !errors.Is(err, dispatch.ErrClosed) || len(told.all()) != 5 {
 		t.Errorf("%v; told %q", err, told.all())
@@ -407,7 +407,7 @@ func TestObserverWhoseStartHooksExit(t *testing.T) {
 		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{MemberStart: exits}))
 		produce(t, d, "a", quick(1))
 		produce(t, d, "b", quick(1))
-		expect(t, ended(t, d), "complete: a failed, b failed")
+		expect(t, ended(t, d), "all ended: a failed, b failed")
 	})
 	synctest.Test(t, func(t *testing.T) {
 		exits := func(context.Context, dispatch.CallStarted) context.Context { runtime.Goexit(); return nil }
@@ -416,7 +416,7 @@ func TestObserverWhoseStartHooksExit(t *testing.T) {
 		diary := keepDiary(t, d)
 		go send(t, d)
 		synctest.Wait()
-		wantLines(t, diary.all(), "result a=1", "outcome a ok", "done complete")
+		wantLines(t, diary.all(), "result a=1", "outcome a ok", "done all ended")
 	})
 	synctest.Test(t, func(t *testing.T) {
 		exits := func(context.Context, dispatch.ListenerInfo) context.Context { runtime.Goexit(); return nil }
@@ -425,7 +425,7 @@ func TestObserverWhoseStartHooksExit(t *testing.T) {
 		diary := keepDiary(t, d)
 		ended(t, d)
 		synctest.Wait()
-		wantLines(t, diary.all(), "outcome a ok", "done complete")
+		wantLines(t, diary.all(), "outcome a ok", "done all ended")
 	})
 }
 
@@ -494,7 +494,7 @@ func TestObserverThatBlocksForEver(t *testing.T) {
 		began := time.Now()
 		const n = 10_000
 		for range n {
-			expect(t, ended(t, d), "complete: a ok")
+			expect(t, ended(t, d), "all ended: a ok")
 			synctest.Wait()
 		}
 		if time.Since(began) > 0 {

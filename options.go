@@ -138,7 +138,7 @@ func (o numberOption) applyCall(p *policy) error {
 func WithTimeout(d time.Duration) CallOption { return durationOption{"WithTimeout", d} }
 
 // WithQuorum ends the call, Satisfied, as soon as n members have answered, and
-// as QuorumLost as soon as too few are left for that. The rest are cancelled.
+// as QuorumLost as soon as too few are left for that. The rest are canceled.
 // Members that declined do not count. n must be positive.
 func WithQuorum(n int) CallOption { return numberOption{"WithQuorum", n} }
 
@@ -152,7 +152,7 @@ func WithStall(d time.Duration) CallOption { return durationOption{"WithStall", 
 func WithParallelism(n int) CallOption { return numberOption{"WithParallelism", n} }
 
 // WithFailFast ends the call, FailedFast, at the first member that is Failed,
-// Panicked or Rejected. The rest are cancelled.
+// Panicked or Rejected. The rest are canceled.
 func WithFailFast() CallOption { return failFastOption{} }
 
 type failFastOption struct{}

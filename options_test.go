@@ -216,17 +216,17 @@ func TestFault15HugeValues(t *testing.T) {
 		reason   dispatch.Reason
 		elapsed  time.Duration
 	}{
-		{"WithTimeout", time.Time{}, []dispatch.CallOption{dispatch.WithTimeout(huge)}, "quick ok slow ok", dispatch.ReasonComplete, year},
-		{"WithTimeout and a context", farAway, []dispatch.CallOption{dispatch.WithTimeout(huge)}, "quick ok slow ok", dispatch.ReasonComplete, year},
+		{"WithTimeout", time.Time{}, []dispatch.CallOption{dispatch.WithTimeout(huge)}, "quick ok slow ok", dispatch.ReasonAllEnded, year},
+		{"WithTimeout and a context", farAway, []dispatch.CallOption{dispatch.WithTimeout(huge)}, "quick ok slow ok", dispatch.ReasonAllEnded, year},
 		{"context", farAway, nil, "quick ok slow late", dispatch.ReasonDeadline, dispatch.DefaultTimeout},
-		{"WithStall", time.Time{}, []dispatch.CallOption{dispatch.WithTimeout(huge), dispatch.WithStall(huge)}, "quick ok slow ok", dispatch.ReasonComplete, year},
+		{"WithStall", time.Time{}, []dispatch.CallOption{dispatch.WithTimeout(huge), dispatch.WithStall(huge)}, "quick ok slow ok", dispatch.ReasonAllEnded, year},
 		{"WithStall and little time", time.Time{}, []dispatch.CallOption{dispatch.WithStall(huge)}, "quick ok slow late", dispatch.ReasonDeadline, dispatch.DefaultTimeout},
-		{"WithStall a little shorter than the time", time.Time{}, []dispatch.CallOption{dispatch.WithTimeout(huge), dispatch.WithStall(huge - 2*time.Second)}, "quick ok slow ok", dispatch.ReasonComplete, year},
+		{"WithStall a little shorter than the time", time.Time{}, []dispatch.CallOption{dispatch.WithTimeout(huge), dispatch.WithStall(huge - 2*time.Second)}, "quick ok slow ok", dispatch.ReasonAllEnded, year},
 		{"WithStagger", time.Time{}, []dispatch.CallOption{dispatch.WithStagger(huge)}, "quick ok slow late", dispatch.ReasonDeadline, dispatch.DefaultTimeout},
-		{"WithStall and WithGrace", time.Time{}, []dispatch.CallOption{dispatch.WithTimeout(2 * year), dispatch.WithStall(huge), dispatch.WithGrace(year / 2)}, "quick ok slow ok", dispatch.ReasonComplete, year},
+		{"WithStall and WithGrace", time.Time{}, []dispatch.CallOption{dispatch.WithTimeout(2 * year), dispatch.WithStall(huge), dispatch.WithGrace(year / 2)}, "quick ok slow ok", dispatch.ReasonAllEnded, year},
 		{"WithMinProducers", time.Time{}, []dispatch.CallOption{dispatch.WithMinProducers(math.MaxInt)}, "", dispatch.ReasonDeadline, dispatch.DefaultTimeout},
-		{"WithQuorum", time.Time{}, []dispatch.CallOption{dispatch.WithQuorum(math.MaxInt)}, "quick cancelled slow cancelled", dispatch.ReasonQuorumLost, 0},
-		{"WithParallelism", time.Time{}, []dispatch.CallOption{dispatch.WithTimeout(huge), dispatch.WithParallelism(math.MaxInt)}, "quick ok slow ok", dispatch.ReasonComplete, year},
+		{"WithQuorum", time.Time{}, []dispatch.CallOption{dispatch.WithQuorum(math.MaxInt)}, "quick canceled slow canceled", dispatch.ReasonQuorumLost, 0},
+		{"WithParallelism", time.Time{}, []dispatch.CallOption{dispatch.WithTimeout(huge), dispatch.WithParallelism(math.MaxInt)}, "quick ok slow ok", dispatch.ReasonAllEnded, year},
 	}
 	for _, tt := range tests {
 		apiBubble(t, tt.name, func(t *testing.T) {
@@ -273,14 +273,14 @@ func TestFault15MoreThanThereAreMembers(t *testing.T) {
 		reason  dispatch.Reason
 		err     error
 	}{
-		{dispatch.WithQuorum(3), 2, "producer-1 cancelled producer-2 cancelled", dispatch.ReasonQuorumLost, dispatch.ErrQuorumLost},
-		{dispatch.WithQuorum(2), 1, "producer-1 cancelled", dispatch.ReasonQuorumLost, dispatch.ErrQuorumLost},
+		{dispatch.WithQuorum(3), 2, "producer-1 canceled producer-2 canceled", dispatch.ReasonQuorumLost, dispatch.ErrQuorumLost},
+		{dispatch.WithQuorum(2), 1, "producer-1 canceled", dispatch.ReasonQuorumLost, dispatch.ErrQuorumLost},
 		{dispatch.WithQuorum(1), 0, "", dispatch.ReasonNoProducers, dispatch.ErrNoProducers},
 		{dispatch.WithQuorum(2), 2, "producer-1 ok producer-2 ok", dispatch.ReasonSatisfied, nil},
 		{dispatch.WithMinProducers(3), 2, "", dispatch.ReasonDeadline, dispatch.ErrTooFewProducers},
-		{dispatch.WithMinProducers(2), 2, "producer-1 ok producer-2 ok", dispatch.ReasonComplete, nil},
-		{dispatch.WithParallelism(3), 2, "producer-1 ok producer-2 ok", dispatch.ReasonComplete, nil},
-		{dispatch.WithParallelism(2), 2, "producer-1 ok producer-2 ok", dispatch.ReasonComplete, nil},
+		{dispatch.WithMinProducers(2), 2, "producer-1 ok producer-2 ok", dispatch.ReasonAllEnded, nil},
+		{dispatch.WithParallelism(3), 2, "producer-1 ok producer-2 ok", dispatch.ReasonAllEnded, nil},
+		{dispatch.WithParallelism(2), 2, "producer-1 ok producer-2 ok", dispatch.ReasonAllEnded, nil},
 	}
 	for _, tt := range tests {
 		apiBubble(t, fmt.Sprintf("%T(%v) of %d", tt.option, tt.option, tt.members), func(t *testing.T) {
@@ -346,22 +346,22 @@ func TestFault15ContextEndedAlready(t *testing.T) {
 		err    error
 	}{
 		{
-			"cancelled",
+			"canceled",
 			func(ctx context.Context) (context.Context, func()) {
 				ctx, cancel := context.WithCancel(ctx)
 				cancel()
 				return ctx, cancel
 			},
-			"producer-1 cancelled producer-2 cancelled", dispatch.ReasonCancelled, context.Canceled,
+			"producer-1 canceled producer-2 canceled", dispatch.ReasonCanceled, context.Canceled,
 		},
 		{
-			"cancelled with a cause",
+			"canceled with a cause",
 			func(ctx context.Context) (context.Context, func()) {
 				ctx, cancel := context.WithCancelCause(ctx)
 				cancel(cause)
 				return ctx, func() {}
 			},
-			"producer-1 cancelled producer-2 cancelled", dispatch.ReasonCancelled, cause,
+			"producer-1 canceled producer-2 canceled", dispatch.ReasonCanceled, cause,
 		},
 		{
 			"expired",
@@ -531,8 +531,8 @@ func TestDefaultsOfTopicAndBus(t *testing.T) {
 		{
 			"WithParallelism",
 			dispatch.WithParallelism(1), dispatch.WithParallelism(3),
-			ends{dispatch.ReasonComplete, 7 * time.Second},
-			ends{dispatch.ReasonComplete, 4 * time.Second},
+			ends{dispatch.ReasonAllEnded, 7 * time.Second},
+			ends{dispatch.ReasonAllEnded, 4 * time.Second},
 		},
 		{
 			"WithFailFast",

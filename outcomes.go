@@ -46,7 +46,7 @@ func (c *call) closeLocked(o *Outcome) {
 	case c.reason == ReasonDeadline:
 		o.State, o.Err, o.Elapsed = StateLate, c.cause, c.elapsed
 	default:
-		o.State, o.Err, o.Elapsed = StateCancelled, c.cause, c.elapsed
+		o.State, o.Err, o.Elapsed = StateCanceled, c.cause, c.elapsed
 	}
 }
 

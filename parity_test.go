@@ -53,7 +53,7 @@ func TestParityTwoProducersAndTwoListeners(t *testing.T) {
 		reason  dispatch.Reason
 		elapsed time.Duration
 	}{
-		{"all answer in time and nobody waits for 4 s", 4 * time.Second, []apiResponse{p1, p0}, "P0 ok P1 ok", dispatch.ReasonComplete, time.Second},
+		{"all answer in time and nobody waits for 4 s", 4 * time.Second, []apiResponse{p1, p0}, "P0 ok P1 ok", dispatch.ReasonAllEnded, time.Second},
 		{"one is late and the report names it", 600 * time.Millisecond, []apiResponse{p1}, "P0 late P1 ok", dispatch.ReasonDeadline, 600 * time.Millisecond},
 	}
 	for _, tt := range tests {

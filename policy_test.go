@@ -58,19 +58,19 @@ func TestGraceLetsProducersHandIn(t *testing.T) {
 		want  string
 		after time.Duration
 	}{
-		"handed in":             {reporting(s, 1), "complete: a ok", 5 * s},
-		"handed in at once":     {reporting(0, 1), "complete: a ok", 4 * s},
+		"handed in":             {reporting(s, 1), "all ended: a ok", 5 * s},
+		"handed in at once":     {reporting(0, 1), "all ended: a ok", 4 * s},
 		"too slow":              {reporting(3*s, 1), "deadline: a late", 6 * s},
-		"context's error":       {patient, "complete: a late", 4 * s},
-		"context's error, told": {wrapping, "complete: a late", 4 * s},
+		"context's error":       {patient, "all ended: a late", 4 * s},
+		"context's error, told": {wrapping, "all ended: a late", 4 * s},
 		"an error of its own": {
 			func(ctx context.Context, _ int) (int, error) { <-ctx.Done(); return 0, errBroken },
-			"complete: a failed", 4 * s,
+			"all ended: a failed", 4 * s,
 		},
-		"before the grace": {slow(3*s, 1), "complete: a ok", 3 * s},
+		"before the grace": {slow(3*s, 1), "all ended: a ok", 3 * s},
 		"an earlier timeout of its own is a failure": {
 			func(context.Context, int) (int, error) { time.Sleep(s); return 0, context.DeadlineExceeded },
-			"complete: a failed", s,
+			"all ended: a failed", s,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestGraceIsAllThatTheContextKnows(t *testing.T) {
 			}
 			return 3, nil
 		})
-		expect(t, ended(t, d, dispatch.WithGrace(2*time.Second)), "complete: own ok, derived ok, polling ok")
+		expect(t, ended(t, d, dispatch.WithGrace(2*time.Second)), "all ended: own ok, derived ok, polling ok")
 	})
 }
 
@@ -169,7 +169,7 @@ func TestGraceAndTheSendersDeadline(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), test.deadline)
 			c := sendFrom(ctx, t, d, dispatch.WithGrace(2*time.Second))
 			<-c.Done()
-			expect(t, c.Report(), "complete: a ok")
+			expect(t, c.Report(), "all ended: a ok")
 			if seen != test.seen {
 				t.Errorf("with %v left the context ended after %v, want %v", test.deadline, seen, test.seen)
 			}
@@ -228,18 +228,18 @@ func TestGraceFindsAMemberWaiting(t *testing.T) {
 				second := send(t, d, dispatch.WithGrace(7*time.Second))
 				<-second.Done()
 				r := second.Report()
-				expect(t, r, "complete: a late")
+				expect(t, r, "all ended: a late")
 				if o := r.Outcomes[0]; o.Started || o.Tried != 0 || o.Elapsed != 3*time.Second || !errors.Is(o.Err, context.DeadlineExceeded) {
 					t.Errorf("outcome %+v", o)
 				}
 				<-first.Done()
-				expect(t, first.Report(), "complete: a ok")
+				expect(t, first.Report(), "all ended: a ok")
 				time.Sleep(time.Second)
 				if asked != 1 {
 					t.Errorf("asked %d times", asked)
 				}
 				// The slot that was not had is not lost.
-				expect(t, ended(t, d), "complete: a ok")
+				expect(t, ended(t, d), "all ended: a ok")
 			})
 		})
 	}
@@ -257,25 +257,25 @@ func TestStagger(t *testing.T) {
 		"one by one": {
 			nil,
 			[]producer{slow(2*s, 0), slow(2*s, 1), slow(2*s, 2)},
-			"complete: 0 ok, 1 ok, 2 ok", 4 * s,
+			"all ended: 0 ok, 1 ok, 2 ok", 4 * s,
 			[]string{"0 at 0 ms", "1 at 1000 ms", "2 at 2000 ms"},
 		},
 		"an answer lets nobody start early": {
 			nil,
 			[]producer{quick(0), quick(1), quick(2)},
-			"complete: 0 ok, 1 ok, 2 ok", 2 * s,
+			"all ended: 0 ok, 1 ok, 2 ok", 2 * s,
 			[]string{"0 at 0 ms", "1 at 1000 ms", "2 at 2000 ms"},
 		},
 		"at once when one fails": {
 			nil,
 			[]producer{failAfter(300 * ms), failAfter(400 * ms), slow(s, 2), quick(3)},
-			"complete: 0 failed, 1 failed, 2 ok, 3 ok", 1700 * ms,
+			"all ended: 0 failed, 1 failed, 2 ok, 3 ok", 1700 * ms,
 			[]string{"0 at 0 ms", "1 at 300 ms", "2 at 700 ms", "3 at 1700 ms"},
 		},
 		"at once when one panics, declines or ends its goroutine": {
 			nil,
 			[]producer{panicking("x"), failing(dispatch.ErrDecline), exiting, quick(3)},
-			"complete: 0 panicked, 1 declined, 2 failed, 3 ok", 0,
+			"all ended: 0 panicked, 1 declined, 2 failed, 3 ok", 0,
 			[]string{"0 at 0 ms", "1 at 0 ms", "2 at 0 ms", "3 at 0 ms"},
 		},
 		"a failure of an earlier one starts the next": {
@@ -287,13 +287,13 @@ func TestStagger(t *testing.T) {
 		"happy eyeballs": {
 			opts(dispatch.WithQuorum(1)),
 			[]producer{patient, slow(2500*ms, 1), slow(1200*ms, 2), patient},
-			"satisfied: 0 cancelled, 1 cancelled, 2 ok, 3 cancelled", 3200 * ms,
+			"satisfied: 0 canceled, 1 canceled, 2 ok, 3 canceled", 3200 * ms,
 			[]string{"0 at 0 ms", "1 at 1000 ms", "2 at 2000 ms", "3 at 3000 ms"},
 		},
 		"happy eyeballs when the first is quick": {
 			opts(dispatch.WithQuorum(1)),
 			[]producer{slow(900*ms, 0), quick(1)},
-			"satisfied: 0 ok, 1 cancelled", 900 * ms,
+			"satisfied: 0 ok, 1 canceled", 900 * ms,
 			[]string{"0 at 0 ms"},
 		},
 		"beyond the deadline": {
@@ -305,13 +305,13 @@ func TestStagger(t *testing.T) {
 		"one at a time": {
 			opts(dispatch.WithParallelism(1)),
 			[]producer{slow(2500*ms, 0), slow(100*ms, 1), slow(2*s, 2)},
-			"complete: 0 ok, 1 ok, 2 ok", 4600 * ms,
+			"all ended: 0 ok, 1 ok, 2 ok", 4600 * ms,
 			[]string{"0 at 0 ms", "1 at 2500 ms", "2 at 2600 ms"},
 		},
 		"two at a time": {
 			opts(dispatch.WithParallelism(2)),
 			[]producer{slow(2500*ms, 0), slow(2*s, 1), slow(100*ms, 2), slow(100*ms, 3)},
-			"complete: 0 ok, 1 ok, 2 ok, 3 ok", 3100 * ms,
+			"all ended: 0 ok, 1 ok, 2 ok, 3 ok", 3100 * ms,
 			[]string{"0 at 0 ms", "1 at 1000 ms", "2 at 2500 ms", "3 at 3000 ms"},
 		},
 		"the longest stagger": {
@@ -323,7 +323,7 @@ func TestStagger(t *testing.T) {
 		"an answer late in the stagger with a stall": {
 			opts(dispatch.WithStall(500 * ms)),
 			[]producer{slow(800*ms, 0), slow(200*ms, 1), quick(2)},
-			"stalled: 0 ok, 1 ok, 2 cancelled", 1700 * ms,
+			"stalled: 0 ok, 1 ok, 2 canceled", 1700 * ms,
 			[]string{"0 at 0 ms", "1 at 1000 ms"},
 		},
 	} {
@@ -376,7 +376,7 @@ func TestStaggerMeetsParallelism(t *testing.T) {
 				})
 			}
 			r := ended(t, d, dispatch.WithStagger(time.Second), dispatch.WithParallelism(1))
-			expect(t, r, "complete: 0 ok, 1 ok, 2 ok, 3 ok")
+			expect(t, r, "all ended: 0 ok, 1 ok, 2 ok, 3 ok")
 			if r.Elapsed != 4*time.Second {
 				t.Errorf("ended after %v", r.Elapsed)
 			}
@@ -391,23 +391,23 @@ func TestTargets(t *testing.T) {
 		want    string
 		asked   []string
 	}{
-		"one":                 {[]string{"b"}, nil, "complete: b ok", []string{"b"}},
-		"by registration":     {[]string{"c", "a"}, nil, "complete: a ok, c ok", []string{"a", "c"}},
-		"twice":               {[]string{"a", "a", "b", "a"}, nil, "complete: a ok, b ok", []string{"a", "b"}},
-		"unknown":             {[]string{"x", "a"}, nil, "complete: a ok, x gone", []string{"a"}},
-		"unknown twice":       {[]string{"x", "a", "x"}, nil, "complete: a ok, x gone", []string{"a"}},
-		"all unknown":         {[]string{"x", "y"}, nil, "complete: x gone, y gone", nil},
-		"a case of its own":   {[]string{"A"}, nil, "complete: A gone", nil},
-		"a group":             {[]string{"g"}, nil, "complete: g/g1 ok", []string{"g1"}},
-		"a replica":           {[]string{"g2"}, nil, "complete: g/g2 ok", []string{"g2"}},
-		"a group and others":  {[]string{"c", "g"}, nil, "complete: g/g1 ok, c ok", []string{"c", "g1"}},
-		"a group and replica": {[]string{"g2", "g"}, nil, "complete: g/g1 ok", []string{"g1"}},
-		"a quorum of those":   {[]string{"a", "x"}, opts(dispatch.WithQuorum(1), dispatch.WithParallelism(1)), "satisfied: a ok, x cancelled", []string{"a"}},
-		"a quorum beyond":     {[]string{"a"}, opts(dispatch.WithQuorum(2)), "quorum lost: a cancelled", nil},
-		"a quorum of unknown": {[]string{"x", "y"}, opts(dispatch.WithQuorum(2), dispatch.WithParallelism(1)), "quorum lost: x gone, y cancelled", nil},
-		"unknown fail nobody": {[]string{"x", "a"}, opts(dispatch.WithFailFast()), "complete: a ok, x gone", []string{"a"}},
-		"unknown, staggered":  {[]string{"x", "y", "a"}, opts(dispatch.WithStagger(time.Second)), "complete: a ok, x gone, y gone", []string{"a"}},
-		"the last counts":     {[]string{"x"}, opts(dispatch.WithTargets("a")), "complete: a ok", []string{"a"}},
+		"one":                 {[]string{"b"}, nil, "all ended: b ok", []string{"b"}},
+		"by registration":     {[]string{"c", "a"}, nil, "all ended: a ok, c ok", []string{"a", "c"}},
+		"twice":               {[]string{"a", "a", "b", "a"}, nil, "all ended: a ok, b ok", []string{"a", "b"}},
+		"unknown":             {[]string{"x", "a"}, nil, "all ended: a ok, x gone", []string{"a"}},
+		"unknown twice":       {[]string{"x", "a", "x"}, nil, "all ended: a ok, x gone", []string{"a"}},
+		"all unknown":         {[]string{"x", "y"}, nil, "all ended: x gone, y gone", nil},
+		"a case of its own":   {[]string{"A"}, nil, "all ended: A gone", nil},
+		"a group":             {[]string{"g"}, nil, "all ended: g/g1 ok", []string{"g1"}},
+		"a replica":           {[]string{"g2"}, nil, "all ended: g/g2 ok", []string{"g2"}},
+		"a group and others":  {[]string{"c", "g"}, nil, "all ended: g/g1 ok, c ok", []string{"c", "g1"}},
+		"a group and replica": {[]string{"g2", "g"}, nil, "all ended: g/g1 ok", []string{"g1"}},
+		"a quorum of those":   {[]string{"a", "x"}, opts(dispatch.WithQuorum(1), dispatch.WithParallelism(1)), "satisfied: a ok, x canceled", []string{"a"}},
+		"a quorum beyond":     {[]string{"a"}, opts(dispatch.WithQuorum(2)), "quorum lost: a canceled", nil},
+		"a quorum of unknown": {[]string{"x", "y"}, opts(dispatch.WithQuorum(2), dispatch.WithParallelism(1)), "quorum lost: x gone, y canceled", nil},
+		"unknown fail nobody": {[]string{"x", "a"}, opts(dispatch.WithFailFast()), "all ended: a ok, x gone", []string{"a"}},
+		"unknown, staggered":  {[]string{"x", "y", "a"}, opts(dispatch.WithStagger(time.Second)), "all ended: a ok, x gone, y gone", []string{"a"}},
+		"the last counts":     {[]string{"x"}, opts(dispatch.WithTargets("a")), "all ended: a ok", []string{"a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -437,7 +437,7 @@ func TestTargets(t *testing.T) {
 						t.Errorf("outcome %+v", o)
 					}
 				}
-				if r.Complete() != !strings.Contains(test.want, "gone") && r.Reason == dispatch.ReasonComplete {
+				if r.Complete() != !strings.Contains(test.want, "gone") && r.Reason == dispatch.ReasonAllEnded {
 					t.Errorf("Complete is %t", r.Complete())
 				}
 				logged.nothing(t)
@@ -457,9 +457,9 @@ func TestTargetsAreCheckedAndCopied(t *testing.T) {
 	names := []string{"a"}
 	option := dispatch.WithTargets(names...)
 	names[0] = "x"
-	expect(t, ended(t, d, option), "complete: a ok")
+	expect(t, ended(t, d, option), "all ended: a ok")
 	empty, _ := newDispatcher()
-	expect(t, ended(t, empty, option), "complete: a gone")
+	expect(t, ended(t, empty, option), "all ended: a gone")
 	_, err := empty.Gather(context.Background(), ask, 0, option)
 	if !errors.Is(err, dispatch.ErrUnknownMember) {
 		t.Errorf("Gather: %v", err)
@@ -491,7 +491,7 @@ func TestMinProducersAreWaitedFor(t *testing.T) {
 		add("c")
 		add("d") // too late for the snapshot
 		<-c.Done()
-		expect(t, c.Report(), "complete: a ok, b ok, c ok")
+		expect(t, c.Report(), "all ended: a ok, b ok, c ok")
 		if r := c.Report(); r.Elapsed != 4*time.Second {
 			t.Errorf("ended after %v", r.Elapsed)
 		}
@@ -501,12 +501,12 @@ func TestMinProducersAreWaitedFor(t *testing.T) {
 			t.Errorf("starts (-want +got):\n%s", diff)
 		}
 		synctest.Wait()
-		if diary.count("result") != 3 || diary.count("done complete") != 1 {
+		if diary.count("result") != 3 || diary.count("done all ended") != 1 {
 			t.Errorf("listener was told %q", diary.all())
 		}
 		// Who finds enough does not wait.
 		r := ended(t, d, dispatch.WithMinProducers(4))
-		if expect(t, r, "complete: a ok, b ok, c ok, d ok"); r.Elapsed != time.Second {
+		if expect(t, r, "all ended: a ok, b ok, c ok, d ok"); r.Elapsed != time.Second {
 			t.Errorf("ended after %v", r.Elapsed)
 		}
 		logged.nothing(t)
@@ -519,12 +519,12 @@ func TestMinProducersWithOtherPolicies(t *testing.T) {
 		want  string
 		after time.Duration
 	}{
-		"quorum":      {opts(dispatch.WithQuorum(1)), "satisfied: a ok, b cancelled", 2 * time.Second},
-		"quorum lost": {opts(dispatch.WithQuorum(3)), "quorum lost: a cancelled, b cancelled", time.Second},
+		"quorum":      {opts(dispatch.WithQuorum(1)), "satisfied: a ok, b canceled", 2 * time.Second},
+		"quorum lost": {opts(dispatch.WithQuorum(3)), "quorum lost: a canceled, b canceled", time.Second},
 		"targets":     {opts(dispatch.WithTargets("b", "x")), "deadline: b late, x gone", 5 * time.Second},
-		"grace":       {opts(dispatch.WithGrace(time.Second)), "complete: a ok, b late", 4 * time.Second},
+		"grace":       {opts(dispatch.WithGrace(time.Second)), "all ended: a ok, b late", 4 * time.Second},
 		"stagger":     {opts(dispatch.WithStagger(time.Second), dispatch.WithTimeout(2500*time.Millisecond)), "deadline: a ok, b late", 2500 * time.Millisecond},
-		"stall":       {opts(dispatch.WithStall(time.Second)), "stalled: a ok, b cancelled", 3 * time.Second},
+		"stall":       {opts(dispatch.WithStall(time.Second)), "stalled: a ok, b canceled", 3 * time.Second},
 		"parallelism": {opts(dispatch.WithParallelism(1)), "deadline: a ok, b late", 5 * time.Second},
 		"the deadline": {
 			opts(dispatch.WithTimeout(1500 * time.Millisecond)),
@@ -559,7 +559,7 @@ func TestMinProducersInVain(t *testing.T) {
 		"deadline": {nil, func(*dispatcher, *inFlight) {}, "deadline: ", 5 * time.Second, dispatch.ErrTooFewProducers},
 		"timeout":  {opts(dispatch.WithTimeout(time.Second)), func(*dispatcher, *inFlight) {}, "deadline: ", time.Second, dispatch.ErrTooFewProducers},
 		"grace":    {opts(dispatch.WithGrace(time.Second)), func(*dispatcher, *inFlight) {}, "deadline: ", 5 * time.Second, dispatch.ErrTooFewProducers},
-		"cancel":   {nil, func(_ *dispatcher, c *inFlight) { c.Cancel(errBroken) }, "cancelled: ", 2 * time.Second, errBroken},
+		"cancel":   {nil, func(_ *dispatcher, c *inFlight) { c.Cancel(errBroken) }, "canceled: ", 2 * time.Second, errBroken},
 		"Close":    {nil, func(d *dispatcher, _ *inFlight) { d.Close() }, "closed: ", 2 * time.Second, dispatch.ErrClosed},
 		"Shutdown": {nil, func(d *dispatcher, _ *inFlight) {
 			began := time.Now()
@@ -607,11 +607,11 @@ func TestMinProducersEndWithTheSender(t *testing.T) {
 		time.Sleep(time.Second)
 		cancel(errBroken)
 		<-c.Done()
-		expect(t, c.Report(), "cancelled: ")
+		expect(t, c.Report(), "canceled: ")
 		if !errors.Is(c.Report().Err(), errBroken) {
 			t.Errorf("error %v", c.Report().Err())
 		}
-		expect(t, sendFrom(ctx, t, d, dispatch.WithMinProducers(1)).Report(), "cancelled: ")
+		expect(t, sendFrom(ctx, t, d, dispatch.WithMinProducers(1)).Report(), "canceled: ")
 
 		ctx, stop := context.WithTimeout(context.Background(), time.Second)
 		defer stop()
@@ -636,7 +636,7 @@ func TestMinProducersOfOtherTypes(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-c.Done()
-		if r := c.Report(); r.Reason == dispatch.ReasonComplete || !errors.Is(r.Err(), dispatch.ErrTopicType) {
+		if r := c.Report(); r.Reason == dispatch.ReasonAllEnded || !errors.Is(r.Err(), dispatch.ErrTopicType) {
 			t.Errorf("%s: %v", told(r), r.Err())
 		}
 	})
@@ -729,7 +729,7 @@ func TestNestedCallsEndAfterTheirParents(t *testing.T) {
 			return d.First(ctx, other, 0)
 		})
 		r := ended(t, d)
-		expect(t, r, "complete: option failed, context failed")
+		expect(t, r, "all ended: option failed, context failed")
 		if r.Elapsed != time.Second {
 			t.Errorf("it took %v, want a second", r.Elapsed)
 		}
@@ -748,7 +748,7 @@ func TestNestedCallUnderAContextThatDoesNotEnd(t *testing.T) {
 		apiMust(d.AddProducer(other, patient, dispatch.WithName("inner")))
 		produce(t, d, "outer", func(ctx context.Context, _ int) (int, error) { return d.First(endless{ctx}, other, 0) })
 		r := ended(t, d)
-		expect(t, r, "complete: outer failed")
+		expect(t, r, "all ended: outer failed")
 		if r.Elapsed < time.Second || r.Elapsed > 2*time.Second {
 			t.Errorf("it took %v, want about a second", r.Elapsed)
 		}

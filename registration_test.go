@@ -65,7 +65,7 @@ func TestFault11RemovedProducer(t *testing.T) {
 			<-c.Done()
 			r := c.Report()
 			apiEqual(t, "outcomes", apiEnds(r), tt.want)
-			apiEqual(t, "reason", r.Reason, dispatch.ReasonComplete)
+			apiEqual(t, "reason", r.Reason, dispatch.ReasonAllEnded)
 			for _, o := range r.Outcomes {
 				if gone := o.State == dispatch.StateGone; gone != errors.Is(o.Err, dispatch.ErrRemoved) || gone == o.Started {
 					t.Errorf("%v: Started %v, Err %v", o.Member, o.Started, o.Err)
@@ -928,7 +928,7 @@ func TestFault24QueuedCallExpires(t *testing.T) {
 		err  error
 	}{
 		{"expires", func(*dispatch.Call[int, int]) {}, "producer-1 late", context.DeadlineExceeded},
-		{"is cancelled", func(c *dispatch.Call[int, int]) { c.Cancel(cause) }, "producer-1 cancelled", cause},
+		{"is canceled", func(c *dispatch.Call[int, int]) { c.Cancel(cause) }, "producer-1 canceled", cause},
 	}
 	for limit, option := range limits {
 		for _, tt := range tests {

@@ -83,7 +83,7 @@ func TestRelayJoinsTwoBuses(t *testing.T) {
 		c := send(t, here)
 		<-c.Done()
 		r := c.Report()
-		expect(t, r, "complete: a ok, b ok, far/x ok, far/y failed, far/z declined, far/s ok")
+		expect(t, r, "all ended: a ok, b ok, far/x ok, far/y failed, far/z declined, far/s ok")
 		if !errors.Is(r.Err(), errBroken) || r.Complete() || r.Elapsed != 2*time.Second {
 			t.Errorf("after %v: %v", r.Elapsed, r.Err())
 		}
@@ -101,7 +101,7 @@ func TestRelayJoinsTwoBuses(t *testing.T) {
 			t.Errorf("results (-want +got):\n%s", diff)
 		}
 		synctest.Wait()
-		if diary.count("result") != 5 || diary.count("outcome") != 6 || diary.count("done complete") != 1 {
+		if diary.count("result") != 5 || diary.count("outcome") != 6 || diary.count("done all ended") != 1 {
 			t.Errorf("listener was told %q", diary.all())
 		}
 		values, _ := here.Gather(context.Background(), ask, 0)
@@ -124,10 +124,10 @@ func TestRelayEndsWithTheCall(t *testing.T) {
 		err  error
 	}{
 		"deadline":  {nil, func(*dispatcher, *inFlight) {}, "deadline: a ok, far/x late, far/y ok", context.DeadlineExceeded},
-		"satisfied": {opts(dispatch.WithQuorum(2)), func(*dispatcher, *inFlight) {}, "satisfied: a ok, far/x cancelled, far/y ok", dispatch.ErrSatisfied},
-		"cancelled": {nil, func(_ *dispatcher, c *inFlight) { c.Cancel(errBroken) }, "cancelled: a ok, far/x cancelled, far/y ok", errBroken},
-		"closed":    {nil, func(d *dispatcher, _ *inFlight) { d.Close() }, "closed: a ok, far/x cancelled, far/y ok", dispatch.ErrClosed},
-		"stalled":   {opts(dispatch.WithStall(time.Second)), func(*dispatcher, *inFlight) {}, "stalled: a ok, far/x cancelled, far/y ok", dispatch.ErrStalled},
+		"satisfied": {opts(dispatch.WithQuorum(2)), func(*dispatcher, *inFlight) {}, "satisfied: a ok, far/x canceled, far/y ok", dispatch.ErrSatisfied},
+		"canceled":  {nil, func(_ *dispatcher, c *inFlight) { c.Cancel(errBroken) }, "canceled: a ok, far/x canceled, far/y ok", errBroken},
+		"closed":    {nil, func(d *dispatcher, _ *inFlight) { d.Close() }, "closed: a ok, far/x canceled, far/y ok", dispatch.ErrClosed},
+		"stalled":   {opts(dispatch.WithStall(time.Second)), func(*dispatcher, *inFlight) {}, "stalled: a ok, far/x canceled, far/y ok", dispatch.ErrStalled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestRosterEnd(t *testing.T) {
 			return nil
 		})
 		r := ended(t, d)
-		expect(t, r, "complete: far/ok ok, far/declined declined, far/gone gone, far/rejected rejected, "+
+		expect(t, r, "all ended: far/ok ok, far/declined declined, far/gone gone, far/rejected rejected, "+
 			"far/panicked panicked, far/failed failed, far/unreachable failed")
 		for i, o := range r.Outcomes {
 			if !errors.Is(o.Err, ends[i].err) || o.Results != 1-i%2 || o.Elapsed != time.Duration(i+1)*time.Second/2 {
@@ -221,13 +221,13 @@ func TestFault27MisuseOfARoster(t *testing.T) {
 			want("end", to.End(a, nil), true)
 			want("third", to.Name(a), false)
 			return nil
-		}, "complete: far/a ok", 2, nil, 0},
+		}, "all ended: far/a ok", 2, nil, 0},
 		"ended twice": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
 			want("name", to.Name(a), true)
 			want("first", to.End(a, nil), true)
 			want("second", to.End(a, errBroken), false)
 			return nil
-		}, "complete: far/a ok", 1, nil, 0},
+		}, "all ended: far/a ok", 1, nil, 0},
 		"never named": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
 			want("name", to.Name(a), true)
 			want("result", to.Result(b, 1), false)
@@ -235,7 +235,7 @@ func TestFault27MisuseOfARoster(t *testing.T) {
 			want("its name elsewhere", to.Result(dispatch.Member{Node: "near", Name: "a"}, 1), false)
 			want("own end", to.End(a, nil), true)
 			return nil
-		}, "complete: far/a ok", 3, nil, 0},
+		}, "all ended: far/a ok", 3, nil, 0},
 		"without a name": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
 			want("zero", to.Name(dispatch.Member{}), false)
 			want("node alone", to.Name(dispatch.Member{Node: "far"}), false)
@@ -247,14 +247,14 @@ func TestFault27MisuseOfARoster(t *testing.T) {
 			want("result", to.Result(g, 1), true)
 			want("end", to.End(g, nil), true)
 			return nil
-		}, "complete: far/g ok", 0, []int{1}, 0},
+		}, "all ended: far/g ok", 0, []int{1}, 0},
 		"results of one that ended": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
 			want("name", to.Name(a), true)
 			want("result", to.Result(a, 1), true)
 			want("end", to.End(a, errBroken), true)
 			want("another", to.Result(a, 2), false)
 			return nil
-		}, "complete: far/a failed", 1, []int{1}, 0},
+		}, "all ended: far/a failed", 1, []int{1}, 0},
 		"never returns": {func(ctx context.Context, to roster, want func(string, bool, bool)) error {
 			want("name", to.Name(a), true)
 			want("another", to.Name(b), true)
@@ -273,20 +273,20 @@ func TestFault27MisuseOfARoster(t *testing.T) {
 			want("end", to.End(a, nil), true)
 			want("another", to.Name(b), true)
 			panic(errBroken)
-		}, "complete: far/a ok, far/b failed, r panicked", 0, []int{1}, 0},
+		}, "all ended: far/a ok, far/b failed, r panicked", 0, []int{1}, 0},
 		"Goexit": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
 			want("name", to.Name(b), true)
 			runtime.Goexit()
 			return nil
-		}, "complete: far/b failed, r failed", 0, nil, 0},
+		}, "all ended: far/b failed, r failed", 0, nil, 0},
 		"an error": {func(_ context.Context, to roster, want func(string, bool, bool)) error {
 			want("name", to.Name(b), true)
 			time.Sleep(s)
 			return dispatch.ErrUnreachable
-		}, "complete: far/b failed, r failed", 0, nil, s},
+		}, "all ended: far/b failed, r failed", 0, nil, s},
 		"overloaded": {func(context.Context, roster, func(string, bool, bool)) error {
 			return dispatch.ErrOverloaded
-		}, "complete: r rejected", 0, nil, 0},
+		}, "all ended: r rejected", 0, nil, 0},
 		"declines": {func(context.Context, roster, func(string, bool, bool)) error {
 			return dispatch.ErrDecline
 		}, "no producers: ", 0, nil, 0},
@@ -296,7 +296,7 @@ func TestFault27MisuseOfARoster(t *testing.T) {
 			want("result", to.Result(b, 2), true)
 			want("end", to.End(a, nil), true)
 			return nil
-		}, "complete: far/a ok, far/b failed", 0, []int{2}, 0},
+		}, "all ended: far/a ok, far/b failed", 0, []int{2}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -415,7 +415,7 @@ func TestRelaysThatNameNobody(t *testing.T) {
 		expect(t, ended(t, d, dispatch.WithQuorum(1)), "no producers: ")
 		produce(t, d, "p", quick(1))
 		r := ended(t, d)
-		if expect(t, r, "complete: p ok"); r.Elapsed != time.Second {
+		if expect(t, r, "all ended: p ok"); r.Elapsed != time.Second {
 			t.Errorf("did not wait for the relays: %v", r.Elapsed)
 		}
 		other.Remove()
@@ -443,7 +443,7 @@ func TestQuorumWithRelays(t *testing.T) {
 			return nil
 		})
 		produce(t, d, "p", failing(errBroken))
-		expect(t, ended(t, d, dispatch.WithQuorum(2)), "satisfied: p failed, far/a ok, far/b cancelled, far/c ok")
+		expect(t, ended(t, d, dispatch.WithQuorum(2)), "satisfied: p failed, far/a ok, far/b canceled, far/c ok")
 		r := ended(t, d, dispatch.WithQuorum(3))
 		expect(t, r, "quorum lost: p failed, far/a ok, far/b failed, far/c ok")
 		if r.Elapsed != 2*time.Second {
@@ -459,12 +459,12 @@ func TestRelaysAndTargets(t *testing.T) {
 		targets []string
 		want    string
 	}{
-		"one of theirs":   {[]string{"x"}, "complete: far/x ok"},
-		"one of ours":     {[]string{"a"}, "complete: a ok"},
-		"one of each":     {[]string{"x", "a"}, "complete: a ok, far/x ok"},
-		"one of nobody":   {[]string{"n", "a"}, "complete: a ok, n gone"},
-		"nobody's at all": {[]string{"n", "n", "m"}, "complete: n gone, m gone"},
-		"a group there":   {[]string{"g"}, "complete: far/g/g0 ok"},
+		"one of theirs":   {[]string{"x"}, "all ended: far/x ok"},
+		"one of ours":     {[]string{"a"}, "all ended: a ok"},
+		"one of each":     {[]string{"x", "a"}, "all ended: a ok, far/x ok"},
+		"one of nobody":   {[]string{"n", "a"}, "all ended: a ok, n gone"},
+		"nobody's at all": {[]string{"n", "n", "m"}, "all ended: n gone, m gone"},
+		"a group there":   {[]string{"g"}, "all ended: far/g/g0 ok"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -531,7 +531,7 @@ func TestRelayTakesNoPlace(t *testing.T) {
 		produce(t, d, "a", begun.of("a", slow(time.Second, 1)))
 		produce(t, d, "b", begun.of("b", slow(time.Second, 2)))
 		r := ended(t, d, dispatch.WithParallelism(1))
-		if sorted(told(r)) != sorted("complete: a ok, b ok, far/r ok, far/s ok") || r.Elapsed != 2*time.Second {
+		if sorted(told(r)) != sorted("all ended: a ok, b ok, far/r ok, far/s ok") || r.Elapsed != 2*time.Second {
 			t.Errorf("%s after %v", told(r), r.Elapsed)
 		}
 		got := slices.Sorted(slices.Values(begun.all()))
@@ -566,10 +566,10 @@ func TestRelayContext(t *testing.T) {
 		time.Sleep(time.Second)
 		c.Cancel(errBroken)
 		synctest.Wait()
-		expect(t, c.Report(), "cancelled: far/a cancelled")
+		expect(t, c.Report(), "canceled: far/a canceled")
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		expect(t, sendFrom(ctx, t, d).Report(), "cancelled: ")
+		expect(t, sendFrom(ctx, t, d).Report(), "canceled: ")
 	})
 }
 
@@ -587,7 +587,7 @@ func TestRelayLifecycle(t *testing.T) {
 			synctest.Wait()
 			r.Remove()
 			<-c.Done()
-			expect(t, c.Report(), "complete: far/a ok")
+			expect(t, c.Report(), "all ended: far/a ok")
 			expect(t, ended(t, d), "no producers: ")
 		})
 	})
@@ -608,7 +608,7 @@ func TestRelayLifecycle(t *testing.T) {
 				t.Errorf("Drain: %v after %v", err, time.Since(began))
 			}
 			<-c.Done()
-			expect(t, c.Report(), "complete: p ok, far/a ok")
+			expect(t, c.Report(), "all ended: p ok, far/a ok")
 		})
 	})
 	t.Run("Shutdown", func(t *testing.T) {
@@ -626,7 +626,7 @@ func TestRelayLifecycle(t *testing.T) {
 			if err := d.Shutdown(context.Background()); err != nil || time.Since(began) != time.Second {
 				t.Errorf("Shutdown: %v after %v", err, time.Since(began))
 			}
-			expect(t, c.Report(), "complete: far/a ok")
+			expect(t, c.Report(), "all ended: far/a ok")
 		})
 	})
 	t.Run("Shutdown without end", func(t *testing.T) {
@@ -645,7 +645,7 @@ func TestRelayLifecycle(t *testing.T) {
 			if err := d.Shutdown(ctx); !errors.As(err, &e) || len(e.Calls) != 1 || !slices.Equal(e.Producers, []dispatch.Member{{Name: "r"}}) {
 				t.Errorf("Shutdown: %v", err)
 			}
-			expect(t, c.Report(), "closed: far/a cancelled")
+			expect(t, c.Report(), "closed: far/a canceled")
 			time.Sleep(time.Second)
 			if s := d.Bus().Snapshot(); s.Topics[0].Producers[0].Abandoned != 1 || logged.count("relay outlived") != 1 {
 				t.Errorf("snapshot %+v", s)
@@ -757,7 +757,7 @@ func TestAbandonedRelay(t *testing.T) {
 			t.Errorf("the snapshot lists %d abandoned runs", n)
 		}
 		r := ended(t, d)
-		if expect(t, r, "complete: r rejected"); asked.Load() != 2 {
+		if expect(t, r, "all ended: r rejected"); asked.Load() != 2 {
 			t.Errorf("asked %d times", asked.Load())
 		}
 		close(release)
@@ -774,7 +774,7 @@ func TestRelayInGrace(t *testing.T) {
 			to.End(far("a"), ctx.Err())
 			return ctx.Err()
 		})
-		expect(t, ended(t, d), "complete: far/a late")
+		expect(t, ended(t, d), "all ended: far/a late")
 	})
 }
 
@@ -820,7 +820,7 @@ func TestRelaysKeepTheirMembersApart(t *testing.T) {
 			}
 			return nil
 		})
-		expect(t, ended(t, d), "complete: far/a ok")
+		expect(t, ended(t, d), "all ended: far/a ok")
 	})
 }
 

@@ -26,19 +26,19 @@ type State uint8
 
 // The states of a member. All but StatePending are final.
 const (
-	StatePending   State = iota // the call and the member are both under way
-	StateOK                     // it answered in time
-	StateFailed                 // it returned an error, or ended its goroutine
-	StatePanicked               // it panicked
-	StateDeclined               // it had nothing to say
-	StateLate                   // it had not ended at the deadline
-	StateCancelled              // it had not ended when the call did, for another reason than the deadline
-	StateRejected               // it was not asked: it had too much to do, or too many runs that never returned
-	StateGone                   // it left before it was asked or before it answered
+	StatePending  State = iota // the call and the member are both under way
+	StateOK                    // it answered in time
+	StateFailed                // it returned an error, or ended its goroutine
+	StatePanicked              // it panicked
+	StateDeclined              // it had nothing to say
+	StateLate                  // it had not ended at the deadline
+	StateCanceled              // it had not ended when the call did, for another reason than the deadline
+	StateRejected              // it was not asked: it had too much to do, or too many runs that never returned
+	StateGone                  // it left before it was asked or before it answered
 )
 
 var stateNames = [...]string{
-	"pending", "ok", "failed", "panicked", "declined", "late", "cancelled", "rejected", "gone",
+	"pending", "ok", "failed", "panicked", "declined", "late", "canceled", "rejected", "gone",
 }
 
 // String gives the state's word, in lower case.
@@ -59,19 +59,19 @@ type Reason uint8
 // The reasons for a call's end. All but ReasonPending are final.
 const (
 	ReasonPending     Reason = iota // the call is under way
-	ReasonComplete                  // every member ended
+	ReasonAllEnded                  // every member ended
 	ReasonSatisfied                 // as many members answered as WithQuorum asked for
 	ReasonQuorumLost                // too few members were left for the quorum
 	ReasonStalled                   // no further result came within the time of WithStall
 	ReasonDeadline                  // time was up
-	ReasonCancelled                 // the caller cancelled the call or its context
+	ReasonCanceled                  // the caller canceled the call or its context
 	ReasonFailedFast                // a member failed under WithFailFast
 	ReasonClosed                    // the bus was closed
 	ReasonNoProducers               // there was nobody to ask
 )
 
 var reasonNames = [...]string{
-	"pending", "complete", "satisfied", "quorum lost", "stalled", "deadline", "cancelled", "failed fast", "closed", "no producers",
+	"pending", "all ended", "satisfied", "quorum lost", "stalled", "deadline", "canceled", "failed fast", "closed", "no producers",
 }
 
 // String gives the reason's words, in lower case.
@@ -92,11 +92,11 @@ func word[T ~uint8](words []string, i T) string {
 type Outcome struct {
 	Member  Member        `json:"member"`
 	State   State         `json:"state"`
-	Err     error         `json:"-"`       // nil if and only if State is StateOK or StatePending
-	Started bool          `json:"started"` // whether its closure was called
-	Results int           `json:"results"` // how many results it gave in time
-	Tried   int           `json:"tried"`   // how many producers were started for it: for a group, of its replicas
-	Elapsed time.Duration `json:"elapsed"` // from the call's start to the member's end
+	Err     error         `json:"-"`          // nil if and only if State is StateOK or StatePending
+	Started bool          `json:"started"`    // whether its closure was called
+	Results int           `json:"results"`    // how many results it gave in time
+	Tried   int           `json:"tried"`      // how many producers were started for it: for a group, of its replicas
+	Elapsed time.Duration `json:"elapsed_ns"` // from the call's start to the member's end
 }
 
 // MarshalJSON gives the fields by their JSON names, and the error as its text.
@@ -118,8 +118,8 @@ type Report struct {
 	Topic    string        `json:"topic"`
 	Reason   Reason        `json:"reason"`
 	Started  time.Time     `json:"started"`
-	Elapsed  time.Duration `json:"elapsed"`  // from the start to the end, or to now
-	Outcomes []Outcome     `json:"outcomes"` // in the order of registration
+	Elapsed  time.Duration `json:"elapsed_ns"` // from the start to the end, or to now
+	Outcomes []Outcome     `json:"outcomes"`   // in the order of registration
 	cause    error
 }
 

@@ -109,15 +109,15 @@ type asked struct {
 	grace     time.Duration
 	failFast  bool
 	parallel  int
-	cancelled bool // or its context ended
+	canceled  bool // or its context ended
 	early     []result
 	readEarly chan struct{}
 	running   atomic.Int32
 }
 
 func (a *asked) String() string {
-	return fmt.Sprintf("timeout %v, quorum %d, stall %v, grace %v, fail fast %v, parallelism %d, cancelled %v",
-		a.timeout, a.quorum, a.stall, a.grace, a.failFast, a.parallel, a.cancelled)
+	return fmt.Sprintf("timeout %v, quorum %d, stall %v, grace %v, fail fast %v, parallelism %d, canceled %v",
+		a.timeout, a.quorum, a.stall, a.grace, a.failFast, a.parallel, a.canceled)
 }
 
 func (s *schedule) next(n int) int {
@@ -229,7 +229,7 @@ func (s *schedule) probe() {
 	r := a.c.Report()
 	for _, o := range r.Outcomes {
 		switch o.State {
-		case dispatch.StateLate, dispatch.StateRejected, dispatch.StateCancelled, dispatch.StateGone:
+		case dispatch.StateLate, dispatch.StateRejected, dispatch.StateCanceled, dispatch.StateGone:
 			s.Errorf("at rest: %s", told(r))
 		}
 	}
@@ -258,7 +258,7 @@ func (s *schedule) act() {
 	case action < 30:
 		if n := len(s.calls); n > 0 {
 			a := s.calls[s.next(n)]
-			a.cancelled = true
+			a.canceled = true
 			a.c.Cancel(errBroken)
 		}
 	case action == 30:
@@ -509,10 +509,10 @@ func (s *schedule) send() {
 	ctx := context.Background()
 	switch s.next(8) {
 	case 0:
-		a.cancelled = true
-		cancelled, cancel := context.WithCancelCause(ctx)
+		a.canceled = true
+		canceled, cancel := context.WithCancelCause(ctx)
 		time.AfterFunc(s.ticks(10), func() { cancel(errBroken) })
-		ctx = cancelled
+		ctx = canceled
 	case 1:
 		d := s.ticks(12)
 		until, cancel := context.WithTimeout(ctx, d)
@@ -610,8 +610,8 @@ func (s *schedule) verdict(a *asked, r dispatch.Report) string {
 		switch o.State {
 		case dispatch.StateLate:
 			own = r.Reason == dispatch.ReasonDeadline || a.grace > 0
-		case dispatch.StateCancelled:
-			own = r.Reason != dispatch.ReasonDeadline && r.Reason != dispatch.ReasonComplete
+		case dispatch.StateCanceled:
+			own = r.Reason != dispatch.ReasonDeadline && r.Reason != dispatch.ReasonAllEnded
 		case dispatch.StateRejected:
 			own = errors.Is(o.Err, dispatch.ErrStuck) && !o.Started
 		case dispatch.StateGone:
@@ -641,7 +641,7 @@ func (s *schedule) verdict(a *asked, r dispatch.Report) string {
 	}
 	failed := count[dispatch.StateFailed] + count[dispatch.StatePanicked] + count[dispatch.StateRejected]
 	ok, n := count[dispatch.StateOK], len(r.Outcomes)
-	unfinished := count[dispatch.StateCancelled]
+	unfinished := count[dispatch.StateCanceled]
 	if a.grace == 0 {
 		unfinished += count[dispatch.StateLate]
 	}
@@ -656,20 +656,20 @@ func (s *schedule) verdict(a *asked, r dispatch.Report) string {
 	}
 	fits := false
 	switch r.Reason {
-	case dispatch.ReasonComplete:
+	case dispatch.ReasonAllEnded:
 		fits = n > 0 && unfinished == 0 && a.quorum == 0
 	case dispatch.ReasonSatisfied:
 		fits = a.quorum > 0 && ok == a.quorum
 	case dispatch.ReasonQuorumLost:
-		fits = a.quorum > 0 && ok+count[dispatch.StateCancelled] < a.quorum
+		fits = a.quorum > 0 && ok+count[dispatch.StateCanceled] < a.quorum
 	case dispatch.ReasonFailedFast:
 		fits = a.failFast && failed == 1
 	case dispatch.ReasonStalled:
 		fits = a.stall > 0 && ok > 0 && r.Elapsed == lastResult+a.stall
 	case dispatch.ReasonDeadline:
 		fits = r.Elapsed == a.timeout && (a.timeout == 0 || count[dispatch.StateLate] > 0)
-	case dispatch.ReasonCancelled:
-		fits = a.cancelled
+	case dispatch.ReasonCanceled:
+		fits = a.canceled
 	case dispatch.ReasonClosed:
 		fits = s.cut
 	case dispatch.ReasonNoProducers:

@@ -86,7 +86,7 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 	case ctxErr == context.DeadlineExceeded || ctxErr == nil && c.timeout <= 0:
 		c.endLocked(ReasonDeadline, context.DeadlineExceeded, 0)
 	case ctxErr != nil:
-		c.endLocked(ReasonCancelled, ctxCause, 0)
+		c.endLocked(ReasonCanceled, ctxCause, 0)
 	case c.waiting:
 	case len(c.members) == 0 && c.relaying == nil:
 		c.endLocked(ReasonNoProducers, ErrNoProducers, 0)
@@ -216,7 +216,7 @@ func (c *Call[Req, Res]) findProducers() {
 		return
 	}
 	if err := c.findProducersLocked(); err != nil {
-		c.endAndUnlock(ReasonCancelled, err)
+		c.endAndUnlock(ReasonCanceled, err)
 		return
 	}
 	if c.waiting {

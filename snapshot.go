@@ -51,11 +51,11 @@ type ListenerSnapshot struct {
 	Name      string        `json:"name"`
 	On        string        `json:"on"`
 	AddedAt   string        `json:"added_at"`
-	Queued    int           `json:"queued"`    // calls that have something for it, the one it is busy with included
-	Delivered uint64        `json:"delivered"` // results it was called with; may be some milliseconds old
-	Dropped   uint64        `json:"dropped"`   // results that WithMailbox has dropped
-	Panicked  uint64        `json:"panicked"`  // callbacks that panicked or ended their goroutine
-	Waiting   time.Duration `json:"waiting"`   // how long the oldest of what is queued has waited
+	Queued    int           `json:"queued"`     // calls that have something for it, the one it is busy with included
+	Delivered uint64        `json:"delivered"`  // results it was called with; may be some milliseconds old
+	Dropped   uint64        `json:"dropped"`    // results that WithMailbox has dropped
+	Panicked  uint64        `json:"panicked"`   // callbacks that panicked or ended their goroutine
+	Waiting   time.Duration `json:"waiting_ns"` // how long the oldest of what is queued has waited
 }
 
 // ObserverSnapshot is one observer.
@@ -68,9 +68,9 @@ type ObserverSnapshot struct {
 // CallSnapshot is one call in flight.
 type CallSnapshot struct {
 	Report
-	Budget    time.Duration `json:"budget"` // how long it has left
-	Parent    CallID        `json:"parent"` // the call on this bus that it was sent from; 0 if there is none
-	Depth     int           `json:"depth"`  // how many calls it is nested in
+	Budget    time.Duration `json:"budget_ns"` // how long it has left
+	Parent    CallID        `json:"parent"`    // the call on this bus that it was sent from; 0 if there is none
+	Depth     int           `json:"depth"`     // how many calls it is nested in
 	asksGroup bool          // it is a part of another one
 }
 
@@ -79,7 +79,7 @@ type AbandonedSnapshot struct {
 	Member Member        `json:"member"`
 	Topic  string        `json:"topic"`
 	Call   CallID        `json:"call"`
-	Age    time.Duration `json:"age"` // since the end of the call
+	Age    time.Duration `json:"age_ns"` // since the end of the call
 }
 
 // Snapshot returns what the bus looks like now. It takes time in proportion to

@@ -73,19 +73,19 @@ func TestStreamProducerEnds(t *testing.T) {
 		results int
 		after   time.Duration
 	}{
-		"with its sequence":  {nil, ticking(s, 1, 2, 3), "complete: a ok", nil, 3, 3 * s},
-		"without results":    {nil, yielding(), "complete: a ok", nil, 0, 0},
-		"with an error":      {nil, told.then(ticking(s, 1, 2), func(yield func(int, error) bool) { yield(3, errBroken) }), "complete: a failed", errBroken, 2, 2 * s},
-		"with a decline":     {nil, told.then(yielding(), func(yield func(int, error) bool) { yield(0, dispatch.ErrDecline) }), "complete: a declined", dispatch.ErrDecline, 0, 0},
-		"with a panic":       {nil, told.then(ticking(s, 1, 2), func(func(int, error) bool) { panic(errBroken) }), "complete: a panicked", errBroken, 2, 2 * s},
-		"with Goexit":        {nil, told.then(ticking(s, 1, 2), func(func(int, error) bool) { runtime.Goexit() }), "complete: a failed", dispatch.ErrGoexit, 2, 2 * s},
+		"with its sequence":  {nil, ticking(s, 1, 2, 3), "all ended: a ok", nil, 3, 3 * s},
+		"without results":    {nil, yielding(), "all ended: a ok", nil, 0, 0},
+		"with an error":      {nil, told.then(ticking(s, 1, 2), func(yield func(int, error) bool) { yield(3, errBroken) }), "all ended: a failed", errBroken, 2, 2 * s},
+		"with a decline":     {nil, told.then(yielding(), func(yield func(int, error) bool) { yield(0, dispatch.ErrDecline) }), "all ended: a declined", dispatch.ErrDecline, 0, 0},
+		"with a panic":       {nil, told.then(ticking(s, 1, 2), func(func(int, error) bool) { panic(errBroken) }), "all ended: a panicked", errBroken, 2, 2 * s},
+		"with Goexit":        {nil, told.then(ticking(s, 1, 2), func(func(int, error) bool) { runtime.Goexit() }), "all ended: a failed", dispatch.ErrGoexit, 2, 2 * s},
 		"at the deadline":    {nil, ticking(2*s, 1, 2, 3), "deadline: a late", context.DeadlineExceeded, 2, 5 * s},
-		"in a stall":         {opts(dispatch.WithStall(2 * s)), told.then(ticking(s, 1, 2), func(func(int, error) bool) { time.Sleep(4 * s) }), "stalled: a cancelled", dispatch.ErrStalled, 2, 4 * s},
+		"in a stall":         {opts(dispatch.WithStall(2 * s)), told.then(ticking(s, 1, 2), func(func(int, error) bool) { time.Sleep(4 * s) }), "stalled: a canceled", dispatch.ErrStalled, 2, 4 * s},
 		"with a quorum":      {opts(dispatch.WithQuorum(1)), ticking(s, 1, 2, 3), "satisfied: a ok", nil, 3, 3 * s},
 		"quorum lost":        {opts(dispatch.WithQuorum(1)), told.then(yielding(1), func(yield func(int, error) bool) { yield(0, errBroken) }), "quorum lost: a failed", errBroken, 1, 0},
 		"failing fast":       {opts(dispatch.WithFailFast()), told.then(yielding(1), func(func(int, error) bool) { panic(errBroken) }), "failed fast: a panicked", errBroken, 1, 0},
-		"no sequence at all": {nil, func(context.Context, int) iter.Seq2[int, error] { return nil }, "complete: a panicked", nil, 0, 0},
-		"before it began":    {nil, func(context.Context, int) iter.Seq2[int, error] { panic(errBroken) }, "complete: a panicked", errBroken, 0, 0},
+		"no sequence at all": {nil, func(context.Context, int) iter.Seq2[int, error] { return nil }, "all ended: a panicked", nil, 0, 0},
+		"before it began":    {nil, func(context.Context, int) iter.Seq2[int, error] { panic(errBroken) }, "all ended: a panicked", errBroken, 0, 0},
 		"in the grace": {
 			opts(dispatch.WithGrace(s)), func(ctx context.Context, _ int) iter.Seq2[int, error] {
 				return func(yield func(int, error) bool) {
@@ -94,7 +94,7 @@ func TestStreamProducerEnds(t *testing.T) {
 					yield(0, ctx.Err())
 				}
 			},
-			"complete: a late", context.DeadlineExceeded, 1, 4 * s,
+			"all ended: a late", context.DeadlineExceeded, 1, 4 * s,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -275,7 +275,7 @@ func TestStreamsAmongOthers(t *testing.T) {
 		c := send(t, d, dispatch.WithQuorum(2))
 		<-c.Done()
 		r := c.Report()
-		expect(t, r, "satisfied: s cancelled, p ok, u ok, q cancelled")
+		expect(t, r, "satisfied: s canceled, p ok, u ok, q canceled")
 		if s := outcomeOf(t, r, "s"); r.Elapsed != 1600*time.Millisecond || s.Results != 1 {
 			t.Errorf("after %v: %+v", r.Elapsed, s)
 		}
@@ -314,14 +314,14 @@ func TestSerialStream(t *testing.T) {
 			calls = append(calls, send(t, d))
 			synctest.Wait()
 		}
-		for i, want := range []string{"complete: a ok", "complete: a ok", "deadline: a late"} {
+		for i, want := range []string{"all ended: a ok", "all ended: a ok", "deadline: a late"} {
 			<-calls[i].Done()
 			if expect(t, calls[i].Report(), want); calls[i].Report().Outcomes[0].Results != []int{2, 2, 0}[i] && i < 2 {
 				t.Errorf("outcome %+v", calls[i].Report().Outcomes[0])
 			}
 		}
 		time.Sleep(5 * time.Second)
-		expect(t, ended(t, d), "complete: a ok")
+		expect(t, ended(t, d), "all ended: a ok")
 	})
 }
 

@@ -85,7 +85,7 @@ func (f *memberFigures) add(w *row, r *record, late, failed, panicked bool) {
 	if late || failed {
 		f.lastBadCall, f.lastBad = r.id, r.started.Add(r.elapsed)
 	}
-	if w.err != "" && w.state != dispatch.StateDeclined && w.state != dispatch.StateCancelled {
+	if w.err != "" && w.state != dispatch.StateDeclined && w.state != dispatch.StateCanceled {
 		f.lastError = w.err
 	}
 }

@@ -96,7 +96,7 @@ func suspicion(kind string) string {
 	case "behind":
 		return "queued"
 	case "nobody":
-		return "cancelled"
+		return "canceled"
 	case "dropped":
 		return "gone"
 	}

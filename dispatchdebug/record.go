@@ -147,7 +147,7 @@ func (r *record) end(o dispatch.Outcome, replica bool, errText, stack string) {
 	}
 	w.member, w.state, w.ended, w.results = o.Member, o.State, o.Elapsed, o.Results
 	w.err, w.stack = errText, stack
-	w.neverReturned = o.Started && (o.State == dispatch.StateLate || o.State == dispatch.StateCancelled)
+	w.neverReturned = o.Started && (o.State == dispatch.StateLate || o.State == dispatch.StateCanceled)
 }
 
 // troubled reports whether the row is one that whoever looks for the cause of

@@ -48,15 +48,15 @@ func (w *waterfall) whileInFlight(list *[]culprit) string {
 }
 
 func (w *waterfall) afterwards(list *[]culprit) string {
-	var late, cancelled, failed, answered []*row
+	var late, canceled, failed, answered []*row
 	for i := range w.root.rows {
 		m := &w.root.rows[i]
 		switch {
 		case m.replica:
 		case m.state == dispatch.StateLate:
 			late = append(late, m)
-		case m.state == dispatch.StateCancelled:
-			cancelled = append(cancelled, m)
+		case m.state == dispatch.StateCanceled:
+			canceled = append(canceled, m)
 		case m.state == dispatch.StateFailed, m.state == dispatch.StatePanicked, m.state == dispatch.StateRejected, m.state == dispatch.StateGone:
 			failed = append(failed, m)
 		case m.state == dispatch.StateOK:
@@ -87,7 +87,7 @@ func (w *waterfall) afterwards(list *[]culprit) string {
 		name(late)
 		name(failed)
 		return "Ended at its deadline of " + duration(w.root.budget) + " without an answer from"
-	case dispatch.ReasonComplete:
+	case dispatch.ReasonAllEnded:
 		if name(failed); len(failed) > 0 {
 			return "Complete after " + after + ", but without an answer from"
 		}
@@ -105,16 +105,16 @@ func (w *waterfall) afterwards(list *[]culprit) string {
 		name(failed)
 		return "Given up after " + after + " at the first failure, of"
 	case dispatch.ReasonStalled:
-		name(cancelled)
+		name(canceled)
 		return "Given up after " + after + ", as no further result came from"
 	case dispatch.ReasonClosed:
-		name(cancelled)
+		name(canceled)
 		return "Cut off after " + after + " as the bus was closed, before an answer from"
-	case dispatch.ReasonCancelled:
-		if name(cancelled); len(cancelled) > 0 {
-			return "Cancelled by its sender after " + after + ", before an answer from"
+	case dispatch.ReasonCanceled:
+		if name(canceled); len(canceled) > 0 {
+			return "Canceled by its sender after " + after + ", before an answer from"
 		}
-		return "Cancelled by its sender after " + after + "."
+		return "Canceled by its sender after " + after + "."
 	}
 	return "Ended after " + after + ": " + w.root.reason.String() + "."
 }
@@ -162,8 +162,8 @@ func toneOfCall(r *record) string {
 		return dispatch.StateLate.String()
 	case dispatch.ReasonQuorumLost, dispatch.ReasonFailedFast, dispatch.ReasonNoProducers:
 		return dispatch.StateFailed.String()
-	case dispatch.ReasonCancelled, dispatch.ReasonClosed, dispatch.ReasonStalled:
-		return dispatch.StateCancelled.String()
+	case dispatch.ReasonCanceled, dispatch.ReasonClosed, dispatch.ReasonStalled:
+		return dispatch.StateCanceled.String()
 	case dispatch.ReasonSatisfied:
 		return dispatch.StateOK.String()
 	}

@@ -127,7 +127,7 @@ func endOf(o dispatch.Outcome) error {
 		return fmt.Errorf("%w: %w", dispatch.ErrGone, o.Err)
 	case dispatch.StateRejected:
 		return fmt.Errorf("%w: %w", dispatch.ErrOverloaded, o.Err)
-	case dispatch.StateCancelled:
+	case dispatch.StateCanceled:
 		if errors.Is(o.Err, dispatch.ErrClosed) {
 			return fmt.Errorf("%w: %w", dispatch.ErrGone, o.Err)
 		}

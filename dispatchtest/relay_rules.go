@@ -25,7 +25,7 @@ var relayRules = []relayRule{
 		r.join()
 		call := r.send("x")
 		report := r.ended(call)
-		r.want(report, dispatch.ReasonComplete, "a ok", "far/a ok", "far/b ok")
+		r.want(report, dispatch.ReasonAllEnded, "a ok", "far/a ok", "far/b ok")
 		for _, name := range []string{"far/a", "far/b"} {
 			if o := r.outcome(report, name); !o.Started || o.Results != 1 || o.Tried != 1 {
 				r.Errorf("outcome %+v, want one that was started and has one result", o)
@@ -66,7 +66,7 @@ var relayRules = []relayRule{
 		r.join()
 		call := r.send("x")
 		report := r.ended(call)
-		r.want(report, dispatch.ReasonComplete, "a ok", "far/a ok", "far/s ok", "far/t ok")
+		r.want(report, dispatch.ReasonAllEnded, "a ok", "far/a ok", "far/s ok", "far/t ok")
 		if n := r.outcome(report, "far/s").Results; n != 50 {
 			r.Errorf("%d results of far/s are counted, want 50", n)
 		}
@@ -103,7 +103,7 @@ var relayRules = []relayRule{
 			heard.Wait(i + 1)
 			heard.Want(values...)
 		}
-		r.want(r.ended(call), dispatch.ReasonComplete, "far/s ok")
+		r.want(r.ended(call), dispatch.ReasonAllEnded, "far/s ok")
 	}},
 
 	// Requests and values are the user's: empty, long, or with line breaks and
@@ -113,7 +113,7 @@ var relayRules = []relayRule{
 		r.join()
 		for _, req := range []string{"", " ", "\"a\"\r\n\tb\x00'é世", strings.Repeat("long ", 20_000)} {
 			call := r.send(req)
-			r.want(r.ended(call), dispatch.ReasonComplete, "far/a ok")
+			r.want(r.ended(call), dispatch.ReasonAllEnded, "far/a ok")
 			var got string
 			for result := range call.Results() {
 				got += result.Value
@@ -138,7 +138,7 @@ var relayRules = []relayRule{
 		r.join()
 		call := r.send("x")
 		report := r.ended(call)
-		r.want(report, dispatch.ReasonComplete, "far/errs failed", "far/declines declined", "far/panics panicked",
+		r.want(report, dispatch.ReasonAllEnded, "far/errs failed", "far/declines declined", "far/panics panicked",
 			"far/exits failed", "far/works ok", "far/breaks failed")
 		r.wantErr(report, "far/errs", nil, "wire 7 is broken")
 		r.wantErr(report, "far/declines", dispatch.ErrDecline, "")
@@ -172,11 +172,11 @@ var relayRules = []relayRule{
 			second, third = third, second
 		}
 		report := r.ended(second)
-		r.want(report, dispatch.ReasonComplete, "far/busy rejected")
+		r.want(report, dispatch.ReasonAllEnded, "far/busy rejected")
 		r.wantErr(report, "far/busy", dispatch.ErrOverloaded, "")
 		r.open()
-		r.want(r.ended(first), dispatch.ReasonComplete, "far/busy ok")
-		r.want(r.ended(third), dispatch.ReasonComplete, "far/busy ok")
+		r.want(r.ended(first), dispatch.ReasonAllEnded, "far/busy ok")
+		r.want(r.ended(third), dispatch.ReasonAllEnded, "far/busy ok")
 	}},
 
 	// Work that goes on when nobody waits for it any more is lost: far has the time
@@ -200,7 +200,7 @@ var relayRules = []relayRule{
 		for range 10 { // for one may meet with a busy moment
 			call := r.send("x", dispatch.WithTimeout(hour))
 			report := r.ended(call)
-			r.want(report, dispatch.ReasonComplete, "far/a ok")
+			r.want(report, dispatch.ReasonAllEnded, "far/a ok")
 			far := await(r, "the far deadline", asked)
 			if far.info.Topic != r.topic.Name() || far.info.Budget > hour || far.info.Budget <= dispatch.DefaultTimeout {
 				r.Errorf("far was asked %+v, want topic %s and a budget of nearly %v", far.info, r.topic.Name(), hour)
@@ -237,7 +237,7 @@ var relayRules = []relayRule{
 					return false
 				}
 				reason := dispatch.ReasonDeadline
-				if grace && report.Reason == dispatch.ReasonComplete {
+				if grace && report.Reason == dispatch.ReasonAllEnded {
 					reason = report.Reason // a relay may say in the grace that all have ended
 				}
 				r.want(report, reason, "far/quick ok", "far/hangs late", "far/deaf late")
@@ -270,8 +270,8 @@ var relayRules = []relayRule{
 			reason dispatch.Reason
 			here   string
 		}{
-			{"Cancel", func(call *dispatch.Call[string, string], _ context.CancelCauseFunc) { call.Cancel(stop) }, stop, dispatch.ReasonCancelled, "here cancelled"},
-			{"the sender's context", func(_ *dispatch.Call[string, string], cancel context.CancelCauseFunc) { cancel(stop) }, stop, dispatch.ReasonCancelled, "here cancelled"},
+			{"Cancel", func(call *dispatch.Call[string, string], _ context.CancelCauseFunc) { call.Cancel(stop) }, stop, dispatch.ReasonCanceled, "here canceled"},
+			{"the sender's context", func(_ *dispatch.Call[string, string], cancel context.CancelCauseFunc) { cancel(stop) }, stop, dispatch.ReasonCanceled, "here canceled"},
 			{"a quorum", func(*dispatch.Call[string, string], context.CancelCauseFunc) { answer <- struct{}{} }, dispatch.ErrSatisfied, dispatch.ReasonSatisfied, "here ok"},
 		} {
 			ctx, cancel := context.WithCancelCause(r.Context())
@@ -284,7 +284,7 @@ var relayRules = []relayRule{
 			if got := context.Cause(far); far.Err() != context.Canceled || !strings.Contains(got.Error(), c.cause.Error()) {
 				r.Errorf("%s: far ends as %v because of %v, want %v because of %v", c.what, far.Err(), got, context.Canceled, c.cause)
 			}
-			r.want(r.ended(call), c.reason, c.here, "far/hangs cancelled")
+			r.want(r.ended(call), c.reason, c.here, "far/hangs canceled")
 		}
 	}},
 
@@ -305,7 +305,7 @@ var relayRules = []relayRule{
 		far := await(r, "the hanging producer to begin", began)
 		heard.Wait(1)
 		r.open()
-		r.want(r.ended(call), dispatch.ReasonSatisfied, "far/hangs cancelled", "far/quick ok")
+		r.want(r.ended(call), dispatch.ReasonSatisfied, "far/hangs canceled", "far/quick ok")
 		await(r, "the hanging producer to be told", far.Done())
 	}},
 
@@ -317,7 +317,7 @@ var relayRules = []relayRule{
 			r.Errorf("Gather: %v, want %v", err, dispatch.ErrNoProducers)
 		}
 		Produce(r, r.near, r.topic, echo("here"), dispatch.WithName("here"))
-		r.want(r.ended(r.send("x")), dispatch.ReasonComplete, "here ok")
+		r.want(r.ended(r.send("x")), dispatch.ReasonAllEnded, "here ok")
 	}},
 
 	// Who was not meant is not asked. A name that nobody has, here or there, is an
@@ -327,11 +327,11 @@ var relayRules = []relayRule{
 		r.produce("a", echo("a"))
 		r.produce("b", echo("b"))
 		r.join()
-		r.want(r.ended(r.send("x", dispatch.WithTargets("a"))), dispatch.ReasonComplete, "far/a ok")
-		r.want(r.ended(r.send("x", dispatch.WithTargets("here"))), dispatch.ReasonComplete, "here ok")
-		r.want(r.ended(r.send("x", dispatch.WithTargets("here", "a"))), dispatch.ReasonComplete, "here ok", "far/a ok")
+		r.want(r.ended(r.send("x", dispatch.WithTargets("a"))), dispatch.ReasonAllEnded, "far/a ok")
+		r.want(r.ended(r.send("x", dispatch.WithTargets("here"))), dispatch.ReasonAllEnded, "here ok")
+		r.want(r.ended(r.send("x", dispatch.WithTargets("here", "a"))), dispatch.ReasonAllEnded, "here ok", "far/a ok")
 		report := r.ended(r.send("x", dispatch.WithTargets("nobody", "a")))
-		r.want(report, dispatch.ReasonComplete, "far/a ok", "nobody gone")
+		r.want(report, dispatch.ReasonAllEnded, "far/a ok", "nobody gone")
 		r.wantErr(report, "nobody", dispatch.ErrUnknownMember, "")
 		if a, b := r.ran("a"), r.ran("b"); a != 3 || b != 0 {
 			r.Errorf("a was asked %d times and b %d times, want 3 and 0", a, b)
@@ -348,7 +348,7 @@ var relayRules = []relayRule{
 		r.join()
 		call := r.send("x")
 		report := r.ended(call)
-		r.want(report, dispatch.ReasonComplete, "far/g ok")
+		r.want(report, dispatch.ReasonAllEnded, "far/g ok")
 		for result := range call.Results() {
 			if m := r.outcome(report, "far/g").Member; result.From != m || result.Value != "g=x" {
 				r.Errorf("%q came from %v, want g=x from %v", result.Value, result.From, m)
@@ -357,7 +357,7 @@ var relayRules = []relayRule{
 		if n := r.ran("g0") + r.ran("g1") + r.ran("g2"); n != 1 {
 			r.Errorf("%d replicas were asked, want 1", n)
 		}
-		r.want(r.ended(r.send("x", dispatch.WithTargets("g"))), dispatch.ReasonComplete, "far/g ok")
+		r.want(r.ended(r.send("x", dispatch.WithTargets("g"))), dispatch.ReasonAllEnded, "far/g ok")
 	}},
 
 	// Who registers on the far side takes part from then on, or as soon as the
@@ -365,7 +365,7 @@ var relayRules = []relayRule{
 	{"coming", func(r *relayTest) {
 		r.produce("a", echo("a"))
 		r.join()
-		r.want(r.ended(r.send("x")), dispatch.ReasonComplete, "far/a ok")
+		r.want(r.ended(r.send("x")), dispatch.ReasonAllEnded, "far/a ok")
 		r.produce("b", echo("b"))
 		r.inTime("the new member to be asked", func(pause time.Duration) bool {
 			report := r.ended(r.send("x"))
@@ -373,7 +373,7 @@ var relayRules = []relayRule{
 				time.Sleep(pause)
 				return false
 			}
-			r.want(report, dispatch.ReasonComplete, "far/a ok", "far/b ok")
+			r.want(report, dispatch.ReasonAllEnded, "far/a ok", "far/b ok")
 			return true
 		})
 	}},
@@ -401,10 +401,10 @@ var relayRules = []relayRule{
 		leaves.Remove()
 		r.open()
 		report := r.ended(second)
-		r.want(report, dispatch.ReasonComplete, "far/leaves gone", "far/marks ok")
+		r.want(report, dispatch.ReasonAllEnded, "far/leaves gone", "far/marks ok")
 		r.wantErr(report, "far/leaves", dispatch.ErrGone, "")
-		r.want(r.ended(first), dispatch.ReasonComplete, "far/leaves ok", "far/marks ok")
-		r.want(r.ended(r.send("third")), dispatch.ReasonComplete, "far/marks ok")
+		r.want(r.ended(first), dispatch.ReasonAllEnded, "far/leaves ok", "far/marks ok")
+		r.want(r.ended(r.send("third")), dispatch.ReasonAllEnded, "far/marks ok")
 		if n := r.ran("leaves"); n != 1 {
 			r.Errorf("the one that left was asked %d times, want once", n)
 		}
@@ -432,7 +432,7 @@ var relayRules = []relayRule{
 			sent = append(sent, r.send(fmt.Sprint(i)))
 		}
 		for i, call := range sent {
-			r.want(r.ended(call), dispatch.ReasonComplete, "far/meets ok", "far/quick ok")
+			r.want(r.ended(call), dispatch.ReasonAllEnded, "far/meets ok", "far/quick ok")
 			r.wantValues(slices.Collect(call.Results()), map[string][]string{
 				"far/meets": {fmt.Sprint("meets=", i)}, "far/quick": {fmt.Sprint("quick=", i)},
 			})
@@ -472,12 +472,12 @@ var relayRules = []relayRule{
 		heard.Wait(1)
 		first.Cancel(nil)
 		before := r.ended(first)
-		r.want(before, dispatch.ReasonCancelled, "far/deaf cancelled")
+		r.want(before, dispatch.ReasonCanceled, "far/deaf canceled")
 		r.open()
 		await(r, "the far producer to return", returned)
 		// What was on its way has come once others have come the same way.
 		for range 3 {
-			r.want(r.ended(r.send("next")), dispatch.ReasonComplete, "far/deaf ok")
+			r.want(r.ended(r.send("next")), dispatch.ReasonAllEnded, "far/deaf ok")
 		}
 		heard.WaitDone(4)
 		heard.Want("first early", "next early", "next early", "next early")

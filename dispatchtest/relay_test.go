@@ -380,7 +380,7 @@ func ExampleBridge() {
 	fmt.Println(err)
 	// Output:
 	// [1.21]
-	// dispatch: cell.measure: complete: cell-7/spare failed: unplugged
+	// dispatch: cell.measure: all ended: cell-7/spare failed: unplugged
 }
 
 // How a member ended there is how it ended here, whatever its error wraps.
@@ -424,7 +424,7 @@ func TestBridgeToABusThatCloses(t *testing.T) {
 		call = send(t, near)
 		<-call.Done()
 		dispatchtest.WantStates(t, call.Report(), map[string]dispatch.State{"bridge": dispatch.StateGone})
-		if diff := cmp.Diff(dispatch.ReasonComplete, call.Report().Reason); diff != "" {
+		if diff := cmp.Diff(dispatch.ReasonAllEnded, call.Report().Reason); diff != "" {
 			t.Errorf("reason (-want +got):\n%s", diff)
 		}
 	})

@@ -32,7 +32,7 @@ func TestWantStates(t *testing.T) {
 				t.Errorf("%s: %d failures, want 1: %q", name, len(failed), failed)
 				continue
 			}
-			for _, says := range []string{"call 1 of cell.measure, complete after 300ms: states of the members (-want +got)", "c failed: broken"} {
+			for _, says := range []string{"call 1 of cell.measure, all ended after 300ms: states of the members (-want +got)", "c failed: broken"} {
 				if !strings.Contains(failed[0], says) {
 					t.Errorf("%s: the failure does not say %q:\n%s", name, says, failed[0])
 				}

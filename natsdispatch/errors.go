@@ -106,7 +106,7 @@ func failureOf(o dispatch.Outcome) failure {
 		return failure{}
 	case o.Err == nil:
 		return failure{state: o.State, code: noCode}
-	case o.State == dispatch.StateCancelled && errors.Is(o.Err, dispatch.ErrClosed):
+	case o.State == dispatch.StateCanceled && errors.Is(o.Err, dispatch.ErrClosed):
 		return failed(dispatch.StateGone, o.Err) // for the asker it has left
 	default:
 		return failed(o.State, o.Err)
@@ -159,16 +159,16 @@ func (f failure) serviceCode() string {
 }
 
 // causeOf is the failure that stands for the cause of a cancel.
-func causeOf(err error) failure { return failed(dispatch.StateCancelled, err) }
+func causeOf(err error) failure { return failed(dispatch.StateCanceled, err) }
 
 // appendCause writes a cause as the body of a cancel: a failure without its state.
 func (f failure) appendCause(b []byte) []byte {
-	return f.append(b)[len(f.state.String())+1:]
+	return f.append(b)[len(wireWord(f.state))+1:]
 }
 
 // parseCause returns the error that the body of a cancel stands for.
 func parseCause(body []byte) error {
-	f, err := parseFailure(append([]byte(dispatch.StateCancelled.String()+" "), body...))
+	f, err := parseFailure(append([]byte(wireWord(dispatch.StateCanceled)+" "), body...))
 	if err != nil || f.text == "" {
 		return context.Canceled
 	}

@@ -44,13 +44,13 @@ func TestFaultServerAbsentAtStart(t *testing.T) {
 	produce(t, near, "here", echo("here"))
 
 	report := ended(t, send(t, near, "x"))
-	want(t, report, dispatch.ReasonComplete, "here ok", "nats:dispatch.default failed")
+	want(t, report, dispatch.ReasonAllEnded, "here ok", "nats:dispatch.default failed")
 	if err := outcome(t, report, "nats:dispatch.default").Err; !errors.Is(err, dispatch.ErrUnreachable) {
 		t.Errorf("without a server the relay ends with %v, want %v", err, dispatch.ErrUnreachable)
 	}
 	restart()
 	await(t, remote, "far")
-	want(t, ended(t, send(t, near, "x")), dispatch.ReasonComplete, "here ok", "far/a ok")
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "here ok", "far/a ok")
 	noMisuse(t, near)
 }
 
@@ -71,7 +71,7 @@ func TestFaultServerRestartInMidCall(t *testing.T) {
 
 	// What is asked now fails at once, and never reaches anybody.
 	report := ended(t, send(t, near, "second"))
-	want(t, report, dispatch.ReasonComplete, "far/* failed")
+	want(t, report, dispatch.ReasonAllEnded, "far/* failed")
 	if err := outcome(t, report, "far/*").Err; !errors.Is(err, dispatch.ErrUnreachable) {
 		t.Errorf("while disconnected the node ends with %v, want %v", err, dispatch.ErrUnreachable)
 	}
@@ -129,7 +129,7 @@ func TestFaultNodeKilledInLongCall(t *testing.T) {
 	named(t, call, 1)
 	farConn.Close()
 	report := ended(t, call)
-	want(t, report, dispatch.ReasonComplete, "far/a gone")
+	want(t, report, dispatch.ReasonAllEnded, "far/a gone")
 	if err := outcome(t, report, "far/a").Err; !errors.Is(err, dispatch.ErrGone) || !strings.Contains(err.Error(), "far: not heard of") {
 		t.Errorf("the member is gone with %v", err)
 	}
@@ -147,7 +147,7 @@ func TestFaultNodeCutOffAndBack(t *testing.T) {
 	p.set(true)
 	report := ended(t, send(t, near, "x"))
 	if len(report.Outcomes) == 1 { // it may have been announced as gone before we looked
-		want(t, report, dispatch.ReasonComplete, "far/* failed")
+		want(t, report, dispatch.ReasonAllEnded, "far/* failed")
 		if err := outcome(t, report, "far/*").Err; !errors.Is(err, dispatch.ErrUnreachable) {
 			t.Errorf("the node ends with %v, want %v", err, dispatch.ErrUnreachable)
 		}
@@ -175,12 +175,12 @@ func TestFaultAskerCutOffAndBack(t *testing.T) {
 	until(t, "the asker to notice", func() bool { return !nc.IsConnected() })
 	heard := remote.Nodes()[0].Heard
 	until(t, "beats to be missed", func() bool {
-		want(t, ended(t, send(t, near, "x")), dispatch.ReasonComplete, "far/* failed")
+		want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/* failed")
 		return time.Since(heard) > time.Second
 	})
 	p.set(false)
 	until(t, "the asker to be back", nc.IsConnected)
-	want(t, ended(t, send(t, near, "x")), dispatch.ReasonComplete, "far/a ok")
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/a ok")
 	noMisuse(t, near)
 }
 
@@ -195,12 +195,12 @@ func TestFaultTwoSpaces(t *testing.T) {
 	}
 	for space, near := range bus {
 		join(t, connect(t, s.ClientURL()), near, []string{space + "-node"}, natsdispatch.WithSpace(space))
-		want(t, ended(t, send(t, near, "x")), dispatch.ReasonComplete, space+"-node/a ok")
+		want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, space+"-node/a ok")
 		noMisuse(t, near)
 	}
 	// One bus may join both.
 	join(t, connect(t, s.ClientURL()), bus["red"], []string{"blue-node"}, natsdispatch.WithSpace("blue"))
-	want(t, ended(t, send(t, bus["red"], "x")), dispatch.ReasonComplete, "red-node/a ok", "blue-node/a ok")
+	want(t, ended(t, send(t, bus["red"], "x")), dispatch.ReasonAllEnded, "red-node/a ok", "blue-node/a ok")
 	noMisuse(t, bus["red"])
 }
 

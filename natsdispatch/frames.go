@@ -86,10 +86,19 @@ func (f failure) append(b []byte) []byte {
 	if f == (failure{}) {
 		return append(b, "ok"...)
 	}
-	b = append(b, f.state.String()...)
+	b = append(b, wireWord(f.state)...)
 	b = append(b, ' ')
 	b = append(b, f.code...)
 	return appendText(append(b, ' '), f.text)
+}
+
+// wireWord is the word for a state in version 1 of the protocol, which spells one of
+// them in the British way.
+func wireWord(s dispatch.State) string {
+	if s == dispatch.StateCanceled {
+		return "cancelled"
+	}
+	return s.String()
 }
 
 func appendText(b []byte, text string) []byte {
@@ -239,7 +248,7 @@ func parseTrueFailure(s []byte) (f failure, err error) {
 	state, rest, _ := strings.Cut(string(s), " ")
 	f.state = dispatch.StateFailed
 	for known := dispatch.StateFailed; known <= dispatch.StateGone; known++ {
-		if known.String() == state {
+		if wireWord(known) == state {
 			f.state = known
 		}
 	}

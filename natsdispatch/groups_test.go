@@ -51,7 +51,7 @@ func TestGroupAcrossNodes(t *testing.T) {
 	if len(report.Outcomes) != 1 || report.Outcomes[0].Member.Group != "a group" {
 		t.Errorf("with the group as target: %v", report.Outcomes)
 	}
-	want(t, ended(t, send(t, near, "x", dispatch.WithTargets("own"))), dispatch.ReasonComplete, "n0/own ok", "n1/own ok", "n2/own ok")
+	want(t, ended(t, send(t, near, "x", dispatch.WithTargets("own"))), dispatch.ReasonAllEnded, "n0/own ok", "n1/own ok", "n2/own ok")
 	noMisuse(t, near)
 }
 
@@ -65,11 +65,11 @@ func TestGroupComesAndGoes(t *testing.T) {
 	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
 	r := produce(t, far, "r", echo("r"), dispatch.WithGroup("g"))
 	until(t, "the group to be announced", func() bool { return slices.Equal(groupsOf(remote), []string{"g"}) })
-	want(t, ended(t, send(t, near, "x")), dispatch.ReasonComplete, "far/g ok")
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/g ok")
 	r.Remove()
 	// Whoever has not heard of it yet finds it gone.
 	if report := ended(t, send(t, near, "x")); len(report.Outcomes) == 1 {
-		want(t, report, dispatch.ReasonComplete, "far/g gone")
+		want(t, report, dispatch.ReasonAllEnded, "far/g gone")
 	}
 	until(t, "the group to be gone", func() bool { return len(groupsOf(remote)) == 0 })
 	if n := nc.NumSubscriptions(); n != subscriptions {
@@ -119,7 +119,7 @@ func TestGroupWithoutAccept(t *testing.T) {
 				seen = append(seen, m.Header.Get("Dispatch-Group")+m.Header.Get("Dispatch-Attempt"))
 			}
 			report := ended(t, call)
-			want(t, report, dispatch.ReasonComplete, "*/g failed")
+			want(t, report, dispatch.ReasonAllEnded, "*/g failed")
 			if err := report.Outcomes[0].Err; !errors.Is(err, dispatch.ErrUnreachable) {
 				t.Errorf("the group ends with %v, want %v", err, dispatch.ErrUnreachable)
 			}
@@ -150,7 +150,7 @@ func TestGroupSecondAccept(t *testing.T) {
 		t.Errorf("a %s for node %q, want a cancel for the second", c.Header.Get("Dispatch-Type"), node)
 	}
 	a.say(m, value(0, "right"), "end 0 1 ok", "final 1 1")
-	want(t, ended(t, call), dispatch.ReasonComplete, "far/g ok")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/g ok")
 	for r := range call.Results() {
 		if r.Value != "right" {
 			t.Errorf("value %q, want right", r.Value)

@@ -28,7 +28,7 @@ func TestHopsInACircle(t *testing.T) {
 			}
 			for i, d := range buses {
 				runs.Store(0)
-				want(t, ended(t, send(t, d, "x")), dispatch.ReasonComplete, "m ok", fmt.Sprint("n", 1-i, "/m ok"))
+				want(t, ended(t, send(t, d, "x")), dispatch.ReasonAllEnded, "m ok", fmt.Sprint("n", 1-i, "/m ok"))
 				if n := runs.Load(); n != 2 {
 					t.Errorf("%d runs, want 2", n)
 				}
@@ -49,7 +49,7 @@ func TestHopsInAChain(t *testing.T) {
 	r := join(t, connect(t, s.ClientURL()), hub, []string{"cell"}, natsdispatch.WithSpace("inner"), natsdispatch.WithMaxHops(2))
 	join(t, connect(t, s.ClientURL()), edge, []string{"hub"}, natsdispatch.WithSpace("outer"))
 	call := send(t, edge, "x")
-	want(t, ended(t, call), dispatch.ReasonComplete, "hub/mid ok", "cell/deep ok")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "hub/mid ok", "cell/deep ok")
 	if n := len(slices.Collect(call.Results())); n != 2 {
 		t.Errorf("%d results, want 2", n)
 	}
@@ -58,7 +58,7 @@ func TestHopsInAChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	join(t, connect(t, s.ClientURL()), hub, []string{"cell"}, natsdispatch.WithSpace("inner"))
-	want(t, ended(t, send(t, edge, "x")), dispatch.ReasonComplete, "hub/mid ok")
+	want(t, ended(t, send(t, edge, "x")), dispatch.ReasonAllEnded, "hub/mid ok")
 	for _, d := range []*dispatcher{edge, hub} {
 		noMisuse(t, d)
 	}

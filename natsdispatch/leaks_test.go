@@ -22,7 +22,7 @@ func TestTenThousandCallsLeaveNothing(t *testing.T) {
 	node := serve(t, farConn, far, "far", natsdispatch.WithBeat(500*time.Millisecond))
 	remote := join(t, nearConn, near, []string{"far"})
 	timeout := dispatch.WithTimeout(5 * time.Second)
-	want(t, ended(t, send(t, near, "x", timeout)), dispatch.ReasonComplete, "far/m0 ok", "far/m1 ok", "far/m2 ok")
+	want(t, ended(t, send(t, near, "x", timeout)), dispatch.ReasonAllEnded, "far/m0 ok", "far/m1 ok", "far/m2 ok")
 	subscriptions := func() int {
 		return int(s.NumSubscriptions()) + farConn.NumSubscriptions() + nearConn.NumSubscriptions()
 	}

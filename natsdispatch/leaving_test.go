@@ -38,7 +38,7 @@ func TestFaultRollingRestart(t *testing.T) {
 		}
 		start(name)
 		await(t, remote, names...)
-		want(t, ended(t, send(t, near, "x")), dispatch.ReasonComplete, "n0/a ok", "n1/a ok", "n2/a ok")
+		want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "n0/a ok", "n1/a ok", "n2/a ok")
 	}
 	noMisuse(t, near)
 }
@@ -56,7 +56,7 @@ func TestFaultNewEpoch(t *testing.T) {
 	a.epoch++
 	a.announceAs("hello", 0)
 	report := ended(t, call)
-	want(t, report, dispatch.ReasonComplete, "far/m gone")
+	want(t, report, dispatch.ReasonAllEnded, "far/m gone")
 	if err := outcome(t, report, "far/m").Err; !strings.Contains(err.Error(), "started anew") {
 		t.Errorf("the member is gone with %v", err)
 	}
@@ -83,7 +83,7 @@ func TestFaultBye(t *testing.T) {
 	if err := node.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want(t, ended(t, call), dispatch.ReasonComplete, "far/m gone")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m gone")
 	receive(t, "the producer to be told", ctx.Done())
 	if cause := context.Cause(ctx); !errors.Is(cause, dispatch.ErrClosed) {
 		t.Errorf("the producer is told %v, want %v", cause, dispatch.ErrClosed)
@@ -138,7 +138,7 @@ func TestFaultDrainWithCallsInFlight(t *testing.T) {
 	default:
 	}
 	close(gate)
-	want(t, ended(t, call), dispatch.ReasonComplete, "far/m ok")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
 	if err := receive(t, "Drain", drained); err != nil {
 		t.Errorf("Drain: %v", err)
 	}
@@ -162,7 +162,7 @@ func TestFaultDrainThatTakesTooLong(t *testing.T) {
 	if err := node.Drain(ctx); !errors.Is(err, stop) {
 		t.Errorf("Drain: %v, want %v", err, stop)
 	}
-	want(t, ended(t, call), dispatch.ReasonComplete, "far/m gone")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m gone")
 }
 
 // A bus that is closed under its node takes its members along.
@@ -179,8 +179,8 @@ func TestFaultBusClosed(t *testing.T) {
 	if err := far.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want(t, ended(t, call), dispatch.ReasonComplete, "far/m gone")
-	want(t, ended(t, send(t, near, "y")), dispatch.ReasonComplete, "far/* gone")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m gone")
+	want(t, ended(t, send(t, near, "y")), dispatch.ReasonAllEnded, "far/* gone")
 	noMisuse(t, near)
 }
 
@@ -199,6 +199,6 @@ func TestFaultNewEpochAnswers(t *testing.T) {
 	a.announceAs("hello", 0)
 	until(t, "the hello", func() bool { return remote.Nodes()[0].Epoch == a.epoch })
 	a.say(m, value(0, "v"), "end 0 1 ok", "final 1 1")
-	want(t, ended(t, call), dispatch.ReasonComplete, "far/m ok")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
 	noMisuse(t, near)
 }

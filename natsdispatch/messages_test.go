@@ -32,7 +32,7 @@ func TestFaultReplies(t *testing.T) {
 		}
 		a.sayAs(m, "far", 1, end, final)
 		report := ended(t, call)
-		want(t, report, dispatch.ReasonComplete, "far/m ok")
+		want(t, report, dispatch.ReasonAllEnded, "far/m ok")
 		if o := outcome(t, report, "far/m"); o.Results != 1 || stats().Duplicates-before != 2 {
 			t.Errorf("%d results, %d duplicates; want 1 and 2", o.Results, stats().Duplicates-before)
 		}
@@ -51,7 +51,7 @@ func TestFaultReplies(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.say(m, "unheard-of 1 2 3", value(0, "v"), end, final)
-		want(t, ended(t, call), dispatch.ReasonComplete, "far/m ok")
+		want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
 		if n := stats().Malformed - before; n != 9 {
 			t.Errorf("%d malformed messages are counted, want 9", n)
 		}
@@ -62,7 +62,7 @@ func TestFaultReplies(t *testing.T) {
 		long := strings.Repeat("x", 101)
 		a.say(m, "accept a b", "result 0 101 101\n"+long, "part 1 60\n"+long[:60], "part 1 60\n"+long[:60], "result 1 0 120\n", "end 0 1 ok", "end 1 1 ok", "final 2 2")
 		report := ended(t, call)
-		want(t, report, dispatch.ReasonComplete, "far/a failed", "far/b failed")
+		want(t, report, dispatch.ReasonAllEnded, "far/a failed", "far/b failed")
 		for _, o := range report.Outcomes {
 			if !errors.Is(o.Err, natsdispatch.ErrTooLarge) {
 				t.Errorf("%v ends with %v, want %v", o.Member, o.Err, natsdispatch.ErrTooLarge)
@@ -77,7 +77,7 @@ func TestFaultReplies(t *testing.T) {
 		stray.Reply = m.Reply + "0000"
 		a.sayAs(&stray, "far", 0, "accept stranger", value(0, "v"))
 		a.say(m, accept, value(0, "v"), end, final)
-		want(t, ended(t, call), dispatch.ReasonComplete, "far/m ok")
+		want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
 		a.sayAs(m, "far", 9, value(0, "after the end"))
 		until(t, "both to be counted", func() bool { return stats().Stray-before == 2 })
 	})
@@ -90,7 +90,7 @@ func TestFaultReplies(t *testing.T) {
 		a.sayAs(m, "far", 0, "accept stranger", "end 0 0 ok", "final 1 0")
 		a.epoch++
 		a.say(m, accept, value(0, "v"), end, final)
-		want(t, ended(t, call), dispatch.ReasonComplete, "far/m ok")
+		want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
 		if n := stats().Stray - before; n != 1 {
 			t.Errorf("%d strays are counted, want 1", n)
 		}
@@ -100,7 +100,7 @@ func TestFaultReplies(t *testing.T) {
 		m := a.take()
 		a.say(m, "accept few none silent", value(0, "v"), "end 0 2 ok", "end 1 3 ok", "final 4 5")
 		report := ended(t, call)
-		want(t, report, dispatch.ReasonComplete, "far/few failed", "far/none failed", "far/silent failed", "far/* failed")
+		want(t, report, dispatch.ReasonAllEnded, "far/few failed", "far/none failed", "far/silent failed", "far/* failed")
 		for _, o := range report.Outcomes {
 			if !errors.Is(o.Err, dispatch.ErrLost) {
 				t.Errorf("%v ends with %v, want %v", o.Member, o.Err, dispatch.ErrLost)
@@ -113,7 +113,7 @@ func TestFaultReplies(t *testing.T) {
 		a.sayAs(m, "far", 0, accept, "part 0 2\n\"a")
 		a.sayAs(m, "far", 2, "result 0 2 4\nz\"", value(0, "whole"), "end 0 2 ok", "final 1 2")
 		report := ended(t, call)
-		want(t, report, dispatch.ReasonComplete, "far/m failed")
+		want(t, report, dispatch.ReasonAllEnded, "far/m failed")
 		if o := outcome(t, report, "far/m"); !errors.Is(o.Err, dispatch.ErrLost) || o.Results != 1 {
 			t.Errorf("%d results and %v, want 1 and %v", o.Results, o.Err, dispatch.ErrLost)
 		}
@@ -122,7 +122,7 @@ func TestFaultReplies(t *testing.T) {
 		call := send(t, near, "x")
 		a.say(a.take(), accept, "result 0 2 2\n{}", end, final)
 		report := ended(t, call)
-		want(t, report, dispatch.ReasonComplete, "far/m failed")
+		want(t, report, dispatch.ReasonAllEnded, "far/m failed")
 		if err := outcome(t, report, "far/m").Err; !errors.Is(err, dispatch.ErrIncompatible) {
 			t.Errorf("the member ends with %v, want %v", err, dispatch.ErrIncompatible)
 		}
@@ -137,7 +137,7 @@ func TestFaultNoAccept(t *testing.T) {
 	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithAcceptWindow(20*time.Millisecond))
 	call := send(t, near, "x")
 	report := ended(t, call)
-	want(t, report, dispatch.ReasonComplete, "far/* failed")
+	want(t, report, dispatch.ReasonAllEnded, "far/* failed")
 	if err := outcome(t, report, "far/*").Err; !errors.Is(err, dispatch.ErrUnreachable) {
 		t.Errorf("the node ends with %v, want %v", err, dispatch.ErrUnreachable)
 	}
@@ -169,7 +169,7 @@ func TestFaultUnknownVersion(t *testing.T) {
 	until(t, "that to be counted as stray", func() bool { return remote.Stats().Stray == 1 })
 	fit.say(fit.take(), "accept m", "end 0 0 ok", "final 1 0")
 	report := ended(t, call)
-	want(t, report, dispatch.ReasonComplete, "far/* failed", "fit/m ok")
+	want(t, report, dispatch.ReasonAllEnded, "far/* failed", "fit/m ok")
 	if err := outcome(t, report, "far/*").Err; !errors.Is(err, dispatch.ErrIncompatible) || !strings.Contains(err.Error(), "[2 3]") {
 		t.Errorf("the node ends with %v, want %v", err, dispatch.ErrIncompatible)
 	}
@@ -241,7 +241,7 @@ func TestFaultTypeMismatch(t *testing.T) {
 	near := newBus()
 	join(t, connect(t, s.ClientURL()), near, []string{"far"})
 	report := ended(t, send(t, near, "x"))
-	want(t, report, dispatch.ReasonComplete, "far/* failed")
+	want(t, report, dispatch.ReasonAllEnded, "far/* failed")
 	if err := outcome(t, report, "far/*").Err; !errors.Is(err, dispatch.ErrIncompatible) {
 		t.Errorf("the node ends with %v, want %v", err, dispatch.ErrIncompatible)
 	}
@@ -322,11 +322,11 @@ func TestFaultRequestTooLarge(t *testing.T) {
 	node := serve(t, connect(t, s.ClientURL()), far, "far")
 	join(t, connect(t, s.ClientURL()), near, []string{"far"})
 	report := ended(t, send(t, near, strings.Repeat("x", 2<<20)))
-	want(t, report, dispatch.ReasonComplete, "nats:dispatch.default failed")
+	want(t, report, dispatch.ReasonAllEnded, "nats:dispatch.default failed")
 	if err := report.Outcomes[0].Err; !errors.Is(err, natsdispatch.ErrTooLarge) {
 		t.Errorf("the call fails with %v, want %v", err, natsdispatch.ErrTooLarge)
 	}
-	want(t, ended(t, send(t, near, "small")), dispatch.ReasonComplete, "far/m ok")
+	want(t, ended(t, send(t, near, "small")), dispatch.ReasonAllEnded, "far/m ok")
 	if n := node.Stats().Requests; n != 1 {
 		t.Errorf("the node has had %d requests, want 1", n)
 	}
@@ -363,6 +363,6 @@ func TestFaultMemberOfTwoNodes(t *testing.T) {
 	two.say(two.take(), "accept cell//m own", value(0, "twice"), "end 0 1 ok", "end 1 0 ok", "final 2 1")
 	named(t, call, 2)
 	one.say(m, value(0, "once"), "end 0 1 ok", "final 1 1")
-	want(t, ended(t, call), dispatch.ReasonComplete, "cell/m ok", "two/own ok")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "cell/m ok", "two/own ok")
 	noMisuse(t, near)
 }

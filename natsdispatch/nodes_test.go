@@ -73,7 +73,7 @@ func TestCluster(t *testing.T) {
 		if group < 0 {
 			t.Fatalf("the group is missing: %v", report.Outcomes)
 		}
-		want(t, report, dispatch.ReasonComplete, append(slices.Clone(wanted), report.Outcomes[group].Member.String()+" ok")...)
+		want(t, report, dispatch.ReasonAllEnded, append(slices.Clone(wanted), report.Outcomes[group].Member.String()+" ok")...)
 	}
 	noMisuse(t, near)
 }
@@ -110,6 +110,6 @@ func TestFirstCallFindsNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { remote.Close() })
-	want(t, ended(t, send(t, near, "x")), dispatch.ReasonComplete, "far/m ok", "far/g ok")
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/m ok", "far/g ok")
 	noMisuse(t, near)
 }

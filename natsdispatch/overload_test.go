@@ -55,7 +55,7 @@ func testSlowConsumerAsker(t *testing.T, limits natsdispatch.Option) {
 	})
 	a.say(m, "end 0 100 ok", "final 1 100")
 	report := ended(t, call)
-	want(t, report, dispatch.ReasonComplete, "far/m failed")
+	want(t, report, dispatch.ReasonAllEnded, "far/m failed")
 	if err := outcome(t, report, "far/m").Err; !errors.Is(err, dispatch.ErrLost) {
 		t.Errorf("the member ends with %v, want %v", err, dispatch.ErrLost)
 	}
@@ -64,7 +64,7 @@ func testSlowConsumerAsker(t *testing.T, limits natsdispatch.Option) {
 	}
 	call = send(t, near, "y") // it keeps asking
 	a.say(a.take(), "accept m", value(0, "v"), "end 0 1 ok", "final 1 1")
-	want(t, ended(t, call), dispatch.ReasonComplete, "far/m ok")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
 	noMisuse(t, near)
 }
 
@@ -114,7 +114,7 @@ func TestFaultOverload(t *testing.T) {
 			first := send(t, near, "x")
 			receive(t, "the producer to begin", began)
 			report := ended(t, send(t, near, "x"))
-			want(t, report, dispatch.ReasonComplete, "far/* rejected")
+			want(t, report, dispatch.ReasonAllEnded, "far/* rejected")
 			if err := outcome(t, report, "far/*").Err; !errors.Is(err, dispatch.ErrOverloaded) {
 				t.Errorf("the node ends with %v, want %v", err, dispatch.ErrOverloaded)
 			}

@@ -77,7 +77,7 @@ func TestSecuritySite(t *testing.T) {
 					replica = o.Member.String()
 				}
 			}
-			want(t, report, dispatch.ReasonComplete, test.node+"/p ok", "cell-2/p ok", replica+" ok")
+			want(t, report, dispatch.ReasonAllEnded, test.node+"/p ok", "cell-2/p ok", replica+" ok")
 
 			// A call that needs but one answer cancels the others.
 			if _, err := floor.First(t.Context(), measure, "x"); err != nil {
@@ -231,7 +231,7 @@ func TestSecurityAllowResponsesExpires(t *testing.T) {
 	floor := newBus()
 	join(t, s.as("FLOOR"), floor, []string{"cell-1"})
 	report := ended(t, send(t, floor, "x", dispatch.WithTimeout(200*time.Millisecond)))
-	want(t, report, dispatch.ReasonComplete, "cell-1/* failed")
+	want(t, report, dispatch.ReasonAllEnded, "cell-1/* failed")
 	if err := outcome(t, report, "cell-1/*").Err; !errors.Is(err, dispatch.ErrUnreachable) {
 		t.Errorf("the error is %v, want ErrUnreachable", err)
 	}

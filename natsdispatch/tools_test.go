@@ -62,7 +62,7 @@ func TestMicro(t *testing.T) {
 	node := serve(t, connect(t, s.ClientURL()), far, "far", natsdispatch.WithMicro("1.2.3"))
 	nc := connect(t, s.ClientURL())
 	join(t, nc, near, []string{"far"})
-	want(t, ended(t, send(t, near, "x")), dispatch.ReasonComplete, "far/m ok")
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/m ok")
 	ask := func(verb micro.Verb, v any) {
 		t.Helper()
 		subject, err := micro.ControlSubject(verb, "dispatch", "")

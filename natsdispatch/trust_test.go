@@ -41,7 +41,7 @@ func TestVerify(t *testing.T) {
 	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithVerify(natsdispatch.VerifyNKey(keyOf)))
 	// Somebody with another key takes the name of the node.
 	serve(t, connect(t, s.ClientURL()), intruders, "far", natsdispatch.WithSign(natsdispatch.SignNKey(other)))
-	want(t, ended(t, send(t, near, "x")), dispatch.ReasonComplete, "far/m ok")
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/m ok")
 	until(t, "what is unverified to be counted", func() bool { return remote.Stats().Unverified >= 3 })
 	if nodes := remote.Nodes(); len(nodes) != 1 || nodes[0].Node != "far" {
 		t.Errorf("present are %v, want far alone", nodes)
@@ -98,7 +98,7 @@ func TestPermissions(t *testing.T) {
 	var told failures
 	node := serve(t, as("no replies"), far, "far", natsdispatch.WithErrorHandler(told.add), natsdispatch.WithBeat(300*time.Millisecond))
 	remote := join(t, as("all"), near, []string{"far"}, natsdispatch.WithAcceptWindow(50*time.Millisecond))
-	want(t, ended(t, send(t, near, "x")), dispatch.ReasonComplete, "far/* failed")
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/* failed")
 	until(t, "the node to fail", func() bool { return errors.Is(node.Err(), nats.ErrPermissionViolation) })
 	if err := told.list()[0]; !strings.Contains(err.Error(), "_INBOX") {
 		t.Errorf("the error %v does not say what was refused", err)
@@ -107,7 +107,7 @@ func TestPermissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	remote = join(t, as("no asks"), near, []string{"far"}, natsdispatch.WithAcceptWindow(50*time.Millisecond), natsdispatch.WithErrorHandler(told.add))
-	want(t, ended(t, send(t, near, "x")), dispatch.ReasonComplete, "far/* failed")
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/* failed")
 	if err := remote.Err(); !errors.Is(err, nats.ErrPermissionViolation) {
 		t.Errorf("the remote's error is %v, want %v", err, nats.ErrPermissionViolation)
 	}
@@ -132,7 +132,7 @@ func TestInboxPrefix(t *testing.T) {
 		t.Fatal(err)
 	}
 	join(t, connect(t, s.ClientURL(), nats.CustomInboxPrefix("_floor")), near, []string{"far"})
-	want(t, ended(t, send(t, near, "x")), dispatch.ReasonComplete, "far/m ok")
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/m ok")
 	if _, err := private.NextMsg(patience); err != nil {
 		t.Errorf("no reply to the private inbox: %v", err)
 	}
@@ -162,5 +162,5 @@ func TestEarlierRefusal(t *testing.T) {
 	produce(t, far, "m", echo("m"))
 	serve(t, nc, far, "far")
 	join(t, nc, near, []string{"far"})
-	want(t, ended(t, send(t, near, "x")), dispatch.ReasonComplete, "far/m ok")
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/m ok")
 }

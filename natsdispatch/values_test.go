@@ -36,7 +36,7 @@ func TestChunks(t *testing.T) {
 	join(t, connect(t, s.ClientURL()), near, []string{"far"})
 	call := send(t, near, "x")
 	report := ended(t, call)
-	want(t, report, dispatch.ReasonComplete, "far/long ok", "far/stream ok", "far/too long failed")
+	want(t, report, dispatch.ReasonAllEnded, "far/long ok", "far/stream ok", "far/too long failed")
 	if err := outcome(t, report, "far/too long").Err; !errors.Is(err, natsdispatch.ErrTooLarge) || len(err.Error()) > 200 {
 		t.Errorf("a result that is too large ends its member with %v", err)
 	}

@@ -76,7 +76,7 @@ func TestGoldenMessages(t *testing.T) {
 	remote := join(t, connect(t, s.ClientURL()), near, []string{"cell 7"}, natsdispatch.WithTypes("t1"))
 	compare("probe", next("probe"), "dispatch.default.probe\ncell.measure", nil)
 
-	want(t, ended(t, send(t, near, "x", dispatch.WithTargets("site 1", "g"))), dispatch.ReasonComplete, "cell 7/site 1 ok", "cell 7/g ok")
+	want(t, ended(t, send(t, near, "x", dispatch.WithTargets("site 1", "g"))), dispatch.ReasonAllEnded, "cell 7/site 1 ok", "cell 7/g ok")
 	request := map[string]string{`Budget: \d{8}`: "Budget: N", `Call: \w{22}\.\d+`: "Call: J.N", `Path: \S+`: "Path: B"}
 	toAll := next("request")
 	compare("request", toAll, `dispatch.v1.default.ask.cell.measure

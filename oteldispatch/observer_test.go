@@ -115,7 +115,7 @@ func TestACloseEndIsSeenFromBothSides(t *testing.T) {
 				}
 				call := o.CallStart(t.Context(), dispatch.CallStarted{CallInfo: about, Started: l.began})
 				ctx := o.MemberStart(call, info(10*ms))
-				out := dispatch.Outcome{Member: who, State: dispatch.StateCancelled, Err: dispatch.ErrSatisfied, Started: true, Tried: 1, Elapsed: 100 * ms}
+				out := dispatch.Outcome{Member: who, State: dispatch.StateCanceled, Err: dispatch.ErrSatisfied, Started: true, Tried: 1, Elapsed: 100 * ms}
 				tt.hooks(o, ctx, info, func() {
 					ended := info(100 * ms)
 					ended.Running = true

@@ -100,7 +100,7 @@ func TestEveryState(t *testing.T) {
 			set: func(l *lab) []dispatch.CallOption { occupied(l); return nil },
 		},
 		{
-			state: dispatch.StateCancelled, start: 0, end: 30 * ms, started: true, status: "Unset",
+			state: dispatch.StateCanceled, start: 0, end: 30 * ms, started: true, status: "Unset",
 			set: func(l *lab) []dispatch.CallOption {
 				l.produce("site-1", obedient)
 				l.produce("site-2", after(30*ms, nil))
@@ -108,7 +108,7 @@ func TestEveryState(t *testing.T) {
 			},
 		},
 		{
-			state: dispatch.StateCancelled, name: "and returns later", start: 0, end: 70 * ms, started: true, status: "Unset",
+			state: dispatch.StateCanceled, name: "and returns later", start: 0, end: 70 * ms, started: true, status: "Unset",
 			set: func(l *lab) []dispatch.CallOption {
 				l.produce("site-1", after(70*ms, nil))
 				l.produce("site-2", after(30*ms, nil))
@@ -200,12 +200,12 @@ func TestEveryReason(t *testing.T) {
 		kind    any // error.type
 	}{
 		{
-			reason: dispatch.ReasonComplete, end: 20 * ms, members: 2, results: 2, status: "Unset",
+			reason: dispatch.ReasonAllEnded, end: 20 * ms, members: 2, results: 2, status: "Unset",
 			set: func(l *lab) { l.produce("site-1", after(10*ms, nil)); l.produce("site-2", after(20*ms, nil)) },
 		},
 		{
-			reason: dispatch.ReasonComplete, end: 20 * ms, members: 2, results: 1,
-			status: "Error: dispatch: cell.measure: complete: site-1 failed: probe is open", kind: "partial",
+			reason: dispatch.ReasonAllEnded, end: 20 * ms, members: 2, results: 1,
+			status: "Error: dispatch: cell.measure: all ended: site-1 failed: probe is open", kind: "partial",
 			set: func(l *lab) { l.produce("site-1", after(10*ms, probeError{})); l.produce("site-2", after(20*ms, nil)) },
 		},
 		{
@@ -214,12 +214,12 @@ func TestEveryReason(t *testing.T) {
 		},
 		{
 			reason: dispatch.ReasonQuorumLost, end: 10 * ms, members: 2, opts: []dispatch.CallOption{dispatch.WithQuorum(2)},
-			status: "Error: dispatch: cell.measure: quorum lost: site-1 failed: probe is open; site-2 cancelled: dispatch: quorum lost", kind: "quorum_lost",
+			status: "Error: dispatch: cell.measure: quorum lost: site-1 failed: probe is open; site-2 canceled: dispatch: quorum lost", kind: "quorum_lost",
 			set: func(l *lab) { l.produce("site-1", after(10*ms, probeError{})); l.produce("site-2", after(20*ms, nil)) },
 		},
 		{
 			reason: dispatch.ReasonStalled, end: 60 * ms, members: 2, results: 1, opts: []dispatch.CallOption{dispatch.WithStall(50 * ms)},
-			status: "Error: dispatch: cell.measure: stalled: site-2 cancelled: dispatch: stalled", kind: "stalled",
+			status: "Error: dispatch: cell.measure: stalled: site-2 canceled: dispatch: stalled", kind: "stalled",
 			set: func(l *lab) { l.produce("site-1", after(10*ms, nil)); l.produce("site-2", obedient) },
 		},
 		{
@@ -228,18 +228,18 @@ func TestEveryReason(t *testing.T) {
 			set: func(l *lab) { l.produce("site-1", after(10*ms, nil)); l.produce("site-2", obedient) },
 		},
 		{
-			reason: dispatch.ReasonCancelled, end: 30 * ms, members: 1,
-			status: "Error: dispatch: cell.measure: cancelled: site-1 cancelled: lot is held", kind: "cancelled",
+			reason: dispatch.ReasonCanceled, end: 30 * ms, members: 1,
+			status: "Error: dispatch: cell.measure: canceled: site-1 canceled: lot is held", kind: "canceled",
 			set: func(l *lab) { l.produce("site-1", obedient) },
 		},
 		{
 			reason: dispatch.ReasonFailedFast, end: 10 * ms, members: 2, opts: []dispatch.CallOption{dispatch.WithFailFast()},
-			status: "Error: dispatch: cell.measure: failed fast: site-1 failed: probe is open; site-2 cancelled: dispatch: failed fast", kind: "fail_fast",
+			status: "Error: dispatch: cell.measure: failed fast: site-1 failed: probe is open; site-2 canceled: dispatch: failed fast", kind: "fail_fast",
 			set: func(l *lab) { l.produce("site-1", after(10*ms, probeError{})); l.produce("site-2", obedient) },
 		},
 		{
 			reason: dispatch.ReasonClosed, end: 20 * ms, members: 1,
-			status: "Error: dispatch: cell.measure: closed: site-1 cancelled: dispatch: closed", kind: "closed",
+			status: "Error: dispatch: cell.measure: closed: site-1 canceled: dispatch: closed", kind: "closed",
 			set: func(l *lab) { l.produce("site-1", obedient); time.AfterFunc(20*ms, func() { l.Close() }) },
 		},
 		{
@@ -253,7 +253,7 @@ func TestEveryReason(t *testing.T) {
 				tt.set(l)
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
-				if tt.reason == dispatch.ReasonCancelled {
+				if tt.reason == dispatch.ReasonCanceled {
 					time.AfterFunc(30*ms, func() { cancel(held) })
 				}
 				r := l.sendIn(ctx, tt.opts...)

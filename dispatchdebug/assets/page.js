@@ -44,7 +44,7 @@
 		if (sort && sort !== "name") p.sort = sort;
 		return address(p);
 	};
-	const suspicions = { stuck: "rejected", waiting: "pending", behind: "queued", nobody: "cancelled", dropped: "gone" };
+	const suspicions = { stuck: "rejected", waiting: "pending", behind: "queued", nobody: "canceled", dropped: "gone" };
 
 	let root = null; // the document that the page shows
 	const formats = {

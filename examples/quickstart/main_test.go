@@ -27,7 +27,7 @@ Both producers have time enough. The call ends with the last answer, not after 4
   0.20 s  topic1      P0 → L2: the sum is 12
   0.50 s  topic1      P1 → L1: the sum is 12
   0.50 s  topic1      P1 → L2: the sum is 12
-  0.50 s  topic1    the call ends (complete): P0 ok after 200 ms, P1 ok after 500 ms
+  0.50 s  topic1    the call ends (all ended): P0 ok after 200 ms, P1 ok after 500 ms
 
 P1 is too slow this time. The call ends without it, and its report names P1.
   0.60 s  my_topic  3 + 4 + 5 = ? is asked of P0 and P1; time limit 300 ms
@@ -39,19 +39,19 @@ P1 is too slow this time. The call ends without it, and its report names P1.
 On this topic there are only P1 and L1.
   1.20 s  topic2    3 + 4 + 5 = ? is asked of P1; time limit 1000 ms
   1.70 s  topic2      P1 → L1: the sum is 12
-  1.70 s  topic2    the call ends (complete): P1 ok after 500 ms
+  1.70 s  topic2    the call ends (all ended): P1 ok after 500 ms
 
 P0 and L2 are removed while P0 is at work. P0 may finish, L2 hears nothing more.
   1.80 s  topic1    3 + 4 + 5 = ? is asked of P0 and P1; time limit 4000 ms
   1.90 s  topic1    P0 and L2 are removed
   2.00 s  topic1      P0 → L1: the sum is 12
   2.30 s  topic1      P1 → L1: the sum is 12
-  2.30 s  topic1    the call ends (complete): P0 ok after 200 ms, P1 ok after 500 ms
+  2.30 s  topic1    the call ends (all ended): P0 ok after 200 ms, P1 ok after 500 ms
 
 From now on P0 is not asked any more.
   2.40 s  topic1    3 + 4 + 5 = ? is asked of P1; time limit 4000 ms
   2.90 s  topic1      P1 → L1: the sum is 12
-  2.90 s  topic1    the call ends (complete): P1 ok after 500 ms
+  2.90 s  topic1    the call ends (all ended): P1 ok after 500 ms
 
 P1 is removed as well. With nobody to ask, a call ends at once.
   3.00 s  topic1    3 + 4 + 5 = ? is asked of nobody; time limit 4000 ms

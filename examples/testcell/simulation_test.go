@@ -263,7 +263,7 @@ func TestTheTouchdownInHandIsFinished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// The second touchdown begins half a second after the first has ended.
 		rows, _ := split(t, simulated(t, loadingTakes+steppingTakes+2*time.Second+steppingTakes+time.Millisecond, nil))
-		if len(rows) != 2 || slices.Contains(rows[1].sites, "cancelled") {
+		if len(rows) != 2 || slices.Contains(rows[1].sites, "canceled") {
 			t.Errorf("the logbook has %v, want two touchdowns that were not cut short", rows)
 		}
 	})

@@ -76,7 +76,7 @@ func (s *site) bin(ctx context.Context, die Die) (Bin, error) {
 			return 0, err
 		}
 		if sample.Value > maxRipple {
-			return BinRipple, nil // the samples to come are cancelled
+			return BinRipple, nil // the samples to come are canceled
 		}
 	}
 	return BinPass, nil

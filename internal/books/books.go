@@ -127,7 +127,7 @@ func (e *Entry) reason() error {
 		count[o.State]++
 	}
 	ok, n := count[dispatch.StateOK], len(e.Report.Outcomes)
-	unfinished := count[dispatch.StateCancelled]
+	unfinished := count[dispatch.StateCanceled]
 	if !e.Grace {
 		unfinished += count[dispatch.StateLate]
 	}
@@ -137,19 +137,19 @@ func (e *Entry) reason() error {
 	switch e.Report.Reason {
 	case dispatch.ReasonPending:
 		fits = false
-	case dispatch.ReasonComplete:
+	case dispatch.ReasonAllEnded:
 		fits = n > 0 && unfinished == 0 && e.Quorum == 0
 	case dispatch.ReasonSatisfied:
 		fits = e.Quorum > 0 && ok == e.Quorum
 	case dispatch.ReasonQuorumLost:
-		fits = e.Quorum > 0 && ok+count[dispatch.StateCancelled] < e.Quorum
+		fits = e.Quorum > 0 && ok+count[dispatch.StateCanceled] < e.Quorum
 	case dispatch.ReasonFailedFast:
 		fits = e.FailFast && failed == 1
 	case dispatch.ReasonStalled:
 		fits = len(e.Results) > 0
 	case dispatch.ReasonNoProducers:
 		fits = n == 0
-	case dispatch.ReasonDeadline, dispatch.ReasonCancelled, dispatch.ReasonClosed:
+	case dispatch.ReasonDeadline, dispatch.ReasonCanceled, dispatch.ReasonClosed:
 	}
 	if !fits {
 		return fmt.Errorf("the reason %v does not fit", e.Report.Reason)

@@ -27,9 +27,9 @@ func (s *schedule) send() {
 	ctx := context.Background()
 	switch s.draw(0, 9, "context") {
 	case 0:
-		cancelled, cancel := context.WithCancelCause(ctx)
-		time.AfterFunc(s.ticks(0, 10, "until cancelled"), func() { cancel(errBroken) })
-		ctx = cancelled
+		canceled, cancel := context.WithCancelCause(ctx)
+		time.AfterFunc(s.ticks(0, 10, "until canceled"), func() { cancel(errBroken) })
+		ctx = canceled
 	case 1:
 		d := s.ticks(0, 12, "context's time")
 		until, cancel := context.WithTimeout(ctx, d)

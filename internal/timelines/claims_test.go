@@ -49,7 +49,7 @@ func TestTheLoopCancelsAllAtAFailure(t *testing.T) {
 		took(t, 3*second, func() {
 			all, err := c.measure(t.Context(), "vdd")
 			if all[1] != (reading{}) {
-				t.Errorf("site-2 has %v, want it to be cancelled", all[1])
+				t.Errorf("site-2 has %v, want it to be canceled", all[1])
 			}
 			if err == nil || strings.Contains(err.Error(), "site-3") {
 				t.Errorf("error is %v, want that of site-1 alone", err)

@@ -158,7 +158,7 @@ func (d *drawing) row(p actor) timelines.Row {
 
 func note(o *dispatch.Outcome, runs []*run) string {
 	switch {
-	case o != nil && !o.Started && (o.State == dispatch.StateLate || o.State == dispatch.StateCancelled):
+	case o != nil && !o.Started && (o.State == dispatch.StateLate || o.State == dispatch.StateCanceled):
 		return o.State.String() + ", not started"
 	case o != nil:
 		return o.State.String()

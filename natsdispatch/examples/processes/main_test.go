@@ -38,7 +38,7 @@ func TestKilledWorkerIsNamed(t *testing.T) {
   cell-2/oven has ended
   cell-3/meter has ended
   cell-3/oven has ended
-The call ends (complete) after …:
+The call ends (all ended) after …:
   cell-1/meter   ok: 1.21 V
   cell-1/oven    ok: 85 °C
   cell-2/meter   ok: 1.21 V
@@ -51,7 +51,7 @@ The next call asks those who are left.
   cell-1/oven has ended
   cell-3/meter has ended
   cell-3/oven has ended
-The call ends (complete) after …:
+The call ends (all ended) after …:
   cell-1/meter   ok: 1.21 V
   cell-1/oven    ok: 85 °C
   cell-3/meter   ok: 1.21 V
