@@ -3,6 +3,7 @@ package registry_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
@@ -23,6 +24,7 @@ func BenchmarkGrowth(b *testing.B) {
 		{"op=replace/of=topics/unit=each", replaceTopics},
 		{"op=replace/of=all-listener/among=topics", func(b *testing.B, n int) { replaceAllListener(b, n, false) }},
 		{"op=replace/of=all-listener/among=routed-topics", func(b *testing.B, n int) { replaceAllListener(b, n, true) }},
+		{"op=add/of=topic/unit=each", addTopics},
 		{"op=route/by=pattern", routeByPattern},
 		{"op=route/unchanged", routeUnchanged},
 		{"op=route/changed/unit=each", routeChanged}, // the time for each producer
@@ -99,6 +101,39 @@ func replaceTopics(b *testing.B, n int) {
 		r.RemoveProducer(p)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/each")
+}
+
+// addTopics adds a producer to each of n topics. The bytes are those of the
+// registry alone, without producers and topics.
+func addTopics(b *testing.B, n int) {
+	producers := make([]*producer, n)
+	var bytes int64
+	for b.Loop() {
+		b.StopTimer()
+		for i := range producers {
+			producers[i] = newProducer("", on(topic(fmt.Sprintf("cell.%d", i))))
+		}
+		before := heap()
+		b.StartTimer()
+		r := newBus()
+		for _, p := range producers {
+			must(b, r.AddProducer(p))
+		}
+		b.StopTimer()
+		bytes += heap() - before
+		runtime.KeepAlive(r)
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/each")
+	b.ReportMetric(float64(bytes)/float64(b.N*n), "B/each")
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // replaceAllListener has a route kept for each topic before the first round only:

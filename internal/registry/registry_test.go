@@ -226,6 +226,23 @@ func TestRemovedIsCollected(t *testing.T) {
 	}
 }
 
+func TestForgottenTopicIsCollected(t *testing.T) {
+	b := newBus()
+	must(t, b.AddListener(newListener(registry.SelectPattern(">", ints))))
+	a := topic("a")
+	p := newProducer("", on(a))
+	must(t, b.AddProducer(p))
+	b.Route(a)
+	b.RemoveProducer(p)
+	wa := weak.Make(a)
+	a, p = nil, nil
+	runtime.GC()
+	if wa.Value() != nil {
+		t.Error("the topic is reachable")
+	}
+	runtime.KeepAlive(b)
+}
+
 // Every generation but the first is one that a producer was added in, so that a
 // reader can tell how many it must find.
 func TestGenerationFollowsTheChange(t *testing.T) {
