@@ -44,13 +44,13 @@ fuzz: ## run every fuzz target of every module for FUZZTIME (1m)
 	@.ci/fuzz $(FUZZTIME) $(MODULES)
 
 bench: ## measure dispatch beside the loop written by hand
-	@cd internal/benchmark && go run .
+	@cd test/bench && go run .
 
 scale: ## show what very many calls, producers and listeners take
-	@cd internal/scale && go run .
+	@cd test/scale && go run .
 
 soak: ## run a random mix of everything for MINUTES (1) and check the books
-	@cd internal/soak && go run . -for $(MINUTES)m
+	@cd test/soak && go run . -for $(MINUTES)m
 
 mutants: ## delete the guards one by one; each time a test has to fail
-	@./internal/mutants/run
+	@./test/mutants/run

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seed-bb4b4d74/dispatch/internal/books"
+	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
 // audit checks the books when all is over.

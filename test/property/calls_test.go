@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
-	"github.com/seed-bb4b4d74/dispatch/internal/books"
+	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
 // call is a call and what was done with it.

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
-	"github.com/seed-bb4b4d74/dispatch/internal/books"
+	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
 // addAudience adds the listeners that stay. All of them are witnesses.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
-	"github.com/seed-bb4b4d74/dispatch/internal/books"
+	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
 // send makes calls of all kinds until the bus accepts no more.

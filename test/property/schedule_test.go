@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seed-bb4b4d74/dispatch"
-	"github.com/seed-bb4b4d74/dispatch/internal/books"
+	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
 // tick is the unit of a schedule's delays. Many things happen at the same tick.

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-bb4b4d74/dispatch"
-	"github.com/seed-bb4b4d74/dispatch/internal/books"
+	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
 // auditor puts together what is known of each call: the entry of the one who sent

@@ -5,7 +5,7 @@ import "testing"
 func TestJudge(t *testing.T) {
 	const (
 		send = module + ".(*Dispatcher[...]).Send"
-		main = module + "/internal/benchmark.main"
+		main = module + "/test/bench.main"
 	)
 	for _, test := range []struct {
 		functions []string

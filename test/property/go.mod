@@ -1,6 +1,6 @@
 // The properties that hold for every schedule, in a module of their own: what the
 // tests are made with is nothing that the users of dispatch have to download.
-module github.com/seed-bb4b4d74/dispatch/internal/property
+module github.com/seed-bb4b4d74/dispatch/test/property
 
 go 1.26.0
 

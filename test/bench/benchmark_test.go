@@ -10,7 +10,7 @@ import (
 // The names are made of key=value, so that benchstat can set any two sides of a
 // case against each other:
 //
-//	go test -bench 'Call/.*/work=quick' -count 10 ./internal/benchmark | tee new.txt
+//	go test -bench 'Call/.*/work=quick' -count 10 ./test/bench | tee new.txt
 //	benchstat -col /by new.txt
 //
 // What is timed is a call from Send to Done, until every listener has every

@@ -1,8 +1,8 @@
 // Package timelines draws the time lines of the documentation, from calls that
 // its tests make in virtual time:
 //
-//	go test ./internal/timelines          # fails if a document is not up to date
-//	go test ./internal/timelines -update  # brings the documents up to date
+//	go test ./test/timelines          # fails if a document is not up to date
+//	go test ./test/timelines -update  # brings the documents up to date
 //
 // The tests also put the code of the documents there, which is that of functions
 // they run.

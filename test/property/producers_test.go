@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/seed-bb4b4d74/dispatch"
-	"github.com/seed-bb4b4d74/dispatch/internal/books"
+	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
 // addProducer adds somebody who answers, of any kind.

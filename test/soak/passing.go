@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
-	"github.com/seed-bb4b4d74/dispatch/internal/books"
+	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
 // pass adds producers and listeners and takes them away again, until the bus

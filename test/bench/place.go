@@ -53,7 +53,7 @@ const module = "github.com/seed-bb4b4d74/dispatch"
 func dispatchFunction(function string) (name string, ok bool) {
 	rest, ok := strings.CutPrefix(function, module)
 	switch {
-	case !ok || strings.HasPrefix(rest, "/internal/benchmark."):
+	case !ok || strings.HasPrefix(rest, "/test/bench."):
 		return "", false
 	case strings.HasPrefix(rest, "/internal/"):
 		return strings.TrimPrefix(rest, "/internal/"), true

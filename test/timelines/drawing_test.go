@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
-	"github.com/seed-bb4b4d74/dispatch/internal/timelines"
+	"github.com/seed-bb4b4d74/dispatch/test/timelines"
 )
 
 // step is what a column stands for; it is the same in all pictures.

@@ -81,7 +81,7 @@ func TestTimelines(t *testing.T) {
 				t.Fatal(err)
 			}
 		default:
-			t.Errorf("%s is not up to date; run go test ./internal/timelines -update (-is +should be):\n%s", name, cmp.Diff(string(old), string(updated)))
+			t.Errorf("%s is not up to date; run go test ./test/timelines -update (-is +should be):\n%s", name, cmp.Diff(string(old), string(updated)))
 		}
 	}
 	for name := range scenarios {
