@@ -19,7 +19,7 @@ each = @set -e; for module in $(MODULES); do echo "== $$module: $(1)"; (cd "$$mo
 # How long the soak goes on.
 MINUTES ?= 1
 
-.PHONY: help test lint cover fuzz bench scale soak mutants
+.PHONY: help test variants lint cover fuzz bench scale soak mutants
 
 help: ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,14 @@ test: ## test every module under the race detector, in random order
 	@.ci/browser
 	$(call each,go test -race -shuffle=on ./...)
 
+variants: ## test the root package on 32 bits, on one processor, and with panicnil=1
+	GOARCH=386 go vet ./...
+	GOARCH=386 go test .
+	GOMAXPROCS=1 go test -count=1 .
+	GODEBUG=panicnil=1 go test -count=1 .
+
 lint: ## check every module's format, vet and staticcheck it; check what the root depends on
+	@.ci/leftovers
 	@.ci/format
 	$(call each,go vet ./...)
 	$(call each,$(TOOL) staticcheck ./...)

@@ -1,9 +1,9 @@
 // Package books checks the books of calls: that every member of a call has ended
 // in one way, and that what was reported, read and heard agrees.
 //
-// It is for calls whose requests and results are ints. A result has to be made by
-// [Value], so that it tells what it is the answer to, and that there are no two of
-// it.
+// It is for calls whose requests and results are ints of 64 bits. A result has to be
+// made by [Value], so that it tells which request it answers and differs from all
+// others.
 package books
 
 import (

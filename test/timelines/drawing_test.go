@@ -1,6 +1,7 @@
 package timelines_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,7 +60,7 @@ func (s *stage) picture(timeout time.Duration, inTurn bool) string {
 }
 
 func (s *stage) sortLocked() {
-	slices.SortFunc(s.reports, func(a, b dispatch.Report) int { return int(a.Call) - int(b.Call) })
+	slices.SortFunc(s.reports, func(a, b dispatch.Report) int { return cmp.Compare(a.Call, b.Call) })
 }
 
 // drawing draws one call.

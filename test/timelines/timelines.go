@@ -9,6 +9,7 @@
 package timelines
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -108,7 +109,7 @@ func (c Chart) cells(r Row, last int) string {
 
 // labels puts the labels on as few lines as they need.
 func (c Chart) labels() (lines []string) {
-	sorted := slices.SortedStableFunc(slices.Values(c.Labels), func(a, b Label) int { return int(a.At - b.At) })
+	sorted := slices.SortedStableFunc(slices.Values(c.Labels), func(a, b Label) int { return cmp.Compare(a.At, b.At) })
 	for _, l := range sorted {
 		at := c.column(l.At)
 		i := slices.IndexFunc(lines, func(line string) bool { return len(line) < at })
