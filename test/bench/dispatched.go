@@ -6,85 +6,70 @@ import (
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
 type (
 	dispatcher = dispatch.Dispatcher[int, int]
-	topic      = dispatch.Topic[int, int]
+	result     = dispatch.Result[int, int]
 )
+
+var topic = dispatch.NewTopic[int, int]("bench")
 
 // neverDue is a hedge delay that quick producers never reach, and that is short
 // enough for the default timeout to leave room for a hedge.
 const neverDue = time.Second
 
-// dispatched is the side of the library, on one topic.
-type dispatched struct {
-	*dispatcher
-	topic     topic
-	options   []dispatch.CallOption
-	setup     setup
-	receivers receivers
-	calls     int
+// newDispatched returns the side of the library, on a bus of its own.
+func newDispatched(s setup, opts ...dispatch.BusOption) (*side, error) {
+	side, _, err := newDispatchedOn(dispatch.New[int, int](opts...), s)
+	return side, err
 }
 
-// newDispatched returns a side on a bus of its own.
-func newDispatched(s setup) (side, error) {
-	return newDispatchedOn(dispatch.New[int, int](), dispatch.NewTopic[int, int]("benchmark"), s)
-}
-
-// newDispatchedOn returns a side on a topic of which it makes the participants.
-func newDispatchedOn(d *dispatcher, t topic, s setup) (*dispatched, error) {
-	side := &dispatched{dispatcher: d, topic: t, setup: s, receivers: newReceivers(s)}
+// newDispatchedOn also returns the receiver, for sides that do more.
+func newDispatchedOn(d *dispatcher, s setup) (*side, *receiver, error) {
+	for i := range s.producers {
+		if err := addProducer(d, s, i); err != nil {
+			return nil, nil, err
+		}
+	}
+	r := newReceiver(s)
+	listen := func(_ context.Context, result result) { r.receive(result.Value) }
+	if _, err := d.AddListener(topic, listen); err != nil {
+		return nil, nil, err
+	}
+	var options []dispatch.CallOption
 	if s.quorum > 0 {
-		side.options = append(side.options, dispatch.WithQuorum(s.quorum))
+		options = append(options, dispatch.WithQuorum(s.quorum))
 	}
 	if s.replicas > 0 {
-		side.options = append(side.options, dispatch.WithHedge(neverDue))
+		options = append(options, dispatch.WithHedge(neverDue))
 	}
-	for i := range s.producers {
-		if err := side.addProducer(i); err != nil {
-			return nil, err
+	call := func() error {
+		c, err := d.Send(context.Background(), topic, request, options...)
+		if err != nil {
+			return err
 		}
+		<-c.Done()
+		r.wait()
+		return nil
 	}
-	for _, r := range side.receivers {
-		listen := func(_ context.Context, result dispatch.Result[int, int]) { r.receive(result.Value) }
-		if _, err := d.AddListener(t, listen); err != nil {
-			return nil, err
-		}
-	}
-	return side, nil
+	return &side{
+		Side:   measure.Side{Name: "dispatch", Call: call},
+		verify: r.verify, close: func() { _ = d.Close() },
+	}, r, nil
 }
 
 // addProducer adds a producer, or as many replicas as stand for it.
-func (d *dispatched) addProducer(i int) error {
-	if d.setup.replicas == 0 {
-		_, err := d.AddProducer(d.topic, d.setup.work.producer(i))
+func addProducer(d *dispatcher, s setup, i int) error {
+	if s.replicas == 0 {
+		_, err := d.AddProducer(topic, s.work(i))
 		return err
 	}
-	for range d.setup.replicas {
-		if _, err := d.AddProducer(d.topic, d.setup.work.producer(i), dispatch.WithGroup(strconv.Itoa(i))); err != nil {
+	for range s.replicas {
+		if _, err := d.AddProducer(topic, s.work(i), dispatch.WithGroup(strconv.Itoa(i))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
-
-func (d *dispatched) call() error {
-	_, err := d.send()
-	return err
-}
-
-func (d *dispatched) send() (*dispatch.Call[int, int], error) {
-	d.calls++
-	c, err := d.Send(context.Background(), d.topic, request, d.options...)
-	if err != nil {
-		return nil, err
-	}
-	<-c.Done()
-	d.receivers.wait()
-	return c, nil
-}
-
-func (d *dispatched) verify() error { return d.receivers.verify(d.setup, d.calls) }
-
-func (d *dispatched) close() { _ = d.Close() }

@@ -5,44 +5,41 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
 // hand is the loop that one would write without a library, and in the fastest of
-// its usual forms: each listener has a channel with room for a whole call, so
-// that producers need not select; only the values are sent; nobody learns who
-// did not answer; and a producer that is deaf to its context holds up the call.
+// its usual forms: the listener has a channel with room for a whole call, so that
+// producers need not select; only the values are sent; the caller does not learn
+// which producers did not answer; and a producer that ignores its context holds up
+// the call.
 type hand struct {
-	setup     setup
 	producers []producer
-	channels  []chan int // one for each listener
-	receivers receivers
-	calls     int
+	listeners []chan int // one for each
 }
 
-func newHand(s setup) (side, error) {
-	h := &hand{setup: s, receivers: newReceivers(s)}
+func newHand(s setup) (*side, error) {
+	r := newReceiver(s)
+	h := &hand{listeners: []chan int{make(chan int, s.producers)}}
 	for i := range s.producers {
-		h.producers = append(h.producers, s.work.producer(i))
+		h.producers = append(h.producers, s.work(i))
 	}
-	for _, r := range h.receivers {
-		ch := make(chan int, s.producers)
-		h.channels = append(h.channels, ch)
+	for _, ch := range h.listeners {
 		go func() {
 			for value := range ch {
 				r.receive(value)
 			}
 		}()
 	}
-	return h, nil
-}
-
-func (h *hand) call() error {
-	h.calls++
-	if err := h.ask(context.Background(), request); err != nil {
-		return err
+	call := func() error {
+		if err := h.ask(context.Background(), request); err != nil {
+			return err
+		}
+		r.wait()
+		return nil
 	}
-	h.receivers.wait()
-	return nil
+	return &side{Side: measure.Side{Name: "hand", Call: call}, verify: r.verify, close: h.close}, nil
 }
 
 // ask is that loop.
@@ -57,7 +54,7 @@ func (h *hand) ask(ctx context.Context, req int) error {
 			if err != nil {
 				return err
 			}
-			for _, ch := range h.channels {
+			for _, ch := range h.listeners {
 				ch <- value
 			}
 			return nil
@@ -66,10 +63,8 @@ func (h *hand) ask(ctx context.Context, req int) error {
 	return g.Wait()
 }
 
-func (h *hand) verify() error { return h.receivers.verify(h.setup, h.calls) }
-
 func (h *hand) close() {
-	for _, ch := range h.channels {
+	for _, ch := range h.listeners {
 		close(ch)
 	}
 }

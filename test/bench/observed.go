@@ -3,60 +3,76 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/bits"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// watched is an observer and what its hooks are.
-type watched struct {
-	name     string
-	observer dispatch.Observer
-}
-
-// hooks are observers with one hook each that does nothing, between one without any
-// hook and one with all.
-func hooks() []watched {
-	same := func(ctx context.Context) context.Context { return ctx }
-	all := dispatch.Observer{
-		CallStart:     func(ctx context.Context, _ dispatch.CallStarted) context.Context { return same(ctx) },
-		CallEnd:       func(context.Context, dispatch.Report) {},
-		MemberStart:   func(ctx context.Context, _ dispatch.MemberInfo) context.Context { return same(ctx) },
-		MemberEnd:     func(context.Context, dispatch.MemberInfo, dispatch.Outcome) {},
-		Result:        func(context.Context, dispatch.MemberInfo, dispatch.ResultInfo) {},
-		ListenerStart: func(ctx context.Context, _ dispatch.ListenerInfo) context.Context { return same(ctx) },
-		ListenerEnd:   func(context.Context, dispatch.ListenerInfo, time.Duration, bool) {},
+// newObserved returns a side with an observer that only follows what happens, as
+// metrics do.
+func newObserved(producers int) (*side, error) {
+	w := &watcher{}
+	d := dispatch.New[int, int](dispatch.WithObserver(dispatch.Observer{
+		CallEnd:   w.callEnd,
+		MemberEnd: func(_ context.Context, _ dispatch.MemberInfo, o dispatch.Outcome) { w.members.add(o.Elapsed) },
+		Result:    func(context.Context, dispatch.MemberInfo, dispatch.ResultInfo) { w.results++ },
+	}))
+	s, r, err := newDispatchedOn(d, setup{work: quick, producers: producers})
+	if err != nil {
+		return nil, err
 	}
-	return []watched{
-		{"no-hook", dispatch.Observer{}},
-		{"CallStart", dispatch.Observer{CallStart: all.CallStart}},
-		{"CallEnd", dispatch.Observer{CallEnd: all.CallEnd}},
-		{"MemberStart", dispatch.Observer{MemberStart: all.MemberStart}},
-		{"MemberEnd", dispatch.Observer{MemberEnd: all.MemberEnd}},
-		{"Result", dispatch.Observer{Result: all.Result}},
-		{"ListenerStart", dispatch.Observer{ListenerStart: all.ListenerStart}},
-		{"ListenerEnd", dispatch.Observer{ListenerEnd: all.ListenerEnd}},
-		{"all", all},
-	}
-}
-
-// observed compares calls that nobody observes with calls that somebody does, hook by
-// hook. A call without an observer is what all other parts measure. Those hooks are
-// left out that are called only when something goes wrong.
-func (b *bench) observed() error {
-	t := newComparisons("unobserved", "observed")
-	for _, n := range []int{1, 10, 100} {
-		s := setup{work: quick, producers: n, listeners: 1}
-		for _, w := range hooks() {
-			_, err := b.compare(t, fmt.Sprintf("%v/hook=%s", s, w.name), byDispatch.with(s), func() (side, error) {
-				d := dispatch.New[int, int](dispatch.WithObserver(w.observer))
-				return newDispatchedOn(d, dispatch.NewTopic[int, int]("benchmark"), s)
-			}, bars{none, none})
-			if err != nil {
-				return err
-			}
+	call := s.Call
+	s.Call = func() error {
+		err := call()
+		if r.calls%mostBehind == 0 {
+			w.await(r.calls)
 		}
+		return err
 	}
-	t.print(b.out)
-	return nil
+	s.After = func() { w.await(r.calls) }
+	s.verify = func() error {
+		w.await(r.calls)
+		if want := r.calls * producers; w.results != want || w.members.count != want {
+			return fmt.Errorf("the observer saw %d members and %d results, not %d", w.members.count, w.results, want)
+		}
+		return r.verify()
+	}
+	return s, nil
+}
+
+// mostBehind is how many calls the observer may be behind: it must not drop
+// events, for then it would do less work than it has to.
+const mostBehind = 1000
+
+// watcher is what the hooks of the observer fill. They run one at a time.
+type watcher struct {
+	ended   atomic.Int64
+	calls   latencies
+	members latencies
+	results int
+}
+
+func (w *watcher) callEnd(_ context.Context, r dispatch.Report) {
+	w.calls.add(r.Elapsed)
+	w.ended.Add(1)
+}
+
+// await waits until the observer has seen the ends of so many calls.
+func (w *watcher) await(calls int) {
+	for w.ended.Load() < int64(calls) {
+		time.Sleep(20 * time.Microsecond)
+	}
+}
+
+// latencies is a histogram of durations, by powers of two.
+type latencies struct {
+	count   int
+	buckets [64]int
+}
+
+func (l *latencies) add(d time.Duration) {
+	l.count++
+	l.buckets[bits.Len64(uint64(d))]++
 }
