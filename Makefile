@@ -53,7 +53,7 @@ fuzz: ## run every fuzz target of every module for FUZZTIME (1m)
 bench: ## measure dispatch beside the loop written by hand
 	@cd test/bench && go run .
 
-scale: ## show what very many calls, producers and listeners take
+scale: ## show what very many calls, producers and listeners take, and how costs grow
 	@cd test/scale && go run .
 
 soak: ## run a random mix of everything for MINUTES (1) and check the books

@@ -26,7 +26,7 @@ func (s *scale) flight() error {
 		return err
 	}
 
-	before, begin := measure(), time.Now()
+	before, begin := takenUp(), time.Now()
 	for i := range n {
 		if _, err := d.Send(context.Background(), on, i); err != nil {
 			return err
@@ -34,7 +34,7 @@ func (s *scale) flight() error {
 	}
 	sent := time.Since(begin)
 	await(&asked, n)
-	during := measure()
+	during := takenUp()
 	begin = time.Now()
 	close(release)
 	await(&answered, n)
@@ -49,7 +49,7 @@ func (s *scale) flight() error {
 	t.row("stacks per call", "%d B", (during.stacks-before.stacks)/int64(n))
 	t.row("goroutines per call", "%.3f", float64(during.goroutines-before.goroutines)/float64(n))
 	t.back(before, during, after)
-	t.print(s.out)
+	t.Print(s.out)
 	return d.Close()
 }
 

@@ -12,14 +12,14 @@ import (
 func (s *scale) listeners() error {
 	n, members := s.times(1000), s.times(1000)
 	prime(n)
-	before := measure()
+	before := takenUp()
 	d := dispatch.New[int, int](dispatch.WithTimeout(time.Hour))
 	for range members {
 		if _, err := d.AddProducer(on, echo); err != nil {
 			return err
 		}
 	}
-	there := measure()
+	there := takenUp()
 	var heard atomic.Int64
 	begin := time.Now()
 	for range n {
@@ -28,7 +28,7 @@ func (s *scale) listeners() error {
 		}
 	}
 	adding := time.Since(begin)
-	during := measure()
+	during := takenUp()
 	calling, hearing, err := callAll(d, &heard, n*members)
 	if err != nil {
 		return err
@@ -48,6 +48,6 @@ func (s *scale) listeners() error {
 	t.row("… until every listener has every result", "%v", hearing.Round(time.Microsecond))
 	t.row("… for each result and listener", "%.1f ns", each(hearing, n*members))
 	t.back(before, resting, after)
-	t.print(s.out)
+	t.Print(s.out)
 	return nil
 }

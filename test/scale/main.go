@@ -1,6 +1,6 @@
 // The scale program shows what dispatch does when there is very much of
-// something: calls in flight, producers, calls one after another, listeners. In
-// the root of the module:
+// something: calls in flight, producers, calls one after another, listeners,
+// registrations. In the root of the module:
 //
 //	make scale
 //
@@ -10,7 +10,8 @@
 //
 // Times and bytes are measured and printed, for people to judge. What has to be as
 // it was when all is over, the goroutines and the heap, is compared with what was
-// there before and called "ok" or "GREW".
+// there before and called "ok" or "GREW". The last part, growth, prints what an
+// operation costs against the size of what it works on.
 package main
 
 import (
@@ -18,12 +19,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
 type (
@@ -36,74 +35,37 @@ var on = dispatch.NewTopic[int, int]("scale")
 
 // scale is what the parts of the program have in common.
 type scale struct {
-	out    io.Writer
-	factor float64 // of how many of everything there are
+	out      io.Writer
+	factor   float64       // of how many of everything there are
+	patience time.Duration // how long one size of growth may take
+	most     int           // the largest size of growth; 0: no limit
 }
 
 // times returns how many there are of what there are n of by default.
 func (s *scale) times(n int) int { return max(1, int(float64(n)*s.factor)) }
 
-// part is a part of the program that can be chosen by its name.
-type part struct {
-	name  string
-	title string
-	run   func(*scale) error
-}
-
-var parts = []part{
-	{"flight", "Very many calls in flight, whose producers block", (*scale).flight},
-	{"producers", "Very many producers on one topic", (*scale).producers},
-	{"sequence", "Very many calls, one after another", (*scale).sequence},
-	{"listeners", "Very many listeners on one topic", (*scale).listeners},
+func (s *scale) parts() []measure.Part {
+	return []measure.Part{
+		{Name: "flight", Title: "Very many calls in flight, whose producers block", Run: s.flight},
+		{Name: "producers", Title: "Very many producers on one topic", Run: s.producers},
+		{Name: "sequence", Title: "Very many calls, one after another", Run: s.sequence},
+		{Name: "listeners", Title: "Very many listeners on one topic", Run: s.listeners},
+		{Name: "growth", Title: "Cost against size", Run: s.growth},
+	}
 }
 
 func main() {
-	s := &scale{out: os.Stdout}
-	only := flag.String("only", strings.Join(partNames(), ","), "the `parts` to run, separated by commas")
-	flag.Float64Var(&s.factor, "n", 1, "the `factor` by which there is more of everything")
+	s := &scale{out: os.Stdout, patience: 5 * time.Second}
+	only := flag.String("only", measure.Names(s.parts()), "the `parts` to run, separated by commas")
+	flag.Float64Var(&s.factor, "n", 1, "the `factor` by which there is more of everything, sizes of growth apart")
+	flag.DurationVar(&s.patience, "patience", s.patience, "how `long` one size of growth may take")
 	flag.Parse()
 
-	chosen, err := choose(*only)
+	chosen, err := measure.Choose(s.parts(), *only)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		flag.Usage()
 		os.Exit(2)
 	}
-	s.runAll(chosen)
-}
-
-func partNames() []string {
-	names := make([]string, len(parts))
-	for i, p := range parts {
-		names[i] = p.name
-	}
-	return names
-}
-
-// choose returns the parts of these names, in their usual order.
-func choose(only string) ([]part, error) {
-	wanted := strings.Split(only, ",")
-	for _, name := range wanted {
-		if !slices.Contains(partNames(), name) {
-			return nil, fmt.Errorf("there is no part %q", name)
-		}
-	}
-	return slices.DeleteFunc(slices.Clone(parts), func(p part) bool {
-		return !slices.Contains(wanted, p.name)
-	}), nil
-}
-
-func (s *scale) runAll(chosen []part) {
-	begin := time.Now()
-	fmt.Fprintf(s.out, "%s %s/%s, %d processors\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0))
-	for _, p := range chosen {
-		fmt.Fprintf(s.out, "\n## %s: %s\n", p.name, p.title)
-		stop := watch(p.name)
-		err := p.run(s)
-		stop()
-		if err != nil {
-			fmt.Fprintf(s.out, "\nBROKEN: %v\n", err)
-		}
-	}
-	fmt.Fprintf(s.out, "\nThat took %v.\n", time.Since(begin).Round(time.Second))
+	measure.RunAll(s.out, chosen)
 }

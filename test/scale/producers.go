@@ -18,7 +18,7 @@ func (s *scale) producers() error {
 		return err
 	}
 
-	before, begin := measure(), time.Now()
+	before, begin := takenUp(), time.Now()
 	added := make([]*dispatch.Registration, n)
 	for i := range added {
 		r, err := d.AddProducer(on, echo)
@@ -27,7 +27,7 @@ func (s *scale) producers() error {
 		}
 		added[i] = r
 	}
-	adding, there := time.Since(begin), measure()
+	adding, there := time.Since(begin), takenUp()
 	calling, hearing, err := callAll(d, &heard, n)
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func (s *scale) producers() error {
 	t.row("… until the listener has it, too", "%.0f ns", each(hearing, n))
 	t.row("time to remove one", "%.0f ns", each(removing, removed))
 	t.back(before, during, after)
-	t.print(s.out)
+	t.Print(s.out)
 	return nil
 }
 

@@ -47,7 +47,7 @@ func (s *scale) sequence() error {
 	t.row("time of one", "%.0f ns", each(calling, n))
 	t.row("allocations of one", "%.1f", float64(mallocs)/float64(n))
 	t.back(before, during, after)
-	t.print(s.out)
+	t.Print(s.out)
 	return d.Shutdown(context.Background())
 }
 

@@ -17,9 +17,9 @@ type usage struct {
 // keeps some memory of its own, for timers above all.
 const tolerance = 4 << 20
 
-// measure returns what the program takes up now. What has a finalizer or lies in a
+// takenUp returns what the program takes up now. What has a finalizer or lies in a
 // pool is gone only after the second collection.
-func measure() usage {
+func takenUp() usage {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
@@ -32,7 +32,7 @@ func measure() usage {
 // timers that are of no use any more may hold memory until they go off.
 func settled(before usage) usage {
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		if now := measure(); !now.beyond(before) || time.Now().After(end) {
+		if now := takenUp(); !now.beyond(before) || time.Now().After(end) {
 			return now
 		}
 	}
