@@ -19,7 +19,7 @@ each = @set -e; for module in $(MODULES); do echo "== $$module: $(1)"; (cd "$$mo
 # How long the soak goes on.
 MINUTES ?= 1
 
-.PHONY: help test variants lint cover fuzz bench scale soak mutants
+.PHONY: help test variants lint cover fuzz bench scale house soak mutants
 
 help: ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench: ## measure dispatch beside the loop written by hand
 
 scale: ## show what very many calls, producers and listeners take, and how costs grow
 	@cd test/scale && go run .
+
+house: ## show how much code, how many locks and how large a cycle of files there are
+	@go run ./test/house
 
 soak: ## run a random mix of everything for MINUTES (1) and check the books
 	@cd test/soak && go run . -for $(MINUTES)m
