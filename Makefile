@@ -19,7 +19,7 @@ each = @set -e; for module in $(MODULES); do echo "== $$module: $(1)"; (cd "$$mo
 # How long the soak goes on.
 MINUTES ?= 1
 
-.PHONY: help test lint cover fuzz bench scale soak mutants
+.PHONY: help test variants lint cover fuzz bench scale house soak mutants
 
 help: ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,14 @@ test: ## test every module under the race detector, in random order
 	@.ci/browser
 	$(call each,go test -race -shuffle=on ./...)
 
+variants: ## test the root package on 32 bits, on one processor, and with panicnil=1
+	GOARCH=386 go vet ./...
+	GOARCH=386 go test .
+	GOMAXPROCS=1 go test -count=1 .
+	GODEBUG=panicnil=1 go test -count=1 .
+
 lint: ## check every module's format, vet and staticcheck it; check what the root depends on
+	@.ci/leftovers
 	@.ci/format
 	$(call each,go vet ./...)
 	$(call each,$(TOOL) staticcheck ./...)
@@ -44,13 +51,16 @@ fuzz: ## run every fuzz target of every module for FUZZTIME (1m)
 	@.ci/fuzz $(FUZZTIME) $(MODULES)
 
 bench: ## measure dispatch beside the loop written by hand
-	@cd internal/benchmark && go run .
+	@cd test/bench && go run .
 
-scale: ## show what very many calls, producers and listeners take
-	@cd internal/scale && go run .
+scale: ## show what very many calls, producers and listeners take, and how costs grow
+	@cd test/scale && go run .
+
+house: ## show how much code, how many locks and how large a cycle of files there are
+	@go run ./test/house
 
 soak: ## run a random mix of everything for MINUTES (1) and check the books
-	@cd internal/soak && go run . -for $(MINUTES)m
+	@cd test/soak && go run . -for $(MINUTES)m
 
 mutants: ## delete the guards one by one; each time a test has to fail
-	@./internal/mutants/run
+	@./test/mutants/run

@@ -1,6 +1,7 @@
 package dispatchdebug
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -192,7 +193,7 @@ func (r *record) shorten(n int) {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return r.rows[b].weight() - r.rows[a].weight() })
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(r.rows[b].weight(), r.rows[a].weight()) })
 	keep := order[:n]
 	slices.Sort(keep)
 	rows := make([]row, n)
@@ -204,10 +205,10 @@ func (r *record) shorten(n int) {
 }
 
 // weight orders rows by how much they have to do with what went wrong.
-func (w *row) weight() int {
-	weight := int(max(w.ended, 0) / time.Microsecond)
+func (w *row) weight() time.Duration {
+	weight := max(w.ended, 0)
 	if w.troubled() {
-		weight += int(time.Hour / time.Microsecond)
+		weight += time.Hour
 	}
 	return weight
 }

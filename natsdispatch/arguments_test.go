@@ -2,6 +2,7 @@ package natsdispatch_test
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -75,7 +76,7 @@ func TestBadArguments(t *testing.T) {
 		"WithCodec nil":            serveIt(natsdispatch.WithCodec(nil)),
 		"WithTypes":                joinIt(natsdispatch.WithTypes("two words")),
 		"WithMaxResult zero":       serveIt(natsdispatch.WithMaxResult(0)),
-		"WithMaxResult huge":       serveIt(natsdispatch.WithMaxResult(1 << 31)),
+		"WithMaxResult huge":       serveIt(natsdispatch.WithMaxResult(math.MaxInt32)),
 		"WithPendingLimits":        serveIt(natsdispatch.WithPendingLimits(1, 0)),
 		"WithPendingLimits number": serveIt(natsdispatch.WithPendingLimits(-1, 1)),
 		"WithErrorHandler":         joinIt(natsdispatch.WithErrorHandler(nil)),

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
-	"runtime"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
 // callBar is how much a call may take, as a multiple of a request by hand.
@@ -19,55 +21,70 @@ func (b *bench) call() error {
 	}{
 		{"responders answer with ready bytes", 1, newBytesByHand, callBar},
 		{"responders ask 10 producers, JSON", 1, newValuesByHand, callBar},
-		{"the same in a cluster of 3 servers", 3, newValuesByHand, none},
+		{"the same in a cluster of 3 servers", 3, newValuesByHand, measure.None},
 	} {
 		if err := b.compare(t, c.name, c.servers, c.hand, c.bar); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	t.print(b.out)
-	fmt.Fprintln(b.out, "CPU is what the whole process has used for a call, the server and the nodes included;\nunlike the times it does not depend on what else the machine does.")
+	t.Print(b.out)
+	fmt.Fprintln(b.out, "\nCPU is what the whole process has used for a call, the server and the nodes included;\nunlike the times it does not depend on what else the machine does.")
 	return nil
 }
 
 // compare adds the row of one case.
-func (b *bench) compare(t *table, name string, n int, hand func(*servers) (side, error), bar float64) error {
+func (b *bench) compare(t *measure.Table, name string, n int, hand func(*servers) (side, error), bar float64) error {
 	s, err := startServers(n)
 	defer s.close()
 	if err != nil {
 		return err
 	}
-	var sides [2]side
-	for i, build := range []func(*servers) (side, error){hand, newDispatched} {
-		if sides[i], err = build(s); err != nil {
+	var sides []side
+	for _, build := range []func(*servers) (side, error){hand, newDispatched} {
+		built, err := build(s)
+		if err != nil {
 			return err
 		}
-		if _, err := measureRound(sides[i], b.round); err != nil { // both are warm
-			return err
-		}
+		sides = append(sides, built)
 	}
-	byHand, ours, err := b.alternate(sides[0], sides[1])
+	return b.addRow(t, name, sides[0], sides[1], bar)
+}
+
+// newComparisons returns a table with a row for each comparison of two sides.
+func newComparisons(base, other string) *measure.Table {
+	return measure.NewTable("case", base, other, "ratio", "bar", "noise", base+" CPU", other+" CPU", "ratio", "noise")
+}
+
+// addRow compares two sides, the base twice: the ratio of the two is the noise.
+func (b *bench) addRow(t *measure.Table, name string, base, other side, bar float64) error {
+	rounds := measure.Rounds{N: b.rounds, Calls: b.round}
+	medians, err := rounds.Compare(
+		measure.Side{Name: "base", Call: base.call},
+		measure.Side{Name: "base again", Call: base.call},
+		measure.Side{Name: "other", Call: other.call},
+	)
 	if err != nil {
 		return err
 	}
-	t.comparison(name, byHand, ours, bar)
+	one, again, took := medians[0], medians[1], medians[2]
+	usual := measure.Sample{Time: (one.Time + again.Time) / 2, CPU: (one.CPU + again.CPU) / 2}
+	ratio := measure.Ratio(usual.Time, took.Time)
+	t.Row(
+		name, measure.Micros(usual.Time), measure.Micros(took.Time), times(ratio), measure.AtMost(ratio, bar),
+		times(measure.Ratio(one.Time, again.Time)),
+		measure.Micros(usual.CPU), measure.Micros(took.CPU), times(measure.Ratio(usual.CPU, took.CPU)),
+		times(measure.Ratio(one.CPU, again.CPU)),
+	)
 	return nil
 }
 
-// alternate runs the rounds of two sides in turns.
-func (b *bench) alternate(base, other side) (first, second samples, err error) {
-	for range b.rounds {
-		for _, turn := range []struct {
-			side  side
-			shown *samples
-		}{{base, &first}, {other, &second}} {
-			runtime.GC() // each side bears the garbage that it makes
-			took, err := measureRound(turn.side, b.round)
-			if err != nil {
-				return nil, nil, err
-			}
-			*turn.shown = append(*turn.shown, took)
+// elapsed returns how long each of n calls took.
+func elapsed(s side, n int) (time.Duration, error) {
+	began := time.Now()
+	for range n {
+		if err := s.call(); err != nil {
+			return 0, err
 		}
 	}
-	return first, second, nil
+	return time.Since(began) / time.Duration(n), nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
 // TestEverything runs the program with next to nothing. What it measures then means
@@ -10,7 +12,7 @@ import (
 func TestEverything(t *testing.T) {
 	var out strings.Builder
 	b := &bench{out: &out, rounds: 2, round: 2, calls: 40, nodes: 30}
-	b.runAll(parts)
+	measure.RunAll(&out, b.parts())
 	if strings.Contains(out.String(), "BROKEN") {
 		t.Errorf("a part failed:\n%s", &out)
 	}
@@ -23,15 +25,5 @@ func TestEverything(t *testing.T) {
 		if !strings.Contains(out.String(), "| "+row+" ") {
 			t.Errorf("no row %q in:\n%s", row, &out)
 		}
-	}
-}
-
-func TestChoose(t *testing.T) {
-	chosen, err := choose("nodes,call")
-	if err != nil || len(chosen) != 2 || chosen[0].name != "call" || chosen[1].name != "nodes" {
-		t.Errorf("chose %v, %v; want call and nodes", chosen, err)
-	}
-	if _, err := choose("call,slow"); err == nil {
-		t.Error("chose a part that does not exist")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
 // several is how many askers, or calls, there are where the memory of one would be lost
@@ -39,7 +40,7 @@ func (b *bench) manyNodes() error {
 	if err := d.named(); err != nil {
 		return err
 	}
-	took, err := measureRound(d, b.round)
+	took, err := elapsed(d, b.round)
 	if err != nil {
 		return err
 	}
@@ -52,13 +53,13 @@ func (b *bench) manyNodes() error {
 		return err
 	}
 
-	t := newTable("nodes", count(b.nodes))
-	t.row("they are served one after another within", millis(served))
-	t.row("who joins knows all of them after", millis(settled))
-	t.row(fmt.Sprintf("a call to all %d members takes", b.nodes*producers), millis(took.elapsed))
-	t.row("what an asker keeps of a node", bytes(rest, several*b.nodes))
-	t.row("and for each open call, with 10 members' results", bytes(open, several*b.nodes))
-	t.print(b.out)
+	t := measure.NewTable("nodes", count(b.nodes))
+	t.Row("they are served one after another within", millis(served))
+	t.Row("who joins knows all of them after", millis(settled))
+	t.Row(fmt.Sprintf("a call to all %d members takes", b.nodes*producers), millis(took))
+	t.Row("what an asker keeps of a node", bytes(rest, several*b.nodes))
+	t.Row("and for each open call, with 10 members' results", bytes(open, several*b.nodes))
+	t.Print(b.out)
 	return nil
 }
 
@@ -82,16 +83,16 @@ func (d *dispatched) heapOfOthers() (int64, error) {
 	return with - heapAtRest(), nil
 }
 
-// heapAtRest is heap once it hardly changes any more: what servers and connections
+// heapAtRest is the heap once it hardly changes any more: what servers and connections
 // have made their buffers larger by, they give back within seconds.
 func heapAtRest() int64 {
 	const enough = 50
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	last := heap()
+	last := measure.Heap()
 	for range enough {
 		<-tick.C
-		now := heap()
+		now := measure.Heap()
 		if change := now - last; max(change, -change) < now/200 {
 			return now
 		}
@@ -165,3 +166,7 @@ func (d *dispatched) allHaveEnded(call *dispatch.Call[int, int]) bool {
 		return o.State == dispatch.StatePending && o.Member.Node != ""
 	})
 }
+
+func millis(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }
+
+func bytes(n int64, of int) string { return fmt.Sprintf("%d bytes", n/int64(of)) }

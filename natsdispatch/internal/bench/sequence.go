@@ -1,6 +1,11 @@
 package main
 
-import "runtime"
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/seed-bb4b4d74/dispatch/test/measure"
+)
 
 // sequenceBar is how much a call may take after very many others, as a multiple of one
 // of the first: the same, but for noise.
@@ -19,32 +24,30 @@ func (b *bench) sequence() error {
 		if sides[i], err = newDispatchedOn(s, nodes); err != nil {
 			return err
 		}
-		if _, err := measureRound(sides[i], 10*b.round); err != nil { // pools are filled, and stacks have grown
+		if _, err := elapsed(sides[i], 10*b.round); err != nil { // pools are filled, and stacks have grown
 			return err
 		}
 	}
 	fresh, old := sides[0], sides[1]
-	before := measure(old)
-	if _, err := measureRound(old, b.calls); err != nil {
+	before := stateOf(old)
+	if _, err := elapsed(old, b.calls); err != nil {
 		return err
 	}
-	after := measure(old)
-	few, many, err := b.alternate(fresh, old)
-	if err != nil {
-		return err
-	}
+	after := stateOf(old)
 	t := newComparisons("fresh", "old")
-	t.comparison("after "+count(b.calls)+" calls", few, many, sequenceBar)
-	t.print(b.out)
+	if err := b.addRow(t, "after "+count(b.calls)+" calls", fresh, old, sequenceBar); err != nil {
+		return err
+	}
+	t.Print(b.out)
 
 	// What nodes remember of requests, in order to know them again, goes with time.
-	left := newTable("what there is", "before", "after")
-	left.row("subscriptions", count(before.subscriptions), count(after.subscriptions))
-	left.row("goroutines", count(before.goroutines), count(after.goroutines))
-	left.row("requests that are open", count(before.open), count(after.open))
-	left.row("ids that nodes remember", count(before.remembered), count(after.remembered))
-	left.row("heap", kilobytes(before.heap), kilobytes(after.heap))
-	left.print(b.out)
+	left := measure.NewTable("what there is", "before", "after")
+	left.Row("subscriptions", count(before.subscriptions), count(after.subscriptions))
+	left.Row("goroutines", count(before.goroutines), count(after.goroutines))
+	left.Row("requests that are open", count(before.open), count(after.open))
+	left.Row("ids that nodes remember", count(before.remembered), count(after.remembered))
+	left.Row("heap", kilobytes(before.heap), kilobytes(after.heap))
+	left.Print(b.out)
 	return nil
 }
 
@@ -54,21 +57,17 @@ type state struct {
 	heap                                        int64
 }
 
-func measure(d *dispatched) (s state) {
+func stateOf(d *dispatched) (s state) {
 	s.subscriptions, s.open = d.nc.NumSubscriptions(), d.remote.Stats().InFlight
 	for _, node := range d.cells {
 		s.remembered += node.Stats().Remembered
 	}
-	s.heap, s.goroutines = heap(), runtime.NumGoroutine()
+	s.heap, s.goroutines = measure.Heap(), runtime.NumGoroutine()
 	return s
 }
 
-// heap returns what is on the heap and not garbage. What has a finalizer or lies in a
-// pool is gone only after the second collection.
-func heap() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
-}
+func count(n int) string { return fmt.Sprint(n) }
+
+func times(ratio float64) string { return fmt.Sprintf("%.2f", ratio) }
+
+func kilobytes(n int64) string { return fmt.Sprintf("%d kB", n/1000) }

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/seed-bb4b4d74/dispatch/test/measure"
+)
+
+// stackBar is what may lie between the start of a goroutine and a producer, in bytes.
+const stackBar = 250
+
+// stack prints how much of a goroutine's stack is in use when a producer begins. A
+// stack starts with 2 KiB; when the producer needs more than is left of that, the
+// stack is copied to a larger one, which costs as much as a whole call.
+func (b *bench) stack() error {
+	var alone depth
+	done := make(chan struct{})
+	go func() {
+		alone.note()
+		close(done)
+	}()
+	<-done
+
+	t := measure.NewTable("side", "bytes", "bar", "functions on the way")
+	for _, c := range []struct {
+		build func(work) contender
+		bar   float64
+	}{{byHand, measure.None}, {byDispatch, stackBar}} {
+		var d depth
+		side := c.build(func(int) producer {
+			return func(_ context.Context, req int) (int, error) {
+				d.note()
+				return req, nil
+			}
+		})
+		s, err := side.build(1)
+		if err != nil {
+			return err
+		}
+		err = s.Call()
+		s.close()
+		if err != nil {
+			return err
+		}
+		bytes := float64(d.used - alone.used)
+		t.Row(side.name, fmt.Sprint(bytes), measure.AtMost(bytes, c.bar), strings.Join(d.functions, " → "))
+	}
+	t.Print(b.out)
+	return nil
+}
+
+// depth is how deep in its stack a goroutine is.
+//
+// The sizes of the frames could be read from the program with go tool objdump, but
+// somebody would have to know which functions to look for and which of them are
+// inlined. So the producer looks where it is itself. The end of a stack is a multiple
+// of 2 KiB, for stacks have a size of 2 KiB times a power of two and are aligned. So
+// the distance to the end, modulo 2 KiB, is the same whether or not the stack has
+// grown, and is what is in use unless that exceeds 2 KiB. What the measuring takes
+// itself is taken off, by a goroutine that does nothing else.
+type depth struct {
+	used      uintptr
+	functions []string // between the start of the goroutine and the caller, the outermost first
+}
+
+//go:noinline
+func (d *depth) note() {
+	var here byte
+	d.used = -uintptr(unsafe.Pointer(&here)) % 2048
+	d.callers()
+}
+
+//go:noinline
+func (d *depth) callers() {
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(4, pcs)]) // without Callers, callers, note and the producer
+	for {
+		frame, more := frames.Next()
+		if !more { // the last is runtime.goexit
+			break
+		}
+		d.functions = append(d.functions, frame.Function[strings.LastIndex(frame.Function, "/")+1:])
+	}
+	slices.Reverse(d.functions)
+}
