@@ -135,12 +135,13 @@ type look struct {
 // lookAt returns what a call is like at a time, and claims what can be claimed.
 func lookAt(c *Course, at time.Duration) look {
 	l := look{reason: c.Reason(), graced: c.Graced()}
-	for {
+	for l.claims < 100 {
 		if _, ok := c.Claim(at); !ok {
-			return l
+			break
 		}
 		l.claims++
 	}
+	return l
 }
 
 // checkWayOut ends everybody's part in a call that goes on, which ends the call before

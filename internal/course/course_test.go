@@ -222,7 +222,7 @@ func TestAFailureTakesThePlaceOfTheNextHedge(t *testing.T) {
 	want(t, "claimable when the first would have been hedged", c.Claimable(4), false)
 }
 
-func TestAGroupThatHasAnAnswerAsksNobodyAndHoldsUpNobody(t *testing.T) {
+func TestAGroupThatHasAnAnswerAsksNoFurtherReplicaAndHoldsUpNoOther(t *testing.T) {
 	c := call(Policy{Timeout: 20, Hedge: 4, Parallelism: 2}, 0, 2, 2, 1)
 	asked := ask(t, c, 0)
 	want(t, "asked", len(asked), 2)

@@ -90,7 +90,7 @@ func (c *Course) EndNamed(now time.Duration, member int32, how State) Effect {
 	return Ends
 }
 
-// EndRelay says that a relay names nobody else.
+// EndRelay says that a relay names no further member.
 func (c *Course) EndRelay(now time.Duration) {
 	c.relays--
 	if c.reason == Underway {

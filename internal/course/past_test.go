@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// The oracle of the exploration. It keeps every event of a call and works out from all
-// of them, each time anew, what a call has to be like after them. It knows nothing of
-// the state that a Course keeps.
+// The oracle of the exploration. It keeps every event of a call and works out afresh, after
+// each of them, what the call has to be like. It knows nothing of what a Course keeps.
 
 // kind is what has happened.
 type kind uint8
