@@ -167,7 +167,7 @@ func (n *node) checkWayOut(all []fate) error {
 			do(s, event{kind: endNamed, run: Run{Member: int32(i)}, how: Declined, at: at})
 		}
 	}
-	for c.Relays() > 0 {
+	for c.Relays() > 0 && steps < 100 {
 		do(s, event{kind: endRelay, at: at})
 	}
 	for c.Reason() == Underway {
