@@ -1,0 +1,298 @@
+package course
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// checkCall compares what a course says of the call with what its past says.
+func (n *node) checkCall(all []fate) error {
+	c, p := &n.course, &n.past
+	want := p.verdict(all)
+	if c.Reason() != want {
+		return fmt.Errorf("the call is %d, want %d", c.Reason(), want)
+	}
+	if c.Ended() != p.now() {
+		return fmt.Errorf("the call has ended at %d, want %d", c.Ended(), p.now())
+	}
+	if want == Underway && c.Graced() != p.graced() {
+		return fmt.Errorf("the grace has begun: %t, want %t", c.Graced(), p.graced())
+	}
+	if got, want := c.Waiting(), p.waiting() && want == Underway; got != want {
+		return fmt.Errorf("it waits: %t, want %t", got, want)
+	}
+	if c.Relays() != p.openRelays() {
+		return fmt.Errorf("there are %d relays, want %d", c.Relays(), p.openRelays())
+	}
+	return nil
+}
+
+// checkOutcome compares what the course has answered to the last event, and notes whether
+// that has ended a member.
+func (n *node) checkOutcome(got outcome, before, all []fate) error {
+	last := n.past.last()
+	want := outcome{ok: !last.void}
+	switch last.kind {
+	case claim:
+		earlier := n.past.earlier()
+		if runs := earlier.claimable(last.when, before); !slices.Contains(runs, last.run) {
+			return fmt.Errorf("run %v has been claimed, want one of %v", last.run, runs)
+		}
+	case start, result:
+	case end, endNamed:
+		want.ok = false
+		if last.ends = all[last.run.Member].State; last.void {
+			last.ends = Pending
+		} else if want.effect = Ends; last.ends == Pending {
+			want.effect = GoesOn
+		}
+	case name, miss:
+		want.member = int32(len(before))
+	case enroll, endRelay, stop, tick, wait:
+		want.ok = false
+	}
+	if got != want {
+		return fmt.Errorf("the course has answered %v, want %v", got, want)
+	}
+	return nil
+}
+
+// checkMembers compares the records of the members, of which each has one outcome.
+func (n *node) checkMembers(all []fate) error {
+	c := &n.course
+	if c.Size() != len(all) {
+		return fmt.Errorf("there are %d members, want %d", c.Size(), len(all))
+	}
+	var answered, failed, other, left int
+	for i, f := range all {
+		got, want := c.Member(i), f.Member
+		if want.State == Pending && c.Reason() != Underway {
+			want.State, want.Ended = Canceled, c.Ended()
+			if c.Reason() == Deadline {
+				want.State = Late
+			}
+		}
+		if got.group = 0; got != want {
+			return fmt.Errorf("member %d is %v, want %v", i, got, want)
+		}
+		if got.State != Pending && (got.Began > got.Ended || got.Ended > c.Ended()) {
+			return fmt.Errorf("member %d has begun at %d and ended at %d, the call at %d", i, got.Began, got.Ended, c.Ended())
+		}
+		if c.HasEnded(i) != (f.State != Pending) {
+			return fmt.Errorf("member %d has ended before the call: %t", i, c.HasEnded(i))
+		}
+		switch f.State {
+		case Pending:
+			left++
+		case OK:
+			answered++
+		case Failed, Panicked, Rejected:
+			failed++
+		default:
+			other++
+		}
+	}
+	if answered != c.answered || failed != c.failed || other != c.other || answered+failed+other+left != c.Size() {
+		return fmt.Errorf("answered %d, failed %d, other %d, want %d, %d, %d", c.answered, c.failed, c.other, answered, failed, other)
+	}
+	return nil
+}
+
+// checkSchedule compares what can be claimed, and when something is due.
+func (n *node) checkSchedule(all []fate) error {
+	c, p := &n.course, &n.past
+	due := p.due(all)
+	if c.Due() != due {
+		return fmt.Errorf("the next look is due at %d, want %d", c.Due(), due)
+	}
+	for _, at := range []time.Duration{0, due - 1, due, n.clock} {
+		runs := p.claimable(max(at, p.now()), all)
+		if c.Claimable(at) != (len(runs) > 0) {
+			return fmt.Errorf("something can be claimed at %d: %t, want %v", at, c.Claimable(at), runs)
+		}
+	}
+	now, early, late := clone(c), clone(c), clone(c)
+	early.Tick(due - 1)
+	late.Tick(due)
+	was := lookAt(&now, p.now())
+	if due-1 > p.now() && lookAt(&early, due-1) != was {
+		return fmt.Errorf("something happens at %d, before it is due at %d", due-1, due)
+	}
+	if lookAt(&late, due) == was {
+		return fmt.Errorf("nothing happens at %d, when it is due", due)
+	}
+	return nil
+}
+
+// look is what the passing of time can change.
+type look struct {
+	reason Reason
+	graced bool
+	claims int // runs that can be claimed, one after the other
+}
+
+// lookAt returns what a call is like at a time, and claims what can be claimed.
+func lookAt(c *Course, at time.Duration) look {
+	l := look{reason: c.Reason(), graced: c.Graced()}
+	for l.claims < 100 {
+		if _, ok := c.Claim(at); !ok {
+			break
+		}
+		l.claims++
+	}
+	return l
+}
+
+// checkWayOut ends everybody's part in a call that goes on, which ends the call before
+// its time, and without that any time passes unless the stagger says so.
+func (n *node) checkWayOut(all []fate) error {
+	c := clone(&n.course)
+	at, steps := n.past.now(), 0
+	do := func(s *scenario, e event) {
+		steps++
+		s.apply(&c, &e)
+	}
+	s := n.past.scenario
+	if n.past.waiting() {
+		do(s, event{kind: enroll, at: at})
+	}
+	for i, f := range all {
+		for replica, stage := range f.runs {
+			if stage == claimed || stage == refused || stage == running {
+				do(s, event{kind: end, run: Run{int32(i), int32(replica)}, how: OK, result: true, at: at})
+			}
+		}
+		if f.named {
+			do(s, event{kind: endNamed, run: Run{Member: int32(i)}, how: Declined, at: at})
+		}
+	}
+	for c.Relays() > 0 && steps < 100 {
+		do(s, event{kind: endRelay, at: at})
+	}
+	for c.Reason() == Underway {
+		r, ok := c.Claim(at)
+		switch {
+		case ok:
+			do(s, event{kind: end, run: r, how: Declined, at: at})
+		case s.policy.Stagger > 0:
+			steps++
+			at = max(at, c.Due())
+			c.Tick(at)
+		default:
+			return fmt.Errorf("the call goes on when everybody has ended")
+		}
+		if steps > 100 {
+			return fmt.Errorf("the call does not end")
+		}
+	}
+	if r := c.Reason(); s.policy.Stagger == 0 && (r == Deadline || r == Stalled) {
+		return fmt.Errorf("the call is %d when everybody has ended", r)
+	}
+	return nil
+}
+
+// checkEnd does everything that can still happen in a call that is over, which changes
+// nothing.
+func (n *node) checkEnd(all []fate) error {
+	after, at := clone(&n.course), n.clock+1
+	c := &after
+	if run, ok := c.Claim(at); ok || c.Claimable(at) {
+		return fmt.Errorf("run %v has been claimed after the end", run)
+	}
+	for i, f := range all {
+		member := int32(i)
+		for replica, stage := range f.runs {
+			run := Run{member, int32(replica)}
+			if stage == claimed && c.Start(at, run) {
+				return fmt.Errorf("run %v has started after the end", run)
+			}
+			if (stage == claimed || stage == running) && c.End(at, run, OK, true) != TooLate {
+				return fmt.Errorf("run %v has ended after the end", run)
+			}
+		}
+		if f.named && (c.Result(at, member) || c.EndNamed(at, member, OK) != TooLate) {
+			return fmt.Errorf("member %d has gone on after the end", i)
+		}
+		if stage := f.runs[0]; stage == running && c.Result(at, member) {
+			return fmt.Errorf("member %d has had a result after the end", i)
+		}
+	}
+	if _, ok := c.Name(at); ok {
+		return fmt.Errorf("a member has been named after the end")
+	}
+	if _, ok := c.Miss(at, Failed); ok {
+		return fmt.Errorf("a member has been missed after the end")
+	}
+	c.Enroll(at, make([]Member, 5), nil, 1)
+	if c.Relays() > 0 {
+		c.EndRelay(at)
+	}
+	c.Tick(at + 100)
+	c.Stop(at, Closed)
+	if c.Reason() != n.course.Reason() || c.Ended() != n.course.Ended() {
+		return fmt.Errorf("the end has changed to %d at %d", c.Reason(), c.Ended())
+	}
+	if c.Size() != len(all) {
+		return fmt.Errorf("there are %d members, want %d", c.Size(), len(all))
+	}
+	for i := range all {
+		if c.Member(i) != n.course.Member(i) {
+			return fmt.Errorf("member %d has changed from %v to %v", i, n.course.Member(i), c.Member(i))
+		}
+	}
+	return nil
+}
+
+// appendKey appends what tells a state of a call from all others: what the course keeps
+// and what the oracle goes by. Times that members began and ended at are left out, as
+// they are settled and checked after every event.
+func (n *node) appendKey(key []byte, all []fate) []byte {
+	c, p := &n.course, &n.past
+	put := func(numbers ...int) {
+		for _, number := range numbers {
+			key = append(key, byte(number))
+		}
+	}
+	flag := func(set bool) {
+		if key = append(key, 0); set {
+			key[len(key)-1] = 1
+		}
+	}
+	put(int(n.clock), int(c.now), c.next, c.active, c.relays, int(c.reason), len(c.again), len(c.hedges))
+	flag(c.waiting)
+	flag(c.results)
+	flag(c.graced)
+	for _, member := range c.again {
+		put(int(member))
+	}
+	for _, h := range c.hedges {
+		put(int(h.member), int(h.released), int(h.at))
+	}
+	for _, g := range c.groups {
+		put(int(g.released), int(g.asked), int(g.failed), int(g.common))
+	}
+	if p.policy.Stall > 0 {
+		put(int(c.lastResult))
+	}
+	if p.policy.Stagger > 0 {
+		put(int(p.stagger(all)), int(c.nextStart), c.credits)
+	}
+	put(p.count(miss))
+	for i, f := range all {
+		put(int(c.members[i].State), int(f.State), int(f.Results), min(1, int(f.Tried)))
+		for _, stage := range f.runs {
+			put(int(stage))
+		}
+		if f.size > 1 && f.State == Pending {
+			put(f.asked, f.may)
+			for _, how := range f.failed {
+				put(int(how))
+			}
+			if p.policy.Hedge > 0 {
+				put(int(f.last))
+			}
+		}
+	}
+	return key
+}

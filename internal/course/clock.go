@@ -1,0 +1,67 @@
+package course
+
+import (
+	"math"
+	"time"
+)
+
+// Tick says that time has passed, and does what has become due.
+func (c *Course) Tick(now time.Duration) {
+	if c.reason != Underway {
+		return
+	}
+	c.advance(now)
+	stall, expiry := c.stall(), c.expiry()
+	switch {
+	case c.now >= stall && stall < expiry: // however late it is now
+		c.reason = Stalled
+		return
+	case c.now >= expiry:
+		c.reason = Deadline
+		return
+	}
+	c.graced = c.graced || c.policy.Grace > 0 && c.now >= c.budget()
+	for c.now >= c.nextHedge() {
+		member := c.hedges[0].member
+		c.release(member, &c.groups[c.members[member].group-1]) // which does away with the hedge
+	}
+}
+
+// Due returns when Tick has something to do next, or one more member can be claimed, if
+// no event comes before. What can be claimed now is not due.
+func (c *Course) Due() time.Duration {
+	due := min(c.stall(), c.expiry())
+	if c.policy.Grace > 0 && !c.graced {
+		due = min(due, c.budget())
+	}
+	if c.hasRoom() && !c.mayBegin(c.now) {
+		due = min(due, c.nextStart)
+	}
+	return min(due, c.nextHedge())
+}
+
+// budget returns how long the producers have.
+func (c *Course) budget() time.Duration { return c.policy.Timeout - c.policy.Grace }
+
+// expiry returns when the call ends at the latest.
+func (c *Course) expiry() time.Duration { return later(c.policy.Timeout, c.policy.Slack) }
+
+// stall returns when the call ends if no further result comes. Before the first result
+// that is never.
+func (c *Course) stall() time.Duration {
+	if c.policy.Stall == 0 || !c.results {
+		return never
+	}
+	return later(c.lastResult, c.policy.Stall)
+}
+
+// later returns a time after another one, however large the difference is.
+func later(at, by time.Duration) time.Duration {
+	if by > never-at {
+		return never
+	}
+	return at + by
+}
+
+// never is a time that does not come.
+const never time.Duration = math.MaxInt64

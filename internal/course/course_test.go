@@ -1,0 +1,297 @@
+package course
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+	"time"
+)
+
+// call returns the course of a call of members with so many candidates each.
+func call(p Policy, relays int, candidates ...int) *Course {
+	c := New(p)
+	c.Enroll(0, make([]Member, len(candidates)), func(i int) int { return candidates[i] }, relays)
+	return &c
+}
+
+// ask claims and starts all runs that there are at a time.
+func ask(t *testing.T, c *Course, at time.Duration) (asked []Run) {
+	t.Helper()
+	for {
+		r, ok := c.Claim(at)
+		if !ok {
+			return asked
+		}
+		if !c.Start(at, r) {
+			t.Fatalf("run %v has not started", r)
+		}
+		asked = append(asked, r)
+	}
+}
+
+func want[V comparable](t *testing.T, what string, got, want V) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
+
+func TestWhatComesFirstEndsACallHoweverLateTheTimerIs(t *testing.T) {
+	for _, test := range []struct {
+		result, late time.Duration // when there was one, when the timer comes
+		want         Reason
+		member       State
+	}{
+		{2, 4, Underway, Pending},
+		{2, 5, Stalled, Canceled},
+		{2, 100, Stalled, Canceled},
+		{6, 8, Underway, Pending},
+		{6, 9, Stalled, Canceled},
+		{7, 10, Deadline, Late}, // both at the same time
+		{8, 9, Underway, Pending},
+		{8, 100, Deadline, Late},
+	} {
+		c := call(Policy{Timeout: 10, Stall: 3}, 0, 1)
+		ask(t, c, 0)
+		c.Result(test.result, 0)
+		c.Tick(test.late)
+		at := fmt.Sprintf("a result at %d and a timer at %d", test.result, test.late)
+		want(t, at, c.Reason(), test.want)
+		want(t, at, c.Member(0).State, test.member)
+	}
+}
+
+func TestASecondResultPutsTheStallOff(t *testing.T) {
+	c := call(Policy{Timeout: 10, Stall: 3}, 0, 1, 1)
+	ask(t, c, 0)
+	want(t, "due before any result", c.Due(), 10)
+	c.Result(2, 0)
+	want(t, "due after one", c.Due(), 5)
+	c.End(4, Run{Member: 1}, OK, true)
+	want(t, "due after two", c.Due(), 7)
+	c.Tick(5)
+	want(t, "when the first would have ended it", c.Reason(), Underway)
+}
+
+func TestAnEarlierTimeCountsAsThatOfTheEventBefore(t *testing.T) {
+	c := call(Policy{Timeout: 10}, 0, 1, 1)
+	ask(t, c, 4)
+	c.End(3, Run{}, OK, true)
+	want(t, "the member", c.Member(0), Member{Began: 4, Ended: 4, Results: 1, Tried: 1, State: OK})
+	c.Stop(1, Stopped)
+	want(t, "the call", c.Ended(), 4)
+}
+
+func TestALargeTimeIsNotExceeded(t *testing.T) {
+	const huge = math.MaxInt64
+	c := call(Policy{Timeout: huge, Slack: huge, Stall: huge, Stagger: huge, Hedge: huge}, 0, 2, 1)
+	ask(t, c, 1)
+	c.Result(2, 0)
+	want(t, "due", c.Due(), huge)
+	c.Tick(huge - 1)
+	want(t, "claimable", c.Claimable(huge-1), false)
+	want(t, "reason", c.Reason(), Underway)
+	c.Tick(huge)
+	want(t, "reason at the end of time", c.Reason(), Deadline)
+}
+
+func TestSlackPutsTheEndOffButNotTheGrace(t *testing.T) {
+	c := call(Policy{Timeout: 10, Slack: 5, Grace: 2}, 0, 1)
+	want(t, "due", c.Due(), 8)
+	c.Tick(8)
+	want(t, "the grace has begun", c.Graced(), true)
+	want(t, "due in the grace", c.Due(), 15)
+	c.Tick(14)
+	want(t, "reason", c.Reason(), Underway)
+	c.Stop(14, Deadline)
+	want(t, "the member", c.Member(0).State, Late)
+}
+
+func TestAGraceThatIsLongerThanTheTimeoutBeginsAtOnce(t *testing.T) {
+	c := call(Policy{Timeout: 3, Grace: 5, Hedge: 1}, 0, 2)
+	want(t, "due", c.Due(), -2)
+	c.Tick(0)
+	want(t, "the grace has begun", c.Graced(), true)
+	ask(t, c, 0)
+	want(t, "due then", c.Due(), 3)
+}
+
+// Whether the timer of the grace has been heard of does not matter.
+func TestARunThatIsOutOfTimeIsLateIfItsTimeIsOver(t *testing.T) {
+	for _, test := range []struct {
+		policy Policy
+		at     time.Duration
+		want   State
+	}{
+		{Policy{Timeout: 10}, 9, Failed},
+		{Policy{Timeout: 10, Slack: 5}, 10, Late},
+		{Policy{Timeout: 10, Grace: 4}, 5, Failed},
+		{Policy{Timeout: 10, Grace: 4}, 6, Late},
+	} {
+		c := call(test.policy, 1, 1, 2, 1)
+		ask(t, c, 0)
+		named, _ := c.Name(0)
+		c.EndNamed(test.at, named, Expired)
+		c.End(test.at, Run{Member: 0}, Expired, false)
+		c.End(test.at, Run{Member: 1}, Expired, false)
+		c.End(test.at, ask(t, c, test.at)[0], Expired, false)
+		for _, i := range []int{0, 1, int(named)} {
+			want(t, fmt.Sprintf("member %d at %d", i, test.at), c.Member(i).State, test.want)
+		}
+	}
+}
+
+func TestAGroupEndsAsAllItsReplicasDo(t *testing.T) {
+	for _, test := range []struct {
+		ends []State
+		want State
+	}{
+		{[]State{OK}, OK},
+		{[]State{Failed}, Pending},
+		{[]State{Failed, OK}, OK},
+		{[]State{Declined, Declined}, Pending},
+		{[]State{Declined, Declined, OK}, OK},
+		{[]State{Declined, Declined, Declined}, Declined},
+		{[]State{Declined, Declined, Failed}, Failed},
+		{[]State{Failed, Declined, Declined}, Failed},
+		{[]State{Panicked, Panicked, Panicked}, Panicked},
+		{[]State{Rejected, Rejected, Gone}, Failed},
+		{[]State{Gone, Rejected, Gone}, Failed},
+		{[]State{Gone, Gone, Gone}, Gone},
+	} {
+		c := call(Policy{Timeout: 10}, 0, 3, 1)
+		for _, how := range test.ends {
+			r := Run{Member: -1}
+			for r.Member != 0 {
+				r, _ = c.Claim(0)
+			}
+			c.End(0, r, how, how == OK)
+		}
+		want(t, fmt.Sprint(test.ends), c.Member(0).State, test.want)
+	}
+}
+
+func TestAReplicaIsAskedAfterEachHedgeAsLongAsItHasAsMuchTimeLeft(t *testing.T) {
+	for _, test := range []struct {
+		policy Policy
+		want   []time.Duration // when replicas are asked
+	}{
+		{Policy{Timeout: 10}, []time.Duration{0}},
+		{Policy{Timeout: 10, Hedge: 3}, []time.Duration{0, 3, 6}},
+		{Policy{Timeout: 10, Hedge: 3, Slack: 100}, []time.Duration{0, 3, 6}},
+		{Policy{Timeout: 10, Hedge: 2}, []time.Duration{0, 2, 4, 6, 8}},
+		{Policy{Timeout: 10, Hedge: 2, Grace: 3}, []time.Duration{0, 2, 4}},
+		{Policy{Timeout: 10, Hedge: 1}, []time.Duration{0, 1, 2, 3, 4, 5}}, // all that there are
+		{Policy{Timeout: 10, Hedge: 5}, []time.Duration{0, 5}},
+		{Policy{Timeout: 10, Hedge: 6}, []time.Duration{0}},
+	} {
+		c := call(test.policy, 0, 6)
+		var got []time.Duration
+		for c.Reason() == Underway {
+			for range ask(t, c, c.now) {
+				got = append(got, c.now)
+			}
+			c.Tick(c.Due())
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%+v: asked at %v, want %v", test.policy, got, test.want)
+		}
+	}
+}
+
+func TestALateTimerAsksNoReplicaThatHasLessTimeThanTheHedge(t *testing.T) {
+	c := call(Policy{Timeout: 10, Hedge: 4}, 0, 3)
+	first := ask(t, c, 0)[0]
+	want(t, "due", c.Due(), 4)
+	c.Tick(7)
+	want(t, "claimable", c.Claimable(7), false)
+	want(t, "due then", c.Due(), 10)
+	c.End(8, first, Failed, false)
+	want(t, "claimable after a failure", c.Claimable(8), true)
+}
+
+func TestAFailureTakesThePlaceOfTheNextHedge(t *testing.T) {
+	c := call(Policy{Timeout: 20, Hedge: 4}, 0, 4)
+	first := ask(t, c, 0)[0]
+	c.End(3, first, Failed, false)
+	want(t, "due before the next is asked", c.Due(), 20)
+	want(t, "asked after the failure", len(ask(t, c, 3)), 1)
+	want(t, "due", c.Due(), 7)
+	c.Tick(4)
+	want(t, "claimable when the first would have been hedged", c.Claimable(4), false)
+}
+
+func TestAGroupThatHasAnAnswerAsksNoFurtherReplicaAndHoldsUpNoOther(t *testing.T) {
+	c := call(Policy{Timeout: 20, Hedge: 4, Parallelism: 2}, 0, 2, 2, 1)
+	asked := ask(t, c, 0)
+	want(t, "asked", len(asked), 2)
+	c.Tick(4)
+	c.End(4, asked[0], OK, true)
+	got := ask(t, c, 4)
+	if !slices.Equal(got, []Run{{1, 1}, {2, 0}}) {
+		t.Errorf("asked %v, want the replica of the other group and the next member", got)
+	}
+	want(t, "a replica that has lost", c.End(5, Run{0, 1}, OK, true), TooLate)
+}
+
+func TestTheStaggerIsWaitedForAndEachFailureIsReplacedAtOnce(t *testing.T) {
+	c := call(Policy{Timeout: 100, Stagger: 10}, 0, 1, 1, 1, 1, 1, 1)
+	first := ask(t, c, 0)
+	want(t, "asked at first", len(first), 1)
+	want(t, "due", c.Due(), 10)
+	want(t, "asked too early", len(ask(t, c, 9)), 0)
+	want(t, "asked when it is due", len(ask(t, c, 10)), 1)
+	c.End(11, first[0], OK, true)
+	want(t, "asked after an answer", len(ask(t, c, 11)), 0)
+	c.End(12, Run{Member: 1}, Declined, false)
+	want(t, "due when one can be asked", c.Due(), 100)
+	want(t, "asked instead of one that has declined", len(ask(t, c, 12)), 1)
+	want(t, "due after that", c.Due(), 22)
+	want(t, "asked by a late timer", len(ask(t, c, 50)), 1)
+	want(t, "due after that", c.Due(), 60)
+}
+
+func TestGoodNewsComesFirst(t *testing.T) {
+	for _, test := range []struct {
+		policy Policy
+		want   Reason
+	}{
+		{Policy{Timeout: 10}, Underway},
+		{Policy{Timeout: 10, FailFast: true}, FailedFast},
+		{Policy{Timeout: 10, FailFast: true, Quorum: 1}, Satisfied},
+		{Policy{Timeout: 10, FailFast: true, First: true}, Satisfied},
+	} {
+		c := call(test.policy, 1, 1)
+		ask(t, c, 0)
+		c.Miss(0, Rejected)
+		want(t, "after a member is missing", c.Reason(), Underway)
+		c.End(0, Run{}, OK, true)
+		want(t, fmt.Sprintf("%+v", test.policy), c.Reason(), test.want)
+	}
+}
+
+func TestACallHasItsMembersFromOneEnroll(t *testing.T) {
+	c := New(Policy{Timeout: 10})
+	want(t, "waiting", c.Waiting(), true)
+	c.Enroll(1, make([]Member, 2), nil, 1)
+	c.Enroll(2, make([]Member, 5), nil, 3)
+	want(t, "members", c.Size(), 2)
+	want(t, "relays", c.Relays(), 1)
+	want(t, "waiting", c.Waiting(), false)
+	want(t, "time", c.Ended(), 1)
+}
+
+func TestAMemberThatHasNotEndedEndsWithTheCall(t *testing.T) {
+	for reason, state := range map[Reason]State{Stopped: Canceled, Closed: Canceled, Deadline: Late} {
+		c := call(Policy{Timeout: 10}, 1, 1, 1)
+		r, _ := c.Claim(1)
+		c.Start(2, r)
+		c.Name(3)
+		c.Stop(4, reason)
+		want(t, "one that runs", c.Member(0), Member{Began: 2, Ended: 4, Tried: 1, State: state})
+		want(t, "one that was not asked", c.Member(1), Member{Ended: 4, State: state})
+		want(t, "one that was named", c.Member(2), Member{Began: 3, Ended: 4, Tried: 1, State: state})
+		want(t, "ended on its own", c.HasEnded(0), false)
+	}
+}

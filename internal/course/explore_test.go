@@ -1,0 +1,226 @@
+package course
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var deep = flag.Bool("course.deep", false, "explore the course of calls for minutes")
+
+// leastEvents is the length of the orders of events of which all are tried in each call.
+// Longer ones are tried as long as the call has had fewer states than the limit.
+const leastEvents = 8
+
+const unlimited = 1 << 30
+
+// Every order of the events of a small call is tried, and after each event the course
+// is what the oracle of past says. States that are equal are explored once.
+func TestACourseKeepsItsPromisesInEveryOrderOfEvents(t *testing.T) {
+	began := time.Now()
+	sum := sizes{least: unlimited}
+	limit := 4000
+	switch {
+	case raced:
+		limit = 0
+	case *deep:
+		limit = 200_000
+	}
+	for _, shape := range shapes() {
+		part := sizes{least: unlimited}
+		for _, s := range shape.scenarios() {
+			e := explorer{scenario: &s, limit: limit, seen: make(map[string]struct{})}
+			if err := e.explore(); err != nil {
+				t.Fatal(err)
+			}
+			part.add(e.sizes)
+		}
+		t.Logf("%-28s %v", shape.name, part)
+		sum.add(part)
+	}
+	fmt.Printf("course: %v in %v\n", sum, time.Since(began).Round(100*time.Millisecond))
+}
+
+// sizes says how much has been explored.
+type sizes struct {
+	scenarios, complete, states, transitions int
+	longest                                  int // events in the longest order
+	least                                    int // all orders of this many events have been explored
+}
+
+func (s *sizes) add(t sizes) {
+	s.scenarios += t.scenarios
+	s.complete += t.complete
+	s.states += t.states
+	s.transitions += t.transitions
+	s.longest = max(s.longest, t.longest)
+	s.least = min(s.least, t.least)
+}
+
+func (s sizes) String() string {
+	orders := "all orders of events"
+	if s.complete < s.scenarios {
+		orders = fmt.Sprintf("all orders of %d events, in %d calls all orders of events", s.least, s.complete)
+	}
+	return fmt.Sprintf("%d calls, %d states, %d events, %s (up to %d)", s.scenarios, s.states, s.transitions, orders, s.longest)
+}
+
+// node is a state of a call: its course, what has happened, and the time that it is.
+type node struct {
+	course Course
+	past   past
+	clock  time.Duration
+}
+
+type explorer struct {
+	*scenario
+	sizes
+	limit int
+	seen  map[string]struct{}
+	level []node // that are to be explored
+	next  []node // that they have led to
+	key   []byte
+	moves []event
+
+	before []fate // of the members, in the state that is left
+	after  node   // the state that a move has led to, in memory that is used again
+	fates  []fate // of the members in it
+}
+
+// explore goes through the states of a call, those that are fewest events away first.
+func (e *explorer) explore() error {
+	e.scenarios = 1
+	first := node{course: New(e.policy), past: past{scenario: e.scenario}}
+	if e.waits {
+		e.next = []node{first}
+	} else if err := e.move(&first, event{kind: enroll}); err != nil {
+		return err
+	}
+	depth := 0
+	for ; len(e.next) > 0 && (depth < leastEvents || e.states < e.limit); depth++ {
+		e.level, e.next = e.next, e.level[:0]
+		for i := range e.level {
+			if err := e.leave(&e.level[i]); err != nil {
+				return err
+			}
+		}
+	}
+	e.longest = depth
+	if e.least = depth; len(e.next) == 0 {
+		e.complete, e.least = 1, unlimited
+	}
+	return nil
+}
+
+// leave does everything that can happen in a state.
+func (e *explorer) leave(n *node) error {
+	e.before = n.past.fates(e.before)
+	e.moves = e.scenario.moves(e.moves[:0], n, e.before)
+	for _, m := range e.moves {
+		if err := e.move(n, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// move does one event in a state and checks what it has led to.
+func (e *explorer) move(from *node, m event) error {
+	e.transitions++
+	n := &e.after
+	n.course = cloneTo(n.course, &from.course)
+	answer := e.apply(&n.course, &m)
+	n.past = from.past.with(n.past.events, m, e.before)
+	if n.clock = from.clock; m.kind == wait {
+		n.clock = m.at
+	}
+	e.fates = n.past.fates(e.fates)
+	if err := e.judge(n, &from.course, answer); err != nil {
+		return fmt.Errorf("%s: %w\n  after %v", e.name, err, strings.Trim(fmt.Sprint(n.past.events), "[]"))
+	}
+	return nil
+}
+
+// judge checks the state that a move has led to, and keeps it if it is new.
+func (e *explorer) judge(n *node, from *Course, answer outcome) error {
+	if err := n.checkOutcome(answer, e.before, e.fates); err != nil {
+		return err
+	}
+	if err := n.checkPromises(from, e.fates); err != nil {
+		return err
+	}
+	if err := n.checkMembers(e.fates); err != nil {
+		return err
+	}
+	if err := n.checkCall(e.fates); err != nil {
+		return err
+	}
+	e.key = n.appendKey(e.key[:0], e.fates)
+	if _, ok := e.seen[string(e.key)]; ok {
+		return nil
+	}
+	e.seen[string(e.key)] = struct{}{}
+	e.states++
+	if n.course.Reason() != Underway {
+		return n.checkEnd(e.fates)
+	}
+	past := n.past
+	past.events = slices.Clone(past.events)
+	e.next = append(e.next, node{clone(&n.course), past, n.clock})
+	if err := n.checkSchedule(e.fates); err != nil {
+		return err
+	}
+	return n.checkWayOut(e.fates)
+}
+
+func clone(c *Course) Course { return cloneTo(Course{}, c) }
+
+// cloneTo returns a copy of a course, for which it uses the memory of another one.
+func cloneTo(memory Course, c *Course) Course {
+	d := *c
+	d.members = append(memory.members[:0], c.members...)
+	d.groups = append(memory.groups[:0], c.groups...)
+	d.again = append(memory.again[:0], c.again...)
+	d.hedges = append(memory.hedges[:0], c.hedges...)
+	return d
+}
+
+// outcome is what the course has answered to an event.
+type outcome struct {
+	ok     bool
+	effect Effect
+	member int32
+}
+
+// apply tells the course of an event. Of a claim it keeps the run.
+func (s *scenario) apply(c *Course, e *event) (o outcome) {
+	switch e.kind {
+	case enroll:
+		c.Enroll(e.at, make([]Member, len(s.members)), func(i int) int { return s.members[i] }, s.relays)
+	case claim:
+		e.run, o.ok = c.Claim(e.at)
+	case start:
+		o.ok = c.Start(e.at, e.run)
+	case end:
+		o.effect = c.End(e.at, e.run, e.how, e.result)
+	case result:
+		o.ok = c.Result(e.at, e.run.Member)
+	case name:
+		o.member, o.ok = c.Name(e.at)
+	case miss:
+		o.member, o.ok = c.Miss(e.at, e.how)
+	case endNamed:
+		o.effect = c.EndNamed(e.at, e.run.Member, e.how)
+	case endRelay:
+		c.EndRelay(e.at)
+	case stop:
+		c.Stop(e.at, e.reason)
+	case tick:
+		c.Tick(e.at)
+	case wait:
+	}
+	return o
+}

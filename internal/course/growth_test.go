@@ -1,0 +1,122 @@
+package course
+
+import (
+	"testing"
+	"time"
+)
+
+const hour = time.Hour
+
+// plain claims, starts and ends all members of a call with only a timeout.
+func plain(c *Course) (events int) {
+	at := time.Duration(0)
+	for r, ok := c.Claim(at); ok; r, ok = c.Claim(at) {
+		c.Start(at, r)
+		c.End(at, r, OK, true)
+		at++
+		events += 3
+	}
+	return events
+}
+
+// rivals hedges all of n groups before a replica can be asked, and then ends the groups,
+// the last ones first.
+func rivals(c *Course, n int) (events int) {
+	for _, ok := c.Claim(0); ok; _, ok = c.Claim(0) {
+		events++
+	}
+	c.Tick(c.Due())
+	for i := range n {
+		c.End(c.now, Run{Member: int32(n - 1 - i)}, OK, true)
+		c.Due()
+		events++
+	}
+	return events
+}
+
+// failures asks all replicas of all groups, one after the other has failed.
+func failures(c *Course) (events int) {
+	for r, ok := c.Claim(0); ok; r, ok = c.Claim(0) {
+		c.Start(0, r)
+		if r.Replica > 0 || r.Member%2 == 0 {
+			c.End(0, r, Failed, false)
+		}
+		c.Due()
+		events += 3
+	}
+	return events
+}
+
+// relayed names n members and ends them.
+func relayed(c *Course, n int) (events int) {
+	for range n {
+		member, _ := c.Name(1)
+		c.Result(2, member)
+		c.EndNamed(3, member, OK)
+		c.Due()
+		events += 3
+	}
+	return events
+}
+
+// An event costs the same however many members, groups and hedges there are.
+func TestTheCostOfAnEventDoesNotGrow(t *testing.T) {
+	one := func(int) int { return 1 }
+	three := func(int) int { return 3 }
+	for name, test := range map[string]struct {
+		policy     Policy
+		candidates func(int) int
+		run        func(c *Course, n int) (events int)
+	}{
+		"members":           {Policy{Timeout: hour}, one, func(c *Course, _ int) int { return plain(c) }},
+		"staggered members": {Policy{Timeout: hour, Stagger: 1, Parallelism: 5}, one, func(c *Course, _ int) int { return plain(c) }},
+		"hedged groups":     {Policy{Timeout: hour, Hedge: 1}, three, rivals},
+		"failing groups":    {Policy{Timeout: hour, Hedge: hour / 2}, three, func(c *Course, _ int) int { return failures(c) }},
+		"named members":     {Policy{Timeout: hour}, one, relayed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cost := func(n int) time.Duration {
+				c := New(test.policy)
+				c.Enroll(0, make([]Member, n), test.candidates, 1)
+				began := time.Now()
+				events := test.run(&c, n)
+				return time.Since(began) * 1000 / time.Duration(events)
+			}
+			few := max(cost(1000), cost(1000), cost(1000))
+			many := cost(100_000)
+			for range 2 { // it may have been disturbed
+				if many > 20*few {
+					many = min(many, cost(100_000))
+				}
+			}
+			if t.Logf("1000 events take %v with 1,000 members, %v with 100,000", few, many); many > 20*few {
+				t.Errorf("it costs too much with 100,000 members")
+			}
+		})
+	}
+}
+
+func TestAPlainMemberCostsNoAllocation(t *testing.T) {
+	members := make([]Member, 1000)
+	if n := testing.AllocsPerRun(10, func() {
+		clear(members)
+		c := New(Policy{Timeout: hour})
+		c.Enroll(0, members, nil, 0)
+		plain(&c)
+	}); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
+
+// BenchmarkPlainMember is the claim, start and end of one member of a call that has only
+// a timeout.
+func BenchmarkPlainMember(b *testing.B) {
+	b.ReportAllocs()
+	members := make([]Member, 1000)
+	for n := 0; n < b.N; n += len(members) {
+		clear(members)
+		c := New(Policy{Timeout: hour})
+		c.Enroll(0, members, nil, 0)
+		plain(&c)
+	}
+}

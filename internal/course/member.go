@@ -1,0 +1,116 @@
+package course
+
+import "time"
+
+// Member is the record of one member. Only its course writes it.
+type Member struct {
+	Began   time.Duration // when its first run started
+	Ended   time.Duration // when State became final
+	Results int32         // results in time
+	Tried   int32         // runs started
+	group   int32         // one more than the index of its group; 0 for none
+	State   State
+}
+
+// Effect says what the end of a run, or of a named member, has come to.
+type Effect uint8
+
+// The effects.
+const (
+	TooLate Effect = iota // nothing: the call was over, or the member had ended
+	GoesOn                // the member is still owed an answer by other replicas
+	Ends                  // the member has ended with it
+)
+
+// finish makes the state of a member final.
+func (c *Course) finish(m *Member, how State) {
+	m.State, m.Ended = how, c.now
+	switch {
+	case how == OK:
+		c.answered++
+	case how.failure():
+		c.failed++
+	default:
+		c.other++
+	}
+}
+
+// Result says that a member has a result and goes on. It returns false if that came
+// too late.
+func (c *Course) Result(now time.Duration, member int32) bool {
+	m := &c.members[member]
+	if c.reason != Underway || m.State != Pending {
+		return false
+	}
+	c.advance(now)
+	c.result(m)
+	c.judge()
+	return true
+}
+
+func (c *Course) result(m *Member) {
+	m.Results++
+	c.results, c.lastResult = true, c.now
+}
+
+// Name adds a member that a relay has named and returns its index, or false if the
+// call is over.
+func (c *Course) Name(now time.Duration) (member int32, ok bool) {
+	if c.reason != Underway {
+		return 0, false
+	}
+	c.advance(now)
+	c.members = append(c.members, Member{Began: c.now, Tried: 1})
+	return int32(len(c.members) - 1), true
+}
+
+// Miss adds a member that cannot be asked and has ended in this state, and returns its
+// index, or false if the call is over. It does not end the call, as more may be missing:
+// EndRelay does.
+func (c *Course) Miss(now time.Duration, how State) (member int32, ok bool) {
+	if c.reason != Underway {
+		return 0, false
+	}
+	c.advance(now)
+	c.members = append(c.members, Member{})
+	member = int32(len(c.members) - 1)
+	c.finish(&c.members[member], how)
+	return member, true
+}
+
+// EndNamed says how a member that a relay has named has ended.
+func (c *Course) EndNamed(now time.Duration, member int32, how State) Effect {
+	m := &c.members[member]
+	if c.reason != Underway || m.State != Pending {
+		return TooLate
+	}
+	c.advance(now)
+	c.finish(m, c.graceful(how))
+	c.judge()
+	return Ends
+}
+
+// EndRelay says that a relay names no further member.
+func (c *Course) EndRelay(now time.Duration) {
+	c.relays--
+	if c.reason == Underway {
+		c.advance(now)
+		c.judge()
+	}
+}
+
+// Member returns the record of a member. One that has not ended when the call is over
+// has ended with it, Late after a deadline and Canceled otherwise.
+func (c *Course) Member(i int) Member {
+	m := c.members[i]
+	if m.State == Pending && c.reason != Underway {
+		m.Ended = c.now
+		if m.State = Canceled; c.reason == Deadline {
+			m.State = Late
+		}
+	}
+	return m
+}
+
+// HasEnded reports whether a member has ended before the call did.
+func (c *Course) HasEnded(i int) bool { return c.members[i].State != Pending }

@@ -1,0 +1,393 @@
+package course
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// The oracle of the exploration. It keeps every event of a call and works out afresh, after
+// each of them, what the call has to be like. It knows nothing of what a Course keeps.
+
+// kind is what has happened.
+type kind uint8
+
+const (
+	enroll kind = iota
+	claim
+	start
+	end
+	result
+	name
+	miss
+	endNamed
+	endRelay
+	stop
+	tick
+	wait // only time has passed, and the course has not been told
+)
+
+// event is one thing that has happened.
+type event struct {
+	kind   kind
+	how    State  // of an end or a miss
+	reason Reason // of a stop
+	result bool   // of an end
+	run    Run    // of a claim, a start, an end or a result
+	at     time.Duration
+	when   time.Duration // the latest time that an event has had so far
+	void   bool          // it came after its member had ended
+	ends   State         // how its member has ended with it, or Pending
+}
+
+func (e event) String() string {
+	what := [...]string{"enroll", "claim", "start", "end", "result", "name", "miss", "end named", "end relay", "stop", "tick", "wait"}[e.kind]
+	switch e.kind {
+	case claim, start:
+		what += fmt.Sprintf(" %d/%d", e.run.Member, e.run.Replica)
+	case end:
+		what += fmt.Sprintf(" %d/%d %d result=%t", e.run.Member, e.run.Replica, e.how, e.result)
+	case result, endNamed, miss:
+		what += fmt.Sprintf(" %d %d", e.run.Member, e.how)
+	case stop:
+		what += fmt.Sprintf(" %d", e.reason)
+	case enroll, name, endRelay, tick, wait:
+	}
+	return fmt.Sprintf("%v@%d", what, e.at)
+}
+
+// past is the events of a call. Only the last of them can have ended it.
+type past struct {
+	*scenario
+	events []event
+	counts [wait + 1]uint8 // of the events of each kind
+}
+
+// with returns the past with one more event, in memory that is no longer used, where all
+// is what has become of the members so far.
+func (p past) with(memory []event, e event, all []fate) past {
+	concerns := e.kind == start || e.kind == end || e.kind == result || e.kind == endNamed
+	e.void = concerns && all[e.run.Member].State != Pending
+	e.when = p.now()
+	if e.kind != wait && !e.void {
+		e.when = max(e.when, e.at)
+	}
+	p.events = append(append(memory[:0], p.events...), e)
+	p.counts[e.kind]++
+	return p
+}
+
+// earlier returns the past without the latest event.
+func (p past) earlier() past {
+	p.counts[p.last().kind]--
+	p.events = p.events[:len(p.events)-1]
+	return p
+}
+
+// last returns the latest event.
+func (p *past) last() *event { return &p.events[len(p.events)-1] }
+
+// now returns the latest time that an event has had.
+func (p *past) now() time.Duration {
+	if len(p.events) == 0 {
+		return 0
+	}
+	return p.events[len(p.events)-1].when
+}
+
+// count returns how many events of a kind there have been.
+func (p *past) count(k kind) int { return int(p.counts[k]) }
+
+func (p *past) waiting() bool { return p.count(enroll) == 0 }
+
+// openRelays returns how many relays may name members.
+func (p *past) openRelays() int {
+	if p.waiting() {
+		return 0
+	}
+	return p.relays - p.count(endRelay)
+}
+
+// graced reports whether a tick has begun the grace.
+func (p *past) graced() bool {
+	return p.policy.Grace > 0 && slices.ContainsFunc(p.events, func(e event) bool {
+		return e.kind == tick && e.when >= p.budget()
+	})
+}
+
+func (p *past) budget() time.Duration { return p.policy.Timeout - p.policy.Grace }
+func (p *past) expiry() time.Duration { return p.policy.Timeout + p.policy.Slack }
+
+// stall returns when the call stalls, if it ever does.
+func (p *past) stall() (at time.Duration, ok bool) {
+	for _, e := range p.events {
+		if e.kind == result || e.kind == end && e.result {
+			at, ok = e.when+p.policy.Stall, p.policy.Stall > 0
+		}
+	}
+	return at, ok
+}
+
+// stage is how far a run has come.
+type stage uint8
+
+const (
+	unclaimed stage = iota
+	claimed
+	refused // its start was
+	running
+	returned
+)
+
+// fate is what has become of a member.
+type fate struct {
+	Member
+	runs   [4]stage
+	failed [4]State      // how runs have ended without an answer
+	losses int           // how many have
+	asked  int           // runs claimed
+	may    int           // runs that may have been claimed
+	last   time.Duration // when the last one was
+	size   int           // candidates, 0 for one that was named
+	named  bool          // and not missed
+}
+
+// fates returns what has become of every member. A result or an end that comes after
+// the end of the member is void.
+func (p *past) fates(all []fate) []fate {
+	all = all[:0]
+	for _, e := range p.events {
+		switch e.kind {
+		case enroll:
+			for _, n := range p.members {
+				all = append(all, fate{size: max(1, n)})
+			}
+		case name:
+			all = append(all, fate{Member: Member{Tried: 1, Began: e.when}, named: true})
+		case miss:
+			all = append(all, fate{Member: Member{State: e.how, Ended: e.when}})
+		case claim, start, end, result, endNamed:
+			all[e.run.Member].suffer(p, e)
+		case tick:
+			for i := range all {
+				all[i].hedge(p, e.when)
+			}
+		case endRelay, stop, wait:
+		}
+	}
+	return all
+}
+
+// suffer is what an event of its own makes of a member.
+func (f *fate) suffer(p *past, e event) {
+	run := &f.runs[e.run.Replica]
+	switch e.kind {
+	case claim:
+		*run = claimed
+		f.asked++
+		f.may, f.last = max(f.may, f.asked), e.when
+	case start:
+		if *run = running; e.void {
+			*run = refused
+			return
+		}
+		if f.Tried++; f.Tried == 1 {
+			f.Began = e.when
+		}
+	case end:
+		if *run = returned; !e.void {
+			f.end(p, e)
+		}
+	case result:
+		if !e.void {
+			f.Results++
+		}
+	case endNamed:
+		if !e.void {
+			f.State, f.Ended = p.told(e), e.when
+		}
+	case enroll, name, miss, endRelay, stop, tick, wait:
+	}
+}
+
+// end is the end of a run of a member that is owed an answer: the first answer ends the
+// member, and else the end of its last candidate does.
+func (f *fate) end(p *past, e event) {
+	if e.how == OK {
+		f.State, f.Ended = OK, e.when
+		if e.result {
+			f.Results++
+		}
+		return
+	}
+	f.failed[f.losses] = p.told(e)
+	f.losses++
+	f.may = min(f.may+1, f.size)
+	if f.losses < f.size {
+		return
+	}
+	f.State, f.Ended = f.failed[0], e.when
+	for _, how := range f.failed[:f.losses] {
+		if how != f.failed[0] {
+			f.State = Failed
+		}
+	}
+}
+
+// hedge lets one more replica be asked if none was for the time of a hedge.
+func (f *fate) hedge(p *past, now time.Duration) {
+	if at, ok := f.hedgeDue(p); ok && now >= at && now+p.policy.Hedge <= p.budget() {
+		f.may++
+	}
+}
+
+// hedgeDue returns when one more replica is due, unless the past changes.
+func (f *fate) hedgeDue(p *past) (at time.Duration, ok bool) {
+	at = f.last + p.policy.Hedge
+	ok = p.policy.Hedge > 0 && f.State == Pending && f.asked > 0 && f.asked == f.may && f.may < f.size &&
+		at+p.policy.Hedge <= p.budget()
+	return at, ok
+}
+
+// told returns how a run has ended. What runs out of time when that is up is late.
+func (p *past) told(e event) State {
+	switch {
+	case e.how != Expired:
+		return e.how
+	case e.when >= p.budget():
+		return Late
+	default:
+		return Failed
+	}
+}
+
+// verdict returns why the call is over after the last event, before which it was not.
+func (p *past) verdict(all []fate) Reason {
+	last := p.last()
+	switch {
+	case last.kind == stop:
+		return last.reason
+	case last.kind == tick:
+		return p.timeIsUp(last.when)
+	case !last.decides():
+		return Underway
+	}
+	var answers, failures, owed, results int
+	for _, f := range all {
+		results += int(f.Results)
+		switch f.State {
+		case OK:
+			answers++
+		case Failed, Panicked, Rejected:
+			failures++
+		case Pending:
+			owed++
+		default:
+		}
+	}
+	quorum := p.policy.Quorum
+	switch {
+	case quorum > 0 && answers >= quorum, p.policy.First && results > 0:
+		return Satisfied
+	case p.policy.FailFast && failures > 0:
+		return FailedFast
+	case p.openRelays() > 0:
+		return Underway
+	case len(all) == 0:
+		return NoProducers
+	case answers+owed < quorum:
+		return QuorumLost
+	case owed == 0:
+		return AllEnded
+	default:
+		return Underway
+	}
+}
+
+// timeIsUp returns why the passing of time ends the call: the first of what it brings.
+func (p *past) timeIsUp(now time.Duration) Reason {
+	switch at, ok := p.stall(); {
+	case ok && now >= at && at < p.expiry():
+		return Stalled
+	case now >= p.expiry():
+		return Deadline
+	default:
+		return Underway
+	}
+}
+
+// decides reports whether an event may have decided the call: it has ended a member,
+// brought a result, or said that no more members come.
+func (e event) decides() bool {
+	return e.kind == enroll || e.kind == endRelay || e.kind == result && !e.void || e.kind != miss && e.ends != Pending
+}
+
+// claimable returns the runs that may be claimed next at a time, if the call goes on.
+func (p *past) claimable(now time.Duration, all []fate) (runs []Run) {
+	for i, f := range all {
+		if f.State == Pending && f.asked > 0 && f.asked < f.may {
+			runs = append(runs, Run{int32(i), int32(f.asked)})
+		}
+	}
+	if next, ok := p.next(all); ok && now >= p.stagger(all) {
+		runs = append(runs, Run{Member: int32(next)})
+	}
+	return runs
+}
+
+// next returns the next local member to be asked, if there is one and a place for it.
+func (p *past) next(all []fate) (next int, ok bool) {
+	busy, first := 0, -1
+	for i, f := range all {
+		switch {
+		case f.size == 0: // not local
+		case f.asked == 0 && first < 0:
+			first = i
+		case f.asked > 0 && f.State == Pending:
+			busy++
+		}
+	}
+	return first, first >= 0 && (p.policy.Parallelism == 0 || busy < p.policy.Parallelism)
+}
+
+// stagger returns from when on the next member may be asked: at once for each member
+// that has ended without an answer and has not been replaced.
+func (p *past) stagger(all []fate) time.Duration {
+	if p.policy.Stagger == 0 {
+		return 0
+	}
+	var at time.Duration
+	owed := 0
+	for _, e := range p.events {
+		switch {
+		case e.kind == claim && e.run.Replica == 0:
+			owed, at = max(0, owed-1), e.when+p.policy.Stagger
+		case e.kind == end && e.ends != Pending && e.ends != OK:
+			owed++
+		}
+	}
+	if owed > 0 {
+		return 0
+	}
+	return at
+}
+
+// due returns the next time at which the passing of time changes something.
+func (p *past) due(all []fate) time.Duration {
+	due := p.expiry()
+	if at, ok := p.stall(); ok {
+		due = min(due, at)
+	}
+	if p.policy.Grace > 0 && !p.graced() {
+		due = min(due, p.budget())
+	}
+	if _, ok := p.next(all); ok && p.stagger(all) > p.now() {
+		due = min(due, p.stagger(all))
+	}
+	for _, f := range all {
+		if at, ok := f.hedgeDue(p); ok && p.now()+p.policy.Hedge <= p.budget() {
+			due = min(due, at)
+		}
+	}
+	return due
+}

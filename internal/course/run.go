@@ -1,0 +1,100 @@
+package course
+
+import "time"
+
+// A Run is one candidate of a member: the only one of a plain member, which is
+// number 0, or a replica of a group, numbered in the order in which they are asked.
+type Run struct{ Member, Replica int32 }
+
+// Claimable reports whether Claim would return a run.
+func (c *Course) Claimable(now time.Duration) bool {
+	return c.reason == Underway && (len(c.again) > 0 || c.mayBegin(max(now, c.now)))
+}
+
+// mayBegin reports whether the next member may have its first run now.
+func (c *Course) mayBegin(now time.Duration) bool {
+	return c.hasRoom() && (c.credits > 0 || now >= c.nextStart)
+}
+
+// hasRoom reports whether nothing but the stagger keeps the next member back.
+func (c *Course) hasRoom() bool {
+	return c.next < c.local && (c.policy.Parallelism == 0 || c.active < c.policy.Parallelism)
+}
+
+// Claim returns the run that is to start next, if there is one. The claimer reports with
+// End how the run has ended, whether it has started or not.
+func (c *Course) Claim(now time.Duration) (r Run, ok bool) {
+	if !c.Claimable(now) {
+		return r, false
+	}
+	c.advance(now)
+	if len(c.again) > 0 {
+		r.Member = c.again[0]
+		c.again = c.again[1:]
+		c.prune()
+	} else {
+		r.Member = int32(c.next)
+		c.next++
+		c.active++
+		c.credits = max(0, c.credits-1)
+		c.nextStart = later(c.now, c.policy.Stagger)
+	}
+	if at := c.members[r.Member].group; at > 0 {
+		r.Replica = c.claimReplica(r.Member, &c.groups[at-1])
+	}
+	return r, true
+}
+
+// Start says that the closure of a claimed run is about to be called. It returns false
+// if it must not be: the call is over, or the member has ended.
+func (c *Course) Start(now time.Duration, r Run) bool {
+	m := &c.members[r.Member]
+	if c.reason != Underway || m.State != Pending {
+		return false
+	}
+	c.advance(now)
+	if m.Tried == 0 {
+		m.Began = c.now
+	}
+	m.Tried++
+	return true
+}
+
+// End says how a claimed run has ended: OK, with a result unless the run has given its
+// results before, or Expired or any other final state.
+func (c *Course) End(now time.Duration, r Run, how State, result bool) Effect {
+	m := &c.members[r.Member]
+	if c.reason != Underway || m.State != Pending {
+		return TooLate
+	}
+	c.advance(now)
+	how = c.graceful(how)
+	if m.group > 0 && how != OK {
+		if how = c.failOver(r.Member, &c.groups[m.group-1], how); how == Pending {
+			return GoesOn
+		}
+	}
+	if result {
+		c.result(m)
+	}
+	c.active--
+	c.finish(m, how)
+	c.prune()
+	if how != OK {
+		c.credits++
+	}
+	c.judge()
+	return Ends
+}
+
+// graceful returns how a run or a named member has ended that may have expired.
+func (c *Course) graceful(how State) State {
+	switch {
+	case how != Expired:
+		return how
+	case c.now >= c.budget():
+		return Late
+	default:
+		return Failed
+	}
+}
