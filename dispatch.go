@@ -150,7 +150,12 @@ func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], ni
 // [ErrInvalidOption], [ErrTopicType], [ErrTooDeep] or [ErrClosed]; then there is no
 // call.
 func (d *Dispatcher[Req, Res]) Send(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (*Call[Req, Res], error) {
-	c, err := d.prepare("Send", ctx, t, req, opts, nil)
+	return d.send("Send", ctx, t, req, opts)
+}
+
+// send is Send, for a method whose name errors give.
+func (d *Dispatcher[Req, Res]) send(method string, ctx context.Context, t Topic[Req, Res], req Req, opts []CallOption) (*Call[Req, Res], error) {
+	c, err := d.prepare(method, ctx, t, req, opts, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +168,7 @@ func (d *Dispatcher[Req, Res]) Send(ctx context.Context, t Topic[Req, Res], req 
 // the call was satisfied or is complete, the error is a [*PartialError] that
 // names every member without an answer, and the values are those there are.
 func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) ([]Res, error) {
-	c, err := d.Send(ctx, t, req, opts...)
+	c, err := d.send("Gather", ctx, t, req, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -176,18 +181,19 @@ func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], re
 // every member; if whoever answered had no result, it is [ErrNoResult].
 func (d *Dispatcher[Req, Res]) First(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (Res, error) {
 	var none Res
-	c, err := d.Send(ctx, t, req, append(opts[:len(opts):len(opts)], WithQuorum(1))...)
+	c, err := d.send("First", ctx, t, req, append(opts[:len(opts):len(opts)], WithQuorum(1)))
 	if err != nil {
 		return none, err
 	}
 	<-c.Done()
-	if err := c.Report().Err(); err != nil {
-		return none, err
+	report := c.Report()
+	if report.Err() != nil {
+		return none, report.firstErr()
 	}
 	for r := range c.Results() {
 		return r.Value, nil
 	}
-	return none, ErrNoResult
+	return none, report.firstErr()
 }
 
 // Stream returns the results as a sequence, in the order in which they arrive.

@@ -167,10 +167,10 @@
 //     When a method returns such an error nothing has begun.
 //  30. Gather, First and Stream are strict: unless the call was satisfied or every
 //     member answered or declined, they return a [*PartialError] along with the
-//     values there are. It names every member without an answer, and [errors.Is] and
-//     [errors.As] reach the errors of the members.
+//     values there are. Its Report has every member; [errors.Is] and [errors.As] reach
+//     the errors of those without an answer.
 //  31. A producer that has nothing to say returns [ErrDecline], or an error that wraps
-//     it. That is no failure.
+//     it and no other. That is no failure.
 //  32. The error of [Call.Wait] is about the wait alone; how the call fared is in its
 //     Report, which is the same whenever it is asked for after the end.
 //

@@ -306,7 +306,7 @@ func failure(err error) State {
 	if group, ok := err.(*replicasError); ok {
 		return group.state
 	}
-	if errors.Is(err, ErrDecline) {
+	if is(err, ErrDecline) {
 		return StateDeclined
 	}
 	return StateFailed

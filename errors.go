@@ -1,10 +1,12 @@
 package dispatch
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
-	"strings"
 )
 
 // The sentinels that errors of this package wrap. Test for them with
@@ -29,7 +31,7 @@ var (
 	// ErrClosed reports that the bus accepts nothing new, and is the cause with
 	// which [Bus.Close] cancels the calls in flight.
 	ErrClosed = newSentinel("closed", "dispatch: closed")
-	// ErrNoProducers reports that nobody was there to ask.
+	// ErrNoProducers reports that the topic has no producers.
 	ErrNoProducers = newSentinel("no_producers", "dispatch: no producers")
 	// ErrQuorumLost is the cause with which the remaining producers are
 	// canceled once too many have failed for the quorum to be reached.
@@ -49,7 +51,7 @@ var (
 	// ErrTooFewProducers reports that the producers that [WithMinProducers] asked
 	// for did not come in time.
 	ErrTooFewProducers = newSentinel("too_few_producers", "dispatch: too few producers")
-	// ErrUnknownMember reports that nobody has a name that [WithTargets] asked for.
+	// ErrUnknownMember reports that no producer has a name that [WithTargets] asked for.
 	ErrUnknownMember = newSentinel("unknown_member", "dispatch: unknown member")
 	// ErrUnreachable reports that a member elsewhere did not take the request.
 	ErrUnreachable = newSentinel("unreachable", "dispatch: unreachable")
@@ -72,7 +74,8 @@ var (
 	// ErrRemoved reports that a producer was removed before its run began.
 	ErrRemoved = newSentinel("removed", "dispatch: removed")
 	// ErrDecline is what a producer returns that has nothing to say to a
-	// request. To decline is no failure.
+	// request. To decline is no failure. An error that wraps it declines as well, but
+	// not one that wraps several errors, or is the error of another call.
 	ErrDecline = newSentinel("declined", "dispatch: declined")
 	// ErrTooDeep reports that calls are nested more than 64 deep: a producer
 	// that, directly or through others, asks itself.
@@ -131,49 +134,82 @@ func (e *PanicError) Unwrap() error {
 type PartialError struct {
 	Report Report // how each member ended
 	errs   []error
-	cause  error // why the call ended, if the reason has an error of its own
 }
 
-// Error names the topic, the reason the call ended and every member that gave
-// no answer, with its error.
-func (e *PartialError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "dispatch: %s: %s", e.Report.Topic, e.Report.Reason)
-	errs := e.errs
-	if len(errs) == 0 && e.cause != nil && e.Report.Reason != ReasonNoProducers {
-		errs = []error{e.cause} // otherwise the members say it
-	}
-	sep := ": "
-	for _, err := range errs {
-		b.WriteString(sep)
-		b.WriteString(err.Error())
-		sep = "; "
-	}
-	return b.String()
-}
+// Error gives the topic, why the call ended, how many members did not answer, and how
+// these ended. It is one line of at most 16 KiB: it names ten members at most and cuts
+// the error of each at 1 KiB. Report and Unwrap have all of them.
+func (e *PartialError) Error() string { return "dispatch: " + e.Report.Topic + ": " + e.Report.text() }
 
 // ErrorType returns timeout after a deadline, partial for a call that all members
 // ended, some without an answer, and otherwise the type of the reason's own error, or
 // canceled.
 func (e *PartialError) ErrorType() string {
-	switch e.Report.Reason {
-	case ReasonAllEnded:
+	switch r := e.Report; {
+	case r.Reason == ReasonAllEnded, r.Reason == ReasonQuorumLost && r.ofFirst():
 		return "partial"
-	case ReasonDeadline:
-		return errorType(e.cause, "timeout")
+	case r.Reason == ReasonDeadline:
+		return errorType(r.cause, "timeout")
 	default:
-		return errorType(e.cause, "canceled")
+		return errorType(r.cause, "canceled")
 	}
 }
 
 // Unwrap returns the errors of the members, each a *MemberError, and after
 // them what the reason itself has to say (such as [ErrNoProducers]).
 func (e *PartialError) Unwrap() []error {
-	if e.cause == nil {
+	if e.Report.cause == nil {
 		return e.errs
 	}
-	return append(slices.Clip(e.errs), e.cause)
+	return append(slices.Clip(e.errs), e.Report.cause)
 }
+
+// replicasError is the error of a group none of whose replicas answered.
+type replicasError struct {
+	state State // that of the group
+	*PartialError
+}
+
+// groupError returns the error of a group, given how its replicas ended. The state of
+// the group is the one that all of them have, or else StateFailed.
+func groupError(r Report) error {
+	r.cause = nil // why the group ended is in the errors of its replicas
+	e := &replicasError{state: StateFailed, PartialError: &PartialError{Report: r}}
+	for i, o := range r.Outcomes {
+		if i == 0 {
+			e.state = o.State
+		} else if e.state != o.State {
+			e.state = StateFailed
+		}
+		if o.Err != nil {
+			e.errs = append(e.errs, &MemberError{Member: o.Member, State: o.State, Err: o.Err})
+		}
+	}
+	return e
+}
+
+// Error names the replicas and their errors.
+func (e *replicasError) Error() string {
+	name := func(m Member) string { return m.Name }
+	return join(": ", "no replica answered", e.Report.list(name, "unfinished"))
+}
+
+// ErrorType gives the word that the replicas have in common, or else partial.
+func (e *replicasError) ErrorType() string {
+	word := ""
+	for _, err := range e.errs {
+		switch kind := errorType(err, ""); {
+		case word == "":
+			word = kind
+		case word != kind:
+			return "partial"
+		}
+	}
+	return cmp.Or(word, "partial")
+}
+
+// Unwrap returns the error that names the replicas.
+func (e *replicasError) Unwrap() error { return e.PartialError }
 
 // MemberError is the error with which one member of a call ended.
 type MemberError struct {
@@ -182,9 +218,9 @@ type MemberError struct {
 	Err    error
 }
 
-// Error prefixes the error with the member's name and state.
+// Error gives the member's name, its state, and the error if that says more.
 func (e *MemberError) Error() string {
-	return fmt.Sprintf("%v %v: %v", e.Member, e.State, e.Err)
+	return phrase([]string{e.Member.String()}, 1, ending(e.State, e.Err, ""))
 }
 
 // ErrorType returns the type of Err if that has one, timeout for a member that was
@@ -208,20 +244,20 @@ type ShutdownError struct {
 	Err       error      // the context's error
 }
 
-// Error names all that still ran.
+// Error names what still ran: of each kind the first ten.
 func (e *ShutdownError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "dispatch: shutdown: %v; still running:", e.Err)
+	var calls, producers, listeners []string
 	for _, c := range e.Calls {
-		fmt.Fprintf(&b, " call %v of %s,", c.ID, c.Topic)
+		calls = append(calls, fmt.Sprintf("call %v of %s", c.ID, c.Topic))
 	}
 	for _, m := range e.Producers {
-		fmt.Fprintf(&b, " producer %v,", m)
+		producers = append(producers, "producer "+m.String())
 	}
-	for _, l := range e.Listeners {
-		fmt.Fprintf(&b, " listener %s,", l)
+	for _, name := range e.Listeners {
+		listeners = append(listeners, "listener "+name)
 	}
-	return strings.TrimRight(b.String(), ",:")
+	running := join(", ", enumerate(calls, mostListed), enumerate(producers, mostListed), enumerate(listeners, mostListed))
+	return fmt.Sprintf("dispatch: shutdown: %s; %s", nested(e.Err), join(": ", "still running", running))
 }
 
 // ErrorType returns shutdown.
@@ -229,6 +265,84 @@ func (e *ShutdownError) ErrorType() string { return "shutdown" }
 
 // Unwrap returns the context's error.
 func (e *ShutdownError) Unwrap() error { return e.Err }
+
+// causeError is a cause that the sender gave for the end of a call. errors.Is also
+// finds the kind of that end: context.Canceled or context.DeadlineExceeded.
+type causeError struct{ cause, kind error }
+
+// withKind returns an error that has the text of the cause and wraps the kind, which is
+// also the cause if there is no other.
+func withKind(cause, kind error) error {
+	switch {
+	case cause == nil:
+		return kind
+	case errors.Is(cause, kind):
+		return cause
+	default:
+		return &causeError{cause, kind}
+	}
+}
+
+// Error returns the text of the cause.
+func (e *causeError) Error() string { return e.cause.Error() }
+
+// ErrorType returns the type of the cause if it has one, timeout after a deadline, or
+// else canceled.
+func (e *causeError) ErrorType() string {
+	if e.kind == context.DeadlineExceeded {
+		return errorType(e.cause, "timeout")
+	}
+	return errorType(e.cause, "canceled")
+}
+
+// Unwrap returns the cause and the kind.
+func (e *causeError) Unwrap() []error { return []error{e.cause, e.kind} }
+
+// links ranges over the errors that may decide the state of a member: the error itself,
+// the one that it wraps, and so on. It ends at an error that wraps several, and at the
+// error of another call, of a member or of a panic: what these wrap says nothing about
+// this member.
+func links(err error) iter.Seq[error] {
+	return func(yield func(error) bool) {
+		for err != nil && yield(err) {
+			switch e := err.(type) {
+			case *PartialError, *MemberError, *PanicError:
+				return
+			case interface{ Unwrap() error }:
+				err = e.Unwrap()
+			default:
+				return
+			}
+		}
+	}
+}
+
+// is reports whether the error is the sentinel or wraps it along single links. States
+// are decided by it and not by errors.Is, which finds the sentinel in any branch.
+func is(err, sentinel error) bool {
+	for e := range links(err) {
+		if e == sentinel {
+			return true
+		}
+	}
+	return false
+}
+
+// isPanic reports whether the error is a *PanicError or wraps one along single links.
+func isPanic(err error) bool {
+	for e := range links(err) {
+		if _, ok := e.(*PanicError); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// tooFewProducers returns the cause of a call under WithMinProducers that ended before
+// enough producers were registered.
+func tooFewProducers(wanted, had int) error {
+	return fmt.Errorf("%w: %d wanted, %d registered", ErrTooFewProducers, wanted, had)
+}
 
 func invalidArgument(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrInvalidArgument, fmt.Sprintf(format, args...))

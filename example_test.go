@@ -127,7 +127,7 @@ func ExampleDispatcher_Stream() {
 	}
 	// Output:
 	// north 12.5
-	// dispatch: shop.price: all ended: south failed: closed today
+	// dispatch: shop.price: 1 of 2 members did not answer: south failed: closed today
 }
 
 // Who leaves the loop cancels the rest.
@@ -381,7 +381,7 @@ func ExampleWithTargets() {
 	fmt.Println(err)
 	// Output:
 	// [11.9]
-	// dispatch: shop.price: all ended: east gone: dispatch: unknown member: "east"
+	// dispatch: shop.price: no producer named "east"
 }
 
 // Producers of one group stand in for each other: one of them is asked, the next

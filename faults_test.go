@@ -47,7 +47,7 @@ func TestFault01ProducerError(t *testing.T) {
 				if o.Err != fault || !o.Started || o.Results != 0 || o.Elapsed != 0 {
 					t.Errorf("outcome is %+v, want the producer's own error at once", o)
 				}
-				if err := r.Err(); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "b failed: "+fault.Error()) {
+				if err := r.Err(); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "b failed: "+strings.ReplaceAll(fault.Error(), "\n", `\n`)) {
 					t.Errorf("Report.Err() = %v, want it to lead to the error and its producer", err)
 				}
 				var path *fs.PathError

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"cmp"
-	"fmt"
 	"iter"
 	"math"
 	"slices"
@@ -172,48 +171,4 @@ func (g *replica) inOrder(first *producer, turn int) []*producer {
 	}
 	slices.SortStableFunc(order, func(a, b *producer) int { return cmp.Compare(busy[a], busy[b]) })
 	return order
-}
-
-// replicasError is the error of a group without an answer, which is of no use to
-// errors.Is and errors.As but for what it wraps.
-type replicasError struct {
-	state State // what the replicas have in common, else StateFailed
-	*PartialError
-}
-
-// Error names the replicas and their errors.
-func (e *replicasError) Error() string {
-	return fmt.Sprintf("no replica answered: %v", e.PartialError)
-}
-
-// ErrorType gives the word that the replicas have in common, or else partial.
-func (e *replicasError) ErrorType() string {
-	word := ""
-	for _, err := range e.errs {
-		switch kind := errorType(err, ""); {
-		case word == "":
-			word = kind
-		case word != kind:
-			return "partial"
-		}
-	}
-	return cmp.Or(word, "partial")
-}
-
-// Unwrap returns the error that names the replicas.
-func (e *replicasError) Unwrap() error { return e.PartialError }
-
-func groupError(r Report) error {
-	e := &replicasError{state: StateFailed, PartialError: &PartialError{Report: r}}
-	for i, o := range r.Outcomes {
-		if i == 0 {
-			e.state = o.State
-		} else if e.state != o.State {
-			e.state = StateFailed
-		}
-		if o.Err != nil {
-			e.errs = append(e.errs, &MemberError{Member: o.Member, State: o.State, Err: o.Err})
-		}
-	}
-	return e
 }

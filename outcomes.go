@@ -92,7 +92,7 @@ func (c *call) report() Report {
 	defer c.mu.Unlock()
 	r := Report{
 		Call: c.id, Topic: c.spec.name, Reason: c.reason, Started: c.start, Elapsed: c.elapsed,
-		Outcomes: make([]Outcome, c.sizeLocked()), cause: c.cause,
+		Outcomes: make([]Outcome, c.sizeLocked()), cause: c.cause, quorum: c.policy.quorum,
 	}
 	if c.reason == ReasonPending {
 		r.Elapsed = c.now()

@@ -50,7 +50,9 @@ func (r *Roster[Res]) Result(m Member, v Res) bool { return r.result(r.run, m, v
 
 // End says how m has ended: OK if err is nil, Panicked with a [*PanicError], Declined
 // with [ErrDecline], Gone with [ErrGone], Rejected with [ErrOverloaded], otherwise
-// Failed.
+// Failed. These four count only if err is one of them or wraps one, and every error
+// on the way wraps no other: fmt.Errorf("%w: %v", ErrGone, why) is Gone, and
+// errors.Join(ErrGone, why) is Failed.
 func (r *Roster[Res]) End(m Member, err error) bool {
 	return r.call.endRemote(r.run, m, stateOf(err), err)
 }
@@ -61,18 +63,16 @@ func (r *Roster[Res]) Targets() []string { return r.call.targets() }
 
 // stateOf is the state of a member that a relay ends with the error.
 func stateOf(err error) State {
-	if err == nil {
-		return StateOK // before anything is declared that would be on the heap
-	}
-	var panicked *PanicError
 	switch {
-	case errors.As(err, &panicked):
+	case err == nil:
+		return StateOK
+	case isPanic(err):
 		return StatePanicked
-	case errors.Is(err, ErrDecline):
+	case is(err, ErrDecline):
 		return StateDeclined
-	case errors.Is(err, ErrGone):
+	case is(err, ErrGone):
 		return StateGone
-	case errors.Is(err, ErrOverloaded):
+	case is(err, ErrOverloaded):
 		return StateRejected
 	default:
 		return StateFailed

@@ -120,7 +120,10 @@ type Report struct {
 	Started  time.Time     `json:"started"`
 	Elapsed  time.Duration `json:"elapsed_ns"` // from the start to the end, or to now
 	Outcomes []Outcome     `json:"outcomes"`   // in the order of registration
-	cause    error
+
+	cause  error // why the call ended, if the reason has an error of its own
+	quorum int   // the sender's; 0 if it asked for none
+	first  bool  // the call was made by First
 }
 
 // Complete reports whether the results are the whole answer: there was at
@@ -136,7 +139,7 @@ func (r Report) Complete() bool {
 
 // Err returns nil if the call was satisfied, or if it is complete and the
 // quorum, if any, was reached. Otherwise it returns a [*PartialError] that
-// names every member without an answer.
+// reaches the error of every member without an answer.
 func (r Report) Err() error {
 	switch r.Reason {
 	case ReasonSatisfied:
@@ -149,12 +152,31 @@ func (r Report) Err() error {
 			return nil
 		}
 	}
+	return r.partial()
+}
+
+// firstErr returns the error of a First that got no result. It is never nil.
+func (r Report) firstErr() error {
+	r.first = true
+	if err := r.Err(); err != nil {
+		return err
+	}
+	if r.count(StateOK) > 0 {
+		return ErrNoResult
+	}
+	return r.partial()
+}
+
+func (r Report) partial() error {
 	e := &PartialError{Report: r}
 	for _, o := range r.Outcomes {
 		if o.Err != nil && o.State != StateDeclined {
 			e.errs = append(e.errs, &MemberError{Member: o.Member, State: o.State, Err: o.Err})
 		}
 	}
-	e.cause = r.cause
 	return e
 }
+
+// ofFirst reports whether the call was made by First without a quorum of the sender's,
+// so that its text must not mention a quorum.
+func (r Report) ofFirst() bool { return r.first && r.quorum <= 1 }

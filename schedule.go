@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"time"
 )
@@ -110,7 +109,7 @@ func (c *call) expire() {
 // timeIsUpAndUnlock ends the call, which goes on, at its deadline.
 func (c *call) timeIsUpAndUnlock() {
 	if c.waiting {
-		c.endAndUnlock(ReasonDeadline, fmt.Errorf("%w: %d wanted", ErrTooFewProducers, c.policy.minProducers))
+		c.endAndUnlock(ReasonDeadline, tooFewProducers(c.policy.minProducers, len(c.route.producers)-len(relaysAmong(c.route.producers))))
 		return
 	}
 	c.endAndUnlock(ReasonDeadline, context.DeadlineExceeded)

@@ -38,7 +38,7 @@ func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispa
 		}
 		call, err := far.Send(ctx, topic, req, opts...)
 		if errors.Is(err, dispatch.ErrClosed) {
-			return fmt.Errorf("%w: %s: %w", dispatch.ErrGone, node, err)
+			return endError{dispatch.ErrGone, fmt.Errorf("%s: %w", node, err)}
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", node, err)
@@ -124,12 +124,12 @@ func onNode(node string, m dispatch.Member) dispatch.Member {
 func endOf(o dispatch.Outcome) error {
 	switch o.State {
 	case dispatch.StateGone:
-		return fmt.Errorf("%w: %w", dispatch.ErrGone, o.Err)
+		return endError{dispatch.ErrGone, o.Err}
 	case dispatch.StateRejected:
-		return fmt.Errorf("%w: %w", dispatch.ErrOverloaded, o.Err)
+		return endError{dispatch.ErrOverloaded, o.Err}
 	case dispatch.StateCanceled:
 		if errors.Is(o.Err, dispatch.ErrClosed) {
-			return fmt.Errorf("%w: %w", dispatch.ErrGone, o.Err)
+			return endError{dispatch.ErrGone, o.Err}
 		}
 	case dispatch.StateFailed:
 		// It may have failed because of somebody else's end, which is not its own.
@@ -145,3 +145,12 @@ func endOf(o dispatch.Outcome) error {
 	}
 	return o.Err
 }
+
+// endError is an error of which a roster reads the state, and errors.Is what it was on
+// far.
+type endError struct{ state, err error }
+
+func (e endError) Error() string        { return fmt.Sprintf("%v: %v", e.state, e.err) }
+func (e endError) Unwrap() error        { return e.state }
+func (e endError) Is(target error) bool { return errors.Is(e.err, target) }
+func (e endError) As(target any) bool   { return errors.As(e.err, target) }

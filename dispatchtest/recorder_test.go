@@ -25,9 +25,9 @@ func newCell(t testing.TB) *cell {
 	return d
 }
 
-func send(t testing.TB, d *cell) *dispatch.Call[string, float64] {
+func send(t testing.TB, d *cell, opts ...dispatch.CallOption) *dispatch.Call[string, float64] {
 	t.Helper()
-	call, err := d.Send(t.Context(), measure, "vdd")
+	call, err := d.Send(t.Context(), measure, "vdd", opts...)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}

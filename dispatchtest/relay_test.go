@@ -122,9 +122,9 @@ func (p plain) to(far *words, topic dispatch.Topic[string, string]) link {
 func endOf(o dispatch.Outcome) error {
 	switch o.State {
 	case dispatch.StateGone:
-		return fmt.Errorf("%w: %w", dispatch.ErrGone, o.Err)
+		return fmt.Errorf("%w: %v", dispatch.ErrGone, o.Err)
 	case dispatch.StateRejected:
-		return fmt.Errorf("%w: %w", dispatch.ErrOverloaded, o.Err)
+		return fmt.Errorf("%w: %v", dispatch.ErrOverloaded, o.Err)
 	default:
 		return o.Err
 	}
@@ -380,7 +380,7 @@ func ExampleBridge() {
 	fmt.Println(err)
 	// Output:
 	// [1.21]
-	// dispatch: cell.measure: all ended: cell-7/spare failed: unplugged
+	// dispatch: cell.measure: 1 of 2 members did not answer: cell-7/spare failed: unplugged
 }
 
 // How a member ended there is how it ended here, whatever its error wraps.
@@ -400,12 +400,21 @@ func TestBridgeKeepsStates(t *testing.T) {
 		}
 		dispatchtest.Produce(t, far, measure, dispatchtest.Slow[string](3*time.Second, 1.2), dispatch.WithName("slow"))
 		want["far/slow"] = dispatch.StateOK
+		dispatchtest.Produce(t, far, measure, dispatchtest.Slow[string](3*time.Second, 1.2), dispatch.WithName("full"), dispatch.WithConcurrency(1), dispatch.WithMaxQueue(1))
+		want["far/full"] = dispatch.StateRejected
+		for range 2 { // one runs and one waits
+			send(t, far, dispatch.WithTargets("full"))
+			synctest.Wait()
+		}
 		if _, err := near.AddRelay(measure, dispatchtest.Bridge(far, "far")); err != nil {
 			t.Fatal(err)
 		}
 		call := send(t, near)
 		<-call.Done()
 		dispatchtest.WantStates(t, call.Report(), want)
+		if err := call.Report().Err(); !errors.Is(err, dispatch.ErrQueueFull) || !errors.As(err, new(*dispatch.MemberError)) {
+			t.Errorf("%v does not lead to the error of the queue", err)
+		}
 	})
 }
 

@@ -29,14 +29,22 @@ var (
 type RemoteError struct {
 	Node string // where it came from
 	Text string // what the error said there
-	is   []error
+	is   error  // decides the state of the member, if it is a sentinel that does
+	also error  // says more than that, if the protocol knows more
 }
 
 // Error returns the text.
 func (e *RemoteError) Error() string { return e.Text }
 
-// Unwrap returns the sentinels.
-func (e *RemoteError) Unwrap() []error { return e.is }
+// Unwrap returns the sentinel from which [dispatch.Roster.End] reads the state.
+func (e *RemoteError) Unwrap() error { return e.is }
+
+// Is reports whether target is the more precise of two sentinels, such as
+// [dispatch.ErrQueueFull] for a member that was rejected.
+func (e *RemoteError) Is(target error) bool { return e.also != nil && e.also == target }
+
+// As is [errors.As] for that sentinel.
+func (e *RemoteError) As(target any) bool { return e.also != nil && errors.As(e.also, target) }
 
 const noCode = "-"
 
@@ -123,21 +131,17 @@ func (f failure) error(node string) error {
 		return &dispatch.PanicError{Value: f.text}
 	}
 	e := &RemoteError{Node: node, Text: f.text}
-	sentinel := sentinelOf(f.code)
-	if sentinel != nil {
-		e.is = []error{sentinel}
-	}
-	switch f.state {
-	case dispatch.StateDeclined:
-		e.is = []error{dispatch.ErrDecline}
-	case dispatch.StateGone:
-		e.is = append(e.is, dispatch.ErrGone)
-	case dispatch.StateRejected:
-		e.is = append(e.is, dispatch.ErrOverloaded)
+	switch sentinel := sentinelOf(f.code); {
+	case f.state == dispatch.StateDeclined:
+		e.is = dispatch.ErrDecline
+	case f.state == dispatch.StateGone:
+		e.is, e.also = dispatch.ErrGone, sentinel
+	case f.state == dispatch.StateRejected:
+		e.is, e.also = dispatch.ErrOverloaded, sentinel
+	case sentinel == dispatch.ErrGone || sentinel == dispatch.ErrOverloaded || sentinel == dispatch.ErrClosed:
+		// It has failed because of somebody else's end, which is not its own.
 	default:
-		if sentinel == dispatch.ErrGone || sentinel == dispatch.ErrOverloaded || sentinel == dispatch.ErrClosed {
-			e.is = nil // it has failed because of somebody else's end, which is not its own
-		}
+		e.is = sentinel
 	}
 	return e
 }
@@ -172,9 +176,5 @@ func parseCause(body []byte) error {
 	if err != nil || f.text == "" {
 		return context.Canceled
 	}
-	e := &RemoteError{Text: f.text}
-	if sentinel := sentinelOf(f.code); sentinel != nil {
-		e.is = []error{sentinel}
-	}
-	return e
+	return &RemoteError{Text: f.text, is: sentinelOf(f.code)}
 }

@@ -75,7 +75,7 @@ func Example() {
 	volts, err := floor.Gather(ctx, measure, "vdd")
 	fmt.Println(volts, err)
 	// Output:
-	// [3.31] dispatch: cell.measure: deadline: cell-7/site-2 late: context deadline exceeded
+	// [3.31] dispatch: cell.measure: deadline exceeded: 1 of 2 members did not answer: cell-7/site-2 late
 }
 
 // binary64 writes numbers as eight bytes, and everything else as JSON does: a codec

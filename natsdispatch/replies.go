@@ -51,7 +51,7 @@ func (q *inquiry) listen(ctx context.Context) error {
 func (q *inquiry) deal(e event) {
 	if e.gone != nil {
 		if t := e.asked.tallies[e.gone.node]; t != nil && t.epoch <= e.gone.epoch {
-			q.do(t, func() { t.fail(fmt.Errorf("%w: %s: %w", dispatch.ErrGone, e.gone.node, e.gone.why)) })
+			q.do(t, func() { t.fail(fmt.Errorf("%w: %s: %v", dispatch.ErrGone, e.gone.node, e.gone.why)) })
 		}
 		return
 	}

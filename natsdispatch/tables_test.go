@@ -1,6 +1,7 @@
 package natsdispatch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -267,6 +268,57 @@ func TestOnward(t *testing.T) {
 	}
 	if _, err := onward(withRoute(t.Context(), route{hops: mostHops}), "t", "b", nil); !errors.Is(err, dispatch.ErrTooDeep) {
 		t.Errorf("after %d hops: %v, want %v", mostHops, err, dispatch.ErrTooDeep)
+	}
+}
+
+// An error that has come over the wire ends a member in the state that it had there,
+// and errors.Is reaches the more precise of two sentinels.
+func TestErrorsKeepTheirStates(t *testing.T) {
+	topic := dispatch.NewTopic[string, string]("t")
+	for _, c := range []struct {
+		failure failure
+		is      error
+		kind    string
+	}{
+		{failure{dispatch.StateRejected, "queue-full", "x"}, dispatch.ErrQueueFull, "queue_full"},
+		{failure{dispatch.StateRejected, "overloaded", "x"}, dispatch.ErrOverloaded, "overloaded"},
+		{failure{dispatch.StateGone, "removed", "x"}, dispatch.ErrRemoved, "removed"},
+		{failure{dispatch.StateGone, noCode, "x"}, dispatch.ErrGone, "gone"},
+		{failure{dispatch.StateDeclined, noCode, "x"}, dispatch.ErrDecline, "declined"},
+		{failure{dispatch.StateFailed, "goexit", "x"}, dispatch.ErrGoexit, "goexit"},
+		{failure{dispatch.StateFailed, "too-large", "x"}, ErrTooLarge, ""},
+		{failure{dispatch.StatePanicked, noCode, "x"}, nil, "panic"},
+		{failure{dispatch.StateFailed, "gone", "x"}, nil, ""},
+		{failure{dispatch.StateFailed, "overloaded", "x"}, nil, ""},
+	} {
+		d := dispatch.New[string, string]()
+		m, err := dispatch.Member{Node: "n", Name: "a"}, c.failure.error("n")
+		if _, err := d.AddRelay(topic, func(_ context.Context, _ string, to *dispatch.Roster[string]) error {
+			to.Name(m)
+			to.End(m, err)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		call, sendErr := d.Send(t.Context(), topic, "")
+		if sendErr != nil {
+			t.Fatal(sendErr)
+		}
+		<-call.Done()
+		kind := ""
+		if typed, ok := errors.AsType[interface {
+			error
+			ErrorType() string
+		}](err); ok {
+			kind = typed.ErrorType()
+		}
+		o := call.Report().Outcomes[0]
+		if o.State != c.failure.state || c.is != nil && !errors.Is(o.Err, c.is) || kind != c.kind {
+			t.Errorf("%+v ends as %v of type %q with %#v", c.failure, o.State, kind, o.Err)
+		}
+		if c.is == nil && (errors.Is(err, dispatch.ErrGone) || errors.Is(err, dispatch.ErrOverloaded)) {
+			t.Errorf("%+v leads to what has ended somebody else", c.failure)
+		}
 	}
 }
 

@@ -205,7 +205,7 @@ func TestEveryReason(t *testing.T) {
 		},
 		{
 			reason: dispatch.ReasonAllEnded, end: 20 * ms, members: 2, results: 1,
-			status: "Error: dispatch: cell.measure: all ended: site-1 failed: probe is open", kind: "partial",
+			status: "Error: dispatch: cell.measure: 1 of 2 members did not answer: site-1 failed: probe is open", kind: "partial",
 			set: func(l *lab) { l.produce("site-1", after(10*ms, probeError{})); l.produce("site-2", after(20*ms, nil)) },
 		},
 		{
@@ -214,32 +214,32 @@ func TestEveryReason(t *testing.T) {
 		},
 		{
 			reason: dispatch.ReasonQuorumLost, end: 10 * ms, members: 2, opts: []dispatch.CallOption{dispatch.WithQuorum(2)},
-			status: "Error: dispatch: cell.measure: quorum lost: site-1 failed: probe is open; site-2 canceled: dispatch: quorum lost", kind: "quorum_lost",
+			status: "Error: dispatch: cell.measure: quorum of 2 lost: 0 of 2 members answered (1 member unfinished): site-1 failed: probe is open", kind: "quorum_lost",
 			set: func(l *lab) { l.produce("site-1", after(10*ms, probeError{})); l.produce("site-2", after(20*ms, nil)) },
 		},
 		{
 			reason: dispatch.ReasonStalled, end: 60 * ms, members: 2, results: 1, opts: []dispatch.CallOption{dispatch.WithStall(50 * ms)},
-			status: "Error: dispatch: cell.measure: stalled: site-2 canceled: dispatch: stalled", kind: "stalled",
+			status: "Error: dispatch: cell.measure: stalled: 1 of 2 members did not answer: site-2 unfinished", kind: "stalled",
 			set: func(l *lab) { l.produce("site-1", after(10*ms, nil)); l.produce("site-2", obedient) },
 		},
 		{
 			reason: dispatch.ReasonDeadline, end: time.Second, members: 2, results: 1,
-			status: "Error: dispatch: cell.measure: deadline: site-2 late: context deadline exceeded", kind: "timeout",
+			status: "Error: dispatch: cell.measure: deadline exceeded: 1 of 2 members did not answer: site-2 late", kind: "timeout",
 			set: func(l *lab) { l.produce("site-1", after(10*ms, nil)); l.produce("site-2", obedient) },
 		},
 		{
 			reason: dispatch.ReasonCanceled, end: 30 * ms, members: 1,
-			status: "Error: dispatch: cell.measure: canceled: site-1 canceled: lot is held", kind: "canceled",
+			status: "Error: dispatch: cell.measure: canceled: lot is held (1 member unfinished)", kind: "canceled",
 			set: func(l *lab) { l.produce("site-1", obedient) },
 		},
 		{
 			reason: dispatch.ReasonFailedFast, end: 10 * ms, members: 2, opts: []dispatch.CallOption{dispatch.WithFailFast()},
-			status: "Error: dispatch: cell.measure: failed fast: site-1 failed: probe is open; site-2 canceled: dispatch: failed fast", kind: "fail_fast",
+			status: "Error: dispatch: cell.measure: failed fast (1 member unfinished): site-1 failed: probe is open", kind: "fail_fast",
 			set: func(l *lab) { l.produce("site-1", after(10*ms, probeError{})); l.produce("site-2", obedient) },
 		},
 		{
 			reason: dispatch.ReasonClosed, end: 20 * ms, members: 1,
-			status: "Error: dispatch: cell.measure: closed: site-1 canceled: dispatch: closed", kind: "closed",
+			status: "Error: dispatch: cell.measure: closed (1 member unfinished)", kind: "closed",
 			set: func(l *lab) { l.produce("site-1", obedient); time.AfterFunc(20*ms, func() { l.Close() }) },
 		},
 		{

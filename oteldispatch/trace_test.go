@@ -298,7 +298,7 @@ func TestALongErrorIsCutBetweenTwoCharacters(t *testing.T) {
 			l.send()
 			for name, whole := range map[string]string{
 				"process cell.measure site-1": text,
-				"send cell.measure":           "dispatch: cell.measure: all ended: site-1 failed: " + text,
+				"send cell.measure":           "dispatch: cell.measure: no member answered: site-1 failed: " + text,
 			} {
 				got := strings.TrimPrefix(l.find(name).Status, "Error: ")
 				begin, ok := strings.CutSuffix(got, "…")

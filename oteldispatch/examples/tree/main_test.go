@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const failure = "dispatch: cell.measure: deadline: site-2 late: context deadline exceeded; site-3 failed: probe is open\n\n"
+const failure = "dispatch: cell.measure: deadline exceeded: 2 of 3 members did not answer: site-3 failed: probe is open; site-2 late\n\n"
 
 // In virtual time every span has its exact place. The tree is that of the README.
 func TestTree(t *testing.T) {
