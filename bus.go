@@ -3,14 +3,15 @@ package dispatch
 import (
 	"cmp"
 	"context"
-	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
 	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
+	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
 // A Bus is what dispatchers of different types share: the registrations, the
@@ -21,14 +22,16 @@ import (
 // garbage.
 type Bus struct {
 	busConfig
-	registry
-	epoch   time.Time
-	calls   atomic.Uint64 // calls made so far
-	waiting atomic.Int64  // calls that wait for producers
-	standby atomic.Int64  // spare workers that are runnable and have not run yet
-	misuse  atomic.Uint64 // what relays did with rosters that they may not
-	ledger  ledger.Ledger // calls and mailboxes that are busy
-	logs    mailbox
+	registry  *registry.Registry[*producer, *listener]
+	hooks     copied[*lateHook]
+	observers copied[*observer]
+	epoch     time.Time
+	calls     atomic.Uint64 // calls made so far
+	waiting   atomic.Int64  // calls that wait for producers
+	spares    atomic.Int64  // workers that are runnable and have not begun
+	misuse    atomic.Uint64 // what relays did with rosters that they may not
+	ledger    ledger.Ledger // calls, and recipients whose inboxes are busy
+	logs      recipient
 
 	places *semaphore.Weighted // of WithMaxInFlight; nil: no bound
 	intake context.Context     // ends when nothing new is accepted
@@ -37,18 +40,50 @@ type Bus struct {
 
 // NewBus returns a bus. It panics if an option is invalid.
 func NewBus(opts ...BusOption) *Bus {
-	b := &Bus{busConfig: must(newBusConfig(opts)), epoch: time.Now()}
-	b.registry.init()
+	b := &Bus{busConfig: must(newBusConfig(opts)), registry: registry.New[*producer, *listener](), epoch: time.Now()}
 	if b.maxInFlight > 0 {
 		b.places = semaphore.NewWeighted(int64(b.maxInFlight))
 		b.intake, b.refuse = context.WithCancel(context.Background())
 	}
 	for _, o := range b.observing {
-		_ = b.add(b.newObserver(o.hooks, o.at)) // a new bus refuses nobody
+		_ = b.newObserver(o.hooks, o.at).attach(b) // a new bus refuses nobody
 	}
-	b.logs.init(Registration{bus: b, name: "logger"})
-	b.logs.watched.Store(true) // a slow logger cannot be told to the logger
+	b.logs.init(Registration{bus: b}, nil, inbox.Config{})
+	b.logs.slow = true // it cannot be told to itself
 	return b
+}
+
+// copied is a list that is replaced and never changed in place, so that it can be read
+// without a lock.
+type copied[T comparable] struct{ list atomic.Pointer[[]T] }
+
+func (c *copied[T]) all() []T {
+	if list := c.list.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// add adds v unless the bus, if one is given, accepts nothing new.
+func (c *copied[T]) add(v T, to *Bus) error {
+	if to != nil && to.ledger.Level() != ledger.Open {
+		return ErrClosed
+	}
+	c.replace(func(list []T) []T { return append(list, v) })
+	return nil
+}
+
+func (c *copied[T]) remove(v T) {
+	c.replace(func(list []T) []T { return slices.DeleteFunc(list, func(w T) bool { return w == v }) })
+}
+
+func (c *copied[T]) replace(by func([]T) []T) {
+	for {
+		old, list := c.list.Load(), by(slices.Clone(c.all()))
+		if c.list.CompareAndSwap(old, &list) {
+			return
+		}
+	}
 }
 
 func (b *Bus) sinceEpoch(t time.Time) time.Duration { return t.Sub(b.epoch) }
@@ -56,6 +91,7 @@ func (b *Bus) sinceEpoch(t time.Time) time.Duration { return t.Sub(b.epoch) }
 // raise refuses what the level does, also to those who wait for a place.
 func (b *Bus) raise(level ledger.Level) {
 	b.ledger.Raise(level)
+	b.registry.Close()
 	if b.refuse != nil {
 		b.refuse()
 	}
@@ -74,7 +110,7 @@ func (b *Bus) raise(level ledger.Level) {
 func (b *Bus) Close() error {
 	b.raise(ledger.Closed)
 	for owner := range b.ledger.All() {
-		if c, ok := owner.(interface{ shut() }); ok {
+		if c, ok := owner.(*gathering); ok {
 			c.shut()
 		}
 	}
@@ -110,11 +146,9 @@ func (b *Bus) stillRunning(cause error) *ShutdownError {
 	e := &ShutdownError{Err: cause}
 	for owner := range b.ledger.All() {
 		switch o := owner.(type) {
-		case *mailbox:
-			e.Listeners = append(e.Listeners, o.name)
-		case interface {
-			underWay() (info CallInfo, pending bool, running []Member)
-		}:
+		case *recipient:
+			e.Listeners = append(e.Listeners, o.Name())
+		case *gathering:
 			info, pending, running := o.underWay()
 			if pending {
 				e.Calls = append(e.Calls, info)
@@ -125,54 +159,4 @@ func (b *Bus) stillRunning(cause error) *ShutdownError {
 	slices.Sort(e.Listeners)
 	slices.SortFunc(e.Calls, func(a, b CallInfo) int { return cmp.Compare(a.ID, b.ID) })
 	return e
-}
-
-// mostLogs bounds what waits for a logger that blocks.
-const mostLogs = 1024
-
-// log hands an event to the logger, which gets it on a goroutine of its own.
-func (b *Bus) log(level slog.Level, msg string, attrs ...slog.Attr) {
-	if b.logs.queue.Len() >= mostLogs {
-		return
-	}
-	logger := b.logger
-	if logger == nil {
-		logger = slog.Default()
-	}
-	record := logRecord{logger, level, msg, attrs}
-	if b.logs.queue.Put(&record) {
-		b.logs.start()
-	}
-}
-
-type logRecord struct {
-	logger *slog.Logger
-	level  slog.Level
-	msg    string
-	attrs  []slog.Attr
-}
-
-// Run emits the record, once: a handler that panics is not asked again.
-func (r *logRecord) Run() {
-	if logger := r.logger; logger != nil {
-		r.logger = nil
-		logger.LogAttrs(context.Background(), r.level, r.msg, slog.GroupAttrs("dispatch", r.attrs...))
-	}
-}
-
-// unwound deals with user code that panicked or, if the value is nil, ended its
-// goroutine.
-func (b *Bus) unwound(kind string, r *Registration, value any, stack []byte) {
-	if value != nil && b.panicCrash {
-		panic(value)
-	}
-	if r == &b.logs.Registration {
-		return // there is nobody left to tell
-	}
-	attrs := []slog.Attr{slog.String(kind, r.name), slog.String("topic", r.selection.String()), slog.String("added_at", r.addedAt())}
-	if value == nil {
-		b.log(slog.LevelError, kind+" called runtime.Goexit", attrs...)
-		return
-	}
-	b.log(slog.LevelError, kind+" panicked", append(attrs, slog.Any("value", value), slog.String("stack", string(stack)))...)
 }

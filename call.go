@@ -6,6 +6,10 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unsafe"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
 
 // CallID identifies a call within its bus.
@@ -18,27 +22,16 @@ func (id CallID) String() string { return strconv.FormatUint(uint64(id), 10) }
 // its report. It need not be waited for or looked at; nothing leaks if its
 // results are ignored. All methods may be used concurrently.
 type Call[Req, Res any] struct {
-	call
-	req   Req
-	head  *page[Res] // where readers begin; nil if only Stream reads
-	first page[Res]  // of the log
-
-	listening listenerContext // of the listeners
-	asked     *Call[Req, Res] // the call whose member is a group that this one asks
-
-	answers []Res    // what members have answered, by index
-	one     struct { // what members and answers point to if there is but one
-		members [1]member
-		values  [1]Res
+	gathering
+	req     Req
+	answers []Res        // what members have returned, by index
+	spare   []Res        // room for results that are not answers, made for several at a time
+	first   calllog.Page // of the log, unless only Stream reads it
+	one     struct {     // what slices of one member point to
+		member [1]course.Member
+		run    [1]run
+		answer [1]Res
 	}
-
-	// The call's mu guards the fields below.
-	told   int // the first member of the streak that is not recorded
-	log    log[Res]
-	more   chan struct{}   // closed when there is more in the log; nil if nobody waits
-	feeds  *feed[Req, Res] // one for each listener that had a chance to read
-	newest uint64          // the id of the newest listener with a feed
-	seen   uint64          // the generation of the bus at which feeds was complete
 }
 
 // A Result is a value that a member of a call produced in time.
@@ -51,17 +44,17 @@ type Result[Req, Res any] struct {
 }
 
 // ID returns the call's number, which is unique on its bus.
-func (c *Call[Req, Res]) ID() CallID { return c.id }
+func (c *Call[Req, Res]) ID() CallID { return c.id() }
 
 // Topic returns the topic that was asked.
-func (c *Call[Req, Res]) Topic() Topic[Req, Res] { return Topic[Req, Res]{spec: c.spec} }
+func (c *Call[Req, Res]) Topic() Topic[Req, Res] { return Topic[Req, Res]{spec: c.topic} }
 
 // Request returns the request.
 func (c *Call[Req, Res]) Request() Req { return c.req }
 
 // Done returns a channel that is closed when the call ends. It says nothing
 // about listeners, which may be behind, or producers, which may still run.
-func (c *Call[Req, Res]) Done() <-chan struct{} { return c.call.doneChannel() }
+func (c *Call[Req, Res]) Done() <-chan struct{} { return c.doneChannel() }
 
 // Wait waits for the end of the call. The error is about the wait alone: nil, or
 // that of ctx if it ended before the call did. To end a call early there is
@@ -70,16 +63,21 @@ func (c *Call[Req, Res]) Wait(ctx context.Context) error {
 	if ctx == nil {
 		return invalidArgument("Wait: nil context")
 	}
-	if c.over.Load() {
+	done := c.Done()
+	select {
+	case <-done:
 		return nil
+	default:
 	}
 	select {
-	case <-c.Done():
+	case <-done:
 		return nil
 	case <-ctx.Done():
-		if c.over.Load() {
-			return nil
-		}
+	}
+	select {
+	case <-done:
+		return nil
+	default:
 		return ctx.Err()
 	}
 }
@@ -90,19 +88,19 @@ func (c *Call[Req, Res]) Cancel(cause error) {
 	if cause == nil {
 		cause = context.Canceled
 	}
-	c.end(ReasonCanceled, cause)
+	c.stop(course.Stopped, cause)
 }
 
 // Report returns how each member ended and why the call did. It is the same
 // whenever it is asked for after the end; before that it says how far the call
 // has come, with ReasonPending.
-func (c *Call[Req, Res]) Report() Report { return c.call.report() }
+func (c *Call[Req, Res]) Report() Report { return c.report() }
 
 // Results ranges over the results as they arrive, from the first one to the end
 // of the call. Any number of loops may do so, at any time and at any pace: each
 // sees all results, in the same order, and nobody waits for it.
 func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
-	return func(yield func(Result[Req, Res]) bool) { c.readFrom(c.beginning(), yield) }
+	return func(yield func(Result[Req, Res]) bool) { c.readFrom(c.beginningOfLog(), yield) }
 }
 
 // Outcomes ranges over the outcomes of the members as they end, and at the end of
@@ -111,224 +109,241 @@ func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
 // outcome of a member, all results of that member can be read.
 func (c *Call[Req, Res]) Outcomes() iter.Seq[Outcome] {
 	return func(yield func(Outcome) bool) {
-		whole := c.events(c.beginning(), func(e event[Res], _ int) bool {
-			return !e.ended || yield(c.outcome(c.place(e)))
+		whole := c.follows(c.beginningOfLog(), func(e calllog.Entry, _ *calllog.Page, _ int) bool {
+			return e.Kind&calllog.End == 0 || yield(c.outcome(int(e.Member)))
 		})
-		for i := 0; whole && i < c.size(); i++ {
-			whole = c.hasEnded(i) || yield(c.outcome(i))
+		f := feed{call: &c.gathering}
+		for i, ok := f.nextUnended(); whole && ok; i, ok = f.nextUnended() {
+			whole = yield(c.outcome(i))
 		}
 	}
 }
 
-// beginning is where readers begin, which is the present end of the log if nobody
-// keeps it.
-func (c *Call[Req, Res]) beginning() cursor[Res] {
-	if c.head != nil {
-		return cursor[Res]{page: c.head}
+// beginningOfLog is where readers begin, which is the present end of the log if only Stream
+// keeps what is before it.
+func (c *Call[Req, Res]) beginningOfLog() calllog.Cursor {
+	if c.readable {
+		return c.first.Start()
 	}
-	c.lockDrained()
+	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.log.end()
+	return c.log.End()
 }
 
 // readFrom yields the results from the cursor on until the end of the call.
-func (c *Call[Req, Res]) readFrom(at cursor[Res], yield func(Result[Req, Res]) bool) {
-	c.events(at, func(e event[Res], seq int) bool {
-		return e.value == nil || yield(c.result(e, seq))
+func (c *Call[Req, Res]) readFrom(at calllog.Cursor, yield func(Result[Req, Res]) bool) {
+	c.follows(at, func(e calllog.Entry, on *calllog.Page, seq int) bool {
+		return e.Kind&calllog.Result == 0 || yield(Result[Req, Res]{c, c.memberAt(int(e.Member)), *c.at(e, on), seq, e.At})
 	})
 }
 
-// events yields what is in the log from the cursor on until the end of the call,
-// each event with the place of its result. It reports whether it got there.
-func (c *Call[Req, Res]) events(at cursor[Res], yield func(event[Res], int) bool) bool {
-	for {
-		over := c.over.Load()
-		for e, ok := c.read(&at); ok; e, ok = c.read(&at) {
-			if !yield(e, at.seq-1) {
-				return false
-			}
-		}
-		if over {
-			return true
-		}
-		if more := c.wake(at); more != nil {
-			<-more
-		}
+// at returns where the result of an entry is.
+func (c *Call[Req, Res]) at(e calllog.Entry, on *calllog.Page) *Res {
+	if e.Value == calllog.Answer {
+		return &c.answers[e.Member]
 	}
-}
-
-// wake returns a channel that is closed when there is something to read at the
-// cursor, or nil if there is already.
-func (c *Call[Req, Res]) wake(at cursor[Res]) <-chan struct{} {
-	c.lockDrained()
-	defer c.mu.Unlock()
-	if c.reason != ReasonPending || at.ready() {
-		return nil
-	}
-	if c.more == nil {
-		c.more = make(chan struct{})
-	}
-	return c.more
-}
-
-// read returns the event at the cursor and steps over it. It reports whether
-// there is one yet.
-func (c *Call[Req, Res]) read(at *cursor[Res]) (e event[Res], ok bool) {
-	i, page, ok := at.next()
-	if !ok {
-		return e, false
-	}
-	if e = c.event(i, page); e.value != nil {
-		at.seq++
-	}
-	return e, true
-}
-
-// event returns what an entry on a page of the log stands for.
-func (c *Call[Req, Res]) event(i int32, page *page[Res]) event[Res] {
-	if i < 0 {
-		return page.events[^i]
-	}
-	m := &c.members[i]
-	e := event[Res]{member: m, elapsed: m.ended, ended: true}
-	if m.state == StateOK && !m.streams {
-		e.value = &c.answers[i]
-	}
-	return e
+	return on.Values.([]*Res)[e.Value]
 }
 
 // values returns the results' values once the call has ended: in the order of
 // registration, those of members that relays named after the others.
 func (c *Call[Req, Res]) values() []Res {
-	events := make([]event[Res], 0, len(c.members))
-	at := cursor[Res]{page: c.head}
-	for e, ok := c.read(&at); ok; e, ok = c.read(&at) {
-		if e.value != nil {
-			events = append(events, e)
+	type value struct {
+		member int32
+		res    *Res
+	}
+	found := make([]value, 0, c.log.Results())
+	c.follows(c.beginningOfLog(), func(e calllog.Entry, on *calllog.Page, _ int) bool {
+		if e.Kind&calllog.Result != 0 {
+			found = append(found, value{e.Member, c.at(e, on)})
 		}
+		return true
+	})
+	byMember := func(a, b value) int { return int(a.member) - int(b.member) }
+	if !slices.IsSortedFunc(found, byMember) {
+		slices.SortStableFunc(found, byMember)
 	}
-	byMember := func(a, b event[Res]) int { return c.place(a) - c.place(b) }
-	if !slices.IsSortedFunc(events, byMember) {
-		slices.SortStableFunc(events, byMember)
-	}
-	values := make([]Res, len(events))
-	for i, e := range events {
-		values[i] = *e.value
+	values := make([]Res, len(found))
+	for i, v := range found {
+		values[i] = *v.res
 	}
 	return values
 }
 
-// place is the place in the report of the member that an event is about.
-func (c *Call[Req, Res]) place(e event[Res]) int {
-	if e.remote != nil {
-		return len(c.members) + e.remote.index
+// ask is part of half.
+func (c *Call[Req, Res]) ask(r *run) {
+	defer r.unwound()
+	if closure, ok := r.producer.fn.(Producer[Req, Res]); ok && r.replica == nil && c.nesting == nil {
+		c.answers[r.member], r.err = closure(r, c.req)
+	} else {
+		c.askOtherwise(r)
 	}
-	return int(e.member.index)
+	r.returned = true
 }
 
-// from is the member that an event is about.
-func (c *Call[Req, Res]) from(e event[Res]) Member {
-	if e.remote != nil {
-		return e.remote.member
+// askOtherwise is ask for all that is more than a plain producer. Its frame would be in
+// the way of those.
+//
+//go:noinline
+func (c *Call[Req, Res]) askOtherwise(r *run) {
+	if c.nesting != nil && c.nesting.asks {
+		c.nesting.around(r, func(ctx context.Context) { c.askWith(ctx, r) })
+	} else {
+		c.askWith(r, r)
 	}
-	return c.memberAt(int(e.member.index))
 }
 
-// result makes an event that has a value into a result.
-func (c *Call[Req, Res]) result(e event[Res], seq int) Result[Req, Res] {
-	return Result[Req, Res]{Call: c, From: c.from(e), Value: *e.value, Seq: seq, Elapsed: e.elapsed}
+// askWith calls the closure of a run with a context.
+func (c *Call[Req, Res]) askWith(ctx context.Context, r *run) {
+	switch closure := r.producer.fn.(type) {
+	case StreamProducer[Req, Res]:
+		r.err = c.pull(closure(ctx, c.req), r)
+	case Producer[Req, Res]:
+		if r.replica == nil {
+			c.answers[r.member], r.err = closure(ctx, c.req)
+			return
+		}
+		value, err := closure(ctx, c.req)
+		r.replica.box, r.err = &value, err
+	}
 }
 
-// recordLocked notes how a member has ended, and puts it into the log.
-func (c *Call[Req, Res]) recordLocked(m *member, state State, err error, at time.Duration) {
-	m.state, m.ended = state, at
-	if err != nil {
-		d := c.detailLocked(m)
-		d.err = err
-		if p := c.producers[m.index]; state.isFailure() {
-			if m.run != runWaits {
-				p.failed.Add(1)
-			}
-			p.lastFailure.Store(d)
+// pull hands in what a stream producer yields, until that ends or the call does.
+func (c *Call[Req, Res]) pull(results iter.Seq2[Res, error], r *run) error {
+	for value, err := range results {
+		if err != nil {
+			return err
+		}
+		if !c.hand(r, r.member, value) {
+			return nil
 		}
 	}
-	c.tally.Count(state == StateOK, state.isFailure())
-	result := state == StateOK && !m.streams
-	if result {
-		c.resultLocked(at)
-	}
-	if c.head != nil || !result {
-		c.log.append(m.index, result)
-		return
-	}
-	// Stream lets go of what it has yielded, so answers must not hold it.
-	value, none := c.answers[m.index], *new(Res)
-	c.answers[m.index] = none
-	c.log.appendEvent(event[Res]{member: m, value: &value, elapsed: at, ended: true})
+	return nil
 }
 
-// publishLocked lets readers and listeners see what has been recorded.
-func (c *Call[Req, Res]) publishLocked() {
-	c.log.publish()
-	if c.more != nil {
-		close(c.more)
-		c.more = nil
+// askRelay is part of half.
+func (c *Call[Req, Res]) askRelay(r *relayRun) error {
+	defer r.unwound()
+	relay, roster := r.producer.fn.(Relay[Req, Res]), &Roster[Res]{run: r, result: c.relayed}
+	if c.nesting != nil && c.nesting.asks {
+		c.nesting.labelled(&r.run, "dispatch.producer", r.producer.Name(), func(ctx context.Context) { r.err = relay(ctx, c.req, roster) })
+	} else {
+		r.err = relay(&r.run, c.req, roster)
 	}
+	r.returned = true
+	return nil
 }
 
-// findListenersLocked gives a feed to each listener that has none yet. It begins
-// at the present end of the log.
-func (c *Call[Req, Res]) findListenersLocked() {
-	generation := c.bus.generation.Load()
-	if c.seen == generation || c.outer != nil {
-		return
-	}
-	c.seen = generation
-	if c.routed != generation {
-		c.route = c.bus.route(c.spec)
-	}
-	route := c.route
-	if *route.types != c.spec.types {
-		// The name has gone over to others meanwhile, but patterns still match.
-		route = c.bus.patterns.Load().matching(c.spec)
-	}
-	added := route.listenersSince(c.newest)
-	if len(added) == 0 {
-		return
-	}
-	c.newest = added[len(added)-1].id
-	c.holds.Add(int32(len(added)))
-	feeds := make([]feed[Req, Res], len(added))
-	for i, l := range added {
-		feeds[i].init(c, l, c.feeds)
-		c.feeds = &feeds[i]
-	}
-}
-
-// tell puts the feeds into the mailboxes of their listeners. It starts those
-// mailboxes that were idle, but leaves the last of them to the caller.
-func tell[Req, Res any](feeds *feed[Req, Res]) (idle *mailbox) {
-	for f := feeds; f != nil; f = f.sibling {
-		if !f.put() {
-			continue
-		}
-		if idle != nil {
-			idle.start()
-		}
-		idle = &f.listener.mailbox
-	}
-	return idle
-}
-
-// tellEnd brings the end of the call to the listeners that want to know of it.
-func (c *Call[Req, Res]) tellEnd() {
+// relayed hands in a result that a relay brings.
+func (c *Call[Req, Res]) relayed(r *relayRun, m Member, value Res) bool {
 	c.mu.Lock()
-	c.findListenersLocked()
-	c.publishLocked()
-	feeds := c.feeds
+	i, ok := c.pendingLocked(r, m)
+	over := c.over()
 	c.mu.Unlock()
-	if idle := tell(feeds); idle != nil {
-		idle.start()
+	switch {
+	case ok:
+		return c.hand(&r.run, i, value)
+	case over:
+		at, by := c.lateness()
+		c.observeLate(&r.run, m, at, by, nil)
+		c.offerLate(m, value, at, by)
 	}
-	c.unhold()
+	return false
+}
+
+// hand adds a result of a member that goes on to the log. It returns false if the
+// call has ended; then the result is late.
+func (c *Call[Req, Res]) hand(r *run, member int32, value Res) bool {
+	now := c.now()
+	c.mu.Lock()
+	if !c.course.Result(now, member) {
+		over := c.over()
+		c.mu.Unlock()
+		if over {
+			at, by := c.lateness()
+			if r.member < 0 {
+				c.observeLate(r, c.memberAt(int(member)), at, by, nil)
+			}
+			c.offerLate(c.memberAt(int(member)), value, at, by)
+		} else {
+			c.bus.misuse.Add(1)
+		}
+		return false
+	}
+	e := calllog.Entry{At: c.course.Ended(), Member: member, Kind: calllog.Result}
+	e.Value = c.keepLocked(value)
+	c.appendLocked(e)
+	c.tellAndUnlock()
+	c.recount()
+	return true
+}
+
+// keepLocked keeps a value that is no answer on the log's last page, and returns its
+// place there.
+func (c *Call[Req, Res]) keepLocked(value Res) int16 {
+	page, at := c.log.Room()
+	if page.Values == nil {
+		page.Values = make([]*Res, page.Cap())
+	}
+	if len(c.spare) == 0 {
+		n := min(max(c.log.Results(), 1), 64)
+		if unsafe.Sizeof(value) > 1024 {
+			n = 1
+		}
+		c.spare = make([]Res, n)
+	}
+	kept := &c.spare[0]
+	c.spare = c.spare[1:]
+	*kept = value
+	page.Values.([]*Res)[at] = kept
+	return at
+}
+
+// adoptLocked is part of half. Stream lets go of what it has yielded, so answers must
+// not hold it.
+func (c *Call[Req, Res]) adoptLocked(r *run) int16 {
+	if r.replica != nil {
+		c.answers[r.member] = *r.replica.box.(*Res)
+	}
+	if c.readable {
+		return calllog.Answer
+	}
+	value, none := c.answers[r.member], *new(Res)
+	c.answers[r.member] = none
+	return c.keepLocked(value)
+}
+
+// late is part of half.
+func (c *Call[Req, Res]) late(r *run, at, by time.Duration) {
+	var value, none Res
+	if r.replica != nil {
+		value = *r.replica.box.(*Res)
+		r.replica.box = nil
+	} else {
+		value, c.answers[r.member] = c.answers[r.member], none
+	}
+	c.offerLate(r.producer.member(), value, at, by)
+}
+
+// hear is part of half.
+func (c *Call[Req, Res]) hear(l *listener, ctx context.Context, b *batch) {
+	r := Result[Req, Res]{Call: c, Value: *c.at(b.now, b.on), Seq: b.seq - 1, Elapsed: b.now.At}
+	c.setMember(&r.From, int(b.now.Member))
+	l.fn.(Listener[Req, Res])(ctx, r)
+}
+
+// value is part of half.
+func (c *Call[Req, Res]) value(b *batch) any { return *c.at(b.now, b.on) }
+
+// request is part of half.
+func (c *Call[Req, Res]) request() any { return c.req }
+
+// roomLocked is part of half.
+func (c *Call[Req, Res]) roomLocked(n int) []course.Member {
+	if n == 1 {
+		c.local, c.answers = c.one.run[:], c.one.answer[:]
+		return c.one.member[:]
+	}
+	c.local, c.answers = make([]run, n), make([]Res, n)
+	return make([]course.Member, n)
 }

@@ -3,9 +3,10 @@ package dispatch
 import (
 	"context"
 	"iter"
-	"math"
 	"reflect"
 	"sync/atomic"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 )
 
 // A Dispatcher is a typed view of a [Bus]: it registers producers and listeners
@@ -41,13 +42,22 @@ func (d *Dispatcher[Req, Res]) Members(t Topic[Req, Res]) []Member {
 	if d.valid("Members") != nil || t.spec == nil {
 		return nil
 	}
-	route := d.bus.route(t.spec)
-	if *route.types != t.spec.types {
+	on := d.bus.registry.Route(&t.spec.Topic)
+	if on.Types != t.spec.Types {
 		return nil
 	}
 	var members []Member
-	for _, p := range route.members() {
-		members = append(members, p.member())
+	if on.Seats == nil {
+		for _, p := range on.Producers {
+			members = append(members, p.member())
+		}
+	}
+	for _, s := range on.Seats {
+		if s.Group != "" {
+			members = append(members, Member{Group: s.Group})
+		} else {
+			members = append(members, s.Candidates[0].member())
+		}
 	}
 	return members
 }
@@ -84,18 +94,40 @@ func (d *Dispatcher[Req, Res]) AddProducer(on Selector[Req, Res], p Producer[Req
 	if err != nil {
 		return nil, err
 	}
-	added, err := d.newProducer(r, p, opts)
+	return addProducer(r, p, 0, opts)
+}
+
+// AddStreamProducer registers a stream producer, as [Dispatcher.AddProducer] does
+// a producer. Streams cannot be replicas: WithGroup is refused.
+func (d *Dispatcher[Req, Res]) AddStreamProducer(on Selector[Req, Res], p StreamProducer[Req, Res], opts ...ProducerOption) (*Registration, error) {
+	r, err := d.register("AddStreamProducer", on, p == nil)
 	if err != nil {
 		return nil, err
 	}
-	if added.group != nil {
-		added.group.asGroup = func(g *producer) any {
-			return Producer[Req, Res](func(ctx context.Context, req Req) (Res, error) {
-				return askGroup[Req, Res](g, ctx, req)
-			})
-		}
+	return addProducer(r, p, gateStream, opts)
+}
+
+// AddRelay registers a relay, as [Dispatcher.AddProducer] does a producer. Of the
+// options only WithName concerns relays; the others are refused.
+func (d *Dispatcher[Req, Res]) AddRelay(on Selector[Req, Res], relay Relay[Req, Res], opts ...ProducerOption) (*Registration, error) {
+	r, err := d.register("AddRelay", on, relay == nil)
+	if err != nil {
+		return nil, err
 	}
-	return added.enlist()
+	return addProducer(r, relay, gateRelay, opts)
+}
+
+// addProducer adds a producer of any kind.
+func addProducer(r Registration, fn any, gate uint32, opts []ProducerOption) (*Registration, error) {
+	config, err := newProducerConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newProducer(r, fn, gate, config)
+	if err != nil {
+		return nil, err
+	}
+	return p.enlist()
 }
 
 // AddListener registers a listener on one topic, several, or all that match a
@@ -111,16 +143,7 @@ func (d *Dispatcher[Req, Res]) AddListener(on Selector[Req, Res], l Listener[Req
 	if err != nil {
 		return nil, err
 	}
-	added := &listener{fn: l, onOutcome: config.onOutcome, onDone: config.onDone}
-	added.queue.Width = int32(min(config.concurrency, math.MaxInt32))
-	added.queue.Bound = int32(min(config.mailbox.n, math.MaxInt32))
-	added.queue.DropFirst = config.mailbox.overflow == DropOldest
-	r.name, r.self = config.name, added
-	added.init(r)
-	if err := d.bus.add(added); err != nil {
-		return nil, err
-	}
-	return &added.Registration, nil
+	return newListener(r, l, config).enlist()
 }
 
 // register checks what all registrations have in common.
@@ -138,7 +161,9 @@ func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], ni
 	if err != nil {
 		return r, invalidArgument("%s: %v", method, err)
 	}
-	return Registration{bus: d.bus, selection: s, at: caller(2)}, nil
+	r = Registration{bus: d.bus, at: caller(2)}
+	r.entry.Selection = s
+	return r, nil
 }
 
 // Send asks every producer of the topic and returns at once. The results go to
@@ -153,7 +178,6 @@ func (d *Dispatcher[Req, Res]) Send(ctx context.Context, t Topic[Req, Res], req 
 	return d.send("Send", ctx, t, req, opts)
 }
 
-// send is Send, for a method whose name errors give.
 func (d *Dispatcher[Req, Res]) send(method string, ctx context.Context, t Topic[Req, Res], req Req, opts []CallOption) (*Call[Req, Res], error) {
 	c, err := d.prepare(method, ctx, t, req, opts, nil)
 	if err != nil {
@@ -164,9 +188,12 @@ func (d *Dispatcher[Req, Res]) send(method string, ctx context.Context, t Topic[
 }
 
 // Gather asks every producer of the topic and waits for the end of the call. It
-// returns the values in the order in which the producers were registered. Unless
+// returns the values in the order in which the producers were registered; those without
+// an answer leave no gap, so a value's index is not that of its producer. Unless
 // the call was satisfied or is complete, the error is a [*PartialError] that
 // names every member without an answer, and the values are those there are.
+//
+// Gather does not wait for listeners: [Bus.Shutdown] does.
 func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) ([]Res, error) {
 	c, err := d.send("Gather", ctx, t, req, opts)
 	if err != nil {
@@ -176,24 +203,21 @@ func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], re
 	return c.values(), c.Report().Err()
 }
 
-// First asks every producer of the topic and returns the first result. The others
-// are canceled. If nobody answers, the error is a [*PartialError] that names
-// every member; if whoever answered had no result, it is [ErrNoResult].
+// First asks every producer of the topic and returns the first result, also of a stream
+// or of a member elsewhere that goes on. The others are canceled, and what they were
+// about to open with their contexts is closed with them. If there is no result, the
+// error is a [*PartialError] that names every member. WithQuorum does not concern First.
 func (d *Dispatcher[Req, Res]) First(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (Res, error) {
 	var none Res
-	c, err := d.send("First", ctx, t, req, append(opts[:len(opts):len(opts)], WithQuorum(1)))
+	c, err := d.send("First", ctx, t, req, append(opts[:len(opts):len(opts)], firstOption{}))
 	if err != nil {
 		return none, err
 	}
 	<-c.Done()
-	report := c.Report()
-	if report.Err() != nil {
-		return none, report.firstErr()
-	}
 	for r := range c.Results() {
 		return r.Value, nil
 	}
-	return none, report.firstErr()
+	return none, c.Report().firstErr()
 }
 
 // Stream returns the results as a sequence, in the order in which they arrive.
@@ -212,7 +236,7 @@ func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], re
 			return
 		}
 		// Nothing but its readers holds the pages of the log.
-		first := new(page[Res])
+		first := new(calllog.Page)
 		c, err := d.prepare("Stream", ctx, t, req, opts, first)
 		if err != nil {
 			yield(Result[Req, Res]{}, err)
@@ -220,7 +244,7 @@ func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], re
 		}
 		defer c.Cancel(nil)
 		left := false
-		reader := cursor[Res]{page: first}
+		reader := first.Start()
 		first = nil
 		c.launch()
 		c.readFrom(reader, func(r Result[Req, Res]) bool {

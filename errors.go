@@ -165,22 +165,13 @@ func (e *PartialError) Unwrap() []error {
 }
 
 // replicasError is the error of a group none of whose replicas answered.
-type replicasError struct {
-	state State // that of the group
-	*PartialError
-}
+type replicasError struct{ *PartialError }
 
-// groupError returns the error of a group, given how its replicas ended. The state of
-// the group is the one that all of them have, or else StateFailed.
+// groupError returns the error of a group, given how its replicas ended.
 func groupError(r Report) error {
 	r.cause = nil // why the group ended is in the errors of its replicas
-	e := &replicasError{state: StateFailed, PartialError: &PartialError{Report: r}}
-	for i, o := range r.Outcomes {
-		if i == 0 {
-			e.state = o.State
-		} else if e.state != o.State {
-			e.state = StateFailed
-		}
+	e := &replicasError{&PartialError{Report: r}}
+	for _, o := range r.Outcomes {
 		if o.Err != nil {
 			e.errs = append(e.errs, &MemberError{Member: o.Member, State: o.State, Err: o.Err})
 		}

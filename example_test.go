@@ -134,12 +134,12 @@ func ExampleDispatcher_Stream() {
 func ExampleDispatcher_Stream_break() {
 	shops := dispatch.New[string, float64]()
 	given := make(chan error, 1)
-	added(shops.AddProducer(price, answers(12.5)))
 	added(shops.AddProducer(price, func(ctx context.Context, _ string) (float64, error) {
 		<-ctx.Done()
 		given <- context.Cause(ctx)
 		return 0, ctx.Err()
 	}))
+	added(shops.AddProducer(price, answers(12.5)))
 
 	for r := range shops.Stream(context.Background(), price, "lamp") {
 		fmt.Println(r.Value)

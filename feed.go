@@ -2,265 +2,342 @@ package dispatch
 
 import (
 	"math"
-	"sync/atomic"
-	"time"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
+	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
 )
 
-// feed brings the log of one call to one listener. It is put into the
-// listener's mailbox whenever there is something to read and it is not in there.
-type feed[Req, Res any] struct {
-	call     *Call[Req, Res]
-	listener *listener
-	fn       Listener[Req, Res]
-	base     time.Duration   // the call's start, since the bus was made
-	sibling  *feed[Req, Res] // the next feed of the call; never changes
-	queued   atomic.Bool
-	left     atomic.Bool       // the listener has gone, and nobody reads any more
-	finished atomic.Bool       // nothing more comes of the feed
-	reached  atomic.Int64      // the position up to which it has been read
-	limit    atomic.Int64      // the position in the log that must not be passed
-	pieces   *pieces[Req, Res] // nil unless the listener is piecemeal
-	observer *observer         // who is told in place of a listener; nil for a listener
-	outcomes bool              // who is told wants to hear of outcomes, too
+// feed brings the log of one call to one recipient. It is a source in the inbox of the
+// recipient, and the task that delivers what it has taken from the log.
+type feed struct {
+	call *gathering
+	to   *recipient
+	next *feed // the next feed of the call; guarded by the call's lock
 
-	// The fields below belong to whoever runs the mailbox.
-	at      cursor[Res]
-	owed    int  // one more than the place of the member whose outcome is to be told next; 0: none
-	told    int  // how many members have been looked at at the end of the call
-	done    bool // the end of the call has been told
-	counted int  // results that the listener has in its count
+	batch batch // what is being delivered, unless results are delivered one by one
+
+	// The call's lock guards the fields below.
+	keeps    bool // the call keeps its place until it has handed over the last result
+	queued   bool // it is in the inbox, or what it has taken is being delivered
+	ended    bool // nothing more is to be taken
+	left     bool // the call is not held any more
+	link     *feed
+	at       calllog.Cursor
+	read     int // entries taken
+	limit    int // how many entries may be taken; see cutOff
+	inHand   int // singles that are being delivered
+	outcomes int // members that were looked at for their outcomes at the end
+	counted  int // results that the inbox has counted
+	drops    []span
+	probe    calllog.Cursor // up to where dropped results were looked up for observers
 }
 
-// init makes the feed ready to read what is written from now on. The call's lock
-// is held.
-func (f *feed[Req, Res]) init(c *Call[Req, Res], l *listener, sibling *feed[Req, Res]) {
-	f.call, f.listener, f.sibling = c, l, sibling
-	if l.fn != nil {
-		f.fn = l.fn.(Listener[Req, Res])
-		if c.observed != nil {
-			f.fn = c.observedListener(l, f.fn)
+// batch is a part of a call's log on its way to a recipient. It belongs to whoever
+// delivers it.
+type batch struct {
+	now     calllog.Entry // the one that is being delivered
+	entries []calllog.Entry
+	on      *calllog.Page
+	seq     int  // of the first result among the entries, which is one more than that of now
+	heard   int  // results that the recipient was called with
+	half    bool // the result of the first entry has been delivered
+	final   bool // the end of the call comes behind the entries
+	done    bool // the end has been told
+}
+
+// span is a row of results that are not to be delivered, from one Seq to before another.
+type span struct{ from, to int }
+
+// publishLocked lets readers and recipients see what has been written. It returns the
+// feeds that have to be put into their inboxes.
+func (c *gathering) publishLocked() (feeds *feed) {
+	if c.more != nil {
+		close(c.more)
+		c.more = nil
+	}
+	if !c.launched {
+		return nil
+	}
+	for at := &c.feeds; *at != nil; {
+		f := *at
+		if f.to.gone.Load() {
+			*at = f.next
+			f.endLocked()
+			continue
+		}
+		at = &f.next
+		switch {
+		case f.queued:
+		case f.hasMoreLocked():
+			f.queued = true
+			f.link, feeds = feeds, f
+		case c.closed:
+			f.endIfOverLocked()
 		}
 	}
-	f.outcomes = l.onOutcome != nil
-	f.base = c.bus.sinceEpoch(c.start)
-	f.at = c.log.end()
-	f.counted = f.at.seq
-	f.limit.Store(math.MaxInt64)
-	if l.piecemeal() {
-		f.pieces = new(pieces[Req, Res])
+	return feeds
+}
+
+// hasMoreLocked reports whether there is something to take, be it the end of the call.
+func (f *feed) hasMoreLocked() bool {
+	if f.read < f.limit && f.at.More() {
+		return true
+	}
+	return f.call.closed && !f.ended && f.limit == math.MaxInt && f.inHand == 0 && f.to.audience.wantsEnd()
+}
+
+// put puts feeds that publishLocked has returned into their inboxes.
+func put(feeds *feed) {
+	if idle := putAllButOne(feeds); idle != nil {
+		idle.start()
 	}
 }
 
-// put puts the feed into the mailbox unless it is there already, and reports
-// whether the mailbox has to be run.
-func (f *feed[Req, Res]) put() (idle bool) {
-	if f.listener.gone.Load() {
-		f.leave()
-		return false
+// putAllButOne leaves one recipient that has to be started to the caller.
+func putAllButOne(feeds *feed) (idle *recipient) {
+	for f := feeds; f != nil; {
+		next, to := f.link, f.to // when it is in the inbox it may be linked once more
+		run := to.inbox.Put(f)
+		if to.inbox.Bounded() {
+			to.tellDropped()
+		}
+		if run {
+			if idle != nil {
+				idle.start()
+			}
+			idle = to
+		}
+		f = next
 	}
-	if f.pieces != nil {
-		f.putPieces()
-		return false
-	}
-	return f.queued.CompareAndSwap(false, true) && f.listener.queue.Put(f)
+	return idle
 }
 
-// cutOff has the listener read what is in the log by now and no more: neither
-// later results nor, if the call goes on, its end. It returns a function that
-// reports whether that has been done, or nil if there is nothing to do.
-func (c *Call[Req, Res]) cutOff(l *listener) (delivered func() bool) {
-	c.lockDrained()
-	f := c.feeds
-	for f != nil && f.listener != l {
-		f = f.sibling
+// recount lets bounded inboxes drop what is too much.
+func (c *gathering) recount() {
+	c.mu.Lock()
+	if !c.bounded {
+		c.mu.Unlock()
+		return
 	}
-	pending, limit := c.reason == ReasonPending, c.log.end().position()
-	if f != nil && pending {
-		f.limit.Store(limit)
+	var bounded []*feed
+	for f := c.feeds; f != nil; f = f.next {
+		if f.queued && f.to.inbox.Bounded() {
+			bounded = append(bounded, f)
+		}
 	}
 	c.mu.Unlock()
+	for _, f := range bounded {
+		f.to.inbox.Count(f)
+		f.to.tellDropped()
+	}
+}
+
+// appendLocked adds an entry to the log, for those who are there by now.
+func (c *gathering) appendLocked(e calllog.Entry) {
+	c.findListenersLocked()
+	c.log.Append(e)
+}
+
+// findListenersLocked gives a feed to each listener that has none yet. It begins
+// at the present end of the log.
+func (c *gathering) findListenersLocked() {
+	generation := c.bus.registry.Generation()
+	if c.seen == generation {
+		return
+	}
+	c.seen = generation
+	if c.generated != generation {
+		c.route, c.generated = c.bus.registry.Route(&c.topic.Topic), generation
+	}
+	route := c.route
+	if route.Types != c.topic.Types {
+		// The name has gone over to others meanwhile, but patterns still match.
+		route = c.bus.registry.Matching(&c.topic.Topic)
+	}
+	added := route.ListenersSince(c.newest)
+	if len(added) == 0 {
+		return
+	}
+	c.newest = added[len(added)-1].entry.ID
+	if c.listening == nil {
+		c.listening = newListenerContext(c.sender, c.from)
+	}
+	feeds := make([]feed, len(added))
+	for i, l := range added {
+		c.addFeedLocked(&feeds[i], &l.recipient, c.log.End())
+		feeds[i].keeps = true
+		c.holds++
+		c.unhanded++
+	}
+}
+
+func (c *gathering) addFeedLocked(f *feed, to *recipient, at calllog.Cursor) {
+	f.call, f.to, f.next, f.limit = c, to, c.feeds, math.MaxInt
+	f.at, f.probe, f.counted, f.batch.seq = at, at, at.Seq, at.Seq
+	c.feeds = f
+	c.bounded = c.bounded || to.inbox.Bounded()
+}
+
+// Take is part of inbox.Source.
+func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
+	f.call.mu.Lock()
+	defer f.call.mu.Unlock()
+	if f.to.inbox.Single() {
+		return f.takeSingleLocked()
+	}
+	f.at.Seq = f.batch.seq
+	b := batch{seq: f.at.Seq}
+	if !f.ended && !f.to.gone.Load() {
+		b.entries, b.on = f.at.Take(min(n, f.limit-f.read))
+		f.read += len(b.entries)
+		b.final = f.takesEndLocked()
+	}
+	if f.batch = b; len(b.entries) > 0 || b.final {
+		return f, 0, true
+	}
+	f.queued = false
+	f.endIfOverLocked()
+	f.call.bus.ledger.Changed()
+	return nil, 0, false
+}
+
+// takesEndLocked reports whether the end of the call has to be told behind what has just
+// been taken.
+func (f *feed) takesEndLocked() bool {
+	if !f.call.closed || f.read < f.limit && f.at.More() {
+		return false
+	}
+	f.handLocked()
+	if f.ended || f.limit < math.MaxInt || f.inHand > 0 || !f.to.audience.wantsEnd() {
+		return false
+	}
+	f.ended = true
+	return true
+}
+
+// handLocked gives back the place of the call as far as the feed keeps it.
+func (f *feed) handLocked() {
+	if f.keeps {
+		f.keeps = false
+		f.call.handLocked()
+	}
+}
+
+// endIfOverLocked ends the feed if nothing more comes of it.
+func (f *feed) endIfOverLocked() {
+	if f.to.gone.Load() || f.call.closed && f.inHand == 0 && !f.hasMoreLocked() {
+		f.endLocked()
+	}
+}
+
+// endLocked lets go of the log, which would keep all that is written from now on, and
+// of the call.
+func (f *feed) endLocked() {
+	if f.left {
+		return
+	}
+	f.left, f.ended = true, true
+	f.at, f.probe, f.drops = calllog.Cursor{}, calllog.Cursor{}, nil
+	if f.to.audience.isListener() {
+		f.handLocked()
+		if f.call.leaveLocked() {
+			f.call.bus.ledger.Leave(f.call.from.entry)
+		}
+	}
+}
+
+// Discard is part of inbox.Source.
+func (f *feed) Discard() {
+	f.call.mu.Lock()
+	defer f.call.mu.Unlock()
+	f.queued = false
+	f.endLocked()
+}
+
+// Run delivers the batch. After a callback that has unwound the stack it goes on behind
+// that.
+func (f *feed) Run() { f.deliver(&f.batch) }
+
+func (f *feed) deliver(b *batch) {
+	to, outcomes := f.to, f.to.audience.wantsOutcomes()
+	for len(b.entries) > 0 {
+		b.now = b.entries[0]
+		if b.now.Kind&calllog.Result != 0 && !b.half {
+			if b.half = outcomes; !outcomes {
+				b.entries = b.entries[1:]
+			}
+			b.seq++
+			if !to.silenced() {
+				b.heard++
+				to.waitingSince(f.call.base + b.now.At)
+				to.audience.result(f.call, b)
+			}
+			continue
+		}
+		b.entries, b.half = b.entries[1:], false
+		if outcomes && b.now.Kind&^calllog.Result != 0 && !to.gone.Load() {
+			to.audience.outcome(f.call, b.now)
+		}
+	}
+	if b.heard > 0 {
+		to.delivered.Add(uint64(b.heard))
+		b.heard = 0
+	}
+	if b.final {
+		f.deliverEnd(b)
+	}
+}
+
+// deliverEnd tells the outcomes of members that had not ended when the call did, and
+// the end of the call.
+func (f *feed) deliverEnd(b *batch) {
+	for f.to.audience.wantsOutcomes() {
+		i, ok := f.nextUnended()
+		if !ok {
+			break
+		}
+		if !f.to.gone.Load() {
+			f.to.audience.outcome(f.call, calllog.Entry{At: f.call.course.Ended(), Member: int32(i), Kind: calllog.End})
+		}
+	}
+	if !b.done && !f.to.gone.Load() {
+		b.done = true
+		f.to.audience.end(f.call)
+	}
+}
+
+// nextUnended returns the next member that had not ended when the call did.
+func (f *feed) nextUnended() (i int, ok bool) {
+	f.call.mu.Lock()
+	defer f.call.mu.Unlock()
+	for ; f.outcomes < f.call.course.Size(); f.outcomes++ {
+		if !f.call.course.HasEnded(f.outcomes) {
+			f.outcomes++
+			return f.outcomes - 1, true
+		}
+	}
+	return 0, false
+}
+
+// cutOff has the listener read what is in the log by now and no more: neither later
+// results nor, if the call goes on, its end. It returns a function that reports whether
+// that has been done, or nil if there is nothing to do.
+func (c *gathering) cutOff(l *recipient) (delivered func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.feeds
+	for f != nil && f.to != l {
+		f = f.next
+	}
 	if f == nil {
 		return nil
 	}
-	if f.put() {
-		l.start()
+	if !c.closed {
+		f.limit = min(f.limit, c.log.Written())
 	}
-	switch {
-	case f.pieces != nil:
-		return nil // the pieces are all in the mailbox
-	case pending:
-		return func() bool { return f.reached.Load() >= limit || l.gone.Load() }
-	default:
-		return func() bool { return f.finished.Load() || l.gone.Load() }
-	}
-}
-
-// Run delivers what there is to read. After a callback that unwound the stack it
-// goes on behind that.
-func (f *feed[Req, Res]) Run() {
-	for {
-		// The end comes before the log: what was written before the end is
-		// read before the end is told.
-		over := f.call.over.Load()
-		for {
-			f.tellOwed()
-			if f.at.position() >= f.limit.Load() {
-				break
-			}
-			i, page, ok := f.at.next()
-			if !ok {
-				break
-			}
-			if i >= 0 && !f.outcomes && f.observer == nil {
-				f.deliverAnswer(int(i))
-			} else {
-				f.deliver(i, page)
-			}
-		}
-		if over {
-			if !f.done && f.limit.Load() == math.MaxInt64 {
-				f.tellEnd()
-			}
-			f.finish()
-		}
-		f.count()
-		// Whoever writes now finds the feed queued, or is seen here.
-		at := f.at
-		f.reached.Store(at.position())
-		f.queued.Store(false)
-		news := at.position() < f.limit.Load() && at.ready() || f.call.over.Load() != over
-		if !news || !f.queued.CompareAndSwap(false, true) {
-			return
-		}
-	}
-}
-
-// leave lets go of the log, once the listener has gone and unless the mailbox has
-// the feed: it would keep all that is written from now on.
-func (f *feed[Req, Res]) leave() {
-	over := f.call.over.Load()
-	if f.pieces != nil {
-		f.leavePieces(over)
-		return
-	}
-	if f.queued.CompareAndSwap(false, true) { // and so it stays: nobody reads any more
-		f.at = cursor[Res]{}
-		f.left.Store(true)
-	}
-	if over && f.left.Load() {
-		f.finish()
-	}
-}
-
-// finish is called when nothing more comes of the feed.
-func (f *feed[Req, Res]) finish() {
-	if !f.finished.Swap(true) {
-		f.call.unhold()
-	}
-}
-
-// discarded is called when the listener was removed with the feed in its mailbox.
-func (f *feed[Req, Res]) discarded() {
-	f.queued.Store(false)
-	if f.call.over.Load() {
-		f.finish()
-	}
-}
-
-// deliver calls back with the result of an entry, if it has one.
-func (f *feed[Req, Res]) deliver(i int32, page *page[Res]) {
-	e, l := f.call.event(i, page), f.listener
-	if e.ended && f.outcomes {
-		f.owed = f.call.place(e) + 1
-	}
-	if e.value == nil {
-		return
-	}
-	f.at.seq++
-	if l.gone.Load() || f.observer == nil && l.silenced() {
-		return
-	}
-	if l.waitingSince(f.base + e.elapsed) {
-		f.count()
-	}
-	if f.observer != nil {
-		f.call.observeResult(f.observer, e, f.at.seq-1)
-		return
-	}
-	f.fn(&f.call.listening, f.call.result(e, f.at.seq-1))
-}
-
-// deliverAnswer is deliver for what most entries are, the end of a producer that
-// has answered, and most listeners, those without hooks. It is worth a function
-// because its frame is small: a callback has to fit on a new goroutine's stack with
-// the frames below it, or growing the stack costs more than all else.
-func (f *feed[Req, Res]) deliverAnswer(i int) {
-	c := f.call
-	m := &c.members[i]
-	if m.state != StateOK || m.streams {
-		return
-	}
-	f.at.seq++
-	if f.listener.silenced() {
-		return
-	}
-	if f.listener.waitingSince(f.base + m.ended) {
-		f.count()
-	}
-	r := Result[Req, Res]{Call: c, Value: c.answers[i], Seq: f.at.seq - 1, Elapsed: m.ended}
-	if p := c.producers[i]; p.group == nil {
-		r.From.Name = p.name
-	} else {
-		r.From = c.memberAt(i)
-	}
-	f.fn(&c.listening, r)
-}
-
-// count adds the results that the listener was called with to its count. It is
-// called now and then, for to count each of them would cost more than all else.
-func (f *feed[Req, Res]) count() {
-	if n := f.at.seq - f.counted; n > 0 {
-		f.listener.delivered.Add(uint64(n))
-		f.counted = f.at.seq
-	}
-}
-
-// tellOwed calls back for the member that has ended with the last event.
-func (f *feed[Req, Res]) tellOwed() {
-	if place := f.owed - 1; place >= 0 {
-		f.owed = 0
-		f.tellOutcome(place)
-	}
-}
-
-func (f *feed[Req, Res]) tellOutcome(i int) {
-	switch {
-	case f.listener.gone.Load():
-	case f.observer != nil:
-		f.call.observeOutcome(f.observer, i, f.call.outcome(i))
-	default:
-		f.listener.onOutcome(f.call.outcome(i))
-	}
-}
-
-// tellEnd calls back for the members that had not ended when the call did, and
-// for the call itself.
-func (f *feed[Req, Res]) tellEnd() {
-	l := f.listener
-	l.waitingSince(f.base + f.call.elapsed)
-	for f.outcomes && f.told < f.call.size() {
-		i := f.told
-		f.told++
-		if !f.call.hasEnded(i) {
-			f.tellOutcome(i)
-		}
-	}
-	f.done = true
-	switch {
-	case l.gone.Load():
-	case f.observer != nil:
-		f.call.observeEnd(f.observer)
-	case l.onDone != nil:
-		l.onDone(f.call.Report())
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return l.gone.Load() || !f.queued && f.inHand == 0
 	}
 }

@@ -2,7 +2,11 @@ package dispatch
 
 import (
 	"context"
-	"sync/atomic"
+	"math"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
+	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
+	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
 // A Listener is called with each result of a topic, as it arrives. Its calls
@@ -16,36 +20,53 @@ type Listener[Req, Res any] func(ctx context.Context, r Result[Req, Res])
 
 // listener is a registered Listener.
 type listener struct {
-	mailbox
+	recipient
 	fn        any // a Listener of the types of the topic
 	onOutcome func(Outcome)
 	onDone    func(Report)
-	labels    labels
-	delivered atomic.Uint64 // results it was called with
-	dropped   atomic.Uint64 // results that WithMailbox has dropped
 }
 
-// piecemeal reports whether results are put into the mailbox one by one, because
-// they are counted there or several are delivered at once.
-func (l *listener) piecemeal() bool { return l.queue.Bound > 0 || l.queue.Width > 1 }
+// Registered is part of registry.Registrant.
+func (l *listener) Registered() *registry.Entry { return &l.entry }
 
-// settle delivers what has been written for the listener by now. Its registration
-// has been taken away already, so no call begins to write for it.
-func (l *listener) settle(ctx context.Context) error {
-	var waits []func() bool
-	for owner := range l.bus.ledger.All() {
-		if c, ok := owner.(interface {
-			cutOff(*listener) (delivered func() bool)
-		}); ok {
-			if delivered := c.cutOff(l); delivered != nil {
-				waits = append(waits, delivered)
-			}
-		}
-	}
-	for _, delivered := range waits {
-		if err := l.bus.ledger.Wait(ctx, delivered); err != nil {
-			return err
-		}
-	}
-	return l.mailbox.settle(ctx)
+func newListener(r Registration, fn any, c listenerConfig) *listener {
+	l := &listener{fn: fn, onOutcome: c.onOutcome, onDone: c.onDone}
+	r.entry.Name, r.entry.Kind = c.name, "listener"
+	l.init(r, l, inbox.Config{
+		Width:     min(c.concurrency, math.MaxInt32),
+		Bound:     min(c.mailbox.n, math.MaxInt32),
+		DropFirst: c.mailbox.overflow == DropOldest,
+	})
+	l.self = l
+	return l
 }
+
+func (l *listener) isListener() bool { return true }
+
+func (l *listener) result(c *gathering, b *batch) {
+	if c.nesting == nil {
+		c.half.hear(l, c.listening, b)
+	} else {
+		c.nesting.hear(l, b)
+	}
+}
+
+func (l *listener) wantsOutcomes() bool { return l.onOutcome != nil }
+
+func (l *listener) outcome(c *gathering, e calllog.Entry) {
+	if e.Kind&calllog.End != 0 {
+		l.onOutcome(c.outcome(int(e.Member)))
+	}
+}
+
+func (l *listener) wantsEnd() bool { return l.onOutcome != nil || l.onDone != nil }
+
+func (l *listener) end(c *gathering) {
+	if l.onDone != nil {
+		l.onDone(c.report())
+	}
+}
+
+// attach and detach are parts of registrant.
+func (l *listener) attach(b *Bus) error { return b.registry.AddListener(l) }
+func (l *listener) detach(b *Bus)       { b.registry.RemoveListener(l) }

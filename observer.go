@@ -2,8 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"runtime/debug"
-	"sync/atomic"
 	"time"
 )
 
@@ -116,70 +114,8 @@ func (b *Bus) Observe(o Observer) (*Registration, error) {
 		return nil, invalidArgument("Observe: nil Bus")
 	}
 	added := b.newObserver(o, caller(1))
-	if err := b.add(added); err != nil {
+	if err := added.attach(b); err != nil {
 		return nil, err
 	}
 	return &added.Registration, nil
-}
-
-// observer is a registered Observer. To calls it is a listener of all topics.
-type observer struct {
-	listener
-	hooks  Observer
-	missed atomic.Uint64 // what it should have been told of
-}
-
-// mostNotices is how much may wait for an observer before it misses what is new:
-// calls, and single events beside them.
-const mostNotices = 4096
-
-func (b *Bus) newObserver(hooks Observer, at uintptr) *observer {
-	o := &observer{hooks: hooks}
-	o.init(Registration{bus: b, name: "observer", at: at, self: o})
-	return o
-}
-
-// begin runs a hook that returns the context for what begins. Whatever the hook
-// does, there is a context.
-func (o *observer) begin(ctx context.Context, hook func(context.Context) context.Context) (next context.Context) {
-	defer func() {
-		if value := recover(); value != nil {
-			o.bus.unwound("observer", &o.Registration, value, debug.Stack())
-		}
-		if next == nil {
-			next = ctx
-		}
-	}()
-	if o.gone.Load() {
-		return ctx
-	}
-	return hook(ctx)
-}
-
-// tell has a hook called on the observer's own goroutine, unless too much waits for
-// it already.
-func (o *observer) tell(hook func()) {
-	if o.queue.Len() >= mostNotices {
-		o.missed.Add(1)
-		return
-	}
-	if o.queue.Put(&notice{o, hook, o.bus.sinceEpoch(time.Now())}) {
-		o.start()
-	}
-}
-
-// notice is a single event for one observer.
-type notice struct {
-	observer *observer
-	hook     func()
-	since    time.Duration // when it was to be told, since the bus was made
-}
-
-// Run calls the hook, once even if it panics.
-func (n *notice) Run() {
-	if hook := n.hook; hook != nil && !n.observer.gone.Load() {
-		n.hook = nil
-		n.observer.waitingSince(n.since)
-		hook()
-	}
 }

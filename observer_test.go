@@ -523,12 +523,14 @@ func TestObserverDoesNotHoldAPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := newDispatcher(dispatch.WithMaxInFlight(1), dispatch.WithObserver(dispatch.Observer{}))
 		produce(t, d, "a", quick(1))
+		produce(t, d, "b", quick(2))
 		release := make(chan struct{})
 		listen(t, d, func(context.Context, result) { <-release })
-		ended(t, d)
+		ended(t, d, dispatch.WithTimeout(time.Second))
+		ended(t, d) // the first two results are taken at once, and wait for nobody
 		synctest.Wait()
 		if _, err := d.Send(t.Context(), ask, 0, dispatch.WithNoWait()); !errors.Is(err, dispatch.ErrOverloaded) {
-			t.Errorf("Send while the listener is busy: %v, want ErrOverloaded", err)
+			t.Errorf("Send while the listener has not taken the results of a call: %v, want ErrOverloaded", err)
 		}
 		close(release)
 		synctest.Wait()
@@ -623,7 +625,7 @@ func TestGoroutinesAreLabelled(t *testing.T) {
 			}
 		}
 		var profile bytes.Buffer
-		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{}))
+		d, _ := newDispatcher(dispatch.WithPprofLabels())
 		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
 			note(ctx, "a")
 			if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {

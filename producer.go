@@ -2,59 +2,129 @@ package dispatch
 
 import (
 	"context"
+	"fmt"
+	"iter"
+	"sync"
 	"sync/atomic"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
 // A Producer answers the requests of a topic, each with one result or an error.
 // It is called concurrently unless [WithConcurrency] says otherwise, and should
 // return when its context ends: nothing can stop it, and what it returns after
-// that is late.
+// that is late. Its context ends with the call, also with one that has its answer, and
+// so does what was opened with it, such as the body of an HTTP response: read it in the
+// producer, or open it with [context.WithoutCancel].
 //
 // A Producer that returns [ErrDecline] has nothing to say, which is no failure. A
-// panic or [runtime.Goexit] ends the one member of the one call and nothing else.
+// panic or [runtime.Goexit] ends the one member of the one call and nothing else. A call
+// has room for the results of all its members from the start; large ones are better
+// pointers.
 type Producer[Req, Res any] func(ctx context.Context, req Req) (Res, error)
 
-// producer is a registered Producer.
+// A StreamProducer answers the requests of a topic, each with any number of
+// results, which go to listeners and callers as they are yielded. The sequence is
+// ranged over once. An error in it ends the member as Failed, and the results
+// before it stay; an error with a result discards that result. When the call has
+// ended, yield returns false.
+//
+// What is said of [Producer] holds for it as well.
+type StreamProducer[Req, Res any] func(ctx context.Context, req Req) iter.Seq2[Res, error]
+
+// producer is a registered Producer, StreamProducer or Relay.
 type producer struct {
 	Registration
-	fn    any // a Producer of the types of the topic
-	gates atomic.Uint32
+	fn     any // a closure with the types of the topic
+	limits *limits
+	gates  atomic.Uint32 // what can stand between a call and the closure; written under mu
 
-	limits      *limits      // nil: none
-	abandoned   atomic.Int32 // runs that have outlived their calls
-	failed      atomic.Uint64
-	lastFailure atomic.Pointer[detail]
-	labels      labels
-
-	group *replica // its part in a group, or what makes it one; nil for neither
+	mu        sync.Mutex // guards the fields below
+	abandoned int        // runs that have outlived their calls
+	busy      int        // runs that are claimed; counted for replicas
+	turn      int        // how often the group was asked while this producer came first
+	failed    uint64
+	lastError string
 }
 
-// The gates of a producer can stand between a call and the closure.
+// The gates of a producer.
 const (
 	gateRemoved uint32 = 1 << iota // the registration has ended
-	gateLimited                    // its runs are counted, and may have to wait for a slot
-	gateStream                     // it is a StreamProducer
+	gateLimited                    // its runs may have to wait for a slot
+	gateStuck                      // too many of its runs have outlived their calls
+	gateStream                     // it is a StreamProducer, which stands in nobody's way
 	gateRelay                      // it is a Relay
-	gateUnknown                    // it stands for a name that nobody has
 )
 
+// Registered is part of registry.Registrant.
+func (p *producer) Registered() *registry.Entry { return &p.entry }
+
 // open reports whether nothing stands between a call and the closure.
-func (p *producer) open() bool { return p.gates.Load() == 0 && p.abandoned.Load() == 0 }
+func (p *producer) open() bool { return p.gates.Load()&^gateStream == 0 }
 
-// unknownProducer stands in a call for a name that nobody has.
-func unknownProducer(b *Bus, name string) *producer {
-	p := &producer{Registration: Registration{bus: b, name: name}}
-	p.gates.Store(gateUnknown)
-	return p
-}
+// is reports whether the producer has this gate.
+func (p *producer) is(gate uint32) bool { return p.gates.Load()&gate != 0 }
 
-func (p *producer) member() Member {
-	m := Member{Name: p.name}
-	if p.group != nil {
-		m.Group = p.group.name
+// refuses returns why the producer must not be asked, or nil.
+func (p *producer) refuses() error {
+	switch {
+	case p.is(gateRemoved):
+		return ErrRemoved
+	case p.is(gateStuck):
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return fmt.Errorf("%w: %d runs have outlived their calls", ErrStuck, p.abandoned)
+	default:
+		return nil
 	}
-	return m
 }
+
+// abandon counts a run that has outlived its call, and returned one that has returned
+// after all.
+func (p *producer) abandon()  { p.countAbandoned(1) }
+func (p *producer) returned() { p.countAbandoned(-1) }
+
+func (p *producer) countAbandoned(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.abandoned += n; p.abandoned >= p.bus.maxAbandoned {
+		p.gates.Or(gateStuck)
+	} else {
+		p.gates.And(^gateStuck)
+	}
+}
+
+// occupy counts the runs of a replica.
+func (p *producer) occupy(n int) {
+	p.mu.Lock()
+	p.busy += n
+	p.mu.Unlock()
+}
+
+func (p *producer) busyRuns() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.busy
+}
+
+// nextTurn returns how often a group was asked while the producer came first in it.
+func (p *producer) nextTurn() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.turn++
+	return p.turn - 1
+}
+
+// fail counts a failure and keeps its text, and not the error, which may refer to much.
+func (p *producer) fail(text string, started bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lastError = text; started {
+		p.failed++
+	}
+}
+
+func (p *producer) member() Member { return Member{Group: p.entry.Group, Name: p.entry.Name} }
 
 // kind says in a word what was registered.
 func (p *producer) kind() string {
@@ -68,53 +138,16 @@ func (p *producer) kind() string {
 	}
 }
 
-// title names the producer, or the group that it stands for.
-func (p *producer) title() string {
-	if p.isGroup() {
-		return p.group.name
-	}
-	return p.name
-}
-
-// is reports whether the producer has this gate.
-func (p *producer) is(gate uint32) bool { return p.gates.Load()&gate != 0 }
-
-// answersTo reports whether WithTargets means the producer by this name.
-func (p *producer) answersTo(name string) bool {
-	return p.name == name || p.group != nil && p.group.name == name
-}
-
-// acquire lets a run begin as soon as the producer's limits allow it, or returns
-// the error of the context or ErrQueueFull.
-func (p *producer) acquire(ctx context.Context) error {
-	if p.limits != nil {
-		if err := p.limits.acquire(ctx); err != nil {
-			return err
-		}
-	}
-	if p.group != nil {
-		p.group.busy.Add(1)
-	}
-	return nil
-}
-
-func (p *producer) release() {
-	if p.group != nil {
-		p.group.busy.Add(-1)
-	}
-	if p.limits != nil {
-		p.limits.release()
-	}
-}
-
-// stop is part of Remove.
-func (p *producer) stop() { p.gates.Or(gateRemoved) }
+// attach, detach and stop are parts of registrant.
+func (p *producer) attach(b *Bus) error { return b.registry.AddProducer(p) }
+func (p *producer) detach(b *Bus)       { b.registry.RemoveProducer(p) }
+func (p *producer) stop()               { p.gates.Or(gateRemoved) }
 
 // settle waits until the producer has no part left in the calls in flight. Its
 // registration has been taken away already, so there will be no more of them.
 func (p *producer) settle(ctx context.Context) error {
 	for owner := range p.bus.ledger.All() {
-		c, ok := owner.(interface{ occupies(*producer) bool })
+		c, ok := owner.(*gathering)
 		if !ok || !c.occupies(p) {
 			continue
 		}
@@ -126,43 +159,24 @@ func (p *producer) settle(ctx context.Context) error {
 }
 
 // newProducer makes a producer of any kind; where it is added is told by r.
-func (d *Dispatcher[Req, Res]) newProducer(r Registration, fn any, opts []ProducerOption) (*producer, error) {
-	config, err := newProducerConfig(opts)
-	if err != nil {
-		return nil, err
-	}
-	p := &producer{Registration: r, fn: fn}
-	p.name, p.self = config.name, p
-	if p.limits, err = newLimits(config); err != nil {
-		return nil, err
-	}
-	if config.group != "" {
-		p.group = &replica{name: config.group}
-	}
-	if p.limits != nil || p.group != nil {
-		p.gates.Store(gateLimited)
-	}
-	return p, nil
-}
-
-// addProducer adds a producer of a kind that cannot be a replica.
-func (d *Dispatcher[Req, Res]) addProducer(r Registration, fn any, gate uint32, opts []ProducerOption) (*Registration, error) {
-	p, err := d.newProducer(r, fn, opts)
+func newProducer(r Registration, fn any, gate uint32, c producerConfig) (*producer, error) {
+	limits, err := newLimits(c)
 	switch {
 	case err != nil:
 		return nil, err
-	case p.group != nil:
-		return nil, invalidOption("WithGroup(%q): only a Producer can be a replica", p.group.name)
-	case gate == gateRelay && p.is(gateLimited):
+	case gate != 0 && c.group != "":
+		return nil, invalidOption("WithGroup(%q): only a Producer can be a replica", c.group)
+	case gate == gateRelay && limits != nil:
 		return nil, invalidOption("WithConcurrency and WithSemaphore do not concern relays")
 	}
-	p.gates.Or(gate)
-	return p.enlist()
-}
-
-func (p *producer) enlist() (*Registration, error) {
-	if err := p.bus.add(p); err != nil {
-		return nil, err
+	p := &producer{Registration: r, fn: fn, limits: limits}
+	p.self, p.entry.Name, p.entry.Group, p.entry.Kind = p, c.name, c.group, "producer"
+	if gate == gateRelay {
+		p.entry.Kind = "relay"
 	}
-	return &p.Registration, nil
+	if limits != nil {
+		gate |= gateLimited
+	}
+	p.gates.Store(gate)
+	return p, nil
 }

@@ -4,33 +4,62 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
 // A Registration is a producer, a listener or a hook that was added to a bus,
 // and the means to take it away again. Its methods may be used concurrently.
 type Registration struct {
-	bus       *Bus
-	id        uint64 // in the order of registration
-	name      string
-	selection selection
-	at        uintptr    // the place in the program that added it
-	self      registrant // what this is the registration of
-	removed   bool       // guarded by the registry's mu
+	bus    *Bus
+	entry  registry.Entry // what the registry knows of it
+	at     uintptr        // the place in the program that added it
+	self   registrant     // what this is the registration of
+	panics panics
 }
 
 // registrant is what can be registered: a producer, a listener or a hook.
 type registrant interface {
-	registration() *Registration
+	// attach adds it to the bus, and detach takes it away, so that no new call finds it.
+	attach(*Bus) error
+	detach(*Bus)
 	// settle waits until everything that was accepted is finished.
 	settle(context.Context) error
 	// stop lets nothing more begin.
 	stop()
 }
 
-func (r *Registration) registration() *Registration { return r }
+// enlist adds the registrant to its bus, and to calls that wait for producers.
+func (r *Registration) enlist() (*Registration, error) {
+	if err := r.self.attach(r.bus); err != nil {
+		return nil, registryError(err)
+	}
+	if r.bus.waiting.Load() > 0 {
+		for owner := range r.bus.ledger.All() {
+			if c, ok := owner.(*gathering); ok {
+				c.findProducers()
+			}
+		}
+	}
+	return r, nil
+}
+
+// registryError is an error of the registry as users know it.
+func registryError(err error) error {
+	switch e := err.(type) {
+	case *registry.TypeError:
+		return fmt.Errorf("%w: %q is %v on this bus, not %v", ErrTopicType, e.Topic, e.Have, e.Want)
+	case *registry.DuplicateError:
+		return fmt.Errorf("%w: %q on %s", ErrDuplicate, e.Name, e.Where)
+	}
+	if err == registry.ErrClosed {
+		return ErrClosed
+	}
+	return err
+}
 
 // Name returns the name given by [WithName], or producer-N or listener-N.
-func (r *Registration) Name() string { return r.name }
+func (r *Registration) Name() string { return r.entry.Name }
 
 // Remove ends the registration, on all its topics at once. A producer that runs
 // may still give its result; where it was still to be started it is not, and the
@@ -39,7 +68,7 @@ func (r *Registration) Name() string { return r.name }
 // callback begins any more. Remove may be called again, concurrently, and from
 // inside the registration's own callbacks.
 func (r *Registration) Remove() {
-	r.bus.remove(r.self)
+	r.self.detach(r.bus)
 	r.self.stop()
 	r.bus.ledger.Changed()
 }
@@ -54,7 +83,7 @@ func (r *Registration) Drain(ctx context.Context) error {
 	if ctx == nil {
 		return invalidArgument("Drain: nil context")
 	}
-	r.bus.remove(r.self)
+	r.self.detach(r.bus)
 	err := r.self.settle(ctx)
 	r.Remove()
 	return err

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
-	"sync/atomic"
-	"time"
 
-	"golang.org/x/sync/errgroup"
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
 
 // A Relay answers a call on behalf of members elsewhere. It names them to the
@@ -31,19 +29,14 @@ type Relay[Req, Res any] func(ctx context.Context, req Req, to *Roster[Res]) err
 // ended; the relay has returned. All of these but the end of the call are misuse,
 // which the bus counts; see [Snapshot].
 type Roster[Res any] struct {
-	call interface {
-		nameRemote(*relayRun, Member) bool
-		endRemote(*relayRun, Member, State, error) bool
-		targets() []string
-	}
-	result func(*relayRun, Member, Res) bool
 	run    *relayRun
+	result func(*relayRun, Member, Res) bool
 }
 
 // Name says that m has taken the request: from now on it is owed an outcome. A
 // member with neither a name nor a group is refused. Of a group it may not be known
 // which replica will answer; then the name is empty.
-func (r *Roster[Res]) Name(m Member) bool { return r.call.nameRemote(r.run, m) }
+func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
 
 // Result hands in a result of m. If it is too late it is offered to OnLate.
 func (r *Roster[Res]) Result(m Member, v Res) bool { return r.result(r.run, m, v) }
@@ -53,326 +46,279 @@ func (r *Roster[Res]) Result(m Member, v Res) bool { return r.result(r.run, m, v
 // Failed. These four count only if err is one of them or wraps one, and every error
 // on the way wraps no other: fmt.Errorf("%w: %v", ErrGone, why) is Gone, and
 // errors.Join(ErrGone, why) is Failed.
-func (r *Roster[Res]) End(m Member, err error) bool {
-	return r.call.endRemote(r.run, m, stateOf(err), err)
-}
+func (r *Roster[Res]) End(m Member, err error) bool { return r.run.end(m, err) }
 
 // Targets returns the names that [WithTargets] asks for, or nil if everybody is
 // asked.
-func (r *Roster[Res]) Targets() []string { return r.call.targets() }
+func (r *Roster[Res]) Targets() []string { return slices.Clone(r.run.call.policy.targets) }
 
-// stateOf is the state of a member that a relay ends with the error.
-func stateOf(err error) State {
-	switch {
-	case err == nil:
-		return StateOK
-	case isPanic(err):
-		return StatePanicked
-	case is(err, ErrDecline):
-		return StateDeclined
-	case is(err, ErrGone):
-		return StateGone
-	case is(err, ErrOverloaded):
-		return StateRejected
-	default:
-		return StateFailed
-	}
-}
-
-// AddRelay registers a relay, as [Dispatcher.AddProducer] does a producer. Of the
-// options only WithName concerns relays; the others are refused.
-func (d *Dispatcher[Req, Res]) AddRelay(on Selector[Req, Res], relay Relay[Req, Res], opts ...ProducerOption) (*Registration, error) {
-	r, err := d.register("AddRelay", on, relay == nil)
-	if err != nil {
-		return nil, err
-	}
-	return d.addProducer(r, relay, gateRelay, opts)
-}
-
-// remote is the record of a member that a relay named. The call's lock guards
-// what follows member.
-type remote struct {
-	member  Member
-	index   int // among those that relays named
-	run     *relayRun
-	state   State
-	err     error
-	results int
-	asked   bool // it has taken the request
-	ended   time.Duration
-}
-
-// relayRun is a relay at work for a call. The call's lock guards it.
-type relayRun struct {
-	relay *producer
-	run   run
-}
-
-// relaying is the part of a call that only calls with relays have.
+// relaying is the part of a call that only calls with relays have, and those with
+// targets that do not exist. The call's lock guards it.
 type relaying struct {
-	group    errgroup.Group
-	workers  atomic.Int32 // of those that keep the call in the ledger, the relays
 	runs     []*relayRun
-	remotes  []*remote
-	byMember map[Member]*remote
-	unused   []remote // made several at a time
+	named    []*named // the members behind those of this bus
+	byMember map[Member]int32
 }
 
-// relayLocked sets the relays of a call.
-func (c *call) relayLocked(relays []*producer) {
-	if len(relays) == 0 {
-		return
+// relayRun is a relay at work for a call.
+type relayRun struct{ run }
+
+// named is a member that a relay has named.
+type named struct {
+	member Member
+	by     *relayRun // nil if nobody did: it is a target that does not exist
+	err    error
+}
+
+func (r *relaying) all() []*relayRun {
+	if r == nil {
+		return nil
 	}
-	c.relaying = &relaying{byMember: make(map[Member]*remote)}
+	return r.runs
+}
+
+func newRelaying(c *gathering, relays []*producer) *relaying {
+	r := &relaying{byMember: make(map[Member]int32)}
 	for _, p := range relays {
-		c.relaying.runs = append(c.relaying.runs, &relayRun{relay: p})
+		r.runs = append(r.runs, &relayRun{run{call: c, producer: p, member: -1}})
 	}
-	c.tally.Open = int32(len(relays))
+	return r
 }
 
 // startRelays starts the relays of the call.
-func (c *Call[Req, Res]) startRelays() {
-	if c.relaying == nil {
-		return
-	}
-	for _, r := range c.relaying.runs {
-		c.relaying.workers.Add(1)
-		c.workers.Add(1)
-		c.relaying.group.Go(func() error {
-			c.relay(r)
-			c.leaveRelay()
+func (c *gathering) startRelays() {
+	for _, r := range c.relaying.all() {
+		c.group.Go(func() error {
+			defer func() {
+				if r != nil && !r.returned {
+					r.err = ErrGoexit
+					c.endRelay(r)
+				}
+			}()
+			if c.startRelay(r) {
+				c.half.askRelay(r)
+			}
+			ended := r
+			r = nil
+			c.endRelay(ended)
 			return nil
 		})
 	}
 }
 
-// relay runs one relay, whatever that does.
-func (c *Call[Req, Res]) relay(r *relayRun) {
-	if state, err := c.startRelay(r); err != nil {
-		c.endRelay(r, state, err)
-		return
-	}
-	state, err := StateFailed, ErrGoexit
-	returned := false
-	defer func() {
-		if value := recover(); value != nil {
-			stack := debug.Stack()
-			c.bus.unwound("relay", &r.relay.Registration, value, stack)
-			state, err, returned = StatePanicked, &PanicError{value, stack}, true
-		}
-		c.endRelay(r, state, err)
-		if !returned {
-			c.leaveRelay() // after a Goexit nothing behind us runs any more
-		}
-	}()
-	ctx := &member{call: &c.call, index: -1}
-	relay, roster := r.relay.fn.(Relay[Req, Res]), &Roster[Res]{call: c, result: c.relayed, run: r}
-	if c.observed == nil {
-		err = relay(ctx, c.req, roster)
-	} else {
-		c.runLabelled(ctx, &r.relay.labels, "dispatch.producer", r.relay.name, func(ctx context.Context) { err = relay(ctx, c.req, roster) })
-	}
-	state, returned = stateOf(err), true
-}
-
-// leaveRelay is leave for the goroutine of a relay.
-func (c *call) leaveRelay() {
-	c.leave()
-	c.relaying.workers.Add(-1)
-}
-
-// startRelay counts a relay as running, or returns why it must not run.
-func (c *call) startRelay(r *relayRun) (State, error) {
-	if n := int(r.relay.abandoned.Load()); n >= c.bus.maxAbandoned {
-		return StateRejected, fmt.Errorf("%w: %d runs have outlived their calls", ErrStuck, n)
+// startRelay counts a relay as running, or keeps in its run why it must not run.
+func (c *gathering) startRelay(r *relayRun) bool {
+	if r.err = r.producer.refuses(); r.err != nil {
+		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.reason != ReasonPending || r.relay.is(gateRemoved) {
-		return StateGone, ErrRemoved
+	if c.over() || r.producer.is(gateRemoved) {
+		r.err = ErrRemoved
+		return false
 	}
-	r.run = runGoes
+	r.phase, r.started = runGoes, true
 	c.running++
-	return StateOK, nil
+	return true
 }
 
-// relayed hands in a result that a relay brings.
-func (c *Call[Req, Res]) relayed(r *relayRun, m Member, value Res) bool {
-	c.mu.Lock()
-	who := c.relaying.byMember[m]
-	over := c.reason != ReasonPending
-	ok := who != nil && who.run == r && who.state == StatePending && r.run != runReturned
-	c.mu.Unlock()
+// stateOf is the state of a member that a relay ends with the error.
+func stateOf(err error) course.State {
 	switch {
-	case ok:
-		return c.hand(event[Res]{remote: who}, value)
-	case over:
-		now := c.now()
-		c.observeLate(-1, m, now, now-c.elapsed, nil)
-		c.tellLate(m, value, now, now-c.elapsed)
+	case err == nil:
+		return course.OK
+	case isPanic(err):
+		return course.Panicked
+	case is(err, ErrDecline):
+		return course.Declined
+	case is(err, ErrGone):
+		return course.Gone
+	case is(err, ErrOverloaded):
+		return course.Rejected
+	case errors.Is(err, context.DeadlineExceeded):
+		return course.Expired
 	default:
+		return course.Failed
+	}
+}
+
+// name is Roster.Name.
+func (r *relayRun) name(m Member) bool {
+	c := r.call
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over() {
+		return false
+	}
+	if m.Name == "" && m.Group == "" || r.phase == runReturned || c.hasLocked(m) {
 		c.bus.misuse.Add(1)
+		return false
+	}
+	c.nameLocked(r, m)
+	return true
+}
+
+func (c *gathering) nameLocked(r *relayRun, m Member) int32 {
+	i, _ := c.course.Name(c.now())
+	c.relaying.named = append(c.relaying.named, &named{member: m, by: r})
+	c.relaying.byMember[m] = i
+	return i
+}
+
+// hasLocked reports whether the call has the member already.
+func (c *gathering) hasLocked(m Member) bool {
+	if _, ok := c.relaying.byMember[m]; ok {
+		return true
+	}
+	for i := range c.producers {
+		if m.Node == "" && c.memberAtLocked(i) == m {
+			return true
+		}
 	}
 	return false
 }
 
-// nameRemote is Roster.Name.
-func (c *Call[Req, Res]) nameRemote(r *relayRun, m Member) bool {
+// pendingLocked returns the member that a relay has named and that has not ended. If
+// there is none although the call goes on, that is misuse.
+func (c *gathering) pendingLocked(r *relayRun, m Member) (i int32, ok bool) {
+	if c.over() {
+		return 0, false
+	}
+	i, ok = c.relaying.byMember[m]
+	ok = ok && !c.course.HasEnded(int(i)) && r.phase != runReturned && c.namedAt(i).by == r
+	if !ok {
+		c.bus.misuse.Add(1)
+	}
+	return i, ok
+}
+
+func (c *gathering) namedAt(i int32) *named { return c.relaying.named[int(i)-len(c.producers)] }
+
+// end is Roster.End.
+func (r *relayRun) end(m Member, err error) bool {
+	c, how := r.call, stateOf(err)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.reason != ReasonPending {
-		return false
-	}
-	if m.Name == "" && m.Group == "" || r.run == runReturned || c.hasLocked(m) {
-		c.bus.misuse.Add(1)
-		return false
-	}
-	c.nameLocked(r, m).asked = true
-	return true
-}
-
-// hasLocked reports whether the call has the member already.
-func (c *call) hasLocked(m Member) bool {
-	return c.relaying.byMember[m] != nil ||
-		m.Node == "" && slices.ContainsFunc(c.producers, func(p *producer) bool { return p.member() == m })
-}
-
-func (c *call) nameLocked(r *relayRun, m Member) *remote {
-	n := len(c.relaying.remotes)
-	if len(c.relaying.unused) == 0 {
-		c.relaying.unused = make([]remote, min(max(n, 4), 64))
-	}
-	who := &c.relaying.unused[0]
-	c.relaying.unused = c.relaying.unused[1:]
-	*who = remote{member: m, index: n, run: r}
-	c.relaying.remotes = append(c.relaying.remotes, who)
-	c.relaying.byMember[m] = who
-	c.tally.Members++
-	return who
-}
-
-// endRemote is Roster.End.
-func (c *Call[Req, Res]) endRemote(r *relayRun, m Member, state State, err error) bool {
-	late := state == StateFailed && errors.Is(err, context.DeadlineExceeded)
-	c.lockDrained()
-	who := c.relaying.byMember[m]
-	switch {
-	case c.reason != ReasonPending:
+	i, ok := c.pendingLocked(r, m)
+	if !ok {
 		c.mu.Unlock()
 		return false
-	case who == nil || who.run != r || who.state != StatePending || r.run == runReturned:
-		c.mu.Unlock()
-		c.bus.misuse.Add(1)
-		return false
 	}
-	if late && c.graced.Load() {
-		state = StateLate
-	}
-	c.endRemoteLocked(who, state, err)
+	c.endNamedLocked(i, how, err)
 	c.tellAndUnlock()
 	return true
 }
 
-// endRemoteLocked records how a member that a relay named has ended.
-func (c *Call[Req, Res]) endRemoteLocked(who *remote, state State, err error) {
-	now := c.now()
-	who.state, who.err, who.ended = state, err, now
-	c.findListenersLocked()
-	c.tally.Count(state == StateOK, state.isFailure())
-	c.log.appendEvent(event[Res]{remote: who, elapsed: now, ended: true})
-	c.publishLocked()
-	if c.reason == ReasonPending {
-		c.judgeLocked(now)
+// endNamedLocked records how a member that a relay named has ended.
+func (c *gathering) endNamedLocked(i int32, how course.State, err error) {
+	c.namedAt(i).err = err
+	if c.course.EndNamed(c.now(), i, how) == course.Ends {
+		c.appendLocked(calllog.Entry{At: c.course.Ended(), Member: i, Kind: calllog.End})
 	}
 }
 
 // endRelay records that a relay has returned, and with what.
-func (c *Call[Req, Res]) endRelay(r *relayRun, state State, err error) {
-	late := state == StateFailed && errors.Is(err, context.DeadlineExceeded)
-	c.lockDrained()
-	ran := r.run != runWaits
+func (c *gathering) endRelay(r *relayRun) {
+	how := stateOf(r.err)
+	switch {
+	case !r.started && is(r.err, ErrStuck):
+		how = course.Rejected
+	case !r.started:
+		how = course.Gone
+	case !r.returned && r.err != ErrGoexit:
+		how = course.Panicked
+	}
+	now := c.now()
+	c.mu.Lock()
+	ran := r.phase.goes()
 	if ran {
-		c.running--
+		c.returnLocked(&r.run)
 	}
-	if r.run == runAbandoned {
-		r.relay.abandoned.Add(-1)
-	}
-	r.run = runReturned
-	if c.reason != ReasonPending {
-		if c.running == 0 && c.timer != nil {
-			c.timer.Stop()
-		}
+	r.phase = runReturned
+	if c.over() {
+		by := max(0, now-c.course.Ended())
+		c.course.EndRelay(now)
 		c.mu.Unlock()
 		if ran {
-			now := c.now()
-			c.observeLate(-1, r.relay.member(), now, now-c.elapsed, err)
+			c.observeLate(&r.run, r.producer.member(), now, by, r.err)
 		}
-		c.bus.ledger.Changed()
-		return
+	} else {
+		c.endRelayLocked(r, how)
+		c.tellAndUnlock()
 	}
-	unended, lost := StateFailed, fmt.Errorf("%w: relay %s returned", ErrLost, r.relay.name)
+	if r.err != nil && ran {
+		c.noteFailure(&r.run, how)
+	}
+	c.leave()
+}
+
+// endRelayLocked ends those that a relay has named and, if it has failed, lists itself.
+func (c *gathering) endRelayLocked(r *relayRun, how course.State) {
+	now := c.now()
+	unended, lost := course.Failed, fmt.Errorf("%w: relay %s returned", ErrLost, r.producer.Name())
 	switch {
-	case state == StateOK || state == StateDeclined:
-	case late && c.graced.Load():
-		unended, lost = StateLate, err // it has given up in the grace, as it should
+	case how == course.OK, how == course.Declined:
+	case how == course.Expired && c.course.Graced():
+		unended, lost = course.Late, r.err // it has given up in the grace, as it should
 	default:
-		itself := Member{Name: r.relay.name}
+		itself := Member{Name: r.producer.Name()}
 		if c.hasLocked(itself) {
 			itself.Group = "relay" // it has named a member after itself
 		}
-		c.endRemoteLocked(c.nameLocked(r, itself), state, err)
-	}
-	for _, who := range c.relaying.remotes {
-		if who.run == r && who.state == StatePending && c.reason == ReasonPending {
-			c.endRemoteLocked(who, unended, lost)
+		if how == course.Expired {
+			how = course.Failed
 		}
+		c.missLocked(itself, how, r.err)
 	}
-	c.tally.Open--
-	if c.tally.Open == 0 && c.reason == ReasonPending {
-		c.missTargetsLocked(r)
+	if c.course.Relays() == 1 {
+		c.missTargetsLocked()
 	}
-	if c.reason == ReasonPending {
-		if c.tally.Open == 0 && c.tally.Members == 0 {
-			c.endLocked(ReasonNoProducers, ErrNoProducers, c.now())
-		} else {
-			c.judgeLocked(c.now())
-		}
-	}
-	c.tellAndUnlock()
-}
-
-// missTargetsLocked ends the targets that neither we nor a relay know.
-func (c *Call[Req, Res]) missTargetsLocked(r *relayRun) {
-	var missing []*remote
-	for i, name := range c.policy.targets {
-		known := slices.Contains(c.policy.targets[:i], name) ||
-			slices.ContainsFunc(c.producers, func(p *producer) bool { return p.answersTo(name) }) ||
-			slices.ContainsFunc(c.relaying.remotes, func(who *remote) bool { return who.member.Name == name || who.member.Group == name })
-		if !known {
-			missing = append(missing, c.nameLocked(r, Member{Name: name}))
-		}
-	}
-	// All are members before the first of them ends, or that might end the call.
-	for _, who := range missing {
-		if c.reason == ReasonPending {
-			c.endRemoteLocked(who, StateGone, fmt.Errorf("%w: %q", ErrUnknownMember, who.member.Name))
+	c.course.EndRelay(now)
+	for k, who := range c.relaying.named {
+		if i := len(c.producers) + k; who.by == r && !c.over() && !c.course.HasEnded(i) {
+			c.endNamedLocked(int32(i), unended, lost)
 		}
 	}
 }
 
-func (c *call) targets() []string { return slices.Clone(c.policy.targets) }
+// missTargetsLocked adds a member for each target that neither we nor a relay know.
+func (c *gathering) missTargetsLocked() {
+	for k, name := range c.policy.targets {
+		known := slices.Contains(c.policy.targets[:k], name)
+		for i := 0; i < c.course.Size() && !known; i++ {
+			known = c.answersTo(i, name)
+		}
+		if known {
+			continue
+		}
+		c.missLocked(Member{Name: name}, course.Gone, fmt.Errorf("%w: %q", ErrUnknownMember, name))
+	}
+}
 
-// tellAndUnlock tells what has been written, and the end if it has come.
-func (c *Call[Req, Res]) tellAndUnlock() {
-	feeds, ended := c.feeds, c.reason != ReasonPending
-	c.mu.Unlock()
-	if ended {
-		c.spread()
-		c.tellEnd()
+// missLocked adds a member that was not asked.
+func (c *gathering) missLocked(m Member, how course.State, err error) {
+	i, ok := c.course.Miss(c.now(), how)
+	if !ok {
 		return
 	}
-	if idle := tell(feeds); idle != nil {
-		idle.start()
+	c.relaying.named = append(c.relaying.named, &named{member: m, err: err})
+	c.appendLocked(calllog.Entry{At: c.course.Ended(), Member: i, Kind: calllog.End})
+}
+
+// answersTo reports whether WithTargets means the member of this index by the name.
+func (c *gathering) answersTo(i int, name string) bool {
+	if g := c.groupAt(i); g != nil {
+		for _, p := range g.candidates {
+			if p.answersTo(name) {
+				return true
+			}
+		}
+		return false
 	}
-	c.bus.ledger.Changed()
+	m := c.memberAtLocked(i)
+	return m.Name == name || m.Group == name
+}
+
+// answersTo reports whether WithTargets means the producer by the name.
+func (p *producer) answersTo(name string) bool {
+	return p.entry.Name == name || p.entry.Group != "" && p.entry.Group == name
 }

@@ -96,6 +96,7 @@ type Outcome struct {
 	Started bool          `json:"started"`    // whether its closure was called
 	Results int           `json:"results"`    // how many results it gave in time
 	Tried   int           `json:"tried"`      // how many producers were started for it: for a group, of its replicas
+	Began   time.Duration `json:"began_ns"`   // from the call's start to the start of its closure; 0 if it was not called
 	Elapsed time.Duration `json:"elapsed_ns"` // from the call's start to the member's end
 }
 

@@ -2,22 +2,32 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
 	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
-	"github.com/seed-bb4b4d74/dispatch/internal/tally"
+	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
 // maxDepth is how deep calls may be nested.
 const maxDepth = 64
 
-// prepare makes a call with everything but its first worker. If the call cannot
-// go on it has ended. The first page of its log is one of its own, unless the
-// caller brings one, which then holds all there is to read.
-func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Topic[Req, Res], req Req, opts []CallOption, first *page[Res]) (*Call[Req, Res], error) {
+// never is a time that does not come.
+const never = time.Duration(1<<63 - 1)
+
+// seat is a member of a call as the registry knows it.
+type (
+	seat  = registry.Seat[*producer]
+	route = registry.Route[*producer, *listener]
+)
+
+// prepare makes a call with everything but its first worker. If the call cannot go on
+// it has ended.
+func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Topic[Req, Res], req Req, opts []CallOption, page *calllog.Page) (*Call[Req, Res], error) {
 	switch err := d.valid(method); {
 	case err != nil:
 		return nil, err
@@ -26,248 +36,255 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 	case t.spec == nil:
 		return nil, invalidArgument("%s: zero Topic", method)
 	}
-	b := d.bus
 	c := &Call[Req, Res]{req: req}
-	c.init(b, t.spec, ctx, c)
-	if c.policy = &b.policy; len(t.spec.defaults)+len(opts) > 0 {
-		p, err := b.policy.with(t.spec.defaults, opts)
+	c.half, c.bus, c.topic, c.sender, c.worker = c, d.bus, t.spec, ctx, c.work
+	if c.policy = &d.bus.policy; len(t.spec.defaults)+len(opts) > 0 {
+		p, err := d.bus.policy.with(t.spec.defaults, opts)
 		if err != nil {
 			return nil, err
 		}
 		c.policy = p
 	}
-	c.timeout = c.policy.timeout
-	admitted := ledger.Open
-	if in, ok := ctx.Value(callKey{}).(inside); ok {
-		if c.depth = in.nesting(); c.depth > maxDepth {
-			return nil, fmt.Errorf("%w: more than %d on %s", ErrTooDeep, maxDepth, t.spec.name)
-		}
-		admitted = ledger.Draining
-	}
-	if admitted == ledger.Open && b.places != nil {
-		if err := b.takePlace(ctx, c.policy.noWait); err != nil {
-			return nil, err
-		}
-		c.placed = true
-	}
-	c.id = CallID(b.calls.Add(1))
-	c.start = time.Now()
-	if at, ok := ctx.Deadline(); ok {
-		left := at.Sub(c.start)
-		c.inherits = admitted == ledger.Draining && c.followed && left <= c.timeout
-		c.timeout = min(c.timeout, left)
-	}
-	ctxErr, ctxCause := ctx.Err(), context.Cause(ctx)
-
-	// The call is in the ledger before it looks for its producers: who drains a
-	// producer takes it away first and looks into the ledger then.
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !b.ledger.Enter(&c.entry, c, uint64(c.id), admitted) {
-		c.unhold()
-		return nil, ErrClosed
-	}
-	c.workers.Store(1)
-	if n := c.policy.parallelism; n > 0 {
-		c.group.SetLimit(n)
-	}
-	if first != nil {
-		c.log.open(first)
-	} else {
-		c.head = c.log.open(&c.first)
-	}
-	c.observeLocked()
-	if err := c.findProducersLocked(); err != nil {
-		b.ledger.Leave(&c.entry)
-		c.unhold()
+	level, err := c.admitted(ctx)
+	if err != nil {
 		return nil, err
 	}
-	switch {
-	case ctxErr == context.DeadlineExceeded || ctxErr == nil && c.timeout <= 0:
-		c.endLocked(ReasonDeadline, context.DeadlineExceeded, 0)
-	case ctxErr != nil:
-		c.endLocked(ReasonCanceled, ctxCause, 0)
-	case c.waiting:
-	case len(c.members) == 0 && c.relaying == nil:
-		c.endLocked(ReasonNoProducers, ErrNoProducers, 0)
-	default:
-		c.judgeLocked(0)
+	if c.readable = page == nil; c.readable {
+		page = &c.first
 	}
-	if c.unborn = c.reason != ReasonPending; !c.unborn {
-		c.graced.Store(c.budget() <= 0)
-		c.timer = time.AfterFunc(c.dueLocked(), c.expire)
+	c.log.Open(page, 0)
+	c.beginning = page.Start()
+	if err := c.enter(ctx, level); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
 
-// findProducersLocked takes the snapshot, unless the call has to wait for more
-// producers.
-func (c *Call[Req, Res]) findProducersLocked() error {
-	if c.policy.minProducers > 0 && !c.waiting {
-		// It waits before it looks: who registers after the look finds it.
-		c.waiting = true
-		c.bus.waiting.Add(1)
+// admitted decides whether the call may be sent from where it is. If it comes from
+// inside a call of the same bus that is under way, it needs no place and is accepted
+// while the bus is draining: that call waits for it.
+func (c *gathering) admitted(ctx context.Context) (ledger.Level, error) {
+	b := c.bus
+	c.from = origin{bus: b, topic: c.topic, entry: new(ledger.Entry)}
+	if in, ok := ctx.Value(callKey{}).(inside); ok {
+		outer := in.origin()
+		if c.from.nesting = outer.nesting; c.from.nesting > maxDepth {
+			return 0, fmt.Errorf("%w: more than %d on %s", ErrTooDeep, maxDepth, c.topic.Name)
+		}
+		if outer.bus == b && b.ledger.Has(outer.entry) {
+			c.parent = outer.id
+			return ledger.Draining, nil
+		}
 	}
-	c.routed = c.bus.generation.Load()
-	c.route = c.bus.route(c.spec)
-	if *c.route.types != c.spec.types {
-		c.stopWaitingLocked()
-		return typeError(c.spec, *c.route.types)
+	if b.places == nil {
+		return ledger.Open, nil
 	}
-	var relays []*producer
-	if c.route.special != nil {
-		relays = relaysAmong(c.route.producers)
+	c.placed = true
+	return ledger.Open, b.takePlace(ctx, c.policy.noWait)
+}
+
+// enter enters the call into the ledger and finds out who is asked. It is in the
+// ledger before it looks: who drains a producer takes it away first and looks into the
+// ledger then.
+func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
+	b := c.bus
+	c.from.id = CallID(b.calls.Add(1))
+	c.start = time.Now()
+	c.base = b.sinceEpoch(c.start)
+	c.timeout, c.followed = c.policy.timeout, ctx.Done() != nil
+	var slack time.Duration
+	if at, ok := ctx.Deadline(); ok {
+		if left := at.Sub(c.start); left <= c.timeout {
+			if c.timeout = left; c.followed {
+				slack = inheritedSlack // the sender's context says when, and why
+			}
+		}
 	}
-	if len(c.route.producers)-len(relays) < c.policy.minProducers {
-		return nil
+	c.from.until = c.deadline()
+	ended := ctx.Err() != nil
+	reason, cause := senderEnd(ctx)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holds, c.unhanded = 1, 1
+	if !b.ledger.Enter(c.from.entry, c, uint64(c.from.id), level) {
+		c.handLocked()
+		return ErrClosed
 	}
-	c.stopWaitingLocked()
-	members := c.route.members()
-	if c.policy.targets != nil {
-		members = seats(c.targetsAmong(c.route.producers, len(relays) > 0))
+	c.observing = b.newObserving(ctx)
+	c.nestLocked()
+	c.course = course.New(c.policy.course(c.timeout, slack))
+	if err := c.findProducersLocked(); err != nil {
+		b.ledger.Leave(c.from.entry)
+		c.handLocked()
+		return err
 	}
-	c.adoptLocked(members)
-	c.relayLocked(relays)
+	if ended {
+		c.cause = cause
+		c.course.Stop(0, reason)
+	}
+	c.course.Tick(0)
+	if !c.over() {
+		c.due = c.course.Due()
+		c.timer = time.AfterFunc(c.due, c.expire)
+	}
+	c.afterLocked()
 	return nil
 }
 
-// init sets what the call is made for.
-func (c *Call[Req, Res]) init(b *Bus, t *topicSpec, sender context.Context, typed typedCall) {
-	c.bus, c.spec, c.sender, c.typed, c.worker = b, t, sender, typed, c.work
-	c.listening.call = &c.call
-	c.followed = sender.Done() != nil
-	c.lastResult = -1
-	c.holds.Store(1)
+// senderEnd says why a call ends whose sender's context has.
+func senderEnd(ctx context.Context) (course.Reason, error) {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return course.Deadline, context.Cause(ctx)
+	}
+	return course.Stopped, context.Cause(ctx)
 }
 
-// adoptLocked makes the producers the members of the call.
-func (c *Call[Req, Res]) adoptLocked(producers []*producer) {
-	n := len(producers)
-	c.producers = producers
-	if n == 1 {
-		c.members, c.answers = c.one.members[:], c.one.values[:]
-	} else {
-		c.members, c.answers = make([]member, n), make([]Res, n)
+// course returns the rules for a call that has this much time.
+func (p *policy) course(timeout, slack time.Duration) course.Policy {
+	return course.Policy{
+		Timeout: timeout, Slack: slack, Grace: p.grace,
+		Quorum: p.quorum, First: p.first, FailFast: p.failFast,
+		Parallelism: p.parallelism, Stagger: p.stagger, Hedge: p.hedge, Stall: p.stall,
 	}
-	if c.route != nil && c.route.special != nil {
-		c.groups = c.newGroups(n)
+}
+
+// timed reports whether something other than the deadline can become due.
+func (p *policy) timed() bool { return p.grace > 0 || p.stagger > 0 || p.hedge > 0 || p.stall > 0 }
+
+// findProducersLocked takes the snapshot, unless the call has to wait for more
+// producers.
+func (c *gathering) findProducersLocked() error {
+	if c.policy.minProducers > 0 && c.route == nil {
+		// It waits before it looks: who registers after the look finds it.
+		c.bus.waiting.Add(1)
 	}
-	if c.policy.minProducers == 0 { // otherwise the log may have readers by now
-		c.log.expect(n)
+	c.generated = c.bus.registry.Generation()
+	c.route = c.bus.registry.Route(&c.topic.Topic)
+	if c.route.Types != c.topic.Types {
+		c.stopWaitingLocked()
+		return registryError(&registry.TypeError{Topic: c.topic.Name, Have: c.route.Types, Want: c.topic.Types})
 	}
-	c.tally = tally.Tally{Members: int32(n), Quorum: int32(min(c.policy.quorum, math.MaxInt32)), FailFast: c.policy.failFast}
-	c.careful = c.policy.quorum > 0 || c.policy.failFast || c.policy.stall > 0 || c.policy.stagger > 0 || c.head == nil || c.observed != nil
-	if c.released = n; c.policy.stagger > 0 {
-		c.released = min(n, 1)
-		c.nextStart = later(c.now(), c.policy.stagger)
+	if len(c.route.Producers)-len(c.route.Relays) < c.policy.minProducers {
+		return nil
 	}
+	c.stopWaitingLocked()
+	c.enrollLocked(c.route)
+	return nil
+}
+
+// stopWaitingLocked ends the wait for producers, if the call is in it.
+func (c *gathering) stopWaitingLocked() {
+	if c.policy.minProducers > 0 && !c.found {
+		c.found = true
+		c.bus.waiting.Add(-1)
+	}
+}
+
+// enrollLocked makes those on the route the members of the call.
+func (c *gathering) enrollLocked(on *route) {
+	seats, relays, sources := on.Seats, on.Relays, len(on.Relays)
+	c.producers = on.Producers
+	if targets := c.policy.targets; targets != nil {
+		sources = max(sources, 1) // what is missing is known once all relays have ended
+		if seats == nil {
+			c.producers = slices.DeleteFunc(slices.Clone(on.Producers), func(p *producer) bool { return !p.isAmong(targets) })
+		} else {
+			seats = targeted(seats, targets)
+		}
+	}
+	var candidates func(int) int
+	if seats != nil {
+		c.groups, c.producers = newGroups(seats)
+		candidates = func(i int) int { return len(seats[i].Candidates) }
+	}
+	if sources > 0 {
+		c.relaying = newRelaying(c, relays)
+	}
+	c.log.Expect(len(c.producers))
+	c.course.Enroll(c.now(), c.half.roomLocked(len(c.producers)), candidates, sources)
+	if sources > len(relays) && !c.over() {
+		c.missTargetsLocked()
+		c.course.EndRelay(0)
+	}
+}
+
+// isAmong reports whether one of the names means the producer.
+func (p *producer) isAmong(names []string) bool { return slices.ContainsFunc(names, p.answersTo) }
+
+// targeted returns the seats with those candidates that the names mean.
+func targeted(seats []seat, names []string) []seat {
+	chosen := []seat{}
+	for _, s := range seats {
+		s.Candidates = slices.DeleteFunc(slices.Clone(s.Candidates), func(p *producer) bool { return !p.isAmong(names) })
+		if len(s.Candidates) > 0 {
+			chosen = append(chosen, s)
+		}
+	}
+	return chosen
 }
 
 // launch starts a call that prepare has made.
-func (c *Call[Req, Res]) launch() {
-	if c.observed == nil {
-		c.ask()
+func (c *gathering) launch() {
+	if c.nesting != nil {
+		defer c.goOn() // even if a hook ends the goroutine
+		c.nesting.begin()
 		return
 	}
-	defer c.ask() // even if a hook ends the goroutine
-	defer c.announced()
-	c.announce()
+	c.goOn()
 }
 
-// ask starts the workers, or tells the end of a call that could not go on.
-func (c *Call[Req, Res]) ask() {
-	if c.unborn {
-		c.tellEnd()
-		c.leave()
-		return
-	}
-	if c.followed {
-		c.follow()
-	}
-	if c.policy.minProducers > 0 {
-		c.mu.Lock()
-		waiting := c.waiting
-		c.launched = true
-		c.mu.Unlock()
-		if waiting {
-			c.leave() // findProducers starts the workers
-			return
-		}
-	}
-	c.startWorkers()
-}
-
-// startWorkers starts the first worker, which is counted already, and the relays.
-func (c *Call[Req, Res]) startWorkers() {
-	c.startRelays()
-	if len(c.members) == 0 {
-		c.leave()
-		return
-	}
-	c.group.TryGo(c.worker)
-}
-
-// findProducers starts a call that has waited for producers, if there are enough
-// of them now.
-func (c *Call[Req, Res]) findProducers() {
+// goOn starts the first worker and the relays, or tells the end of a call that could
+// not go on.
+func (c *gathering) goOn() {
+	now := c.now()
 	c.mu.Lock()
-	if !c.waiting {
+	c.launched = true
+	c.followLocked()
+	c.beginning = calllog.Cursor{}
+	if c.over() {
+		c.tellAndUnlock()
+		c.leave()
+		return
+	}
+	sender := c.sender
+	c.startRelaysLocked()
+	spare := c.wantsSpareLocked(now)
+	c.mu.Unlock()
+	if c.followed {
+		c.follow(sender)
+	}
+	if spare {
+		c.startSpare()
+	}
+	c.leave()
+}
+
+func (c *gathering) startRelaysLocked() {
+	if relays := c.relaying.all(); len(relays) > 0 && !c.course.Waiting() {
+		c.holds += len(relays)
+		c.startRelays()
+	}
+}
+
+// findProducers goes on with a call that has waited for producers, if there are enough
+// of them now.
+func (c *gathering) findProducers() {
+	c.mu.Lock()
+	if !c.course.Waiting() {
 		c.mu.Unlock()
 		return
 	}
 	if err := c.findProducersLocked(); err != nil {
-		c.endAndUnlock(ReasonCanceled, err)
-		return
-	}
-	if c.waiting {
+		c.cause = err
+		c.course.Stop(c.now(), course.Stopped)
+	} else if c.course.Waiting() {
 		c.mu.Unlock()
 		return
+	} else if c.launched && !c.over() {
+		c.startRelaysLocked()
 	}
-	now := c.now()
-	launched := c.launched
-	c.workers.Add(1)
-	c.judgeLocked(now)
-	over := c.reason != ReasonPending
-	if !over {
-		c.timer.Reset(c.dueLocked() - now)
-	}
-	c.mu.Unlock()
-	switch {
-	case over:
-		c.spread()
-		c.tellEnd()
-		c.leave()
-	case launched:
-		c.startWorkers()
-	default:
-		c.leave() // launch is about to start the workers
-	}
-}
-
-// targetsAmong returns the producers that WithTargets asks for. Names that nobody
-// has get a producer that is not there, unless relays may know them.
-func (c *call) targetsAmong(producers []*producer, relays bool) (found []*producer) {
-	for _, p := range producers {
-		if slices.ContainsFunc(c.policy.targets, p.answersTo) {
-			found = append(found, p)
-		}
-	}
-	for i, name := range c.policy.targets {
-		known := relays || slices.Contains(c.policy.targets[:i], name) ||
-			slices.ContainsFunc(found, func(p *producer) bool { return p.answersTo(name) })
-		if !known {
-			found = append(found, unknownProducer(c.bus, name))
-		}
-	}
-	return found
-}
-
-// stopWaitingLocked ends the wait for producers, if the call is in it.
-func (c *call) stopWaitingLocked() {
-	if c.waiting {
-		c.waiting = false
-		c.bus.waiting.Add(-1)
-	}
+	c.tellAndUnlock()
 }
 
 // takePlace takes a place for a call, or returns why there is none.

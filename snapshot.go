@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
+	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
 // Snapshot is what a bus looks like at one moment, as plain data. Its parts are
@@ -68,10 +69,9 @@ type ObserverSnapshot struct {
 // CallSnapshot is one call in flight.
 type CallSnapshot struct {
 	Report
-	Budget    time.Duration `json:"budget_ns"` // how long it has left
-	Parent    CallID        `json:"parent"`    // the call on this bus that it was sent from; 0 if there is none
-	Depth     int           `json:"depth"`     // how many calls it is nested in
-	asksGroup bool          // it is a part of another one
+	Budget time.Duration `json:"budget_ns"` // how long it has left
+	Parent CallID        `json:"parent"`    // the call on this bus that it was sent from; 0 if there is none
+	Depth  int           `json:"depth"`     // how many calls it is nested in
 }
 
 // AbandonedSnapshot is one run that has outlived its call.
@@ -91,13 +91,11 @@ func (b *Bus) Snapshot() Snapshot {
 		Started: b.epoch,
 		Topics:  []TopicSnapshot{}, Calls: []CallSnapshot{}, Abandoned: []AbandonedSnapshot{}, Observers: []ObserverSnapshot{},
 	}
-	loads := make(map[*producer]*load)
+	loads := make(map[*producer]load)
 	for owner := range b.ledger.All() {
-		if c, ok := owner.(interface {
-			snapshot(loads map[*producer]*load) (CallSnapshot, []AbandonedSnapshot)
-		}); ok {
-			call, abandoned := c.snapshot(loads)
-			if call.Reason == ReasonPending && !call.asksGroup {
+		if c, ok := owner.(*gathering); ok {
+			abandoned := c.addTo(loads)
+			if call := (CallSnapshot{c.report(), c.info().Budget, c.parent, int(c.from.nesting)}); call.Reason == ReasonPending {
 				s.Calls = append(s.Calls, call)
 			}
 			s.Abandoned = append(s.Abandoned, abandoned...)
@@ -106,55 +104,44 @@ func (b *Bus) Snapshot() Snapshot {
 	slices.SortFunc(s.Calls, func(a, b CallSnapshot) int { return cmp.Compare(a.Call, b.Call) })
 	slices.SortStableFunc(s.Abandoned, func(a, b AbandonedSnapshot) int { return cmp.Compare(b.Age, a.Age) })
 	now := b.sinceEpoch(time.Now())
-	b.topics.Range(func(_, v any) bool {
-		e := v.(*topicEntry)
-		t := e.current.Load().snapshot(now, loads)
-		t.Name, t.Request, t.Result = e.spec.name, typeName(e.spec.types.req), typeName(e.spec.types.res)
-		s.Topics = append(s.Topics, t)
-		return true
-	})
-	slices.SortFunc(s.Topics, func(a, b TopicSnapshot) int { return cmp.Compare(a.Name, b.Name) })
-	s.Patterns = b.patterns.Load().snapshot(now, loads)
-	if observers := b.observers.Load(); observers != nil {
-		for _, o := range *observers {
-			s.Observers = append(s.Observers, ObserverSnapshot{AddedAt: o.addedAt(), Queued: o.queue.Len(), Missed: o.missed.Load()})
-		}
+	for t, on := range b.registry.Topics() {
+		topic := newTopicSnapshot(now, loads, on.Producers, on.Listeners)
+		topic.Name, topic.Request, topic.Result = t.Name, registry.TypeName(t.Types.Req), registry.TypeName(t.Types.Res)
+		s.Topics = append(s.Topics, topic)
+	}
+	producers, listeners := b.registry.Patterns()
+	s.Patterns = newTopicSnapshot(now, loads, producers, listeners)
+	for _, o := range b.observers.all() {
+		s.Observers = append(s.Observers, ObserverSnapshot{AddedAt: o.addedAt(), Queued: o.inbox.Stats().Queued, Missed: o.missed.Load()})
 	}
 	return s
 }
 
-func (r *route) snapshot(now time.Duration, loads map[*producer]*load) TopicSnapshot {
+func newTopicSnapshot(now time.Duration, loads map[*producer]load, producers []*producer, listeners []*listener) TopicSnapshot {
 	t := TopicSnapshot{Producers: []ProducerSnapshot{}, Listeners: []ListenerSnapshot{}}
-	for _, p := range r.producers {
+	for _, p := range producers {
 		t.Producers = append(t.Producers, p.snapshot(loads[p]))
 	}
-	for _, l := range r.listeners {
+	for _, l := range listeners {
 		t.Listeners = append(t.Listeners, l.snapshot(now))
 	}
 	return t
 }
 
-func (p *producer) snapshot(l *load) ProducerSnapshot {
-	s := ProducerSnapshot{
-		Name: p.name, Kind: p.kind(), On: p.selection.String(), AddedAt: p.addedAt(),
-		Abandoned: int(p.abandoned.Load()), Failed: p.failed.Load(),
+func (p *producer) snapshot(l load) ProducerSnapshot {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return ProducerSnapshot{
+		Name: p.Name(), Group: p.entry.Group, Kind: p.kind(), On: p.entry.Selection.String(), AddedAt: p.addedAt(),
+		Waiting: l.waiting, Running: l.running, Abandoned: p.abandoned, Failed: p.failed, LastError: p.lastError,
 	}
-	if l != nil {
-		s.Waiting, s.Running = l.waiting, l.running
-	}
-	if p.group != nil {
-		s.Group = p.group.name
-	}
-	if last := p.lastFailure.Load(); last != nil {
-		s.LastError = last.err.Error()
-	}
-	return s
 }
 
 func (l *listener) snapshot(now time.Duration) ListenerSnapshot {
+	stats := l.inbox.Stats()
 	s := ListenerSnapshot{
-		Name: l.name, On: l.selection.String(), AddedAt: l.addedAt(), Queued: l.queue.Len(),
-		Delivered: l.delivered.Load(), Dropped: l.dropped.Load(), Panicked: uint64(l.unwound.Load()),
+		Name: l.Name(), On: l.entry.Selection.String(), AddedAt: l.addedAt(), Queued: stats.Queued,
+		Delivered: l.delivered.Load(), Dropped: stats.Dropped, Panicked: stats.Unwound,
 	}
 	if since := time.Duration(l.since.Load()); since > 0 {
 		s.Waiting = max(0, now-since)
@@ -165,42 +152,24 @@ func (l *listener) snapshot(now time.Duration) ListenerSnapshot {
 // load is what a producer has to do for the calls in flight.
 type load struct{ waiting, running int }
 
-// snapshot also counts what each producer has to do for the call.
-func (c *call) snapshot(loads map[*producer]*load) (CallSnapshot, []AbandonedSnapshot) {
-	s := CallSnapshot{Report: c.report(), Budget: c.info().Budget, Depth: int(c.depth), asksGroup: c.outer != nil}
-	var abandoned []AbandonedSnapshot
-	note := func(p *producer, r run, age time.Duration) {
-		if loads[p] == nil {
-			loads[p] = new(load)
-		}
+// addTo adds what each producer has to do for the call, and returns the runs that have
+// outlived it.
+func (c *gathering) addTo(loads map[*producer]load) (abandoned []AbandonedSnapshot) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	age := c.now() - c.course.Ended()
+	for r := range c.runsLocked() {
+		l := loads[r.producer]
 		switch {
-		case r.goes():
-			loads[p].running++
-		case r == runWaits:
-			loads[p].waiting++
+		case r.phase.goes():
+			l.running++
+		case r.phase == runClaimed && !c.over():
+			l.waiting++
 		}
-		if r == runAbandoned {
-			abandoned = append(abandoned, AbandonedSnapshot{Member: p.member(), Topic: c.spec.name, Call: c.id, Age: age})
-		}
-	}
-	c.lockDrained()
-	age, sender := c.now()-c.elapsed, c.sender
-	pending := c.reason == ReasonPending
-	for i := range c.members {
-		// Who is not claimed waits for nothing but this call.
-		m := &c.members[i]
-		if p := c.runner(i); p != nil && (m.runs() || m.run == runWaits && pending && i < unclaimed(c.claims.Load())) {
-			note(p, m.run, age)
+		loads[r.producer] = l
+		if r.phase == runAbandoned {
+			abandoned = append(abandoned, AbandonedSnapshot{Member: r.producer.member(), Topic: c.topic.Name, Call: c.id(), Age: age})
 		}
 	}
-	if c.relaying != nil {
-		for _, r := range c.relaying.runs {
-			if r.run.goes() {
-				note(r.relay, r.run, age)
-			}
-		}
-	}
-	c.mu.Unlock()
-	s.Parent = c.parent(sender)
-	return s, abandoned
+	return abandoned
 }

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 
+	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 	"github.com/seed-bb4b4d74/dispatch/internal/subject"
 )
 
@@ -23,28 +23,12 @@ type Topic[Req, Res any] struct {
 
 // topicSpec is what a topic is made of once its types are known.
 type topicSpec struct {
-	name     string
-	key      any // name once more, as the registry's key, so that looking it up allocates nothing
-	types    types
+	registry.Topic
 	defaults []CallOption
 }
 
-// types is the pair of types of a topic.
-type types struct{ req, res reflect.Type }
-
-func typesOf[Req, Res any]() types {
-	return types{reflect.TypeFor[Req](), reflect.TypeFor[Res]()}
-}
-
-// String gives both types with the full paths of their packages, for two types
-// of the same short name are the usual reason to ask.
-func (t types) String() string { return typeName(t.req) + " → " + typeName(t.res) }
-
-func typeName(t reflect.Type) string {
-	if t.Name() == "" || t.PkgPath() == "" {
-		return t.String()
-	}
-	return t.PkgPath() + "." + t.Name()
+func typesOf[Req, Res any]() registry.Types {
+	return registry.Types{Req: reflect.TypeFor[Req](), Res: reflect.TypeFor[Res]()}
 }
 
 // NewTopic returns the topic of this name: 1 to 255 bytes of tokens of
@@ -66,12 +50,7 @@ func ParseTopic[Req, Res any](name string, defaults ...CallOption) (Topic[Req, R
 	if err := new(policy).apply(defaults); err != nil {
 		return Topic[Req, Res]{}, fmt.Errorf("topic %q: %w", name, err)
 	}
-	return Topic[Req, Res]{spec: &topicSpec{
-		name:     name,
-		key:      name,
-		types:    typesOf[Req, Res](),
-		defaults: slices.Clone(defaults),
-	}}, nil
+	return Topic[Req, Res]{spec: &topicSpec{registry.NewTopic(name, typesOf[Req, Res]()), slices.Clone(defaults)}}, nil
 }
 
 // Name returns the topic's name, or the empty string for the zero Topic.
@@ -79,7 +58,7 @@ func (t Topic[Req, Res]) Name() string {
 	if t.spec == nil {
 		return ""
 	}
-	return t.spec.name
+	return t.spec.Name
 }
 
 // String returns the topic's name.
@@ -127,68 +106,35 @@ func (p Pattern[Req, Res]) String() string { return p.pattern }
 type Selector[Req, Res any] interface {
 	// The parameter is never used. It is there because a method that did not
 	// mention the types would be satisfied by selectors of any types.
-	selects(func(Req) Res) (selection, error)
+	selects(func(Req) Res) (registry.Selection, error)
 }
 
-// selection is a selector that carries its types as values: either topics or a
-// pattern.
-type selection struct {
-	types   *types
-	topics  []*topicSpec
-	pattern string
-}
-
-// concerns reports whether the topic is selected.
-func (s *selection) concerns(t *topicSpec) bool { return *s.types == t.types && s.matches(t.name) }
-
-// matches reports whether the topic of this name is selected.
-func (s *selection) matches(name string) bool {
-	if s.pattern != "" {
-		return subject.Match(s.pattern, name)
-	}
-	return slices.ContainsFunc(s.topics, func(t *topicSpec) bool { return t.name == name })
-}
-
-func (s *selection) String() string {
-	if s.pattern != "" {
-		return s.pattern
-	}
-	names := make([]string, len(s.topics))
-	for i, t := range s.topics {
-		names[i] = t.name
-	}
-	return strings.Join(names, " ")
-}
-
-func (t Topic[Req, Res]) selects(func(Req) Res) (selection, error) {
+func (t Topic[Req, Res]) selects(func(Req) Res) (s registry.Selection, err error) {
 	if t.spec == nil {
-		return selection{}, errors.New("zero Topic")
+		return s, errors.New("zero Topic")
 	}
-	return selection{types: &t.spec.types, topics: []*topicSpec{t.spec}}, nil
+	return registry.Select(&t.spec.Topic), nil
 }
 
-func (ts Topics[Req, Res]) selects(func(Req) Res) (selection, error) {
+func (ts Topics[Req, Res]) selects(func(Req) Res) (s registry.Selection, err error) {
 	if len(ts) == 0 {
-		return selection{}, errors.New("no Topics")
+		return s, errors.New("no Topics")
 	}
-	var s selection
+	topics := make([]*registry.Topic, len(ts))
 	for i, t := range ts {
 		if t.spec == nil {
-			return selection{}, fmt.Errorf("zero Topic at index %d of Topics", i)
+			return s, fmt.Errorf("zero Topic at index %d of Topics", i)
 		}
-		if s.types = &t.spec.types; !s.matches(t.spec.name) {
-			s.topics = append(s.topics, t.spec)
-		}
+		topics[i] = &t.spec.Topic
 	}
-	return s, nil
+	return registry.Select(topics...), nil
 }
 
-func (p Pattern[Req, Res]) selects(func(Req) Res) (selection, error) {
+func (p Pattern[Req, Res]) selects(func(Req) Res) (s registry.Selection, err error) {
 	if p.pattern == "" {
-		return selection{}, errors.New("zero Pattern")
+		return s, errors.New("zero Pattern")
 	}
-	types := typesOf[Req, Res]()
-	return selection{types: &types, pattern: p.pattern}, nil
+	return registry.SelectPattern(p.pattern, typesOf[Req, Res]()), nil
 }
 
 func must[T any](v T, err error) T {

@@ -110,7 +110,6 @@ func TestReplicasAreBelowTheirGroup(t *testing.T) {
 			"    process cell.measure meter-1 meters 0s–250ms dispatch.member.abandoned",
 			"    process cell.measure meter-2 meters 100ms–150ms",
 			// It was not asked.
-			"    process cell.measure meter-3 meters 150ms–150ms",
 		)
 	})
 }

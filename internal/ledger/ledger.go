@@ -94,6 +94,14 @@ func (l *Ledger) Leave(e *Entry) {
 	l.Changed()
 }
 
+// Has reports whether the entry is in the ledger.
+func (l *Ledger) Has(e *Entry) bool {
+	s := &l.shards[e.shard]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return e.owner != nil
+}
+
 // Level returns the present level.
 func (l *Ledger) Level() Level { return Level(l.level.Load()) }
 

@@ -1,0 +1,429 @@
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/callcontext"
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
+)
+
+// abandonAfter is how long a producer may take to return once its call has ended
+// before its run counts as abandoned. A producer that watches its context needs
+// far less, even on a busy machine.
+const abandonAfter = 100 * time.Millisecond
+
+// inheritedSlack is how long a call waits, beyond its deadline, for the end of the
+// sender's context that has set it, and for the cause of that end.
+const inheritedSlack = 100 * time.Millisecond
+
+// A gathering is a Call without its types. What happens in the call is told to its
+// course, which decides; the gathering does what has been decided: it starts runs,
+// ends contexts, sets the timer, and writes the log for readers and listeners.
+type gathering struct {
+	half      half // the Call
+	bus       *Bus
+	topic     *topicSpec
+	policy    *policy // shared with other calls, except for
+	timeout   time.Duration
+	start     time.Time
+	base      time.Duration // the same, since the bus was made
+	from      origin        // for the calls that are sent from this one
+	parent    CallID        // the call on the same bus that it was sent from; 0 if there is none
+	followed  bool          // the sender's context can end
+	placed    bool          // it has a place under WithMaxInFlight
+	readable  bool          // the log is kept from its first page on
+	observing *observing    // nil in a call without observers
+	nesting   *nesting      // nil unless the closures get contexts or labels of their own
+	group     errgroup.Group
+	worker    func() error // what the group runs
+
+	mu        sync.Mutex // guards the fields below
+	course    course.Course
+	sender    context.Context // nil when the call has left the ledger
+	route     *route
+	generated uint64      // the registry's generation when route was looked up
+	producers []*producer // who is asked on this bus, in the order of registration
+	local     []run       // their runs, unless they are groups
+	groups    []*group    // those that are groups, by index; nil if there are none
+	relaying  *relaying   // nil in a call without relays
+	running   int         // closures that have been called and have not returned
+	spare     bool        // a worker is started and has not yet claimed anything
+	launched  bool        // runs may start
+	found     bool        // the call does not wait for producers any more
+	closed    bool        // what follows from the end of the course has been done
+	holds     int         // goroutines and feeds that keep the call in the ledger
+	unhanded  int         // feeds, and the call itself as long as it goes on, that keep its place
+	bounded   bool        // a feed leads to an inbox that can drop results
+	log       calllog.Log
+	beginning calllog.Cursor // where observers begin to read, until the call is launched
+	feeds     *feed          // one for each listener that had a chance to read
+	newest    uint64         // the id of the newest listener with a feed
+	seen      uint64         // the registry's generation at which feeds was complete
+	listening *listenerContext
+	cause     error // of the end, for contexts
+	err       error // the same for outcomes and errors
+	shared    *callcontext.Context
+	timer     *time.Timer
+	due       time.Duration // when timer goes off
+	unfollow  func() bool   // stops following the sender's context
+	done      chan struct{} // made when asked for; closed at the end
+	more      chan struct{} // closed when there is more in the log; nil if no reader waits
+}
+
+// half is the typed half of a call: all that touches requests and results. Its
+// methods are called without the call's lock, but for those that end in Locked.
+type half interface {
+	// ask calls the closure of a run. How it ends is kept in the run.
+	ask(r *run)
+	// askRelay calls a relay.
+	askRelay(r *relayRun) error
+	// roomLocked makes room for the answers of n members and their runs.
+	roomLocked(n int) []course.Member
+	// adoptLocked makes what a run has returned the result of its member, and returns
+	// where that is for the log.
+	adoptLocked(r *run) int16
+	// late offers what a run has returned to the OnLate hooks, and lets go of it.
+	late(r *run, at, by time.Duration)
+	// hear calls a listener with a result.
+	hear(l *listener, ctx context.Context, b *batch)
+	// value returns a result for observers, request the request.
+	value(b *batch) any
+	request() any
+}
+
+// now returns the time since the call's start.
+func (c *gathering) now() time.Duration { return time.Since(c.start) }
+
+// budget is how long the producers have.
+func (c *gathering) budget() time.Duration { return c.timeout - c.policy.grace }
+
+func (c *gathering) deadline() time.Time { return c.start.Add(c.budget()) }
+
+func (c *gathering) id() CallID { return c.from.id }
+
+func (c *gathering) info() CallInfo {
+	return CallInfo{Topic: c.topic.Name, ID: c.from.id, Budget: max(0, c.budget()-c.now())}
+}
+
+func (c *gathering) over() bool { return c.course.Reason() != course.Underway }
+
+// context returns the context that all members share, and makes it when it is
+// needed for the first time.
+func (c *gathering) context() context.Context {
+	c.mu.Lock()
+	shared, sender := c.shared, c.sender
+	c.mu.Unlock()
+	if shared != nil {
+		return shared
+	}
+	// No lock is held, for the sender's context may be of anybody's making.
+	made := callcontext.New(sender, c.deadline())
+	c.mu.Lock()
+	if c.shared == nil {
+		c.shared = made
+	}
+	shared = c.shared
+	over, graced := c.over(), c.course.Graced()
+	c.mu.Unlock()
+	if over || graced { // its end has come too early to find it
+		c.endContext(shared)
+	}
+	return shared
+}
+
+// endContext ends the producers' context once the call is over, or its grace has begun.
+func (c *gathering) endContext(shared *callcontext.Context) {
+	c.mu.Lock()
+	cause := c.cause
+	reason := c.course.Reason()
+	c.mu.Unlock()
+	switch {
+	case reason == course.Underway:
+		shared.End(true, context.DeadlineExceeded)
+	case cause == nil:
+		shared.End(false, context.Canceled)
+	default:
+		shared.End(reason == course.Deadline, cause)
+	}
+}
+
+func (c *gathering) doneChannel() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.over() {
+			close(c.done)
+		}
+	}
+	return c.done
+}
+
+// follow ends the call when the sender's context ends.
+func (c *gathering) follow(sender context.Context) {
+	unfollow := context.AfterFunc(sender, func() {
+		reason, cause := senderEnd(sender)
+		c.stop(reason, cause)
+	})
+	c.mu.Lock()
+	over := c.over()
+	c.unfollow = unfollow
+	c.mu.Unlock()
+	if over {
+		unfollow()
+	}
+}
+
+// stop ends the call, unless it has ended, for a reason from outside.
+func (c *gathering) stop(reason course.Reason, cause error) {
+	c.mu.Lock()
+	if c.over() {
+		c.mu.Unlock()
+		return
+	}
+	if reason != course.Deadline || !c.course.Waiting() {
+		c.cause = cause
+	}
+	c.course.Stop(c.now(), reason)
+	c.tellAndUnlock()
+}
+
+// shut ends the call because the bus is closed.
+func (c *gathering) shut() { c.stop(course.Closed, ErrClosed) }
+
+// expire is what the timer calls.
+func (c *gathering) expire() {
+	now := c.now()
+	c.mu.Lock()
+	if c.over() {
+		c.abandonAndUnlock(now)
+		return
+	}
+	c.due = never
+	graced := c.course.Graced()
+	c.course.Tick(now)
+	shared := c.shared
+	graced = c.course.Graced() && !graced && shared != nil
+	c.tellAndUnlock()
+	if graced {
+		c.endContext(shared)
+	}
+}
+
+// tellAndUnlock does what follows from events that are not the end of a run: it starts
+// a worker if something has been released, and tells what has been written.
+func (c *gathering) tellAndUnlock() {
+	c.holds++
+	c.afterLocked()
+	spare := c.launched && c.wantsSpareLocked(c.now())
+	feeds, over := c.publishLocked(), c.over()
+	c.mu.Unlock()
+	if spare {
+		c.startSpare()
+	}
+	if over {
+		c.spread()
+	}
+	put(feeds)
+	if over {
+		c.recount()
+	}
+	c.bus.ledger.Changed()
+	c.leave()
+}
+
+// afterLocked follows each event of the course: it sets the timer, or does what belongs
+// to the end of the call if that has come.
+func (c *gathering) afterLocked() {
+	if c.over() {
+		if !c.closed {
+			c.closed = true
+			c.closeLocked()
+		}
+		return
+	}
+	if c.timer == nil || c.due != never && !c.policy.timed() {
+		return
+	}
+	if due := c.course.Due(); due < c.due {
+		c.due = due
+		c.timer.Reset(due - c.now())
+	}
+}
+
+// closeLocked does what belongs to the end of the call.
+func (c *gathering) closeLocked() {
+	if c.cause == nil {
+		c.cause = c.causeLocked()
+	}
+	c.err = c.cause
+	switch c.course.Reason() {
+	case course.Deadline:
+		c.err = withKind(c.cause, context.DeadlineExceeded)
+	case course.Stopped:
+		c.err = withKind(c.cause, context.Canceled)
+	}
+	c.stopWaitingLocked()
+	c.findListenersLocked()
+	c.handLocked()
+	if c.done != nil {
+		close(c.done)
+	}
+	switch {
+	case c.timer == nil:
+	case c.running > 0:
+		c.timer.Reset(abandonAfter)
+	default:
+		c.timer.Stop()
+	}
+}
+
+// causeLocked is the error that goes with the reason.
+func (c *gathering) causeLocked() error {
+	switch c.course.Reason() {
+	case course.Satisfied:
+		return ErrSatisfied
+	case course.QuorumLost:
+		return ErrQuorumLost
+	case course.FailedFast:
+		return ErrFailFast
+	case course.Stalled:
+		return ErrStalled
+	case course.NoProducers:
+		return ErrNoProducers
+	case course.Deadline:
+		if c.course.Waiting() || c.course.Size() == 0 && c.policy.minProducers > 0 {
+			return tooFewProducers(c.policy.minProducers, len(c.route.Producers)-len(c.route.Relays))
+		}
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// spread lets the producers know that the call has ended.
+func (c *gathering) spread() {
+	c.mu.Lock()
+	shared, unfollow := c.shared, c.unfollow
+	c.mu.Unlock()
+	if shared != nil {
+		c.endContext(shared)
+	}
+	if unfollow != nil {
+		unfollow()
+	}
+	if c.nesting != nil {
+		c.nesting.endTask()
+	}
+}
+
+// lateness returns the time, and by how much something is late that comes now.
+func (c *gathering) lateness() (now, by time.Duration) {
+	now = c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return now, max(0, now-c.course.Ended())
+}
+
+// noteFailure counts the failure of a run with its producer, and logs a panic.
+func (c *gathering) noteFailure(r *run, how course.State) {
+	if how == course.Declined || how == course.Late || how == course.Gone {
+		return
+	}
+	r.producer.fail(nested(r.err), r.started)
+	c.notePanic(r)
+}
+
+// notePanic logs the panic of a run, if it has ended with one.
+func (c *gathering) notePanic(r *run) {
+	if p, ok := r.err.(*PanicError); ok && !r.returned {
+		c.bus.unwound(r.producer.entry.Kind, &r.producer.Registration, p.Value, p.Stack)
+	}
+}
+
+// leave gives up one hold of the call's place in the ledger, and with the last the place.
+func (c *gathering) leave() {
+	c.mu.Lock()
+	left := c.leaveLocked()
+	c.mu.Unlock()
+	if left {
+		c.bus.ledger.Leave(c.from.entry)
+	}
+}
+
+// leaveLocked reports whether that was the last hold of a call that has ended.
+func (c *gathering) leaveLocked() bool {
+	c.holds--
+	if c.holds > 0 || !c.over() {
+		return false
+	}
+	c.sender = nil
+	return true
+}
+
+// handLocked is called when the call has ended, and when a listener has taken the last
+// result. With the last of these the call gives back its place.
+func (c *gathering) handLocked() {
+	c.unhanded--
+	if c.unhanded == 0 && c.placed {
+		c.bus.places.Release(1)
+	}
+}
+
+// abandonAndUnlock counts the runs that have outlived the call for too long.
+func (c *gathering) abandonAndUnlock(now time.Duration) {
+	after := now - c.course.Ended()
+	if left := abandonAfter - after; left > 0 {
+		if c.running > 0 {
+			c.timer.Reset(left) // it had gone off for the deadline when the call ended
+		}
+		c.mu.Unlock()
+		return
+	}
+	var abandoned []*run
+	for r := range c.runsLocked() {
+		if r.phase == runGoes {
+			r.phase = runAbandoned
+			r.producer.abandon()
+			abandoned = append(abandoned, r)
+		}
+	}
+	c.mu.Unlock()
+	for _, r := range abandoned {
+		c.observeAbandoned(r, now, after)
+		p := r.producer
+		c.bus.log(slog.LevelWarn, p.entry.Kind+" outlived its call",
+			slog.String(p.entry.Kind, p.Name()), slog.String("topic", c.topic.Name), slog.Any("call", c.id()),
+			slog.Duration("after", after), slog.String("added_at", p.addedAt()))
+	}
+}
+
+// occupies reports whether the producer is running for the call or may yet be.
+func (c *gathering) occupies(p *producer) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for r := range c.runsLocked() {
+		if r.producer == p && r.phase.goes() {
+			return true
+		}
+	}
+	return !c.over() && c.mayAskLocked(p)
+}
+
+// underWay returns what a call is still busy with.
+func (c *gathering) underWay() (info CallInfo, pending bool, running []Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for r := range c.runsLocked() {
+		if r.phase.goes() {
+			running = append(running, r.producer.member())
+		}
+	}
+	return c.info(), !c.over(), running
+}

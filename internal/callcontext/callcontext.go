@@ -1,0 +1,72 @@
+// Package callcontext makes the context that the producers of a call share.
+//
+// It has the values of the sender's context and the deadline of the call, but it ends
+// when it is told to and not by the clock: a producer that returns the error of its
+// context must not seem to have failed before its call was over. It is a context of
+// package context, so what is derived from it needs no goroutine.
+package callcontext
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Context is a context that ends when End is called.
+type Context struct {
+	context.Context
+	cancel context.CancelCauseFunc
+	parent *parent
+	once   sync.Once
+}
+
+// New returns a context with the sender's values and this deadline.
+func New(sender context.Context, deadline time.Time) *Context {
+	p := &parent{deadline: deadline, expired: make(chan struct{})}
+	p.Context, p.setCause = context.WithCancelCause(context.WithoutCancel(sender))
+	ctx, cancel := context.WithCancelCause(p)
+	return &Context{Context: ctx, cancel: cancel, parent: p}
+}
+
+// End ends the context, as exceeded if its deadline has come and as canceled otherwise.
+// Only the first call counts.
+func (c *Context) End(exceeded bool, cause error) {
+	c.once.Do(func() {
+		if exceeded {
+			c.parent.setCause(cause)
+			close(c.parent.expired)
+			c.parent.child()
+		}
+		c.cancel(cause)
+	})
+}
+
+// parent is the parent of a Context. Its end is what makes the Context one whose
+// deadline is exceeded, with a cause: a parent hands on its error and its cause to its
+// children, and finds its cause in the context that it is made of.
+type parent struct {
+	context.Context // has the sender's values, and the cause
+	setCause        context.CancelCauseFunc
+	deadline        time.Time
+	expired         chan struct{}
+	child           func() // ends the Context
+}
+
+func (p *parent) Deadline() (time.Time, bool) { return p.deadline, true }
+func (p *parent) Done() <-chan struct{}       { return p.expired }
+
+func (p *parent) Err() error {
+	select {
+	case <-p.expired:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// AfterFunc spares package context the goroutine that it would need to follow us. It
+// is called once, by New.
+func (p *parent) AfterFunc(f func()) (stop func() bool) {
+	p.child = f
+	return func() bool { return true }
+}

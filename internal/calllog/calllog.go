@@ -1,0 +1,133 @@
+// Package calllog keeps what a call has to tell, in order.
+//
+// A Log is written and read under the lock of its call. What a reader has taken from it
+// does not change any more and can be used without the lock. A log consists of pages,
+// so that what all readers have passed can be collected as garbage.
+package calllog
+
+import "time"
+
+// Kind says what an entry tells of a member.
+type Kind uint8
+
+// The kinds of entries. A result that ends its member is both.
+const (
+	Result  Kind = 1 << iota // the member has a result
+	End                      // the member has ended
+	Replica                  // a replica of the member has ended, and the member has not with it
+)
+
+// Answer is the Value of an entry whose result is what a local member has answered,
+// which the call keeps apart from the log.
+const Answer = -1
+
+// Entry is one thing that the call has to tell.
+type Entry struct {
+	At     time.Duration // since the call's start
+	Member int32         // the member it is about
+	Value  int16         // where on the page its result is, if it has one; or Answer
+	Kind   Kind
+}
+
+const largestPage = 1024
+
+// Page is a part of a log.
+type Page struct {
+	// Values are the results on this page that are not answers. They are a slice of the
+	// types of the call that is as long as the page can get, so that readers find it
+	// unchanged.
+	Values any
+
+	entries []Entry // appended to up to its capacity
+	values  int16   // how many results are in Values
+	next    *Page   // set when this page is full
+	few     [2]Entry
+}
+
+// Cap returns how many entries the page can have.
+func (p *Page) Cap() int { return cap(p.entries) }
+
+// Log is the log of one call, to be opened before use.
+type Log struct {
+	tail    *Page
+	results int
+	written int
+}
+
+// Open begins the log on its first page. It is about n entries long, if that is known.
+func (l *Log) Open(first *Page, n int) {
+	first.entries = first.few[:0]
+	l.tail = first
+	l.Expect(n)
+}
+
+// Expect makes room for about n entries, if nothing has been written yet.
+func (l *Log) Expect(n int) {
+	if p := l.tail; len(p.entries) == 0 && n > cap(p.entries) {
+		p.entries = make([]Entry, 0, min(n, largestPage))
+	}
+}
+
+// Room returns the page on which the next entry comes to stand, and the next place for
+// a result on it.
+func (l *Log) Room() (p *Page, value int16) {
+	if p = l.tail; len(p.entries) == cap(p.entries) {
+		p.next = &Page{entries: make([]Entry, 0, min(2*cap(p.entries), largestPage))}
+		l.tail = p.next
+	}
+	return l.tail, l.tail.values
+}
+
+// Append adds an entry. If its result is on the page, it is at the place that Room
+// returned.
+func (l *Log) Append(e Entry) {
+	p, _ := l.Room()
+	if e.Kind&Result != 0 {
+		l.results++
+		if e.Value != Answer {
+			p.values++
+		}
+	}
+	p.entries = append(p.entries, e)
+	l.written++
+}
+
+// Written returns how many entries have been written.
+func (l *Log) Written() int { return l.written }
+
+// Results returns how many results have been written.
+func (l *Log) Results() int { return l.results }
+
+// End returns the cursor at the end of what is written.
+func (l *Log) End() Cursor { return Cursor{page: l.tail, at: len(l.tail.entries), Seq: l.results} }
+
+// Start returns the cursor at the start of the page that a log was opened on.
+func (p *Page) Start() Cursor { return Cursor{page: p} }
+
+// Cursor is a reader's place in a log. The zero Cursor has nothing to read.
+type Cursor struct {
+	page *Page
+	at   int
+	Seq  int // how many results are before it; kept by the reader
+}
+
+// Take returns up to n entries from the cursor on, all on one page, and steps over
+// them. It leaves Seq to the reader.
+func (c *Cursor) Take(n int) (entries []Entry, on *Page) {
+	if c.page == nil {
+		return nil, nil
+	}
+	if c.at == len(c.page.entries) && c.page.next != nil {
+		c.page, c.at = c.page.next, 0
+	}
+	entries = c.page.entries[c.at:]
+	entries = entries[:min(n, len(entries))]
+	c.at += len(entries)
+	return entries, c.page
+}
+
+// More reports whether Take would return something.
+func (c Cursor) More() bool {
+	entries, _ := c.Take(1)
+	return len(entries) > 0
+}

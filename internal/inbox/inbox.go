@@ -1,0 +1,300 @@
+// Package inbox brings events to their owner, one after another or a few at a time, on
+// goroutines that exist only while there is something to bring.
+//
+// An inbox is a queue of sources. A source is a call with its log, or a single event.
+// It stands in the queue at most once, however many events it has, and holds no more
+// than its place in the log. So what an inbox costs does not depend on how much waits.
+package inbox
+
+import (
+	"math"
+	"runtime/debug"
+	"sync"
+)
+
+// A Source has events for the owner of an inbox. Its methods are called under the
+// inbox's lock, and must not call the inbox.
+type Source interface {
+	// Take takes at most n events out of the source and returns the task that delivers
+	// them, how many of them count as results, and whether the source has more now. If
+	// the task is nil there was nothing: the source is put again when it has something.
+	Take(n int) (t Task, results int, more bool)
+	// Fresh returns how many results have come since it was last called.
+	Fresh() int
+	// Drop drops up to n of the results that wait, the oldest ones or the newest, and
+	// returns how many it has dropped.
+	Drop(n int, oldest bool) int
+	// Discard says that nothing is taken any more.
+	Discard()
+}
+
+// A Task delivers events. After a panic or runtime.Goexit it is run again, and has to go
+// on behind what has unwound the stack.
+type Task interface{ Run() }
+
+// An Owner hears of what becomes of an inbox. Its methods must not block or panic.
+type Owner interface {
+	// Active is called under the inbox's lock when it becomes busy and when it is idle.
+	Active(busy bool)
+	// Unwound is told what a task has panicked with, and the stack of the panic. The
+	// value is nil for runtime.Goexit and panic(nil). If it reports that the panic is not
+	// contained, the panic ends the process.
+	Unwound(value any, stack []byte) (contained bool)
+}
+
+// atOnce is how many events of one source are delivered before the others have their turn.
+const atOnce = 64
+
+// Config is how an inbox delivers.
+type Config struct {
+	Width     int  // how many tasks run at the same time; 0 stands for 1
+	Bound     int  // how many results may wait; 0 stands for any number
+	DropFirst bool // what is dropped beyond that: the oldest results, or else the newest
+}
+
+// Inbox is a queue of sources, to be made by Init. It must not be copied, and may be
+// used concurrently.
+type Inbox struct {
+	owner  Owner
+	config Config
+
+	mu      sync.Mutex // guards the fields below; it is held when the locks of sources are taken
+	queue   queue
+	runners int    // goroutines that run tasks
+	inHand  int    // tasks that they run
+	waiting int    // results that wait, as far as they are counted
+	dropped uint64 // results that were dropped
+	unwound uint64 // tasks that have unwound the stack
+}
+
+// Init sets what does not change.
+func (b *Inbox) Init(owner Owner, c Config) { b.owner, b.config = owner, c }
+
+// Single reports whether each event is a task of its own, which can be dropped, or run
+// beside others, as long as it waits.
+func (b *Inbox) Single() bool { return b.config.Bound > 0 || b.config.Width > 1 }
+
+// Put adds a source that is not in the queue and has something to deliver. It reports
+// whether Run has to be called because of it, on whatever goroutine the caller likes.
+func (b *Inbox) Put(s Source) (run bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.queue.push(s)
+	b.countLocked(s)
+	return b.wakeLocked()
+}
+
+// wakeLocked reports whether one more runner has to be started, and counts it.
+func (b *Inbox) wakeLocked() bool {
+	if b.runners >= max(1, b.config.Width) {
+		return false
+	}
+	b.runners++
+	if b.runners == 1 {
+		b.owner.Active(true)
+	}
+	return true
+}
+
+// Count drops what is too much once a source in the queue has more results. It need
+// not be called for each of them: what is taken out is counted in any case.
+func (b *Inbox) Count(s Source) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.countLocked(s)
+}
+
+func (b *Inbox) countLocked(s Source) {
+	if b.config.Bound == 0 {
+		return
+	}
+	fresh := s.Fresh()
+	b.waiting += fresh
+	// A result that is about to be taken into the hand does not wait.
+	excess := b.waiting - min(b.config.Bound, math.MaxInt32) - (max(1, b.config.Width) - b.inHand)
+	if excess <= 0 {
+		return
+	}
+	var dropped int
+	if b.config.DropFirst {
+		dropped = b.queue.drop(excess)
+	} else {
+		dropped = s.Drop(min(excess, fresh), false)
+	}
+	b.waiting -= dropped
+	b.dropped += uint64(dropped)
+}
+
+// Run runs tasks until none is left. It must be called exactly once for each time Put
+// returned true.
+func (b *Inbox) Run() {
+	var h hand
+	b.take(&h)
+	for h.task != nil {
+		b.run(&h, math.MaxInt)
+	}
+}
+
+// RunOne runs the first task here and leaves the others, if there are any, to a
+// goroutine of their own. It may be called in the place of Run.
+func (b *Inbox) RunOne() {
+	var h hand
+	b.take(&h)
+	if h.task != nil {
+		b.run(&h, 1)
+		if h.task != nil {
+			go b.resume(h)
+		}
+	}
+}
+
+// hand is what a runner has in hand.
+type hand struct {
+	task   Task
+	source Source // to be put back when the task has been run; nil if it has been already
+	fine   bool   // no task has unwound the stack
+}
+
+// resume goes on for another goroutine.
+func (b *Inbox) resume(h hand) {
+	for h.task != nil {
+		b.run(&h, math.MaxInt)
+	}
+}
+
+// run runs at most n tasks, beginning with the one in hand. It returns early after one
+// that has panicked, which is then still in hand. It is a small function because its
+// frame is on the stack of all tasks.
+func (b *Inbox) run(h *hand, n int) {
+	defer b.unwind(h)
+	h.fine = false
+	for ; n > 0 && h.task != nil; n-- {
+		h.task.Run()
+		b.take(h)
+	}
+	h.fine = true
+}
+
+// unwind is deferred by run. After runtime.Goexit there is nothing to recover, and
+// nothing can keep the goroutine: another one goes on. So it is with panic(nil) under
+// GODEBUG=panicnil=1.
+func (b *Inbox) unwind(h *hand) {
+	if h.fine {
+		return
+	}
+	value := recover()
+	if value != nil {
+		b.note(value, debug.Stack())
+		return
+	}
+	b.note(nil, nil)
+	go b.resume(*h)
+	h.task = nil
+}
+
+func (b *Inbox) note(value any, stack []byte) {
+	b.mu.Lock()
+	b.unwound++
+	b.mu.Unlock()
+	if !b.owner.Unwound(value, stack) && value != nil {
+		panic(value)
+	}
+}
+
+// take puts back what is in hand and takes the next task. If there is none the runner
+// has to stop.
+func (b *Inbox) take(h *hand) {
+	b.mu.Lock()
+	if s := b.queue.first(); s != nil {
+		b.countLocked(s) // what has come while the task was in hand
+	}
+	if h.task != nil {
+		b.inHand--
+	}
+	if h.source != nil {
+		b.queue.push(h.source)
+	}
+	more := b.nextLocked(h)
+	if h.task == nil {
+		if b.runners--; b.runners == 0 {
+			b.owner.Active(false)
+		}
+	}
+	b.mu.Unlock()
+	if more {
+		go b.Run()
+	}
+}
+
+// nextLocked takes the next task into the hand, and reports whether one more runner is
+// to be started for those behind it.
+func (b *Inbox) nextLocked(h *hand) (start bool) {
+	h.task, h.source = nil, nil
+	n := atOnce
+	if b.Single() {
+		n = 1
+	}
+	for s := b.queue.first(); s != nil; s = b.queue.first() {
+		b.queue.pop()
+		t, results, more := s.Take(n)
+		if t == nil {
+			continue
+		}
+		b.inHand++
+		h.task = t
+		if n > 1 {
+			h.source = s
+			return false
+		}
+		b.waiting -= results
+		if more {
+			b.queue.push(s)
+		}
+		return more && b.wakeLocked()
+	}
+	return false
+}
+
+// Discard drops all that waits. What is being run is not affected.
+func (b *Inbox) Discard() {
+	b.mu.Lock()
+	sources := b.queue.clear()
+	b.waiting = 0
+	b.mu.Unlock()
+	for _, s := range sources {
+		s.Discard()
+	}
+}
+
+// Bounded reports whether results can be dropped.
+func (b *Inbox) Bounded() bool { return b.config.Bound > 0 }
+
+// Stats are the figures of an inbox.
+type Stats struct {
+	Queued  int    // sources that wait or are in hand
+	Waiting int    // results that wait in a bounded inbox, as far as they are counted
+	Dropped uint64 // results that were dropped
+	Unwound uint64 // tasks that have unwound the stack
+}
+
+// Stats returns the figures as they are now.
+func (b *Inbox) Stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Stats{b.queue.len() + b.inHand, b.waiting, b.dropped, b.unwound}
+}
+
+// Locked calls f under the lock of the inbox, under which Owner.Active is called too, and
+// tells it whether there is nothing to do.
+func (b *Inbox) Locked(f func(idle bool)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f(b.runners == 0)
+}
+
+// Idle reports whether there is nothing to do.
+func (b *Inbox) Idle() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.runners == 0
+}

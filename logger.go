@@ -1,0 +1,60 @@
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// mostLogs bounds what waits for a logger that blocks.
+const mostLogs = 1024
+
+// panicInterval is how often the stack of a registration's panics is logged.
+const panicInterval = time.Minute
+
+// log hands an event to the logger, which gets it on a goroutine of its own.
+func (b *Bus) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	if b.logs.inbox.Stats().Queued >= mostLogs {
+		return
+	}
+	logger := b.logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	b.logs.tell(&event{call: func() {
+		logger.LogAttrs(context.Background(), level, msg, slog.GroupAttrs("dispatch", attrs...))
+	}})
+}
+
+// panics counts the panics of one registration. The lock of the logger's inbox guards it.
+type panics struct {
+	logged time.Time // when a stack was logged
+	since  int       // how many panics there have been since
+}
+
+// unwound deals with user code that panicked or, if the value is nil, ended its
+// goroutine. It returns false if that has to end the process.
+func (b *Bus) unwound(kind string, r *Registration, value any, stack []byte) (contained bool) {
+	if value != nil && b.panicCrash {
+		return false
+	}
+	if r == &b.logs.Registration {
+		return true // there is nobody left to tell
+	}
+	attrs := []slog.Attr{slog.String(kind, r.Name()), slog.String("topic", r.entry.Selection.String()), slog.String("added_at", r.addedAt())}
+	if stack == nil {
+		b.log(slog.LevelError, kind+" called runtime.Goexit", attrs...)
+		return true
+	}
+	what, now := slog.String("stack", string(stack)), time.Now()
+	b.logs.inbox.Locked(func(bool) {
+		if !r.panics.logged.IsZero() && now.Sub(r.panics.logged).Abs() < panicInterval {
+			r.panics.since++
+			what = slog.Int("panics_since_stack", r.panics.since)
+			return
+		}
+		r.panics = panics{logged: now}
+	})
+	b.log(slog.LevelError, kind+" panicked", append(attrs, slog.Any("value", value), what)...)
+	return true
+}

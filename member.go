@@ -1,0 +1,371 @@
+package dispatch
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
+)
+
+// A group is a member with several replicas, of which the course says when one more is
+// asked. Which one that is, is decided here.
+type group struct {
+	name       string
+	candidates []*producer
+	turn       int        // where among the candidates to begin to look for the first
+	replicas   []*replica // those that have been claimed, in this order
+	answered   *producer  // the replica whose answer it was, if the member is OK
+	err        error      // why there is no answer
+}
+
+// replica is what the run of a replica has besides. The call's lock guards it.
+type replica struct {
+	run
+	index  int32
+	began  time.Duration
+	ended  time.Duration
+	how    course.State    // Pending until it has ended, or its group has
+	box    any             // a pointer to what it has returned
+	base   context.Context // what own is derived from; nil for the call's
+	own    context.Context
+	cancel context.CancelCauseFunc // ends own, when another replica has answered
+}
+
+// runLocked returns the run that the course has handed out.
+func (c *gathering) runLocked(id course.Run) *run {
+	g := c.groupAt(int(id.Member))
+	if g == nil {
+		r := &c.local[id.Member]
+		r.call, r.producer, r.member = c, c.producers[id.Member], id.Member
+		return r
+	}
+	r := &replica{index: id.Replica}
+	r.call, r.member, r.replica = c, id.Member, r
+	r.producer = g.nextReplica()
+	r.producer.occupy(1)
+	g.replicas = append(g.replicas, r)
+	return &r.run
+}
+
+// groupAt returns the group that the member of this index is, or nil.
+func (c *gathering) groupAt(i int) *group {
+	if c.groups == nil || i >= len(c.groups) {
+		return nil
+	}
+	return c.groups[i]
+}
+
+// newGroups returns the groups among the members, by index, and the producers of the
+// members that are none.
+func newGroups(seats []seat) (groups []*group, producers []*producer) {
+	groups, producers = make([]*group, len(seats)), make([]*producer, len(seats))
+	for i, s := range seats {
+		if producers[i] = s.Candidates[0]; s.Group != "" {
+			groups[i] = &group{name: s.Group, candidates: s.Candidates, turn: s.Candidates[0].nextTurn() % len(s.Candidates)}
+		}
+	}
+	return groups, producers
+}
+
+// nextReplica returns the candidate that is to be asked next: of those that have not
+// been, the least busy, and among equals another one in each call.
+func (g *group) nextReplica() (next *producer) {
+	least := 0
+	for i := range g.candidates {
+		p := g.candidates[(g.turn+i)%len(g.candidates)]
+		if g.hasClaimed(p) {
+			continue
+		}
+		if busy := p.busyRuns(); next == nil || busy < least {
+			next, least = p, busy
+		}
+		if least == 0 {
+			break
+		}
+	}
+	return next
+}
+
+func (g *group) hasClaimed(p *producer) bool {
+	for _, r := range g.replicas {
+		if r.producer == p {
+			return true
+		}
+	}
+	return false
+}
+
+// endReplicaLocked records the end of a replica's run, and what it is for its group.
+func (c *gathering) endReplicaLocked(r *replica, how course.State, effect course.Effect) {
+	r.producer.occupy(-1)
+	if effect == course.TooLate {
+		return
+	}
+	r.how, r.ended = how, c.course.Ended()
+	if how == course.Expired {
+		if r.how = course.Failed; c.course.Graced() {
+			r.how = course.Late
+		}
+	}
+	c.logReplicaLocked(r)
+	if effect != course.Ends {
+		return
+	}
+	g := c.groups[r.member]
+	if how != course.OK {
+		g.err = c.groupErrorLocked(g)
+		return
+	}
+	g.answered = r.producer
+	for _, other := range g.replicas {
+		if other.how == course.Pending {
+			other.how, other.ended = course.Canceled, r.ended
+			c.logReplicaLocked(other)
+		}
+	}
+}
+
+// cancelLosers ends the contexts of those that another replica was quicker than.
+func (c *gathering) cancelLosers(winner *run) {
+	c.mu.Lock()
+	var cancels []context.CancelCauseFunc
+	for _, r := range c.groups[winner.member].replicas {
+		if r.how == course.Canceled && r.cancel != nil {
+			cancels = append(cancels, r.cancel)
+		}
+	}
+	c.mu.Unlock()
+	for _, cancel := range cancels {
+		cancel(ErrSatisfied)
+	}
+}
+
+// groupErrorLocked returns the error of a group none of whose replicas has answered.
+func (c *gathering) groupErrorLocked(g *group) error {
+	r := Report{Topic: c.topic.Name, Reason: ReasonAllEnded}
+	for _, replica := range g.replicas {
+		r.Outcomes = append(r.Outcomes, c.replicaOutcomeLocked(replica))
+	}
+	return groupError(r)
+}
+
+// logReplicaLocked lets observers know of the end of a replica.
+func (c *gathering) logReplicaLocked(r *replica) {
+	if c.observing != nil {
+		c.appendLocked(calllog.Entry{At: r.ended, Member: r.member, Value: int16(r.index), Kind: calllog.Replica})
+	}
+}
+
+// competes reports whether other replicas can answer in the place of this run, so that
+// its context can end before the call does.
+func (r *run) competes() bool {
+	return r.replica != nil && (len(r.call.groups[r.member].candidates) > 1 || r.replica.base != nil)
+}
+
+// ownContext returns the context of a replica, which ends with the answer of another.
+func (r *replica) ownContext() context.Context {
+	r.call.mu.Lock()
+	own := r.own
+	r.call.mu.Unlock()
+	if own != nil {
+		return own
+	}
+	base := r.base
+	if base == nil {
+		base = r.call.context()
+	}
+	if r.hasLost() {
+		base = context.WithoutCancel(base) // the call may have ended meanwhile, for another cause
+	}
+	made, cancel := context.WithCancelCause(base)
+	r.call.mu.Lock()
+	if r.own != nil {
+		cancel(nil) // another goroutine was quicker
+	} else {
+		r.own, r.cancel = made, cancel
+	}
+	own, cancel = r.own, r.cancel
+	lost := r.how == course.Canceled
+	r.call.mu.Unlock()
+	if lost {
+		cancel(ErrSatisfied)
+	}
+	return own
+}
+
+// hasLost reports whether another replica was quicker.
+func (r *replica) hasLost() bool {
+	r.call.mu.Lock()
+	defer r.call.mu.Unlock()
+	return r.how == course.Canceled
+}
+
+// runsLocked ranges over all runs that have been claimed.
+func (c *gathering) runsLocked() iter.Seq[*run] {
+	return func(yield func(*run) bool) {
+		for i := range c.local {
+			if r := &c.local[i]; r.phase != runWaits && !yield(r) {
+				return
+			}
+		}
+		for _, g := range c.groups {
+			if g == nil {
+				continue
+			}
+			for _, r := range g.replicas {
+				if !yield(&r.run) {
+					return
+				}
+			}
+		}
+		for _, r := range c.relaying.all() {
+			if r.phase != runWaits && !yield(&r.run) {
+				return
+			}
+		}
+	}
+}
+
+// mayAskLocked reports whether a producer may yet be asked by a call that goes on.
+func (c *gathering) mayAskLocked(p *producer) bool {
+	for i, q := range c.producers {
+		if c.course.HasEnded(i) {
+			continue
+		}
+		if g := c.groupAt(i); g != nil {
+			for _, candidate := range g.candidates {
+				if candidate == p && !g.hasClaimed(p) {
+					return true
+				}
+			}
+		} else if q == p && c.local[i].phase <= runClaimed {
+			return true
+		}
+	}
+	for _, r := range c.relaying.all() {
+		if r.producer == p && r.phase == runWaits {
+			return true
+		}
+	}
+	return false
+}
+
+// memberAt returns a member that the log has told of. For a group it has the name of
+// the replica that answered.
+func (c *gathering) memberAt(i int) Member {
+	if i >= len(c.producers) { // relays go on naming others
+		c.mu.Lock()
+		defer c.mu.Unlock()
+	}
+	return c.memberAtLocked(i)
+}
+
+// setMember sets m to memberAt of i.
+//
+//go:noinline
+func (c *gathering) setMember(m *Member, i int) { *m = c.memberAt(i) }
+
+func (c *gathering) memberAtLocked(i int) Member {
+	if i >= len(c.producers) {
+		return c.relaying.named[i-len(c.producers)].member
+	}
+	if g := c.groupAt(i); g != nil {
+		if g.answered != nil {
+			return g.answered.member()
+		}
+		return Member{Group: g.name}
+	}
+	return c.producers[i].member()
+}
+
+// errorAtLocked returns the error with which a member has ended before the call.
+func (c *gathering) errorAtLocked(i int) error {
+	if i >= len(c.producers) {
+		return c.relaying.named[i-len(c.producers)].err
+	}
+	if g := c.groupAt(i); g != nil {
+		return g.err
+	}
+	return c.local[i].err
+}
+
+// outcomeLocked returns how the member of this index has ended, or that it has not.
+func (c *gathering) outcomeLocked(i int) Outcome {
+	m := c.course.Member(i)
+	o := Outcome{
+		Member: c.memberAtLocked(i), State: State(m.State),
+		Started: m.Tried > 0, Tried: int(m.Tried), Results: int(m.Results), Began: m.Began, Elapsed: m.Ended,
+	}
+	switch {
+	case c.course.HasEnded(i):
+		if o.State != StateOK {
+			o.Err = c.errorAtLocked(i)
+		}
+	case c.over():
+		o.Err = c.err
+	default:
+		o.Elapsed = c.now()
+	}
+	return o
+}
+
+// replicaAt returns a replica that the log has told of.
+func (c *gathering) replicaAt(i, k int) *replica {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.groups[i].replicas[k]
+}
+
+// replicaOutcome returns how a replica has ended, by itself or with its group or call.
+func (c *gathering) replicaOutcome(r *replica) Outcome {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.replicaOutcomeLocked(r)
+}
+
+func (c *gathering) replicaOutcomeLocked(r *replica) Outcome {
+	o := Outcome{Member: r.producer.member(), State: State(r.how), Started: r.started, Began: r.began, Elapsed: r.ended}
+	if r.started {
+		o.Tried = 1
+	}
+	switch {
+	case r.how == course.Pending && c.over():
+		if o.State = StateCanceled; c.course.Reason() == course.Deadline {
+			o.State = StateLate
+		}
+		o.Err, o.Elapsed = c.err, c.course.Ended()
+	case r.how == course.OK:
+		o.Results = 1
+	case r.how == course.Canceled:
+		o.Err = ErrSatisfied
+	default:
+		o.Err = r.err
+	}
+	return o
+}
+
+// outcome is outcomeLocked for who does not have the lock.
+func (c *gathering) outcome(i int) Outcome {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.outcomeLocked(i)
+}
+
+// report returns how far the call has come, or how it has ended.
+func (c *gathering) report() Report {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := Report{
+		Call: c.id(), Topic: c.topic.Name, Reason: Reason(c.course.Reason()), Started: c.start, Elapsed: c.course.Ended(),
+		Outcomes: make([]Outcome, c.course.Size()), cause: c.err, quorum: c.policy.quorum, first: c.policy.first,
+	}
+	if !c.over() {
+		r.Elapsed = c.now()
+	}
+	for i := range r.Outcomes {
+		r.Outcomes[i] = c.outcomeLocked(i)
+	}
+	return r
+}

@@ -1,0 +1,215 @@
+package dispatch
+
+import (
+	"context"
+	"runtime/pprof"
+	"runtime/trace"
+	"time"
+)
+
+// nesting is the part of a call whose closures get contexts or goroutine labels of their
+// own: because an observer has start hooks, because of WithPprofLabels, or while the
+// execution tracer runs.
+type nesting struct {
+	call     *gathering
+	asks     bool            // what it does concerns producers, and not only listeners
+	ctx      context.Context // what the CallStart hooks have returned
+	members  []context.Context
+	replicas map[*replica]context.Context
+	task     *trace.Task // nil unless the tracer runs
+}
+
+// nestLocked makes the call a nesting one if it has to be.
+func (c *gathering) nestLocked() {
+	asks := c.bus.pprofLabels || trace.IsEnabled() || c.observing.wants(func(o *Observer) bool { return o.MemberStart != nil })
+	others := func(o *Observer) bool { return o.CallStart != nil || o.ListenerStart != nil || o.ListenerEnd != nil }
+	if asks || c.observing.wants(others) {
+		c.nesting = &nesting{call: c, asks: asks, ctx: c.sender}
+	}
+}
+
+// begin calls the CallStart hooks. Nobody is asked before they have returned.
+func (n *nesting) begin() {
+	c := n.call
+	if w := c.observing; w != nil {
+		started := CallStarted{
+			CallInfo: CallInfo{Topic: c.topic.Name, ID: c.id(), Budget: c.budget()},
+			Parent:   c.parent, Depth: int(c.from.nesting), Started: c.start, Request: c.half.request(),
+		}
+		c.mu.Lock()
+		for i := range c.producers { // a call that waits for producers may be given them meanwhile
+			started.Members = append(started.Members, c.memberAtLocked(i))
+		}
+		c.mu.Unlock()
+		for _, o := range w.by {
+			if hook := o.hooks.CallStart; hook != nil {
+				n.ctx = o.begin(n.ctx, func(ctx context.Context) context.Context { return hook(ctx, started) })
+			}
+		}
+	}
+	if trace.IsEnabled() {
+		n.ctx, n.task = trace.NewTask(n.ctx, "dispatch.call")
+		trace.Log(n.ctx, "topic", c.topic.Name)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sender = n.ctx // nobody has looked at it yet
+	if c.observing != nil {
+		c.observing.ctx = n.ctx
+	}
+}
+
+func (n *nesting) endTask() {
+	n.call.mu.Lock()
+	task := n.task
+	n.task = nil
+	n.call.mu.Unlock()
+	if task != nil {
+		task.End()
+	}
+}
+
+// around calls the closure of a run between the hooks, unless the call has ended by then.
+func (n *nesting) around(r *run, closure func(context.Context)) {
+	c, ctx := n.call, n.memberContext(r)
+	c.mu.Lock()
+	over, err := c.over(), c.err
+	c.mu.Unlock()
+	if over { // a hook has taken too long
+		r.err = err
+		return
+	}
+	n.labelled(ctx, "dispatch.producer", r.producer.Name(), closure)
+}
+
+// memberContext calls the MemberStart hooks, for a group before those for its first
+// replica.
+func (n *nesting) memberContext(r *run) context.Context {
+	if n.call.observing == nil {
+		return r
+	}
+	i := int(r.member)
+	if r.replica == nil {
+		return n.keep(i, nil, n.start(r, n.call.memberAt(i), false))
+	}
+	ctx := n.contextOf(i, nil)
+	if ctx == nil {
+		ctx = n.keep(i, nil, n.start(&groupContext{n.call.context(), r}, Member{Group: r.producer.entry.Group}, false))
+	}
+	r.replica.base = ctx
+	return n.keep(i, r.replica, n.start(r, r.producer.member(), true))
+}
+
+func (n *nesting) start(ctx context.Context, m Member, replica bool) context.Context {
+	info := n.call.memberInfo(m, n.call.now())
+	info.Replica = replica
+	for _, o := range n.call.observing.by {
+		if hook := o.hooks.MemberStart; hook != nil {
+			ctx = o.begin(ctx, func(ctx context.Context) context.Context { return hook(ctx, info) })
+		}
+	}
+	return ctx
+}
+
+// groupContext is what the hooks for a group start from. It ends with the call.
+type groupContext struct {
+	context.Context
+	first *run
+}
+
+// Value returns the sender's value for the key.
+func (g *groupContext) Value(key any) any {
+	if key == (callKey{}) {
+		return g.first
+	}
+	return g.Context.Value(key)
+}
+
+// keep keeps the context for the hooks that follow.
+func (n *nesting) keep(i int, r *replica, ctx context.Context) context.Context {
+	n.call.mu.Lock()
+	defer n.call.mu.Unlock()
+	if r != nil {
+		if n.replicas == nil {
+			n.replicas = make(map[*replica]context.Context)
+		}
+		n.replicas[r] = ctx
+		return ctx
+	}
+	if n.members == nil {
+		n.members = make([]context.Context, len(n.call.producers))
+	}
+	n.members[i] = ctx
+	return ctx
+}
+
+// contextOf returns what has been kept, or nil.
+func (n *nesting) contextOf(i int, r *replica) context.Context {
+	n.call.mu.Lock()
+	defer n.call.mu.Unlock()
+	if r != nil && n.replicas[r] != nil {
+		return n.replicas[r]
+	}
+	if i < len(n.members) {
+		return n.members[i]
+	}
+	return nil
+}
+
+// hear calls a listener with a result between the hooks.
+func (n *nesting) hear(l *listener, b *batch) {
+	var ctx context.Context = n.call.listening
+	if n.call.observing != nil {
+		hooks := listenerHooks{n.call, l, n.call.memberAt(int(b.now.Member)), b.seq - 1, n.call.now(), true, ctx}
+		hooks.begin()
+		defer hooks.end()
+		n.labelled(hooks.ctx, "dispatch.listener", l.Name(), func(ctx context.Context) { n.call.half.hear(l, ctx, b) })
+		hooks.panicked = false
+		return
+	}
+	n.labelled(ctx, "dispatch.listener", l.Name(), func(ctx context.Context) { n.call.half.hear(l, ctx, b) })
+}
+
+// listenerHooks are the hooks around one callback of a listener.
+type listenerHooks struct {
+	call     *gathering
+	listener *listener
+	from     Member
+	seq      int
+	began    time.Duration
+	panicked bool
+	ctx      context.Context
+}
+
+func (h *listenerHooks) begin() {
+	info := h.call.listenerInfo(&h.listener.recipient, h.from, h.seq, h.began)
+	for _, o := range h.call.observing.by {
+		if hook := o.hooks.ListenerStart; hook != nil {
+			h.ctx = o.begin(h.ctx, func(ctx context.Context) context.Context { return hook(ctx, info) })
+		}
+	}
+}
+
+func (h *listenerHooks) end() {
+	at := h.call.now()
+	info := h.call.listenerInfo(&h.listener.recipient, h.from, h.seq, at)
+	h.call.observing.tell(h.call.base+at, func(o *Observer) func() {
+		if hook := o.ListenerEnd; hook != nil {
+			return func() { hook(h.ctx, info, at-h.began, h.panicked) }
+		}
+		return nil
+	})
+}
+
+// labelled runs f with labels by which its goroutine can be told in a profile, and in
+// an execution trace.
+func (n *nesting) labelled(ctx context.Context, kind, name string, f func(context.Context)) {
+	if trace.IsEnabled() {
+		defer trace.StartRegion(ctx, kind+" "+name).End()
+	}
+	if !n.call.bus.pprofLabels {
+		f(ctx)
+		return
+	}
+	pprof.Do(ctx, pprof.Labels("dispatch.topic", n.call.topic.Name, kind, name), f)
+}

@@ -1,0 +1,245 @@
+package dispatch
+
+import (
+	"context"
+	"runtime/debug"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
+	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
+)
+
+// mostNotices is how much may wait for an observer before it misses what is new:
+// calls, and single events beside them.
+const mostNotices = 4096
+
+// observer is a registered Observer. It follows the logs of calls as a listener does.
+type observer struct {
+	recipient
+	hooks  Observer
+	missed atomic.Uint64 // what it should have been told of
+}
+
+func (b *Bus) newObserver(hooks Observer, at uintptr) *observer {
+	o := &observer{hooks: hooks}
+	r := Registration{bus: b, at: at, self: o}
+	r.entry.Name = "observer"
+	o.init(r, o, inbox.Config{})
+	return o
+}
+
+// attach and detach are parts of registrant.
+func (o *observer) attach(b *Bus) error { return b.observers.add(o, b) }
+func (o *observer) detach(b *Bus)       { b.observers.remove(o) }
+
+// behind reports whether so much waits for the observer that it misses what is new.
+func (o *observer) behind() bool {
+	if o.inbox.Stats().Queued < mostNotices {
+		return false
+	}
+	o.missed.Add(1)
+	return true
+}
+
+// observing is the part of a call that only calls with observers have.
+type observing struct {
+	by  []*observer
+	ctx context.Context // what the CallStart hooks have returned, or the sender's
+}
+
+// newObserving returns nil if nobody observes.
+func (b *Bus) newObserving(sender context.Context) *observing {
+	all := b.observers.all()
+	if len(all) == 0 {
+		return nil
+	}
+	w := &observing{by: all, ctx: sender}
+	if slices.ContainsFunc(all, func(o *observer) bool { return o.inbox.Stats().Queued >= mostNotices }) {
+		w.by = slices.DeleteFunc(slices.Clone(all), (*observer).behind)
+	}
+	return w
+}
+
+// wants reports whether one of the observers has a hook.
+func (w *observing) wants(has func(*Observer) bool) bool {
+	return w != nil && slices.ContainsFunc(w.by, func(o *observer) bool { return has(&o.hooks) })
+}
+
+// tell has a hook called on each observer's own goroutine. pick returns the call of the
+// hook, or nil if the observer has none.
+func (w *observing) tell(since time.Duration, pick func(*Observer) func()) {
+	for _, o := range w.by {
+		if call := pick(&o.hooks); call != nil && !o.behind() {
+			o.tell(&event{since: since, call: call})
+		}
+	}
+}
+
+// begin runs a hook that returns the context for what begins. Whatever the hook
+// does, there is a context.
+func (o *observer) begin(ctx context.Context, hook func(context.Context) context.Context) (next context.Context) {
+	defer func() {
+		if value := recover(); value != nil {
+			o.bus.unwound("observer", &o.Registration, value, debug.Stack())
+		}
+		if next == nil {
+			next = ctx
+		}
+	}()
+	if o.gone.Load() {
+		return ctx
+	}
+	return hook(ctx)
+}
+
+// followLocked gives each observer of the call a feed, which begins with the log.
+func (c *gathering) followLocked() {
+	if c.observing == nil {
+		return
+	}
+	feeds := make([]feed, len(c.observing.by))
+	for i, o := range c.observing.by {
+		c.addFeedLocked(&feeds[i], &o.recipient, c.beginning)
+	}
+}
+
+func (o *observer) isListener() bool { return false }
+
+func (o *observer) wantsOutcomes() bool { return o.hooks.MemberEnd != nil }
+
+func (o *observer) wantsEnd() bool { return o.hooks.MemberEnd != nil || o.hooks.CallEnd != nil }
+
+func (o *observer) result(c *gathering, b *batch) {
+	if hook := o.hooks.Result; hook != nil {
+		i := int(b.now.Member)
+		hook(c.contextFor(i, nil), c.memberInfo(c.memberAt(i), b.now.At), ResultInfo{Seq: b.seq - 1, Value: c.half.value(b)})
+	}
+}
+
+func (o *observer) outcome(c *gathering, e calllog.Entry) {
+	i := int(e.Member)
+	if e.Kind == calllog.Replica {
+		o.replicaOutcome(c, c.replicaAt(i, int(e.Value)))
+		return
+	}
+	c.mu.Lock()
+	out, running := c.outcomeLocked(i), !c.course.HasEnded(i)
+	var left []*replica // the replicas that have not ended either
+	if g := c.groupAt(i); g != nil && running {
+		left = slices.DeleteFunc(slices.Clone(g.replicas), func(r *replica) bool { return r.how != course.Pending })
+	}
+	c.mu.Unlock()
+	for _, r := range left {
+		o.replicaOutcome(c, r)
+	}
+	info := c.memberInfo(out.Member, out.Elapsed)
+	info.Running = running && out.Started && i < len(c.producers)
+	o.hooks.MemberEnd(c.contextFor(i, nil), info, out)
+}
+
+// replicaOutcome tells how a replica has ended, by itself or with its group.
+func (o *observer) replicaOutcome(c *gathering, r *replica) {
+	out := c.replicaOutcome(r)
+	info := c.memberInfo(out.Member, out.Elapsed)
+	info.Replica, info.Running = true, out.Started && (out.State == StateCanceled || out.State == StateLate)
+	o.hooks.MemberEnd(c.contextFor(int(r.member), r), info, out)
+}
+
+func (o *observer) end(c *gathering) {
+	if hook := o.hooks.CallEnd; hook != nil {
+		hook(c.observing.ctx, c.report())
+	}
+}
+
+// contextFor returns the context that the MemberStart hooks have returned for a member,
+// or its replica, or else that of the call.
+func (c *gathering) contextFor(i int, r *replica) context.Context {
+	if c.nesting != nil {
+		if ctx := c.nesting.contextOf(i, r); ctx != nil {
+			return ctx
+		}
+	}
+	return c.observing.ctx
+}
+
+// memberInfo returns what hooks are told of a member.
+func (c *gathering) memberInfo(m Member, at time.Duration) MemberInfo {
+	return MemberInfo{
+		CallInfo: CallInfo{Topic: c.topic.Name, ID: c.id(), Member: m, Budget: max(0, c.budget()-at)},
+		Elapsed:  at,
+	}
+}
+
+func (c *gathering) runInfo(r *run, m Member, at time.Duration) (context.Context, MemberInfo) {
+	info := c.memberInfo(m, at)
+	info.Replica = r.replica != nil
+	if r.member < 0 {
+		return c.observing.ctx, info
+	}
+	return c.contextFor(int(r.member), r.replica), info
+}
+
+func (c *gathering) listenerInfo(l *recipient, from Member, seq int, at time.Duration) ListenerInfo {
+	return ListenerInfo{CallInfo: c.memberInfo(from, at).CallInfo, Listener: l.Name(), Seq: seq, Elapsed: at}
+}
+
+// observeLate tells the observers that a closure has returned after the end of the
+// call, or of its group, or that a result of m has come after it.
+func (c *gathering) observeLate(r *run, m Member, at, by time.Duration, err error) {
+	if c.observing == nil {
+		return
+	}
+	ctx, info := c.runInfo(r, m, at)
+	c.observing.tell(c.base+at, func(o *Observer) func() {
+		if hook := o.Late; hook != nil {
+			return func() { hook(ctx, info, by, err) }
+		}
+		return nil
+	})
+}
+
+// observeAbandoned tells them that it has not returned for long.
+func (c *gathering) observeAbandoned(r *run, at, after time.Duration) {
+	if c.observing == nil {
+		return
+	}
+	ctx, info := c.runInfo(r, r.producer.member(), at)
+	c.observing.tell(c.base+at, func(o *Observer) func() {
+		if hook := o.Abandoned; hook != nil {
+			return func() { hook(ctx, info, after) }
+		}
+		return nil
+	})
+}
+
+// observeDropped tells them that an inbox has dropped a result.
+func (c *gathering) observeDropped(by *recipient, d dropped) {
+	at := c.now()
+	info := c.listenerInfo(by, c.memberAt(int(d.member)), d.seq, at)
+	c.observing.tell(c.base+at, func(o *Observer) func() {
+		if hook := o.Dropped; hook != nil {
+			return func() { hook(c.observing.ctx, info) }
+		}
+		return nil
+	})
+}
+
+// observeSlow tells the observers of the bus of a listener that holds up its results.
+func (b *Bus) observeSlow(r *recipient) {
+	l, ok := r.audience.(*listener)
+	all := b.observers.all()
+	if !ok || len(all) == 0 {
+		return
+	}
+	now := b.sinceEpoch(time.Now())
+	s := l.snapshot(now)
+	(&observing{by: all}).tell(now, func(o *Observer) func() {
+		if hook := o.SlowListener; hook != nil {
+			return func() { hook(s) }
+		}
+		return nil
+	})
+}

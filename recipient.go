@@ -1,0 +1,200 @@
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
+	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
+	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
+)
+
+// recipient is what listeners, observers, OnLate hooks and the logger have in common:
+// callbacks that are called from an inbox and hold up nobody else. While its inbox is
+// busy it stands in the ledger of its bus.
+type recipient struct {
+	Registration
+	audience audience
+	inbox    inbox.Inbox
+	place    ledger.Entry
+
+	// since is when what is being delivered became ready, as a duration since the bus
+	// was made, in nanoseconds; 0 if nothing is.
+	since     atomic.Int64
+	gone      atomic.Bool   // nothing more is to be called
+	delivered atomic.Uint64 // results it was called with
+
+	// The inbox's lock guards the fields below.
+	watched time.Time // when a timer was set that looks at since
+	slow    bool      // it has been logged as slow
+	dropped []dropped // of which observers are still to be told
+}
+
+// audience is who is called with what a call has to tell.
+type audience interface {
+	result(c *gathering, b *batch) // that is now being delivered
+	wantsOutcomes() bool
+	outcome(c *gathering, e calllog.Entry)
+	wantsEnd() bool // including outcomes at the end
+	end(c *gathering)
+	isListener() bool // the call and its place wait for it
+}
+
+func (r *recipient) init(reg Registration, a audience, c inbox.Config) {
+	r.Registration, r.audience = reg, a
+	r.inbox.Init(r, c)
+}
+
+// start runs the inbox on a goroutine of its own.
+func (r *recipient) start() { go r.inbox.Run() }
+
+// tell delivers a single event.
+func (r *recipient) tell(e *event) {
+	e.to = r
+	if r.inbox.Put(e) {
+		r.start()
+	}
+}
+
+// event is something for one recipient that is not in the log of a call.
+type event struct {
+	to    *recipient
+	since time.Duration // since the bus was made
+	call  func()
+}
+
+// Take is part of inbox.Source.
+func (e *event) Take(int) (t inbox.Task, results int, more bool) {
+	if e.call == nil {
+		return nil, 0, false
+	}
+	return e, 0, false
+}
+
+// Fresh is part of inbox.Source.
+func (e *event) Fresh() int { return 0 }
+
+// Drop is part of inbox.Source.
+func (e *event) Drop(int, bool) int { return 0 }
+
+// Discard is part of inbox.Source.
+func (e *event) Discard() {}
+
+// Run calls back, once even if the callback unwinds the stack.
+func (e *event) Run() {
+	call := e.call
+	if e.call = nil; call != nil && !e.to.gone.Load() {
+		e.to.waitingSince(e.since)
+		call()
+	}
+}
+
+// Active is part of inbox.Owner.
+func (r *recipient) Active(busy bool) {
+	if r == &r.bus.logs {
+		return // a logger that blocks holds up nothing
+	}
+	if !busy {
+		r.since.Store(0)
+		r.bus.ledger.Leave(&r.place)
+		return
+	}
+	r.bus.ledger.Enter(&r.place, r, r.entry.ID, ledger.Closed)
+	// A timer that has not come back in twice its time has been lost with the bubble of
+	// a test.
+	now, limit := time.Now(), r.bus.slowListener
+	if !r.slow && (r.watched.IsZero() || now.Sub(r.watched).Abs()/2 > limit) {
+		r.watched = now
+		r.watch(limit)
+	}
+}
+
+// watch looks after d whether what is being delivered has waited for too long. The
+// timer outlives the inbox's business by d at most, and holds nothing in memory: to
+// stop it each time would cost more than all the rest.
+func (r *recipient) watch(d time.Duration) {
+	pointer := weak.Make(r)
+	time.AfterFunc(d, func() {
+		if r := pointer.Value(); r != nil && !r.gone.Load() {
+			r.look()
+		}
+	})
+}
+
+// look logs the recipient if it is slow, or looks again later if it may yet be.
+func (r *recipient) look() {
+	since, limit := time.Duration(r.since.Load()), r.bus.slowListener
+	left := since + limit - r.bus.sinceEpoch(time.Now())
+	switch {
+	case since == 0:
+		r.inbox.Locked(func(idle bool) {
+			if r.watched = (time.Time{}); !idle {
+				r.watched = time.Now()
+				r.watch(limit)
+			}
+		})
+	case left >= 0:
+		r.watch(left + 1) // it has to be longer
+	default:
+		r.inbox.Locked(func(bool) { r.slow = true })
+		r.bus.observeSlow(r)
+		r.bus.log(slog.LevelWarn, r.kind()+" is slow",
+			slog.String(r.kind(), r.Name()), slog.String("topic", r.entry.Selection.String()), slog.String("added_at", r.addedAt()))
+	}
+}
+
+// waitingSince notes when what is delivered now became ready, since the bus was made. A
+// little inexactness saves most of the cost.
+func (r *recipient) waitingSince(ready time.Duration) {
+	ready = max(ready, 1) // 0 means that nothing is delivered
+	if noted := time.Duration(r.since.Load()); ready-noted > time.Millisecond || noted == 0 {
+		r.since.Store(int64(ready))
+	}
+}
+
+// Unwound is part of inbox.Owner.
+func (r *recipient) Unwound(value any, stack []byte) (contained bool) {
+	return r.bus.unwound(r.kind(), &r.Registration, value, stack)
+}
+
+// kind says in a word who it is.
+func (r *recipient) kind() string {
+	if r.audience == nil || r.audience.isListener() {
+		return "listener"
+	}
+	return "observer"
+}
+
+// silenced reports whether callbacks with results are over: for listeners, and OnLate
+// hooks, also once the bus is closed.
+func (r *recipient) silenced() bool {
+	return r.gone.Load() || r.bus.ledger.Level() == ledger.Closed && r.kind() == "listener"
+}
+
+// stop is part of Remove.
+func (r *recipient) stop() {
+	r.gone.Store(true)
+	r.inbox.Discard()
+}
+
+// settle delivers what has been written for the recipient by now. Its registration has
+// been taken away already, so no call begins to write for it.
+func (r *recipient) settle(ctx context.Context) error {
+	var waits []func() bool
+	for owner := range r.bus.ledger.All() {
+		if c, ok := owner.(*gathering); ok {
+			if delivered := c.cutOff(r); delivered != nil {
+				waits = append(waits, delivered)
+			}
+		}
+	}
+	for _, delivered := range waits {
+		if err := r.bus.ledger.Wait(ctx, delivered); err != nil {
+			return err
+		}
+	}
+	return r.bus.ledger.Wait(ctx, r.inbox.Idle)
+}

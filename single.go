@@ -1,0 +1,154 @@
+package dispatch
+
+import (
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
+	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
+)
+
+// single is one event for a recipient whose inbox is bounded or that is called
+// concurrently: there each event is a task of its own.
+type single struct {
+	feed  *feed
+	batch batch // of one entry, or the end of the call
+}
+
+// takeSingleLocked is Take for such recipients. It passes over dropped results.
+func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
+	s := &single{feed: f}
+	for !f.ended && !f.to.gone.Load() && f.read < f.limit {
+		entries, on := f.at.Take(1)
+		if len(entries) == 0 {
+			break
+		}
+		f.read++
+		s.batch = batch{entries: entries, on: on, seq: f.at.Seq}
+		if kind := entries[0].Kind; kind&calllog.Result != 0 {
+			if f.at.Seq++; !f.droppedLocked(s.batch.seq) {
+				results = 1
+			} else if s.batch.half = true; kind == calllog.Result {
+				continue
+			}
+		} else if !f.to.audience.wantsOutcomes() {
+			continue
+		}
+		if s.batch.half && !f.to.audience.wantsOutcomes() {
+			continue
+		}
+		f.inHand++
+		f.takesEndLocked() // which follows when this has been delivered
+		f.queued = f.hasMoreLocked()
+		return s, results, f.queued
+	}
+	s.batch = batch{final: f.takesEndLocked()}
+	if f.queued = false; s.batch.final {
+		f.inHand++
+		return s, 0, false
+	}
+	f.endIfOverLocked()
+	return nil, 0, false
+}
+
+// droppedLocked reports whether the result of this Seq has been dropped. It is asked for
+// each result once, in order.
+func (f *feed) droppedLocked(seq int) bool {
+	for len(f.drops) > 0 && f.drops[0].to <= seq {
+		f.drops = f.drops[1:]
+	}
+	return len(f.drops) > 0 && f.drops[0].from <= seq
+}
+
+// Run delivers the event, and puts the feed back if the end of the call has waited for
+// that.
+func (s *single) Run() {
+	f := s.feed
+	f.deliver(&s.batch)
+	c := f.call
+	c.mu.Lock()
+	f.inHand--
+	again := !f.queued && f.hasMoreLocked()
+	if again {
+		f.queued = true
+	} else if !f.queued {
+		f.endIfOverLocked()
+	}
+	c.mu.Unlock()
+	if again && f.to.inbox.Put(f) {
+		f.to.start()
+	}
+	f.to.tellDropped()
+	c.bus.ledger.Changed()
+}
+
+// Fresh is part of inbox.Source.
+func (f *feed) Fresh() (fresh int) {
+	f.call.mu.Lock()
+	defer f.call.mu.Unlock()
+	if f.ended || f.to.gone.Load() {
+		return 0
+	}
+	fresh = f.call.log.Results() - f.counted
+	f.counted += fresh
+	return fresh
+}
+
+// Drop is part of inbox.Source.
+func (f *feed) Drop(n int, oldest bool) int {
+	f.call.mu.Lock()
+	defer f.call.mu.Unlock()
+	if f.ended {
+		return 0
+	}
+	from := f.at.Seq
+	if last := len(f.drops) - 1; last >= 0 {
+		from = max(from, f.drops[last].to)
+	}
+	n = min(n, f.counted-from)
+	if n <= 0 {
+		return 0
+	}
+	if !oldest {
+		from = f.counted - n
+	}
+	if last := len(f.drops) - 1; last >= 0 && f.drops[last].to == from {
+		f.drops[last].to += n
+	} else {
+		f.drops = append(f.drops, span{from, from + n})
+	}
+	f.noteDroppedLocked(span{from, from + n})
+	return n
+}
+
+// noteDroppedLocked keeps which results were dropped until tellDropped tells observers.
+func (f *feed) noteDroppedLocked(s span) {
+	if !f.call.observing.wants(func(o *Observer) bool { return o.Dropped != nil }) {
+		return
+	}
+	for f.probe.Seq < s.to {
+		entries, _ := f.probe.Take(1)
+		if len(entries) == 0 {
+			return
+		}
+		if entries[0].Kind&calllog.Result == 0 {
+			continue
+		}
+		if f.probe.Seq++; f.probe.Seq > s.from {
+			f.to.dropped = append(f.to.dropped, dropped{f.call, entries[0].Member, f.probe.Seq - 1})
+		}
+	}
+}
+
+// dropped is a result that an inbox has dropped.
+type dropped struct {
+	call   *gathering
+	member int32
+	seq    int
+}
+
+// tellDropped tells the observers which results were dropped.
+func (r *recipient) tellDropped() {
+	var all []dropped
+	r.inbox.Locked(func(bool) { all, r.dropped = r.dropped, nil })
+	for _, d := range all {
+		d.call.observeDropped(r, d)
+	}
+}
