@@ -49,7 +49,7 @@ func NewBus(opts ...BusOption) *Bus {
 		_ = b.newObserver(o.hooks, o.at).attach(b) // a new bus refuses nobody
 	}
 	b.logs.init(Registration{bus: b}, nil, inbox.Config{})
-	b.logs.slow = true // it cannot be told to itself
+	b.logs.watched.Store(int64(never)) // it cannot be told to itself
 	return b
 }
 

@@ -20,6 +20,9 @@ import (
 //     that there is a spare: a worker that is started and has claimed nothing yet. If
 //     producers are quick, the first worker calls nearly all of them. If one blocks, the
 //     spare begins and starts the next spare, so no producer waits for another.
+//   - Nobody waits for a result because the next producer blocks: before a worker calls it,
+//     it tells the results there are, or leaves that to the spare, which does so when it
+//     begins. So the results of quick producers are told many at a time.
 //   - A worker goes on only after a quick producer. So what a producer does to its
 //     goroutine and to its thread ends with them, unless there was no time to do it.
 //   - Nothing but the producer's own frames, and few small ones, is on the stack while it
@@ -132,10 +135,12 @@ func (c *gathering) begin() *run {
 	r := c.claimLocked(now)
 	spare := r != nil && c.wantsSpareLocked(now)
 	c.afterLocked()
+	feeds := c.publishLocked()
 	c.mu.Unlock()
 	if spare {
 		c.startSpare()
 	}
+	put(feeds)
 	return r
 }
 
@@ -255,7 +260,10 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	}
 	c.afterLocked()
 	over := c.over()
-	feeds := c.publishLocked()
+	var feeds *feed
+	if next == nil || !c.spare {
+		feeds = c.publishLocked() // otherwise the spare does, if the next producer is not quick
+	}
 	c.mu.Unlock()
 
 	if spare {
@@ -290,7 +298,7 @@ func (c *gathering) tookLocked(r *run, now time.Duration) time.Duration {
 	case r.replica != nil:
 		return now - r.replica.began
 	default:
-		return now - c.course.Member(int(r.member)).Began
+		return now - c.course.Began(int(r.member))
 	}
 }
 

@@ -33,7 +33,7 @@ type gathering struct {
 	timeout   time.Duration
 	start     time.Time
 	base      time.Duration // the same, since the bus was made
-	from      origin        // for the calls that are sent from this one
+	from      *origin
 	parent    CallID        // the call on the same bus that it was sent from; 0 if there is none
 	followed  bool          // the sender's context can end
 	placed    bool          // it has a place under WithMaxInFlight
@@ -65,7 +65,6 @@ type gathering struct {
 	feeds     *feed          // one for each listener that had a chance to read
 	newest    uint64         // the id of the newest listener with a feed
 	seen      uint64         // the registry's generation at which feeds was complete
-	listening *listenerContext
 	cause     error // of the end, for contexts
 	err       error // the same for outcomes and errors
 	shared    *callcontext.Context
@@ -353,7 +352,7 @@ func (c *gathering) leave() {
 	left := c.leaveLocked()
 	c.mu.Unlock()
 	if left {
-		c.bus.ledger.Leave(c.from.entry)
+		c.bus.ledger.Leave(&c.from.place)
 	}
 }
 

@@ -45,7 +45,7 @@ func (l *listener) isListener() bool { return true }
 
 func (l *listener) result(c *gathering, b *batch) {
 	if c.nesting == nil {
-		c.half.hear(l, c.listening, b)
+		c.half.hear(l, c.from, b)
 	} else {
 		c.nesting.hear(l, b)
 	}

@@ -53,7 +53,7 @@ func (n *nesting) begin() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sender = n.ctx // nobody has looked at it yet
+	c.sender, c.from.sender = n.ctx, valuesOf(n.ctx) // nobody has looked at them yet
 	if c.observing != nil {
 		c.observing.ctx = n.ctx
 	}
@@ -158,7 +158,7 @@ func (n *nesting) contextOf(i int, r *replica) context.Context {
 
 // hear calls a listener with a result between the hooks.
 func (n *nesting) hear(l *listener, b *batch) {
-	var ctx context.Context = n.call.listening
+	var ctx context.Context = n.call.from
 	if n.call.observing != nil {
 		hooks := listenerHooks{n.call, l, n.call.memberAt(int(b.now.Member)), b.seq - 1, n.call.now(), true, ctx}
 		hooks.begin()

@@ -35,7 +35,7 @@ func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 			continue
 		}
 		f.inHand++
-		f.takesEndLocked() // which follows when this has been delivered
+		s.batch.last = f.call.closed && (f.read >= f.limit || !f.at.More())
 		f.queued = f.hasMoreLocked()
 		return s, results, f.queued
 	}
@@ -65,6 +65,7 @@ func (s *single) Run() {
 	c := f.call
 	c.mu.Lock()
 	f.inHand--
+	ended := c.course.Ended()
 	again := !f.queued && f.hasMoreLocked()
 	if again {
 		f.queued = true
@@ -72,10 +73,11 @@ func (s *single) Run() {
 		f.endIfOverLocked()
 	}
 	c.mu.Unlock()
-	if again && f.to.inbox.Put(f) {
+	if again && f.to.put(f, c.base+ended) {
 		f.to.start()
+	} else {
+		f.to.tellDropped()
 	}
-	f.to.tellDropped()
 	c.bus.ledger.Changed()
 }
 
