@@ -173,6 +173,7 @@ func (c *gathering) claimLocked(now time.Duration) *run {
 		return nil
 	}
 	r := c.runLocked(id)
+	c.claimed = r
 	if r.phase = runClaimed; r.producer.open() {
 		c.startLocked(r, now)
 	}
@@ -252,11 +253,11 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	}
 	switch {
 	case c.over():
-	case r.err == ErrGoexit || c.tookLocked(r, now) >= quick:
-		spare = c.wantsSpareLocked(now)
-	default:
+	case c.goesOnLocked(r, now):
 		next = c.claimLocked(now)
 		spare = next != nil && c.wantsSpareLocked(now)
+	default:
+		spare = c.wantsSpareLocked(now)
 	}
 	c.afterLocked()
 	over := c.over()
@@ -288,6 +289,13 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 		idle = nil
 	}
 	return next, idle
+}
+
+// goesOnLocked reports whether the worker that has ended a run claims another one. If
+// not, the spare does. Of workers with quick producers only the one that has claimed last
+// goes on: they would be in each other's way.
+func (c *gathering) goesOnLocked(r *run, now time.Duration) bool {
+	return r.err != ErrGoexit && c.tookLocked(r, now) < quick && (c.claimed == r || !c.spare)
 }
 
 // tookLocked is how long a run has taken.

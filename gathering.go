@@ -34,12 +34,12 @@ type gathering struct {
 	start     time.Time
 	base      time.Duration // the same, since the bus was made
 	from      *origin
-	parent    CallID        // the call on the same bus that it was sent from; 0 if there is none
-	followed  bool          // the sender's context can end
-	placed    bool          // it has a place under WithMaxInFlight
-	readable  bool          // the log is kept from its first page on
-	observing *observing    // nil in a call without observers
-	nesting   *nesting      // nil unless the closures get contexts or labels of their own
+	parent    CallID     // the call on the same bus that it was sent from; 0 if there is none
+	followed  bool       // the sender's context can end
+	placed    bool       // it has a place under WithMaxInFlight
+	readable  bool       // the log is kept from its first page on
+	observing *observing // nil in a call without observers
+	nesting   *nesting   // nil unless the closures get contexts or labels of their own
 	group     errgroup.Group
 	worker    func() error // what the group runs
 
@@ -53,6 +53,7 @@ type gathering struct {
 	groups    []*group    // those that are groups, by index; nil if there are none
 	relaying  *relaying   // nil in a call without relays
 	running   int         // closures that have been called and have not returned
+	claimed   *run        // the one that was claimed last
 	spare     bool        // a worker is started and has not yet claimed anything
 	launched  bool        // runs may start
 	found     bool        // the call does not wait for producers any more
@@ -65,8 +66,8 @@ type gathering struct {
 	feeds     *feed          // one for each listener that had a chance to read
 	newest    uint64         // the id of the newest listener with a feed
 	seen      uint64         // the registry's generation at which feeds was complete
-	cause     error // of the end, for contexts
-	err       error // the same for outcomes and errors
+	cause     error          // of the end, for contexts
+	err       error          // the same for outcomes and errors
 	shared    *callcontext.Context
 	timer     *time.Timer
 	due       time.Duration // when timer goes off
