@@ -173,10 +173,13 @@ func (c *Call[Req, Res]) values() []Res {
 // ask is part of half.
 func (c *Call[Req, Res]) ask(r *run) {
 	defer r.unwound()
-	if closure, ok := r.producer.fn.(Producer[Req, Res]); ok && r.replica == nil && c.nesting == nil {
-		c.answers[r.member], r.err = closure(r, c.req)
-	} else {
+	closure, ok := r.producer().fn.(Producer[Req, Res])
+	if !ok || c.nesting != nil || !r.isPlain() {
 		c.askOtherwise(r)
+	} else if value, err := closure(r, c.req); err == nil {
+		c.answers[r.member] = value
+	} else {
+		r.fail(err)
 	}
 	r.returned = true
 }
@@ -195,16 +198,16 @@ func (c *Call[Req, Res]) askOtherwise(r *run) {
 
 // askWith calls the closure of a run with a context.
 func (c *Call[Req, Res]) askWith(ctx context.Context, r *run) {
-	switch closure := r.producer.fn.(type) {
+	switch closure := r.producer().fn.(type) {
 	case StreamProducer[Req, Res]:
-		r.err = c.pull(closure(ctx, c.req), r)
+		r.fail(c.pull(closure(ctx, c.req), r))
 	case Producer[Req, Res]:
-		if r.replica == nil {
-			c.answers[r.member], r.err = closure(ctx, c.req)
-			return
-		}
 		value, err := closure(ctx, c.req)
-		r.replica.box, r.err = &value, err
+		if r.fail(err); r.isPlain() {
+			c.answers[r.member] = value
+		} else {
+			r.replica().box = &value
+		}
 	}
 }
 
@@ -224,11 +227,11 @@ func (c *Call[Req, Res]) pull(results iter.Seq2[Res, error], r *run) error {
 // askRelay is part of half.
 func (c *Call[Req, Res]) askRelay(r *relayRun) error {
 	defer r.unwound()
-	relay, roster := r.producer.fn.(Relay[Req, Res]), &Roster[Res]{run: r, result: c.relayed}
+	relay, roster := r.producer().fn.(Relay[Req, Res]), &Roster[Res]{run: r, result: c.relayed}
 	if c.nesting != nil && c.nesting.asks {
-		c.nesting.labelled(&r.run, "dispatch.producer", r.producer.Name(), func(ctx context.Context) { r.err = relay(ctx, c.req, roster) })
+		c.nesting.labelled(&r.run, "dispatch.producer", r.producer().Name(), func(ctx context.Context) { r.fail(relay(ctx, c.req, roster)) })
 	} else {
-		r.err = relay(&r.run, c.req, roster)
+		r.fail(relay(&r.run, c.req, roster))
 	}
 	r.returned = true
 	return nil
@@ -302,8 +305,8 @@ func (c *Call[Req, Res]) keepLocked(value Res) int16 {
 // adoptLocked is part of half. Stream lets go of what it has yielded, so answers must
 // not hold it.
 func (c *Call[Req, Res]) adoptLocked(r *run) int16 {
-	if r.replica != nil {
-		c.answers[r.member] = *r.replica.box.(*Res)
+	if r.replica() != nil {
+		c.answers[r.member] = *r.replica().box.(*Res)
 	}
 	if c.readable {
 		return calllog.Answer
@@ -316,13 +319,13 @@ func (c *Call[Req, Res]) adoptLocked(r *run) int16 {
 // late is part of half.
 func (c *Call[Req, Res]) late(r *run, at, by time.Duration) {
 	var value, none Res
-	if r.replica != nil {
-		value = *r.replica.box.(*Res)
-		r.replica.box = nil
+	if r.replica() != nil {
+		value = *r.replica().box.(*Res)
+		r.replica().box = nil
 	} else {
 		value, c.answers[r.member] = c.answers[r.member], none
 	}
-	c.offerLate(r.producer.member(), value, at, by)
+	c.offerLate(r.producer().member(), value, at, by)
 }
 
 // hear is part of half.

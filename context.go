@@ -57,7 +57,7 @@ func (r *run) Value(key any) any {
 		return r
 	}
 	// Package context finds the cause of an end in this way, too.
-	if r.competes() && (r.replica.base != nil || r.looksEnded()) {
+	if r.competes() && (r.replica().base != nil || r.looksEnded()) {
 		return r.context().Value(key)
 	}
 	return r.call.context().Value(key)
@@ -66,7 +66,7 @@ func (r *run) Value(key any) any {
 // context returns a context of package context that ends when the run should.
 func (r *run) context() context.Context {
 	if r.competes() {
-		return r.replica.ownContext()
+		return r.replica().ownContext()
 	}
 	return r.call.context()
 }
@@ -78,7 +78,7 @@ func (r *run) looksEnded() bool {
 	defer c.mu.Unlock()
 	made := c.shared != nil
 	if r.competes() {
-		made = r.replica.own != nil || r.replica.how == course.Canceled
+		made = r.replica().own != nil || r.replica().how == course.Canceled
 	}
 	return made || c.over() || c.course.Graced()
 }
@@ -88,7 +88,7 @@ func (r *run) sentFrom() (call *origin, nesting int32) { return r.call.from, r.c
 func (r *run) callInfo() CallInfo {
 	info := r.call.info()
 	if r.member >= 0 { // a relay is no member
-		info.Member = r.producer.member()
+		info.Member = r.producer().member()
 	}
 	return info
 }

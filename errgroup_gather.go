@@ -40,14 +40,59 @@ const manySpares = 64
 // of comes to be only when one does, once for the call. Its fields belong to its worker.
 type run struct {
 	call     *gathering
-	producer *producer
-	replica  *replica // what a replica of a group has besides; nil for the run of a plain member
-	err      error    // how it has ended; written by its worker, and final once the member has ended
-	member   int32    // which member it is for; negative for that of a relay
-	started  bool     // its closure has been called, or is about to be
-	returned bool     // its closure has not unwound the stack
-	limited  bool     // it holds slots of its producer
-	phase    phase    // guarded by the call's lock
+	rare     *rare // nil for the run of a plain member that has not failed
+	member   int32 // which member it is for; negative for that of a relay
+	started  bool  // its closure has been called, or is about to be
+	returned bool  // its closure has not unwound the stack
+	limited  bool  // it holds slots of its producer
+	phase    phase // guarded by the call's lock
+}
+
+// rare is what few runs have.
+type rare struct {
+	err      error     // how it has ended; final once the member has ended
+	asked    *producer // who is asked, if that is a replica or a relay
+	competes *replica  // the replica that it is the run of, or nil
+}
+
+// producer returns who is asked.
+func (r *run) producer() *producer {
+	if r.isPlain() {
+		return r.call.producers[r.member]
+	}
+	return r.rare.asked
+}
+
+// isPlain reports whether it is the run of a producer on its own.
+func (r *run) isPlain() bool {
+	return r.member >= 0 && (r.call.groups == nil || r.call.groups[r.member] == nil)
+}
+
+// replica returns the replica that it is the run of, or nil.
+func (r *run) replica() *replica {
+	if r.isPlain() {
+		return nil
+	}
+	return r.rare.competes
+}
+
+// fail keeps the error with which the run ends, if there is one.
+func (r *run) fail(err error) {
+	switch {
+	case err == nil:
+	case r.rare == nil:
+		r.rare = &rare{err: err}
+	default:
+		r.rare.err = err
+	}
+}
+
+// err returns what fail has kept.
+func (r *run) err() error {
+	if r.rare == nil {
+		return nil
+	}
+	return r.rare.err
 }
 
 // phase says what has become of a run.
@@ -66,10 +111,10 @@ func (p phase) goes() bool { return p == runGoes || p == runAbandoned }
 
 // id is what the course calls the run.
 func (r *run) id() course.Run {
-	if r.replica == nil {
+	if r.replica() == nil {
 		return course.Run{Member: r.member}
 	}
-	return course.Run{Member: r.member, Replica: r.replica.index}
+	return course.Run{Member: r.member, Replica: r.replica().index}
 }
 
 // work is what a worker does.
@@ -102,7 +147,7 @@ func (c *gathering) vanished(r *run) {
 	if r.returned {
 		return // a panic ends the process, under WithPanicCrash
 	}
-	r.err = ErrGoexit
+	r.fail(ErrGoexit)
 	_, idle := c.settle(r)
 	c.leave()
 	if idle != nil {
@@ -122,7 +167,7 @@ func (r *run) unwound() {
 		r.returned = true
 		panic(value)
 	}
-	r.err = &PanicError{value, debug.Stack()}
+	r.fail(&PanicError{value, debug.Stack()})
 }
 
 // begin makes the goroutine a worker that has claimed a run, or returns nil if there
@@ -174,7 +219,7 @@ func (c *gathering) claimLocked(now time.Duration) *run {
 	}
 	r := c.runLocked(id)
 	c.claimed = r
-	if r.phase = runClaimed; r.producer.open() {
+	if r.phase = runClaimed; r.producer().open() {
 		c.startLocked(r, now)
 	}
 	return r
@@ -187,8 +232,8 @@ func (c *gathering) startLocked(r *run, now time.Duration) bool {
 	}
 	r.phase, r.started = runGoes, true
 	c.running++
-	if r.replica != nil {
-		r.replica.began = now
+	if r.replica() != nil {
+		r.replica().began = now
 	}
 	return true
 }
@@ -196,12 +241,12 @@ func (c *gathering) startLocked(r *run, now time.Duration) bool {
 // admit starts a run whose producer is not open, or keeps in it why it must not start.
 // It may block for as long as the member is pending.
 func (c *gathering) admit(r *run) {
-	p := r.producer
-	if r.err = p.refuses(); r.err != nil {
+	p := r.producer()
+	if r.fail(p.refuses()); r.err() != nil {
 		return
 	}
 	if p.limits != nil {
-		if r.err = p.limits.acquire(r); r.err != nil {
+		if r.fail(p.limits.acquire(r)); r.err() != nil {
 			return
 		}
 		r.limited = true
@@ -210,27 +255,29 @@ func (c *gathering) admit(r *run) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p.is(gateRemoved) || !c.startLocked(r, now) {
-		r.err = ErrRemoved
+		r.fail(ErrRemoved)
 	}
 }
 
 // howEnded is the state in which a run ends.
 func (r *run) howEnded() course.State {
-	_, panicked := r.err.(*PanicError)
-	switch {
-	case r.err == nil:
+	err := r.err()
+	if err == nil {
 		return course.OK
-	case !r.started && r.err == ErrRemoved:
+	}
+	_, panicked := err.(*PanicError)
+	switch {
+	case !r.started && err == ErrRemoved:
 		return course.Gone
-	case !r.started && (is(r.err, ErrStuck) || is(r.err, ErrQueueFull)):
+	case !r.started && (is(err, ErrStuck) || is(err, ErrQueueFull)):
 		return course.Rejected
 	case !r.started:
 		return course.Late // the grace has begun before there was a slot
 	case panicked && !r.returned:
 		return course.Panicked
-	case is(r.err, ErrDecline):
+	case is(err, ErrDecline):
 		return course.Declined
-	case errors.Is(r.err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded):
 		return course.Expired
 	default:
 		return course.Failed
@@ -243,7 +290,7 @@ func (r *run) howEnded() course.State {
 func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	now, how, spare := c.now(), r.howEnded(), false
 	if r.limited {
-		r.producer.limits.release()
+		r.producer().limits.release()
 	}
 	c.mu.Lock()
 	if c.endLocked(r, how, now) == course.TooLate {
@@ -276,7 +323,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	if over {
 		c.spread()
 	}
-	if r.err != nil {
+	if r.err() != nil {
 		c.noteFailure(r, how)
 	}
 	c.bus.ledger.Changed()
@@ -295,7 +342,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 // not, the spare does. Of workers with quick producers only the one that has claimed last
 // goes on: they would be in each other's way.
 func (c *gathering) goesOnLocked(r *run, now time.Duration) bool {
-	return r.err != ErrGoexit && c.tookLocked(r, now) < quick && (c.claimed == r || !c.spare)
+	return r.err() != ErrGoexit && c.tookLocked(r, now) < quick && (c.claimed == r || !c.spare)
 }
 
 // tookLocked is how long a run has taken.
@@ -303,8 +350,8 @@ func (c *gathering) tookLocked(r *run, now time.Duration) time.Duration {
 	switch {
 	case !r.started:
 		return 0
-	case r.replica != nil:
-		return now - r.replica.began
+	case r.replica() != nil:
+		return now - r.replica().began
 	default:
 		return now - c.course.Began(int(r.member))
 	}
@@ -316,10 +363,10 @@ func (c *gathering) endLocked(r *run, how course.State, now time.Duration) cours
 		c.returnLocked(r)
 	}
 	r.phase = runReturned
-	streams := r.producer.is(gateStream)
+	streams := r.producer().is(gateStream)
 	effect := c.course.End(now, r.id(), how, how == course.OK && !streams)
-	if r.replica != nil {
-		c.endReplicaLocked(r.replica, how, effect)
+	if r.replica() != nil {
+		c.endReplicaLocked(r.replica(), how, effect)
 	}
 	if effect == course.Ends {
 		e := calllog.Entry{At: c.course.Ended(), Member: r.member, Kind: calllog.End}
@@ -335,7 +382,7 @@ func (c *gathering) endLocked(r *run, how course.State, now time.Duration) cours
 // returnLocked notes that the closure of a run has returned, in whatever way.
 func (c *gathering) returnLocked(r *run) {
 	if r.phase == runAbandoned {
-		r.producer.returned()
+		r.producer().returned()
 	}
 	c.running--
 	if c.running == 0 && c.closed && c.timer != nil {
@@ -352,11 +399,11 @@ func (c *gathering) settleLate(r *run, how course.State, now time.Duration) {
 	c.mu.Lock()
 	by := max(0, now-c.course.Member(int(r.member)).Ended)
 	c.mu.Unlock()
-	c.observeLate(r, r.producer.member(), now, by, r.err)
+	c.observeLate(r, r.producer().member(), now, by, r.err())
 	if how == course.Panicked {
 		c.notePanic(r)
 	}
-	if how == course.OK && !r.producer.is(gateStream) {
+	if how == course.OK && !r.producer().is(gateStream) {
 		c.half.late(r, now, by)
 	}
 	c.bus.ledger.Changed()

@@ -336,14 +336,14 @@ func (c *gathering) noteFailure(r *run, how course.State) {
 	if how == course.Declined || how == course.Late || how == course.Gone {
 		return
 	}
-	r.producer.fail(nested(r.err), r.started)
+	r.producer().fail(nested(r.err()), r.started)
 	c.notePanic(r)
 }
 
 // notePanic logs the panic of a run, if it has ended with one.
 func (c *gathering) notePanic(r *run) {
-	if p, ok := r.err.(*PanicError); ok && !r.returned {
-		c.bus.unwound(r.producer.entry.Kind, &r.producer.Registration, p.Value, p.Stack)
+	if p, ok := r.err().(*PanicError); ok && !r.returned {
+		c.bus.unwound(r.producer().entry.Kind, &r.producer().Registration, p.Value, p.Stack)
 	}
 }
 
@@ -390,14 +390,14 @@ func (c *gathering) abandonAndUnlock(now time.Duration) {
 	for r := range c.runsLocked() {
 		if r.phase == runGoes {
 			r.phase = runAbandoned
-			r.producer.abandon()
+			r.producer().abandon()
 			abandoned = append(abandoned, r)
 		}
 	}
 	c.mu.Unlock()
 	for _, r := range abandoned {
 		c.observeAbandoned(r, now, after)
-		p := r.producer
+		p := r.producer()
 		c.bus.log(slog.LevelWarn, p.entry.Kind+" outlived its call",
 			slog.String(p.entry.Kind, p.Name()), slog.String("topic", c.topic.Name), slog.Any("call", c.id()),
 			slog.Duration("after", after), slog.String("added_at", p.addedAt()))
@@ -409,7 +409,7 @@ func (c *gathering) occupies(p *producer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for r := range c.runsLocked() {
-		if r.producer == p && r.phase.goes() {
+		if r.producer() == p && r.phase.goes() {
 			return true
 		}
 	}
@@ -422,7 +422,7 @@ func (c *gathering) underWay() (info CallInfo, pending bool, running []Member) {
 	defer c.mu.Unlock()
 	for r := range c.runsLocked() {
 		if r.phase.goes() {
-			running = append(running, r.producer.member())
+			running = append(running, r.producer().member())
 		}
 	}
 	return c.info(), !c.over(), running

@@ -76,10 +76,10 @@ func (n *nesting) around(r *run, closure func(context.Context)) {
 	over, err := c.over(), c.err
 	c.mu.Unlock()
 	if over { // a hook has taken too long
-		r.err = err
+		r.fail(err)
 		return
 	}
-	n.labelled(ctx, "dispatch.producer", r.producer.Name(), closure)
+	n.labelled(ctx, "dispatch.producer", r.producer().Name(), closure)
 }
 
 // memberContext calls the MemberStart hooks, for a group before those for its first
@@ -89,15 +89,15 @@ func (n *nesting) memberContext(r *run) context.Context {
 		return r
 	}
 	i := int(r.member)
-	if r.replica == nil {
+	if r.replica() == nil {
 		return n.keep(i, nil, n.start(r, n.call.memberAt(i), false))
 	}
 	ctx := n.contextOf(i, nil)
 	if ctx == nil {
-		ctx = n.keep(i, nil, n.start(&groupContext{n.call.context(), r}, Member{Group: r.producer.entry.Group}, false))
+		ctx = n.keep(i, nil, n.start(&groupContext{n.call.context(), r}, Member{Group: r.producer().entry.Group}, false))
 	}
-	r.replica.base = ctx
-	return n.keep(i, r.replica, n.start(r, r.producer.member(), true))
+	r.replica().base = ctx
+	return n.keep(i, r.replica(), n.start(r, r.producer().member(), true))
 }
 
 func (n *nesting) start(ctx context.Context, m Member, replica bool) context.Context {

@@ -80,7 +80,7 @@ func (r *relaying) all() []*relayRun {
 func newRelaying(c *gathering, relays []*producer) *relaying {
 	r := &relaying{byMember: make(map[Member]int32)}
 	for _, p := range relays {
-		r.runs = append(r.runs, &relayRun{run{call: c, producer: p, member: -1}})
+		r.runs = append(r.runs, &relayRun{run{call: c, rare: &rare{asked: p}, member: -1}})
 	}
 	return r
 }
@@ -91,7 +91,7 @@ func (c *gathering) startRelays() {
 		c.group.Go(func() error {
 			defer func() {
 				if r != nil && !r.returned {
-					r.err = ErrGoexit
+					r.fail(ErrGoexit)
 					c.endRelay(r)
 				}
 			}()
@@ -108,13 +108,13 @@ func (c *gathering) startRelays() {
 
 // startRelay counts a relay as running, or keeps in its run why it must not run.
 func (c *gathering) startRelay(r *relayRun) bool {
-	if r.err = r.producer.refuses(); r.err != nil {
+	if r.fail(r.producer().refuses()); r.err() != nil {
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over() || r.producer.is(gateRemoved) {
-		r.err = ErrRemoved
+	if c.over() || r.producer().is(gateRemoved) {
+		r.fail(ErrRemoved)
 		return false
 	}
 	r.phase, r.started = runGoes, true
@@ -218,13 +218,13 @@ func (c *gathering) endNamedLocked(i int32, how course.State, err error) {
 
 // endRelay records that a relay has returned, and with what.
 func (c *gathering) endRelay(r *relayRun) {
-	how := stateOf(r.err)
+	how := stateOf(r.err())
 	switch {
-	case !r.started && is(r.err, ErrStuck):
+	case !r.started && is(r.err(), ErrStuck):
 		how = course.Rejected
 	case !r.started:
 		how = course.Gone
-	case !r.returned && r.err != ErrGoexit:
+	case !r.returned && r.err() != ErrGoexit:
 		how = course.Panicked
 	}
 	now := c.now()
@@ -239,13 +239,13 @@ func (c *gathering) endRelay(r *relayRun) {
 		c.course.EndRelay(now)
 		c.mu.Unlock()
 		if ran {
-			c.observeLate(&r.run, r.producer.member(), now, by, r.err)
+			c.observeLate(&r.run, r.producer().member(), now, by, r.err())
 		}
 	} else {
 		c.endRelayLocked(r, how)
 		c.tellAndUnlock()
 	}
-	if r.err != nil && ran {
+	if r.err() != nil && ran {
 		c.noteFailure(&r.run, how)
 	}
 	c.leave()
@@ -254,20 +254,20 @@ func (c *gathering) endRelay(r *relayRun) {
 // endRelayLocked ends those that a relay has named and, if it has failed, lists itself.
 func (c *gathering) endRelayLocked(r *relayRun, how course.State) {
 	now := c.now()
-	unended, lost := course.Failed, fmt.Errorf("%w: relay %s returned", ErrLost, r.producer.Name())
+	unended, lost := course.Failed, fmt.Errorf("%w: relay %s returned", ErrLost, r.producer().Name())
 	switch {
 	case how == course.OK, how == course.Declined:
 	case how == course.Expired && c.course.Graced():
-		unended, lost = course.Late, r.err // it has given up in the grace, as it should
+		unended, lost = course.Late, r.err() // it has given up in the grace, as it should
 	default:
-		itself := Member{Name: r.producer.Name()}
+		itself := Member{Name: r.producer().Name()}
 		if c.hasLocked(itself) {
 			itself.Group = "relay" // it has named a member after itself
 		}
 		if how == course.Expired {
 			how = course.Failed
 		}
-		c.missLocked(itself, how, r.err)
+		c.missLocked(itself, how, r.err())
 	}
 	if c.course.Relays() == 1 {
 		c.missTargetsLocked()

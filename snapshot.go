@@ -159,16 +159,16 @@ func (c *gathering) addTo(loads map[*producer]load) (abandoned []AbandonedSnapsh
 	defer c.mu.Unlock()
 	age := c.now() - c.course.Ended()
 	for r := range c.runsLocked() {
-		l := loads[r.producer]
+		l := loads[r.producer()]
 		switch {
 		case r.phase.goes():
 			l.running++
 		case r.phase == runClaimed && !c.over():
 			l.waiting++
 		}
-		loads[r.producer] = l
+		loads[r.producer()] = l
 		if r.phase == runAbandoned {
-			abandoned = append(abandoned, AbandonedSnapshot{Member: r.producer.member(), Topic: c.topic.Name, Call: c.id(), Age: age})
+			abandoned = append(abandoned, AbandonedSnapshot{Member: r.producer().member(), Topic: c.topic.Name, Call: c.id(), Age: age})
 		}
 	}
 	return abandoned
