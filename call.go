@@ -176,10 +176,11 @@ func (c *Call[Req, Res]) ask(r *run) {
 	closure, ok := r.producer().fn.(Producer[Req, Res])
 	if !ok || c.nesting != nil || !r.isPlain() {
 		c.askOtherwise(r)
-	} else if value, err := closure(r, c.req); err == nil {
-		c.answers[r.member] = value
 	} else {
-		r.fail(err)
+		var err error
+		if c.answers[r.member], err = closure(r, c.req); err != nil {
+			r.fail(err)
+		}
 	}
 	r.returned = true
 }
@@ -225,7 +226,7 @@ func (c *Call[Req, Res]) pull(results iter.Seq2[Res, error], r *run) error {
 }
 
 // askRelay is part of half.
-func (c *Call[Req, Res]) askRelay(r *relayRun) error {
+func (c *Call[Req, Res]) askRelay(r *relayRun) {
 	defer r.unwound()
 	relay, roster := r.producer().fn.(Relay[Req, Res]), &Roster[Res]{run: r, result: c.relayed}
 	if c.nesting != nil && c.nesting.asks {
@@ -234,7 +235,6 @@ func (c *Call[Req, Res]) askRelay(r *relayRun) error {
 		r.fail(relay(&r.run, c.req, roster))
 	}
 	r.returned = true
-	return nil
 }
 
 // relayed hands in a result that a relay brings.

@@ -119,13 +119,7 @@ func (r *run) id() course.Run {
 
 // work is what a worker does.
 func (c *gathering) work() error {
-	r := c.begin()
-	defer func() {
-		if r != nil {
-			c.vanished(r)
-		}
-	}()
-	var idle *recipient
+	r, idle := c.begin(), (*recipient)(nil)
 	for r != nil {
 		if !r.started {
 			c.admit(r)
@@ -142,32 +136,50 @@ func (c *gathering) work() error {
 	return nil
 }
 
-// vanished goes on for a worker whose closure has called runtime.Goexit.
-func (c *gathering) vanished(r *run) {
-	if r.returned {
-		return // a panic ends the process, under WithPanicCrash
-	}
-	r.fail(ErrGoexit)
-	_, idle := c.settle(r)
-	c.leave()
-	if idle != nil {
-		idle.start()
-	}
-}
-
-// unwound is deferred by who calls the closure of a run. After runtime.Goexit, which
-// leaves nothing to recover, as panic(nil) does under GODEBUG=panicnil=1, that one does
-// not get to its end.
+// unwound is deferred by who calls the closure of a run, and keeps how that has unwound
+// the stack. After runtime.Goexit the goroutine ends, so what is left of work is done here.
 func (r *run) unwound() {
 	if r.returned {
 		return
 	}
 	value := recover()
-	if value != nil && r.call.bus.panicCrash {
-		r.returned = true
+	switch {
+	case value != nil && r.call.bus.panicCrash:
 		panic(value)
+	case value == nil && exits():
+		r.fail(ErrGoexit)
+		if r.member >= 0 {
+			r.call.vanish(r)
+		}
+	default:
+		if value == nil {
+			value = new(runtime.PanicNilError)
+		}
+		r.fail(&PanicError{value, debug.Stack()})
 	}
-	r.fail(&PanicError{value, debug.Stack()})
+}
+
+// exits reports whether runtime.Goexit has called the deferred function that calls it,
+// and not a panic, which may be one with nil under GODEBUG=panicnil=1.
+func exits() bool {
+	var callers [4]uintptr
+	n := runtime.Callers(3, callers[:])
+	for frames, more := runtime.CallersFrames(callers[:n]), n > 0; more; {
+		var f runtime.Frame
+		if f, more = frames.Next(); f.Function == "runtime.Goexit" {
+			return true
+		}
+	}
+	return false
+}
+
+// vanish is the rest of work for a worker whose goroutine ends.
+func (c *gathering) vanish(r *run) {
+	_, idle := c.settle(r)
+	c.leave()
+	if idle != nil {
+		idle.start()
+	}
 }
 
 // begin makes the goroutine a worker that has claimed a run, or returns nil if there

@@ -82,7 +82,7 @@ type half interface {
 	// ask calls the closure of a run. How it ends is kept in the run.
 	ask(r *run)
 	// askRelay calls a relay.
-	askRelay(r *relayRun) error
+	askRelay(r *relayRun)
 	// roomLocked makes room for the answers of n members and their runs.
 	roomLocked(n int) []course.Member
 	// adoptLocked makes what a run has returned the result of its member, and returns

@@ -89,18 +89,10 @@ func newRelaying(c *gathering, relays []*producer) *relaying {
 func (c *gathering) startRelays() {
 	for _, r := range c.relaying.all() {
 		c.group.Go(func() error {
-			defer func() {
-				if r != nil && !r.returned {
-					r.fail(ErrGoexit)
-					c.endRelay(r)
-				}
-			}()
+			defer c.endRelay(r) // even if the relay ends the goroutine
 			if c.startRelay(r) {
 				c.half.askRelay(r)
 			}
-			ended := r
-			r = nil
-			c.endRelay(ended)
 			return nil
 		})
 	}
