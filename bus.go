@@ -45,7 +45,7 @@ func NewBus(opts ...BusOption) *Bus {
 		b.intake, b.refuse = context.WithCancel(context.Background())
 	}
 	for _, o := range b.observing {
-		_ = b.newObserver(o.hooks, o.at).attach(b) // a new bus refuses nobody
+		_ = b.newObserver(o.hooks, o.at).attach(b) // a new bus refuses nothing
 	}
 	b.logs.init(Registration{bus: b}, nil, inbox.Config{})
 	b.logs.watched.Store(int64(never)) // it cannot be told to itself

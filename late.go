@@ -35,7 +35,7 @@ func (d *Dispatcher[Req, Res]) OnLate(f func(r Result[Req, Res], by time.Duratio
 	r := Registration{bus: d.bus, at: caller(1), self: h}
 	r.entry.Name, r.entry.Selection.Types = "OnLate", &types
 	h.init(r, nil, inbox.Config{})
-	_ = h.attach(d.bus) // which refuses nobody
+	_ = h.attach(d.bus) // which cannot fail
 	return &h.Registration
 }
 

@@ -51,11 +51,11 @@ type policy struct {
 	quorum       int           // 0: none
 	parallelism  int           // 0: no limit
 	hedge        time.Duration // 0: none
-	minProducers int           // 0: whoever is there
+	minProducers int           // 0: those that there are
 	failFast     bool
 	first        bool // see First
 	noWait       bool
-	targets      []string // nil: everybody
+	targets      []string // nil: all
 }
 
 // with returns the policy with the options of a topic and of a call.

@@ -57,7 +57,7 @@ const (
 	gateRemoved uint32 = 1 << iota // the registration has ended
 	gateLimited                    // its runs may have to wait for a slot
 	gateStuck                      // too many of its runs have outlived their calls
-	gateStream                     // it is a StreamProducer, which stands in nobody's way
+	gateStream                     // it is a StreamProducer, which keeps no call from the closure
 	gateRelay                      // it is a Relay
 )
 

@@ -65,7 +65,7 @@ type relayRun struct{ run }
 // named is a member that a relay has named.
 type named struct {
 	member Member
-	by     *relayRun // nil if nobody did: it is a target that does not exist
+	by     *relayRun // nil for a target that does not exist
 	err    error
 }
 

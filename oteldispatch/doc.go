@@ -28,7 +28,7 @@
 //     between is in the spans of the process that it belongs to, if that is observed.
 //   - The status of a call is Error if [dispatch.Report.Err] is not nil. That of a
 //     member is Error if it failed, panicked, or was late, rejected or gone. One that
-//     has declined, or was canceled since nobody needed its answer any more, is no
+//     has declined, or was canceled because its answer was not needed any more, is no
 //     error. The attribute error.type is of low cardinality. A panic is an event with
 //     its stack.
 //   - Requests and values are not recorded. The texts of errors are, cut to 1 KiB.
