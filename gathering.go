@@ -45,7 +45,7 @@ type gathering struct {
 
 	mu        sync.Mutex // guards the fields below
 	course    course.Course
-	sender    context.Context // nil when the call has left the ledger
+	sender    context.Context // kept, for a context may be used for the first time after the end
 	route     *route
 	generated uint64      // the registry's generation when route was looked up
 	producers []*producer // who is asked on this bus, in the order of registration
@@ -360,11 +360,7 @@ func (c *gathering) leave() {
 // leaveLocked reports whether that was the last hold of a call that has ended.
 func (c *gathering) leaveLocked() bool {
 	c.holds--
-	if c.holds > 0 || !c.over() {
-		return false
-	}
-	c.sender = nil
-	return true
+	return c.holds == 0 && c.over()
 }
 
 // handLocked is called when the call has ended, and when a listener has taken the last
