@@ -173,7 +173,10 @@ func (c *gathering) findListenersLocked() {
 
 func (c *gathering) addFeedLocked(f *feed, to *recipient, at calllog.Cursor) {
 	f.call, f.to, f.next, f.limit = c, to, c.feeds, math.MaxInt
-	f.at, f.probe, f.counted, f.batch.seq = at, at, at.Seq, at.Seq
+	f.at, f.counted, f.batch.seq = at, at.Seq, at.Seq
+	if to.inbox.Bounded() {
+		f.probe = at
+	}
 	c.feeds = f
 	c.bounded = c.bounded || to.inbox.Bounded()
 }
