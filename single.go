@@ -89,7 +89,7 @@ func (f *feed) Fresh() (fresh int) {
 	if f.ended || f.to.gone.Load() {
 		return 0
 	}
-	fresh = f.call.log.Results() - f.counted
+	fresh = min(f.call.log.Results(), f.most) - f.counted
 	f.counted += fresh
 	return fresh
 }
