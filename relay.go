@@ -238,6 +238,7 @@ func (c *gathering) endRelay(r *relayRun) {
 		by := max(0, now-c.course.Ended())
 		c.course.EndRelay(now)
 		c.mu.Unlock()
+		c.bus.ledger.Changed()
 		if ran {
 			c.observeLate(&r.run, r.producer.member(), now, by, r.err)
 		}
