@@ -19,8 +19,9 @@ type CallID uint64
 func (id CallID) String() string { return strconv.FormatUint(uint64(id), 10) }
 
 // A Call is a request in flight, or one that has ended: its results, its end and
-// its report. It need not be waited for or looked at; nothing leaks if its
-// results are ignored. All methods may be used concurrently.
+// its report. A caller may ignore it: nothing leaks if its results are not read. A reference
+// to it, or to one of its results, keeps all its results in memory. All methods may be used
+// concurrently.
 type Call[Req, Res any] struct {
 	gathering
 	req     Req
@@ -56,9 +57,8 @@ func (c *Call[Req, Res]) Request() Req { return c.req }
 // about listeners, which may be behind, or producers, which may still run.
 func (c *Call[Req, Res]) Done() <-chan struct{} { return c.doneChannel() }
 
-// Wait waits for the end of the call. The error is about the wait alone: nil, or
-// that of ctx if it ended before the call did. To end a call early there is
-// [Call.Cancel].
+// Wait waits for the end of the call. It returns an error only if ctx ends first. The
+// outcome of the call is in its [Call.Report]. To end a call early use [Call.Cancel].
 func (c *Call[Req, Res]) Wait(ctx context.Context) error {
 	if ctx == nil {
 		return invalidArgument("Wait: nil context")
@@ -98,7 +98,7 @@ func (c *Call[Req, Res]) Report() Report { return c.report() }
 
 // Results ranges over the results as they arrive, from the first one to the end
 // of the call. Any number of loops may do so, at any time and at any pace: each
-// sees all results, in the same order, and nobody waits for it.
+// sees all results, in the same order, and nothing waits for it.
 func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
 	return func(yield func(Result[Req, Res]) bool) { c.readFrom(c.beginningOfLog(), yield) }
 }

@@ -35,7 +35,7 @@ type feed struct {
 	probe    calllog.Cursor // up to where dropped results were looked up for observers
 }
 
-// batch is a part of a call's log on its way to a recipient. It belongs to whoever
+// batch is a part of a call's log on its way to a recipient. It belongs to the goroutine that
 // delivers it.
 type batch struct {
 	now     calllog.Entry // the one that is being delivered

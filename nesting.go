@@ -28,7 +28,7 @@ func (c *gathering) nestLocked() {
 	}
 }
 
-// begin calls the CallStart hooks. Nobody is asked before they have returned.
+// begin calls the CallStart hooks. No producer is called before they have returned.
 func (n *nesting) begin() {
 	c := n.call
 	if w := c.observing; w != nil {
@@ -53,7 +53,7 @@ func (n *nesting) begin() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sender, c.from.sender = n.ctx, valuesOf(n.ctx) // nobody has looked at them yet
+	c.sender, c.from.sender = n.ctx, valuesOf(n.ctx) // no goroutine has looked at them yet
 	if c.observing != nil {
 		c.observing.ctx = n.ctx
 	}

@@ -50,7 +50,7 @@ type observing struct {
 	ctx context.Context // what the CallStart hooks have returned, or the sender's
 }
 
-// newObserving returns nil if nobody observes.
+// newObserving returns nil if there are no observers.
 func (b *Bus) newObserving(sender context.Context) *observing {
 	all := b.observers.all()
 	if len(all) == 0 {

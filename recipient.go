@@ -13,7 +13,7 @@ import (
 )
 
 // recipient is what listeners, observers, OnLate hooks and the logger have in common:
-// callbacks that are called from an inbox and hold up nobody else. While its inbox is
+// callbacks that are called from an inbox and hold up nothing else. While its inbox is
 // busy it stands in the ledger of its bus.
 type recipient struct {
 	Registration

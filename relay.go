@@ -11,14 +11,14 @@ import (
 
 // A Relay answers a call on behalf of members elsewhere. It names them to the
 // roster as it learns of them, hands in their results, and says how each has
-// ended; when it returns, those that it named and that have not ended are Failed
-// with [ErrLost]. The relay itself is no member of the call and takes no place
+// ended. Every named member must be ended; those that have not when the relay returns are
+// Failed with [ErrLost]. The relay itself is not a member of the call and is not counted
 // under [WithParallelism]; but if it returns an error or panics while the call goes
 // on, the report lists it by its own name.
 //
 // A relay is called concurrently, once for each call of its topics, and should
-// return when its context ends. Relays that name nobody leave a call that has no
-// other members without producers.
+// return when its context ends. If no relay names a member and the call has no others, it
+// ends with [ReasonNoProducers].
 type Relay[Req, Res any] func(ctx context.Context, req Req, to *Roster[Res]) error
 
 // A Roster is where a [Relay] names the members of one call and hands in what
@@ -32,9 +32,9 @@ type Roster[Res any] struct {
 	result func(*relayRun, Member, Res) bool
 }
 
-// Name says that m has taken the request: from now on it is owed an outcome. A
-// member with neither a name nor a group is refused. Of a group it may not be known
-// which replica will answer; then the name is empty.
+// Name says that m has taken the request: from now on it is a member of the call, and must
+// be ended. A member with neither a name nor a group is refused. The name may be empty if it
+// is not known which replica of the group will answer.
 func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
 
 // Result hands in a result of m. If it is too late it is offered to OnLate.
@@ -47,8 +47,7 @@ func (r *Roster[Res]) Result(m Member, v Res) bool { return r.result(r.run, m, v
 // errors.Join(ErrGone, why) is Failed.
 func (r *Roster[Res]) End(m Member, err error) bool { return r.run.end(m, err) }
 
-// Targets returns the names that [WithTargets] asks for, or nil if everybody is
-// asked.
+// Targets returns the names that [WithTargets] asks for, or nil without that option.
 func (r *Roster[Res]) Targets() []string { return slices.Clone(r.run.call.policy.targets) }
 
 // relaying is the part of a call that only calls with relays have, and those with
@@ -65,7 +64,7 @@ type relayRun struct{ run }
 // named is a member that a relay has named.
 type named struct {
 	member Member
-	by     *relayRun // nil if nobody did: it is a target that does not exist
+	by     *relayRun // nil for a target that does not exist
 	err    error
 }
 
