@@ -1,11 +1,15 @@
 package dispatch_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime"
+	"runtime/pprof"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -611,6 +615,137 @@ func TestResultsAreNotHeldUpByTheLastMember(t *testing.T) {
 				t.Fatalf("%d results were told, want 4", heard)
 			}
 			<-c.Done()
+		})
+	}
+}
+
+// panic(nil) is a panic, also where the runtime recovers from it as from none, and counts
+// as returned only when it has.
+func TestPanicNilIsAPanicUnderTheOldRule(t *testing.T) {
+	t.Setenv("GODEBUG", "panicnil=1")
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher(dispatch.WithTimeout(time.Second))
+		produce(t, d, "a", panicking(nil))
+		produce(t, d, "b", panicking(nil), dispatch.WithGroup("g"))
+		addStream(t, d, "c", func(context.Context, int) iter.Seq2[int, error] {
+			return func(yield func(int, error) bool) { yield(1, nil); panic(nil) }
+		})
+		produce(t, d, "d", panicking(nil), dispatch.WithConcurrency(1))
+		produce(t, d, "ok", quick(1))
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error { to.Name(far("x")); panic(nil) })
+		var returned atomic.Int32
+		produce(t, d, "deaf", func(context.Context, int) (int, error) {
+			time.Sleep(30 * time.Second)
+			returned.Add(1)
+			return 1, nil
+		})
+		for range 2 {
+			r := ended(t, d)
+			expect(t, r, "deadline: a panicked, g panicked, c panicked, d panicked, ok ok, deaf late, far/x failed, r panicked")
+			for _, o := range r.Outcomes {
+				var caught *dispatch.PanicError
+				if panicked := errors.As(o.Err, &caught); panicked != (o.State == dispatch.StatePanicked || o.Member.Group == "g") {
+					t.Errorf("%v is %v with %v", o.Member, o.State, o.Err)
+				}
+			}
+		}
+		began := time.Now()
+		if err := d.Shutdown(context.Background()); err != nil || returned.Load() != 2 {
+			t.Errorf("Shutdown: %v; of the two runs that go on %d have returned", err, returned.Load())
+		}
+		if took := time.Since(began); took != 29*time.Second {
+			t.Errorf("Shutdown took %v", took)
+		}
+		synctest.Wait()
+		if n := logged.count("ERROR producer panicked"); n != 2*4 || logged.count("ERROR relay panicked") != 2 || logged.count("Goexit") != 0 {
+			t.Errorf("%d panics of producers were logged, want 8: %q", n, logged.all())
+		}
+	})
+}
+
+// A callback that panics with nil ends that one callback.
+func TestPanicNilOfCallbacksUnderTheOldRule(t *testing.T) {
+	t.Setenv("GODEBUG", "panicnil=1")
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+		produce(t, d, "a", quick(1))
+		produce(t, d, "b", quick(2))
+		produce(t, d, "late", func(context.Context, int) (int, error) { time.Sleep(1050 * time.Millisecond); return 3, nil })
+		var heard notes
+		listen(t, d, func(_ context.Context, r result) { heard.add("result"); panic(nil) },
+			dispatch.OnOutcome(func(dispatch.Outcome) { heard.add("outcome"); panic(nil) }),
+			dispatch.OnDone(func(dispatch.Report) { heard.add("done"); panic(nil) }))
+		listen(t, d, func(_ context.Context, r result) { heard.add("concurrently"); panic(nil) }, dispatch.WithConcurrency(2))
+		listen(t, d, func(_ context.Context, r result) { heard.add("bounded"); panic(nil) }, dispatch.WithMailbox(9, dispatch.DropOldest))
+		d.OnLate(func(result, time.Duration) { heard.add("late"); panic(nil) })
+		apiMust(d.Bus().Observe(dispatch.Observer{
+			CallStart: func(context.Context, dispatch.CallStarted) context.Context { heard.add("CallStart"); panic(nil) },
+			CallEnd:   func(context.Context, dispatch.Report) { heard.add("CallEnd"); panic(nil) },
+		}))
+		for range 2 {
+			expect(t, ended(t, d), "deadline: a ok, b ok, late late")
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		for what, n := range map[string]int{"result": 2, "outcome": 3, "done": 1, "concurrently": 2, "bounded": 2, "late": 1, "CallStart": 1, "CallEnd": 1} {
+			if got := heard.count(what); got != 2*n {
+				t.Errorf("%s was called %d times, want %d", what, got, 2*n)
+			}
+		}
+		if err := d.Shutdown(context.Background()); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
+}
+
+// tainted is the value of the label that a producer sets and nobody else may have.
+const tainted = "set by a producer"
+
+// labelled reports whether the goroutine that calls it has that label.
+func labelled() bool {
+	var profile bytes.Buffer
+	pprof.Lookup("goroutine").WriteTo(&profile, 1)
+	for part := range strings.SplitSeq(profile.String(), "\n\n") {
+		if strings.Contains(part, "dispatch_test.labelled+") {
+			return strings.Contains(part, tainted)
+		}
+	}
+	return false
+}
+
+// taint labels the goroutine and takes longer than a quick producer.
+func taint(ctx context.Context, _ int) (int, error) {
+	pprof.SetGoroutineLabels(pprof.WithLabels(ctx, pprof.Labels("kit", tainted)))
+	for began := time.Now(); time.Since(began) < 5*time.Microsecond; {
+	}
+	return 1, nil
+}
+
+// The labels of a goroutine end with the producer that has set them.
+func TestLabelsOfAProducerAreNotHandedOn(t *testing.T) {
+	if taint(t.Context(), 0); !labelled() {
+		t.Fatal("the test does not see labels")
+	}
+	pprof.SetGoroutineLabels(context.Background())
+	for name, test := range map[string]struct {
+		opts     []dispatch.CallOption
+		register func(t *testing.T, d *dispatcher, look func())
+	}{
+		"to the next producer": {nil, func(t *testing.T, d *dispatcher, look func()) {
+			produce(t, d, "a", taint)
+			produce(t, d, "b", func(context.Context, int) (int, error) { look(); return 1, nil })
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 10 {
+				d, _ := newDispatcher()
+				looked := make(chan bool, 1)
+				test.register(t, d, func() { looked <- labelled() })
+				ended(t, d, test.opts...)
+				if <-looked {
+					t.Fatal("the labels of a producer were handed on")
+				}
+			}
 		})
 	}
 }

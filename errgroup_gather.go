@@ -287,13 +287,23 @@ func (r *run) howEnded() course.State {
 		return course.Late // the grace has begun before there was a slot
 	case panicked && !r.returned:
 		return course.Panicked
-	case is(err, ErrDecline):
-		return course.Declined
-	case errors.Is(err, context.DeadlineExceeded):
-		return course.Expired
 	default:
-		return course.Failed
+		return howFailed(err)
 	}
+}
+
+// howFailed is the state in which a closure ends that returns the error, which may be of
+// a type whose methods panic, as those of nil pointers do.
+func howFailed(err error) (how course.State) {
+	how = course.Failed
+	defer func() { _ = recover() }()
+	switch {
+	case is(err, ErrDecline):
+		how = course.Declined
+	case errors.Is(err, context.DeadlineExceeded):
+		how = course.Expired
+	}
+	return how
 }
 
 // settle tells the course how a run has ended, brings what follows from that to

@@ -265,16 +265,17 @@ func (e *ShutdownError) Unwrap() error { return e.Err }
 type causeError struct{ cause, kind error }
 
 // withKind returns an error that has the text of the cause and wraps the kind, which is
-// also the cause if there is no other.
-func withKind(cause, kind error) error {
-	switch {
-	case cause == nil:
+// also the cause if there is no other. Methods of the cause may panic or wait for a lock.
+func withKind(cause, kind error) (err error) {
+	if cause == nil {
 		return kind
-	case errors.Is(cause, kind):
-		return cause
-	default:
-		return &causeError{cause, kind}
 	}
+	err = &causeError{cause, kind}
+	defer func() { _ = recover() }()
+	if errors.Is(cause, kind) {
+		err = cause
+	}
+	return err
 }
 
 // Error returns the text of the cause.

@@ -1520,3 +1520,46 @@ func TestFault25UnrulyHooks(t *testing.T) {
 		})
 	}
 }
+
+// heavy is an error that refers to much.
+type heavy struct{ _ [1 << 20]byte }
+
+func (*heavy) Error() string { return "heavy" }
+
+// The bus keeps the text of a producer's last error, and not the error.
+func TestLastErrorIsKeptAsText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		var errs apiEvents[weak.Pointer[heavy]]
+		fail := func(context.Context, int) (int, error) {
+			err := new(heavy)
+			errs.add(weak.Make(err))
+			return 0, fmt.Errorf("too much: %w", err)
+		}
+		produce(t, d, "a", fail)
+		produce(t, d, "b", fail, dispatch.WithGroup("g"))
+		addRelay(t, d, "r", func(ctx context.Context, _ int, _ roster) error { _, err := fail(ctx, 0); return err })
+		addRelay(t, d, "s", func(ctx context.Context, _ int, to roster) error {
+			_, err := fail(ctx, 0)
+			to.Name(far("x"))
+			to.End(far("x"), err)
+			return nil
+		})
+		send(t, d)
+		synctest.Wait()
+		for _, p := range d.Bus().Snapshot().Topics[0].Producers {
+			if p.Name != "s" && (p.Failed != 1 || p.LastError != "too much: heavy") {
+				t.Errorf("%s has failed %d times: %q", p.Name, p.Failed, p.LastError)
+			}
+		}
+		time.Sleep(time.Minute) // a timer that is stopped may hold its call until it would have gone off
+		synctest.Wait()
+		runtime.GC()
+		for i, err := range errs.take() {
+			if err.Value() != nil {
+				t.Errorf("error %d is still reachable", i)
+			}
+		}
+		runtime.KeepAlive(d)
+	})
+}

@@ -27,6 +27,7 @@ type feed struct {
 	at       calllog.Cursor
 	read     int // entries taken
 	limit    int // how many entries may be taken; see cutOff
+	most     int // how many results may be counted, likewise
 	inHand   int // singles that are being delivered
 	outcomes int // members that were looked at for their outcomes at the end
 	counted  int // results that the inbox has counted
@@ -168,8 +169,11 @@ func (c *gathering) findListenersLocked() {
 }
 
 func (c *gathering) addFeedLocked(f *feed, to *recipient, at calllog.Cursor) {
-	f.call, f.to, f.next, f.limit = c, to, c.feeds, math.MaxInt
-	f.at, f.probe, f.counted, f.batch.seq = at, at, at.Seq, at.Seq
+	f.call, f.to, f.next, f.limit, f.most = c, to, c.feeds, math.MaxInt, math.MaxInt
+	f.at, f.counted, f.batch.seq = at, at.Seq, at.Seq
+	if to.inbox.Bounded() {
+		f.probe = at
+	}
 	c.feeds = f
 	c.bounded = c.bounded || to.inbox.Bounded()
 }
@@ -339,7 +343,7 @@ func (c *gathering) cutOff(l *recipient) (delivered func() bool) {
 		return nil
 	}
 	if !c.closed {
-		f.limit = min(f.limit, c.log.Written())
+		f.limit, f.most = min(f.limit, c.log.Written()), min(f.most, c.log.Results())
 	}
 	return func() bool {
 		c.mu.Lock()

@@ -616,3 +616,123 @@ func TestSnapshotOfWhoWasRejected(t *testing.T) {
 		}
 	})
 }
+
+// What a call leads to may send calls of its own with whatever context it has: it has
+// the call's place, and must not have to wait for it.
+func TestCallsFromCallbacksFindAPlace(t *testing.T) {
+	type sender func(ctx context.Context)
+	for where, register := range map[string]func(t *testing.T, d *dispatcher, send sender){
+		"producer": func(t *testing.T, d *dispatcher, send sender) {
+			produce(t, d, "user", func(ctx context.Context, _ int) (int, error) { send(ctx); return 1, nil })
+		},
+		"listener with its context": func(t *testing.T, d *dispatcher, send sender) {
+			listen(t, d, func(ctx context.Context, _ result) { send(ctx) })
+		},
+		"listener": func(t *testing.T, d *dispatcher, send sender) {
+			listen(t, d, func(context.Context, result) { send(context.Background()) })
+		},
+		"listener with a mailbox": func(t *testing.T, d *dispatcher, send sender) {
+			listen(t, d, func(context.Context, result) { send(context.Background()) }, dispatch.WithMailbox(3, dispatch.DropOldest))
+		},
+		"concurrent listener": func(t *testing.T, d *dispatcher, send sender) {
+			listen(t, d, func(context.Context, result) { send(context.Background()) }, dispatch.WithConcurrency(2))
+		},
+		"OnOutcome": func(t *testing.T, d *dispatcher, send sender) {
+			listen(t, d, ignore, dispatch.OnOutcome(func(dispatch.Outcome) { send(context.Background()) }))
+		},
+		"OnDone": func(t *testing.T, d *dispatcher, send sender) {
+			listen(t, d, ignore, dispatch.OnDone(func(dispatch.Report) { send(context.Background()) }))
+		},
+		"OnDone of a concurrent listener": func(t *testing.T, d *dispatcher, send sender) {
+			listen(t, d, ignore, dispatch.WithConcurrency(2), dispatch.OnDone(func(dispatch.Report) { send(context.Background()) }))
+		},
+		"OnLate": func(t *testing.T, d *dispatcher, send sender) {
+			d.OnLate(func(result, time.Duration) { send(context.Background()) })
+			produce(t, d, "late", func(context.Context, int) (int, error) { time.Sleep(2 * time.Second); return 1, nil })
+		},
+		"CallEnd": func(_ *testing.T, d *dispatcher, send sender) {
+			apiMust(d.Bus().Observe(dispatch.Observer{CallEnd: func(_ context.Context, r dispatch.Report) {
+				if r.Topic == ask.Name() {
+					send(context.Background())
+				}
+			}}))
+		},
+	} {
+		t.Run(where, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher(dispatch.WithMaxInFlight(1), dispatch.WithTimeout(time.Second))
+				apiMust(d.AddProducer(other, quick(7)))
+				produce(t, d, "a", quick(1))
+				answers := make(chan int, 10)
+				register(t, d, func(ctx context.Context) {
+					ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Hour)
+					defer cancel()
+					v, err := d.First(ctx, other, 0)
+					if err != nil {
+						t.Errorf("First: %v", err)
+					}
+					answers <- v
+				})
+				began := time.Now()
+				send(t, d)
+				if v := <-answers; v != 7 || time.Since(began) > 2*time.Second {
+					t.Errorf("the answer is %d after %v", v, time.Since(began))
+				}
+				time.Sleep(time.Minute)
+				if full(t, d) {
+					t.Error("the place is not given back")
+				}
+			})
+		})
+	}
+}
+
+// Inside is what belongs to a call of the same bus that is under way. What comes from
+// another bus needs a place like everybody else.
+func TestCallsOfAnotherBusNeedAPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		front, _ := newDispatcher(dispatch.WithTimeout(time.Hour))
+		back, _ := newDispatcher(dispatch.WithMaxInFlight(2), dispatch.WithTimeout(time.Hour))
+		var running, most atomic.Int32
+		produce(t, back, "b", func(context.Context, int) (int, error) {
+			most.Store(max(most.Load(), running.Add(1)))
+			defer running.Add(-1)
+			time.Sleep(time.Second)
+			return 1, nil
+		})
+		produce(t, front, "f", func(ctx context.Context, _ int) (int, error) { return back.First(ctx, ask, 0) })
+		began := time.Now()
+		var calls []*inFlight
+		for range 30 {
+			calls = append(calls, send(t, front))
+		}
+		for _, c := range calls {
+			<-c.Done()
+			expect(t, c.Report(), "all ended: f ok")
+		}
+		if took := time.Since(began); most.Load() != 2 || took != 15*time.Second {
+			t.Errorf("%d calls were in flight at once, for %v, want 2, for 15s", most.Load(), took)
+		}
+	})
+}
+
+// The context of a listener is inside its call as long as that is under way.
+func TestListenerContextOfAnEndedCallNeedsAPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithMaxInFlight(1))
+		apiMust(d.AddProducer(other, patient))
+		produce(t, d, "a", quick(1))
+		var kept context.Context
+		listen(t, d, func(ctx context.Context, _ result) { kept = ctx })
+		ended(t, d)
+		synctest.Wait()
+		first := apiMust(d.Send(kept, other, 0, dispatch.WithNoWait()))
+		if _, err := d.Send(kept, other, 0, dispatch.WithNoWait()); !errors.Is(err, dispatch.ErrOverloaded) {
+			t.Errorf("a second call in the place of one: %v", err)
+		}
+		if s := d.Bus().Snapshot().Calls; len(s) != 1 || s[0].Parent != 0 {
+			t.Errorf("calls %+v, want one that is nobody's child", s)
+		}
+		first.Cancel(nil)
+	})
+}

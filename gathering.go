@@ -45,7 +45,7 @@ type gathering struct {
 
 	mu        sync.Mutex // guards the fields below
 	course    course.Course
-	sender    context.Context // nil when the call has left the ledger
+	sender    context.Context // kept, for a context may be used for the first time after the end
 	route     *route
 	generated uint64      // the registry's generation when route was looked up
 	producers []*producer // who is asked on this bus, in the order of registration
@@ -182,16 +182,29 @@ func (c *gathering) follow(sender context.Context) {
 
 // stop ends the call, unless it has ended, for a reason from outside.
 func (c *gathering) stop(reason course.Reason, cause error) {
+	err := endError(reason, cause)
 	c.mu.Lock()
 	if c.over() {
 		c.mu.Unlock()
 		return
 	}
 	if reason != course.Deadline || !c.course.Waiting() {
-		c.cause = cause
+		c.cause, c.err = cause, err
 	}
 	c.course.Stop(c.now(), reason)
 	c.tellAndUnlock()
+}
+
+// endError is the error of outcomes for a reason and its cause.
+func endError(reason course.Reason, cause error) error {
+	switch reason {
+	case course.Deadline:
+		return withKind(cause, context.DeadlineExceeded)
+	case course.Stopped:
+		return withKind(cause, context.Canceled)
+	default:
+		return cause
+	}
 }
 
 // shut ends the call because the bus is closed.
@@ -262,12 +275,8 @@ func (c *gathering) closeLocked() {
 	if c.cause == nil {
 		c.cause = c.causeLocked()
 	}
-	c.err = c.cause
-	switch c.course.Reason() {
-	case course.Deadline:
-		c.err = withKind(c.cause, context.DeadlineExceeded)
-	case course.Stopped:
-		c.err = withKind(c.cause, context.Canceled)
+	if c.err == nil { // what comes from outside is not looked at under the lock
+		c.err = endError(c.course.Reason(), c.cause)
 	}
 	c.stopWaitingLocked()
 	c.findListenersLocked()
@@ -360,11 +369,7 @@ func (c *gathering) leave() {
 // leaveLocked reports whether that was the last hold of a call that has ended.
 func (c *gathering) leaveLocked() bool {
 	c.holds--
-	if c.holds > 0 || !c.over() {
-		return false
-	}
-	c.sender = nil
-	return true
+	return c.holds == 0 && c.over()
 }
 
 // handLocked is called when the call has ended, and when a listener has taken the last

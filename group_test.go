@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -993,4 +994,113 @@ func TestFirstReplicaLooksWhenItsTimeIsUp(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A group has declined only if every replica that was asked has. Otherwise one of them
+// has failed, and that must not be lost where the error is passed on.
+func TestGroupHasDeclinedIfAllReplicasHave(t *testing.T) {
+	for name, test := range map[string]struct {
+		replicas []error
+		want     string
+	}{
+		"all decline":             {[]error{dispatch.ErrDecline, dispatch.ErrDecline}, "all ended: g declined"},
+		"one declines, one fails": {[]error{dispatch.ErrDecline, errBroken}, "all ended: g failed"},
+		"one fails, one declines": {[]error{errBroken, dispatch.ErrDecline}, "all ended: g failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher()
+				for i, err := range test.replicas {
+					produce(t, d, fmt.Sprint("r", i), failing(err), dispatch.WithGroup("g"))
+				}
+				var inner error
+				apiMust(d.AddProducer(other, func(ctx context.Context, _ int) (int, error) {
+					v, err := d.First(ctx, ask, 0)
+					inner = err
+					return v, err
+				}, dispatch.WithName("passes on")))
+				r := ended(t, d)
+				expect(t, r, test.want)
+				failed := test.want == "all ended: g failed"
+				if err := r.Err(); errors.Is(err, errBroken) != failed || (err != nil) != failed {
+					t.Errorf("the error is %v", err)
+				}
+				c := apiMust(d.Send(t.Context(), other, 0))
+				<-c.Done()
+				expect(t, c.Report(), "all ended: passes on failed")
+				if inner == nil || errors.Is(inner, errBroken) != failed || errors.Is(c.Report().Err(), errBroken) != failed {
+					t.Errorf("what is passed on is %v, and becomes %v", inner, c.Report().Err())
+				}
+			})
+		})
+	}
+}
+
+// What a report says of a start is whether a closure was called, also of a group.
+func TestGroupWithoutASlotIsNotStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+		taken := semaphore.NewWeighted(1)
+		taken.TryAcquire(1)
+		called := 0
+		count := func(context.Context, int) (int, error) { called++; return 1, nil }
+		produce(t, d, "a", count, dispatch.WithGroup("g"), dispatch.WithSemaphore(taken))
+		produce(t, d, "b", count, dispatch.WithGroup("g"), dispatch.WithSemaphore(taken))
+		produce(t, d, "plain", count, dispatch.WithSemaphore(taken))
+		produce(t, d, "alone", count, dispatch.WithGroup("h"), dispatch.WithSemaphore(taken))
+		r := ended(t, d, dispatch.WithHedge(100*time.Millisecond))
+		expect(t, r, "deadline: g late, plain late, h late")
+		for _, o := range r.Outcomes {
+			if o.Started || o.Tried != 0 || o.Began != 0 {
+				t.Errorf("%v: started %t, tried %d, began %v, but no closure was called", o.Member, o.Started, o.Tried, o.Began)
+			}
+		}
+		synctest.Wait()
+		if called != 0 {
+			t.Errorf("%d closures were called", called)
+		}
+
+		// Those that were tried are those that were called.
+		produce(t, d, "free", failing(errBroken), dispatch.WithGroup("g"))
+		if o := ended(t, d, dispatch.WithHedge(100*time.Millisecond)).Outcomes[0]; !o.Started || o.Tried != 1 {
+			t.Errorf("started %t, tried %d, want the one that has no semaphore", o.Started, o.Tried)
+		}
+	})
+}
+
+// A group begins with its first replica.
+func TestOutcomeSaysWhenTheMemberBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const s = time.Second
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		produce(t, d, "a", slow(2*s, 1))
+		produce(t, d, "b", slow(3*s, 1))
+		produce(t, d, "c", slow(4*s, 1), dispatch.WithGroup("g"))
+		produce(t, d, "d", slow(4*s, 1), dispatch.WithGroup("g"))
+		addStream(t, d, "e", ticking(s, 1, 2))
+		produce(t, d, "never", quick(1))
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			time.Sleep(s)
+			to.Name(far("x"))
+			time.Sleep(s)
+			to.End(far("x"), nil)
+			return nil
+		})
+		c := send(t, d, dispatch.WithParallelism(1), dispatch.WithHedge(s))
+		time.Sleep(10 * s)
+		c.Cancel(nil)
+		var got []string
+		for _, o := range c.Report().Outcomes {
+			got = append(got, fmt.Sprintf("%v began after %v, ended after %v", o.Member, o.Began, o.Elapsed))
+		}
+		wantLines(t, got,
+			"a began after 0s, ended after 2s",
+			"b began after 2s, ended after 5s",
+			"g/c began after 5s, ended after 9s",
+			"e began after 9s, ended after 10s",
+			"never began after 0s, ended after 10s",
+			"far/x began after 1s, ended after 2s",
+		)
+		time.Sleep(10 * s)
+	})
 }

@@ -636,3 +636,74 @@ func TestBusNeedNotBeClosed(t *testing.T) {
 		}
 	})
 }
+
+// A bus that drains accepts what its own calls need, and nothing else: neither what comes
+// from calls of another bus, nor what comes with a context of a call that is over.
+func TestShutdownEndsThoughAnotherBusGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		front, _ := newDispatcher()
+		back, _ := newDispatcher()
+		var asked, refused atomic.Int32
+		produce(t, back, "b", func(context.Context, int) (int, error) { asked.Add(1); time.Sleep(time.Second); return 1, nil })
+		produce(t, front, "f", func(ctx context.Context, _ int) (int, error) {
+			v, err := back.First(ctx, ask, 0)
+			if errors.Is(err, dispatch.ErrClosed) {
+				refused.Add(1)
+			}
+			return v, err
+		})
+		stop := make(chan struct{})
+		for i := range 4 {
+			go func() {
+				time.Sleep(time.Duration(i) * 250 * time.Millisecond)
+				for {
+					select {
+					case <-stop:
+						return
+					case <-time.After(time.Millisecond):
+						front.First(context.Background(), ask, 0)
+					}
+				}
+			}()
+		}
+		time.Sleep(5 * time.Second)
+		asked.Store(0)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		began := time.Now()
+		if err := back.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if took := time.Since(began); took > time.Second || asked.Load() != 0 || refused.Load() == 0 {
+			t.Errorf("Shutdown took %v; %d calls were accepted meanwhile, %d refused", took, asked.Load(), refused.Load())
+		}
+		close(stop)
+		time.Sleep(time.Minute)
+	})
+}
+
+func TestShutdownRefusesContextsOfEndedCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", quick(1))
+		var ofListener, ofProducer context.Context
+		apiMust(d.AddProducer(other, func(ctx context.Context, _ int) (int, error) { ofProducer = context.WithoutCancel(ctx); return 1, nil }))
+		r := apiMust(d.AddListener(other, func(ctx context.Context, _ result) { ofListener = ctx }))
+		apiMust(d.First(context.Background(), other, 0))
+		synctest.Wait()
+		r.Remove()
+		produce(t, d, "goes on", slow(time.Second, 2))
+		send(t, d)
+		over := make(chan error)
+		go func() { over <- d.Shutdown(context.Background()) }()
+		synctest.Wait()
+		for whose, ctx := range map[string]context.Context{"listener": ofListener, "producer": ofProducer} {
+			if _, err := d.Send(ctx, other, 0); !errors.Is(err, dispatch.ErrClosed) {
+				t.Errorf("with the context of a %s whose call is over: %v", whose, err)
+			}
+		}
+		if err := <-over; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
+}

@@ -82,8 +82,8 @@ func (w *observing) tell(since time.Duration, pick func(*Observer) func()) {
 // does, there is a context.
 func (o *observer) begin(ctx context.Context, hook func(context.Context) context.Context) (next context.Context) {
 	defer func() {
-		if value := recover(); value != nil {
-			o.bus.unwound("observer", &o.Registration, value, debug.Stack())
+		if value := recover(); value != nil && !o.bus.unwound("observer", &o.Registration, value, debug.Stack()) {
+			panic(value)
 		}
 		if next == nil {
 			next = ctx

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -1050,5 +1051,136 @@ func TestRegistrationIsRemovedAsAWhole(t *testing.T) {
 				apiEqual(t, "heard by the other listener", heardByOther.take(), []int{7})
 			})
 		}
+	}
+}
+
+// Drain never lets a listener have more than it had when Drain was first called.
+func TestSecondDrainAcceptsNoMore(t *testing.T) {
+	for kind, opts := range map[string][]dispatch.ListenerOption{
+		"plain": nil, "with an end": {dispatch.OnDone(func(dispatch.Report) {})}, "bounded": {dispatch.WithMailbox(9, dispatch.DropOldest)},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+				addStream(t, d, "s", ticking(time.Second, 1, 2, 3, 4, 5, 6))
+				var heard notes
+				l := listen(t, d, func(_ context.Context, r result) {
+					heard.add("%d", r.Value)
+					time.Sleep(10 * time.Second)
+				}, opts...)
+				send(t, d)
+				time.Sleep(2500 * time.Millisecond)
+				errs := make(chan error, 3)
+				for range 3 {
+					go func() { errs <- l.Drain(context.Background()) }()
+					time.Sleep(time.Second)
+				}
+				for range 3 {
+					if err := <-errs; err != nil {
+						t.Errorf("Drain: %v", err)
+					}
+				}
+				time.Sleep(time.Minute)
+				wantLines(t, heard.all(), "1", "2")
+			})
+		})
+	}
+}
+
+// A run whose start was decided before Remove or Close returned counts as running. Drain
+// and Shutdown wait for it, and nothing is decided afterwards.
+func TestNothingIsStartedAfterRemoveOrClose(t *testing.T) {
+	for name, leave := range map[string]func(t *testing.T, d *dispatcher, r *dispatch.Registration){
+		"Drain": func(t *testing.T, _ *dispatcher, r *dispatch.Registration) {
+			if err := r.Drain(context.Background()); err != nil {
+				t.Error(err)
+			}
+		},
+		"Shutdown": func(t *testing.T, d *dispatcher, _ *dispatch.Registration) {
+			if err := d.Shutdown(context.Background()); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 30 {
+				d, _ := newDispatcher()
+				var left atomic.Bool
+				var after atomic.Int32
+				r := produce(t, d, "a", func(context.Context, int) (int, error) {
+					if left.Load() {
+						after.Add(1)
+					}
+					return 1, nil
+				})
+				produce(t, d, "b", quick(2))
+				var senders sync.WaitGroup
+				for range 4 {
+					senders.Go(func() {
+						for range 20 {
+							if _, err := d.Gather(context.Background(), ask, 0); err != nil && !errors.Is(err, dispatch.ErrClosed) {
+								return
+							}
+						}
+					})
+				}
+				for range 20 {
+					runtime.Gosched()
+				}
+				leave(t, d, r)
+				left.Store(true)
+				senders.Wait()
+				if n := after.Load(); n > 0 {
+					t.Fatalf("%d runs began after %s had returned", n, name)
+				}
+			}
+		})
+	}
+}
+
+// What Remove and Close leave is decided: a member that was not started by then is not
+// started any more.
+func TestRunsThatWereNotStartedAreNotStartedAfterRemove(t *testing.T) {
+	for name, leave := range map[string]func(d *dispatcher, r *dispatch.Registration){
+		"Remove": func(_ *dispatcher, r *dispatch.Registration) { r.Remove() },
+		"Close":  func(d *dispatcher, _ *dispatch.Registration) { d.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 100 {
+				d, _ := newDispatcher()
+				var runs atomic.Int32
+				produce(t, d, "first", quick(1))
+				r := produce(t, d, "a", func(context.Context, int) (int, error) { runs.Add(1); return 1, nil })
+				var calls []*inFlight
+				var senders sync.WaitGroup
+				var mu sync.Mutex
+				for range 2 {
+					senders.Go(func() {
+						for range 20 {
+							c, err := d.Send(context.Background(), ask, 0)
+							if err != nil {
+								return
+							}
+							mu.Lock()
+							calls = append(calls, c)
+							mu.Unlock()
+						}
+					})
+				}
+				runtime.Gosched()
+				leave(d, r)
+				decided := int32(0)
+				senders.Wait()
+				for _, c := range calls {
+					<-c.Done()
+					for _, o := range c.Report().Outcomes {
+						if o.Member.Name == "a" && o.Started {
+							decided++
+						}
+					}
+				}
+				eventually(func() bool { return runs.Load() == decided })
+			}
+		})
 	}
 }

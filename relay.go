@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -114,23 +113,22 @@ func (c *gathering) startRelay(r *relayRun) bool {
 }
 
 // stateOf is the state of a member that a relay ends with the error.
-func stateOf(err error) course.State {
+func stateOf(err error) (how course.State) {
+	how = course.Failed
+	defer func() { _ = recover() }() // as in howFailed
 	switch {
 	case err == nil:
-		return course.OK
+		how = course.OK
 	case isPanic(err):
-		return course.Panicked
-	case is(err, ErrDecline):
-		return course.Declined
+		how = course.Panicked
 	case is(err, ErrGone):
-		return course.Gone
+		how = course.Gone
 	case is(err, ErrOverloaded):
-		return course.Rejected
-	case errors.Is(err, context.DeadlineExceeded):
-		return course.Expired
+		how = course.Rejected
 	default:
-		return course.Failed
+		how = howFailed(err)
 	}
+	return how
 }
 
 // name is Roster.Name.
@@ -229,6 +227,7 @@ func (c *gathering) endRelay(r *relayRun) {
 		by := max(0, now-c.course.Ended())
 		c.course.EndRelay(now)
 		c.mu.Unlock()
+		c.bus.ledger.Changed()
 		if ran {
 			c.observeLate(&r.run, r.producer().member(), now, by, r.err())
 		}

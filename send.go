@@ -103,6 +103,7 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	c.from.until = c.deadline()
 	ended := ctx.Err() != nil
 	reason, cause := senderEnd(ctx)
+	endedBy := endError(reason, cause)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,7 +121,7 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 		return err
 	}
 	if ended {
-		c.cause = cause
+		c.cause, c.err = cause, endedBy
 		c.course.Stop(0, reason)
 	}
 	c.course.Tick(0)

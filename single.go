@@ -16,6 +16,9 @@ type single struct {
 func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 	s := &single{feed: f}
 	for !f.ended && !f.to.gone.Load() && f.read < f.limit {
+		if f.probe.Seq < f.at.Seq {
+			f.probe = f.at // or what is behind it would be kept
+		}
 		entries, on := f.at.Take(1)
 		if len(entries) == 0 {
 			break
@@ -88,7 +91,7 @@ func (f *feed) Fresh() (fresh int) {
 	if f.ended || f.to.gone.Load() {
 		return 0
 	}
-	fresh = f.call.log.Results() - f.counted
+	fresh = min(f.call.log.Results(), f.most) - f.counted
 	f.counted += fresh
 	return fresh
 }

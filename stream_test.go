@@ -481,3 +481,72 @@ func TestFirstOfStreamsWithoutResults(t *testing.T) {
 		}
 	})
 }
+
+// First returns the first result, also of a member that goes on.
+func TestFirstOfMembersThatGoOn(t *testing.T) {
+	for name, register := range map[string]func(t *testing.T, d *dispatcher, cause *error){
+		"a stream": func(t *testing.T, d *dispatcher, cause *error) {
+			addStream(t, d, "a", func(ctx context.Context, _ int) iter.Seq2[int, error] {
+				return func(yield func(int, error) bool) {
+					time.Sleep(time.Second)
+					if yield(42, nil) {
+						<-ctx.Done()
+					}
+					*cause = context.Cause(ctx)
+				}
+			})
+		},
+		"a stream that never looks up": func(t *testing.T, d *dispatcher, cause *error) {
+			addStream(t, d, "a", func(ctx context.Context, _ int) iter.Seq2[int, error] {
+				return func(yield func(int, error) bool) {
+					for i := 42; ; i++ {
+						if time.Sleep(time.Second); !yield(i, nil) {
+							*cause = context.Cause(ctx)
+							return
+						}
+					}
+				}
+			})
+		},
+		"a member elsewhere": func(t *testing.T, d *dispatcher, cause *error) {
+			addRelay(t, d, "r", func(ctx context.Context, _ int, to roster) error {
+				to.Name(far("a"))
+				time.Sleep(time.Second)
+				to.Result(far("a"), 42)
+				<-ctx.Done()
+				*cause = context.Cause(ctx)
+				return nil
+			})
+		},
+		"a stream beside others": func(t *testing.T, d *dispatcher, cause *error) {
+			produce(t, d, "patient", patient)
+			produce(t, d, "broken", failing(errBroken))
+			addStream(t, d, "a", func(ctx context.Context, _ int) iter.Seq2[int, error] {
+				return func(yield func(int, error) bool) {
+					time.Sleep(time.Second)
+					yield(42, nil)
+					<-ctx.Done()
+					*cause = context.Cause(ctx)
+				}
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+				var cause error
+				register(t, d, &cause)
+				began := time.Now()
+				v, err := d.First(t.Context(), ask, 0)
+				if took := time.Since(began); v != 42 || err != nil || took != time.Second {
+					t.Errorf("First = %d, %v after %v", v, err, took)
+				}
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if !errors.Is(cause, dispatch.ErrSatisfied) {
+					t.Errorf("the member was ended because of %v", cause)
+				}
+			})
+		})
+	}
+}

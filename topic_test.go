@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	htmltemplate "html/template"
 	"strings"
 	"testing"
 	"testing/synctest"
+	texttemplate "text/template"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
@@ -470,4 +472,41 @@ func TestDispatchersOfDifferentTypesShareABus(t *testing.T) {
 			t.Errorf("a bus of its own is not affected: %v", err)
 		}
 	})
+}
+
+// Types of one name in two packages can be told apart in the error, wherever they stand.
+func TestTypeClashSaysWhichTypes(t *testing.T) {
+	type (
+		html = htmltemplate.Template
+		text = texttemplate.Template
+	)
+	for what, clash := range map[string]func(b *dispatch.Bus) error{
+		"types":    clashOf[html, text],
+		"pointers": clashOf[*html, *text],
+		"slices":   clashOf[[]html, []text],
+		"arrays":   clashOf[[2]*html, [2]*text],
+		"maps":     clashOf[map[string]html, map[string]text],
+		"keys":     clashOf[map[*html]int, map[*text]int],
+		"channels": clashOf[chan html, chan text],
+		"funcs":    clashOf[func(html) error, func(text) error],
+	} {
+		t.Run(what, func(t *testing.T) {
+			err := clash(dispatch.NewBus())
+			if !errors.Is(err, dispatch.ErrTopicType) {
+				t.Fatalf("the error is %v", err)
+			}
+			_, said, _ := strings.Cut(err.Error(), " is ")
+			have, want, ok := strings.Cut(said, " on this bus, not ")
+			if !ok || !strings.Contains(have, "html/template.Template") || !strings.Contains(want, "text/template.Template") {
+				t.Errorf("it says %v", err)
+			}
+		})
+	}
+}
+
+// clashOf uses a name for two types of result.
+func clashOf[A, B any](b *dispatch.Bus) error {
+	apiMust(dispatch.On[string, A](b).AddProducer(dispatch.NewTopic[string, A]("kit.clash"), func(context.Context, string) (a A, err error) { return }))
+	_, err := dispatch.On[string, B](b).AddProducer(dispatch.NewTopic[string, B]("kit.clash"), func(context.Context, string) (b B, err error) { return })
+	return err
 }
