@@ -304,6 +304,7 @@ func (c *Call[Req, Res]) keepLocked(value Res) int16 {
 func (c *Call[Req, Res]) adoptLocked(r *run) int16 {
 	if r.replica != nil {
 		c.answers[r.member] = *r.replica.box.(*Res)
+		r.replica.box = nil
 	}
 	if c.readable {
 		return calllog.Answer
