@@ -119,6 +119,9 @@ func (r *run) unwound() {
 		r.returned = true
 		panic(value)
 	}
+	if value == nil {
+		value = new(runtime.PanicNilError) // of panic(nil); after Goexit it does not count
+	}
 	r.err = &PanicError{value, debug.Stack()}
 }
 
