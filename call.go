@@ -305,8 +305,9 @@ func (c *Call[Req, Res]) keepLocked(value Res) int16 {
 // adoptLocked is part of half. Stream lets go of what it has yielded, so answers must
 // not hold it.
 func (c *Call[Req, Res]) adoptLocked(r *run) int16 {
-	if r.replica() != nil {
-		c.answers[r.member] = *r.replica().box.(*Res)
+	if own := r.replica(); own != nil {
+		c.answers[r.member] = *own.box.(*Res)
+		own.box = nil
 	}
 	if c.readable {
 		return calllog.Answer

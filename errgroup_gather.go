@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
@@ -328,6 +329,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	default:
 		spare = c.wantsSpareLocked(now)
 	}
+	slow := !c.isQuickLocked(r, now)
 	c.afterLocked()
 	over := c.over()
 	var feeds *feed
@@ -336,6 +338,10 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	}
 	c.mu.Unlock()
 
+	if slow {
+		// What is started from here would have the labels that the closure may have set.
+		pprof.SetGoroutineLabels(c.from.sender)
+	}
 	if spare {
 		c.startSpare()
 	}
@@ -353,7 +359,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	if over {
 		c.recount()
 	}
-	if next != nil && idle != nil {
+	if idle != nil && (next != nil || slow) {
 		idle.start()
 		idle = nil
 	}
@@ -364,7 +370,13 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 // not, the spare does. Of workers with quick producers only the one that has claimed last
 // goes on: they would be in each other's way.
 func (c *gathering) goesOnLocked(r *run, now time.Duration) bool {
-	return r.err() != ErrGoexit && c.tookLocked(r, now) < quick && (c.claimed == r || !c.spare)
+	return c.isQuickLocked(r, now) && (c.claimed == r || !c.spare)
+}
+
+// isQuickLocked reports whether the goroutine of a run can be used for something else:
+// there was no time to do anything to it.
+func (c *gathering) isQuickLocked(r *run, now time.Duration) bool {
+	return r.err() != ErrGoexit && c.tookLocked(r, now) < quick
 }
 
 // tookLocked is how long a run has taken.

@@ -437,7 +437,7 @@ type Overflow uint8
 
 // What a full mailbox drops.
 const (
-	DropOldest Overflow = iota // the result that has waited for longest
+	DropOldest Overflow = iota // the oldest result of the call that is next in line
 	DropNewest                 // the result that has just come
 )
 

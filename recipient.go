@@ -121,7 +121,10 @@ func (r *recipient) watchFrom(at time.Duration) {
 	if since := time.Duration(r.watched.Load()); since == never || since != 0 && (at-since).Abs()/2 <= limit {
 		return
 	}
-	r.watched.Store(int64(max(at, 1)))
+	if at == 0 {
+		at = 1 // 0 means that no timer is set
+	}
+	r.watched.Store(int64(at))
 	r.watch(limit)
 }
 
