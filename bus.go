@@ -18,8 +18,7 @@ import (
 // defaults, the logger and the lifecycle. It is made by [NewBus], must not be
 // copied, and may be used concurrently.
 //
-// A bus at rest holds no goroutine. It need not be closed to be collected as
-// garbage.
+// A bus at rest holds no goroutine. It need not be closed to be garbage collected.
 type Bus struct {
 	busConfig
 	registry  *registry.Registry[*producer, *listener]
@@ -46,10 +45,10 @@ func NewBus(opts ...BusOption) *Bus {
 		b.intake, b.refuse = context.WithCancel(context.Background())
 	}
 	for _, o := range b.observing {
-		_ = b.newObserver(o.hooks, o.at).attach(b) // a new bus refuses nobody
+		_ = b.newObserver(o.hooks, o.at).attach(b) // a new bus refuses nothing
 	}
 	b.logs.init(Registration{bus: b}, nil, inbox.Config{})
-	b.logs.slow = true // it cannot be told to itself
+	b.logs.watched.Store(int64(never)) // it cannot be told to itself
 	return b
 }
 
@@ -99,11 +98,12 @@ func (b *Bus) raise(level ledger.Level) {
 
 // Close ends all calls at once: they are Closed, and their producers' contexts
 // end with the cause [ErrClosed]. It refuses everything new with ErrClosed, and
-// discards results that listeners have not been called with. Close waits for no
-// user code: every Wait returns, producers and listeners that run are left to
-// return. After Close returns no producer, no listener and no OnLate hook is
-// called any more; the OnOutcome and OnDone hooks for the calls that it ended
-// follow at once, or when the listener's running callback returns.
+// discards results that listeners have not been called with. Close does not wait for
+// user code: every Wait returns, and producers and listeners that run are left to
+// return. After Close has returned no further start of a producer, listener or OnLate
+// hook is decided; a closure whose start was decided before counts as running, and may
+// run its first instruction then. The OnOutcome and OnDone hooks for the calls that Close
+// ended are called at once, or when the listener's running callback returns.
 //
 // Close may be called more than once, concurrently, and from inside callbacks.
 // It returns nil.
@@ -120,14 +120,15 @@ func (b *Bus) Close() error {
 
 // Shutdown refuses new calls and registrations with [ErrClosed], lets the calls
 // in flight end and the producers return, and delivers what waits in the
-// mailboxes; calls that these make are accepted, so that they can finish. It
-// returns nil when all that is done.
+// mailboxes. Calls that are sent from inside these, with the context of a call of this
+// bus that is under way, are accepted, so that they can finish. Shutdown returns nil when
+// all that is done. It does not wait for the logger.
 //
 // If ctx ends first, Shutdown does what [Bus.Close] does and returns a
 // [*ShutdownError] that names what was still running.
 //
-// Shutdown may be called more than once and concurrently, also with Close. From
-// inside a callback it waits for that callback, too, and so until ctx ends.
+// Shutdown may be called more than once and concurrently, also with Close. Do not call it
+// from inside a callback: it waits for that callback, too, and so blocks until ctx ends.
 func (b *Bus) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return invalidArgument("Shutdown: nil context")

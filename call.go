@@ -19,8 +19,9 @@ type CallID uint64
 func (id CallID) String() string { return strconv.FormatUint(uint64(id), 10) }
 
 // A Call is a request in flight, or one that has ended: its results, its end and
-// its report. It need not be waited for or looked at; nothing leaks if its
-// results are ignored. All methods may be used concurrently.
+// its report. A caller may ignore it: nothing leaks if its results are not read. A reference
+// to it, or to one of its results, keeps all its results in memory. All methods may be used
+// concurrently.
 type Call[Req, Res any] struct {
 	gathering
 	req     Req
@@ -56,9 +57,8 @@ func (c *Call[Req, Res]) Request() Req { return c.req }
 // about listeners, which may be behind, or producers, which may still run.
 func (c *Call[Req, Res]) Done() <-chan struct{} { return c.doneChannel() }
 
-// Wait waits for the end of the call. The error is about the wait alone: nil, or
-// that of ctx if it ended before the call did. To end a call early there is
-// [Call.Cancel].
+// Wait waits for the end of the call. It returns an error only if ctx ends first. The
+// outcome of the call is in its [Call.Report]. To end a call early use [Call.Cancel].
 func (c *Call[Req, Res]) Wait(ctx context.Context) error {
 	if ctx == nil {
 		return invalidArgument("Wait: nil context")
@@ -98,7 +98,7 @@ func (c *Call[Req, Res]) Report() Report { return c.report() }
 
 // Results ranges over the results as they arrive, from the first one to the end
 // of the call. Any number of loops may do so, at any time and at any pace: each
-// sees all results, in the same order, and nobody waits for it.
+// sees all results, in the same order, and nothing waits for it.
 func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
 	return func(yield func(Result[Req, Res]) bool) { c.readFrom(c.beginningOfLog(), yield) }
 }
@@ -173,10 +173,14 @@ func (c *Call[Req, Res]) values() []Res {
 // ask is part of half.
 func (c *Call[Req, Res]) ask(r *run) {
 	defer r.unwound()
-	if closure, ok := r.producer.fn.(Producer[Req, Res]); ok && r.replica == nil && c.nesting == nil {
-		c.answers[r.member], r.err = closure(r, c.req)
-	} else {
+	closure, ok := r.producer().fn.(Producer[Req, Res])
+	if !ok || c.nesting != nil || !r.isPlain() {
 		c.askOtherwise(r)
+	} else {
+		var err error
+		if c.answers[r.member], err = closure(r, c.req); err != nil {
+			r.fail(err)
+		}
 	}
 	r.returned = true
 }
@@ -195,16 +199,16 @@ func (c *Call[Req, Res]) askOtherwise(r *run) {
 
 // askWith calls the closure of a run with a context.
 func (c *Call[Req, Res]) askWith(ctx context.Context, r *run) {
-	switch closure := r.producer.fn.(type) {
+	switch closure := r.producer().fn.(type) {
 	case StreamProducer[Req, Res]:
-		r.err = c.pull(closure(ctx, c.req), r)
+		r.fail(c.pull(closure(ctx, c.req), r))
 	case Producer[Req, Res]:
-		if r.replica == nil {
-			c.answers[r.member], r.err = closure(ctx, c.req)
-			return
-		}
 		value, err := closure(ctx, c.req)
-		r.replica.box, r.err = &value, err
+		if r.fail(err); r.isPlain() {
+			c.answers[r.member] = value
+		} else {
+			r.replica().box = &value
+		}
 	}
 }
 
@@ -222,16 +226,15 @@ func (c *Call[Req, Res]) pull(results iter.Seq2[Res, error], r *run) error {
 }
 
 // askRelay is part of half.
-func (c *Call[Req, Res]) askRelay(r *relayRun) error {
+func (c *Call[Req, Res]) askRelay(r *relayRun) {
 	defer r.unwound()
-	relay, roster := r.producer.fn.(Relay[Req, Res]), &Roster[Res]{run: r, result: c.relayed}
+	relay, roster := r.producer().fn.(Relay[Req, Res]), &Roster[Res]{run: r, result: c.relayed}
 	if c.nesting != nil && c.nesting.asks {
-		c.nesting.labelled(&r.run, "dispatch.producer", r.producer.Name(), func(ctx context.Context) { r.err = relay(ctx, c.req, roster) })
+		c.nesting.labelled(&r.run, "dispatch.producer", r.producer().Name(), func(ctx context.Context) { r.fail(relay(ctx, c.req, roster)) })
 	} else {
-		r.err = relay(&r.run, c.req, roster)
+		r.fail(relay(&r.run, c.req, roster))
 	}
 	r.returned = true
-	return nil
 }
 
 // relayed hands in a result that a relay brings.
@@ -302,8 +305,8 @@ func (c *Call[Req, Res]) keepLocked(value Res) int16 {
 // adoptLocked is part of half. Stream lets go of what it has yielded, so answers must
 // not hold it.
 func (c *Call[Req, Res]) adoptLocked(r *run) int16 {
-	if r.replica != nil {
-		c.answers[r.member] = *r.replica.box.(*Res)
+	if r.replica() != nil {
+		c.answers[r.member] = *r.replica().box.(*Res)
 	}
 	if c.readable {
 		return calllog.Answer
@@ -316,13 +319,13 @@ func (c *Call[Req, Res]) adoptLocked(r *run) int16 {
 // late is part of half.
 func (c *Call[Req, Res]) late(r *run, at, by time.Duration) {
 	var value, none Res
-	if r.replica != nil {
-		value = *r.replica.box.(*Res)
-		r.replica.box = nil
+	if r.replica() != nil {
+		value = *r.replica().box.(*Res)
+		r.replica().box = nil
 	} else {
 		value, c.answers[r.member] = c.answers[r.member], none
 	}
-	c.offerLate(r.producer.member(), value, at, by)
+	c.offerLate(r.producer().member(), value, at, by)
 }
 
 // hear is part of half.

@@ -15,7 +15,8 @@ type callKey struct{}
 // inside is what a context finds under callKey.
 type inside interface {
 	callInfo() CallInfo
-	origin() origin
+	// sentFrom returns the call, and how deep one is nested that is sent from here.
+	sentFrom() (call *origin, nesting int32)
 }
 
 // CallInfo describes the call on whose behalf a closure runs.
@@ -56,7 +57,7 @@ func (r *run) Value(key any) any {
 		return r
 	}
 	// Package context finds the cause of an end in this way, too.
-	if r.competes() && (r.replica.base != nil || r.looksEnded()) {
+	if r.competes() && (r.replica().base != nil || r.looksEnded()) {
 		return r.context().Value(key)
 	}
 	return r.call.context().Value(key)
@@ -65,7 +66,7 @@ func (r *run) Value(key any) any {
 // context returns a context of package context that ends when the run should.
 func (r *run) context() context.Context {
 	if r.competes() {
-		return r.replica.ownContext()
+		return r.replica().ownContext()
 	}
 	return r.call.context()
 }
@@ -77,70 +78,63 @@ func (r *run) looksEnded() bool {
 	defer c.mu.Unlock()
 	made := c.shared != nil
 	if r.competes() {
-		made = r.replica.own != nil || r.replica.how == course.Canceled
+		made = r.replica().own != nil || r.replica().how == course.Canceled
 	}
 	return made || c.over() || c.course.Graced()
 }
 
-func (r *run) origin() origin {
-	from := r.call.from
-	from.nesting++
-	return from
-}
+func (r *run) sentFrom() (call *origin, nesting int32) { return r.call.from, r.call.from.nesting + 1 }
 
 func (r *run) callInfo() CallInfo {
 	info := r.call.info()
 	if r.member >= 0 { // a relay is no member
-		info.Member = r.producer.member()
+		info.Member = r.producer().member()
 	}
 	return info
 }
 
-// origin is what a call needs to know of the one that it is sent from. It keeps nothing
-// of that but these fields, so a chain of calls does not keep its beginning.
+// origin is what others know of a call: those that are sent from inside it, and the
+// ledger. It is at the same time the context of the call's listeners, with the sender's
+// values and no end. When the call has left the ledger it keeps nothing of the call, so
+// a chain of listeners that send with their contexts does not keep its beginning.
 type origin struct {
+	sender  context.Context
 	bus     *Bus
 	topic   *topicSpec
 	id      CallID
-	nesting int32 // how many calls it is nested in
-	until   time.Time
-	entry   *ledger.Entry // of the call
-}
-
-// listenerContext is the context of listeners: the sender's values, no end.
-type listenerContext struct {
-	sender context.Context
-	from   origin
-}
-
-// newListenerContext returns the context of the listeners of a call. A chain of
-// listeners that send with their contexts makes no chain of contexts.
-func newListenerContext(sender context.Context, from origin) *listenerContext {
-	if l, ok := sender.(*listenerContext); ok {
-		sender = l.sender
-	}
-	return &listenerContext{sender, from}
+	nesting int32     // how many calls it is nested in
+	until   time.Time // the deadline of its producers
+	place   ledger.Entry
 }
 
 // Deadline returns that there is none.
-func (l *listenerContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (o *origin) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // Done returns nil: the context never ends.
-func (l *listenerContext) Done() <-chan struct{} { return nil }
+func (o *origin) Done() <-chan struct{} { return nil }
 
 // Err returns nil.
-func (l *listenerContext) Err() error { return nil }
+func (o *origin) Err() error { return nil }
 
 // Value returns the sender's value for the key.
-func (l *listenerContext) Value(key any) any {
+func (o *origin) Value(key any) any {
 	if key == (callKey{}) {
-		return l
+		return o
 	}
-	return context.WithoutCancel(l.sender).Value(key) // for it may have a cause of its end
+	return context.WithoutCancel(o.sender).Value(key) // for it may have a cause of its end
 }
 
-func (l *listenerContext) origin() origin { return l.from }
+func (o *origin) sentFrom() (call *origin, nesting int32) { return o, o.nesting }
 
-func (l *listenerContext) callInfo() CallInfo {
-	return CallInfo{Topic: l.from.topic.Name, ID: l.from.id, Budget: max(0, time.Until(l.from.until))}
+func (o *origin) callInfo() CallInfo {
+	return CallInfo{Topic: o.topic.Name, ID: o.id, Budget: max(0, time.Until(o.until))}
+}
+
+// valuesOf returns a context with the values of a sender's. That of a listener leads to
+// what it has them from, so that a chain of listeners makes no chain of contexts.
+func valuesOf(sender context.Context) context.Context {
+	if o, ok := sender.(*origin); ok {
+		return o.sender
+	}
+	return sender
 }

@@ -34,10 +34,10 @@ func On[Req, Res any](b *Bus) *Dispatcher[Req, Res] {
 // Bus returns the bus of the dispatcher.
 func (d *Dispatcher[Req, Res]) Bus() *Bus { return d.bus }
 
-// Members returns who would be asked if a request was sent on the topic now, in the
-// order of registration. A group is one member, without the name of a replica; what
-// relays would name is not known. It returns nil if there is nobody, or if the topic
-// has other types on the bus.
+// Members returns the members that a call of the topic would have now, in the
+// order of registration. A group is one member, without the name of a replica. Members
+// that relays would name are not among them. It returns nil if there are no producers, or
+// if the topic has other types on the bus.
 func (d *Dispatcher[Req, Res]) Members(t Topic[Req, Res]) []Member {
 	if d.valid("Members") != nil || t.spec == nil {
 		return nil
@@ -167,13 +167,14 @@ func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], ni
 }
 
 // Send asks every producer of the topic and returns at once. The results go to
-// the topic's listeners and can be read from the call.
+// the topic's listeners and can be read from the call. Under [WithMaxInFlight] Send
+// first waits for a place.
 //
-// The call ends at its deadline at the latest, and is canceled when ctx ends. If
-// ctx has ended already, so has the call, and nobody was asked; the same is true
-// if there are no producers. The error wraps [ErrInvalidArgument],
-// [ErrInvalidOption], [ErrTopicType], [ErrTooDeep] or [ErrClosed]; then there is no
-// call.
+// The call ends at its deadline at the latest, and is canceled when ctx is. If
+// ctx has ended already, or if there are no producers, Send returns a call that has
+// ended, and no producer is called. The error wraps [ErrInvalidArgument],
+// [ErrInvalidOption], [ErrTopicType], [ErrTooDeep], [ErrOverloaded] or [ErrClosed]; then
+// there is no call.
 func (d *Dispatcher[Req, Res]) Send(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (*Call[Req, Res], error) {
 	return d.send("Send", ctx, t, req, opts)
 }
@@ -188,12 +189,14 @@ func (d *Dispatcher[Req, Res]) send(method string, ctx context.Context, t Topic[
 }
 
 // Gather asks every producer of the topic and waits for the end of the call. It
-// returns the values in the order in which the producers were registered; those without
-// an answer leave no gap, so a value's index is not that of its producer. Unless
-// the call was satisfied or is complete, the error is a [*PartialError] that
-// names every member without an answer, and the values are those there are.
+// returns the values in the order in which the producers were registered. Producers
+// without an answer leave no gap: the index of a value is not that of its producer. To know
+// which value is whose, use [Dispatcher.Stream] or [Dispatcher.Send]. Unless the call was
+// satisfied, or every member has answered or declined, the error is a [*PartialError] that
+// names every member without an answer, and the values are those that there are.
 //
-// Gather does not wait for listeners: [Bus.Shutdown] does.
+// Gather does not wait for listeners. They may have been called with nothing yet when
+// it returns; [Bus.Shutdown] delivers what waits for them.
 func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) ([]Res, error) {
 	c, err := d.send("Gather", ctx, t, req, opts)
 	if err != nil {
@@ -204,9 +207,13 @@ func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], re
 }
 
 // First asks every producer of the topic and returns the first result, also of a stream
-// or of a member elsewhere that goes on. The others are canceled, and what they were
-// about to open with their contexts is closed with them. If there is no result, the
-// error is a [*PartialError] that names every member. WithQuorum does not concern First.
+// or of a member elsewhere that goes on. Then the call is Satisfied and its context ends,
+// also for the member whose result it is: what the producer has opened with its context,
+// such as the body of an HTTP response, is closed before the caller can read it. See
+// [Producer].
+//
+// If there is no result, the error is a [*PartialError] that names every member, or
+// [ErrNoResult] if all have ended well without one. [WithQuorum] has no effect.
 func (d *Dispatcher[Req, Res]) First(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (Res, error) {
 	var none Res
 	c, err := d.send("First", ctx, t, req, append(opts[:len(opts):len(opts)], firstOption{}))

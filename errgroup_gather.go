@@ -20,6 +20,9 @@ import (
 //     that there is a spare: a worker that is started and has claimed nothing yet. If
 //     producers are quick, the first worker calls nearly all of them. If one blocks, the
 //     spare begins and starts the next spare, so no producer waits for another.
+//   - Nobody waits for a result because the next producer blocks: before a worker calls it,
+//     it tells the results there are, or leaves that to the spare, which does so when it
+//     begins. So the results of quick producers are told many at a time.
 //   - A worker goes on only after a quick producer. So what a producer does to its
 //     goroutine and to its thread ends with them, unless there was no time to do it.
 //   - Nothing but the producer's own frames, and few small ones, is on the stack while it
@@ -37,14 +40,59 @@ const manySpares = 64
 // of comes to be only when one does, once for the call. Its fields belong to its worker.
 type run struct {
 	call     *gathering
-	producer *producer
-	replica  *replica // what a replica of a group has besides; nil for the run of a plain member
-	err      error    // how it has ended; written by its worker, and final once the member has ended
-	member   int32    // which member it is for; negative for that of a relay
-	started  bool     // its closure has been called, or is about to be
-	returned bool     // its closure has not unwound the stack
-	limited  bool     // it holds slots of its producer
-	phase    phase    // guarded by the call's lock
+	rare     *rare // nil for the run of a plain member that has not failed
+	member   int32 // which member it is for; negative for that of a relay
+	started  bool  // its closure has been called, or is about to be
+	returned bool  // its closure has not unwound the stack
+	limited  bool  // it holds slots of its producer
+	phase    phase // guarded by the call's lock
+}
+
+// rare is what few runs have.
+type rare struct {
+	err      error     // how it has ended; final once the member has ended
+	asked    *producer // who is asked, if that is a replica or a relay
+	competes *replica  // the replica that it is the run of, or nil
+}
+
+// producer returns who is asked.
+func (r *run) producer() *producer {
+	if r.isPlain() {
+		return r.call.producers[r.member]
+	}
+	return r.rare.asked
+}
+
+// isPlain reports whether it is the run of a producer on its own.
+func (r *run) isPlain() bool {
+	return r.member >= 0 && (r.call.groups == nil || r.call.groups[r.member] == nil)
+}
+
+// replica returns the replica that it is the run of, or nil.
+func (r *run) replica() *replica {
+	if r.isPlain() {
+		return nil
+	}
+	return r.rare.competes
+}
+
+// fail keeps the error with which the run ends, if there is one.
+func (r *run) fail(err error) {
+	switch {
+	case err == nil:
+	case r.rare == nil:
+		r.rare = &rare{err: err}
+	default:
+		r.rare.err = err
+	}
+}
+
+// err returns what fail has kept.
+func (r *run) err() error {
+	if r.rare == nil {
+		return nil
+	}
+	return r.rare.err
 }
 
 // phase says what has become of a run.
@@ -63,21 +111,15 @@ func (p phase) goes() bool { return p == runGoes || p == runAbandoned }
 
 // id is what the course calls the run.
 func (r *run) id() course.Run {
-	if r.replica == nil {
+	if r.replica() == nil {
 		return course.Run{Member: r.member}
 	}
-	return course.Run{Member: r.member, Replica: r.replica.index}
+	return course.Run{Member: r.member, Replica: r.replica().index}
 }
 
 // work is what a worker does.
 func (c *gathering) work() error {
-	r := c.begin()
-	defer func() {
-		if r != nil {
-			c.vanished(r)
-		}
-	}()
-	var idle *recipient
+	r, idle := c.begin(), (*recipient)(nil)
 	for r != nil {
 		if !r.started {
 			c.admit(r)
@@ -94,32 +136,50 @@ func (c *gathering) work() error {
 	return nil
 }
 
-// vanished goes on for a worker whose closure has called runtime.Goexit.
-func (c *gathering) vanished(r *run) {
-	if r.returned {
-		return // a panic ends the process, under WithPanicCrash
-	}
-	r.err = ErrGoexit
-	_, idle := c.settle(r)
-	c.leave()
-	if idle != nil {
-		idle.start()
-	}
-}
-
-// unwound is deferred by who calls the closure of a run. After runtime.Goexit, which
-// leaves nothing to recover, as panic(nil) does under GODEBUG=panicnil=1, that one does
-// not get to its end.
+// unwound is deferred by who calls the closure of a run, and keeps how that has unwound
+// the stack. After runtime.Goexit the goroutine ends, so what is left of work is done here.
 func (r *run) unwound() {
 	if r.returned {
 		return
 	}
 	value := recover()
-	if value != nil && r.call.bus.panicCrash {
-		r.returned = true
+	switch {
+	case value != nil && r.call.bus.panicCrash:
 		panic(value)
+	case value == nil && exits():
+		r.fail(ErrGoexit)
+		if r.member >= 0 {
+			r.call.vanish(r)
+		}
+	default:
+		if value == nil {
+			value = new(runtime.PanicNilError)
+		}
+		r.fail(&PanicError{value, debug.Stack()})
 	}
-	r.err = &PanicError{value, debug.Stack()}
+}
+
+// exits reports whether runtime.Goexit has called the deferred function that calls it,
+// and not a panic, which may be one with nil under GODEBUG=panicnil=1.
+func exits() bool {
+	var callers [4]uintptr
+	n := runtime.Callers(3, callers[:])
+	for frames, more := runtime.CallersFrames(callers[:n]), n > 0; more; {
+		var f runtime.Frame
+		if f, more = frames.Next(); f.Function == "runtime.Goexit" {
+			return true
+		}
+	}
+	return false
+}
+
+// vanish is the rest of work for a worker whose goroutine ends.
+func (c *gathering) vanish(r *run) {
+	_, idle := c.settle(r)
+	c.leave()
+	if idle != nil {
+		idle.start()
+	}
 }
 
 // begin makes the goroutine a worker that has claimed a run, or returns nil if there
@@ -132,10 +192,12 @@ func (c *gathering) begin() *run {
 	r := c.claimLocked(now)
 	spare := r != nil && c.wantsSpareLocked(now)
 	c.afterLocked()
+	feeds := c.publishLocked()
 	c.mu.Unlock()
 	if spare {
 		c.startSpare()
 	}
+	put(feeds)
 	return r
 }
 
@@ -168,7 +230,8 @@ func (c *gathering) claimLocked(now time.Duration) *run {
 		return nil
 	}
 	r := c.runLocked(id)
-	if r.phase = runClaimed; r.producer.open() {
+	c.claimed = r
+	if r.phase = runClaimed; r.producer().open() {
 		c.startLocked(r, now)
 	}
 	return r
@@ -181,8 +244,8 @@ func (c *gathering) startLocked(r *run, now time.Duration) bool {
 	}
 	r.phase, r.started = runGoes, true
 	c.running++
-	if r.replica != nil {
-		r.replica.began = now
+	if r.replica() != nil {
+		r.replica().began = now
 	}
 	return true
 }
@@ -190,12 +253,12 @@ func (c *gathering) startLocked(r *run, now time.Duration) bool {
 // admit starts a run whose producer is not open, or keeps in it why it must not start.
 // It may block for as long as the member is pending.
 func (c *gathering) admit(r *run) {
-	p := r.producer
-	if r.err = p.refuses(); r.err != nil {
+	p := r.producer()
+	if r.fail(p.refuses()); r.err() != nil {
 		return
 	}
 	if p.limits != nil {
-		if r.err = p.limits.acquire(r); r.err != nil {
+		if r.fail(p.limits.acquire(r)); r.err() != nil {
 			return
 		}
 		r.limited = true
@@ -204,31 +267,43 @@ func (c *gathering) admit(r *run) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p.is(gateRemoved) || !c.startLocked(r, now) {
-		r.err = ErrRemoved
+		r.fail(ErrRemoved)
 	}
 }
 
 // howEnded is the state in which a run ends.
 func (r *run) howEnded() course.State {
-	_, panicked := r.err.(*PanicError)
-	switch {
-	case r.err == nil:
+	err := r.err()
+	if err == nil {
 		return course.OK
-	case !r.started && r.err == ErrRemoved:
+	}
+	_, panicked := err.(*PanicError)
+	switch {
+	case !r.started && err == ErrRemoved:
 		return course.Gone
-	case !r.started && (is(r.err, ErrStuck) || is(r.err, ErrQueueFull)):
+	case !r.started && (is(err, ErrStuck) || is(err, ErrQueueFull)):
 		return course.Rejected
 	case !r.started:
 		return course.Late // the grace has begun before there was a slot
 	case panicked && !r.returned:
 		return course.Panicked
-	case is(r.err, ErrDecline):
-		return course.Declined
-	case errors.Is(r.err, context.DeadlineExceeded):
-		return course.Expired
 	default:
-		return course.Failed
+		return howFailed(err)
 	}
+}
+
+// howFailed is the state in which a closure ends that returns the error, which may be of
+// a type whose methods panic, as those of nil pointers do.
+func howFailed(err error) (how course.State) {
+	how = course.Failed
+	defer func() { _ = recover() }()
+	switch {
+	case is(err, ErrDecline):
+		how = course.Declined
+	case errors.Is(err, context.DeadlineExceeded):
+		how = course.Expired
+	}
+	return how
 }
 
 // settle tells the course how a run has ended, brings what follows from that to
@@ -237,7 +312,7 @@ func (r *run) howEnded() course.State {
 func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	now, how, spare := c.now(), r.howEnded(), false
 	if r.limited {
-		r.producer.limits.release()
+		r.producer().limits.release()
 	}
 	c.mu.Lock()
 	if c.endLocked(r, how, now) == course.TooLate {
@@ -247,15 +322,18 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	}
 	switch {
 	case c.over():
-	case r.err == ErrGoexit || c.tookLocked(r, now) >= quick:
-		spare = c.wantsSpareLocked(now)
-	default:
+	case c.goesOnLocked(r, now):
 		next = c.claimLocked(now)
 		spare = next != nil && c.wantsSpareLocked(now)
+	default:
+		spare = c.wantsSpareLocked(now)
 	}
 	c.afterLocked()
 	over := c.over()
-	feeds := c.publishLocked()
+	var feeds *feed
+	if next == nil || !c.spare {
+		feeds = c.publishLocked() // otherwise the spare does, if the next producer is not quick
+	}
 	c.mu.Unlock()
 
 	if spare {
@@ -267,7 +345,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	if over {
 		c.spread()
 	}
-	if r.err != nil {
+	if r.err() != nil {
 		c.noteFailure(r, how)
 	}
 	c.bus.ledger.Changed()
@@ -282,15 +360,22 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	return next, idle
 }
 
+// goesOnLocked reports whether the worker that has ended a run claims another one. If
+// not, the spare does. Of workers with quick producers only the one that has claimed last
+// goes on: they would be in each other's way.
+func (c *gathering) goesOnLocked(r *run, now time.Duration) bool {
+	return r.err() != ErrGoexit && c.tookLocked(r, now) < quick && (c.claimed == r || !c.spare)
+}
+
 // tookLocked is how long a run has taken.
 func (c *gathering) tookLocked(r *run, now time.Duration) time.Duration {
 	switch {
 	case !r.started:
 		return 0
-	case r.replica != nil:
-		return now - r.replica.began
+	case r.replica() != nil:
+		return now - r.replica().began
 	default:
-		return now - c.course.Member(int(r.member)).Began
+		return now - c.course.Began(int(r.member))
 	}
 }
 
@@ -300,10 +385,10 @@ func (c *gathering) endLocked(r *run, how course.State, now time.Duration) cours
 		c.returnLocked(r)
 	}
 	r.phase = runReturned
-	streams := r.producer.is(gateStream)
+	streams := r.producer().is(gateStream)
 	effect := c.course.End(now, r.id(), how, how == course.OK && !streams)
-	if r.replica != nil {
-		c.endReplicaLocked(r.replica, how, effect)
+	if r.replica() != nil {
+		c.endReplicaLocked(r.replica(), how, effect)
 	}
 	if effect == course.Ends {
 		e := calllog.Entry{At: c.course.Ended(), Member: r.member, Kind: calllog.End}
@@ -319,7 +404,7 @@ func (c *gathering) endLocked(r *run, how course.State, now time.Duration) cours
 // returnLocked notes that the closure of a run has returned, in whatever way.
 func (c *gathering) returnLocked(r *run) {
 	if r.phase == runAbandoned {
-		r.producer.returned()
+		r.producer().returned()
 	}
 	c.running--
 	if c.running == 0 && c.closed && c.timer != nil {
@@ -336,11 +421,11 @@ func (c *gathering) settleLate(r *run, how course.State, now time.Duration) {
 	c.mu.Lock()
 	by := max(0, now-c.course.Member(int(r.member)).Ended)
 	c.mu.Unlock()
-	c.observeLate(r, r.producer.member(), now, by, r.err)
+	c.observeLate(r, r.producer().member(), now, by, r.err())
 	if how == course.Panicked {
 		c.notePanic(r)
 	}
-	if how == course.OK && !r.producer.is(gateStream) {
+	if how == course.OK && !r.producer().is(gateStream) {
 		c.half.late(r, now, by)
 	}
 	c.bus.ledger.Changed()

@@ -37,7 +37,8 @@ var (
 	// canceled once too many have failed for the quorum to be reached.
 	ErrQuorumLost = newSentinel("quorum_lost", "dispatch: quorum lost")
 	// ErrSatisfied is the cause with which the remaining producers are
-	// canceled once the quorum is reached.
+	// canceled once the quorum is reached or First has its result, and with which the
+	// other replicas of a group are canceled once one has answered.
 	ErrSatisfied = newSentinel("satisfied", "dispatch: satisfied")
 	// ErrFailFast is the cause with which the remaining producers are
 	// canceled after the first failure of a call under [WithFailFast].
@@ -63,7 +64,8 @@ var (
 	ErrLost = newSentinel("lost", "dispatch: lost")
 	// ErrGone reports that a member left before it had answered.
 	ErrGone = newSentinel("gone", "dispatch: gone")
-	// ErrOverloaded reports that there was no room for a request.
+	// ErrOverloaded reports that there was no room for a request: Send got no place
+	// under [WithMaxInFlight], or a member elsewhere had none.
 	ErrOverloaded = newSentinel("overloaded", "dispatch: overloaded")
 	// ErrQueueFull reports that a producer was not asked because as many calls
 	// wait for it as [WithMaxQueue] allows.
@@ -71,11 +73,12 @@ var (
 	// ErrNoResult reports that the member that [Dispatcher.First] waited for has
 	// ended well and without a result, as streams and relayed members may.
 	ErrNoResult = newSentinel("no_result", "dispatch: no result")
-	// ErrRemoved reports that a producer was removed before its run began.
+	// ErrRemoved reports that a producer was removed before its run was started.
 	ErrRemoved = newSentinel("removed", "dispatch: removed")
 	// ErrDecline is what a producer returns that has nothing to say to a
-	// request. To decline is no failure. An error that wraps it declines as well, but
-	// not one that wraps several errors, or is the error of another call.
+	// request. To decline is no failure. An error that wraps it along single links of
+	// Unwrap declines as well. A joined error, a [*PartialError], a [*MemberError] and a
+	// [*PanicError] do not, whatever they wrap.
 	ErrDecline = newSentinel("declined", "dispatch: declined")
 	// ErrTooDeep reports that calls are nested more than 64 deep: a producer
 	// that, directly or through others, asks itself.
@@ -262,16 +265,17 @@ func (e *ShutdownError) Unwrap() error { return e.Err }
 type causeError struct{ cause, kind error }
 
 // withKind returns an error that has the text of the cause and wraps the kind, which is
-// also the cause if there is no other.
-func withKind(cause, kind error) error {
-	switch {
-	case cause == nil:
+// also the cause if there is no other. Methods of the cause may panic or wait for a lock.
+func withKind(cause, kind error) (err error) {
+	if cause == nil {
 		return kind
-	case errors.Is(cause, kind):
-		return cause
-	default:
-		return &causeError{cause, kind}
 	}
+	err = &causeError{cause, kind}
+	defer func() { _ = recover() }()
+	if errors.Is(cause, kind) {
+		err = cause
+	}
+	return err
 }
 
 // Error returns the text of the cause.

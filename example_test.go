@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"log"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,6 +75,9 @@ func Example() {
 	for _, o := range call.Report().Outcomes { // one for every producer
 		fmt.Println(o.Member, o.State, o.Err)
 	}
+	if err := cell.Shutdown(context.Background()); err != nil { // lets producers return and listeners catch up
+		log.Fatal(err)
+	}
 	// Output:
 	// site-1 measures 3.31 V
 	// site-1 ok <nil>
@@ -81,6 +87,35 @@ func Example() {
 
 // Gather waits for everybody and returns the values in the order in which the
 // producers were registered, whoever was the first to answer.
+func ExampleProducer() {
+	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "lamp: 12.50")
+	}))
+	defer shop.Close()
+
+	pages := dispatch.New[string, string]()
+	page := dispatch.NewTopic[string, string]("shop.page")
+	added(pages.AddProducer(page, func(ctx context.Context, path string) (string, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, shop.URL+path, nil)
+		if err != nil {
+			return "", err
+		}
+		response, err := shop.Client().Do(request)
+		if err != nil {
+			return "", err
+		}
+		defer response.Body.Close()
+		// The body is read here and is not the result: it ends with ctx, and so with
+		// the call.
+		body, err := io.ReadAll(response.Body)
+		return string(body), err
+	}))
+
+	body, err := pages.First(context.Background(), page, "/lamp")
+	fmt.Println(body, err)
+	// Output: lamp: 12.50 <nil>
+}
+
 func ExampleDispatcher_Gather() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5)))

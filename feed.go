@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"math"
+	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
@@ -22,9 +23,11 @@ type feed struct {
 	ended    bool // nothing more is to be taken
 	left     bool // the call is not held any more
 	link     *feed
+	since    time.Duration // when it was last put into the inbox, since the bus was made
 	at       calllog.Cursor
 	read     int // entries taken
 	limit    int // how many entries may be taken; see cutOff
+	most     int // how many results may be counted, likewise
 	inHand   int // singles that are being delivered
 	outcomes int // members that were looked at for their outcomes at the end
 	counted  int // results that the inbox has counted
@@ -32,7 +35,7 @@ type feed struct {
 	probe    calllog.Cursor // up to where dropped results were looked up for observers
 }
 
-// batch is a part of a call's log on its way to a recipient. It belongs to whoever
+// batch is a part of a call's log on its way to a recipient. It belongs to the goroutine that
 // delivers it.
 type batch struct {
 	now     calllog.Entry // the one that is being delivered
@@ -41,6 +44,7 @@ type batch struct {
 	seq     int  // of the first result among the entries, which is one more than that of now
 	heard   int  // results that the recipient was called with
 	half    bool // the result of the first entry has been delivered
+	last    bool // no result of the call comes behind the entries
 	final   bool // the end of the call comes behind the entries
 	done    bool // the end has been told
 }
@@ -69,7 +73,7 @@ func (c *gathering) publishLocked() (feeds *feed) {
 		switch {
 		case f.queued:
 		case f.hasMoreLocked():
-			f.queued = true
+			f.queued, f.since = true, c.base+c.course.Ended()
 			f.link, feeds = feeds, f
 		case c.closed:
 			f.endIfOverLocked()
@@ -97,11 +101,7 @@ func put(feeds *feed) {
 func putAllButOne(feeds *feed) (idle *recipient) {
 	for f := feeds; f != nil; {
 		next, to := f.link, f.to // when it is in the inbox it may be linked once more
-		run := to.inbox.Put(f)
-		if to.inbox.Bounded() {
-			to.tellDropped()
-		}
-		if run {
+		if to.put(f, f.since) {
 			if idle != nil {
 				idle.start()
 			}
@@ -159,9 +159,6 @@ func (c *gathering) findListenersLocked() {
 		return
 	}
 	c.newest = added[len(added)-1].entry.ID
-	if c.listening == nil {
-		c.listening = newListenerContext(c.sender, c.from)
-	}
 	feeds := make([]feed, len(added))
 	for i, l := range added {
 		c.addFeedLocked(&feeds[i], &l.recipient, c.log.End())
@@ -172,8 +169,11 @@ func (c *gathering) findListenersLocked() {
 }
 
 func (c *gathering) addFeedLocked(f *feed, to *recipient, at calllog.Cursor) {
-	f.call, f.to, f.next, f.limit = c, to, c.feeds, math.MaxInt
-	f.at, f.probe, f.counted, f.batch.seq = at, at, at.Seq, at.Seq
+	f.call, f.to, f.next, f.limit, f.most = c, to, c.feeds, math.MaxInt, math.MaxInt
+	f.at, f.counted, f.batch.seq = at, at.Seq, at.Seq
+	if to.inbox.Bounded() {
+		f.probe = at
+	}
 	c.feeds = f
 	c.bounded = c.bounded || to.inbox.Bounded()
 }
@@ -190,7 +190,8 @@ func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
 	if !f.ended && !f.to.gone.Load() {
 		b.entries, b.on = f.at.Take(min(n, f.limit-f.read))
 		f.read += len(b.entries)
-		b.final = f.takesEndLocked()
+		b.last = f.call.closed && (f.read >= f.limit || !f.at.More())
+		b.final = b.last && f.takesEndLocked()
 	}
 	if f.batch = b; len(b.entries) > 0 || b.final {
 		return f, 0, true
@@ -204,11 +205,7 @@ func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
 // takesEndLocked reports whether the end of the call has to be told behind what has just
 // been taken.
 func (f *feed) takesEndLocked() bool {
-	if !f.call.closed || f.read < f.limit && f.at.More() {
-		return false
-	}
-	f.handLocked()
-	if f.ended || f.limit < math.MaxInt || f.inHand > 0 || !f.to.audience.wantsEnd() {
+	if !f.call.closed || f.read < f.limit && f.at.More() || f.ended || f.limit < math.MaxInt || f.inHand > 0 || !f.to.audience.wantsEnd() {
 		return false
 	}
 	f.ended = true
@@ -220,6 +217,15 @@ func (f *feed) handLocked() {
 	if f.keeps {
 		f.keeps = false
 		f.call.handLocked()
+	}
+}
+
+// hand is handLocked for who has taken the last entry in hand.
+func (f *feed) hand() {
+	if f.call.placed {
+		f.call.mu.Lock()
+		f.handLocked()
+		f.call.mu.Unlock()
 	}
 }
 
@@ -241,7 +247,7 @@ func (f *feed) endLocked() {
 	if f.to.audience.isListener() {
 		f.handLocked()
 		if f.call.leaveLocked() {
-			f.call.bus.ledger.Leave(f.call.from.entry)
+			f.call.bus.ledger.Leave(&f.call.from.place)
 		}
 	}
 }
@@ -261,6 +267,9 @@ func (f *feed) Run() { f.deliver(&f.batch) }
 func (f *feed) deliver(b *batch) {
 	to, outcomes := f.to, f.to.audience.wantsOutcomes()
 	for len(b.entries) > 0 {
+		if b.last && len(b.entries) == 1 {
+			f.hand()
+		}
 		b.now = b.entries[0]
 		if b.now.Kind&calllog.Result != 0 && !b.half {
 			if b.half = outcomes; !outcomes {
@@ -284,6 +293,7 @@ func (f *feed) deliver(b *batch) {
 		b.heard = 0
 	}
 	if b.final {
+		f.hand() // there may have been no entries
 		f.deliverEnd(b)
 	}
 }
@@ -333,7 +343,7 @@ func (c *gathering) cutOff(l *recipient) (delivered func() bool) {
 		return nil
 	}
 	if !c.closed {
-		f.limit = min(f.limit, c.log.Written())
+		f.limit, f.most = min(f.limit, c.log.Written()), min(f.most, c.log.Results())
 	}
 	return func() bool {
 		c.mu.Lock()

@@ -33,19 +33,19 @@ type gathering struct {
 	timeout   time.Duration
 	start     time.Time
 	base      time.Duration // the same, since the bus was made
-	from      origin        // for the calls that are sent from this one
-	parent    CallID        // the call on the same bus that it was sent from; 0 if there is none
-	followed  bool          // the sender's context can end
-	placed    bool          // it has a place under WithMaxInFlight
-	readable  bool          // the log is kept from its first page on
-	observing *observing    // nil in a call without observers
-	nesting   *nesting      // nil unless the closures get contexts or labels of their own
+	from      *origin
+	parent    CallID     // the call on the same bus that it was sent from; 0 if there is none
+	followed  bool       // the sender's context can end
+	placed    bool       // it has a place under WithMaxInFlight
+	readable  bool       // the log is kept from its first page on
+	observing *observing // nil in a call without observers
+	nesting   *nesting   // nil unless the closures get contexts or labels of their own
 	group     errgroup.Group
 	worker    func() error // what the group runs
 
 	mu        sync.Mutex // guards the fields below
 	course    course.Course
-	sender    context.Context // nil when the call has left the ledger
+	sender    context.Context // kept, for a context may be used for the first time after the end
 	route     *route
 	generated uint64      // the registry's generation when route was looked up
 	producers []*producer // who is asked on this bus, in the order of registration
@@ -53,6 +53,7 @@ type gathering struct {
 	groups    []*group    // those that are groups, by index; nil if there are none
 	relaying  *relaying   // nil in a call without relays
 	running   int         // closures that have been called and have not returned
+	claimed   *run        // the one that was claimed last
 	spare     bool        // a worker is started and has not yet claimed anything
 	launched  bool        // runs may start
 	found     bool        // the call does not wait for producers any more
@@ -65,9 +66,8 @@ type gathering struct {
 	feeds     *feed          // one for each listener that had a chance to read
 	newest    uint64         // the id of the newest listener with a feed
 	seen      uint64         // the registry's generation at which feeds was complete
-	listening *listenerContext
-	cause     error // of the end, for contexts
-	err       error // the same for outcomes and errors
+	cause     error          // of the end, for contexts
+	err       error          // the same for outcomes and errors
 	shared    *callcontext.Context
 	timer     *time.Timer
 	due       time.Duration // when timer goes off
@@ -82,7 +82,7 @@ type half interface {
 	// ask calls the closure of a run. How it ends is kept in the run.
 	ask(r *run)
 	// askRelay calls a relay.
-	askRelay(r *relayRun) error
+	askRelay(r *relayRun)
 	// roomLocked makes room for the answers of n members and their runs.
 	roomLocked(n int) []course.Member
 	// adoptLocked makes what a run has returned the result of its member, and returns
@@ -182,16 +182,29 @@ func (c *gathering) follow(sender context.Context) {
 
 // stop ends the call, unless it has ended, for a reason from outside.
 func (c *gathering) stop(reason course.Reason, cause error) {
+	err := endError(reason, cause)
 	c.mu.Lock()
 	if c.over() {
 		c.mu.Unlock()
 		return
 	}
 	if reason != course.Deadline || !c.course.Waiting() {
-		c.cause = cause
+		c.cause, c.err = cause, err
 	}
 	c.course.Stop(c.now(), reason)
 	c.tellAndUnlock()
+}
+
+// endError is the error of outcomes for a reason and its cause.
+func endError(reason course.Reason, cause error) error {
+	switch reason {
+	case course.Deadline:
+		return withKind(cause, context.DeadlineExceeded)
+	case course.Stopped:
+		return withKind(cause, context.Canceled)
+	default:
+		return cause
+	}
 }
 
 // shut ends the call because the bus is closed.
@@ -262,12 +275,8 @@ func (c *gathering) closeLocked() {
 	if c.cause == nil {
 		c.cause = c.causeLocked()
 	}
-	c.err = c.cause
-	switch c.course.Reason() {
-	case course.Deadline:
-		c.err = withKind(c.cause, context.DeadlineExceeded)
-	case course.Stopped:
-		c.err = withKind(c.cause, context.Canceled)
+	if c.err == nil { // what comes from outside is not looked at under the lock
+		c.err = endError(c.course.Reason(), c.cause)
 	}
 	c.stopWaitingLocked()
 	c.findListenersLocked()
@@ -336,14 +345,14 @@ func (c *gathering) noteFailure(r *run, how course.State) {
 	if how == course.Declined || how == course.Late || how == course.Gone {
 		return
 	}
-	r.producer.fail(nested(r.err), r.started)
+	r.producer().fail(nested(r.err()), r.started)
 	c.notePanic(r)
 }
 
 // notePanic logs the panic of a run, if it has ended with one.
 func (c *gathering) notePanic(r *run) {
-	if p, ok := r.err.(*PanicError); ok && !r.returned {
-		c.bus.unwound(r.producer.entry.Kind, &r.producer.Registration, p.Value, p.Stack)
+	if p, ok := r.err().(*PanicError); ok && !r.returned {
+		c.bus.unwound(r.producer().entry.Kind, &r.producer().Registration, p.Value, p.Stack)
 	}
 }
 
@@ -353,18 +362,14 @@ func (c *gathering) leave() {
 	left := c.leaveLocked()
 	c.mu.Unlock()
 	if left {
-		c.bus.ledger.Leave(c.from.entry)
+		c.bus.ledger.Leave(&c.from.place)
 	}
 }
 
 // leaveLocked reports whether that was the last hold of a call that has ended.
 func (c *gathering) leaveLocked() bool {
 	c.holds--
-	if c.holds > 0 || !c.over() {
-		return false
-	}
-	c.sender = nil
-	return true
+	return c.holds == 0 && c.over()
 }
 
 // handLocked is called when the call has ended, and when a listener has taken the last
@@ -390,14 +395,14 @@ func (c *gathering) abandonAndUnlock(now time.Duration) {
 	for r := range c.runsLocked() {
 		if r.phase == runGoes {
 			r.phase = runAbandoned
-			r.producer.abandon()
+			r.producer().abandon()
 			abandoned = append(abandoned, r)
 		}
 	}
 	c.mu.Unlock()
 	for _, r := range abandoned {
 		c.observeAbandoned(r, now, after)
-		p := r.producer
+		p := r.producer()
 		c.bus.log(slog.LevelWarn, p.entry.Kind+" outlived its call",
 			slog.String(p.entry.Kind, p.Name()), slog.String("topic", c.topic.Name), slog.Any("call", c.id()),
 			slog.Duration("after", after), slog.String("added_at", p.addedAt()))
@@ -409,7 +414,7 @@ func (c *gathering) occupies(p *producer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for r := range c.runsLocked() {
-		if r.producer == p && r.phase.goes() {
+		if r.producer() == p && r.phase.goes() {
 			return true
 		}
 	}
@@ -422,7 +427,7 @@ func (c *gathering) underWay() (info CallInfo, pending bool, running []Member) {
 	defer c.mu.Unlock()
 	for r := range c.runsLocked() {
 		if r.phase.goes() {
-			running = append(running, r.producer.member())
+			running = append(running, r.producer().member())
 		}
 	}
 	return c.info(), !c.over(), running

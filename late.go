@@ -17,10 +17,12 @@ type lateHook struct {
 func (h *lateHook) attach(b *Bus) error { return b.hooks.add(h, nil) }
 func (h *lateHook) detach(b *Bus)       { b.hooks.remove(h) }
 
-// OnLate has f called with each result that comes after the end of its call, or after
-// another replica has answered for its group, and how long after. It concerns all calls
-// of these types on the bus, whichever dispatcher sent them. The calls of f do not
-// overlap, and hold up nobody else. It panics if f is nil, or the dispatcher zero.
+// OnLate calls f with each result that comes after the end of its call, or after another
+// replica has answered for its group (the loser of a hedge), and how long after. Whatever
+// such a result holds open can be closed there. It concerns all calls of these types on
+// the bus, whichever dispatcher has sent them. The calls of f do not overlap, and nothing
+// waits for them. After [Bus.Close] f is not called. OnLate panics if f is nil, or the
+// dispatcher zero.
 func (d *Dispatcher[Req, Res]) OnLate(f func(r Result[Req, Res], by time.Duration)) *Registration {
 	if err := d.valid("OnLate"); err != nil {
 		panic(err)
@@ -33,7 +35,7 @@ func (d *Dispatcher[Req, Res]) OnLate(f func(r Result[Req, Res], by time.Duratio
 	r := Registration{bus: d.bus, at: caller(1), self: h}
 	r.entry.Name, r.entry.Selection.Types = "OnLate", &types
 	h.init(r, nil, inbox.Config{})
-	_ = h.attach(d.bus) // which refuses nobody
+	_ = h.attach(d.bus) // which cannot fail
 	return &h.Registration
 }
 

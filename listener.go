@@ -10,10 +10,10 @@ import (
 )
 
 // A Listener is called with each result of a topic, as it arrives. Its calls
-// never overlap, and within a call follow the order of the results. It may take
-// its time, and may use the dispatcher in any way: what it is called with waits
-// in a mailbox of its own, and nobody waits for it. A panic or [runtime.Goexit]
-// ends that one callback.
+// never overlap, and within a call follow the order of the results. It may be slow, and
+// may use the dispatcher in any way: undelivered results wait in a mailbox of the listener,
+// and nothing waits for it. It is called with at most 64 results of one call before those of
+// other calls have their turn. A panic or [runtime.Goexit] ends that one callback.
 //
 // Its context has the values of the sender's, and no end.
 type Listener[Req, Res any] func(ctx context.Context, r Result[Req, Res])
@@ -45,7 +45,7 @@ func (l *listener) isListener() bool { return true }
 
 func (l *listener) result(c *gathering, b *batch) {
 	if c.nesting == nil {
-		c.half.hear(l, c.listening, b)
+		c.half.hear(l, c.from, b)
 	} else {
 		c.nesting.hear(l, b)
 	}

@@ -39,7 +39,7 @@ func (b *Bus) unwound(kind string, r *Registration, value any, stack []byte) (co
 		return false
 	}
 	if r == &b.logs.Registration {
-		return true // there is nobody left to tell
+		return true // there is no other logger to tell
 	}
 	attrs := []slog.Attr{slog.String(kind, r.Name()), slog.String("topic", r.entry.Selection.String()), slog.String("added_at", r.addedAt())}
 	if stack == nil {

@@ -38,13 +38,13 @@ func (c *gathering) runLocked(id course.Run) *run {
 	g := c.groupAt(int(id.Member))
 	if g == nil {
 		r := &c.local[id.Member]
-		r.call, r.producer, r.member = c, c.producers[id.Member], id.Member
+		r.call, r.member = c, id.Member
 		return r
 	}
 	r := &replica{index: id.Replica}
-	r.call, r.member, r.replica = c, id.Member, r
-	r.producer = g.nextReplica()
-	r.producer.occupy(1)
+	r.call, r.member = c, id.Member
+	r.rare = &rare{asked: g.nextReplica(), competes: r}
+	r.rare.asked.occupy(1)
 	g.replicas = append(g.replicas, r)
 	return &r.run
 }
@@ -90,7 +90,7 @@ func (g *group) nextReplica() (next *producer) {
 
 func (g *group) hasClaimed(p *producer) bool {
 	for _, r := range g.replicas {
-		if r.producer == p {
+		if r.producer() == p {
 			return true
 		}
 	}
@@ -99,7 +99,7 @@ func (g *group) hasClaimed(p *producer) bool {
 
 // endReplicaLocked records the end of a replica's run, and what it is for its group.
 func (c *gathering) endReplicaLocked(r *replica, how course.State, effect course.Effect) {
-	r.producer.occupy(-1)
+	r.producer().occupy(-1)
 	if effect == course.TooLate {
 		return
 	}
@@ -118,7 +118,7 @@ func (c *gathering) endReplicaLocked(r *replica, how course.State, effect course
 		g.err = c.groupErrorLocked(g)
 		return
 	}
-	g.answered = r.producer
+	g.answered = r.producer()
 	for _, other := range g.replicas {
 		if other.how == course.Pending {
 			other.how, other.ended = course.Canceled, r.ended
@@ -161,7 +161,7 @@ func (c *gathering) logReplicaLocked(r *replica) {
 // competes reports whether other replicas can answer in the place of this run, so that
 // its context can end before the call does.
 func (r *run) competes() bool {
-	return r.replica != nil && (len(r.call.groups[r.member].candidates) > 1 || r.replica.base != nil)
+	return r.replica() != nil && (len(r.call.groups[r.member].candidates) > 1 || r.replica().base != nil)
 }
 
 // ownContext returns the context of a replica, which ends with the answer of another.
@@ -245,7 +245,7 @@ func (c *gathering) mayAskLocked(p *producer) bool {
 		}
 	}
 	for _, r := range c.relaying.all() {
-		if r.producer == p && r.phase == runWaits {
+		if r.producer() == p && r.phase == runWaits {
 			return true
 		}
 	}
@@ -288,7 +288,7 @@ func (c *gathering) errorAtLocked(i int) error {
 	if g := c.groupAt(i); g != nil {
 		return g.err
 	}
-	return c.local[i].err
+	return c.local[i].err()
 }
 
 // outcomeLocked returns how the member of this index has ended, or that it has not.
@@ -326,7 +326,7 @@ func (c *gathering) replicaOutcome(r *replica) Outcome {
 }
 
 func (c *gathering) replicaOutcomeLocked(r *replica) Outcome {
-	o := Outcome{Member: r.producer.member(), State: State(r.how), Started: r.started, Began: r.began, Elapsed: r.ended}
+	o := Outcome{Member: r.producer().member(), State: State(r.how), Started: r.started, Began: r.began, Elapsed: r.ended}
 	if r.started {
 		o.Tried = 1
 	}
@@ -341,7 +341,7 @@ func (c *gathering) replicaOutcomeLocked(r *replica) Outcome {
 	case r.how == course.Canceled:
 		o.Err = ErrSatisfied
 	default:
-		o.Err = r.err
+		o.Err = r.err()
 	}
 	return o
 }

@@ -28,7 +28,7 @@ func (c *gathering) nestLocked() {
 	}
 }
 
-// begin calls the CallStart hooks. Nobody is asked before they have returned.
+// begin calls the CallStart hooks. No producer is called before they have returned.
 func (n *nesting) begin() {
 	c := n.call
 	if w := c.observing; w != nil {
@@ -53,7 +53,7 @@ func (n *nesting) begin() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sender = n.ctx // nobody has looked at it yet
+	c.sender, c.from.sender = n.ctx, valuesOf(n.ctx) // no goroutine has looked at them yet
 	if c.observing != nil {
 		c.observing.ctx = n.ctx
 	}
@@ -76,10 +76,10 @@ func (n *nesting) around(r *run, closure func(context.Context)) {
 	over, err := c.over(), c.err
 	c.mu.Unlock()
 	if over { // a hook has taken too long
-		r.err = err
+		r.fail(err)
 		return
 	}
-	n.labelled(ctx, "dispatch.producer", r.producer.Name(), closure)
+	n.labelled(ctx, "dispatch.producer", r.producer().Name(), closure)
 }
 
 // memberContext calls the MemberStart hooks, for a group before those for its first
@@ -89,15 +89,15 @@ func (n *nesting) memberContext(r *run) context.Context {
 		return r
 	}
 	i := int(r.member)
-	if r.replica == nil {
+	if r.replica() == nil {
 		return n.keep(i, nil, n.start(r, n.call.memberAt(i), false))
 	}
 	ctx := n.contextOf(i, nil)
 	if ctx == nil {
-		ctx = n.keep(i, nil, n.start(&groupContext{n.call.context(), r}, Member{Group: r.producer.entry.Group}, false))
+		ctx = n.keep(i, nil, n.start(&groupContext{n.call.context(), r}, Member{Group: r.producer().entry.Group}, false))
 	}
-	r.replica.base = ctx
-	return n.keep(i, r.replica, n.start(r, r.producer.member(), true))
+	r.replica().base = ctx
+	return n.keep(i, r.replica(), n.start(r, r.producer().member(), true))
 }
 
 func (n *nesting) start(ctx context.Context, m Member, replica bool) context.Context {
@@ -158,7 +158,7 @@ func (n *nesting) contextOf(i int, r *replica) context.Context {
 
 // hear calls a listener with a result between the hooks.
 func (n *nesting) hear(l *listener, b *batch) {
-	var ctx context.Context = n.call.listening
+	var ctx context.Context = n.call.from
 	if n.call.observing != nil {
 		hooks := listenerHooks{n.call, l, n.call.memberAt(int(b.now.Member)), b.seq - 1, n.call.now(), true, ctx}
 		hooks.begin()

@@ -5,55 +5,58 @@ import (
 	"time"
 )
 
-// An Observer is a set of hooks that are told what a bus does, as
+// An Observer is a set of hooks for what happens on a bus, as
 // [net/http/httptrace.ClientTrace] is for a request. Hooks that are nil cost
 // nothing. Tracing, metrics and live pages are built on it.
 //
-// The hooks named …Start run where that which they announce is about to begin,
-// and return the context to begin it with: their argument, or one derived from it.
-// So spans nest, and values travel to producers and listeners. Such a hook holds up
-// what it announces and nothing else: CallStart the sender, MemberStart the one
-// member, ListenerStart the one callback.
+// Hooks are of two tiers, and an observer costs what its hooks need.
 //
-// All other hooks are called one at a time, in order, on a goroutine of the
-// observer's own, which exists only while there is something to tell; no call, no
-// producer and no listener waits for it. So they learn when something happened from
-// their arguments, not from the clock. What is meant for an observer that falls far
-// behind is dropped and counted, see [ObserverSnapshot].
+// Most hooks follow. They are called one at a time, in order, on a goroutine of the
+// observer's own, which exists only while there is an event for it. No call, producer or
+// listener waits for it, and calls run as if they were not observed. Such a hook
+// learns when something happened from its arguments, not from the clock; what it needs to
+// know of starts is in [Outcome]. If an observer falls more than 4,096 calls and events
+// behind, further ones are dropped and counted, see [ObserverSnapshot].
+//
+// CallStart, MemberStart and ListenerStart nest. They return the context for what they
+// announce: their argument, or one derived from it. So spans nest, and values travel to
+// producers and listeners. Such a hook runs synchronously, just before the event, and delays
+// only that event: CallStart the sender, MemberStart the one member, ListenerStart the one
+// callback. Calls with such hooks make a context for each member or callback; others do
+// not. ListenerEnd measures callbacks, and makes listeners cost as much as with
+// ListenerStart.
 //
 // A hook that panics is logged, and has no effect. Hooks may use the bus in any way,
 // also from inside. Payloads are passed on, not copied: a hook that keeps a request
 // or a value keeps it in memory, and must not change it.
 //
-// The goroutines of producers and listeners have the pprof labels dispatch.topic and
-// dispatch.producer or dispatch.listener while there is an observer, even one
-// without hooks, or while the execution tracer runs; see package [runtime/pprof].
+// An observer sets no pprof labels; see [WithPprofLabels].
 type Observer struct {
-	// CallStart is called by Send before anybody is asked. The producers and
+	// CallStart is called by Send before a producer is called. The producers and
 	// listeners of the call get the values of the context it returns.
 	CallStart func(ctx context.Context, c CallStarted) context.Context
 	// CallEnd is called when the call has ended, after MemberEnd for each of its
-	// members; the replicas of a group may follow. The context is the one that
-	// CallStart returned.
+	// members and replicas. The context is the one that CallStart returned.
 	CallEnd func(ctx context.Context, r Report)
 
-	// MemberStart is called just before a closure is: of a producer, of a replica,
-	// or the one that asks a group. It is not called for members that relays name.
-	// The producer gets the context it returns, whose end must be that of its
+	// MemberStart is called just before the closure of a producer or replica is, and
+	// for a group just before its first replica. It is not called for members that relays
+	// name. The producer gets the context it returns, whose end must be that of its
 	// argument. If the call has ended when the hook returns, the member counts as
 	// started, but its closure is not called any more.
 	MemberStart func(ctx context.Context, m MemberInfo) context.Context
-	// MemberEnd is called when it is known how a member ended; for those that have
-	// not ended when the call does, then. Every member has one, also without a start.
+	// MemberEnd is called when it is known how a member ended; for members that have
+	// not ended when the call does, then. Every member has one, also without a start, and
+	// so has every replica that was asked. Replicas that were never asked have none.
 	// The context is that of MemberStart, or else of CallStart.
 	MemberEnd func(ctx context.Context, m MemberInfo, o Outcome)
 
 	// Result is called with each result in time.
 	Result func(ctx context.Context, m MemberInfo, r ResultInfo)
 
-	// Late is called when a closure returns after the end of its call, by how much
-	// and with what error; for relays, too, and for late results of members that they
-	// have named. A value that comes late has no error.
+	// Late is called when a closure returns after the end of its call, or of its
+	// group, by how much and with what error; for relays, too, and for late results of
+	// members that they have named. A value that comes late has no error.
 	Late func(ctx context.Context, m MemberInfo, by time.Duration, err error)
 	// Abandoned is called once for a closure that has not returned some time after
 	// the end of its call. Late follows if it ever does.
@@ -78,17 +81,17 @@ type CallStarted struct {
 	Parent  CallID    // of the call on the same bus that this one was sent from; 0 if there is none
 	Depth   int       // how many calls it is nested in
 	Started time.Time // what all durations count from
-	Members []Member  // who will be asked, as far as that is known
+	Members []Member  // who will be asked, as far as that is known: not the members that relays will name
 	Request any       // the request
 }
 
-// MemberInfo says whom a hook is about, and when, counted from the call's start.
+// MemberInfo says which member a hook is about, and when, counted from the call's start.
 // Budget is what the call had left then.
 type MemberInfo struct {
 	CallInfo
 	Replica bool          // it stands in for others of its group, which is a member of its own
-	Running bool          // in MemberEnd: its closure had not returned by then, and Late will tell when it does
-	Elapsed time.Duration // when that happened which the hook is told of
+	Running bool          // in MemberEnd: its closure had not returned by then; Late is called when it does
+	Elapsed time.Duration // from the call's start to the event of the hook
 }
 
 // ResultInfo is a result as observers see it.
@@ -97,18 +100,18 @@ type ResultInfo struct {
 	Value any
 }
 
-// ListenerInfo says which listener a hook is about, and with which result. Member
-// is who produced that.
+// ListenerInfo says which listener a hook is about, and which result. Member is the
+// producer of the result.
 type ListenerInfo struct {
 	CallInfo
 	Listener string        // its name
 	Seq      int           // the result's place among those of the call
-	Elapsed  time.Duration // from the call's start to what the hook is told of
+	Elapsed  time.Duration // from the call's start to the event of the hook
 }
 
-// Observe adds an observer to a bus that is in use. It is told of the calls that are
-// sent from now on, until the registration is removed; Drain lets it hear of what has
-// happened before. The error is [ErrClosed] or [ErrInvalidArgument].
+// Observe adds an observer to a bus that is in use. Its hooks are called for the calls that
+// are sent from now on, until the registration is removed. Drain first calls them for what
+// has happened by then. The error is [ErrClosed] or [ErrInvalidArgument].
 func (b *Bus) Observe(o Observer) (*Registration, error) {
 	if b == nil {
 		return nil, invalidArgument("Observe: nil Bus")

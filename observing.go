@@ -50,7 +50,7 @@ type observing struct {
 	ctx context.Context // what the CallStart hooks have returned, or the sender's
 }
 
-// newObserving returns nil if nobody observes.
+// newObserving returns nil if there are no observers.
 func (b *Bus) newObserving(sender context.Context) *observing {
 	all := b.observers.all()
 	if len(all) == 0 {
@@ -82,8 +82,8 @@ func (w *observing) tell(since time.Duration, pick func(*Observer) func()) {
 // does, there is a context.
 func (o *observer) begin(ctx context.Context, hook func(context.Context) context.Context) (next context.Context) {
 	defer func() {
-		if value := recover(); value != nil {
-			o.bus.unwound("observer", &o.Registration, value, debug.Stack())
+		if value := recover(); value != nil && !o.bus.unwound("observer", &o.Registration, value, debug.Stack()) {
+			panic(value)
 		}
 		if next == nil {
 			next = ctx
@@ -175,11 +175,11 @@ func (c *gathering) memberInfo(m Member, at time.Duration) MemberInfo {
 
 func (c *gathering) runInfo(r *run, m Member, at time.Duration) (context.Context, MemberInfo) {
 	info := c.memberInfo(m, at)
-	info.Replica = r.replica != nil
+	info.Replica = r.replica() != nil
 	if r.member < 0 {
 		return c.observing.ctx, info
 	}
-	return c.contextFor(int(r.member), r.replica), info
+	return c.contextFor(int(r.member), r.replica()), info
 }
 
 func (c *gathering) listenerInfo(l *recipient, from Member, seq int, at time.Duration) ListenerInfo {
@@ -206,7 +206,7 @@ func (c *gathering) observeAbandoned(r *run, at, after time.Duration) {
 	if c.observing == nil {
 		return
 	}
-	ctx, info := c.runInfo(r, r.producer.member(), at)
+	ctx, info := c.runInfo(r, r.producer().member(), at)
 	c.observing.tell(c.base+at, func(o *Observer) func() {
 		if hook := o.Abandoned; hook != nil {
 			return func() { hook(ctx, info, after) }

@@ -10,7 +10,8 @@ import (
 
 // Options are values, not closures: they can be compared and printed. Each kind
 // is accepted in its own places only, and an option in the wrong place does not
-// compile. Of two options of the same kind the later one counts.
+// compile. If an option is given more than once, the last one
+// wins.
 
 // A BusOption is accepted by [NewBus] and [New]. Every CallOption is one too,
 // and is then the default of every call on the bus.
@@ -18,8 +19,8 @@ type BusOption interface{ applyBus(*busConfig) error }
 
 // A CallOption is accepted by the methods that make a call, where it counts for
 // that call; by [NewTopic], for all calls of the topic; and by [NewBus], for all
-// calls on the bus. The call's own option comes before the topic's, and the
-// topic's before the bus's.
+// calls on the bus. The call's own option overrides the topic's, and the
+// topic's the bus's.
 type CallOption interface {
 	BusOption
 	applyCall(*policy) error
@@ -50,11 +51,11 @@ type policy struct {
 	quorum       int           // 0: none
 	parallelism  int           // 0: no limit
 	hedge        time.Duration // 0: none
-	minProducers int           // 0: whoever is there
+	minProducers int           // 0: those that there are
 	failFast     bool
 	first        bool // see First
 	noWait       bool
-	targets      []string // nil: everybody
+	targets      []string // nil: all
 }
 
 // with returns the policy with the options of a topic and of a call.
@@ -138,13 +139,13 @@ func (o numberOption) applyCall(p *policy) error {
 // earlier of the two wins. The default is [DefaultTimeout]; d must be positive.
 func WithTimeout(d time.Duration) CallOption { return durationOption{"WithTimeout", d} }
 
-// WithQuorum ends the call, Satisfied, as soon as n members have answered, and
-// as QuorumLost as soon as too few are left for that. The rest are canceled.
-// Members that declined do not count. n must be positive.
+// WithQuorum ends the call with [ReasonSatisfied] after n members have answered, or with
+// [ReasonQuorumLost] once that is impossible. The other members are canceled. Members that
+// declined do not count as answers. n must be positive.
 func WithQuorum(n int) CallOption { return numberOption{"WithQuorum", n} }
 
-// WithStall ends the call, Stalled, when after a result no further one comes
-// within d. Before the first result only the deadline counts. d must be positive.
+// WithStall ends the call with [ReasonStalled] if no new result arrives within d of the
+// last one. Before the first result only the deadline counts. d must be positive.
 func WithStall(d time.Duration) CallOption { return durationOption{"WithStall", d} }
 
 // WithParallelism runs at most n members of the call at the same time. A member
@@ -173,33 +174,35 @@ func (firstOption) applyCall(p *policy) error {
 }
 func (o firstOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
-// WithGrace ends the producers' contexts d before the call, so that those who
-// watch them can still hand in what they have. A member that returns its context's
+// WithGrace ends the producers' contexts d before the call, so that producers that
+// watch them can hand in what they have. A member that returns its context's
 // error in that time is Late. d must be positive and less than the timeout; a
 // context deadline sooner than d ends the producers' contexts at once.
 func WithGrace(d time.Duration) CallOption { return durationOption{"WithGrace", d} }
 
-// WithStagger starts the members one by one, in the order of registration: the
-// next after d, or at once when one ends without an answer. With a quorum of one
-// this is a hedged request, as Happy Eyeballs (RFC 8305) opens connections. d must
-// be positive.
+// WithStagger spaces the starts of the members, in the order of registration: the next
+// one starts d after the last start, or at once when one ends without an answer. Starts that
+// [WithParallelism] has delayed do not accumulate. Under [Dispatcher.First] this is a hedged
+// request, as Happy Eyeballs (RFC 8305) opens connections. d must be positive.
 func WithStagger(d time.Duration) CallOption { return durationOption{"WithStagger", d} }
 
-// WithHedge asks the next replica of a group, without giving up the one before,
-// when no answer has come after d; whichever answers first answers for the group.
-// No replica is asked that would have less than d left. It concerns members made
-// by [WithGroup] only. d must be positive.
+// WithHedge asks the next replica of a group when no answer has come after d. The one
+// before goes on, and the first answer is that of the group. The contexts of the other
+// replicas end then, with the cause [ErrSatisfied], and what they have opened with these is
+// closed; values that they return are offered to OnLate. No replica is asked that would
+// have less than d left. It concerns members made by [WithGroup] only. d must be positive.
 func WithHedge(d time.Duration) CallOption { return durationOption{"WithHedge", d} }
 
 // WithMinProducers lets the call wait, within its deadline, until at least n
-// producers are registered on the topic; those are asked. If they do not come,
-// nobody is asked: the call ends at its Deadline with [ErrTooFewProducers]. n must
-// be positive.
+// producers are registered on the topic; those are asked. If they do not come, no producer
+// is asked and the call ends with [ReasonDeadline] and [ErrTooFewProducers]. Relays and the
+// members that they would name are not counted. n must be positive.
 func WithMinProducers(n int) CallOption { return numberOption{"WithMinProducers", n} }
 
-// WithTargets asks only the producers of these names. A name that nobody has is
-// a member that is Gone, with [ErrUnknownMember]. There must be at least one name,
-// and none may be empty.
+// WithTargets asks only the producers of these names; the name of a group stands for all
+// its replicas. A name that no producer has is a member that is Gone, with
+// [ErrUnknownMember]. If that is so of all names, the call ends at once, unless a relay may
+// name them. There must be at least one name, and none may be empty.
 func WithTargets(names ...string) CallOption { return targetsOption{slices.Clone(names)} }
 
 type targetsOption struct{ names []string }
@@ -245,10 +248,12 @@ func newBusConfig(opts []BusOption) (busConfig, error) {
 	return c, c.policy.validate()
 }
 
-// WithLogger sends what nobody else is told to this logger: panics of user code
-// at level Error; producers that outlived their call and listeners that hold up
-// their results at level Warn, each once. The default is [slog.Default] at the
-// time of the event. A handler that blocks or panics disturbs nothing else.
+// WithLogger sets the logger for events that no caller sees: panics of user code
+// at level Error; runs that outlive their call and slow listeners at level Warn, each once.
+// The stack of a panic is logged once for each registration and minute; further panics are
+// logged with their number instead. The default is [slog.Default] at the time of the
+// event. The logger runs on a goroutine of its own. If it blocks, nothing waits for it, not
+// even [Bus.Shutdown], and when 1,024 records wait further ones are dropped.
 func WithLogger(l *slog.Logger) BusOption { return loggerOption{l} }
 
 type loggerOption struct{ logger *slog.Logger }
@@ -261,8 +266,8 @@ func (o loggerOption) applyBus(c *busConfig) error {
 	return nil
 }
 
-// WithObserver has the observer told of all that happens on the bus. It may be
-// given several times: then each is told, the first one first. See also
+// WithObserver registers hooks for calls, members, results and listeners of the bus. It may
+// be given several times: then the hooks of the first one are called first. See also
 // [Bus.Observe].
 func WithObserver(o Observer) BusOption { return observerOption{o, caller(1)} }
 
@@ -277,8 +282,8 @@ func (o observerOption) applyBus(c *busConfig) error {
 }
 
 // WithMaxAbandoned bounds the runs of one producer that outlive their calls: as
-// long as there are n of them, the producer is asked nothing more and its
-// members are Rejected with [ErrStuck]. The default is 64; n must be positive.
+// long as there are n of them, the producer is not asked and its members are Rejected with
+// [ErrStuck]. The default is 64; n must be positive.
 func WithMaxAbandoned(n int) BusOption { return maxAbandonedOption(n) }
 
 type maxAbandonedOption int
@@ -300,8 +305,8 @@ func (o slowListenerOption) applyBus(c *busConfig) error {
 	return positive("WithSlowListener", time.Duration(o))
 }
 
-// WithPanicCrash lets a panic of user code end the process, as it would without
-// this package, in the place of containing it.
+// WithPanicCrash disables panic recovery: a panic in a producer, listener or hook crashes
+// the process.
 func WithPanicCrash() BusOption { return panicCrashOption{} }
 
 type panicCrashOption struct{}
@@ -313,7 +318,8 @@ func (panicCrashOption) applyBus(c *busConfig) error {
 
 // WithPprofLabels gives the goroutines of producers and listeners the pprof labels
 // dispatch.topic and dispatch.producer or dispatch.listener while their closures run, so
-// that they can be told in a profile; see package [runtime/pprof]. It costs about half
+// that a profile shows which is which; see package [runtime/pprof]. Without this option no
+// closure has labels of this package, also in calls that are observed. It costs about half
 // a microsecond for each closure.
 func WithPprofLabels() BusOption { return pprofLabelsOption{} }
 
@@ -438,10 +444,12 @@ const (
 // String gives the constant's name.
 func (o Overflow) String() string { return word([]string{"DropOldest", "DropNewest"}, o) }
 
-// WithMailbox bounds how many results wait for the listener, that in hand not
-// counted; what is dropped is counted in the [Snapshot]. Outcomes and reports are
-// not bounded. Without this option the mailbox is unbounded and nothing is lost.
-// n must be positive.
+// WithMailbox limits the listener's queue to n results, not counting the one being
+// delivered. Dropped results are counted in the [Snapshot]. The bound is a count, which is
+// brought up to date when the listener is called, at the end of a call, and at each result
+// of a stream or relay; between these more results may wait. Outcomes and reports are never
+// dropped. Without this option the mailbox is unbounded and no result is lost. n must be
+// positive.
 func WithMailbox(n int, overflow Overflow) ListenerOption { return mailboxOption{n, overflow} }
 
 type mailboxOption struct {
@@ -457,11 +465,16 @@ func (o mailboxOption) applyListener(c *listenerConfig) error {
 	return positive("WithMailbox", o.n)
 }
 
-// WithMaxInFlight bounds the calls in flight on the bus: a call holds its place
-// until its results are handed to every listener. [Dispatcher.Send] waits for a
-// place until its context ends, and then returns [ErrOverloaded]. Calls sent from
-// inside producers and listeners need no place, lest they wait for themselves. n
-// must be positive.
+// WithMaxInFlight bounds the calls in flight on the bus: a call keeps its place until it
+// has ended and every listener has taken its last result. The place is free before the
+// callback with that result is called, and before OnOutcome and OnDone, so none of these can
+// wait for its own place. A listener takes up to 64 results at a time; a slow one holds back
+// senders except for these. [Dispatcher.Send] waits for a place until its context ends, and
+// then returns [ErrOverloaded].
+//
+// Calls that are sent from producers or listeners, with their contexts, are not counted, to
+// avoid deadlock, as long as the outer call is of the same bus and still under way. n must
+// be positive.
 func WithMaxInFlight(n int) BusOption { return maxInFlightOption(n) }
 
 type maxInFlightOption int
@@ -484,10 +497,10 @@ func (noWaitOption) applyCall(p *policy) error {
 func (o noWaitOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
 // WithGroup makes the producer a replica: all producers of a topic with the same
-// group stand in for each other and are one member of a call. One of them is
-// asked, the least busy and among equals each in turn; if it ends without an
-// answer the next one is, and under [WithHedge] also when it takes too long. The
-// group's name must not be empty.
+// group stand in for each other and are one member of a call. Each call asks the least busy
+// replica; ties are broken round-robin. If it ends without an answer the next one is asked,
+// and under [WithHedge] also when it takes too long. Replicas that were never asked have no
+// outcome. The group's name must not be empty.
 func WithGroup(group string) ProducerOption { return groupOption(group) }
 
 type groupOption string
@@ -515,9 +528,10 @@ func (o semaphoreOption) applyProducer(c *producerConfig) error {
 	return nil
 }
 
-// OnOutcome has f called when a member of a call ends: after the results of the
+// OnOutcome calls f when a member of a call ends: after the results of the
 // member, in line with the listener's callbacks and never at the same time as
-// one of them. Members that have not ended when the call does follow at its end.
+// one of them. Members that have not ended when the call does follow at its end. The call
+// may have given back its place under [WithMaxInFlight] by then.
 func OnOutcome(f func(Outcome)) ListenerOption { return onOutcomeOption{f} }
 
 type onOutcomeOption struct{ f func(Outcome) }
@@ -530,9 +544,10 @@ func (o onOutcomeOption) applyListener(c *listenerConfig) error {
 	return nil
 }
 
-// OnDone has f called once for each call that ends while the listener is there,
-// after all the call's results and outcomes, and never at the same time as
-// another of the listener's callbacks.
+// OnDone calls f once for each call that ends while the listener is registered, after all
+// results and outcomes of the call, and never at the same time as another of the listener's
+// callbacks. The call has given back its place under [WithMaxInFlight] by then, as far as
+// this listener kept it.
 func OnDone(f func(Report)) ListenerOption { return onDoneOption{f} }
 
 type onDoneOption struct{ f func(Report) }

@@ -11,15 +11,18 @@ import (
 )
 
 // A Producer answers the requests of a topic, each with one result or an error.
-// It is called concurrently unless [WithConcurrency] says otherwise, and should
+// It is called concurrently unless [WithConcurrency] bounds that, and should
 // return when its context ends: nothing can stop it, and what it returns after
-// that is late. Its context ends with the call, also with one that has its answer, and
-// so does what was opened with it, such as the body of an HTTP response: read it in the
-// producer, or open it with [context.WithoutCancel].
+// that is late.
+//
+// Its context ends when the call does, also if the call has its answer. What was opened
+// with that context ends with it: the body of an HTTP response that a producer returns
+// can be cut off before it is read. Read the body in the producer, or open it with a context
+// made by [context.WithoutCancel].
 //
 // A Producer that returns [ErrDecline] has nothing to say, which is no failure. A
 // panic or [runtime.Goexit] ends the one member of the one call and nothing else. A call
-// has room for the results of all its members from the start; large ones are better
+// allocates one result for each of its members when it starts, so return large results as
 // pointers.
 type Producer[Req, Res any] func(ctx context.Context, req Req) (Res, error)
 
@@ -27,12 +30,14 @@ type Producer[Req, Res any] func(ctx context.Context, req Req) (Res, error)
 // results, which go to listeners and callers as they are yielded. The sequence is
 // ranged over once. An error in it ends the member as Failed, and the results
 // before it stay; an error with a result discards that result. When the call has
-// ended, yield returns false.
+// ended, yield returns false, and the result that was passed to it is late.
 //
-// What is said of [Producer] holds for it as well.
+// All else is as for a [Producer].
 type StreamProducer[Req, Res any] func(ctx context.Context, req Req) iter.Seq2[Res, error]
 
 // producer is a registered Producer, StreamProducer or Relay.
+//
+// Its lock may be taken under that of a call.
 type producer struct {
 	Registration
 	fn     any // a closure with the types of the topic
@@ -52,7 +57,7 @@ const (
 	gateRemoved uint32 = 1 << iota // the registration has ended
 	gateLimited                    // its runs may have to wait for a slot
 	gateStuck                      // too many of its runs have outlived their calls
-	gateStream                     // it is a StreamProducer, which stands in nobody's way
+	gateStream                     // it is a StreamProducer, which keeps no call from the closure
 	gateRelay                      // it is a Relay
 )
 

@@ -13,7 +13,7 @@ import (
 )
 
 // recipient is what listeners, observers, OnLate hooks and the logger have in common:
-// callbacks that are called from an inbox and hold up nobody else. While its inbox is
+// callbacks that are called from an inbox and hold up nothing else. While its inbox is
 // busy it stands in the ledger of its bus.
 type recipient struct {
 	Registration
@@ -26,11 +26,8 @@ type recipient struct {
 	since     atomic.Int64
 	gone      atomic.Bool   // nothing more is to be called
 	delivered atomic.Uint64 // results it was called with
-
-	// The inbox's lock guards the fields below.
-	watched time.Time // when a timer was set that looks at since
-	slow    bool      // it has been logged as slow
-	dropped []dropped // of which observers are still to be told
+	watched   atomic.Int64  // when a timer was set that looks at since; 0 if none is
+	dropped   []dropped     // of which observers are still to be told; guarded by the inbox's lock
 }
 
 // audience is who is called with what a call has to tell.
@@ -51,10 +48,22 @@ func (r *recipient) init(reg Registration, a audience, c inbox.Config) {
 // start runs the inbox on a goroutine of its own.
 func (r *recipient) start() { go r.inbox.Run() }
 
+// put puts a source into the inbox at a time since the bus was made. It reports whether
+// the inbox has to be run.
+func (r *recipient) put(s inbox.Source, at time.Duration) (run bool) {
+	if run = r.inbox.Put(s); run {
+		r.watchFrom(at)
+	}
+	if r.inbox.Bounded() {
+		r.tellDropped()
+	}
+	return run
+}
+
 // tell delivers a single event.
 func (r *recipient) tell(e *event) {
 	e.to = r
-	if r.inbox.Put(e) {
+	if r.put(e, e.since) {
 		r.start()
 	}
 }
@@ -103,13 +112,17 @@ func (r *recipient) Active(busy bool) {
 		return
 	}
 	r.bus.ledger.Enter(&r.place, r, r.entry.ID, ledger.Closed)
-	// A timer that has not come back in twice its time has been lost with the bubble of
-	// a test.
-	now, limit := time.Now(), r.bus.slowListener
-	if !r.slow && (r.watched.IsZero() || now.Sub(r.watched).Abs()/2 > limit) {
-		r.watched = now
-		r.watch(limit)
+}
+
+// watchFrom sees to it that a timer watches an inbox that has become busy. A timer that
+// has not come back in twice its time has been lost with the bubble of a test.
+func (r *recipient) watchFrom(at time.Duration) {
+	limit := r.bus.slowListener
+	if since := time.Duration(r.watched.Load()); since == never || since != 0 && (at-since).Abs()/2 <= limit {
+		return
 	}
+	r.watched.Store(int64(max(at, 1)))
+	r.watch(limit)
 }
 
 // watch looks after d whether what is being delivered has waited for too long. The
@@ -130,16 +143,14 @@ func (r *recipient) look() {
 	left := since + limit - r.bus.sinceEpoch(time.Now())
 	switch {
 	case since == 0:
-		r.inbox.Locked(func(idle bool) {
-			if r.watched = (time.Time{}); !idle {
-				r.watched = time.Now()
-				r.watch(limit)
-			}
-		})
+		// What becomes busy before this has relied on this timer.
+		if r.watched.Store(0); !r.inbox.Idle() {
+			r.watchFrom(r.bus.sinceEpoch(time.Now()))
+		}
 	case left >= 0:
 		r.watch(left + 1) // it has to be longer
 	default:
-		r.inbox.Locked(func(bool) { r.slow = true })
+		r.watched.Store(int64(never)) // it is told once
 		r.bus.observeSlow(r)
 		r.bus.log(slog.LevelWarn, r.kind()+" is slow",
 			slog.String(r.kind(), r.Name()), slog.String("topic", r.entry.Selection.String()), slog.String("added_at", r.addedAt()))

@@ -62,23 +62,25 @@ func registryError(err error) error {
 func (r *Registration) Name() string { return r.entry.Name }
 
 // Remove ends the registration, on all its topics at once. A producer that runs
-// may still give its result; where it was still to be started it is not, and the
-// member is Gone. A listener's callback that runs is not interrupted, and what
-// waits in its mailbox is discarded. After Remove has returned no run and no
-// callback begins any more. Remove may be called again, concurrently, and from
-// inside the registration's own callbacks.
+// may still give its result; a member whose producer was not started is Gone. A
+// listener's callback that runs is not interrupted, and what waits in its mailbox is
+// discarded. After Remove has returned no further start is decided; a closure or callback
+// whose start was decided before counts as running, and may run its first instruction
+// then. Remove may be called again, concurrently, and from inside the registration's own
+// callbacks.
 func (r *Registration) Remove() {
 	r.self.detach(r.bus)
 	r.self.stop()
 	r.bus.ledger.Changed()
 }
 
-// Drain accepts nothing new and waits until all that was accepted is finished:
-// for a producer its part in the calls in flight, for a listener what waits in
-// its mailbox, but no later results of the calls in flight and not their OnDone.
-// Then, or as soon as ctx ends, it does what [Registration.Remove] does. It
-// returns nil, or the context's error if that came first. Called from inside the
-// registration's own callback it waits for that callback, and so for ctx.
+// Drain stops new work, waits for work already accepted, then removes the
+// registration. A drained producer finishes its part in the calls in flight. A drained
+// listener receives no results recorded after Drain was called, and no OnDone of calls that
+// go on; a second Drain does not change that. As soon as ctx ends Drain does what
+// [Registration.Remove] does. It returns nil, or the context's error if that came first. Do
+// not call Drain from the registration's own callback: it waits for that, and blocks until
+// ctx ends.
 func (r *Registration) Drain(ctx context.Context) error {
 	if ctx == nil {
 		return invalidArgument("Drain: nil context")

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -12,14 +11,14 @@ import (
 
 // A Relay answers a call on behalf of members elsewhere. It names them to the
 // roster as it learns of them, hands in their results, and says how each has
-// ended; when it returns, those that it named and that have not ended are Failed
-// with [ErrLost]. The relay itself is no member of the call and takes no place
+// ended. Every named member must be ended; those that have not when the relay returns are
+// Failed with [ErrLost]. The relay itself is not a member of the call and is not counted
 // under [WithParallelism]; but if it returns an error or panics while the call goes
 // on, the report lists it by its own name.
 //
 // A relay is called concurrently, once for each call of its topics, and should
-// return when its context ends. Relays that name nobody leave a call that has no
-// other members without producers.
+// return when its context ends. If no relay names a member and the call has no others, it
+// ends with [ReasonNoProducers].
 type Relay[Req, Res any] func(ctx context.Context, req Req, to *Roster[Res]) error
 
 // A Roster is where a [Relay] names the members of one call and hands in what
@@ -33,9 +32,9 @@ type Roster[Res any] struct {
 	result func(*relayRun, Member, Res) bool
 }
 
-// Name says that m has taken the request: from now on it is owed an outcome. A
-// member with neither a name nor a group is refused. Of a group it may not be known
-// which replica will answer; then the name is empty.
+// Name says that m has taken the request: from now on it is a member of the call, and must
+// be ended. A member with neither a name nor a group is refused. The name may be empty if it
+// is not known which replica of the group will answer.
 func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
 
 // Result hands in a result of m. If it is too late it is offered to OnLate.
@@ -48,8 +47,7 @@ func (r *Roster[Res]) Result(m Member, v Res) bool { return r.result(r.run, m, v
 // errors.Join(ErrGone, why) is Failed.
 func (r *Roster[Res]) End(m Member, err error) bool { return r.run.end(m, err) }
 
-// Targets returns the names that [WithTargets] asks for, or nil if everybody is
-// asked.
+// Targets returns the names that [WithTargets] asks for, or nil without that option.
 func (r *Roster[Res]) Targets() []string { return slices.Clone(r.run.call.policy.targets) }
 
 // relaying is the part of a call that only calls with relays have, and those with
@@ -66,7 +64,7 @@ type relayRun struct{ run }
 // named is a member that a relay has named.
 type named struct {
 	member Member
-	by     *relayRun // nil if nobody did: it is a target that does not exist
+	by     *relayRun // nil for a target that does not exist
 	err    error
 }
 
@@ -80,7 +78,7 @@ func (r *relaying) all() []*relayRun {
 func newRelaying(c *gathering, relays []*producer) *relaying {
 	r := &relaying{byMember: make(map[Member]int32)}
 	for _, p := range relays {
-		r.runs = append(r.runs, &relayRun{run{call: c, producer: p, member: -1}})
+		r.runs = append(r.runs, &relayRun{run{call: c, rare: &rare{asked: p}, member: -1}})
 	}
 	return r
 }
@@ -89,18 +87,10 @@ func newRelaying(c *gathering, relays []*producer) *relaying {
 func (c *gathering) startRelays() {
 	for _, r := range c.relaying.all() {
 		c.group.Go(func() error {
-			defer func() {
-				if r != nil && !r.returned {
-					r.err = ErrGoexit
-					c.endRelay(r)
-				}
-			}()
+			defer c.endRelay(r) // even if the relay ends the goroutine
 			if c.startRelay(r) {
 				c.half.askRelay(r)
 			}
-			ended := r
-			r = nil
-			c.endRelay(ended)
 			return nil
 		})
 	}
@@ -108,13 +98,13 @@ func (c *gathering) startRelays() {
 
 // startRelay counts a relay as running, or keeps in its run why it must not run.
 func (c *gathering) startRelay(r *relayRun) bool {
-	if r.err = r.producer.refuses(); r.err != nil {
+	if r.fail(r.producer().refuses()); r.err() != nil {
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over() || r.producer.is(gateRemoved) {
-		r.err = ErrRemoved
+	if c.over() || r.producer().is(gateRemoved) {
+		r.fail(ErrRemoved)
 		return false
 	}
 	r.phase, r.started = runGoes, true
@@ -123,23 +113,22 @@ func (c *gathering) startRelay(r *relayRun) bool {
 }
 
 // stateOf is the state of a member that a relay ends with the error.
-func stateOf(err error) course.State {
+func stateOf(err error) (how course.State) {
+	how = course.Failed
+	defer func() { _ = recover() }() // as in howFailed
 	switch {
 	case err == nil:
-		return course.OK
+		how = course.OK
 	case isPanic(err):
-		return course.Panicked
-	case is(err, ErrDecline):
-		return course.Declined
+		how = course.Panicked
 	case is(err, ErrGone):
-		return course.Gone
+		how = course.Gone
 	case is(err, ErrOverloaded):
-		return course.Rejected
-	case errors.Is(err, context.DeadlineExceeded):
-		return course.Expired
+		how = course.Rejected
 	default:
-		return course.Failed
+		how = howFailed(err)
 	}
+	return how
 }
 
 // name is Roster.Name.
@@ -218,13 +207,13 @@ func (c *gathering) endNamedLocked(i int32, how course.State, err error) {
 
 // endRelay records that a relay has returned, and with what.
 func (c *gathering) endRelay(r *relayRun) {
-	how := stateOf(r.err)
+	how := stateOf(r.err())
 	switch {
-	case !r.started && is(r.err, ErrStuck):
+	case !r.started && is(r.err(), ErrStuck):
 		how = course.Rejected
 	case !r.started:
 		how = course.Gone
-	case !r.returned && r.err != ErrGoexit:
+	case !r.returned && r.err() != ErrGoexit:
 		how = course.Panicked
 	}
 	now := c.now()
@@ -238,14 +227,15 @@ func (c *gathering) endRelay(r *relayRun) {
 		by := max(0, now-c.course.Ended())
 		c.course.EndRelay(now)
 		c.mu.Unlock()
+		c.bus.ledger.Changed()
 		if ran {
-			c.observeLate(&r.run, r.producer.member(), now, by, r.err)
+			c.observeLate(&r.run, r.producer().member(), now, by, r.err())
 		}
 	} else {
 		c.endRelayLocked(r, how)
 		c.tellAndUnlock()
 	}
-	if r.err != nil && ran {
+	if r.err() != nil && ran {
 		c.noteFailure(&r.run, how)
 	}
 	c.leave()
@@ -254,20 +244,20 @@ func (c *gathering) endRelay(r *relayRun) {
 // endRelayLocked ends those that a relay has named and, if it has failed, lists itself.
 func (c *gathering) endRelayLocked(r *relayRun, how course.State) {
 	now := c.now()
-	unended, lost := course.Failed, fmt.Errorf("%w: relay %s returned", ErrLost, r.producer.Name())
+	unended, lost := course.Failed, fmt.Errorf("%w: relay %s returned", ErrLost, r.producer().Name())
 	switch {
 	case how == course.OK, how == course.Declined:
 	case how == course.Expired && c.course.Graced():
-		unended, lost = course.Late, r.err // it has given up in the grace, as it should
+		unended, lost = course.Late, r.err() // it has given up in the grace, as it should
 	default:
-		itself := Member{Name: r.producer.Name()}
+		itself := Member{Name: r.producer().Name()}
 		if c.hasLocked(itself) {
 			itself.Group = "relay" // it has named a member after itself
 		}
 		if how == course.Expired {
 			how = course.Failed
 		}
-		c.missLocked(itself, how, r.err)
+		c.missLocked(itself, how, r.err())
 	}
 	if c.course.Relays() == 1 {
 		c.missTargetsLocked()

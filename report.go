@@ -60,14 +60,14 @@ type Reason uint8
 const (
 	ReasonPending     Reason = iota // the call is under way
 	ReasonAllEnded                  // every member ended
-	ReasonSatisfied                 // as many members answered as WithQuorum asked for
+	ReasonSatisfied                 // as many members answered as WithQuorum asks for, or First has its result
 	ReasonQuorumLost                // too few members were left for the quorum
 	ReasonStalled                   // no further result came within the time of WithStall
 	ReasonDeadline                  // time was up
 	ReasonCanceled                  // the caller canceled the call or its context
 	ReasonFailedFast                // a member failed under WithFailFast
 	ReasonClosed                    // the bus was closed
-	ReasonNoProducers               // there was nobody to ask
+	ReasonNoProducers               // no producer is registered
 )
 
 var reasonNames = [...]string{
@@ -90,14 +90,21 @@ func word[T ~uint8](words []string, i T) string {
 // Outcome says how one member of a call ended. There is exactly one for every
 // member.
 type Outcome struct {
-	Member  Member        `json:"member"`
-	State   State         `json:"state"`
-	Err     error         `json:"-"`          // nil if and only if State is StateOK or StatePending
-	Started bool          `json:"started"`    // whether its closure was called
-	Results int           `json:"results"`    // how many results it gave in time
-	Tried   int           `json:"tried"`      // how many producers were started for it: for a group, of its replicas
-	Began   time.Duration `json:"began_ns"`   // from the call's start to the start of its closure; 0 if it was not called
-	Elapsed time.Duration `json:"elapsed_ns"` // from the call's start to the member's end
+	Member  Member `json:"member"`
+	State   State  `json:"state"`
+	Err     error  `json:"-"`       // nil if and only if State is StateOK or StatePending
+	Started bool   `json:"started"` // whether its closure was called: Tried is not 0
+	Results int    `json:"results"` // how many results it gave in time
+	Tried   int    `json:"tried"`   // how many producers were started for it: for a group, of its replicas
+
+	// Began is the time from the call's start to the start of its closure: for a group of
+	// its first replica, for a member that a relay named to when that was. It is 0 if Started
+	// is false.
+	Began time.Duration `json:"began_ns"`
+
+	// Elapsed is the time from the call's start to the member's end. It is not greater
+	// than that of the Report.
+	Elapsed time.Duration `json:"elapsed_ns"`
 }
 
 // MarshalJSON gives the fields by their JSON names, and the error as its text.

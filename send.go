@@ -65,13 +65,13 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 // while the bus is draining: that call waits for it.
 func (c *gathering) admitted(ctx context.Context) (ledger.Level, error) {
 	b := c.bus
-	c.from = origin{bus: b, topic: c.topic, entry: new(ledger.Entry)}
+	c.from = &origin{sender: valuesOf(ctx), bus: b, topic: c.topic}
 	if in, ok := ctx.Value(callKey{}).(inside); ok {
-		outer := in.origin()
-		if c.from.nesting = outer.nesting; c.from.nesting > maxDepth {
+		outer, nesting := in.sentFrom()
+		if c.from.nesting = nesting; nesting > maxDepth {
 			return 0, fmt.Errorf("%w: more than %d on %s", ErrTooDeep, maxDepth, c.topic.Name)
 		}
-		if outer.bus == b && b.ledger.Has(outer.entry) {
+		if outer.bus == b && b.ledger.Has(&outer.place) {
 			c.parent = outer.id
 			return ledger.Draining, nil
 		}
@@ -103,11 +103,12 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	c.from.until = c.deadline()
 	ended := ctx.Err() != nil
 	reason, cause := senderEnd(ctx)
+	endedBy := endError(reason, cause)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.holds, c.unhanded = 1, 1
-	if !b.ledger.Enter(c.from.entry, c, uint64(c.from.id), level) {
+	if !b.ledger.Enter(&c.from.place, c, uint64(c.from.id), level) {
 		c.handLocked()
 		return ErrClosed
 	}
@@ -115,12 +116,12 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	c.nestLocked()
 	c.course = course.New(c.policy.course(c.timeout, slack))
 	if err := c.findProducersLocked(); err != nil {
-		b.ledger.Leave(c.from.entry)
+		b.ledger.Leave(&c.from.place)
 		c.handLocked()
 		return err
 	}
 	if ended {
-		c.cause = cause
+		c.cause, c.err = cause, endedBy
 		c.course.Stop(0, reason)
 	}
 	c.course.Tick(0)
@@ -237,7 +238,6 @@ func (c *gathering) launch() {
 // goOn starts the first worker and the relays, or tells the end of a call that could
 // not go on.
 func (c *gathering) goOn() {
-	now := c.now()
 	c.mu.Lock()
 	c.launched = true
 	c.followLocked()
@@ -249,7 +249,7 @@ func (c *gathering) goOn() {
 	}
 	sender := c.sender
 	c.startRelaysLocked()
-	spare := c.wantsSpareLocked(now)
+	spare := c.wantsSpareLocked(0)
 	c.mu.Unlock()
 	if c.followed {
 		c.follow(sender)

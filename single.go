@@ -16,6 +16,9 @@ type single struct {
 func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 	s := &single{feed: f}
 	for !f.ended && !f.to.gone.Load() && f.read < f.limit {
+		if f.probe.Seq < f.at.Seq {
+			f.probe = f.at // or what is behind it would be kept
+		}
 		entries, on := f.at.Take(1)
 		if len(entries) == 0 {
 			break
@@ -35,7 +38,7 @@ func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 			continue
 		}
 		f.inHand++
-		f.takesEndLocked() // which follows when this has been delivered
+		s.batch.last = f.call.closed && (f.read >= f.limit || !f.at.More())
 		f.queued = f.hasMoreLocked()
 		return s, results, f.queued
 	}
@@ -65,6 +68,7 @@ func (s *single) Run() {
 	c := f.call
 	c.mu.Lock()
 	f.inHand--
+	ended := c.course.Ended()
 	again := !f.queued && f.hasMoreLocked()
 	if again {
 		f.queued = true
@@ -72,10 +76,11 @@ func (s *single) Run() {
 		f.endIfOverLocked()
 	}
 	c.mu.Unlock()
-	if again && f.to.inbox.Put(f) {
+	if again && f.to.put(f, c.base+ended) {
 		f.to.start()
+	} else {
+		f.to.tellDropped()
 	}
-	f.to.tellDropped()
 	c.bus.ledger.Changed()
 }
 
@@ -86,7 +91,7 @@ func (f *feed) Fresh() (fresh int) {
 	if f.ended || f.to.gone.Load() {
 		return 0
 	}
-	fresh = f.call.log.Results() - f.counted
+	fresh = min(f.call.log.Results(), f.most) - f.counted
 	f.counted += fresh
 	return fresh
 }

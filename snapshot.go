@@ -15,15 +15,15 @@ type Snapshot struct {
 	State     string              `json:"state"`     // open, draining or closed
 	Started   time.Time           `json:"started"`   // when the bus was made
 	Sent      uint64              `json:"sent"`      // calls since the bus was made
-	Topics    []TopicSnapshot     `json:"topics"`    // that somebody is registered on by name, sorted by name
-	Patterns  TopicSnapshot       `json:"patterns"`  // who is registered by patterns, whatever their types
+	Topics    []TopicSnapshot     `json:"topics"`    // with registrations by name, sorted by name
+	Patterns  TopicSnapshot       `json:"patterns"`  // what is registered by patterns, of all types
 	Calls     []CallSnapshot      `json:"calls"`     // in flight, the oldest first
 	Abandoned []AbandonedSnapshot `json:"abandoned"` // runs that have outlived their calls, the oldest first
-	Misuse    uint64              `json:"misuse"`    // what relays did with rosters that they may not
+	Misuse    uint64              `json:"misuse"`    // calls of roster methods by relays that were misuse, see Roster
 	Observers []ObserverSnapshot  `json:"observers"` // in the order in which they were added
 }
 
-// TopicSnapshot is one topic and all who are registered on it, by name or by
+// TopicSnapshot is one topic and all that is registered on it, by name or by
 // pattern, in the order of registration.
 type TopicSnapshot struct {
 	Name      string             `json:"name,omitempty"`
@@ -53,8 +53,8 @@ type ListenerSnapshot struct {
 	On        string        `json:"on"`
 	AddedAt   string        `json:"added_at"`
 	Queued    int           `json:"queued"`     // calls that have something for it, the one it is busy with included
-	Delivered uint64        `json:"delivered"`  // results it was called with; may be some milliseconds old
-	Dropped   uint64        `json:"dropped"`    // results that WithMailbox has dropped
+	Delivered uint64        `json:"delivered"`  // results it was called with, not counting those of the batch in hand
+	Dropped   uint64        `json:"dropped"`    // results that WithMailbox has dropped; can lag behind calls in flight
 	Panicked  uint64        `json:"panicked"`   // callbacks that panicked or ended their goroutine
 	Waiting   time.Duration `json:"waiting_ns"` // how long the oldest of what is queued has waited
 }
@@ -62,8 +62,8 @@ type ListenerSnapshot struct {
 // ObserverSnapshot is one observer.
 type ObserverSnapshot struct {
 	AddedAt string `json:"added_at"`
-	Queued  int    `json:"queued"` // calls and single events that it has not been told of
-	Missed  uint64 `json:"missed"` // those that it never will be, because too much was queued
+	Queued  int    `json:"queued"` // calls and single events that wait for its hooks
+	Missed  uint64 `json:"missed"` // calls and single events that were dropped because too much was queued
 }
 
 // CallSnapshot is one call in flight.
@@ -83,7 +83,7 @@ type AbandonedSnapshot struct {
 }
 
 // Snapshot returns what the bus looks like now. It takes time in proportion to
-// all that is registered and in flight, and holds up nobody.
+// all that is registered and in flight, and delays no call.
 func (b *Bus) Snapshot() Snapshot {
 	levels := map[ledger.Level]string{ledger.Open: "open", ledger.Draining: "draining", ledger.Closed: "closed"}
 	s := Snapshot{
@@ -159,16 +159,16 @@ func (c *gathering) addTo(loads map[*producer]load) (abandoned []AbandonedSnapsh
 	defer c.mu.Unlock()
 	age := c.now() - c.course.Ended()
 	for r := range c.runsLocked() {
-		l := loads[r.producer]
+		l := loads[r.producer()]
 		switch {
 		case r.phase.goes():
 			l.running++
 		case r.phase == runClaimed && !c.over():
 			l.waiting++
 		}
-		loads[r.producer] = l
+		loads[r.producer()] = l
 		if r.phase == runAbandoned {
-			abandoned = append(abandoned, AbandonedSnapshot{Member: r.producer.member(), Topic: c.topic.Name, Call: c.id(), Age: age})
+			abandoned = append(abandoned, AbandonedSnapshot{Member: r.producer().member(), Topic: c.topic.Name, Call: c.id(), Age: age})
 		}
 	}
 	return abandoned

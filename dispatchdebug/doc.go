@@ -53,6 +53,9 @@
 // it: what a slow one misses is counted and never made. One that takes nothing for ten
 // seconds is let go of.
 //
+// The handler sets no pprof labels. With dispatch.WithPprofLabels on the bus, a goroutine
+// profile shows which goroutine runs which producer.
+//
 // # Who may see it
 //
 // By default only this machine, by a name of this machine, and not through a proxy;

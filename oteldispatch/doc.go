@@ -23,12 +23,12 @@
 //     outlived its call for so long that it counts as abandoned, its span ends, with an
 //     event that says so.
 //   - A member whose closure was never called has a span without length, at the time
-//     when that was decided. A member elsewhere, which a relay has named, has a span
+//     when that was decided. A replica of a group that was never asked has no span. A member elsewhere, which a relay has named, has a span
 //     from the beginning of the call until word of its end has come. What it did in
 //     between is in the spans of the process that it belongs to, if that is observed.
 //   - The status of a call is Error if [dispatch.Report.Err] is not nil. That of a
 //     member is Error if it failed, panicked, or was late, rejected or gone. One that
-//     has declined, or was canceled since nobody needed its answer any more, is no
+//     has declined, or was canceled because its answer was not needed any more, is no
 //     error. The attribute error.type is of low cardinality. A panic is an event with
 //     its stack.
 //   - Requests and values are not recorded. The texts of errors are, cut to 1 KiB.

@@ -41,7 +41,7 @@ type Page struct {
 	entries []Entry // appended to up to its capacity
 	values  int16   // how many results are in Values
 	next    *Page   // set when this page is full
-	few     [2]Entry
+	few     [10]Entry
 }
 
 // Cap returns how many entries the page can have.

@@ -55,9 +55,10 @@ func (c *Course) stall() time.Duration {
 	return later(c.lastResult, c.policy.Stall)
 }
 
-// later returns a time after another one, however large the difference is.
+// later returns a time after another one, however large the difference is. The first
+// one is negative if it is a deadline that was over when the call started.
 func later(at, by time.Duration) time.Duration {
-	if by > never-at {
+	if at > 0 && by > never-at {
 		return never
 	}
 	return at + by

@@ -112,5 +112,8 @@ func (c *Course) Member(i int) Member {
 	return m
 }
 
+// Began returns when the first run of a member started.
+func (c *Course) Began(i int) time.Duration { return c.members[i].Began }
+
 // HasEnded reports whether a member has ended before the call did.
 func (c *Course) HasEnded(i int) bool { return c.members[i].State != Pending }

@@ -12,8 +12,8 @@ import (
 	"sync"
 )
 
-// A Source has events for the owner of an inbox. Its methods are called under the
-// inbox's lock, and must not call the inbox.
+// A Source has events for the owner of an inbox. Its methods, except Discard, are called
+// under the inbox's lock, and must not call the inbox.
 type Source interface {
 	// Take takes at most n events out of the source and returns the task that delivers
 	// them, how many of them count as results, and whether the source has more now. If

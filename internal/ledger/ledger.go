@@ -1,5 +1,5 @@
-// Package ledger keeps account of what is under way, so that whoever shuts a
-// thing down can refuse more of it, see what is left and wait for the last.
+// Package ledger keeps account of what is under way, so that shutting down can
+// refuse more of it, see what is left and wait for the last.
 package ledger
 
 import (
@@ -32,7 +32,7 @@ type Ledger struct {
 
 	watchers atomic.Int32
 	mu       sync.Mutex
-	changed  chan struct{} // guarded by mu; closed at the next change; nil if nobody waits
+	changed  chan struct{} // guarded by mu; closed at the next change; nil if nothing waits
 }
 
 type shard struct {
@@ -163,7 +163,7 @@ func (l *Ledger) emptyShards(entered *[shards]uint64) bool {
 	return true
 }
 
-// Changed wakes whoever waits in Wait to look again. Leave calls it by itself.
+// Changed wakes the goroutines that wait in Wait to look again. Leave calls it by itself.
 func (l *Ledger) Changed() {
 	if l.watchers.Load() == 0 {
 		return

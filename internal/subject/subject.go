@@ -41,7 +41,7 @@ func (e *Error) excerpt() string {
 	const around = 32
 	fault := min(max(e.Offset, 0), len(e.Text))
 	start, end := max(fault-around, 0), min(fault+around, len(e.Text))
-	// Half a rune would be quoted as bytes that nobody wrote.
+	// Half a rune would be quoted as bytes that are not in the text.
 	for end > fault && end < len(e.Text) && !utf8.RuneStart(e.Text[end]) {
 		end--
 	}
