@@ -161,3 +161,49 @@ func (b *Bus) stillRunning(cause error) *ShutdownError {
 	slices.SortFunc(e.Calls, func(a, b CallInfo) int { return cmp.Compare(a.ID, b.ID) })
 	return e
 }
+
+// Snapshot returns what the bus looks like now. It takes time in proportion to
+// all that is registered and in flight, and delays no call.
+func (b *Bus) Snapshot() Snapshot {
+	levels := map[ledger.Level]string{ledger.Open: "open", ledger.Draining: "draining", ledger.Closed: "closed"}
+	s := Snapshot{
+		State: levels[b.ledger.Level()], Sent: b.calls.Load(), Misuse: b.misuse.Load(),
+		Started: b.epoch,
+		Topics:  []TopicSnapshot{}, Calls: []CallSnapshot{}, Abandoned: []AbandonedSnapshot{}, Observers: []ObserverSnapshot{},
+	}
+	loads := make(map[*producer]load)
+	for owner := range b.ledger.All() {
+		if c, ok := owner.(*gathering); ok {
+			abandoned := c.addTo(loads)
+			if call := (CallSnapshot{c.report(), c.info().Budget, c.parent, int(c.from.nesting)}); call.Reason == ReasonPending {
+				s.Calls = append(s.Calls, call)
+			}
+			s.Abandoned = append(s.Abandoned, abandoned...)
+		}
+	}
+	slices.SortFunc(s.Calls, func(a, b CallSnapshot) int { return cmp.Compare(a.Call, b.Call) })
+	slices.SortStableFunc(s.Abandoned, func(a, b AbandonedSnapshot) int { return cmp.Compare(b.Age, a.Age) })
+	now := b.sinceEpoch(time.Now())
+	for t, on := range b.registry.Topics() {
+		topic := newTopicSnapshot(now, loads, on.Producers, on.Listeners)
+		topic.Name, topic.Request, topic.Result = t.Name, registry.TypeName(t.Types.Req), registry.TypeName(t.Types.Res)
+		s.Topics = append(s.Topics, topic)
+	}
+	producers, listeners := b.registry.Patterns()
+	s.Patterns = newTopicSnapshot(now, loads, producers, listeners)
+	for _, o := range b.observers.all() {
+		s.Observers = append(s.Observers, ObserverSnapshot{AddedAt: o.addedAt(), Queued: o.inbox.Stats().Queued, Missed: o.missed.Load()})
+	}
+	return s
+}
+
+func newTopicSnapshot(now time.Duration, loads map[*producer]load, producers []*producer, listeners []*listener) TopicSnapshot {
+	t := TopicSnapshot{Producers: []ProducerSnapshot{}, Listeners: []ListenerSnapshot{}}
+	for _, p := range producers {
+		t.Producers = append(t.Producers, p.snapshot(loads[p]))
+	}
+	for _, l := range listeners {
+		t.Listeners = append(t.Listeners, l.snapshot(now))
+	}
+	return t
+}

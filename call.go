@@ -4,19 +4,12 @@ import (
 	"context"
 	"iter"
 	"slices"
-	"strconv"
 	"time"
 	"unsafe"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
-
-// CallID identifies a call within its bus.
-type CallID uint64
-
-// String gives the number in decimal.
-func (id CallID) String() string { return strconv.FormatUint(uint64(id), 10) }
 
 // A Call is a request in flight, or one that has ended: its results, its end and
 // its report. A caller may ignore it: nothing leaks if its results are not read. A reference
@@ -43,6 +36,15 @@ type Result[Req, Res any] struct {
 	Seq     int             // its place among the results of the call, from 0; -1 for a late one
 	Elapsed time.Duration   // from the call's start to the result
 }
+
+// A Listener is called with each result of a topic, as it arrives. Its calls
+// never overlap, and within a call follow the order of the results. It may be slow, and
+// may use the dispatcher in any way: undelivered results wait in a mailbox of the listener,
+// and nothing waits for it. It is called with at most 64 results of one call before those of
+// other calls have their turn. A panic or [runtime.Goexit] ends that one callback.
+//
+// Its context has the values of the sender's, and no end.
+type Listener[Req, Res any] func(ctx context.Context, r Result[Req, Res])
 
 // ID returns the call's number, which is unique on its bus.
 func (c *Call[Req, Res]) ID() CallID { return c.id() }
@@ -350,4 +352,19 @@ func (c *Call[Req, Res]) roomLocked(n int) []course.Member {
 	}
 	c.local, c.answers = make([]run, n), make([]Res, n)
 	return make([]course.Member, n)
+}
+
+// offerLate offers a result that came too late to the hooks.
+func (c *Call[Req, Res]) offerLate(from Member, value Res, at, by time.Duration) {
+	for _, h := range c.bus.hooks.all() {
+		if *h.entry.Selection.Types != c.topic.Types {
+			continue
+		}
+		r := Result[Req, Res]{Call: c, From: from, Value: value, Seq: -1, Elapsed: at}
+		h.tell(&event{since: c.base + at, call: func() {
+			if !h.silenced() {
+				h.fn.(func(Result[Req, Res], time.Duration))(r, by)
+			}
+		}})
+	}
 }

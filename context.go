@@ -19,14 +19,6 @@ type inside interface {
 	sentFrom() (call *origin, nesting int32)
 }
 
-// CallInfo describes the call on whose behalf a closure runs.
-type CallInfo struct {
-	Topic  string        // the topic's name
-	ID     CallID        // the call
-	Member Member        // who is asked; zero in a listener
-	Budget time.Duration // how long the call has left, at most
-}
-
 // CallFrom returns what the context of a producer or a listener, or one derived
 // from it, says about the call. With any other context it returns false.
 func CallFrom(ctx context.Context) (CallInfo, bool) {

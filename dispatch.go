@@ -5,6 +5,9 @@ import (
 	"iter"
 	"reflect"
 	"sync/atomic"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 )
@@ -262,4 +265,61 @@ func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], re
 			yield(Result[Req, Res]{}, err)
 		}
 	}
+}
+
+// prepare makes a call with everything but its first worker. If the call cannot go on
+// it has ended.
+func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Topic[Req, Res], req Req, opts []CallOption, page *calllog.Page) (*Call[Req, Res], error) {
+	switch err := d.valid(method); {
+	case err != nil:
+		return nil, err
+	case ctx == nil:
+		return nil, invalidArgument("%s: nil context", method)
+	case t.spec == nil:
+		return nil, invalidArgument("%s: zero Topic", method)
+	}
+	c := &Call[Req, Res]{req: req}
+	c.half, c.bus, c.topic, c.sender, c.worker = c, d.bus, t.spec, ctx, c.work
+	if c.policy = &d.bus.policy; len(t.spec.defaults)+len(opts) > 0 {
+		p, err := d.bus.policy.with(t.spec.defaults, opts)
+		if err != nil {
+			return nil, err
+		}
+		c.policy = p
+	}
+	level, err := c.admitted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if c.readable = page == nil; c.readable {
+		page = &c.first
+	}
+	c.log.Open(page, 0)
+	c.beginning = page.Start()
+	if err := c.enter(ctx, level); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// OnLate calls f with each result that comes after the end of its call, or after another
+// replica has answered for its group (the loser of a hedge), and how long after. Whatever
+// such a result holds open can be closed there. It concerns all calls of these types on
+// the bus, whichever dispatcher has sent them. The calls of f do not overlap, and nothing
+// waits for them. After [Bus.Close] f is not called. OnLate panics if f is nil, or the
+// dispatcher zero.
+func (d *Dispatcher[Req, Res]) OnLate(f func(r Result[Req, Res], by time.Duration)) *Registration {
+	if err := d.valid("OnLate"); err != nil {
+		panic(err)
+	}
+	if f == nil {
+		panic(invalidArgument("OnLate: nil func"))
+	}
+	h := &lateHook{fn: f}
+	types := typesOf[Req, Res]()
+	r := Registration{bus: d.bus, at: caller(1), self: h}
+	r.entry.Name, r.entry.Selection.Types = "OnLate", &types
+	h.init(r, nil, inbox.Config{})
+	_ = h.attach(d.bus) // which cannot fail
+	return &h.Registration
 }

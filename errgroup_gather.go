@@ -311,7 +311,7 @@ func howFailed(err error) (how course.State) {
 // readers and listeners, and claims the next run. If there is none it may also return
 // a recipient whose inbox has to be run.
 func (c *gathering) settle(r *run) (next *run, idle *recipient) {
-	now, how, spare := c.now(), r.howEnded(), false
+	now, how := c.now(), r.howEnded()
 	if r.limited {
 		r.producer().limits.release()
 	}
@@ -321,14 +321,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 		c.settleLate(r, how, now)
 		return nil, nil
 	}
-	switch {
-	case c.over():
-	case c.goesOnLocked(r, now):
-		next = c.claimLocked(now)
-		spare = next != nil && c.wantsSpareLocked(now)
-	default:
-		spare = c.wantsSpareLocked(now)
-	}
+	next, spare := c.goOnLocked(r, now)
 	slow := !c.isQuickLocked(r, now)
 	c.afterLocked()
 	over := c.over()
@@ -345,6 +338,35 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	if spare {
 		c.startSpare()
 	}
+	c.spreadRun(r, how, over)
+	idle = putAllButOne(feeds)
+	if over {
+		c.recount()
+	}
+	if idle != nil && (next != nil || slow) {
+		idle.start()
+		idle = nil
+	}
+	return next, idle
+}
+
+// goOnLocked claims the next run for the worker that has ended one, unless the spare
+// does, and reports whether a spare has to be started.
+func (c *gathering) goOnLocked(r *run, now time.Duration) (next *run, spare bool) {
+	switch {
+	case c.over():
+		return nil, false
+	case c.goesOnLocked(r, now):
+		next = c.claimLocked(now)
+		return next, next != nil && c.wantsSpareLocked(now)
+	default:
+		return nil, c.wantsSpareLocked(now)
+	}
+}
+
+// spreadRun lets others know how a run has ended: the replicas that it was quicker than,
+// the producers if the call is over, and whoever waits for the ledger.
+func (c *gathering) spreadRun(r *run, how course.State, over bool) {
 	if r.competes() {
 		c.cancelLosers(r)
 	}
@@ -355,15 +377,6 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 		c.noteFailure(r, how)
 	}
 	c.bus.ledger.Changed()
-	idle = putAllButOne(feeds)
-	if over {
-		c.recount()
-	}
-	if idle != nil && (next != nil || slow) {
-		idle.start()
-		idle = nil
-	}
-	return next, idle
 }
 
 // goesOnLocked reports whether the worker that has ended a run claims another one. If

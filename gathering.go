@@ -432,3 +432,28 @@ func (c *gathering) underWay() (info CallInfo, pending bool, running []Member) {
 	}
 	return c.info(), !c.over(), running
 }
+
+// load is what a producer has to do for the calls in flight.
+type load struct{ waiting, running int }
+
+// addTo adds what each producer has to do for the call, and returns the runs that have
+// outlived it.
+func (c *gathering) addTo(loads map[*producer]load) (abandoned []AbandonedSnapshot) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	age := c.now() - c.course.Ended()
+	for r := range c.runsLocked() {
+		l := loads[r.producer()]
+		switch {
+		case r.phase.goes():
+			l.running++
+		case r.phase == runClaimed && !c.over():
+			l.waiting++
+		}
+		loads[r.producer()] = l
+		if r.phase == runAbandoned {
+			abandoned = append(abandoned, AbandonedSnapshot{Member: r.producer().member(), Topic: c.topic.Name, Call: c.id(), Age: age})
+		}
+	}
+	return abandoned
+}

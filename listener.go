@@ -1,22 +1,13 @@
 package dispatch
 
 import (
-	"context"
 	"math"
+	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
-
-// A Listener is called with each result of a topic, as it arrives. Its calls
-// never overlap, and within a call follow the order of the results. It may be slow, and
-// may use the dispatcher in any way: undelivered results wait in a mailbox of the listener,
-// and nothing waits for it. It is called with at most 64 results of one call before those of
-// other calls have their turn. A panic or [runtime.Goexit] ends that one callback.
-//
-// Its context has the values of the sender's, and no end.
-type Listener[Req, Res any] func(ctx context.Context, r Result[Req, Res])
 
 // listener is a registered Listener.
 type listener struct {
@@ -70,3 +61,15 @@ func (l *listener) end(c *gathering) {
 // attach and detach are parts of registrant.
 func (l *listener) attach(b *Bus) error { return b.registry.AddListener(l) }
 func (l *listener) detach(b *Bus)       { b.registry.RemoveListener(l) }
+
+func (l *listener) snapshot(now time.Duration) ListenerSnapshot {
+	stats := l.inbox.Stats()
+	s := ListenerSnapshot{
+		Name: l.Name(), On: l.entry.Selection.String(), AddedAt: l.addedAt(), Queued: stats.Queued,
+		Delivered: l.delivered.Load(), Dropped: stats.Dropped, Panicked: stats.Unwound,
+	}
+	if since := time.Duration(l.since.Load()); since > 0 {
+		s.Waiting = max(0, now-since)
+	}
+	return s
+}

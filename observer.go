@@ -110,17 +110,3 @@ type ListenerInfo struct {
 	Seq      int           // the result's place among those of the call
 	Elapsed  time.Duration // from the call's start to the event of the hook
 }
-
-// Observe adds an observer to a bus that is in use. Its hooks are called for the calls that
-// are sent from now on, until the registration is removed. Drain first calls them for what
-// has happened by then. The error is [ErrClosed] or [ErrInvalidArgument].
-func (b *Bus) Observe(o Observer) (*Registration, error) {
-	if b == nil {
-		return nil, invalidArgument("Observe: nil Bus")
-	}
-	added := b.newObserver(o, caller(1))
-	if err := added.attach(b); err != nil {
-		return nil, err
-	}
-	return &added.Registration, nil
-}

@@ -701,3 +701,22 @@ func TestSnapshotOfNestedCalls(t *testing.T) {
 		<-c.Done()
 	})
 }
+
+// Without the option closures have no labels.
+func TestNoLabelsWithoutTheOption(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{MemberEnd: func(context.Context, dispatch.MemberInfo, dispatch.Outcome) {}}))
+		look := func(ctx context.Context) {
+			pprof.ForLabels(ctx, func(key, value string) bool {
+				t.Errorf("the label %s is %s", key, value)
+				return true
+			})
+		}
+		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) { look(ctx); return 1, nil })
+		produce(t, d, "b", func(ctx context.Context, _ int) (int, error) { look(ctx); return 1, nil }, dispatch.WithGroup("g"))
+		addRelay(t, d, "r", func(ctx context.Context, _ int, _ roster) error { look(ctx); return nil })
+		listen(t, d, func(ctx context.Context, _ result) { look(ctx) })
+		ended(t, d)
+		synctest.Wait()
+	})
+}

@@ -23,12 +23,26 @@ type observer struct {
 	missed atomic.Uint64 // what it should have been told of
 }
 
-func (b *Bus) newObserver(hooks Observer, at uintptr) *observer {
+func (b *Bus) newObserver(hooks Observer, at callsite) *observer {
 	o := &observer{hooks: hooks}
 	r := Registration{bus: b, at: at, self: o}
 	r.entry.Name = "observer"
 	o.init(r, o, inbox.Config{})
 	return o
+}
+
+// Observe adds an observer to a bus that is in use. Its hooks are called for the calls that
+// are sent from now on, until the registration is removed. Drain first calls them for what
+// has happened by then. The error is [ErrClosed] or [ErrInvalidArgument].
+func (b *Bus) Observe(o Observer) (*Registration, error) {
+	if b == nil {
+		return nil, invalidArgument("Observe: nil Bus")
+	}
+	added := b.newObserver(o, caller(1))
+	if err := added.attach(b); err != nil {
+		return nil, err
+	}
+	return &added.Registration, nil
 }
 
 // attach and detach are parts of registrant.

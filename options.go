@@ -273,7 +273,7 @@ func WithObserver(o Observer) BusOption { return observerOption{o, caller(1)} }
 
 type observerOption struct {
 	hooks Observer
-	at    uintptr
+	at    callsite
 }
 
 func (o observerOption) applyBus(c *busConfig) error {

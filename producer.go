@@ -185,3 +185,12 @@ func newProducer(r Registration, fn any, gate uint32, c producerConfig) (*produc
 	p.gates.Store(gate)
 	return p, nil
 }
+
+func (p *producer) snapshot(l load) ProducerSnapshot {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return ProducerSnapshot{
+		Name: p.Name(), Group: p.entry.Group, Kind: p.kind(), On: p.entry.Selection.String(), AddedAt: p.addedAt(),
+		Waiting: l.waiting, Running: l.running, Abandoned: p.abandoned, Failed: p.failed, LastError: p.lastError,
+	}
+}

@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"fmt"
-	"runtime"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
@@ -13,7 +12,7 @@ import (
 type Registration struct {
 	bus    *Bus
 	entry  registry.Entry // what the registry knows of it
-	at     uintptr        // the place in the program that added it
+	at     callsite       // the place in the program that added it
 	self   registrant     // what this is the registration of
 	panics panics
 }
@@ -92,15 +91,4 @@ func (r *Registration) Drain(ctx context.Context) error {
 }
 
 // addedAt gives the file and line that added the registration.
-func (r *Registration) addedAt() string {
-	frame, _ := runtime.CallersFrames([]uintptr{r.at}).Next()
-	return fmt.Sprintf("%s:%d", frame.File, frame.Line)
-}
-
-// caller returns the place in the program from which this package was entered,
-// if that was depth calls ago.
-func caller(depth int) uintptr {
-	var at [1]uintptr
-	runtime.Callers(depth+2, at[:])
-	return at[0]
-}
+func (r *Registration) addedAt() string { return r.at.String() }

@@ -4,9 +4,24 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
+
+// CallID identifies a call within its bus.
+type CallID uint64
+
+// String gives the number in decimal.
+func (id CallID) String() string { return strconv.FormatUint(uint64(id), 10) }
+
+// CallInfo describes the call on whose behalf a closure runs.
+type CallInfo struct {
+	Topic  string        // the topic's name
+	ID     CallID        // the call
+	Member Member        // who is asked; zero in a listener
+	Budget time.Duration // how long the call has left, at most
+}
 
 // Member identifies one participant of a call.
 type Member struct {

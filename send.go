@@ -25,41 +25,6 @@ type (
 	route = registry.Route[*producer, *listener]
 )
 
-// prepare makes a call with everything but its first worker. If the call cannot go on
-// it has ended.
-func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Topic[Req, Res], req Req, opts []CallOption, page *calllog.Page) (*Call[Req, Res], error) {
-	switch err := d.valid(method); {
-	case err != nil:
-		return nil, err
-	case ctx == nil:
-		return nil, invalidArgument("%s: nil context", method)
-	case t.spec == nil:
-		return nil, invalidArgument("%s: zero Topic", method)
-	}
-	c := &Call[Req, Res]{req: req}
-	c.half, c.bus, c.topic, c.sender, c.worker = c, d.bus, t.spec, ctx, c.work
-	if c.policy = &d.bus.policy; len(t.spec.defaults)+len(opts) > 0 {
-		p, err := d.bus.policy.with(t.spec.defaults, opts)
-		if err != nil {
-			return nil, err
-		}
-		c.policy = p
-	}
-	level, err := c.admitted(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if c.readable = page == nil; c.readable {
-		page = &c.first
-	}
-	c.log.Open(page, 0)
-	c.beginning = page.Start()
-	if err := c.enter(ctx, level); err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
 // admitted decides whether the call may be sent from where it is. If it comes from
 // inside a call of the same bus that is under way, it needs no place and is accepted
 // while the bus is draining: that call waits for it.

@@ -1,12 +1,7 @@
 package dispatch
 
 import (
-	"cmp"
-	"slices"
 	"time"
-
-	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
-	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
 // Snapshot is what a bus looks like at one moment, as plain data. Its parts are
@@ -80,96 +75,4 @@ type AbandonedSnapshot struct {
 	Topic  string        `json:"topic"`
 	Call   CallID        `json:"call"`
 	Age    time.Duration `json:"age_ns"` // since the end of the call
-}
-
-// Snapshot returns what the bus looks like now. It takes time in proportion to
-// all that is registered and in flight, and delays no call.
-func (b *Bus) Snapshot() Snapshot {
-	levels := map[ledger.Level]string{ledger.Open: "open", ledger.Draining: "draining", ledger.Closed: "closed"}
-	s := Snapshot{
-		State: levels[b.ledger.Level()], Sent: b.calls.Load(), Misuse: b.misuse.Load(),
-		Started: b.epoch,
-		Topics:  []TopicSnapshot{}, Calls: []CallSnapshot{}, Abandoned: []AbandonedSnapshot{}, Observers: []ObserverSnapshot{},
-	}
-	loads := make(map[*producer]load)
-	for owner := range b.ledger.All() {
-		if c, ok := owner.(*gathering); ok {
-			abandoned := c.addTo(loads)
-			if call := (CallSnapshot{c.report(), c.info().Budget, c.parent, int(c.from.nesting)}); call.Reason == ReasonPending {
-				s.Calls = append(s.Calls, call)
-			}
-			s.Abandoned = append(s.Abandoned, abandoned...)
-		}
-	}
-	slices.SortFunc(s.Calls, func(a, b CallSnapshot) int { return cmp.Compare(a.Call, b.Call) })
-	slices.SortStableFunc(s.Abandoned, func(a, b AbandonedSnapshot) int { return cmp.Compare(b.Age, a.Age) })
-	now := b.sinceEpoch(time.Now())
-	for t, on := range b.registry.Topics() {
-		topic := newTopicSnapshot(now, loads, on.Producers, on.Listeners)
-		topic.Name, topic.Request, topic.Result = t.Name, registry.TypeName(t.Types.Req), registry.TypeName(t.Types.Res)
-		s.Topics = append(s.Topics, topic)
-	}
-	producers, listeners := b.registry.Patterns()
-	s.Patterns = newTopicSnapshot(now, loads, producers, listeners)
-	for _, o := range b.observers.all() {
-		s.Observers = append(s.Observers, ObserverSnapshot{AddedAt: o.addedAt(), Queued: o.inbox.Stats().Queued, Missed: o.missed.Load()})
-	}
-	return s
-}
-
-func newTopicSnapshot(now time.Duration, loads map[*producer]load, producers []*producer, listeners []*listener) TopicSnapshot {
-	t := TopicSnapshot{Producers: []ProducerSnapshot{}, Listeners: []ListenerSnapshot{}}
-	for _, p := range producers {
-		t.Producers = append(t.Producers, p.snapshot(loads[p]))
-	}
-	for _, l := range listeners {
-		t.Listeners = append(t.Listeners, l.snapshot(now))
-	}
-	return t
-}
-
-func (p *producer) snapshot(l load) ProducerSnapshot {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return ProducerSnapshot{
-		Name: p.Name(), Group: p.entry.Group, Kind: p.kind(), On: p.entry.Selection.String(), AddedAt: p.addedAt(),
-		Waiting: l.waiting, Running: l.running, Abandoned: p.abandoned, Failed: p.failed, LastError: p.lastError,
-	}
-}
-
-func (l *listener) snapshot(now time.Duration) ListenerSnapshot {
-	stats := l.inbox.Stats()
-	s := ListenerSnapshot{
-		Name: l.Name(), On: l.entry.Selection.String(), AddedAt: l.addedAt(), Queued: stats.Queued,
-		Delivered: l.delivered.Load(), Dropped: stats.Dropped, Panicked: stats.Unwound,
-	}
-	if since := time.Duration(l.since.Load()); since > 0 {
-		s.Waiting = max(0, now-since)
-	}
-	return s
-}
-
-// load is what a producer has to do for the calls in flight.
-type load struct{ waiting, running int }
-
-// addTo adds what each producer has to do for the call, and returns the runs that have
-// outlived it.
-func (c *gathering) addTo(loads map[*producer]load) (abandoned []AbandonedSnapshot) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	age := c.now() - c.course.Ended()
-	for r := range c.runsLocked() {
-		l := loads[r.producer()]
-		switch {
-		case r.phase.goes():
-			l.running++
-		case r.phase == runClaimed && !c.over():
-			l.waiting++
-		}
-		loads[r.producer()] = l
-		if r.phase == runAbandoned {
-			abandoned = append(abandoned, AbandonedSnapshot{Member: r.producer().member(), Topic: c.topic.Name, Call: c.id(), Age: age})
-		}
-	}
-	return abandoned
 }
