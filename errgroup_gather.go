@@ -365,7 +365,7 @@ func (c *gathering) goOnLocked(r *run, now time.Duration) (next *run, spare bool
 }
 
 // spreadRun lets others know how a run has ended: the replicas that it was quicker than,
-// the producers if the call is over, and whoever waits for the ledger.
+// the producers if the call is over, and who waits for the ledger.
 func (c *gathering) spreadRun(r *run, how course.State, over bool) {
 	if r.competes() {
 		c.cancelLosers(r)
