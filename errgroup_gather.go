@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
+	"github.com/seed-bb4b4d74/dispatch/internal/unwind"
 )
 
 // The engine. The runs of a call are done by workers, goroutines of the call's
@@ -147,7 +148,7 @@ func (r *run) unwound() {
 	switch {
 	case value != nil && r.call.bus.panicCrash:
 		panic(value)
-	case value == nil && exits():
+	case value == nil && unwind.Goexit():
 		r.fail(ErrGoexit)
 		if r.member >= 0 {
 			r.call.vanish(r)
@@ -158,20 +159,6 @@ func (r *run) unwound() {
 		}
 		r.fail(&PanicError{value, debug.Stack()})
 	}
-}
-
-// exits reports whether runtime.Goexit has called the deferred function that calls it,
-// and not a panic, which may be one with nil under GODEBUG=panicnil=1.
-func exits() bool {
-	var callers [4]uintptr
-	n := runtime.Callers(3, callers[:])
-	for frames, more := runtime.CallersFrames(callers[:n]), n > 0; more; {
-		var f runtime.Frame
-		if f, more = frames.Next(); f.Function == "runtime.Goexit" {
-			return true
-		}
-	}
-	return false
 }
 
 // vanish is the rest of work for a worker whose goroutine ends.
@@ -316,6 +303,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 		r.producer().limits.release()
 	}
 	c.mu.Lock()
+	how = c.course.Resolve(now, how)
 	if c.endLocked(r, how, now) == course.TooLate {
 		c.mu.Unlock()
 		c.settleLate(r, how, now)

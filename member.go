@@ -104,11 +104,6 @@ func (c *gathering) endReplicaLocked(r *replica, how course.State, effect course
 		return
 	}
 	r.how, r.ended = how, c.course.Ended()
-	if how == course.Expired {
-		if r.how = course.Failed; c.course.Graced() {
-			r.how = course.Late
-		}
-	}
 	c.logReplicaLocked(r)
 	if effect != course.Ends {
 		return

@@ -38,7 +38,7 @@ func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 			continue
 		}
 		f.inHand++
-		s.batch.last = f.call.closed && (f.read >= f.limit || !f.at.More())
+		s.batch.handAt = f.handAtLocked(entries)
 		f.queued = f.hasMoreLocked()
 		return s, results, f.queued
 	}

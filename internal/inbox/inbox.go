@@ -8,8 +8,11 @@ package inbox
 
 import (
 	"math"
+	"runtime"
 	"runtime/debug"
 	"sync"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/unwind"
 )
 
 // A Source has events for the owner of an inbox. Its methods, except Discard, are called
@@ -37,7 +40,7 @@ type Owner interface {
 	// Active is called under the inbox's lock when it becomes busy and when it is idle.
 	Active(busy bool)
 	// Unwound is told what a task has panicked with, and the stack of the panic. The
-	// value is nil for runtime.Goexit and panic(nil). If it reports that the panic is not
+	// value is nil for runtime.Goexit. If it reports that the panic is not
 	// contained, the panic ends the process.
 	Unwound(value any, stack []byte) (contained bool)
 }
@@ -175,21 +178,22 @@ func (b *Inbox) run(h *hand, n int) {
 	h.fine = true
 }
 
-// unwind is deferred by run. After runtime.Goexit there is nothing to recover, and
-// nothing can keep the goroutine: another one goes on. So it is with panic(nil) under
-// GODEBUG=panicnil=1.
+// unwind is deferred by run. After runtime.Goexit nothing can keep the goroutine, and
+// another one goes on.
 func (b *Inbox) unwind(h *hand) {
 	if h.fine {
 		return
 	}
 	value := recover()
-	if value != nil {
-		b.note(value, debug.Stack())
+	if value == nil && unwind.Goexit() {
+		b.note(nil, nil)
+		go b.resume(*h)
 		return
 	}
-	b.note(nil, nil)
-	go b.resume(*h)
-	h.task = nil
+	if value == nil {
+		value = new(runtime.PanicNilError)
+	}
+	b.note(value, debug.Stack())
 }
 
 func (b *Inbox) note(value any, stack []byte) {
