@@ -304,10 +304,10 @@ func TestEverythingAtOnceComesToRest(t *testing.T) {
 					}
 				})
 			}
-			time.Sleep(1200 * time.Millisecond)
+			time.Sleep(300 * time.Millisecond)
 			close(stop)
 			wg.Wait()
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			if round%2 == 0 {
 				if err := d.Shutdown(ctx); err != nil {

@@ -70,7 +70,7 @@ func (r *run) looksEnded() bool {
 	defer c.mu.Unlock()
 	made := c.shared != nil
 	if r.competes() {
-		made = r.replica().own != nil || r.replica().how == course.Canceled
+		made = r.replica().ctx != nil || r.replica().how == course.Canceled
 	}
 	return made || c.over() || c.course.Graced()
 }
