@@ -148,12 +148,12 @@
 //  23. The results of a call need not be read. A reader of [Call.Results] may stop
 //     early, begin after the end, or be slow; nothing waits for it.
 //  24. The number of calls in flight has no bound but that of [WithMaxInFlight]: a
-//     call keeps its place until it has ended and every listener has taken its last
-//     result, before the callback with that result is called, and before OnOutcome and
-//     OnDone. A sender waits for a place until its context ends, or under [WithNoWait]
-//     not at all. A call that is sent from inside another one needs no place. Inside
-//     means: with the context of a call of the same bus that has not ended, or whose
-//     producers and listeners are not done with it.
+//     call keeps its place until it has ended and every listener has come to the last of
+//     its results and outcomes; OnDone runs after that. A sender waits for a place until
+//     its context ends, or under [WithNoWait] not at all. A call that is sent from inside
+//     another one needs no place. Inside means: with the context of a call of the same bus
+//     that has not ended, or whose producers and listeners are not done with it. A callback
+//     that sends with any other context can wait for places of calls that wait for it.
 //
 // # Isolation
 //

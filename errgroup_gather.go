@@ -21,9 +21,9 @@ import (
 //     that there is a spare: a worker that is started and has claimed nothing yet. If
 //     producers are quick, the first worker calls nearly all of them. If one blocks, the
 //     spare begins and starts the next spare, so no producer waits for another.
-//   - Nobody waits for a result because the next producer blocks: before a worker calls it,
-//     it tells the results there are, or leaves that to the spare, which does so when it
-//     begins. So the results of quick producers are told many at a time.
+//   - No result waits because the next producer blocks: before a worker calls that, it
+//     publishes the results there are, or leaves that to the spare, which does so when it
+//     begins. So the results of quick producers are published many at a time.
 //   - A worker goes on only after a quick producer. So what a producer does to its
 //     goroutine and to its thread ends with them, unless there was no time to do it.
 //   - Nothing but the producer's own frames, and few small ones, is on the stack while it
@@ -365,7 +365,7 @@ func (c *gathering) goOnLocked(r *run, now time.Duration) (next *run, spare bool
 }
 
 // spreadRun lets others know how a run has ended: the replicas that it was quicker than,
-// the producers if the call is over, and whoever waits for the ledger.
+// the producers if the call is over, and who waits for the ledger.
 func (c *gathering) spreadRun(r *run, how course.State, over bool) {
 	if r.competes() {
 		c.cancelLosers(r)

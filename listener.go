@@ -24,8 +24,8 @@ func newListener(r Registration, fn any, c listenerConfig) *listener {
 	l := &listener{fn: fn, onOutcome: c.onOutcome, onDone: c.onDone}
 	r.entry.Name, r.entry.Kind = c.name, "listener"
 	l.init(r, l, inbox.Config{
-		Width:     min(c.concurrency, math.MaxInt32),
-		Bound:     min(c.mailbox.n, math.MaxInt32),
+		Width:     int32(min(c.concurrency, math.MaxInt32)),
+		Bound:     int32(min(c.mailbox.n, math.MaxInt32)),
 		DropFirst: c.mailbox.overflow == DropOldest,
 	})
 	l.self = l

@@ -48,12 +48,12 @@ func (b *Bus) unwound(kind string, r *Registration, value any, stack []byte) (co
 	}
 	what, now := slog.String("stack", string(stack)), time.Now()
 	b.logs.inbox.Locked(func(bool) {
-		if !r.panics.logged.IsZero() && now.Sub(r.panics.logged).Abs() < panicInterval {
+		if r.panics != nil && now.Sub(r.panics.logged).Abs() < panicInterval {
 			r.panics.since++
 			what = slog.Int("panics_since_stack", r.panics.since)
 			return
 		}
-		r.panics = panics{logged: now}
+		r.panics = &panics{logged: now}
 	})
 	b.log(slog.LevelError, kind+" panicked", append(attrs, slog.Any("value", value), what)...)
 	return true

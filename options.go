@@ -466,15 +466,15 @@ func (o mailboxOption) applyListener(c *listenerConfig) error {
 }
 
 // WithMaxInFlight bounds the calls in flight on the bus: a call keeps its place until it
-// has ended and every listener has taken its last result. The place is free before the
-// callback with that result is called, and before OnOutcome and OnDone, so none of these can
-// wait for its own place. A listener takes up to 64 results at a time; a slow one holds back
-// senders except for these. [Dispatcher.Send] waits for a place until its context ends, and
-// then returns [ErrOverloaded].
+// has ended and every listener has come to the last of its results and outcomes. So a slow
+// listener holds back senders. [Dispatcher.Send] waits for a place until its context ends,
+// and then returns [ErrOverloaded].
 //
 // Calls that are sent from producers or listeners, with their contexts, are not counted, to
-// avoid deadlock, as long as the outer call is of the same bus and still under way. n must
-// be positive.
+// avoid deadlock, as long as the outer call is of the same bus and still under way. Do not
+// wait for a place in a callback or hook with any other context: all places can be those of
+// calls that wait for that callback. Use [WithNoWait], or another goroutine. n must be
+// positive.
 func WithMaxInFlight(n int) BusOption { return maxInFlightOption(n) }
 
 type maxInFlightOption int
@@ -530,8 +530,8 @@ func (o semaphoreOption) applyProducer(c *producerConfig) error {
 
 // OnOutcome calls f when a member of a call ends: after the results of the
 // member, in line with the listener's callbacks and never at the same time as
-// one of them. Members that have not ended when the call does follow at its end. The call
-// may have given back its place under [WithMaxInFlight] by then.
+// one of them. Members that have not ended when the call does follow at its end. See
+// [WithMaxInFlight] for calls that f sends.
 func OnOutcome(f func(Outcome)) ListenerOption { return onOutcomeOption{f} }
 
 type onOutcomeOption struct{ f func(Outcome) }
@@ -546,8 +546,8 @@ func (o onOutcomeOption) applyListener(c *listenerConfig) error {
 
 // OnDone calls f once for each call that ends while the listener is registered, after all
 // results and outcomes of the call, and never at the same time as another of the listener's
-// callbacks. The call has given back its place under [WithMaxInFlight] by then, as far as
-// this listener kept it.
+// callbacks. This listener does not keep the call's place under [WithMaxInFlight] any more
+// then; see there for calls that f sends.
 func OnDone(f func(Report)) ListenerOption { return onDoneOption{f} }
 
 type onDoneOption struct{ f func(Report) }

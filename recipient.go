@@ -27,7 +27,7 @@ type recipient struct {
 	gone      atomic.Bool   // nothing more is to be called
 	delivered atomic.Uint64 // results it was called with
 	watched   atomic.Int64  // when a timer was set that looks at since; 0 if none is
-	dropped   []dropped     // of which observers are still to be told; guarded by the inbox's lock
+	dropped   *[]dropped    // of which observers are still to be told; guarded by the inbox's lock
 }
 
 // audience is who is called with what a call has to tell.

@@ -137,7 +137,10 @@ func (f *feed) noteDroppedLocked(s span) {
 			continue
 		}
 		if f.probe.Seq++; f.probe.Seq > s.from {
-			f.to.dropped = append(f.to.dropped, dropped{f.call, entries[0].Member, f.probe.Seq - 1})
+			if f.to.dropped == nil {
+				f.to.dropped = new([]dropped)
+			}
+			*f.to.dropped = append(*f.to.dropped, dropped{f.call, entries[0].Member, f.probe.Seq - 1})
 		}
 	}
 }
@@ -151,9 +154,12 @@ type dropped struct {
 
 // tellDropped tells the observers which results were dropped.
 func (r *recipient) tellDropped() {
-	var all []dropped
+	var all *[]dropped
 	r.inbox.Locked(func(bool) { all, r.dropped = r.dropped, nil })
-	for _, d := range all {
+	if all == nil {
+		return
+	}
+	for _, d := range *all {
 		d.call.observeDropped(r, d)
 	}
 }

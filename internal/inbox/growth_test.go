@@ -43,7 +43,7 @@ func costOfADrop(t *testing.T, bound, more int, dropFirst, oneEach bool) (took t
 	took = time.Hour
 	for range 3 {
 		release := make(chan struct{})
-		o := newOwner(inbox.Config{Bound: bound, DropFirst: dropFirst}, func(event) { <-release })
+		o := newOwner(inbox.Config{Bound: int32(bound), DropFirst: dropFirst}, func(event) { <-release })
 		first := o.source("first")
 		first.add(0)
 		for len(o.values()) == 0 {

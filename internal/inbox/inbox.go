@@ -47,9 +47,9 @@ const atOnce = 64
 
 // Config is how an inbox delivers.
 type Config struct {
-	Width     int  // how many tasks run at the same time; 0 stands for 1
-	Bound     int  // how many results may wait; 0 stands for any number
-	DropFirst bool // what is dropped beyond that: the oldest results, or else the newest
+	Width     int32 // how many tasks run at the same time; 0 stands for 1
+	Bound     int32 // how many results may wait; 0 stands for any number
+	DropFirst bool  // what is dropped beyond that: the oldest results, or else the newest
 }
 
 // Inbox is a queue of sources, to be made by Init. It must not be copied, and may be
@@ -60,8 +60,8 @@ type Inbox struct {
 
 	mu      sync.Mutex // guards the fields below; it is held when the locks of sources are taken
 	queue   queue
-	runners int    // goroutines that run tasks
-	inHand  int    // tasks that they run
+	runners int32  // goroutines that run tasks
+	inHand  int32  // tasks that they run
 	waiting int    // results that wait, as far as they are counted
 	dropped uint64 // results that were dropped
 	unwound uint64 // tasks that have unwound the stack
@@ -111,7 +111,7 @@ func (b *Inbox) countLocked(s Source) {
 	fresh := s.Fresh()
 	b.waiting += fresh
 	// A result that is about to be taken into the hand does not wait.
-	excess := b.waiting - min(b.config.Bound, math.MaxInt32) - (max(1, b.config.Width) - b.inHand)
+	excess := b.waiting - int(b.config.Bound) - int(max(1, b.config.Width)-b.inHand)
 	if excess <= 0 {
 		return
 	}
@@ -281,7 +281,7 @@ type Stats struct {
 func (b *Inbox) Stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Stats{b.queue.len() + b.inHand, b.waiting, b.dropped, b.unwound}
+	return Stats{b.queue.len() + int(b.inHand), b.waiting, b.dropped, b.unwound}
 }
 
 // Locked calls f under the lock of the inbox, under which Owner.Active is called too, and

@@ -343,7 +343,7 @@ func TestWidthIsReachedAndNotExceeded(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var running, most atomic.Int32
 				began, last := time.Now(), atomic.Int64{}
-				o := newOwner(inbox.Config{Width: width}, func(event) {
+				o := newOwner(inbox.Config{Width: int32(width)}, func(event) {
 					n := running.Add(1)
 					for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 					}
@@ -387,7 +387,7 @@ func TestBoundIsExact(t *testing.T) {
 
 func testBound(t *testing.T, dropFirst bool, width, bound int, oneEach bool) {
 	release := make(chan struct{})
-	o := newOwner(inbox.Config{Width: width, Bound: bound, DropFirst: dropFirst}, func(event) { <-release })
+	o := newOwner(inbox.Config{Width: int32(width), Bound: int32(bound), DropFirst: dropFirst}, func(event) { <-release })
 	var waiting, dropped []int
 	inHand, started, next := 0, 0, 0
 	take := func() {

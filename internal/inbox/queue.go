@@ -3,16 +3,16 @@ package inbox
 // queue is a first-in, first-out queue of sources.
 type queue struct {
 	sources []Source // those from head on wait
-	head    int
-	empty   int // those before it, from head on, have no results to drop
+	head    int32
+	empty   int32 // those before it, from head on, have no results to drop
 }
 
-func (q *queue) len() int { return len(q.sources) - q.head }
+func (q *queue) len() int { return len(q.sources) - int(q.head) }
 
 // push adds a source. Where most of the array is room that the first have left, they
 // move there: a queue that stays as long as it is does not grow.
 func (q *queue) push(s Source) {
-	if len(q.sources) == cap(q.sources) && q.head > len(q.sources)/2 {
+	if len(q.sources) == cap(q.sources) && int(q.head) > len(q.sources)/2 {
 		n := copy(q.sources, q.sources[q.head:])
 		clear(q.sources[n:])
 		q.sources, q.empty, q.head = q.sources[:n], max(0, q.empty-q.head), 0
@@ -32,7 +32,7 @@ func (q *queue) first() Source {
 // used now and then does not allocate each time.
 func (q *queue) pop() {
 	q.sources[q.head] = nil
-	if q.head++; q.head < len(q.sources) {
+	if q.head++; int(q.head) < len(q.sources) {
 		return
 	}
 	q.head, q.empty = 0, 0
@@ -45,7 +45,7 @@ func (q *queue) pop() {
 // It looks again at those that had none only if all others have none either.
 func (q *queue) drop(n int) (dropped int) {
 	for range 2 {
-		for i := max(q.empty, q.head); i < len(q.sources); i++ {
+		for i := max(q.empty, q.head); int(i) < len(q.sources); i++ {
 			q.empty = i
 			if dropped += q.sources[i].Drop(n-dropped, true); dropped == n {
 				return dropped
