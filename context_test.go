@@ -100,3 +100,37 @@ func (m measuring) Value(key any) any {
 	}
 	return m.Context.Value(key)
 }
+
+// A context that its producer has given to others can be looked at by them at any time,
+// also if nobody has looked at it before its call was over.
+func TestContextCanBeLookedAtAfterItsCall(t *testing.T) {
+	type key struct{}
+	for kind, opts := range map[string][]dispatch.ProducerOption{"plain": nil, "replica": {dispatch.WithGroup("g")}} {
+		for what, look := range map[string]func(ctx context.Context) any{
+			"Value":    func(ctx context.Context) any { return ctx.Value(key{}) },
+			"Done":     func(ctx context.Context) any { <-ctx.Done(); return "the sender's" },
+			"Err":      func(ctx context.Context) any { return map[bool]string{true: "the sender's"}[ctx.Err() != nil] },
+			"CallFrom": func(ctx context.Context) any { dispatch.CallFrom(ctx); return "the sender's" },
+			"derived": func(ctx context.Context) any {
+				ctx, cancel := context.WithCancel(ctx)
+				defer cancel()
+				return map[bool]string{true: "the sender's"}[context.Cause(ctx) != nil]
+			},
+		} {
+			t.Run(kind+", "+what, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					d, _ := newDispatcher()
+					contexts := make(chan context.Context, 2)
+					for _, name := range []string{"a", "b"} {
+						produce(t, d, name, func(ctx context.Context, _ int) (int, error) { contexts <- ctx; return 1, nil }, opts...)
+					}
+					<-sendFrom(context.WithValue(t.Context(), key{}, "the sender's"), t, d).Done()
+					synctest.Wait()
+					if got := look(<-contexts); got != "the sender's" {
+						t.Errorf("%s finds %v", what, got)
+					}
+				})
+			})
+		}
+	}
+}

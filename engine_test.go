@@ -735,6 +735,36 @@ func TestLabelsOfAProducerAreNotHandedOn(t *testing.T) {
 			produce(t, d, "a", taint)
 			produce(t, d, "b", func(context.Context, int) (int, error) { look(); return 1, nil })
 		}},
+		"to the next producer in turn": {opts(dispatch.WithParallelism(1)), func(t *testing.T, d *dispatcher, look func()) {
+			produce(t, d, "a", taint)
+			produce(t, d, "b", func(context.Context, int) (int, error) { look(); return 1, nil })
+		}},
+		"to the next replica": {nil, func(t *testing.T, d *dispatcher, look func()) {
+			asked := 0
+			for _, name := range []string{"a", "b"} {
+				produce(t, d, name, func(ctx context.Context, req int) (int, error) {
+					if asked++; asked == 1 {
+						taint(ctx, req)
+						return 0, errBroken
+					}
+					look()
+					return 1, nil
+				}, dispatch.WithGroup("g"))
+			}
+		}},
+		"to a listener": {nil, func(t *testing.T, d *dispatcher, look func()) {
+			produce(t, d, "a", taint)
+			listen(t, d, func(context.Context, result) { look() })
+		}},
+		"to one of two listeners": {nil, func(t *testing.T, d *dispatcher, look func()) {
+			produce(t, d, "a", taint)
+			listen(t, d, ignore)
+			listen(t, d, func(context.Context, result) { look() })
+		}},
+		"to OnDone": {nil, func(t *testing.T, d *dispatcher, look func()) {
+			produce(t, d, "a", taint)
+			listen(t, d, ignore, dispatch.OnDone(func(dispatch.Report) { look() }))
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 10 {

@@ -23,6 +23,9 @@ func TestThreadOfAProducerIsNotHandedOn(t *testing.T) {
 		"to the next producer in turn": {opts(dispatch.WithParallelism(1)), func(t *testing.T, d *dispatcher, look func()) {
 			produce(t, d, "b", func(context.Context, int) (int, error) { look(); return 1, nil })
 		}},
+		"to a listener": {nil, func(t *testing.T, d *dispatcher, look func()) {
+			listen(t, d, func(context.Context, result) { look() })
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 20 {

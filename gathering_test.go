@@ -251,3 +251,19 @@ func TestOutcomesAreNotLaterThanTheirReport(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A deadline that has passed ends the call at once, also if the context does not say so itself.
+func TestDeadlineThatHasPassedEndsTheCall(t *testing.T) {
+	for _, ago := range []time.Duration{0, 1, time.Second, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher()
+			produce(t, d, "a", patient)
+			c := sendFrom(odd{Context: context.Background(), deadline: time.Now().Add(-ago)}, t, d)
+			time.Sleep(time.Hour)
+			if r := c.Report(); told(r) != "deadline: a late" || r.Elapsed != 0 {
+				t.Errorf("with a deadline %v ago the call is %s after %v", ago, told(r), r.Elapsed)
+			}
+			c.Cancel(nil)
+		})
+	}
+}
