@@ -219,3 +219,5 @@ func eventually(condition func() bool) {
 		runtime.Gosched()
 	}
 }
+
+var quietLogger = slog.New(slog.DiscardHandler)

@@ -9,12 +9,17 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
 func TestEachValueIsHeardDroppedOrLateExactlyOnce(t *testing.T) {
+	synctest.Test(t, eachValueIsHeardDroppedOrLateExactlyOnce)
+}
+
+func eachValueIsHeardDroppedOrLateExactlyOnce(t *testing.T) {
 	d := dispatch.New[int, int](dispatch.WithLogger(quietLogger), dispatch.WithTimeout(3*time.Millisecond), dispatch.WithMaxAbandoned(1000))
 	var accepted, late, misuse atomic.Int64
 	nap := func() {
