@@ -123,12 +123,7 @@ func TestStreamLetsGoAfterAListenerLeft(t *testing.T) {
 			for len(made) < n || r.Call.Report().Reason == dispatch.ReasonPending {
 				runtime.Gosched()
 			}
-			runtime.GC()
-			for _, p := range made {
-				if p.Value() != nil {
-					kept++
-				}
-			}
+			kept = reachable(made, 2100)
 			runtime.KeepAlive(r)
 		}
 	}

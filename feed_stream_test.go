@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"runtime"
 	"sync"
 	"testing"
 	"weak"
@@ -56,13 +55,7 @@ func TestStreamLetsGoBesideListenersWhileTheCallGoesOn(t *testing.T) {
 						continue
 					}
 					heard.Wait()
-					kept := 0
-					runtime.GC()
-					for _, p := range made {
-						if p.Value() != nil {
-							kept++
-						}
-					}
+					kept := reachable(made, 2100)
 					if close(finish); kept > 2100 {
 						t.Errorf("%d results of %d are still reachable", kept, n)
 					}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -221,3 +222,22 @@ func eventually(condition func() bool) {
 }
 
 var quietLogger = slog.New(slog.DiscardHandler)
+
+// reachable counts what is still reachable, once that is no more than some number. A
+// goroutine that has done its work may take its time to let go of it on a busy machine.
+func reachable[T any](made []weak.Pointer[T], most int) (kept int) {
+	for range 500 {
+		runtime.GC()
+		kept = 0
+		for _, p := range made {
+			if p.Value() != nil {
+				kept++
+			}
+		}
+		if kept <= most {
+			break
+		}
+		runtime.Gosched()
+	}
+	return kept
+}
