@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/semaphore"
@@ -318,7 +319,7 @@ func TestCallFromInsideAReplica(t *testing.T) {
 
 // Groups make no call more nested than it is: 64 levels are 64 levels.
 func TestGroupsAreNoNesting(t *testing.T) {
-	d := dispatch.New[int, int](dispatch.WithLogger(slog.New(slog.DiscardHandler)))
+	d := quiet[int, int]()
 	deepest := 0
 	produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
 		deepest++
@@ -620,7 +621,7 @@ func TestReplicaIsAbandoned(t *testing.T) {
 
 // A replica that ignores its context holds up neither its group, once another one
 // has answered, nor the members that its worker would have asked.
-func TestDeafReplicaHoldsUpNobody(t *testing.T) {
+func TestDeafReplicaHoldsUpNoOther(t *testing.T) {
 	const n = 5
 	for name, test := range map[string]struct {
 		hedge producer
@@ -683,7 +684,7 @@ func TestDeafReplicaHoldsUpNobody(t *testing.T) {
 				if len(late.all()) != n || logged.count("outlived") != n {
 					t.Errorf("late %q, logged %q", late.all(), logged.all())
 				}
-				apiAtRest(t, d.Bus())
+				atRest(t, d.Bus())
 			})
 		})
 	}
@@ -723,7 +724,7 @@ func TestReplicaThatLosesEndsInAnyWay(t *testing.T) {
 					if s := d.Bus().Snapshot(); s.Topics[0].Producers[0].Abandoned != 0 || len(late.all()) != answers {
 						t.Errorf("%d abandoned, late %q", s.Topics[0].Producers[0].Abandoned, late.all())
 					}
-					apiAtRest(t, d.Bus())
+					atRest(t, d.Bus())
 				})
 			})
 		}
@@ -798,7 +799,7 @@ func TestContextsOfRepliesInARow(t *testing.T) {
 			t.Errorf("abandoned %v, logged %q", s.Abandoned, logged.all())
 		}
 		close(release)
-		apiAtRest(t, d.Bus())
+		atRest(t, d.Bus())
 	})
 }
 
@@ -832,7 +833,7 @@ func TestReplicasThatDoNotRunAreDrained(t *testing.T) {
 					t.Errorf("Drain of a: %v", err)
 				}
 				close(release)
-				apiAtRest(t, d.Bus())
+				atRest(t, d.Bus())
 			})
 		})
 	}
@@ -989,7 +990,7 @@ func TestFirstReplicaLooksWhenItsTimeIsUp(t *testing.T) {
 					if n := d.Bus().Snapshot().Topics[0].Producers[0].Abandoned; n != 0 {
 						t.Errorf("%d runs still count as abandoned", n)
 					}
-					apiAtRest(t, d.Bus())
+					atRest(t, d.Bus())
 				})
 			})
 		}
@@ -1014,7 +1015,7 @@ func TestGroupHasDeclinedIfAllReplicasHave(t *testing.T) {
 					produce(t, d, fmt.Sprint("r", i), failing(err), dispatch.WithGroup("g"))
 				}
 				var inner error
-				apiMust(d.AddProducer(other, func(ctx context.Context, _ int) (int, error) {
+				must(d.AddProducer(other, func(ctx context.Context, _ int) (int, error) {
 					v, err := d.First(ctx, ask, 0)
 					inner = err
 					return v, err
@@ -1025,7 +1026,7 @@ func TestGroupHasDeclinedIfAllReplicasHave(t *testing.T) {
 				if err := r.Err(); errors.Is(err, errBroken) != failed || (err != nil) != failed {
 					t.Errorf("the error is %v", err)
 				}
-				c := apiMust(d.Send(t.Context(), other, 0))
+				c := must(d.Send(t.Context(), other, 0))
 				<-c.Done()
 				expect(t, c.Report(), "all ended: passes on failed")
 				if inner == nil || errors.Is(inner, errBroken) != failed || errors.Is(c.Report().Err(), errBroken) != failed {
@@ -1068,39 +1069,41 @@ func TestGroupWithoutASlotIsNotStarted(t *testing.T) {
 	})
 }
 
-// A group begins with its first replica.
-func TestOutcomeSaysWhenTheMemberBegan(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const s = time.Second
-		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
-		produce(t, d, "a", slow(2*s, 1))
-		produce(t, d, "b", slow(3*s, 1))
-		produce(t, d, "c", slow(4*s, 1), dispatch.WithGroup("g"))
-		produce(t, d, "d", slow(4*s, 1), dispatch.WithGroup("g"))
-		addStream(t, d, "e", ticking(s, 1, 2))
-		produce(t, d, "never", quick(1))
-		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
-			time.Sleep(s)
-			to.Name(far("x"))
-			time.Sleep(s)
-			to.End(far("x"), nil)
-			return nil
-		})
-		c := send(t, d, dispatch.WithParallelism(1), dispatch.WithHedge(s))
-		time.Sleep(10 * s)
-		c.Cancel(nil)
-		var got []string
-		for _, o := range c.Report().Outcomes {
-			got = append(got, fmt.Sprintf("%v began after %v, ended after %v", o.Member, o.Began, o.Elapsed))
+// Stream lets go of the answers of groups as it does of those of other members.
+func TestStreamLetsGoOfTheAnswersOfGroups(t *testing.T) {
+	const n = 6000
+	type big struct{ _ [1 << 10]byte }
+	topic := dispatch.NewTopic[int, *big]("kit.big")
+	d := dispatch.New[int, *big](dispatch.WithTimeout(time.Minute))
+	var mu sync.Mutex
+	var made []weak.Pointer[big]
+	for i := range n {
+		if _, err := d.AddProducer(topic, func(context.Context, int) (*big, error) {
+			v := new(big)
+			mu.Lock()
+			defer mu.Unlock()
+			made = append(made, weak.Make(v))
+			return v, nil
+		}, dispatch.WithGroup(fmt.Sprint("g", i))); err != nil {
+			t.Fatal(err)
 		}
-		wantLines(t, got,
-			"a began after 0s, ended after 2s",
-			"b began after 2s, ended after 5s",
-			"g/c began after 5s, ended after 9s",
-			"e began after 9s, ended after 10s",
-			"never began after 0s, ended after 10s",
-			"far/x began after 1s, ended after 2s",
-		)
-		time.Sleep(10 * s)
-	})
+	}
+	yielded, kept := 0, 0
+	for _, err := range d.Stream(context.Background(), topic, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if yielded++; yielded < n {
+			continue
+		}
+		runtime.GC()
+		for _, p := range made {
+			if p.Value() != nil {
+				kept++
+			}
+		}
+	}
+	if kept > 2100 {
+		t.Errorf("%d answers of %d are still reachable", kept, n)
+	}
 }

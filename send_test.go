@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,23 +16,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// full reports whether the bus has no place for another call.
-func full(t testing.TB, d *dispatcher) bool {
-	t.Helper()
-	c, err := d.Send(context.Background(), other, 0, dispatch.WithNoWait())
-	if err == nil {
-		<-c.Done()
-		synctest.Wait()
-		return false
-	}
-	if !errors.Is(err, dispatch.ErrOverloaded) || c != nil {
-		t.Errorf("Send: %v", err)
-	}
-	return true
-}
-
 // Fault 23: what comes when the bus is full waits, as long as its context does.
-func TestFault23MaxInFlight(t *testing.T) {
+func TestSendWaitsForAPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, logged := newDispatcher(dispatch.WithMaxInFlight(2))
 		var asked atomic.Int32
@@ -343,280 +327,6 @@ func TestPlacesUnderLoad(t *testing.T) {
 	logged.nothing(t)
 }
 
-func TestMaxQueue(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, logged := newDispatcher(dispatch.WithTimeout(time.Minute))
-		var asked atomic.Int32
-		r := produce(t, d, "a", func(context.Context, int) (int, error) { asked.Add(1); time.Sleep(time.Second); return 1, nil },
-			dispatch.WithConcurrency(2), dispatch.WithMaxQueue(3))
-		var calls []*inFlight
-		for range 8 {
-			calls = append(calls, send(t, d))
-			synctest.Wait()
-		}
-		var got []string
-		for _, c := range calls {
-			<-c.Done()
-			report := c.Report()
-			o := report.Outcomes[0]
-			got = append(got, fmt.Sprintf("%v after %v", o.State, report.Elapsed))
-			if rejected := o.State == dispatch.StateRejected; errors.Is(o.Err, dispatch.ErrQueueFull) != rejected || o.Started == rejected {
-				t.Errorf("outcome %+v", o)
-			}
-		}
-		want := []string{"ok after 1s", "ok after 1s", "ok after 2s", "ok after 2s", "ok after 3s", "rejected after 0s", "rejected after 0s", "rejected after 0s"}
-		if diff := cmp.Diff(want, got); diff != "" || asked.Load() != 5 {
-			t.Errorf("asked %d times (-want +got):\n%s", asked.Load(), diff)
-		}
-		// Those that gave up waiting make room.
-		busy := []*inFlight{send(t, d), send(t, d)}
-		for range 3 {
-			synctest.Wait()
-			busy = append(busy, send(t, d, dispatch.WithTimeout(time.Second/2)))
-		}
-		time.Sleep(600 * time.Millisecond)
-		for i, want := range []string{"pending: a pending", "pending: a pending", "deadline: a late", "deadline: a late", "deadline: a late"} {
-			expect(t, busy[i].Report(), want)
-		}
-		expect(t, ended(t, d, dispatch.WithFailFast()), "all ended: a ok")
-		r.Remove()
-		for _, opts := range [][]dispatch.ProducerOption{{dispatch.WithMaxQueue(1)}, {dispatch.WithMaxQueue(0), dispatch.WithConcurrency(1)}, {dispatch.WithMaxQueue(-1), dispatch.WithConcurrency(1)}} {
-			if _, err := d.AddProducer(ask, quick(1), opts...); !errors.Is(err, dispatch.ErrInvalidOption) {
-				t.Errorf("%v: %v", opts, err)
-			}
-		}
-		logged.nothing(t)
-	})
-}
-
-// Which results a full mailbox drops.
-func TestMailboxDrops(t *testing.T) {
-	for name, test := range map[string]struct {
-		n        int
-		overflow dispatch.Overflow
-		want     []int
-	}{
-		"oldest, 1":   {1, dispatch.DropOldest, []int{0, 9}},
-		"oldest, 3":   {3, dispatch.DropOldest, []int{0, 7, 8, 9}},
-		"oldest, 9":   {9, dispatch.DropOldest, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
-		"newest, 1":   {1, dispatch.DropNewest, []int{0, 1}},
-		"newest, 3":   {3, dispatch.DropNewest, []int{0, 1, 2, 3}},
-		"newest, 9":   {9, dispatch.DropNewest, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
-		"newest, 100": {100, dispatch.DropNewest, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				d, logged := newDispatcher(dispatch.WithTimeout(time.Minute), dispatch.WithSlowListener(time.Hour))
-				for i := range 10 {
-					produce(t, d, fmt.Sprint(i), slow(time.Duration(i)*time.Second, i))
-				}
-				release := make(chan struct{})
-				var heard, outcomes []int
-				ends := 0
-				listen(t, d, func(_ context.Context, r result) {
-					if <-release; ends > 0 || r.Seq != r.Value {
-						t.Errorf("result %+v after the end", r)
-					}
-					heard = append(heard, r.Value)
-				}, dispatch.WithMailbox(test.n, test.overflow), dispatch.OnOutcome(func(o dispatch.Outcome) {
-					outcomes = append(outcomes, int(o.Elapsed/time.Second))
-				}), dispatch.OnDone(func(r dispatch.Report) {
-					if ends++; !r.Complete() || len(outcomes) != 10 {
-						t.Errorf("done with %s, after %d outcomes", told(r), len(outcomes))
-					}
-				}))
-				plain := keepDiary(t, d)
-				c := send(t, d)
-				<-c.Done()
-				synctest.Wait()
-				l := d.Bus().Snapshot().Topics[0].Listeners[0]
-				if l.Dropped != uint64(10-len(test.want)) || l.Queued == 0 {
-					t.Errorf("before the release: %+v", l)
-				}
-				close(release)
-				synctest.Wait()
-				if diff := cmp.Diff(test.want, heard); diff != "" {
-					t.Errorf("results (-want +got):\n%s", diff)
-				}
-				if diff := cmp.Diff([]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, outcomes); diff != "" || ends != 1 {
-					t.Errorf("%d ends, outcomes (-want +got):\n%s", ends, diff)
-				}
-				if plain.count("result") != 10 {
-					t.Errorf("another listener was told %q", plain.all())
-				}
-				l = d.Bus().Snapshot().Topics[0].Listeners[0]
-				if l.Dropped != uint64(10-len(test.want)) || l.Queued != 0 {
-					t.Errorf("at the end: %+v", l)
-				}
-				logged.nothing(t)
-			})
-		})
-	}
-	d, _ := newDispatcher()
-	for _, o := range []dispatch.ListenerOption{dispatch.WithMailbox(0, dispatch.DropOldest), dispatch.WithMailbox(-1, dispatch.DropNewest), dispatch.WithMailbox(1, 2)} {
-		if _, err := d.AddListener(ask, ignore, o); !errors.Is(err, dispatch.ErrInvalidOption) {
-			t.Errorf("%v: %v", o, err)
-		}
-	}
-}
-
-// Dropping concerns results of other calls as well; each call still has its end.
-func TestMailboxIsSharedByCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher(dispatch.WithMaxInFlight(4))
-		produce(t, d, "a", quick(1))
-		release := make(chan struct{})
-		var heard []dispatch.CallID
-		done := make(map[dispatch.CallID]int)
-		listen(t, d, func(_ context.Context, r result) {
-			<-release
-			heard = append(heard, r.Call.ID())
-		}, dispatch.WithMailbox(1, dispatch.DropOldest), dispatch.OnDone(func(r dispatch.Report) { done[r.Call]++ }))
-		for range 4 {
-			c := send(t, d)
-			<-c.Done()
-			synctest.Wait()
-		}
-		close(release)
-		synctest.Wait()
-		if diff := cmp.Diff([]dispatch.CallID{1, 4}, heard); diff != "" {
-			t.Errorf("results of calls (-want +got):\n%s", diff)
-		}
-		if diff := cmp.Diff(map[dispatch.CallID]int{1: 1, 2: 1, 3: 1, 4: 1}, done); diff != "" {
-			t.Errorf("ends (-want +got):\n%s", diff)
-		}
-		if full(t, d) {
-			t.Error("dropped results hold a place")
-		}
-	})
-}
-
-func TestConcurrentListener(t *testing.T) {
-	for _, unwind := range []func(){func() {}, func() { panic("boom") }, runtime.Goexit} {
-		synctest.Test(t, func(t *testing.T) {
-			const width, members = 3, 10
-			d, _ := newDispatcher()
-			for i := range members {
-				produce(t, d, fmt.Sprint(i), quick(i))
-			}
-			var running, most, heard, outcomes, ends atomic.Int32
-			began := time.Now()
-			listen(t, d, func(context.Context, result) {
-				most.Store(max(most.Load(), running.Add(1)))
-				time.Sleep(time.Second)
-				running.Add(-1)
-				heard.Add(1)
-				unwind()
-			}, dispatch.WithConcurrency(width), dispatch.OnOutcome(func(dispatch.Outcome) { outcomes.Add(1) }), dispatch.OnDone(func(dispatch.Report) {
-				ends.Add(1)
-				if running.Load() != 0 || heard.Load() != members || outcomes.Load() != members {
-					t.Errorf("done while %d run, after %d results and %d outcomes", running.Load(), heard.Load(), outcomes.Load())
-				}
-			}))
-			c := send(t, d)
-			<-c.Done()
-			if err := d.Shutdown(context.Background()); err != nil {
-				t.Error(err)
-			}
-			if since := time.Since(began); most.Load() != width || since != 4*time.Second || ends.Load() != 1 {
-				t.Errorf("%d at once, for %v, %d ends", most.Load(), since, ends.Load())
-			}
-		})
-	}
-}
-
-func TestListenersInPiecesLeave(t *testing.T) {
-	for kind, opts := range map[string][]dispatch.ListenerOption{
-		"mailbox":    {dispatch.WithMailbox(5, dispatch.DropNewest)},
-		"concurrent": {dispatch.WithConcurrency(2)},
-	} {
-		for _, way := range []string{"Remove", "Drain", "Drain in vain", "Close"} {
-			t.Run(kind+", "+way, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					d, _ := newDispatcher()
-					for i := range 4 {
-						produce(t, d, fmt.Sprint(i), quick(i))
-					}
-					produce(t, d, "last", slow(3*time.Second, 4))
-					var heard notes
-					opts := append(slices.Clone(opts), dispatch.OnDone(func(r dispatch.Report) { heard.add("done %v", r.Reason) }))
-					r := listen(t, d, func(_ context.Context, r result) {
-						heard.add("begin %d", r.Value)
-						time.Sleep(time.Second)
-						heard.add("end %d", r.Value)
-					}, opts...)
-					c := send(t, d)
-					time.Sleep(time.Second / 2)
-					began := time.Now()
-					width := map[string]int{"mailbox": 1, "concurrent": 2}[kind]
-					begun, done := width, 0
-					switch way {
-					case "Remove":
-						r.Remove()
-					case "Close":
-						d.Close()
-						done = 1
-					case "Drain":
-						if err := r.Drain(context.Background()); err != nil || time.Since(began) != time.Duration(4/width)*time.Second-time.Second/2 {
-							t.Errorf("Drain: %v after %v", err, time.Since(began))
-						}
-						begun = 4
-					case "Drain in vain":
-						ctx, cancel := context.WithTimeout(context.Background(), time.Second/4)
-						defer cancel()
-						if err := r.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
-							t.Errorf("Drain: %v", err)
-						}
-					}
-					<-c.Done()
-					time.Sleep(5 * time.Second)
-					if heard.count("begin") != begun || heard.count("end") != begun || heard.count("done") != done {
-						t.Errorf("the listener was told %q", heard.all())
-					}
-				})
-			})
-		}
-	}
-}
-
-func TestSnapshotOfAQueue(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
-		produce(t, d, "serial", slow(time.Second, 1), dispatch.WithConcurrency(1))
-		produce(t, d, "free", slow(time.Second, 1))
-		produce(t, d, "last", slow(time.Second, 1), dispatch.WithConcurrency(2))
-		for range 3 {
-			send(t, d)
-		}
-		send(t, d, dispatch.WithParallelism(1)) // has not come to the last two
-		synctest.Wait()
-		var got []string
-		for _, p := range d.Bus().Snapshot().Topics[0].Producers {
-			got = append(got, fmt.Sprintf("%s: %d waiting, %d running", p.Name, p.Waiting, p.Running))
-		}
-		wantLines(t, got, "serial: 3 waiting, 1 running", "free: 0 waiting, 3 running", "last: 1 waiting, 2 running")
-		time.Sleep(10 * time.Second)
-	})
-}
-
-// Who was rejected has not run, and so has not failed.
-func TestSnapshotOfWhoWasRejected(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher()
-		produce(t, d, "a", slow(time.Second, 1), dispatch.WithConcurrency(1), dispatch.WithMaxQueue(1))
-		var calls []*inFlight
-		for range 5 {
-			calls = append(calls, send(t, d))
-		}
-		for _, c := range calls {
-			<-c.Done()
-		}
-		if p := d.Bus().Snapshot().Topics[0].Producers[0]; p.Failed != 0 {
-			t.Errorf("failed %d, %s: no run that was started has", p.Failed, p.LastError)
-		}
-	})
-}
-
 // What a call leads to may send calls of its own with whatever context it has: it has
 // the call's place, and must not have to wait for it.
 func TestCallsFromCallbacksFindAPlace(t *testing.T) {
@@ -651,7 +361,7 @@ func TestCallsFromCallbacksFindAPlace(t *testing.T) {
 			produce(t, d, "late", func(context.Context, int) (int, error) { time.Sleep(2 * time.Second); return 1, nil })
 		},
 		"CallEnd": func(_ *testing.T, d *dispatcher, send sender) {
-			apiMust(d.Bus().Observe(dispatch.Observer{CallEnd: func(_ context.Context, r dispatch.Report) {
+			must(d.Bus().Observe(dispatch.Observer{CallEnd: func(_ context.Context, r dispatch.Report) {
 				if r.Topic == ask.Name() {
 					send(context.Background())
 				}
@@ -661,7 +371,7 @@ func TestCallsFromCallbacksFindAPlace(t *testing.T) {
 		t.Run(where, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d, _ := newDispatcher(dispatch.WithMaxInFlight(1), dispatch.WithTimeout(time.Second))
-				apiMust(d.AddProducer(other, quick(7)))
+				must(d.AddProducer(other, quick(7)))
 				produce(t, d, "a", quick(1))
 				answers := make(chan int, 10)
 				register(t, d, func(ctx context.Context) {
@@ -720,13 +430,13 @@ func TestCallsOfAnotherBusNeedAPlace(t *testing.T) {
 func TestListenerContextOfAnEndedCallNeedsAPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := newDispatcher(dispatch.WithMaxInFlight(1))
-		apiMust(d.AddProducer(other, patient))
+		must(d.AddProducer(other, patient))
 		produce(t, d, "a", quick(1))
 		var kept context.Context
 		listen(t, d, func(ctx context.Context, _ result) { kept = ctx })
 		ended(t, d)
 		synctest.Wait()
-		first := apiMust(d.Send(kept, other, 0, dispatch.WithNoWait()))
+		first := must(d.Send(kept, other, 0, dispatch.WithNoWait()))
 		if _, err := d.Send(kept, other, 0, dispatch.WithNoWait()); !errors.Is(err, dispatch.ErrOverloaded) {
 			t.Errorf("a second call in the place of one: %v", err)
 		}
@@ -735,4 +445,132 @@ func TestListenerContextOfAnEndedCallNeedsAPlace(t *testing.T) {
 		}
 		first.Cancel(nil)
 	})
+}
+
+func TestEndlessRecursionIsRefused(t *testing.T) {
+	const depth = 64
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		runs := 0
+		var deepest error
+		produce(t, d, "a", func(ctx context.Context, req int) (int, error) {
+			runs++
+			values, err := d.Gather(ctx, ask, req+1)
+			if err != nil {
+				if deepest == nil {
+					deepest = err
+				}
+				return 0, err
+			}
+			return values[0], nil
+		})
+		r := ended(t, d)
+		expect(t, r, "all ended: a failed")
+		if !errors.Is(r.Err(), dispatch.ErrTooDeep) || !errors.Is(deepest, dispatch.ErrTooDeep) {
+			t.Errorf("error is %v, want ErrTooDeep", r.Err())
+		}
+		if runs != depth+1 {
+			t.Errorf("%d runs, want the first and %d nested ones", runs, depth)
+		}
+		if r.Elapsed != 0 {
+			t.Errorf("it took %v, want no wait for a deadline", r.Elapsed)
+		}
+	})
+}
+
+// Recursion through a context that was derived from the producer's, through other
+// topics, and through Send alone is recursion, too.
+func TestRecursionIsFollowedAcrossTopics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		var runs atomic.Int32
+		hop := func(to dispatch.Topic[int, int]) producer {
+			return func(ctx context.Context, _ int) (int, error) {
+				runs.Add(1)
+				ctx, cancel := context.WithTimeout(ctx, time.Minute)
+				defer cancel()
+				c, err := d.Send(context.WithValue(ctx, new(int), "value"), to, 0)
+				if err != nil {
+					return 0, err
+				}
+				<-c.Done()
+				return 0, c.Report().Err()
+			}
+		}
+		produce(t, d, "a", hop(other))
+		if _, err := d.AddProducer(other, hop(ask), dispatch.WithName("b")); err != nil {
+			t.Fatal(err)
+		}
+		r := ended(t, d)
+		if !errors.Is(r.Err(), dispatch.ErrTooDeep) || runs.Load() != 65 {
+			t.Errorf("after %d runs: %v, want ErrTooDeep after 65", runs.Load(), r.Err())
+		}
+	})
+}
+
+func TestCallWithoutProducersEndsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher()
+		diary := keepDiary(t, d)
+		began := time.Now()
+		c := send(t, d)
+		select {
+		case <-c.Done():
+		default:
+			t.Error("the call has not ended")
+		}
+		r := c.Report()
+		expect(t, r, "no producers: ")
+		if r.Complete() || !errors.Is(r.Err(), dispatch.ErrNoProducers) {
+			t.Errorf("all ended: %v, error: %v, want an error that says there is nobody", r.Complete(), r.Err())
+		}
+		for r := range c.Results() {
+			t.Errorf("result %v", r)
+		}
+		if values, err := d.Gather(context.Background(), ask, 0); len(values) != 0 || !errors.Is(err, dispatch.ErrNoProducers) {
+			t.Errorf("Gather = %v, %v", values, err)
+		}
+		if value, err := d.First(context.Background(), ask, 0); value != 0 || !errors.Is(err, dispatch.ErrNoProducers) {
+			t.Errorf("First = %v, %v", value, err)
+		}
+		pairs := 0
+		for _, err := range d.Stream(context.Background(), ask, 0) {
+			if pairs++; !errors.Is(err, dispatch.ErrNoProducers) {
+				t.Errorf("Stream yields %v", err)
+			}
+		}
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"done no producers", "done no producers", "done no producers", "done no producers"}, diary.all()); diff != "" || pairs != 1 {
+			t.Errorf("Stream yielded %d pairs, listener (-want +got):\n%s", pairs, diff)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it took %v", took)
+		}
+		logged.nothing(t)
+	})
+}
+
+// A timer may end the call before Send has launched it. Its place must come back
+// once.
+func TestPlaceOfACallThatEndsBeforeItIsLaunched(t *testing.T) {
+	d, _ := newDispatcher(dispatch.WithMaxInFlight(1))
+	produce(t, d, "a", quick(1))
+	hold := make(chan struct{})
+	defer close(hold)
+	listen(t, d, ignore, dispatch.OnDone(func(dispatch.Report) { <-hold }))
+	produce(t, d, "b", func(context.Context, int) (int, error) { <-hold; return 1, nil })
+	if _, err := d.Send(context.Background(), ask, 0); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3000 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		_, err := d.Send(ctx, ask, 0, dispatch.WithTimeout(1), dispatch.WithNoWait())
+		cancel()
+		if err == nil {
+			t.Fatalf("call %d has a place though the first goes on", i)
+		}
+		if i == 99 {
+			break
+		}
+	}
 }

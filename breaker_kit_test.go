@@ -1,5 +1,0 @@
-package dispatch_test
-
-import "log/slog"
-
-var quietLogger = slog.New(slog.DiscardHandler)
