@@ -14,7 +14,7 @@ import (
 
 // A user's program, up to the statements in question. Everything that they need
 // is declared in two versions, of which the other one's names end in S.
-const apiProgram = `package user
+const program = `package user
 
 import (
 	"context"
@@ -69,16 +69,16 @@ func (option) applyListener(any) error { return nil }
 func _() {
 `
 
-// apiImports are the packages that the program imports, type-checked from their
+// imports are the packages that the program imports, type-checked from their
 // sources once for all tests.
-var apiImports = sync.OnceValues(func() (apiPackages, error) {
+var imports = sync.OnceValues(func() (packages, error) {
 	fset := token.NewFileSet()
-	file, err := parser.ParseFile(fset, "user.go", apiProgram+"}", parser.ImportsOnly)
+	file, err := parser.ParseFile(fset, "user.go", program+"}", parser.ImportsOnly)
 	if err != nil {
 		return nil, err
 	}
 	source := importer.ForCompiler(fset, "source", nil)
-	packages := make(apiPackages)
+	packages := make(packages)
 	for _, spec := range file.Imports {
 		path, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {
@@ -91,19 +91,19 @@ var apiImports = sync.OnceValues(func() (apiPackages, error) {
 	return packages, nil
 })
 
-type apiPackages map[string]*types.Package
+type packages map[string]*types.Package
 
-func (p apiPackages) Import(path string) (*types.Package, error) { return p[path], nil }
+func (p packages) Import(path string) (*types.Package, error) { return p[path], nil }
 
-// apiTypeCheck returns the errors that a compiler would have for the statements.
-func apiTypeCheck(t *testing.T, statements string) []string {
+// typeCheck returns the errors that a compiler would have for the statements.
+func typeCheck(t *testing.T, statements string) []string {
 	t.Helper()
-	packages, err := apiImports()
+	packages, err := imports()
 	if err != nil {
 		t.Fatal(err)
 	}
 	fset := token.NewFileSet()
-	file, err := parser.ParseFile(fset, "user.go", apiProgram+statements+"\n}\n", parser.SkipObjectResolution)
+	file, err := parser.ParseFile(fset, "user.go", program+statements+"\n}\n", parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,10 +373,10 @@ func TestWrongProgramsDoNotCompile(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if errs := apiTypeCheck(t, tt.right); len(errs) > 0 {
+			if errs := typeCheck(t, tt.right); len(errs) > 0 {
 				t.Fatalf("%s\ndoes not compile: %s", tt.right, strings.Join(errs, "\n"))
 			}
-			errs := apiTypeCheck(t, tt.wrong)
+			errs := typeCheck(t, tt.wrong)
 			if len(errs) != 1 {
 				t.Fatalf("%s\nhas %d errors, want one: %s", tt.wrong, len(errs), strings.Join(errs, "\n"))
 			}
@@ -431,7 +431,7 @@ func TestRightProgramCompiles(t *testing.T) {
 	answers, err := d.Gather(ctx, topicS, 1)
 	_, _ = append(answers, ""), err
 	_ = d.Close()`
-	if errs := apiTypeCheck(t, program); len(errs) > 0 {
+	if errs := typeCheck(t, program); len(errs) > 0 {
 		t.Error(strings.Join(errs, "\n"))
 	}
 }

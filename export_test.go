@@ -1,6 +1,8 @@
 package dispatch
 
-import "fmt"
+import (
+	"fmt"
+)
 
 // ReportOf completes a report with what only the engine knows.
 func ReportOf(r Report, cause error, quorum int, first bool) Report {
@@ -14,12 +16,6 @@ func Is(err, sentinel error) bool           { return is(err, sentinel) }
 func TooFewProducers(wanted, had int) error { return tooFewProducers(wanted, had) }
 func WithKind(cause, kind error) error      { return withKind(cause, kind) }
 
-// Waiting returns how many results the inbox of a listener counts.
-func Waiting(r *Registration) int { return r.self.(*listener).inbox.Stats().Waiting }
-
-// Dropped returns how many results the inbox of a listener has dropped.
-func Dropped(r *Registration) int64 { return int64(r.self.(*listener).inbox.Stats().Dropped) }
-
 // AtRest says what of the counts of a bus is not as it is at rest.
 func AtRest(b *Bus) error {
 	if b.places != nil && !b.places.TryAcquire(int64(b.maxInFlight)) {
@@ -28,8 +24,17 @@ func AtRest(b *Bus) error {
 	if b.places != nil {
 		b.places.Release(int64(b.maxInFlight))
 	}
-	if spares, waiting := b.spares.Load(), b.waiting.Load(); spares+waiting != 0 {
-		return fmt.Errorf("%d spares, %d calls wait for producers", spares, waiting)
+	if n := b.spares.Load(); n != 0 {
+		return fmt.Errorf("%d spares", n)
+	}
+	if n := b.waiting.Load(); n != 0 {
+		return fmt.Errorf("%d waiting", n)
 	}
 	return nil
 }
+
+// Waiting returns how many results the inbox of a listener counts.
+func Waiting(r *Registration) int { return r.self.(*listener).inbox.Stats().Waiting }
+
+// Dropped returns how many results the inbox of a listener has dropped.
+func Dropped(r *Registration) int64 { return int64(r.self.(*listener).inbox.Stats().Dropped) }

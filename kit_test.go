@@ -2,15 +2,20 @@ package dispatch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 	"weak"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -150,23 +155,37 @@ func outcomeOf(t testing.TB, r dispatch.Report, name string) dispatch.Outcome {
 	panic("unreachable")
 }
 
-// notes is a list of lines that may be written from anywhere.
-type notes struct {
-	mu    sync.Mutex
-	lines []string
+// events is a list of what happened, in order, that may be written from anywhere.
+type events[T any] struct {
+	mu   sync.Mutex
+	list []T
 }
 
-func (n *notes) add(format string, args ...any) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.lines = append(n.lines, fmt.Sprintf(format, args...))
+func (e *events[T]) add(v T) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.list = append(e.list, v)
 }
 
-func (n *notes) all() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.lines)
+// take returns what happened since it was last called.
+func (e *events[T]) take() []T {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := e.list
+	e.list = nil
+	return list
 }
+
+func (e *events[T]) all() []T {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.list)
+}
+
+// notes is a list of lines.
+type notes struct{ events[string] }
+
+func (n *notes) add(format string, args ...any) { n.events.add(fmt.Sprintf(format, args...)) }
 
 // count returns how many lines contain the text.
 func (n *notes) count(text string) (count int) {
@@ -221,7 +240,242 @@ func eventually(condition func() bool) {
 	}
 }
 
-var quietLogger = slog.New(slog.DiscardHandler)
+// bubble runs a subtest in virtual time. Producers that are late have a day to
+// return; what is left then fails the test.
+func bubble(t *testing.T, name string, f func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			defer time.Sleep(24 * time.Hour)
+			f(t)
+		})
+	})
+}
+
+// must returns v. An error where none can be is a panic: it fails the test
+// and shows the line.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// quiet returns a dispatcher on a bus of its own whose log is discarded.
+func quiet[Req, Res any](opts ...dispatch.BusOption) *dispatch.Dispatcher[Req, Res] {
+	return dispatch.New[Req, Res](append(opts, dispatch.WithLogger(slog.New(slog.DiscardHandler)))...)
+}
+
+// answerAfter returns a producer that gives v after d, whatever its context says.
+func answerAfter[Req, Res any](v Res, d time.Duration) dispatch.Producer[Req, Res] {
+	return func(context.Context, Req) (Res, error) {
+		time.Sleep(d)
+		return v, nil
+	}
+}
+
+// hear returns a listener that notes the values of its results.
+func hear[Req, Res any](to *events[Res]) dispatch.Listener[Req, Res] {
+	return func(_ context.Context, r dispatch.Result[Req, Res]) { to.add(r.Value) }
+}
+
+// states gives for each member of a report, in order, its name and how it
+// ended, as in "a ok b late".
+func states(r dispatch.Report) string {
+	var words []string
+	for _, o := range r.Outcomes {
+		words = append(words, o.Member.String(), o.State.String())
+	}
+	return strings.Join(words, " ")
+}
+
+// memberNames gives the names of the members of a call, sorted.
+func memberNames[Req, Res any](c *dispatch.Call[Req, Res]) []string {
+	names := []string{}
+	for _, o := range c.Report().Outcomes {
+		names = append(names, o.Member.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func ordered(s []string) []string { return slices.Sorted(slices.Values(s)) }
+
+func equal[T any](t testing.TB, what string, got, want T) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func mustDrain(t *testing.T, r *dispatch.Registration) {
+	t.Helper()
+	if err := r.Drain(t.Context()); err != nil {
+		t.Errorf("Drain of %s: %v", r.Name(), err)
+	}
+}
+
+// atRest fails the test if the bus has anything under way or waiting. It
+// shuts the bus down.
+func atRest(t *testing.T, b *dispatch.Bus) {
+	t.Helper()
+	synctest.Wait()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := b.Shutdown(ctx); err != nil {
+		t.Errorf("the bus is not at rest: %v", err)
+	}
+}
+
+var errBroken = errors.New("broken")
+
+// sameCall fails the test unless a listener that was there all the time was told
+// of the call what the report says: each member once, results before outcomes,
+// the end last.
+func sameCall(t testing.TB, r dispatch.Report, diary *notes) {
+	t.Helper()
+	if problem := disagreement(r, diary, false); problem != "" {
+		t.Errorf("the call ended as\n\t%s\n%s in\n\t%q", told(r), problem, diary.all())
+	}
+}
+
+// disagreement says how what a listener was told differs from the report. If the
+// bus was closed meanwhile, results may be missing.
+func disagreement(r dispatch.Report, diary *notes, closed bool) string {
+	lines := diary.all()
+	if len(lines) == 0 || lines[len(lines)-1] != fmt.Sprint("done ", r.Reason) || diary.count("done") != 1 {
+		return "not one end at the end"
+	}
+	results := 0
+	for _, o := range r.Outcomes {
+		at := slices.Index(lines, fmt.Sprintf("outcome %v %v", o.Member, o.State))
+		if at < 0 || diary.count(fmt.Sprintf("outcome %v ", o.Member)) != 1 {
+			return fmt.Sprintf("not one outcome of %v", o.Member)
+		}
+		if o.State != dispatch.StateOK || closed && diary.count(fmt.Sprintf("result %v=", o.Member)) == 0 {
+			continue
+		}
+		results++
+		if at == 0 || !strings.HasPrefix(lines[at-1], fmt.Sprintf("result %v=", o.Member)) {
+			return fmt.Sprintf("the result of %v is not just before its outcome", o.Member)
+		}
+	}
+	if got := diary.count("result"); got != results {
+		return fmt.Sprintf("%d results, not %d", got, results)
+	}
+	return ""
+}
+
+// slowly does what p does after d.
+func slowly(d time.Duration, p producer) producer {
+	return func(ctx context.Context, req int) (int, error) {
+		time.Sleep(d)
+		return p(ctx, req)
+	}
+}
+
+// sameReport fails the test unless both reports say the same.
+func sameReport(t testing.TB, a, b dispatch.Report) {
+	t.Helper()
+	plain := func(r dispatch.Report) string {
+		errs := make([]string, len(r.Outcomes))
+		for i, o := range r.Outcomes {
+			errs[i] = fmt.Sprint(o.Err)
+		}
+		return fmt.Sprintf("%+v %q %v", r, errs, r.Err())
+	}
+	if diff := cmp.Diff(plain(a), plain(b)); diff != "" {
+		t.Errorf("the report has changed:\n%s", diff)
+	}
+}
+
+func wantLines(t testing.TB, got []string, want ...string) {
+	t.Helper()
+	equal(t, "told", got, want)
+}
+
+// onProcessors runs a test once as it is and once on a single processor, where a
+// goroutine that is started runs only when another gives way.
+func onProcessors(t *testing.T, test func(t *testing.T)) {
+	for _, n := range []int{runtime.GOMAXPROCS(0), 1} {
+		t.Run(fmt.Sprint("procs=", n), func(t *testing.T) {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
+			test(t)
+		})
+	}
+}
+
+func expectState(t testing.TB, r dispatch.Report, name string, want dispatch.State) {
+	t.Helper()
+	if got := outcomeOf(t, r, name).State; got != want {
+		t.Errorf("%s is %v, want %v", name, got, want)
+	}
+}
+
+func opts(o ...dispatch.CallOption) []dispatch.CallOption { return o }
+
+type streamer = dispatch.StreamProducer[int, int]
+
+func addStream(t testing.TB, d *dispatcher, name string, p streamer, opts ...dispatch.ProducerOption) *dispatch.Registration {
+	t.Helper()
+	r, err := d.AddStreamProducer(ask, p, append(opts, dispatch.WithName(name))...)
+	if err != nil {
+		t.Fatalf("AddStreamProducer(%s): %v", name, err)
+	}
+	return r
+}
+
+// yielding yields these values at once.
+func yielding(values ...int) streamer { return ticking(0, values...) }
+
+// ticking yields these values, each after d, and ends when yield returns false.
+func ticking(d time.Duration, values ...int) streamer {
+	return func(context.Context, int) iter.Seq2[int, error] {
+		return func(yield func(int, error) bool) {
+			for _, v := range values {
+				if time.Sleep(d); !yield(v, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// full reports whether the bus has no place for another call.
+func full(t testing.TB, d *dispatcher) bool {
+	t.Helper()
+	c, err := d.Send(context.Background(), other, 0, dispatch.WithNoWait())
+	if err == nil {
+		<-c.Done()
+		synctest.Wait()
+		return false
+	}
+	if !errors.Is(err, dispatch.ErrOverloaded) || c != nil {
+		t.Errorf("Send: %v", err)
+	}
+	return true
+}
+
+// bigger is a result whose memory can be seen to be let go of.
+type bigger struct{ _ [1 << 10]byte }
+
+type (
+	relay  = dispatch.Relay[int, int]
+	roster = *dispatch.Roster[int]
+)
+
+func addRelay(t testing.TB, d *dispatcher, name string, r relay) *dispatch.Registration {
+	t.Helper()
+	reg, err := d.AddRelay(ask, r, dispatch.WithName(name))
+	if err != nil {
+		t.Fatalf("AddRelay(%s): %v", name, err)
+	}
+	return reg
+}
+
+// far is a member on another node.
+func far(name string) dispatch.Member { return dispatch.Member{Node: "far", Name: name} }
 
 // reachable counts what is still reachable, once that is no more than some number. A
 // goroutine that has done its work may take its time to let go of it on a busy machine.

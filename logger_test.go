@@ -2,8 +2,12 @@ package dispatch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -39,8 +43,7 @@ func TestStackOfAPanicIsLoggedOnceAMinute(t *testing.T) {
 		listen(t, d, ignore, dispatch.WithName("l"), dispatch.OnOutcome(func(dispatch.Outcome) { panic("boom") }))
 		counts := func() string {
 			synctest.Wait()
-			lines := logged.all()
-			logged.lines = nil
+			lines := logged.take()
 			var words []string
 			for _, name := range []string{"producer=a", "producer=b", "listener=l"} {
 				panics, stacks, since := 0, 0, ""
@@ -81,4 +84,152 @@ func TestStackOfAPanicIsLoggedOnceAMinute(t *testing.T) {
 			t.Errorf("after a minute: %s, want %s", got, want)
 		}
 	})
+}
+
+// unruly is a slog.Handler that does as it is told with each record.
+type unruly struct {
+	journal
+	do func()
+}
+
+func (u *unruly) WithAttrs([]slog.Attr) slog.Handler { return u }
+
+func (u *unruly) WithGroup(string) slog.Handler { return u }
+
+func (u *unruly) Handle(ctx context.Context, r slog.Record) error {
+	u.journal.Handle(ctx, r)
+	u.do()
+	return nil
+}
+
+func TestLoggerThatMisbehavesLosesNoRecord(t *testing.T) {
+	for name, do := range map[string]func(){
+		"panics": func() { panic("logger") },
+		"exits":  runtime.Goexit,
+		"slow":   func() { time.Sleep(time.Minute) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const calls = 5
+				handler := &unruly{do: do}
+				d := dispatch.New[int, int](dispatch.WithLogger(slog.New(handler)))
+				produce(t, d, "a", panicking("boom"))
+				produce(t, d, "b", quick(2))
+				listen(t, d, func(context.Context, result) { panic("boom") })
+				for range calls {
+					r := ended(t, d)
+					expect(t, r, "all ended: a panicked, b ok")
+					if r.Elapsed != 0 {
+						t.Errorf("the logger held the call up for %v", r.Elapsed)
+					}
+				}
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if got := handler.count("panicked"); got != 2*calls || got != len(handler.all()) {
+					t.Errorf("%d records of %d", got, 2*calls)
+				}
+				if err := d.Shutdown(context.Background()); err != nil {
+					t.Errorf("Shutdown: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// A logger that blocks for ever holds up nobody, and what it is not told does not
+// fill the memory.
+func TestBlockedLoggerHoldsUpNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const calls = 5000
+		release := make(chan struct{})
+		handler := &unruly{do: func() { <-release }}
+		d := dispatch.New[int, int](dispatch.WithLogger(slog.New(handler)))
+		produce(t, d, "a", panicking("boom"))
+		for range calls {
+			if r := ended(t, d); r.Elapsed != 0 {
+				t.Fatalf("the logger held the call up for %v", r.Elapsed)
+			}
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := d.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("Shutdown took %v", took)
+		}
+		close(release)
+		synctest.Wait()
+		if got := len(handler.all()); got == 0 || got == calls {
+			t.Errorf("%d of %d records were kept for the logger, want some but not all", got, calls)
+		}
+	})
+}
+
+// Under WithPanicCrash every closure of the user's ends the process with its panic.
+func TestPanicCrashEndsTheProcess(t *testing.T) {
+	boom := func() { panic("boom and crash") }
+	cases := map[string]func(d *dispatcher){
+		"producer": func(d *dispatcher) {
+			produce(t, d, "a", func(context.Context, int) (int, error) { boom(); return 0, nil })
+		},
+		"relay": func(d *dispatcher) {
+			_, _ = d.AddRelay(ask, func(context.Context, int, *dispatch.Roster[int]) error { boom(); return nil })
+		},
+		"replica": func(d *dispatcher) {
+			produce(t, d, "a", func(context.Context, int) (int, error) { boom(); return 0, nil }, dispatch.WithGroup("g"))
+		},
+		"listener": func(d *dispatcher) {
+			produce(t, d, "a", quick(1))
+			listen(t, d, func(context.Context, result) { boom() })
+		},
+		"OnOutcome": func(d *dispatcher) {
+			produce(t, d, "a", quick(1))
+			listen(t, d, ignore, dispatch.OnOutcome(func(dispatch.Outcome) { boom() }))
+		},
+		"OnDone": func(d *dispatcher) {
+			produce(t, d, "a", quick(1))
+			listen(t, d, ignore, dispatch.OnDone(func(dispatch.Report) { boom() }))
+		},
+		"CallEnd": func(d *dispatcher) {
+			produce(t, d, "a", quick(1))
+			_, _ = d.Bus().Observe(dispatch.Observer{CallEnd: func(context.Context, dispatch.Report) { boom() }})
+		},
+		"CallStart": func(d *dispatcher) {
+			produce(t, d, "a", quick(1))
+			_, _ = d.Bus().Observe(dispatch.Observer{CallStart: func(ctx context.Context, _ dispatch.CallStarted) context.Context { boom(); return ctx }})
+		},
+		"MemberStart": func(d *dispatcher) {
+			produce(t, d, "a", quick(1))
+			_, _ = d.Bus().Observe(dispatch.Observer{MemberStart: func(ctx context.Context, _ dispatch.MemberInfo) context.Context { boom(); return ctx }})
+		},
+		"ListenerStart": func(d *dispatcher) {
+			produce(t, d, "a", quick(1))
+			listen(t, d, ignore)
+			_, _ = d.Bus().Observe(dispatch.Observer{ListenerStart: func(ctx context.Context, _ dispatch.ListenerInfo) context.Context { boom(); return ctx }})
+		},
+	}
+	if name := os.Getenv("CRASH"); name != "" {
+		d := dispatch.New[int, int](dispatch.WithPanicCrash())
+		cases[name](d)
+		_, _ = d.Send(context.Background(), ask, 0)
+		time.Sleep(time.Second)
+		return
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := exec.Command(exe, "-test.run=^TestPanicCrashEndsTheProcess$")
+			c.Env = append(os.Environ(), "CRASH="+name)
+			out, err := c.CombinedOutput()
+			if err == nil || !strings.Contains(string(out), "panic: boom and crash") {
+				t.Errorf("%v\n%.500s", err, out)
+			}
+		})
+	}
 }

@@ -1,21 +1,18 @@
 package dispatch_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"runtime"
-	"runtime/pprof"
-	"runtime/trace"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -84,13 +81,6 @@ func watcher(to *notes) dispatch.Observer {
 	}
 }
 
-func wantLines(t testing.TB, got []string, want ...string) {
-	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
-	}
-}
-
 func TestObserverOfACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told notes
@@ -117,7 +107,7 @@ func TestObserverOfACall(t *testing.T) {
 		if gives, is := slices.Index(lines, "1s: a gives 7, 0 [/user/call/a]"), slices.Index(lines, "1s: a is ok [/user/call/a]"); gives > is {
 			t.Errorf("the result was told after the end: %q", lines)
 		}
-		wantLines(t, apiSorted(lines), apiSorted([]string{
+		wantLines(t, ordered(lines), ordered([]string{
 			"call [a b] 42 parent 0 depth 0",
 			"0s: a starts [/user/call]",
 			"0s: b starts [/user/call]",
@@ -137,7 +127,7 @@ func TestObserverOfACall(t *testing.T) {
 	})
 }
 
-func TestObserverOfWhoIsLate(t *testing.T) {
+func TestObserverOfLateMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told notes
 		d, _ := newDispatcher(dispatch.WithObserver(watcher(&told)), dispatch.WithTimeout(time.Second))
@@ -160,7 +150,7 @@ func TestObserverOfWhoIsLate(t *testing.T) {
 		if n := told.count("serial starts"); n != 1 {
 			t.Errorf("serial was started %d times, and has one slot", n)
 		}
-		wantLines(t, apiSorted(late), apiSorted([]string{
+		wantLines(t, ordered(late), ordered([]string{
 			"1s: deaf is late and runs [/call/deaf]", "1s: serial is late and runs [/call/serial]", "1s: patient is late and runs [/call/patient]",
 			"1s: deaf is late and runs [/call/deaf]", "1s: serial is late [/call]", "1s: patient is late and runs [/call/patient]",
 			"1s: patient is late by 0s: context deadline exceeded [/call/patient]",
@@ -266,7 +256,7 @@ func TestObserverOfListeners(t *testing.T) {
 			dispatch.WithMailbox(1, dispatch.DropOldest))
 		ended(t, d)
 		time.Sleep(10 * time.Second)
-		wantLines(t, apiSorted(told.all()), apiSorted([]string{
+		wantLines(t, ordered(told.all()), ordered([]string{
 			"0s: panics took 0s, panicked true []", "1ms: panics took 0s, panicked true []", "2ms: panics took 0s, panicked true []",
 			"0s: exits took 0s, panicked true []", "1ms: exits took 0s, panicked true []", "2ms: exits took 0s, panicked true []",
 			"2ms: slow missed 1, 1 []", "slow is slow after 2s", "3s: slow took 3s, panicked false []", "6s: slow took 3s, panicked false []",
@@ -286,7 +276,7 @@ func TestObserverOfNestedCalls(t *testing.T) {
 		var told notes
 		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{CallStart: watcher(&told).CallStart}))
 		elsewhere, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{CallStart: watcher(&told).CallStart}))
-		apiMust(d.AddProducer(other, quick(1), dispatch.WithName("inner")))
+		must(d.AddProducer(other, quick(1), dispatch.WithName("inner")))
 		produce(t, d, "outer", func(ctx context.Context, _ int) (int, error) {
 			if _, err := elsewhere.Gather(ctx, ask, 2); !errors.Is(err, dispatch.ErrNoProducers) {
 				t.Errorf("elsewhere: %v", err)
@@ -296,7 +286,7 @@ func TestObserverOfNestedCalls(t *testing.T) {
 		})
 		done := make(chan struct{})
 		listen(t, d, func(ctx context.Context, _ result) {
-			apiMust(d.Gather(ctx, other, 3))
+			must(d.Gather(ctx, other, 3))
 			close(done)
 		})
 		id := ended(t, d).Call
@@ -401,86 +391,6 @@ func TestObserverHooksMayGoWrong(t *testing.T) {
 	}
 }
 
-func TestObserverWhoseStartHooksExit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		exits := func(context.Context, dispatch.MemberInfo) context.Context { runtime.Goexit(); return nil }
-		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{MemberStart: exits}))
-		produce(t, d, "a", quick(1))
-		produce(t, d, "b", quick(1))
-		expect(t, ended(t, d), "all ended: a failed, b failed")
-	})
-	synctest.Test(t, func(t *testing.T) {
-		exits := func(context.Context, dispatch.CallStarted) context.Context { runtime.Goexit(); return nil }
-		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{CallStart: exits}))
-		produce(t, d, "a", quick(1))
-		diary := keepDiary(t, d)
-		go send(t, d)
-		synctest.Wait()
-		wantLines(t, diary.all(), "result a=1", "outcome a ok", "done all ended")
-	})
-	synctest.Test(t, func(t *testing.T) {
-		exits := func(context.Context, dispatch.ListenerInfo) context.Context { runtime.Goexit(); return nil }
-		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{ListenerStart: exits}))
-		produce(t, d, "a", quick(1))
-		diary := keepDiary(t, d)
-		ended(t, d)
-		synctest.Wait()
-		wantLines(t, diary.all(), "outcome a ok", "done all ended")
-	})
-}
-
-func TestObserverStartHooksMayReturnNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
-			CallStart:     func(context.Context, dispatch.CallStarted) context.Context { return nil },
-			MemberStart:   func(context.Context, dispatch.MemberInfo) context.Context { return nil },
-			ListenerStart: func(context.Context, dispatch.ListenerInfo) context.Context { return nil },
-		}))
-		var heard notes
-		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
-			heard.add("producer %s", trail(ctx))
-			return 1, nil
-		})
-		listen(t, d, func(ctx context.Context, _ result) { heard.add("listener %s", trail(ctx)) })
-		sendFrom(with(t.Context(), "user"), t, d)
-		synctest.Wait()
-		wantLines(t, heard.all(), "producer /user", "listener /user")
-	})
-}
-
-// A start hook that blocks holds up what it announces and nothing else.
-func TestObserverStartHookBlocks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		d, _ := newDispatcher(dispatch.WithTimeout(time.Second), dispatch.WithObserver(dispatch.Observer{
-			MemberStart: func(ctx context.Context, m dispatch.MemberInfo) context.Context {
-				if m.Member.Name == "b" {
-					<-release
-				}
-				return ctx
-			},
-		}))
-		for _, name := range []string{"a", "b", "c"} {
-			produce(t, d, name, quick(1))
-		}
-		expect(t, ended(t, d), "deadline: a ok, b late, c ok")
-		close(release)
-	})
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		var told notes
-		d, _ := newDispatcher(dispatch.WithTimeout(time.Second), dispatch.WithObserver(dispatch.Observer{
-			CallStart: func(ctx context.Context, _ dispatch.CallStarted) context.Context { <-release; return with(ctx, "call") },
-			CallEnd:   func(ctx context.Context, r dispatch.Report) { told.add("%v after %v", r.Reason, r.Elapsed) },
-		}))
-		produce(t, d, "a", func(context.Context, int) (int, error) { t.Error("asked after the deadline"); return 0, nil })
-		go func() { time.Sleep(2 * time.Second); close(release) }()
-		expect(t, ended(t, d), "deadline: a late")
-		synctest.Wait()
-		wantLines(t, told.all(), "deadline after 1s")
-	})
-}
-
 // Nobody waits for an observer, and what it cannot be told of is counted.
 func TestObserverThatBlocksForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -544,21 +454,21 @@ func TestObserveABusInUse(t *testing.T) {
 		produce(t, d, "a", slow(time.Second, 1))
 		before := send(t, d)
 		time.Sleep(time.Second / 2)
-		r := apiMust(d.Bus().Observe(dispatch.Observer{CallEnd: func(_ context.Context, r dispatch.Report) { told.add("%v", r.Call) }}))
+		r := must(d.Bus().Observe(dispatch.Observer{CallEnd: func(_ context.Context, r dispatch.Report) { told.add("%v", r.Call) }}))
 		first := send(t, d)
 		<-before.Done()
-		apiDrain(t, r)
+		mustDrain(t, r)
 		second := send(t, d)
 		<-first.Done()
 		<-second.Done()
 		synctest.Wait()
 		wantLines(t, told.all())
 
-		r = apiMust(d.Bus().Observe(dispatch.Observer{CallEnd: func(_ context.Context, r dispatch.Report) { time.Sleep(time.Second); told.add("%v", r.Call) }}))
+		r = must(d.Bus().Observe(dispatch.Observer{CallEnd: func(_ context.Context, r dispatch.Report) { time.Sleep(time.Second); told.add("%v", r.Call) }}))
 		third := send(t, d)
 		<-third.Done()
 		fourth := send(t, d)
-		apiDrain(t, r) // waits for what it has been told to be done
+		mustDrain(t, r) // waits for what it has been told to be done
 		wantLines(t, told.all(), third.ID().String())
 		r.Remove()
 		<-fourth.Done()
@@ -584,15 +494,15 @@ func TestObserverMayUseTheBus(t *testing.T) {
 		use := func(ctx context.Context) {
 			d.Bus().Snapshot()
 			if info, ok := dispatch.CallFrom(ctx); !ok || info.Topic == ask.Name() {
-				apiMust(d.Gather(context.WithoutCancel(ctx), other, 0))
+				must(d.Gather(context.WithoutCancel(ctx), other, 0))
 			}
 		}
 		d, _ = newDispatcher()
-		apiMust(d.AddProducer(other, quick(1)))
+		must(d.AddProducer(other, quick(1)))
 		produce(t, d, "a", quick(1))
 		listen(t, d, ignore)
 		calls := 0
-		r = apiMust(d.Bus().Observe(dispatch.Observer{
+		r = must(d.Bus().Observe(dispatch.Observer{
 			MemberStart: func(ctx context.Context, _ dispatch.MemberInfo) context.Context { use(ctx); return ctx },
 			CallEnd: func(_ context.Context, report dispatch.Report) {
 				if report.Topic == ask.Name() {
@@ -613,110 +523,116 @@ func TestObserverMayUseTheBus(t *testing.T) {
 	})
 }
 
-func TestGoroutinesAreLabelled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var seen notes
-		note := func(ctx context.Context, who string) {
-			for _, key := range []string{"dispatch.topic", "dispatch.producer", "dispatch.listener", "mine"} {
-				if v, ok := pprof.Label(ctx, key); ok {
-					seen.add("%s %s=%s", who, key, v)
-				}
+// Producers may come while it is announced.
+func TestObserverOfACallThatWaitsForProducers(t *testing.T) {
+	for range 300 {
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{}))
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for range 4 {
+				must(d.AddProducer(ask, quick(1)))
 			}
-		}
-		var profile bytes.Buffer
-		d, _ := newDispatcher(dispatch.WithPprofLabels())
-		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
-			note(ctx, "a")
-			if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
-				t.Error(err)
-			}
-			return 0, nil
 		})
-		produce(t, d, "g1", func(ctx context.Context, _ int) (int, error) { note(ctx, "g1"); return 0, nil }, dispatch.WithGroup("g"))
-		addRelay(t, d, "r", func(ctx context.Context, _ int, _ roster) error { note(ctx, "r"); return nil })
-		listen(t, d, func(ctx context.Context, r result) {
-			if r.From.Name == "a" {
-				note(ctx, "l")
-			}
-		}, dispatch.WithName("l"))
-		pprof.Do(t.Context(), pprof.Labels("mine", "yes"), func(ctx context.Context) { <-sendFrom(ctx, t, d).Done() })
-		synctest.Wait()
-		wantLines(t, apiSorted(seen.all()),
-			"a dispatch.producer=a", "a dispatch.topic=kit.ask", "a mine=yes",
-			"g1 dispatch.producer=g1", "g1 dispatch.topic=kit.ask", "g1 mine=yes",
-			"l dispatch.listener=l", "l dispatch.topic=kit.ask", "l mine=yes",
-			"r dispatch.producer=r", "r dispatch.topic=kit.ask", "r mine=yes",
-		)
-		if want := `"dispatch.producer":"a"`; !strings.Contains(profile.String(), want) {
-			t.Errorf("the profile has no goroutine with %s", want)
-		}
-	})
-}
-
-func TestExecutionTrace(t *testing.T) {
-	var out bytes.Buffer
-	if err := trace.Start(&out); err != nil {
-		t.Fatalf("the execution tracer: %v", err)
-	}
-	d, _ := newDispatcher()
-	produce(t, d, "tracy", quick(1))
-	heard := make(chan struct{})
-	listen(t, d, func(context.Context, result) { close(heard) }, dispatch.WithName("lucy"))
-	ended(t, d)
-	<-heard
-	if err := d.Shutdown(t.Context()); err != nil {
-		t.Error(err)
-	}
-	trace.Stop()
-	for _, want := range []string{"dispatch.call", "dispatch.producer tracy", "dispatch.listener lucy", "kit.ask"} {
-		if !bytes.Contains(out.Bytes(), []byte(want)) {
-			t.Errorf("the trace does not have %q", want)
-		}
-	}
-}
-
-func TestSnapshotOfNestedCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher()
-		apiMust(d.AddProducer(other, slow(time.Second, 1), dispatch.WithName("inner")))
-		produce(t, d, "outer", func(ctx context.Context, _ int) (int, error) {
-			_, err := d.Gather(ctx, other, 1)
-			return 0, err
-		})
-		produce(t, d, "broken", failing(errBroken))
-		c := send(t, d)
-		synctest.Wait()
-		s := d.Bus().Snapshot()
-		if len(s.Calls) != 2 || s.Calls[0].Parent != 0 || s.Calls[1].Parent != c.ID() || s.Calls[1].Depth != 1 {
-			t.Errorf("calls %+v, want the second nested in the first", s.Calls)
-		}
-		for _, p := range slices.Concat(s.Topics[0].Producers, s.Topics[1].Producers) {
-			if want := map[string]int{"outer": 1, "inner": 1}[p.Name]; p.Running != want {
-				t.Errorf("%s runs %d times, want %d", p.Name, p.Running, want)
-			}
-			if broken := p.Name == "broken"; broken != (p.Failed == 1) || broken != (p.LastError == errBroken.Error()) {
-				t.Errorf("%s has failed %d times, %q", p.Name, p.Failed, p.LastError)
-			}
+		c, err := d.Send(t.Context(), ask, 1, dispatch.WithMinProducers(4))
+		if err != nil {
+			t.Fatal(err)
 		}
 		<-c.Done()
+		wg.Wait()
+	}
+}
+
+// A relay that was never called cannot be late.
+func TestObserverOfARelayThatIsNotCalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n notes
+		ran := false
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			CallStart: func(ctx context.Context, c dispatch.CallStarted) context.Context {
+				time.Sleep(2 * time.Second)
+				return ctx
+			},
+			Late: func(ctx context.Context, m dispatch.MemberInfo, by time.Duration, err error) {
+				n.add("%v is late: %v", m.Member, err)
+			},
+		}))
+		addRelay(t, d, "r", func(context.Context, int, roster) error { ran = true; return nil })
+		ended(t, d, dispatch.WithTimeout(time.Second))
+		synctest.Wait()
+		if wantLines(t, n.all()); ran {
+			t.Error("the relay was called after the deadline")
+		}
 	})
 }
 
-// Without the option closures have no labels.
-func TestNoLabelsWithoutTheOption(t *testing.T) {
+// What listeners are not told after Close has happened all the same.
+func TestObserverIsToldOfResultsAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{MemberEnd: func(context.Context, dispatch.MemberInfo, dispatch.Outcome) {}}))
-		look := func(ctx context.Context) {
-			pprof.ForLabels(ctx, func(key, value string) bool {
-				t.Errorf("the label %s is %s", key, value)
-				return true
-			})
-		}
-		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) { look(ctx); return 1, nil })
-		produce(t, d, "b", func(ctx context.Context, _ int) (int, error) { look(ctx); return 1, nil }, dispatch.WithGroup("g"))
-		addRelay(t, d, "r", func(ctx context.Context, _ int, _ roster) error { look(ctx); return nil })
-		listen(t, d, func(ctx context.Context, _ result) { look(ctx) })
+		var n notes
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			Result: func(_ context.Context, m dispatch.MemberInfo, r dispatch.ResultInfo) {
+				n.add("result of %v", m.Member)
+				time.Sleep(time.Second)
+			},
+			MemberEnd: func(_ context.Context, m dispatch.MemberInfo, o dispatch.Outcome) {
+				n.add("%v gave %d", m.Member, o.Results)
+			},
+		}))
+		produce(t, d, "a", quick(1))
+		produce(t, d, "b", quick(1))
 		ended(t, d)
 		synctest.Wait()
+		d.Close()
+		time.Sleep(time.Minute)
+		lines := n.all()
+		slices.Sort(lines)
+		wantLines(t, lines, "a gave 1", "b gave 1", "result of a", "result of b")
 	})
+}
+
+// An observer that holds up what it is to be told is logged, as a listener is.
+func TestObserverThatIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			Late: func(context.Context, dispatch.MemberInfo, time.Duration, error) { time.Sleep(time.Hour) },
+		}))
+		produce(t, d, "a", func(context.Context, int) (int, error) { time.Sleep(1020 * time.Millisecond); return 1, nil })
+		ended(t, d, dispatch.WithTimeout(time.Second))
+		time.Sleep(2 * time.Hour)
+		if logged.count("observer is slow") != 1 {
+			t.Error(logged.all())
+		}
+	})
+}
+
+// OnLate and Late are told of the same results.
+func TestObserverOfLateResultsOfRemotes(t *testing.T) {
+	for range 60 {
+		var late, hooked atomic.Int32
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			Late: func(_ context.Context, m dispatch.MemberInfo, _ time.Duration, _ error) {
+				if m.Member == far("x") {
+					late.Add(1)
+				}
+			},
+		}))
+		d.OnLate(func(result, time.Duration) { hooked.Add(1) })
+		addRelay(t, d, "r", func(ctx context.Context, _ int, to roster) error {
+			to.Name(far("x"))
+			for to.Result(far("x"), 1) {
+			}
+			return nil
+		})
+		c := send(t, d)
+		for range 5 { // on one processor the relay goes on for a time slice each time
+			runtime.Gosched()
+		}
+		c.Cancel(nil)
+		if err := d.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if late.Load() != hooked.Load() {
+			t.Fatalf("Late %d, OnLate %d", late.Load(), hooked.Load())
+		}
+	}
 }

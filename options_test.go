@@ -15,9 +15,9 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// TestFault15InvalidCallOption gives each option with a bad value to everything
+// TestInvalidCallOptionsAreRefused gives each option with a bad value to everything
 // that takes it.
-func TestFault15InvalidCallOption(t *testing.T) {
+func TestInvalidCallOptionsAreRefused(t *testing.T) {
 	options := []struct {
 		option dispatch.CallOption
 		want   string // the part of the error that names the option and the value
@@ -76,21 +76,21 @@ func TestFault15InvalidCallOption(t *testing.T) {
 			return err
 		}},
 		{"NewTopic", func(_ context.Context, _ dispatcher, o dispatch.CallOption) error {
-			return apiPanic(func() { dispatch.NewTopic[int, int]("a", valid, o, valid) })
+			return panicOf(func() { dispatch.NewTopic[int, int]("a", valid, o, valid) })
 		}},
 		{"NewBus", func(_ context.Context, _ dispatcher, o dispatch.CallOption) error {
-			return apiPanic(func() { dispatch.NewBus(valid, o, valid) })
+			return panicOf(func() { dispatch.NewBus(valid, o, valid) })
 		}},
 		{"New", func(_ context.Context, _ dispatcher, o dispatch.CallOption) error {
-			return apiPanic(func() { dispatch.New[int, int](valid, o, valid) })
+			return panicOf(func() { dispatch.New[int, int](valid, o, valid) })
 		}},
 	}
 	for _, place := range places {
 		for _, o := range options {
-			apiBubble(t, place.name+"/"+o.want, func(t *testing.T) {
-				d := apiQuiet[int, int]()
+			bubble(t, place.name+"/"+o.want, func(t *testing.T) {
+				d := quiet[int, int]()
 				var asked atomic.Int32
-				apiMust(d.AddProducer(topic, func(context.Context, int) (int, error) {
+				must(d.AddProducer(topic, func(context.Context, int) (int, error) {
 					asked.Add(1)
 					return 0, nil
 				}))
@@ -99,15 +99,15 @@ func TestFault15InvalidCallOption(t *testing.T) {
 				if o.option == nil && strings.HasPrefix(place.name, "New") && place.name != "NewTopic" {
 					want = "nil BusOption at index 1"
 				}
-				apiInvalidOption(t, err, want)
+				invalidOption(t, err, want)
 				synctest.Wait()
-				apiEqual(t, "runs of the producer", asked.Load(), 0)
+				equal(t, "runs of the producer", asked.Load(), 0)
 			})
 		}
 	}
 }
 
-func apiInvalidOption(t *testing.T, err error, want string) {
+func invalidOption(t *testing.T, err error, want string) {
 	t.Helper()
 	if !errors.Is(err, dispatch.ErrInvalidOption) {
 		t.Fatalf("got %v, want an error that wraps ErrInvalidOption", err)
@@ -117,7 +117,7 @@ func apiInvalidOption(t *testing.T, err error, want string) {
 	}
 }
 
-func TestFault15InvalidBusOption(t *testing.T) {
+func TestInvalidBusOptionsAreRefused(t *testing.T) {
 	for _, tt := range []struct {
 		option dispatch.BusOption
 		want   string
@@ -133,19 +133,19 @@ func TestFault15InvalidBusOption(t *testing.T) {
 	} {
 		t.Run(tt.want, func(t *testing.T) {
 			valid := dispatch.WithMaxAbandoned(1)
-			apiInvalidOption(t, apiPanic(func() { dispatch.NewBus(valid, tt.option) }), tt.want)
-			apiInvalidOption(t, apiPanic(func() { dispatch.New[int, int](valid, tt.option) }), tt.want)
+			invalidOption(t, panicOf(func() { dispatch.NewBus(valid, tt.option) }), tt.want)
+			invalidOption(t, panicOf(func() { dispatch.New[int, int](valid, tt.option) }), tt.want)
 		})
 	}
 }
 
-func TestFault15InvalidRegistrationOption(t *testing.T) {
+func TestInvalidRegistrationOptionsAreRefused(t *testing.T) {
 	topic := dispatch.NewTopic[int, int]("a")
 	type add = func(d *dispatch.Dispatcher[int, int]) (*dispatch.Registration, error)
 	name := dispatch.WithName("x")
 	producer := func(o dispatch.ProducerOption) add {
 		return func(d *dispatch.Dispatcher[int, int]) (*dispatch.Registration, error) {
-			return d.AddProducer(topic, apiAnswer[int](0, 0), name, o)
+			return d.AddProducer(topic, answerAfter[int](0, 0), name, o)
 		}
 	}
 	stream := func(o dispatch.ProducerOption) add {
@@ -191,20 +191,20 @@ func TestFault15InvalidRegistrationOption(t *testing.T) {
 		{listener(nil), "nil ListenerOption at index 1"},
 	} {
 		t.Run(tt.want, func(t *testing.T) {
-			d := apiQuiet[int, int]()
+			d := quiet[int, int]()
 			r, err := tt.add(d)
-			apiInvalidOption(t, err, tt.want)
+			invalidOption(t, err, tt.want)
 			if r != nil {
 				t.Error("there is a registration in spite of the error")
 			}
 			// Nothing is registered, not even the topic's types.
-			apiMust(dispatch.On[string, string](d.Bus()).AddProducer(dispatch.NewTopic[string, string]("a"), apiAnswer[string]("", 0)))
+			must(dispatch.On[string, string](d.Bus()).AddProducer(dispatch.NewTopic[string, string]("a"), answerAfter[string]("", 0)))
 		})
 	}
 }
 
-// TestFault15HugeValues lets calls live for years without an overflow anywhere.
-func TestFault15HugeValues(t *testing.T) {
+// TestHugeValuesDoNotOverflow lets calls live for years without an overflow anywhere.
+func TestHugeValuesDoNotOverflow(t *testing.T) {
 	const huge, year = time.Duration(math.MaxInt64), 365 * 24 * time.Hour
 	farAway := time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 	topic := dispatch.NewTopic[int, int]("a")
@@ -229,10 +229,10 @@ func TestFault15HugeValues(t *testing.T) {
 		{"WithParallelism", time.Time{}, []dispatch.CallOption{dispatch.WithTimeout(huge), dispatch.WithParallelism(math.MaxInt)}, "quick ok slow ok", dispatch.ReasonAllEnded, year},
 	}
 	for _, tt := range tests {
-		apiBubble(t, tt.name, func(t *testing.T) {
-			d := apiQuiet[int, int](dispatch.WithMaxAbandoned(math.MaxInt), dispatch.WithSlowListener(huge))
+		bubble(t, tt.name, func(t *testing.T) {
+			d := quiet[int, int](dispatch.WithMaxAbandoned(math.MaxInt), dispatch.WithSlowListener(huge))
 			var budget time.Duration
-			apiMust(d.AddProducer(topic, func(ctx context.Context, _ int) (int, error) {
+			must(d.AddProducer(topic, func(ctx context.Context, _ int) (int, error) {
 				info, _ := dispatch.CallFrom(ctx)
 				budget = info.Budget
 				if at, ok := ctx.Deadline(); !ok || !at.After(time.Now()) {
@@ -241,30 +241,30 @@ func TestFault15HugeValues(t *testing.T) {
 				time.Sleep(time.Second)
 				return 1, ctx.Err()
 			}, dispatch.WithName("quick")))
-			apiMust(d.AddProducer(topic, apiAnswer[int](2, year), dispatch.WithName("slow"), dispatch.WithConcurrency(math.MaxInt)))
-			apiMust(d.AddListener(topic, func(context.Context, dispatch.Result[int, int]) {}))
+			must(d.AddProducer(topic, answerAfter[int](2, year), dispatch.WithName("slow"), dispatch.WithConcurrency(math.MaxInt)))
+			must(d.AddListener(topic, func(context.Context, dispatch.Result[int, int]) {}))
 			ctx := t.Context()
 			if !tt.deadline.IsZero() {
 				var cancel func()
 				ctx, cancel = context.WithDeadline(ctx, tt.deadline)
 				defer cancel()
 			}
-			c := apiMust(d.Send(ctx, topic, 0, tt.opts...))
+			c := must(d.Send(ctx, topic, 0, tt.opts...))
 			<-c.Done()
 			r := c.Report()
-			apiEqual(t, "outcomes", apiEnds(r), tt.want)
-			apiEqual(t, "reason", r.Reason, tt.reason)
-			apiEqual(t, "duration", r.Elapsed, tt.elapsed)
+			equal(t, "outcomes", states(r), tt.want)
+			equal(t, "reason", r.Reason, tt.reason)
+			equal(t, "duration", r.Elapsed, tt.elapsed)
 			if tt.elapsed > 0 && tt.want != "" && budget < min(tt.elapsed, 2*year-year/2) {
 				t.Errorf("the producer was told of a budget of %v", budget)
 			}
 			time.Sleep(year) // until the last has returned
-			apiAtRest(t, d.Bus())
+			atRest(t, d.Bus())
 		})
 	}
 }
 
-func TestFault15MoreThanThereAreMembers(t *testing.T) {
+func TestOptionsMayAskForMoreThanThereIs(t *testing.T) {
 	topic := dispatch.NewTopic[int, int]("a")
 	tests := []struct {
 		option  dispatch.CallOption
@@ -283,59 +283,59 @@ func TestFault15MoreThanThereAreMembers(t *testing.T) {
 		{dispatch.WithParallelism(2), 2, "producer-1 ok producer-2 ok", dispatch.ReasonAllEnded, nil},
 	}
 	for _, tt := range tests {
-		apiBubble(t, fmt.Sprintf("%T(%v) of %d", tt.option, tt.option, tt.members), func(t *testing.T) {
-			d := apiQuiet[int, int]()
+		bubble(t, fmt.Sprintf("%T(%v) of %d", tt.option, tt.option, tt.members), func(t *testing.T) {
+			d := quiet[int, int]()
 			var asked atomic.Int32
 			for range tt.members {
-				apiMust(d.AddProducer(topic, func(context.Context, int) (int, error) {
+				must(d.AddProducer(topic, func(context.Context, int) (int, error) {
 					asked.Add(1)
 					return 0, nil
 				}))
 			}
-			var done apiEvents[dispatch.Reason]
-			apiMust(d.AddListener(topic, func(context.Context, dispatch.Result[int, int]) {},
+			var done events[dispatch.Reason]
+			must(d.AddListener(topic, func(context.Context, dispatch.Result[int, int]) {},
 				dispatch.OnDone(func(r dispatch.Report) { done.add(r.Reason) })))
-			c := apiMust(d.Send(t.Context(), topic, 0, tt.option))
+			c := must(d.Send(t.Context(), topic, 0, tt.option))
 			<-c.Done()
 			synctest.Wait()
 			r := c.Report()
-			apiEqual(t, "outcomes", apiEnds(r), tt.want)
-			apiEqual(t, "reason", r.Reason, tt.reason)
-			apiEqual(t, "duration", r.Elapsed, map[bool]time.Duration{true: dispatch.DefaultTimeout}[tt.reason == dispatch.ReasonDeadline])
-			apiEqual(t, "OnDone", done.take(), []dispatch.Reason{tt.reason})
+			equal(t, "outcomes", states(r), tt.want)
+			equal(t, "reason", r.Reason, tt.reason)
+			equal(t, "duration", r.Elapsed, map[bool]time.Duration{true: dispatch.DefaultTimeout}[tt.reason == dispatch.ReasonDeadline])
+			equal(t, "OnDone", done.take(), []dispatch.Reason{tt.reason})
 			if err := r.Err(); !errors.Is(err, tt.err) {
 				t.Errorf("Err: got %v, want %v", err, tt.err)
 			}
 			if tt.err != nil {
-				apiEqual(t, "runs", asked.Load(), 0)
+				equal(t, "runs", asked.Load(), 0)
 			}
 			for _, o := range r.Outcomes {
 				if o.Started != (tt.err == nil) || !errors.Is(o.Err, tt.err) {
 					t.Errorf("%v: Started %v, Err %v", o.Member, o.Started, o.Err)
 				}
 			}
-			apiAtRest(t, d.Bus())
+			atRest(t, d.Bus())
 		})
 	}
 }
 
-func TestFault15GraceBeyondTheTimeout(t *testing.T) {
-	apiBubble(t, "", func(t *testing.T) {
-		d := apiQuiet[int, int](dispatch.WithGrace(time.Second))
+func TestGraceOfTheBusHasToFitTheTopic(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		d := quiet[int, int](dispatch.WithGrace(time.Second))
 		topic := dispatch.NewTopic[int, int]("a", dispatch.WithTimeout(time.Second))
-		apiMust(d.AddProducer(topic, func(context.Context, int) (int, error) {
+		must(d.AddProducer(topic, func(context.Context, int) (int, error) {
 			t.Error("the producer was started")
 			return 0, nil
 		}))
 		_, err := d.Send(t.Context(), topic, 0)
-		apiInvalidOption(t, err, "WithGrace(1s): must be less than the timeout of 1s")
+		invalidOption(t, err, "WithGrace(1s): must be less than the timeout of 1s")
 		_, err = d.Send(t.Context(), topic, 0, dispatch.WithTimeout(time.Hour), dispatch.WithGrace(math.MaxInt64))
-		apiInvalidOption(t, err, "must be less than the timeout of 1h0m0s")
-		apiAtRest(t, d.Bus())
+		invalidOption(t, err, "must be less than the timeout of 1h0m0s")
+		atRest(t, d.Bus())
 	})
 }
 
-func TestFault15ContextEndedAlready(t *testing.T) {
+func TestNoMemberIsAskedIfTheContextHasEnded(t *testing.T) {
 	topic := dispatch.NewTopic[int, int]("a")
 	cause := errors.New("the operator went home")
 	tests := []struct {
@@ -382,25 +382,25 @@ func TestFault15ContextEndedAlready(t *testing.T) {
 		},
 	}
 	for _, tt := range tests {
-		apiBubble(t, tt.name, func(t *testing.T) {
-			d := apiQuiet[int, int]()
+		bubble(t, tt.name, func(t *testing.T) {
+			d := quiet[int, int]()
 			for range 2 {
-				apiMust(d.AddProducer(topic, func(context.Context, int) (int, error) {
+				must(d.AddProducer(topic, func(context.Context, int) (int, error) {
 					t.Error("a producer was started")
 					return 0, nil
 				}))
 			}
-			var done apiEvents[dispatch.Reason]
-			apiMust(d.AddListener(topic, func(context.Context, dispatch.Result[int, int]) {},
+			var done events[dispatch.Reason]
+			must(d.AddListener(topic, func(context.Context, dispatch.Result[int, int]) {},
 				dispatch.OnDone(func(r dispatch.Report) { done.add(r.Reason) })))
 			ctx, cancel := tt.ctx(t.Context())
 			defer cancel()
 
-			c := apiMust(d.Send(ctx, topic, 0))
+			c := must(d.Send(ctx, topic, 0))
 			r := c.Report() // the call has ended when Send returns
-			apiEqual(t, "outcomes", apiEnds(r), tt.want)
-			apiEqual(t, "reason", r.Reason, tt.reason)
-			apiEqual(t, "duration", r.Elapsed, 0)
+			equal(t, "outcomes", states(r), tt.want)
+			equal(t, "reason", r.Reason, tt.reason)
+			equal(t, "duration", r.Elapsed, 0)
 			for _, o := range r.Outcomes {
 				if o.Started || !errors.Is(o.Err, tt.err) {
 					t.Errorf("%v: Started %v, Err %v, want %v", o.Member, o.Started, o.Err, tt.err)
@@ -425,10 +425,10 @@ func TestFault15ContextEndedAlready(t *testing.T) {
 					t.Errorf("Stream: %v, want %v", err, tt.err)
 				}
 			}
-			apiEqual(t, "pairs of Stream", n, 1)
+			equal(t, "pairs of Stream", n, 1)
 			synctest.Wait()
-			apiEqual(t, "OnDone", done.take(), []dispatch.Reason{tt.reason, tt.reason, tt.reason, tt.reason})
-			apiAtRest(t, d.Bus())
+			equal(t, "OnDone", done.take(), []dispatch.Reason{tt.reason, tt.reason, tt.reason, tt.reason})
+			atRest(t, d.Bus())
 		})
 	}
 }
@@ -464,7 +464,7 @@ func TestTheNearestTimeoutCounts(t *testing.T) {
 		{name: "context as call", call: 6 * s, ctx: 6 * s, want: 6 * s},
 	}
 	for _, tt := range tests {
-		apiBubble(t, tt.name, func(t *testing.T) {
+		bubble(t, tt.name, func(t *testing.T) {
 			timeout := func(d time.Duration) (opts []dispatch.CallOption) {
 				if d > 0 {
 					opts = append(opts, dispatch.WithTimeout(d))
@@ -475,11 +475,11 @@ func TestTheNearestTimeoutCounts(t *testing.T) {
 			for _, o := range timeout(tt.bus) {
 				ofBus = append(ofBus, o)
 			}
-			d := apiQuiet[int, int](ofBus...)
+			d := quiet[int, int](ofBus...)
 			topic := dispatch.NewTopic[int, int]("a", timeout(tt.topic)...)
 			start := time.Now()
 			var ofProducer time.Duration
-			apiMust(d.AddProducer(topic, func(ctx context.Context, _ int) (int, error) {
+			must(d.AddProducer(topic, func(ctx context.Context, _ int) (int, error) {
 				at, _ := ctx.Deadline()
 				ofProducer = at.Sub(start)
 				<-ctx.Done()
@@ -491,15 +491,15 @@ func TestTheNearestTimeoutCounts(t *testing.T) {
 				ctx, cancel = context.WithTimeout(ctx, tt.ctx)
 				defer cancel()
 			}
-			c := apiMust(d.Send(ctx, topic, 0, append(timeout(tt.call), timeout(tt.last)...)...))
+			c := must(d.Send(ctx, topic, 0, append(timeout(tt.call), timeout(tt.last)...)...))
 			<-c.Done()
 			r := c.Report()
-			apiEqual(t, "outcome", apiEnds(r), "producer-1 late")
-			apiEqual(t, "reason", r.Reason, dispatch.ReasonDeadline)
-			apiEqual(t, "duration", r.Elapsed, tt.want)
-			apiEqual(t, "end by the clock", time.Since(start), tt.want)
+			equal(t, "outcome", states(r), "producer-1 late")
+			equal(t, "reason", r.Reason, dispatch.ReasonDeadline)
+			equal(t, "duration", r.Elapsed, tt.want)
+			equal(t, "end by the clock", time.Since(start), tt.want)
 			synctest.Wait()
-			apiEqual(t, "deadline of the producer's context", ofProducer, tt.want)
+			equal(t, "deadline of the producer's context", ofProducer, tt.want)
 		})
 	}
 }
@@ -550,27 +550,27 @@ func TestDefaultsOfTopicAndBus(t *testing.T) {
 			"call over bus":   func(own, other []dispatch.CallOption) (_, _, _ []dispatch.CallOption) { return own, nil, other },
 			"call over topic": func(own, other []dispatch.CallOption) (_, _, _ []dispatch.CallOption) { return nil, own, other },
 		} {
-			apiBubble(t, tt.name+"/"+place, func(t *testing.T) {
+			bubble(t, tt.name+"/"+place, func(t *testing.T) {
 				bus, defaults, call := give([]dispatch.CallOption{tt.option}, []dispatch.CallOption{tt.other})
 				ofBus := []dispatch.BusOption{dispatch.WithTimeout(time.Minute)}
 				for _, o := range bus {
 					ofBus = append(ofBus, o)
 				}
-				d := apiQuiet[int, int](ofBus...)
+				d := quiet[int, int](ofBus...)
 				topic := dispatch.NewTopic[int, int]("a", defaults...)
-				apiMust(d.AddProducer(topic, apiAnswer[int](1, time.Second)))
-				apiMust(d.AddProducer(topic, apiAnswer[int](2, 2*time.Second)))
-				apiMust(d.AddProducer(topic, func(context.Context, int) (int, error) {
+				must(d.AddProducer(topic, answerAfter[int](1, time.Second)))
+				must(d.AddProducer(topic, answerAfter[int](2, 2*time.Second)))
+				must(d.AddProducer(topic, func(context.Context, int) (int, error) {
 					time.Sleep(4 * time.Second)
 					return 0, errors.New("broken")
 				}))
-				c := apiMust(d.Send(t.Context(), topic, 0, call...))
+				c := must(d.Send(t.Context(), topic, 0, call...))
 				<-c.Done()
 				want := tt.want
 				if strings.Contains(place, "over") {
 					want = tt.over
 				}
-				apiEqual(t, "end", ends{c.Report().Reason, c.Report().Elapsed}, want)
+				equal(t, "end", ends{c.Report().Reason, c.Report().Elapsed}, want)
 			})
 		}
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"golang.org/x/sync/semaphore"
 
 	"github.com/seed-bb4b4d74/dispatch"
@@ -351,8 +350,6 @@ func TestStagger(t *testing.T) {
 	}
 }
 
-func opts(o ...dispatch.CallOption) []dispatch.CallOption { return o }
-
 // failAfter fails after d, unless its context ends before that.
 func failAfter(d time.Duration) producer {
 	return func(ctx context.Context, _ int) (int, error) {
@@ -548,7 +545,7 @@ func TestMinProducersWithOtherPolicies(t *testing.T) {
 	}
 }
 
-func TestMinProducersInVain(t *testing.T) {
+func TestMinProducersThatDoNotCome(t *testing.T) {
 	for name, test := range map[string]struct {
 		opts  []dispatch.CallOption
 		do    func(*dispatcher, *inFlight)
@@ -678,79 +675,4 @@ func TestMinProducersRaceOfSendAndRegistration(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// A call that is sent from a producer ends with the producer's own call, and after it.
-// So a producer that passes on the error of such a call is late, and has not failed.
-func TestNestedCallsEndAfterTheirParents(t *testing.T) {
-	for range 300 {
-		synctest.Test(t, func(t *testing.T) {
-			d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
-			apiMust(d.AddProducer(other, patient, dispatch.WithName("inner")))
-			produce(t, d, "outer", func(ctx context.Context, _ int) (int, error) {
-				return d.First(ctx, other, 0)
-			})
-			produce(t, d, "derived", func(ctx context.Context, _ int) (int, error) {
-				ctx, cancel := context.WithCancel(ctx)
-				defer cancel()
-				return d.First(ctx, other, 0)
-			})
-			began := time.Now()
-			expect(t, ended(t, d), "deadline: outer late, derived late")
-			if took := time.Since(began); took != time.Second {
-				t.Errorf("it took %v, want a second", took)
-			}
-		})
-	}
-	// It knows what it has waited for.
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
-		var inner error
-		produce(t, d, "outer", func(ctx context.Context, _ int) (int, error) {
-			_, inner = d.First(ctx, other, 0, dispatch.WithMinProducers(1))
-			return 0, inner
-		})
-		expect(t, ended(t, d), "deadline: outer late")
-		synctest.Wait()
-		if !errors.Is(inner, dispatch.ErrTooFewProducers) {
-			t.Errorf("the inner call: %v, want ErrTooFewProducers", inner)
-		}
-	})
-	// A shorter time of its own counts.
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher(dispatch.WithTimeout(2 * time.Second))
-		apiMust(d.AddProducer(other, patient, dispatch.WithName("inner")))
-		produce(t, d, "option", func(ctx context.Context, _ int) (int, error) {
-			return d.First(ctx, other, 0, dispatch.WithTimeout(time.Second))
-		})
-		produce(t, d, "context", func(ctx context.Context, _ int) (int, error) {
-			ctx, cancel := context.WithTimeout(ctx, time.Second)
-			defer cancel()
-			return d.First(ctx, other, 0)
-		})
-		r := ended(t, d)
-		expect(t, r, "all ended: option failed, context failed")
-		if r.Elapsed != time.Second {
-			t.Errorf("it took %v, want a second", r.Elapsed)
-		}
-	})
-}
-
-// endless is a context with a deadline that does not end.
-type endless struct{ context.Context }
-
-func (endless) Deadline() (time.Time, bool) { return time.Now().Add(time.Second), true }
-
-// A nested call does not rely on a context that says when it ends, and then does not.
-func TestNestedCallUnderAContextThatDoesNotEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
-		apiMust(d.AddProducer(other, patient, dispatch.WithName("inner")))
-		produce(t, d, "outer", func(ctx context.Context, _ int) (int, error) { return d.First(endless{ctx}, other, 0) })
-		r := ended(t, d)
-		expect(t, r, "all ended: outer failed")
-		if r.Elapsed < time.Second || r.Elapsed > 2*time.Second {
-			t.Errorf("it took %v, want about a second", r.Elapsed)
-		}
-	})
 }

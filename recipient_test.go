@@ -38,3 +38,38 @@ func TestListenerIsWatchedAgainAfterABubble(t *testing.T) {
 	eventually(func() bool { return logged.count("listener is slow") == 1 })
 	close(release)
 }
+
+// A callback that panics with nil ends that one callback.
+func TestPanicNilOfCallbacksUnderTheOldRule(t *testing.T) {
+	t.Setenv("GODEBUG", "panicnil=1")
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+		produce(t, d, "a", quick(1))
+		produce(t, d, "b", quick(2))
+		produce(t, d, "late", func(context.Context, int) (int, error) { time.Sleep(1050 * time.Millisecond); return 3, nil })
+		var heard notes
+		listen(t, d, func(_ context.Context, r result) { heard.add("result"); panic(nil) },
+			dispatch.OnOutcome(func(dispatch.Outcome) { heard.add("outcome"); panic(nil) }),
+			dispatch.OnDone(func(dispatch.Report) { heard.add("done"); panic(nil) }))
+		listen(t, d, func(_ context.Context, r result) { heard.add("concurrently"); panic(nil) }, dispatch.WithConcurrency(2))
+		listen(t, d, func(_ context.Context, r result) { heard.add("bounded"); panic(nil) }, dispatch.WithMailbox(9, dispatch.DropOldest))
+		d.OnLate(func(result, time.Duration) { heard.add("late"); panic(nil) })
+		must(d.Bus().Observe(dispatch.Observer{
+			CallStart: func(context.Context, dispatch.CallStarted) context.Context { heard.add("CallStart"); panic(nil) },
+			CallEnd:   func(context.Context, dispatch.Report) { heard.add("CallEnd"); panic(nil) },
+		}))
+		for range 2 {
+			expect(t, ended(t, d), "deadline: a ok, b ok, late late")
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		for what, n := range map[string]int{"result": 2, "outcome": 3, "done": 1, "concurrently": 2, "bounded": 2, "late": 1, "CallStart": 1, "CallEnd": 1} {
+			if got := heard.count(what); got != 2*n {
+				t.Errorf("%s was called %d times, want %d", what, got, 2*n)
+			}
+		}
+		if err := d.Shutdown(context.Background()); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
+}

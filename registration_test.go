@@ -14,36 +14,36 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/sync/semaphore"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-func TestFault11WhoRegistersLaterNeverJoins(t *testing.T) {
-	apiBubble(t, "", func(t *testing.T) {
-		d := apiQuiet[int, int]()
+func TestProducerThatIsAddedLaterDoesNotJoin(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		d := quiet[int, int]()
 		topic := dispatch.NewTopic[int, int]("a")
 		join := func(name string) {
-			apiMust(d.AddProducer(topic, apiAnswer[int](9, 0), dispatch.WithName(name)))
+			must(d.AddProducer(topic, answerAfter[int](9, 0), dispatch.WithName(name)))
 		}
 		// The members run one after another, so the last is started long after
 		// the others have registered.
-		apiMust(d.AddProducer(topic, func(context.Context, int) (int, error) {
+		must(d.AddProducer(topic, func(context.Context, int) (int, error) {
 			join("from inside")
 			time.Sleep(2 * time.Second)
 			return 1, nil
 		}, dispatch.WithName("first")))
-		apiMust(d.AddProducer(topic, apiAnswer[int](2, 0), dispatch.WithName("second")))
-		c := apiMust(d.Send(t.Context(), topic, 0, dispatch.WithParallelism(1)))
+		must(d.AddProducer(topic, answerAfter[int](2, 0), dispatch.WithName("second")))
+		c := must(d.Send(t.Context(), topic, 0, dispatch.WithParallelism(1)))
 		join("after Send")
 		time.Sleep(time.Second)
 		join("in mid-call")
 		<-c.Done()
-		apiEqual(t, "outcomes", apiEnds(c.Report()), "first ok second ok")
+		equal(t, "outcomes", states(c.Report()), "first ok second ok")
 	})
 }
 
-func TestFault11RemovedProducer(t *testing.T) {
+func TestRemovedProducerIsNotAsked(t *testing.T) {
 	tests := []struct {
 		name   string
 		remove func(running, waiting *dispatch.Registration)
@@ -54,19 +54,19 @@ func TestFault11RemovedProducer(t *testing.T) {
 		{"before it is started, is Gone", func(_, waiting *dispatch.Registration) { waiting.Remove() }, "running ok waiting gone last ok", []int{1, 3}},
 	}
 	for _, tt := range tests {
-		apiBubble(t, tt.name, func(t *testing.T) {
-			d := apiQuiet[int, int]()
+		bubble(t, tt.name, func(t *testing.T) {
+			d := quiet[int, int]()
 			topic := dispatch.NewTopic[int, int]("a")
-			running := apiMust(d.AddProducer(topic, apiAnswer[int](1, time.Second), dispatch.WithName("running")))
-			waiting := apiMust(d.AddProducer(topic, apiAnswer[int](2, 0), dispatch.WithName("waiting")))
-			apiMust(d.AddProducer(topic, apiAnswer[int](3, 0), dispatch.WithName("last")))
-			c := apiMust(d.Send(t.Context(), topic, 0, dispatch.WithParallelism(1)))
+			running := must(d.AddProducer(topic, answerAfter[int](1, time.Second), dispatch.WithName("running")))
+			waiting := must(d.AddProducer(topic, answerAfter[int](2, 0), dispatch.WithName("waiting")))
+			must(d.AddProducer(topic, answerAfter[int](3, 0), dispatch.WithName("last")))
+			c := must(d.Send(t.Context(), topic, 0, dispatch.WithParallelism(1)))
 			synctest.Wait()
 			tt.remove(running, waiting)
 			<-c.Done()
 			r := c.Report()
-			apiEqual(t, "outcomes", apiEnds(r), tt.want)
-			apiEqual(t, "reason", r.Reason, dispatch.ReasonAllEnded)
+			equal(t, "outcomes", states(r), tt.want)
+			equal(t, "reason", r.Reason, dispatch.ReasonAllEnded)
 			for _, o := range r.Outcomes {
 				if gone := o.State == dispatch.StateGone; gone != errors.Is(o.Err, dispatch.ErrRemoved) || gone == o.Started {
 					t.Errorf("%v: Started %v, Err %v", o.Member, o.Started, o.Err)
@@ -76,61 +76,61 @@ func TestFault11RemovedProducer(t *testing.T) {
 			for r := range c.Results() {
 				values = append(values, r.Value)
 			}
-			apiEqual(t, "values", values, tt.values)
+			equal(t, "values", values, tt.values)
 		})
 	}
 }
 
-func TestFault11RemovedListener(t *testing.T) {
+func TestRemovedListenerIsNotCalled(t *testing.T) {
 	for _, drain := range []bool{false, true} {
-		apiBubble(t, map[bool]string{false: "Remove discards what waits", true: "Drain delivers what waits"}[drain], func(t *testing.T) {
-			d := apiQuiet[int, int]()
+		bubble(t, map[bool]string{false: "Remove discards what waits", true: "Drain delivers what waits"}[drain], func(t *testing.T) {
+			d := quiet[int, int]()
 			topic := dispatch.NewTopic[int, int]("a")
 			for i := range 4 {
-				apiMust(d.AddProducer(topic, apiAnswer[int](i, time.Duration(i)*100*time.Millisecond)))
+				must(d.AddProducer(topic, answerAfter[int](i, time.Duration(i)*100*time.Millisecond)))
 			}
-			var heard, ended apiEvents[int]
-			var done apiEvents[dispatch.Reason]
-			l := apiMust(d.AddListener(topic, func(_ context.Context, r dispatch.Result[int, int]) {
+			var heard, ended events[int]
+			var done events[dispatch.Reason]
+			l := must(d.AddListener(topic, func(_ context.Context, r dispatch.Result[int, int]) {
 				heard.add(r.Value)
 				time.Sleep(time.Second)
 				ended.add(r.Value)
 			}, dispatch.OnDone(func(r dispatch.Report) { done.add(r.Reason) })))
 			start := time.Now()
-			c := apiMust(d.Send(t.Context(), topic, 0))
+			c := must(d.Send(t.Context(), topic, 0))
 
 			// By now one result is being delivered, two wait and one is to come.
 			time.Sleep(250 * time.Millisecond)
 			want, end := []int{0}, 250*time.Millisecond
 			if drain {
 				want, end = []int{0, 1, 2}, 3*time.Second
-				apiDrain(t, l)
-				apiEqual(t, "callbacks that have returned after Drain", ended.take(), want)
+				mustDrain(t, l)
+				equal(t, "callbacks that have returned after Drain", ended.take(), want)
 			} else {
 				l.Remove()
 			}
-			apiEqual(t, "time", time.Since(start), end)
+			equal(t, "time", time.Since(start), end)
 			<-c.Done()
 			time.Sleep(time.Hour)
-			apiEqual(t, "heard", heard.take(), want)
-			apiEqual(t, "OnDone", done.take(), nil)
-			apiAtRest(t, d.Bus())
+			equal(t, "heard", heard.take(), want)
+			equal(t, "OnDone", done.take(), nil)
+			atRest(t, d.Bus())
 		})
 	}
 }
 
-// TestFault11AddAndRemoveUnderLoad has registrations come and go while calls are
+// TestRegistrationsComeAndGoUnderLoad has registrations come and go while calls are
 // made, and compares each call with who was there at its start. Everything takes
 // virtual time, so whatever happens at an instant is over at the next.
-func TestFault11AddAndRemoveUnderLoad(t *testing.T) {
+func TestRegistrationsComeAndGoUnderLoad(t *testing.T) {
 	const (
 		churners, rounds = 8, 40
 		senders, calls   = 4, 100
 		tick             = time.Microsecond
 	)
 	type life struct{ added, present, leaving time.Duration }
-	apiBubble(t, "", func(t *testing.T) {
-		d := apiQuiet[int, int]()
+	bubble(t, "", func(t *testing.T) {
+		d := quiet[int, int]()
 		topic := dispatch.NewTopic[int, int]("cell.1")
 		selectors := []dispatch.Selector[int, int]{
 			topic, dispatch.NewPattern[int, int]("cell.*"), dispatch.AnyOf(dispatch.NewTopic[int, int]("cell.2"), topic),
@@ -153,12 +153,12 @@ func TestFault11AddAndRemoveUnderLoad(t *testing.T) {
 					name := fmt.Sprintf("p-%d-%d", i, j)
 					l := &life{added: time.Since(start)}
 					selector := selectors[(i+j)%len(selectors)]
-					p := apiMust(d.AddProducer(selector, func(context.Context, int) (int, error) {
+					p := must(d.AddProducer(selector, func(context.Context, int) (int, error) {
 						begin("producer")
 						time.Sleep(time.Duration(j%5) * tick)
 						return j, nil
 					}, dispatch.WithName(name), dispatch.WithConcurrency(1+i)))
-					r := apiMust(d.AddListener(selector, func(context.Context, dispatch.Result[int, int]) {
+					r := must(d.AddListener(selector, func(context.Context, dispatch.Result[int, int]) {
 						begin("listener")
 						time.Sleep(time.Duration(j%3) * tick)
 					}, append(mailboxes[j%len(mailboxes)], dispatch.OnDone(func(dispatch.Report) { begin("OnDone hook") }))...))
@@ -166,8 +166,8 @@ func TestFault11AddAndRemoveUnderLoad(t *testing.T) {
 					time.Sleep(time.Duration(i+j%7) * tick)
 					l.leaving = time.Since(start)
 					if j%4 == 3 {
-						apiDrain(t, p)
-						apiDrain(t, r)
+						mustDrain(t, p)
+						mustDrain(t, r)
 					} else {
 						p.Remove()
 						r.Remove()
@@ -178,11 +178,11 @@ func TestFault11AddAndRemoveUnderLoad(t *testing.T) {
 				}
 			})
 		}
-		apiMust(d.AddProducer(topic, apiAnswer[int](0, 0), dispatch.WithName("always")))
+		must(d.AddProducer(topic, answerAfter[int](0, 0), dispatch.WithName("always")))
 		for i := range senders {
 			wait.Go(func() {
 				for range calls {
-					c := apiMust(d.Send(t.Context(), topic, 0, dispatch.WithParallelism(1+i)))
+					c := must(d.Send(t.Context(), topic, 0, dispatch.WithParallelism(1+i)))
 					mu.Lock()
 					all = append(all, c)
 					mu.Unlock()
@@ -195,7 +195,7 @@ func TestFault11AddAndRemoveUnderLoad(t *testing.T) {
 		var members int
 		for _, c := range all {
 			at := c.Report().Started.Sub(start)
-			asked := apiAsked(c)
+			asked := memberNames(c)
 			members += len(asked)
 			if !slices.Contains(asked, "always") {
 				t.Fatalf("call %v did not ask the producer that was always there", c.ID())
@@ -220,11 +220,11 @@ func TestFault11AddAndRemoveUnderLoad(t *testing.T) {
 		if members < 2*len(all) {
 			t.Errorf("only %d members in %d calls: the test does not test much", members, len(all))
 		}
-		apiAtRest(t, d.Bus())
+		atRest(t, d.Bus())
 	})
 }
 
-func TestFault13DuplicateName(t *testing.T) {
+func TestNamesOfProducersAreUnique(t *testing.T) {
 	a, b := dispatch.NewTopic[int, int]("cell.1"), dispatch.NewTopic[int, int]("cell.2")
 	pattern := dispatch.NewPattern[int, int]
 	type selector = dispatch.Selector[int, int]
@@ -253,22 +253,22 @@ func TestFault13DuplicateName(t *testing.T) {
 	for _, tt := range tests {
 		for _, swapped := range []bool{false, true} {
 			for _, occupied := range []bool{false, true} {
-				apiBubble(t, fmt.Sprintf("%s/swapped=%v/occupied=%v", tt.name, swapped, occupied), func(t *testing.T) {
-					d := apiQuiet[int, int]()
+				bubble(t, fmt.Sprintf("%s/swapped=%v/occupied=%v", tt.name, swapped, occupied), func(t *testing.T) {
+					d := quiet[int, int]()
 					first, next := tt.first, tt.next
 					if swapped {
 						first, next = next, first
 					}
 					if occupied { // the topics are known to the registry
-						apiMust(d.AddProducer(dispatch.AnyOf(a, b), apiAnswer[int](0, 0)))
+						must(d.AddProducer(dispatch.AnyOf(a, b), answerAfter[int](0, 0)))
 					}
 					asked := func() []string {
-						return append(apiAsked(apiMust(d.Send(t.Context(), a, 0))), apiAsked(apiMust(d.Send(t.Context(), b, 0)))...)
+						return append(memberNames(must(d.Send(t.Context(), a, 0))), memberNames(must(d.Send(t.Context(), b, 0)))...)
 					}
 
-					r := apiMust(d.AddProducer(first, apiAnswer[int](1, 0), dispatch.WithName("p")))
+					r := must(d.AddProducer(first, answerAfter[int](1, 0), dispatch.WithName("p")))
 					before := asked()
-					second, err := d.AddProducer(next, apiAnswer[int](2, 0), dispatch.WithName("p"))
+					second, err := d.AddProducer(next, answerAfter[int](2, 0), dispatch.WithName("p"))
 					if !tt.duplicate {
 						if err != nil {
 							t.Errorf("got %v, want no error", err)
@@ -281,54 +281,54 @@ func TestFault13DuplicateName(t *testing.T) {
 					if !strings.Contains(err.Error(), `"p"`) {
 						t.Errorf("the error %q does not show the name", err)
 					}
-					apiEqual(t, "members", asked(), before)
+					equal(t, "members", asked(), before)
 
 					// Another name is welcome, and so is this one from now on.
-					apiMust(d.AddProducer(next, apiAnswer[int](2, 0), dispatch.WithName("q"))).Remove()
+					must(d.AddProducer(next, answerAfter[int](2, 0), dispatch.WithName("q"))).Remove()
 					r.Remove()
-					apiMust(d.AddProducer(next, apiAnswer[int](2, 0), dispatch.WithName("p")))
+					must(d.AddProducer(next, answerAfter[int](2, 0), dispatch.WithName("p")))
 				})
 			}
 		}
 	}
-	apiBubble(t, "among many", func(t *testing.T) {
-		d := apiQuiet[int, int]()
+	bubble(t, "among many", func(t *testing.T) {
+		d := quiet[int, int]()
 		var added []*dispatch.Registration
 		var names []string
 		for i := range 100 {
 			names = append(names, fmt.Sprintf("p%02d", i))
-			added = append(added, apiMust(d.AddProducer(a, apiAnswer[int](i, 0), dispatch.WithName(names[i]))))
+			added = append(added, must(d.AddProducer(a, answerAfter[int](i, 0), dispatch.WithName(names[i]))))
 		}
 		for i, r := range added {
-			if _, err := d.AddProducer(a, apiAnswer[int](0, 0), dispatch.WithName(names[i])); !errors.Is(err, dispatch.ErrDuplicate) {
+			if _, err := d.AddProducer(a, answerAfter[int](0, 0), dispatch.WithName(names[i])); !errors.Is(err, dispatch.ErrDuplicate) {
 				t.Errorf("%s: got %v, want ErrDuplicate", names[i], err)
 			}
 			r.Remove()
-			apiMust(d.AddProducer(a, apiAnswer[int](0, 0), dispatch.WithName(names[i])))
+			must(d.AddProducer(a, answerAfter[int](0, 0), dispatch.WithName(names[i])))
 		}
-		apiEqual(t, "members", apiAsked(apiMust(d.Send(t.Context(), a, 0))), names)
+		equal(t, "members", memberNames(must(d.Send(t.Context(), a, 0))), names)
 	})
-	apiBubble(t, "producers of other types", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		apiMust(d.AddProducer(pattern(">"), apiAnswer[int](1, 0), dispatch.WithName("p")))
+	bubble(t, "producers of other types", func(t *testing.T) {
+		d := quiet[int, int]()
+		must(d.AddProducer(pattern(">"), answerAfter[int](1, 0), dispatch.WithName("p")))
 		others := dispatch.On[string, int](d.Bus())
-		apiMust(others.AddProducer(dispatch.NewPattern[string, int](">"), apiAnswer[string](1, 0), dispatch.WithName("p")))
-		apiMust(others.AddProducer(dispatch.NewTopic[string, int]("other"), apiAnswer[string](1, 0), dispatch.WithName("q")))
+		must(others.AddProducer(dispatch.NewPattern[string, int](">"), answerAfter[string](1, 0), dispatch.WithName("p")))
+		must(others.AddProducer(dispatch.NewTopic[string, int]("other"), answerAfter[string](1, 0), dispatch.WithName("q")))
 	})
-	apiBubble(t, "listeners", func(t *testing.T) {
-		d := apiQuiet[int, int]()
+	bubble(t, "listeners", func(t *testing.T) {
+		d := quiet[int, int]()
 		hear := func(context.Context, dispatch.Result[int, int]) {}
-		apiMust(d.AddProducer(a, apiAnswer[int](1, 0), dispatch.WithName("p")))
+		must(d.AddProducer(a, answerAfter[int](1, 0), dispatch.WithName("p")))
 		for range 2 {
-			apiMust(d.AddListener(a, hear, dispatch.WithName("p")))
+			must(d.AddListener(a, hear, dispatch.WithName("p")))
 		}
 	})
 }
 
-func TestFault13RaceForANameHasOneWinner(t *testing.T) {
+func TestRaceForANameHasOneWinner(t *testing.T) {
 	a, b := dispatch.NewTopic[int, int]("cell.1"), dispatch.NewTopic[int, int]("cell.2")
 	for round := range 50 {
-		d := apiQuiet[int, int]()
+		d := quiet[int, int]()
 		selectors := []dispatch.Selector[int, int]{a, dispatch.NewPattern[int, int]("cell.*"), dispatch.AnyOf(a, b), dispatch.NewPattern[int, int](">")}
 		start := make(chan struct{})
 		var winners atomic.Int32
@@ -336,7 +336,7 @@ func TestFault13RaceForANameHasOneWinner(t *testing.T) {
 		for i := range 16 {
 			wait.Go(func() {
 				<-start
-				switch _, err := d.AddProducer(selectors[i%len(selectors)], apiAnswer[int](0, 0), dispatch.WithName("p")); {
+				switch _, err := d.AddProducer(selectors[i%len(selectors)], answerAfter[int](0, 0), dispatch.WithName("p")); {
 				case err == nil:
 					winners.Add(1)
 				case !errors.Is(err, dispatch.ErrDuplicate):
@@ -349,21 +349,21 @@ func TestFault13RaceForANameHasOneWinner(t *testing.T) {
 		if n := winners.Load(); n != 1 {
 			t.Fatalf("round %d: %d winners", round, n)
 		}
-		apiEqual(t, "members", apiAsked(apiMust(d.Send(t.Context(), a, 0))), []string{"p"})
+		equal(t, "members", memberNames(must(d.Send(t.Context(), a, 0))), []string{"p"})
 	}
 }
 
-func TestFault14InvalidArgument(t *testing.T) {
-	d := apiQuiet[int, int]()
+func TestInvalidArgumentsAreRefused(t *testing.T) {
+	d := quiet[int, int]()
 	ctx := context.Background()
 	var none context.Context
 	topic, zero := dispatch.NewTopic[int, int]("a"), dispatch.Topic[int, int]{}
-	produce := apiAnswer[int](0, 0)
+	produce := answerAfter[int](0, 0)
 	produceStream := func(context.Context, int) iter.Seq2[int, error] { return nil }
 	relay := func(context.Context, int, *dispatch.Roster[int]) error { return nil }
 	listen := func(context.Context, dispatch.Result[int, int]) {}
-	registration := apiMust(d.AddProducer(dispatch.NewTopic[int, int]("b"), produce))
-	call := apiMust(d.Send(ctx, topic, 0))
+	registration := must(d.AddProducer(dispatch.NewTopic[int, int]("b"), produce))
+	call := must(d.Send(ctx, topic, 0))
 	var nobody *dispatch.Dispatcher[int, int]
 	noError := func(_ any, err error) error { return err }
 	stream := func(d *dispatch.Dispatcher[int, int], ctx context.Context, topic dispatch.Topic[int, int]) (err error) {
@@ -380,7 +380,7 @@ func TestFault14InvalidArgument(t *testing.T) {
 		{noError(d.AddStreamProducer(topic, nil)), []string{"AddStreamProducer", "nil func"}},
 		{noError(d.AddRelay(topic, nil)), []string{"AddRelay", "nil func"}},
 		{noError(d.AddListener(topic, nil)), []string{"AddListener", "nil func"}},
-		{apiPanic(func() { d.OnLate(nil) }), []string{"OnLate", "nil func"}},
+		{panicOf(func() { d.OnLate(nil) }), []string{"OnLate", "nil func"}},
 
 		{noError(d.AddProducer(nil, produce)), []string{"AddProducer", "nil Selector"}},
 		{noError(d.AddStreamProducer(nil, produceStream)), []string{"AddStreamProducer", "nil Selector"}},
@@ -407,7 +407,7 @@ func TestFault14InvalidArgument(t *testing.T) {
 		{d.Shutdown(none), []string{"Shutdown", "nil context"}},
 		{d.Bus().Shutdown(none), []string{"Shutdown", "nil context"}},
 
-		{apiPanic(func() { dispatch.On[int, int](nil) }), []string{"On", "nil Bus"}},
+		{panicOf(func() { dispatch.On[int, int](nil) }), []string{"On", "nil Bus"}},
 	}
 	for _, d := range []*dispatch.Dispatcher[int, int]{nobody, new(dispatch.Dispatcher[int, int])} {
 		tests = append(tests, []struct {
@@ -438,96 +438,96 @@ func TestFault14InvalidArgument(t *testing.T) {
 		}
 	}
 	// Nothing of all that was registered, and Shutdown(nil) has shut nothing.
-	apiEqual(t, "members", apiAsked(apiMust(d.Send(ctx, topic, 0))), []string{})
+	equal(t, "members", memberNames(must(d.Send(ctx, topic, 0))), []string{})
 }
 
-func TestFault14NilResultIsAResult(t *testing.T) {
-	apiBubble(t, "pointer", func(t *testing.T) {
-		apiNilResult[*apiReading](t)
+func TestNilResultIsAResult(t *testing.T) {
+	bubble(t, "pointer", func(t *testing.T) {
+		testNilResult[*reading](t)
 	})
-	apiBubble(t, "interface", func(t *testing.T) {
-		apiNilResult[error](t)
+	bubble(t, "interface", func(t *testing.T) {
+		testNilResult[error](t)
 	})
-	apiBubble(t, "map", func(t *testing.T) {
-		apiNilResult[map[string]int](t)
+	bubble(t, "map", func(t *testing.T) {
+		testNilResult[map[string]int](t)
 	})
 }
 
-func apiNilResult[Res any](t *testing.T) {
-	d := apiQuiet[any, Res]()
+func testNilResult[Res any](t *testing.T) {
+	d := quiet[any, Res]()
 	topic := dispatch.NewTopic[any, Res]("a")
 	var null Res
 	var heard atomic.Int32
-	apiMust(d.AddProducer(topic, func(context.Context, any) (Res, error) { return null, nil }))
-	apiMust(d.AddListener(topic, func(_ context.Context, r dispatch.Result[any, Res]) { heard.Add(1) }))
-	c := apiMust(d.Send(t.Context(), topic, nil)) // a nil request is a request
+	must(d.AddProducer(topic, func(context.Context, any) (Res, error) { return null, nil }))
+	must(d.AddListener(topic, func(_ context.Context, r dispatch.Result[any, Res]) { heard.Add(1) }))
+	c := must(d.Send(t.Context(), topic, nil)) // a nil request is a request
 	<-c.Done()
-	apiEqual(t, "outcome", apiEnds(c.Report()), "producer-1 ok")
-	apiEqual(t, "number of results", c.Report().Outcomes[0].Results, 1)
+	equal(t, "outcome", states(c.Report()), "producer-1 ok")
+	equal(t, "number of results", c.Report().Outcomes[0].Results, 1)
 	n := 0
 	for range c.Results() {
 		n++
 	}
-	apiEqual(t, "results read", n, 1)
-	apiEqual(t, "values gathered", len(apiMust(d.Gather(t.Context(), topic, nil))), 1)
-	apiMust(d.First(t.Context(), topic, nil))
-	apiAtRest(t, d.Bus())
-	apiEqual(t, "results heard", heard.Load(), 3)
+	equal(t, "results read", n, 1)
+	equal(t, "values gathered", len(must(d.Gather(t.Context(), topic, nil))), 1)
+	must(d.First(t.Context(), topic, nil))
+	atRest(t, d.Bus())
+	equal(t, "results heard", heard.Load(), 3)
 }
 
 func TestProducerDrains(t *testing.T) {
 	topic := dispatch.NewTopic[int, int]("a")
 	long := dispatch.WithTimeout(time.Minute)
-	apiBubble(t, "at rest returns at once", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		p := apiMust(d.AddProducer(topic, apiAnswer[int](1, 0)))
-		apiMust(d.Gather(t.Context(), topic, 0))
+	bubble(t, "at rest returns at once", func(t *testing.T) {
+		d := quiet[int, int]()
+		p := must(d.AddProducer(topic, answerAfter[int](1, 0)))
+		must(d.Gather(t.Context(), topic, 0))
 		start := time.Now()
-		apiDrain(t, p)
-		apiEqual(t, "duration", time.Since(start), 0)
-		apiEqual(t, "members", apiAsked(apiMust(d.Send(t.Context(), topic, 0))), []string{})
+		mustDrain(t, p)
+		equal(t, "duration", time.Since(start), 0)
+		equal(t, "members", memberNames(must(d.Send(t.Context(), topic, 0))), []string{})
 	})
-	apiBubble(t, "finishes what runs and what waits", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		p := apiMust(d.AddProducer(topic, apiAnswer[int](1, time.Second), dispatch.WithConcurrency(1)))
-		apiMust(d.AddProducer(topic, apiAnswer[int](2, 30*time.Second))) // the calls outlive the drain
+	bubble(t, "finishes what runs and what waits", func(t *testing.T) {
+		d := quiet[int, int]()
+		p := must(d.AddProducer(topic, answerAfter[int](1, time.Second), dispatch.WithConcurrency(1)))
+		must(d.AddProducer(topic, answerAfter[int](2, 30*time.Second))) // the calls outlive the drain
 		start := time.Now()
 		var calls []*dispatch.Call[int, int]
 		for range 3 {
-			calls = append(calls, apiMust(d.Send(t.Context(), topic, 0, long)))
+			calls = append(calls, must(d.Send(t.Context(), topic, 0, long)))
 		}
 		time.Sleep(100 * time.Millisecond)
 		drained := make(chan time.Duration)
 		go func() {
-			apiDrain(t, p)
+			mustDrain(t, p)
 			drained <- time.Since(start)
 		}()
 		synctest.Wait()
-		apiEqual(t, "members of a call sent during the drain", apiAsked(apiMust(d.Send(t.Context(), topic, 0))), []string{"producer-2"})
-		apiEqual(t, "end of the drain", <-drained, 3*time.Second)
+		equal(t, "members of a call sent during the drain", memberNames(must(d.Send(t.Context(), topic, 0))), []string{"producer-2"})
+		equal(t, "end of the drain", <-drained, 3*time.Second)
 		for _, c := range calls {
-			apiEqual(t, "reason after the drain", c.Report().Reason, dispatch.ReasonPending)
+			equal(t, "reason after the drain", c.Report().Reason, dispatch.ReasonPending)
 		}
 		for _, c := range calls {
 			<-c.Done()
-			apiEqual(t, "outcomes", apiEnds(c.Report()), "producer-1 ok producer-2 ok")
+			equal(t, "outcomes", states(c.Report()), "producer-1 ok producer-2 ok")
 		}
 	})
-	apiBubble(t, "waits for a run that outlives its call", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		p := apiMust(d.AddProducer(topic, apiAnswer[int](1, time.Minute)))
+	bubble(t, "waits for a run that outlives its call", func(t *testing.T) {
+		d := quiet[int, int]()
+		p := must(d.AddProducer(topic, answerAfter[int](1, time.Minute)))
 		start := time.Now()
-		c := apiMust(d.Send(t.Context(), topic, 0, dispatch.WithTimeout(time.Second)))
+		c := must(d.Send(t.Context(), topic, 0, dispatch.WithTimeout(time.Second)))
 		<-c.Done()
-		apiDrain(t, p)
-		apiEqual(t, "end of the drain", time.Since(start), time.Minute)
+		mustDrain(t, p)
+		equal(t, "end of the drain", time.Since(start), time.Minute)
 	})
-	apiBubble(t, "becomes Remove when its context ends", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		p := apiMust(d.AddProducer(topic, apiAnswer[int](1, 10*time.Second), dispatch.WithConcurrency(1)))
+	bubble(t, "becomes Remove when its context ends", func(t *testing.T) {
+		d := quiet[int, int]()
+		p := must(d.AddProducer(topic, answerAfter[int](1, 10*time.Second), dispatch.WithConcurrency(1)))
 		var calls []*dispatch.Call[int, int]
 		for range 3 {
-			calls = append(calls, apiMust(d.Send(t.Context(), topic, 0, long)))
+			calls = append(calls, must(d.Send(t.Context(), topic, 0, long)))
 			synctest.Wait()
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -536,43 +536,43 @@ func TestProducerDrains(t *testing.T) {
 		if err := p.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want the error of the context", err)
 		}
-		apiEqual(t, "duration", time.Since(start), time.Second)
+		equal(t, "duration", time.Since(start), time.Second)
 		var ends []string
 		for _, c := range calls {
 			<-c.Done()
-			ends = append(ends, apiEnds(c.Report()))
+			ends = append(ends, states(c.Report()))
 		}
-		apiEqual(t, "outcomes", ends, []string{"producer-1 ok", "producer-1 gone", "producer-1 gone"})
+		equal(t, "outcomes", ends, []string{"producer-1 ok", "producer-1 gone", "producer-1 gone"})
 	})
-	apiBubble(t, "more than one at a time", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		p := apiMust(d.AddProducer(topic, apiAnswer[int](1, time.Second)))
-		apiMust(d.Send(t.Context(), topic, 0))
+	bubble(t, "more than one at a time", func(t *testing.T) {
+		d := quiet[int, int]()
+		p := must(d.AddProducer(topic, answerAfter[int](1, time.Second)))
+		must(d.Send(t.Context(), topic, 0))
 		start := time.Now()
 		var wait sync.WaitGroup
 		for range 3 {
 			wait.Go(func() {
-				apiDrain(t, p)
-				apiEqual(t, "end of the drain", time.Since(start), time.Second)
+				mustDrain(t, p)
+				equal(t, "end of the drain", time.Since(start), time.Second)
 			})
 		}
 		wait.Wait()
-		apiDrain(t, p)
+		mustDrain(t, p)
 		p.Remove()
 	})
-	apiBubble(t, "from inside waits for itself until its context ends", func(t *testing.T) {
-		d := apiQuiet[int, int]()
+	bubble(t, "from inside waits for itself until its context ends", func(t *testing.T) {
+		d := quiet[int, int]()
 		var p *dispatch.Registration
-		p = apiMust(d.AddProducer(topic, func(ctx context.Context, _ int) (int, error) {
+		p = must(d.AddProducer(topic, func(ctx context.Context, _ int) (int, error) {
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
 			return 1, p.Drain(ctx)
 		}))
-		c := apiMust(d.Send(t.Context(), topic, 0))
+		c := must(d.Send(t.Context(), topic, 0))
 		<-c.Done()
 		r := c.Report()
-		apiEqual(t, "outcome", apiEnds(r), "producer-1 failed")
-		apiEqual(t, "duration", r.Elapsed, time.Second)
+		equal(t, "outcome", states(r), "producer-1 failed")
+		equal(t, "duration", r.Elapsed, time.Second)
 		if !errors.Is(r.Err(), context.DeadlineExceeded) {
 			t.Errorf("got %v, want the error of the context", r.Err())
 		}
@@ -581,135 +581,135 @@ func TestProducerDrains(t *testing.T) {
 
 func TestListenerDrains(t *testing.T) {
 	topic := dispatch.NewTopic[int, int]("a")
-	slow := func(heard *apiEvents[int]) dispatch.Listener[int, int] {
+	slow := func(heard *events[int]) dispatch.Listener[int, int] {
 		return func(_ context.Context, r dispatch.Result[int, int]) {
 			heard.add(r.Value)
 			time.Sleep(time.Second)
 		}
 	}
-	apiBubble(t, "at rest returns at once", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		var heard apiEvents[int]
-		l := apiMust(d.AddListener(topic, slow(&heard)))
-		apiMust(d.AddProducer(topic, apiAnswer[int](1, time.Second)))
-		c := apiMust(d.Send(t.Context(), topic, 0))
+	bubble(t, "at rest returns at once", func(t *testing.T) {
+		d := quiet[int, int]()
+		var heard events[int]
+		l := must(d.AddListener(topic, slow(&heard)))
+		must(d.AddProducer(topic, answerAfter[int](1, time.Second)))
+		c := must(d.Send(t.Context(), topic, 0))
 		start := time.Now()
-		apiDrain(t, l) // the result that is to come was not accepted
-		apiEqual(t, "duration", time.Since(start), 0)
+		mustDrain(t, l) // the result that is to come was not accepted
+		equal(t, "duration", time.Since(start), 0)
 		<-c.Done()
-		apiAtRest(t, d.Bus())
-		apiEqual(t, "heard", heard.take(), nil)
+		atRest(t, d.Bus())
+		equal(t, "heard", heard.take(), nil)
 	})
-	apiBubble(t, "finishes the calls that have ended, with their OnDone", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		var heard apiEvents[int]
-		var done apiEvents[dispatch.CallID]
-		l := apiMust(d.AddListener(topic, slow(&heard), dispatch.OnDone(func(r dispatch.Report) { done.add(r.Call) })))
-		apiMust(d.AddProducer(topic, func(_ context.Context, i int) (int, error) { return i, nil }))
+	bubble(t, "finishes the calls that have ended, with their OnDone", func(t *testing.T) {
+		d := quiet[int, int]()
+		var heard events[int]
+		var done events[dispatch.CallID]
+		l := must(d.AddListener(topic, slow(&heard), dispatch.OnDone(func(r dispatch.Report) { done.add(r.Call) })))
+		must(d.AddProducer(topic, func(_ context.Context, i int) (int, error) { return i, nil }))
 		var ids []dispatch.CallID
 		for i := range 3 {
-			c := apiMust(d.Send(t.Context(), topic, i))
+			c := must(d.Send(t.Context(), topic, i))
 			<-c.Done()
 			synctest.Wait() // so that the calls are in order
 			ids = append(ids, c.ID())
 		}
 		start := time.Now()
-		apiDrain(t, l)
-		apiEqual(t, "duration", time.Since(start), 3*time.Second)
-		apiEqual(t, "heard", heard.take(), []int{0, 1, 2})
-		apiEqual(t, "OnDone", done.take(), ids)
+		mustDrain(t, l)
+		equal(t, "duration", time.Since(start), 3*time.Second)
+		equal(t, "heard", heard.take(), []int{0, 1, 2})
+		equal(t, "OnDone", done.take(), ids)
 	})
 	for _, mailbox := range [][]dispatch.ListenerOption{nil, {dispatch.WithMailbox(100, dispatch.DropNewest)}} {
-		apiBubble(t, fmt.Sprint("accepts nothing more of calls in flight", mailbox), func(t *testing.T) {
-			d := apiQuiet[[2]int, int]()
+		bubble(t, fmt.Sprint("accepts nothing more of calls in flight", mailbox), func(t *testing.T) {
+			d := quiet[[2]int, int]()
 			topic := dispatch.NewTopic[[2]int, int]("a")
-			var heard apiEvents[int]
-			var done apiEvents[dispatch.CallID]
-			l := apiMust(d.AddListener(topic, func(_ context.Context, r dispatch.Result[[2]int, int]) {
+			var heard events[int]
+			var done events[dispatch.CallID]
+			l := must(d.AddListener(topic, func(_ context.Context, r dispatch.Result[[2]int, int]) {
 				heard.add(r.Value)
 				time.Sleep(time.Second)
 			}, dispatch.OnDone(func(r dispatch.Report) { done.add(r.Call) })))
 			// The request says when to answer, in tenths of a second.
 			for i := range 2 {
-				apiMust(d.AddProducer(topic, func(_ context.Context, tenths [2]int) (int, error) {
+				must(d.AddProducer(topic, func(_ context.Context, tenths [2]int) (int, error) {
 					time.Sleep(time.Duration(tenths[i]) * 100 * time.Millisecond)
 					return tenths[i], nil
 				}))
 			}
 			start := time.Now()
-			apiMust(d.Send(t.Context(), topic, [2]int{0, 15}))  // its first result is delivered, and it has none that waits
-			apiMust(d.Send(t.Context(), topic, [2]int{5, 16}))  // its first result is being delivered
-			apiMust(d.Send(t.Context(), topic, [2]int{11, 17})) // its first result waits
-			apiMust(d.Send(t.Context(), topic, [2]int{18, 19})) // it has none yet
+			must(d.Send(t.Context(), topic, [2]int{0, 15}))  // its first result is delivered, and it has none that waits
+			must(d.Send(t.Context(), topic, [2]int{5, 16}))  // its first result is being delivered
+			must(d.Send(t.Context(), topic, [2]int{11, 17})) // its first result waits
+			must(d.Send(t.Context(), topic, [2]int{18, 19})) // it has none yet
 			time.Sleep(1200 * time.Millisecond)
-			apiDrain(t, l)
-			apiEqual(t, "end of the drain", time.Since(start), 3*time.Second)
+			mustDrain(t, l)
+			equal(t, "end of the drain", time.Since(start), 3*time.Second)
 			time.Sleep(time.Minute)
-			apiEqual(t, "heard", heard.take(), []int{0, 5, 11})
-			apiEqual(t, "OnDone", done.take(), nil)
-			apiAtRest(t, d.Bus())
+			equal(t, "heard", heard.take(), []int{0, 5, 11})
+			equal(t, "OnDone", done.take(), nil)
+			atRest(t, d.Bus())
 		})
 	}
-	apiBubble(t, "becomes Remove when its context ends", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		var heard apiEvents[int]
-		l := apiMust(d.AddListener(topic, slow(&heard)))
+	bubble(t, "becomes Remove when its context ends", func(t *testing.T) {
+		d := quiet[int, int]()
+		var heard events[int]
+		l := must(d.AddListener(topic, slow(&heard)))
 		for i := range 5 {
-			apiMust(d.AddProducer(topic, apiAnswer[int](i, time.Duration(i))))
+			must(d.AddProducer(topic, answerAfter[int](i, time.Duration(i))))
 		}
-		apiMust(d.Gather(t.Context(), topic, 0))
+		must(d.Gather(t.Context(), topic, 0))
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
 		if err := l.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want the error of the context", err)
 		}
 		time.Sleep(time.Minute)
-		apiEqual(t, "heard", heard.take(), []int{0, 1})
-		apiAtRest(t, d.Bus())
+		equal(t, "heard", heard.take(), []int{0, 1})
+		atRest(t, d.Bus())
 	})
-	apiBubble(t, "from inside waits for itself until its context ends", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		var errs apiEvents[error]
+	bubble(t, "from inside waits for itself until its context ends", func(t *testing.T) {
+		d := quiet[int, int]()
+		var errs events[error]
 		var l *dispatch.Registration
-		l = apiMust(d.AddListener(topic, func(ctx context.Context, _ dispatch.Result[int, int]) {
+		l = must(d.AddListener(topic, func(ctx context.Context, _ dispatch.Result[int, int]) {
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
 			errs.add(l.Drain(ctx))
 		}))
-		apiMust(d.AddProducer(topic, apiAnswer[int](1, 0)))
-		apiMust(d.Gather(t.Context(), topic, 0))
+		must(d.AddProducer(topic, answerAfter[int](1, 0)))
+		must(d.Gather(t.Context(), topic, 0))
 		time.Sleep(time.Minute)
 		if got := errs.take(); len(got) != 1 || !errors.Is(got[0], context.DeadlineExceeded) {
 			t.Errorf("got %v, want the error of the context", got)
 		}
 	})
-	apiBubble(t, "of OnLate", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		var late apiEvents[int]
+	bubble(t, "of OnLate", func(t *testing.T) {
+		d := quiet[int, int]()
+		var late events[int]
 		hook := d.OnLate(func(r dispatch.Result[int, int], _ time.Duration) {
 			late.add(r.Value)
 			time.Sleep(time.Minute)
 		})
 		for i := range 3 {
-			apiMust(d.AddProducer(topic, apiAnswer[int](i, time.Duration(10+i)*time.Second)))
+			must(d.AddProducer(topic, answerAfter[int](i, time.Duration(10+i)*time.Second)))
 		}
-		apiMust(d.Send(t.Context(), topic, 0, dispatch.WithTimeout(time.Second)))
+		must(d.Send(t.Context(), topic, 0, dispatch.WithTimeout(time.Second)))
 		time.Sleep(11500 * time.Millisecond)
 		start := time.Now()
-		apiDrain(t, hook)
-		apiEqual(t, "duration", time.Since(start), 2*time.Minute-1500*time.Millisecond)
+		mustDrain(t, hook)
+		equal(t, "duration", time.Since(start), 2*time.Minute-1500*time.Millisecond)
 		time.Sleep(time.Hour)
-		apiEqual(t, "late", late.take(), []int{0, 1})
+		equal(t, "late", late.take(), []int{0, 1})
 	})
 }
 
 func TestRemoveIsIdempotentAndLegalFromInside(t *testing.T) {
 	topic := dispatch.NewTopic[int, int]("a")
-	apiBubble(t, "twice and concurrently", func(t *testing.T) {
-		d := apiQuiet[int, int]()
+	bubble(t, "twice and concurrently", func(t *testing.T) {
+		d := quiet[int, int]()
 		for _, r := range []*dispatch.Registration{
-			apiMust(d.AddProducer(topic, apiAnswer[int](1, 0))),
-			apiMust(d.AddListener(topic, func(context.Context, dispatch.Result[int, int]) {})),
+			must(d.AddProducer(topic, answerAfter[int](1, 0))),
+			must(d.AddListener(topic, func(context.Context, dispatch.Result[int, int]) {})),
 			d.OnLate(func(dispatch.Result[int, int], time.Duration) {}),
 		} {
 			var wait sync.WaitGroup
@@ -718,73 +718,73 @@ func TestRemoveIsIdempotentAndLegalFromInside(t *testing.T) {
 			}
 			wait.Wait()
 			r.Remove()
-			apiDrain(t, r)
+			mustDrain(t, r)
 		}
 		// It is the own registration that ends, not one that took its place.
-		apiMust(d.AddProducer(topic, apiAnswer[int](1, 0))).Remove()
-		old := apiMust(d.AddProducer(topic, apiAnswer[int](1, 0), dispatch.WithName("p")))
+		must(d.AddProducer(topic, answerAfter[int](1, 0))).Remove()
+		old := must(d.AddProducer(topic, answerAfter[int](1, 0), dispatch.WithName("p")))
 		old.Remove()
-		apiMust(d.AddProducer(topic, apiAnswer[int](2, 0), dispatch.WithName("p")))
+		must(d.AddProducer(topic, answerAfter[int](2, 0), dispatch.WithName("p")))
 		old.Remove()
-		apiEqual(t, "answers", apiMust(d.Gather(t.Context(), topic, 0)), []int{2})
+		equal(t, "answers", must(d.Gather(t.Context(), topic, 0)), []int{2})
 	})
-	apiBubble(t, "a producer removes itself", func(t *testing.T) {
-		d := apiQuiet[int, int]()
+	bubble(t, "a producer removes itself", func(t *testing.T) {
+		d := quiet[int, int]()
 		var p *dispatch.Registration
-		p = apiMust(d.AddProducer(topic, func(context.Context, int) (int, error) {
+		p = must(d.AddProducer(topic, func(context.Context, int) (int, error) {
 			p.Remove()
 			return 1, nil
 		}))
-		apiEqual(t, "answers", apiMust(d.Gather(t.Context(), topic, 0)), []int{1})
-		apiEqual(t, "members", apiAsked(apiMust(d.Send(t.Context(), topic, 0))), []string{})
+		equal(t, "answers", must(d.Gather(t.Context(), topic, 0)), []int{1})
+		equal(t, "members", memberNames(must(d.Send(t.Context(), topic, 0))), []string{})
 	})
-	apiBubble(t, "a listener removes itself", func(t *testing.T) {
-		d := apiQuiet[int, int]()
+	bubble(t, "a listener removes itself", func(t *testing.T) {
+		d := quiet[int, int]()
 		for i := range 3 {
-			apiMust(d.AddProducer(topic, apiAnswer[int](i, time.Duration(i))))
+			must(d.AddProducer(topic, answerAfter[int](i, time.Duration(i))))
 		}
-		var heard apiEvents[int]
+		var heard events[int]
 		var l *dispatch.Registration
-		l = apiMust(d.AddListener(topic, func(_ context.Context, r dispatch.Result[int, int]) {
+		l = must(d.AddListener(topic, func(_ context.Context, r dispatch.Result[int, int]) {
 			heard.add(r.Value)
 			if r.Value == 1 {
 				l.Remove()
 			}
 		}, dispatch.OnDone(func(dispatch.Report) { t.Error("OnDone after Remove") })))
-		apiMust(d.Gather(t.Context(), topic, 0))
-		apiAtRest(t, d.Bus())
-		apiEqual(t, "heard", heard.take(), []int{0, 1})
+		must(d.Gather(t.Context(), topic, 0))
+		atRest(t, d.Bus())
+		equal(t, "heard", heard.take(), []int{0, 1})
 	})
-	apiBubble(t, "a hook removes its listener", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		apiMust(d.AddProducer(topic, apiAnswer[int](1, 0)))
-		var heard, done apiEvents[int]
+	bubble(t, "a hook removes its listener", func(t *testing.T) {
+		d := quiet[int, int]()
+		must(d.AddProducer(topic, answerAfter[int](1, 0)))
+		var heard, done events[int]
 		var l *dispatch.Registration
-		l = apiMust(d.AddListener(topic, apiHear[int](&heard), dispatch.OnDone(func(dispatch.Report) {
+		l = must(d.AddListener(topic, hear[int](&heard), dispatch.OnDone(func(dispatch.Report) {
 			done.add(1)
 			l.Remove()
 		})))
 		for range 3 {
-			apiMust(d.Gather(t.Context(), topic, 0))
+			must(d.Gather(t.Context(), topic, 0))
 			synctest.Wait()
 		}
-		apiEqual(t, "heard", heard.take(), []int{1})
-		apiEqual(t, "OnDone", done.take(), []int{1})
+		equal(t, "heard", heard.take(), []int{1})
+		equal(t, "OnDone", done.take(), []int{1})
 	})
-	apiBubble(t, "OnLate removes itself", func(t *testing.T) {
-		d := apiQuiet[int, int]()
+	bubble(t, "OnLate removes itself", func(t *testing.T) {
+		d := quiet[int, int]()
 		for i := range 3 {
-			apiMust(d.AddProducer(topic, apiAnswer[int](i, time.Duration(2+i)*time.Second)))
+			must(d.AddProducer(topic, answerAfter[int](i, time.Duration(2+i)*time.Second)))
 		}
-		var late apiEvents[int]
+		var late events[int]
 		var hook *dispatch.Registration
 		hook = d.OnLate(func(r dispatch.Result[int, int], _ time.Duration) {
 			late.add(r.Value)
 			hook.Remove()
 		})
-		apiMust(d.Send(t.Context(), topic, 0, dispatch.WithTimeout(time.Second)))
+		must(d.Send(t.Context(), topic, 0, dispatch.WithTimeout(time.Second)))
 		time.Sleep(time.Minute)
-		apiEqual(t, "late", late.take(), []int{0})
+		equal(t, "late", late.take(), []int{0})
 	})
 }
 
@@ -814,15 +814,15 @@ func TestRemovedListenerGivesPlacesBack(t *testing.T) {
 			"concurrent": {dispatch.WithConcurrency(2)},
 		} {
 			for _, after := range []time.Duration{0, 50, 150, 350, 1050, 3050, 6000} {
-				apiBubble(t, fmt.Sprintf("%s/%s/%v", how, kind, after*time.Millisecond), func(t *testing.T) {
-					d := apiQuiet[int, int](dispatch.WithMaxInFlight(2), dispatch.WithNoWait())
+				bubble(t, fmt.Sprintf("%s/%s/%v", how, kind, after*time.Millisecond), func(t *testing.T) {
+					d := quiet[int, int](dispatch.WithMaxInFlight(2), dispatch.WithNoWait())
 					for i := range 4 {
-						apiMust(d.AddProducer(topic, apiAnswer[int](i, time.Duration(i)*100*time.Millisecond)))
+						must(d.AddProducer(topic, answerAfter[int](i, time.Duration(i)*100*time.Millisecond)))
 					}
-					l := apiMust(d.AddListener(topic, func(context.Context, dispatch.Result[int, int]) { time.Sleep(time.Second) },
+					l := must(d.AddListener(topic, func(context.Context, dispatch.Result[int, int]) { time.Sleep(time.Second) },
 						append(opts, dispatch.OnDone(func(dispatch.Report) { time.Sleep(time.Second) }))...))
 					for range 2 { // so that one is being delivered, and another waits
-						apiMust(d.Send(t.Context(), topic, 0))
+						must(d.Send(t.Context(), topic, 0))
 					}
 					time.Sleep(after * time.Millisecond)
 					if err := leave(t.Context(), l); err != nil {
@@ -835,180 +835,36 @@ func TestRemovedListenerGivesPlacesBack(t *testing.T) {
 						}
 					}
 					time.Sleep(time.Second)
-					apiAtRest(t, d.Bus())
+					atRest(t, d.Bus())
 				})
 			}
 		}
 	}
 }
 
-// TestWithConcurrency counts the runs that overlap: across calls, topics and
-// whatever the calls allow.
-func TestWithConcurrency(t *testing.T) {
-	a, b := dispatch.NewTopic[int, int]("a"), dispatch.NewTopic[int, int]("b")
-	tests := []struct {
-		opts []dispatch.ProducerOption
-		want []time.Duration // the ends of six calls
-		most int32
-	}{
-		{nil, []time.Duration{1, 1, 1, 1, 1, 1}, 6},
-		{[]dispatch.ProducerOption{dispatch.WithConcurrency(1)}, []time.Duration{1, 2, 3, 4, 5, 6}, 1},
-		{[]dispatch.ProducerOption{dispatch.WithConcurrency(2)}, []time.Duration{1, 1, 2, 2, 3, 3}, 2},
-		{[]dispatch.ProducerOption{dispatch.WithConcurrency(6)}, []time.Duration{1, 1, 1, 1, 1, 1}, 6},
-		{[]dispatch.ProducerOption{dispatch.WithConcurrency(1), dispatch.WithConcurrency(3)}, []time.Duration{1, 1, 1, 2, 2, 2}, 3},
-		{[]dispatch.ProducerOption{dispatch.WithSemaphore(semaphore.NewWeighted(1))}, []time.Duration{1, 2, 3, 4, 5, 6}, 1},
-		{[]dispatch.ProducerOption{dispatch.WithSemaphore(semaphore.NewWeighted(2)), dispatch.WithConcurrency(4)}, []time.Duration{1, 1, 2, 2, 3, 3}, 2},
-		{[]dispatch.ProducerOption{dispatch.WithSemaphore(semaphore.NewWeighted(4)), dispatch.WithConcurrency(2)}, []time.Duration{1, 1, 2, 2, 3, 3}, 2},
-	}
-	for _, tt := range tests {
-		apiBubble(t, fmt.Sprint(tt.most, tt.want), func(t *testing.T) {
-			d := apiQuiet[int, int](dispatch.WithTimeout(time.Minute))
-			var asked apiEvents[int]
-			var running, most atomic.Int32
-			apiMust(d.AddProducer(dispatch.AnyOf(a, b), func(_ context.Context, i int) (int, error) {
-				asked.add(i)
-				most.Store(max(most.Load(), running.Add(1)))
-				time.Sleep(time.Second)
-				running.Add(-1)
-				return i, nil
-			}, tt.opts...))
-			var calls []*dispatch.Call[int, int]
-			for i := range 6 {
-				calls = append(calls, apiMust(d.Send(t.Context(), []dispatch.Topic[int, int]{a, b}[i%2], i)))
-				synctest.Wait()
-			}
-			var ends []time.Duration
-			for _, c := range calls {
-				<-c.Done()
-				ends = append(ends, c.Report().Elapsed/time.Second)
-			}
-			apiEqual(t, "runs at the same time", most.Load(), tt.most)
-			apiEqual(t, "ends in seconds, first come first served", ends, tt.want)
-			if tt.most == 1 {
-				apiEqual(t, "order", asked.take(), []int{0, 1, 2, 3, 4, 5})
-			}
-		})
-	}
-}
-
-func TestWithSemaphoreIsSharedByRegistrations(t *testing.T) {
-	apiBubble(t, "", func(t *testing.T) {
-		instrument := semaphore.NewWeighted(1)
-		d := apiQuiet[int, int]()
-		others := dispatch.On[string, string](d.Bus())
-		a, b := dispatch.NewTopic[int, int]("a"), dispatch.NewTopic[string, string]("b")
-		apiMust(d.AddProducer(a, apiAnswer[int](1, time.Second), dispatch.WithSemaphore(instrument)))
-		apiMust(d.AddProducer(a, apiAnswer[int](2, time.Second), dispatch.WithSemaphore(instrument)))
-		apiMust(d.AddProducer(a, apiAnswer[int](3, time.Second)))
-		apiMust(others.AddProducer(b, apiAnswer[string]("", time.Second), dispatch.WithSemaphore(instrument)))
-
-		ints := apiMust(d.Send(t.Context(), a, 0))
-		synctest.Wait()
-		strs := apiMust(others.Send(t.Context(), b, ""))
-		<-strs.Done()
-		apiEqual(t, "end of the third run", strs.Report().Elapsed, 3*time.Second)
-		<-ints.Done()
-		apiEqual(t, "end of the second run", ints.Report().Elapsed, 2*time.Second)
-		if !instrument.TryAcquire(1) {
-			t.Error("the semaphore is still held")
-		}
-	})
-}
-
-func TestFault24QueuedCallExpires(t *testing.T) {
-	topic := dispatch.NewTopic[int, int]("a")
-	cause := errors.New("nobody wants to know any more")
-	limits := map[string]func() dispatch.ProducerOption{
-		"WithConcurrency": func() dispatch.ProducerOption { return dispatch.WithConcurrency(1) },
-		"WithSemaphore":   func() dispatch.ProducerOption { return dispatch.WithSemaphore(semaphore.NewWeighted(1)) },
-	}
-	tests := []struct {
-		name string
-		end  func(c *dispatch.Call[int, int])
-		want string
-		err  error
-	}{
-		{"expires", func(*dispatch.Call[int, int]) {}, "producer-1 late", context.DeadlineExceeded},
-		{"is canceled", func(c *dispatch.Call[int, int]) { c.Cancel(cause) }, "producer-1 canceled", cause},
-	}
-	for limit, option := range limits {
-		for _, tt := range tests {
-			apiBubble(t, limit+"/"+tt.name, func(t *testing.T) {
-				d := apiQuiet[int, int]()
-				var asked apiEvents[int]
-				apiMust(d.AddProducer(topic, func(_ context.Context, i int) (int, error) {
-					asked.add(i)
-					time.Sleep(2 * time.Second)
-					return i, nil
-				}, option()))
-				busy := apiMust(d.Send(t.Context(), topic, 1))
-				synctest.Wait()
-				queued := apiMust(d.Send(t.Context(), topic, 2, dispatch.WithTimeout(time.Second)))
-				synctest.Wait()
-				patient := apiMust(d.Send(t.Context(), topic, 3))
-				synctest.Wait()
-				tt.end(queued)
-				<-queued.Done()
-				<-busy.Done()
-				<-patient.Done()
-				apiEqual(t, "busy", apiEnds(busy.Report()), "producer-1 ok")
-				apiEqual(t, "patient", apiEnds(patient.Report()), "producer-1 ok")
-				apiEqual(t, "duration of patient", patient.Report().Elapsed, 4*time.Second)
-				apiEqual(t, "queued", apiEnds(queued.Report()), tt.want)
-				if o := queued.Report().Outcomes[0]; o.Started || !errors.Is(o.Err, tt.err) {
-					t.Errorf("queued: Started %v, Err %v", o.Started, o.Err)
-				}
-				time.Sleep(time.Minute)
-				apiEqual(t, "asked", asked.take(), []int{1, 3})
-				apiAtRest(t, d.Bus())
-			})
-		}
-	}
-}
-
-// TestWithSemaphoreAndWithConcurrency has a call expire that has got the one and
-// waits for the other.
-func TestWithSemaphoreAndWithConcurrency(t *testing.T) {
-	apiBubble(t, "", func(t *testing.T) {
-		instrument := semaphore.NewWeighted(1)
-		d := apiQuiet[int, int]()
-		topic := dispatch.NewTopic[int, int]("a")
-		apiMust(d.AddProducer(topic, apiAnswer[int](1, 0), dispatch.WithConcurrency(1), dispatch.WithSemaphore(instrument)))
-		instrument.TryAcquire(1) // somebody else has it
-		c := apiMust(d.Send(t.Context(), topic, 0))
-		<-c.Done()
-		apiEqual(t, "outcome", apiEnds(c.Report()), "producer-1 late")
-		instrument.Release(1)
-		apiEqual(t, "answers", apiMust(d.Gather(t.Context(), topic, 0)), []int{1})
-		if !instrument.TryAcquire(1) {
-			t.Error("the semaphore is still held")
-		}
-	})
-}
-
 func TestNames(t *testing.T) {
-	apiBubble(t, "", func(t *testing.T) {
-		d := apiQuiet[int, int]()
+	bubble(t, "", func(t *testing.T) {
+		d := quiet[int, int]()
 		topic := dispatch.NewTopic[int, int]("a")
 		hear := func(context.Context, dispatch.Result[int, int]) {}
 		var names []string
 		for _, r := range []*dispatch.Registration{
-			apiMust(d.AddProducer(topic, apiAnswer[int](1, 0))),
-			apiMust(d.AddProducer(topic, apiAnswer[int](2, 0), dispatch.WithName("producer-2"))),
-			apiMust(d.AddProducer(topic, apiAnswer[int](3, 0))), // not producer-2
-			apiMust(d.AddProducer(topic, apiAnswer[int](4, 0), dispatch.WithName("x"), dispatch.WithName("site 4"))),
-			apiMust(d.AddListener(topic, hear)),
-			apiMust(d.AddListener(topic, hear, dispatch.WithName("log"))),
-			apiMust(d.AddListener(topic, hear)),
+			must(d.AddProducer(topic, answerAfter[int](1, 0))),
+			must(d.AddProducer(topic, answerAfter[int](2, 0), dispatch.WithName("producer-2"))),
+			must(d.AddProducer(topic, answerAfter[int](3, 0))), // not producer-2
+			must(d.AddProducer(topic, answerAfter[int](4, 0), dispatch.WithName("x"), dispatch.WithName("site 4"))),
+			must(d.AddListener(topic, hear)),
+			must(d.AddListener(topic, hear, dispatch.WithName("log"))),
+			must(d.AddListener(topic, hear)),
 		} {
 			names = append(names, r.Name())
 		}
-		apiEqual(t, "names", names, []string{"producer-1", "producer-2", "producer-3", "site 4", "listener-1", "log", "listener-2"})
+		equal(t, "names", names, []string{"producer-1", "producer-2", "producer-3", "site 4", "listener-1", "log", "listener-2"})
 
-		c := apiMust(d.Send(t.Context(), topic, 0))
+		c := must(d.Send(t.Context(), topic, 0))
 		<-c.Done()
-		apiEqual(t, "report", apiEnds(c.Report()), "producer-1 ok producer-2 ok producer-3 ok site 4 ok")
-		if _, err := d.AddProducer(topic, apiAnswer[int](5, 0), dispatch.WithName("producer-3")); !errors.Is(err, dispatch.ErrDuplicate) {
+		equal(t, "report", states(c.Report()), "producer-1 ok producer-2 ok producer-3 ok site 4 ok")
+		if _, err := d.AddProducer(topic, answerAfter[int](5, 0), dispatch.WithName("producer-3")); !errors.Is(err, dispatch.ErrDuplicate) {
 			t.Errorf("got %v, want ErrDuplicate for a name that was given", err)
 		}
 	})
@@ -1020,35 +876,35 @@ func TestRegistrationIsRemovedAsAWhole(t *testing.T) {
 		"topics": topics, "pattern": dispatch.NewPattern[int, int]("cell.*"),
 	} {
 		for _, drain := range []bool{false, true} {
-			apiBubble(t, fmt.Sprintf("%s/drain=%v", name, drain), func(t *testing.T) {
-				ints := apiQuiet[int, int]()
-				apiMust(ints.AddProducer(topics[1], apiAnswer[int](7, 0), dispatch.WithName("stays")))
-				var heard, heardByOther apiEvents[int]
-				p := apiMust(ints.AddProducer(selector, apiAnswer[int](1, 0), dispatch.WithName("goes")))
-				l := apiMust(ints.AddListener(selector, apiHear[int](&heard)))
-				apiMust(ints.AddListener(topics[1], apiHear[int](&heardByOther)))
+			bubble(t, fmt.Sprintf("%s/drain=%v", name, drain), func(t *testing.T) {
+				ints := quiet[int, int]()
+				must(ints.AddProducer(topics[1], answerAfter[int](7, 0), dispatch.WithName("stays")))
+				var heard, heardByOther events[int]
+				p := must(ints.AddProducer(selector, answerAfter[int](1, 0), dispatch.WithName("goes")))
+				l := must(ints.AddListener(selector, hear[int](&heard)))
+				must(ints.AddListener(topics[1], hear[int](&heardByOther)))
 				asked := func() (asked []string) {
 					for _, topic := range topics {
-						c := apiMust(ints.Send(t.Context(), topic, 0))
+						c := must(ints.Send(t.Context(), topic, 0))
 						<-c.Done()
 						synctest.Wait()
-						asked = append(asked, strings.Join(apiAsked(c), "+"))
+						asked = append(asked, strings.Join(memberNames(c), "+"))
 					}
 					return asked
 				}
-				apiEqual(t, "members", asked(), []string{"goes", "goes+stays", "goes"})
-				apiEqual(t, "heard", len(heard.take()), 4)
-				apiEqual(t, "heard by the other listener", len(heardByOther.take()), 2)
+				equal(t, "members", asked(), []string{"goes", "goes+stays", "goes"})
+				equal(t, "heard", len(heard.take()), 4)
+				equal(t, "heard by the other listener", len(heardByOther.take()), 2)
 				for _, r := range []*dispatch.Registration{p, l} {
 					if drain {
-						apiDrain(t, r)
+						mustDrain(t, r)
 					} else {
 						r.Remove()
 					}
 				}
-				apiEqual(t, "members", asked(), []string{"", "stays", ""})
-				apiEqual(t, "heard", heard.take(), nil)
-				apiEqual(t, "heard by the other listener", heardByOther.take(), []int{7})
+				equal(t, "members", asked(), []string{"", "stays", ""})
+				equal(t, "heard", heard.take(), nil)
+				equal(t, "heard by the other listener", heardByOther.take(), []int{7})
 			})
 		}
 	}
@@ -1183,4 +1039,228 @@ func TestRunsThatWereNotStartedAreNotStartedAfterRemove(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestRegistrationsMayRemoveThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		var p, l *dispatch.Registration
+		asked := 0
+		p = produce(t, d, "a", func(context.Context, int) (int, error) {
+			asked++
+			p.Remove()
+			return 1, nil
+		})
+		produce(t, d, "b", quick(2))
+		var heard notes
+		l = listen(t, d, func(_ context.Context, r result) {
+			heard.add("result")
+			l.Remove()
+		}, dispatch.OnOutcome(func(dispatch.Outcome) { heard.add("outcome") }), dispatch.OnDone(func(dispatch.Report) { heard.add("done") }))
+
+		// It was asked before it left, and its answer counts.
+		expect(t, ended(t, d), "all ended: a ok, b ok")
+		expect(t, ended(t, d), "all ended: b ok")
+		synctest.Wait()
+		if asked != 1 {
+			t.Errorf("the producer was asked %d times", asked)
+		}
+		if diff := cmp.Diff([]string{"result"}, heard.all()); diff != "" {
+			t.Errorf("listener (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestDrainAfterDoneDeliversTheCall(t *testing.T) {
+	topic := dispatch.NewTopic[int, int]("a")
+	lost, noDone := 0, 0
+	const n = 20000
+	for range n {
+		d := quiet[int, int]()
+		var heard, done atomic.Int32
+		must(d.AddProducer(topic, answerAfter[int](1, 0)))
+		l := must(d.AddListener(topic, func(context.Context, dispatch.Result[int, int]) { heard.Add(1) },
+			dispatch.OnDone(func(dispatch.Report) { done.Add(1) })))
+		c := must(d.Send(t.Context(), topic, 0))
+		<-c.Done()
+		mustDrain(t, l)
+		if heard.Load() != 1 {
+			lost++
+		}
+		if done.Load() != 1 {
+			noDone++
+		}
+	}
+	if lost+noDone > 0 {
+		t.Errorf("of %d calls that had ended before Drain, %d results and %d OnDone were not delivered", n, lost, noDone)
+	}
+}
+
+// A listener that is drained gets what was accepted and nothing else, even though
+// its calls go on.
+func TestDrainOfABusyListener(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		for i := range 6 {
+			produce(t, d, fmt.Sprint("p", i), slow(time.Duration(i)*time.Second, i))
+		}
+		for i := range 2 {
+			if _, err := d.AddProducer(other, slow(time.Duration(i)*4*time.Second, i), dispatch.WithName(fmt.Sprint("o", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var heard notes
+		l, err := d.AddListener(dispatch.AnyOf(ask, other), func(_ context.Context, r result) {
+			time.Sleep(2500 * time.Millisecond)
+			heard.add("result %v", r.From)
+		}, dispatch.OnOutcome(func(o dispatch.Outcome) { heard.add("outcome %v", o.Member) }),
+			dispatch.OnDone(func(dispatch.Report) { heard.add("done") }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		diary := keepDiary(t, d)
+		// The other call has had its first result delivered when Drain begins, and
+		// gets its second one while that goes on.
+		if _, err := d.Send(context.Background(), other, 0); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2500 * time.Millisecond)
+		synctest.Wait()
+		c := send(t, d)
+		time.Sleep(1250 * time.Millisecond) // p0 is being delivered, p1 waits
+		synctest.Wait()
+		began := time.Now()
+		if err := l.Drain(context.Background()); err != nil {
+			t.Errorf("Drain: %v", err)
+		}
+		if took := time.Since(began); took != 3750*time.Millisecond {
+			t.Errorf("Drain took %v, want until p1 was delivered", took)
+		}
+		<-c.Done()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"result o0", "outcome o0", "result p0", "outcome p0", "result p1", "outcome p1"}, heard.all()); diff != "" {
+			t.Errorf("the listener that was drained (-want +got):\n%s", diff)
+		}
+		sameCall(t, c.Report(), diary)
+	})
+}
+
+func TestDrainThatRunsOutOfTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		for i := range 6 {
+			produce(t, d, fmt.Sprint("p", i), quick(i))
+		}
+		produce(t, d, "serial", slow(10*time.Second, 9), dispatch.WithConcurrency(1))
+		var heard notes
+		l := listen(t, d, func(_ context.Context, r result) {
+			time.Sleep(time.Second)
+			heard.add("result %v", r.From)
+		}, dispatch.OnDone(func(dispatch.Report) { heard.add("done") }))
+		c := send(t, d)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), 2500*time.Millisecond)
+		defer cancel()
+		if err := l.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Drain: %v", err)
+		}
+		<-c.Done()
+		time.Sleep(time.Minute)
+		if got := heard.all(); len(got) != 3 || heard.count("result") != 3 {
+			t.Errorf("the listener was told %q, want three results in the time there was", got)
+		}
+	})
+}
+
+// Drain of a producer waits for its part in the calls in flight, and no longer.
+func TestDrainOfAProducer(t *testing.T) {
+	onProcessors(t, func(t *testing.T) {
+		t.Run("that runs and is waited for", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+				p := produce(t, d, "serial", slow(2*time.Second, 1), dispatch.WithConcurrency(1))
+				produce(t, d, "slower", slow(30*time.Second, 2))
+				first, second := send(t, d), send(t, d)
+				synctest.Wait()
+				began := time.Now()
+				if err := p.Drain(context.Background()); err != nil {
+					t.Errorf("Drain: %v", err)
+				}
+				if took := time.Since(began); took != 4*time.Second {
+					t.Errorf("Drain took %v, want until both runs were over", took)
+				}
+				<-first.Done()
+				<-second.Done()
+				expect(t, first.Report(), "all ended: serial ok, slower ok")
+				expect(t, second.Report(), "all ended: serial ok, slower ok")
+				expect(t, ended(t, d), "all ended: slower ok")
+			})
+		})
+		t.Run("that answers among quick ones", func(t *testing.T) {
+			for round := range 50 {
+				synctest.Test(t, func(t *testing.T) {
+					d, _ := newDispatcher()
+					var p *dispatch.Registration
+					var drained atomic.Bool
+					const n = 6
+					for i := range n {
+						switch {
+						case i == round%(n-1):
+							p = produce(t, d, "drained", func(context.Context, int) (int, error) {
+								go func() {
+									if err := p.Drain(context.Background()); err != nil {
+										t.Errorf("Drain: %v", err)
+									}
+									drained.Store(true)
+								}()
+								// How far Drain and the worker that stands by come
+								// until we answer makes a difference.
+								for range round % 4 {
+									runtime.Gosched()
+								}
+								return 1, nil
+							})
+						case i > round%(n-1):
+							produce(t, d, fmt.Sprint("p", i), patient)
+						default:
+							produce(t, d, fmt.Sprint("p", i), quick(1))
+						}
+					}
+					c := send(t, d)
+					synctest.Wait()
+					if !drained.Load() {
+						t.Error("Drain waits for the producers that come after")
+					}
+					<-c.Done()
+				})
+				if t.Failed() {
+					return
+				}
+			}
+		})
+	})
+}
+
+// A producer that leaves before it was asked is Gone, one that was asked is not.
+func TestProducerThatLeavesBeforeItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		first := produce(t, d, "a", slow(time.Second, 1))
+		second := produce(t, d, "b", quick(2))
+		produce(t, d, "c", quick(3))
+		diary := keepDiary(t, d)
+		c := send(t, d, dispatch.WithParallelism(1))
+		synctest.Wait()
+		first.Remove()
+		second.Remove()
+		<-c.Done()
+		synctest.Wait()
+		r := c.Report()
+		expect(t, r, "all ended: a ok, b gone, c ok")
+		if o := outcomeOf(t, r, "b"); o.Started || !errors.Is(o.Err, dispatch.ErrRemoved) || r.Complete() {
+			t.Errorf("outcome is %+v, complete: %v", o, r.Complete())
+		}
+		sameCall(t, r, diary)
+	})
 }

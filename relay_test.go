@@ -19,23 +19,6 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-type (
-	relay  = dispatch.Relay[int, int]
-	roster = *dispatch.Roster[int]
-)
-
-func addRelay(t testing.TB, d *dispatcher, name string, r relay) *dispatch.Registration {
-	t.Helper()
-	reg, err := d.AddRelay(ask, r, dispatch.WithName(name))
-	if err != nil {
-		t.Fatalf("AddRelay(%s): %v", name, err)
-	}
-	return reg
-}
-
-// far is a member on another node.
-func far(name string) dispatch.Member { return dispatch.Member{Node: "far", Name: name} }
-
 // joining is a relay to the topic on another bus: what its members answer there
 // they answer here, as members of that node.
 func joining(there *dispatcher, node string) relay {
@@ -205,7 +188,7 @@ func TestRosterEnd(t *testing.T) {
 }
 
 // Fault 27: whatever a relay does, each member has one outcome.
-func TestFault27MisuseOfARoster(t *testing.T) {
+func TestMisuseOfARosterChangesNothing(t *testing.T) {
 	const s = time.Second
 	a, b := far("a"), far("b")
 	for name, test := range map[string]struct {
@@ -398,7 +381,7 @@ func TestRosterAfterTheEnd(t *testing.T) {
 	})
 }
 
-func TestRelaysThatNameNobody(t *testing.T) {
+func TestRelaysThatNameNoMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, logged := newDispatcher()
 		silent := func(_ context.Context, _ int, _ roster) error { time.Sleep(time.Second); return nil }
@@ -506,13 +489,6 @@ func TestRelaysAndTargets(t *testing.T) {
 			})
 		})
 	}
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }
 
 func TestRelayTakesNoPlace(t *testing.T) {
@@ -705,7 +681,7 @@ func TestRosterIsUsedConcurrently(t *testing.T) {
 	}
 }
 
-func TestRelaysThatNameNobodyAreTold(t *testing.T) {
+func TestRelaysThatNameNoMembersAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := newDispatcher()
 		addRelay(t, d, "r", func(context.Context, int, roster) error { return nil })
@@ -876,5 +852,47 @@ func TestRelaysTakeNoPlace(t *testing.T) {
 		if most.Load() != 2 {
 			t.Errorf("%d members at once, want 2", most.Load())
 		}
+	})
+}
+
+func TestErrorOfARelayWhoseMethodsPanicIsAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "b", quick(1))
+		if _, err := d.AddRelay(ask, func(_ context.Context, _ int, to *dispatch.Roster[int]) error {
+			to.Name(dispatch.Member{Name: "m", Node: "far"})
+			to.End(dispatch.Member{Name: "m", Node: "far"}, (*nilError)(nil))
+			return (*nilError)(nil)
+		}, dispatch.WithName("r")); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, ended(t, d), "all ended: b ok, far/m failed, r failed")
+	})
+}
+
+// The drain of a relay waits for the relay and not for others in the same call.
+func TestDrainOfARelayThatIsLateEndsWhenItReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		release, back := make(chan struct{}), make(chan struct{})
+		produce(t, d, "deaf", deaf(release, 1))
+		r, err := d.AddRelay(ask, func(context.Context, int, *dispatch.Roster[int]) error {
+			<-back
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-send(t, d, dispatch.WithTimeout(time.Second)).Done()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		drained := make(chan error, 1)
+		go func() { drained <- r.Drain(ctx) }()
+		synctest.Wait()
+		close(back)
+		if err := <-drained; err != nil {
+			t.Errorf("Drain: %v", err)
+		}
+		close(release)
 	})
 }

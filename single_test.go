@@ -2,212 +2,256 @@ package dispatch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
-	"math/rand/v2"
 	"runtime"
-	"sync"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-func TestEachValueIsHeardDroppedOrLateExactlyOnce(t *testing.T) {
-	synctest.Test(t, eachValueIsHeardDroppedOrLateExactlyOnce)
+// Which results a full mailbox drops.
+func TestMailboxDrops(t *testing.T) {
+	for name, test := range map[string]struct {
+		n        int
+		overflow dispatch.Overflow
+		want     []int
+	}{
+		"oldest, 1":   {1, dispatch.DropOldest, []int{0, 9}},
+		"oldest, 3":   {3, dispatch.DropOldest, []int{0, 7, 8, 9}},
+		"oldest, 9":   {9, dispatch.DropOldest, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
+		"newest, 1":   {1, dispatch.DropNewest, []int{0, 1}},
+		"newest, 3":   {3, dispatch.DropNewest, []int{0, 1, 2, 3}},
+		"newest, 9":   {9, dispatch.DropNewest, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
+		"newest, 100": {100, dispatch.DropNewest, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, logged := newDispatcher(dispatch.WithTimeout(time.Minute), dispatch.WithSlowListener(time.Hour))
+				for i := range 10 {
+					produce(t, d, fmt.Sprint(i), slow(time.Duration(i)*time.Second, i))
+				}
+				release := make(chan struct{})
+				var heard, outcomes []int
+				ends := 0
+				listen(t, d, func(_ context.Context, r result) {
+					if <-release; ends > 0 || r.Seq != r.Value {
+						t.Errorf("result %+v after the end", r)
+					}
+					heard = append(heard, r.Value)
+				}, dispatch.WithMailbox(test.n, test.overflow), dispatch.OnOutcome(func(o dispatch.Outcome) {
+					outcomes = append(outcomes, int(o.Elapsed/time.Second))
+				}), dispatch.OnDone(func(r dispatch.Report) {
+					if ends++; !r.Complete() || len(outcomes) != 10 {
+						t.Errorf("done with %s, after %d outcomes", told(r), len(outcomes))
+					}
+				}))
+				plain := keepDiary(t, d)
+				c := send(t, d)
+				<-c.Done()
+				synctest.Wait()
+				l := d.Bus().Snapshot().Topics[0].Listeners[0]
+				if l.Dropped != uint64(10-len(test.want)) || l.Queued == 0 {
+					t.Errorf("before the release: %+v", l)
+				}
+				close(release)
+				synctest.Wait()
+				if diff := cmp.Diff(test.want, heard); diff != "" {
+					t.Errorf("results (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff([]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, outcomes); diff != "" || ends != 1 {
+					t.Errorf("%d ends, outcomes (-want +got):\n%s", ends, diff)
+				}
+				if plain.count("result") != 10 {
+					t.Errorf("another listener was told %q", plain.all())
+				}
+				l = d.Bus().Snapshot().Topics[0].Listeners[0]
+				if l.Dropped != uint64(10-len(test.want)) || l.Queued != 0 {
+					t.Errorf("at the end: %+v", l)
+				}
+				logged.nothing(t)
+			})
+		})
+	}
+	d, _ := newDispatcher()
+	for _, o := range []dispatch.ListenerOption{dispatch.WithMailbox(0, dispatch.DropOldest), dispatch.WithMailbox(-1, dispatch.DropNewest), dispatch.WithMailbox(1, 2)} {
+		if _, err := d.AddListener(ask, ignore, o); !errors.Is(err, dispatch.ErrInvalidOption) {
+			t.Errorf("%v: %v", o, err)
+		}
+	}
 }
 
-func eachValueIsHeardDroppedOrLateExactlyOnce(t *testing.T) {
-	d := dispatch.New[int, int](dispatch.WithLogger(quietLogger), dispatch.WithTimeout(3*time.Millisecond), dispatch.WithMaxAbandoned(1000))
-	var accepted, late, misuse atomic.Int64
-	nap := func() {
-		switch rand.IntN(5) {
-		case 0:
-			time.Sleep(time.Duration(rand.IntN(6000)) * time.Microsecond)
-		case 1:
-			runtime.Gosched()
-		}
-	}
-	for i := range 12 {
-		opts := []dispatch.ProducerOption{}
-		if i%3 == 0 {
-			opts = append(opts, dispatch.WithGroup(fmt.Sprint("g", i%2)))
-		}
-		if i%4 == 1 {
-			opts = append(opts, dispatch.WithConcurrency(2))
-		}
-		produce(t, d, fmt.Sprint("p", i), func(ctx context.Context, _ int) (int, error) {
-			nap()
-			switch rand.IntN(10) {
-			case 0:
-				return 0, dispatch.ErrDecline
-			case 1:
-				runtime.Goexit()
-			case 2:
-				panic(1)
-			}
-			accepted.Add(1)
-			return 1, nil
-		}, opts...)
-	}
-	for range 3 {
-		_, _ = d.AddStreamProducer(ask, func(context.Context, int) iter.Seq2[int, error] {
-			return func(yield func(int, error) bool) {
-				for range rand.IntN(20) {
-					nap()
-					accepted.Add(1)
-					if !yield(1, nil) {
-						return
-					}
-				}
-			}
-		})
-	}
-	_, _ = d.AddRelay(ask, func(_ context.Context, _ int, to *dispatch.Roster[int]) error {
-		for i := range 3 {
-			to.Name(dispatch.Member{Node: "n", Name: fmt.Sprint(i)})
-		}
+// Dropping concerns results of other calls as well; each call still has its end.
+func TestMailboxIsSharedByCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithMaxInFlight(4))
+		produce(t, d, "a", quick(1))
+		release := make(chan struct{})
+		var heard []dispatch.CallID
+		done := make(map[dispatch.CallID]int)
+		listen(t, d, func(_ context.Context, r result) {
+			<-release
+			heard = append(heard, r.Call.ID())
+		}, dispatch.WithMailbox(1, dispatch.DropOldest), dispatch.OnDone(func(r dispatch.Report) { done[r.Call]++ }))
 		for range 4 {
-			nap()
-			accepted.Add(1)
-			to.Result(dispatch.Member{Node: "n", Name: fmt.Sprint(rand.IntN(3))}, 1)
+			c := send(t, d)
+			<-c.Done()
+			synctest.Wait()
 		}
-		for i := range 2 {
-			to.End(dispatch.Member{Node: "n", Name: fmt.Sprint(i)}, nil)
+		close(release)
+		synctest.Wait()
+		if diff := cmp.Diff([]dispatch.CallID{1, 4}, heard); diff != "" {
+			t.Errorf("results of calls (-want +got):\n%s", diff)
 		}
-		return nil
+		if diff := cmp.Diff(map[dispatch.CallID]int{1: 1, 2: 1, 3: 1, 4: 1}, done); diff != "" {
+			t.Errorf("ends (-want +got):\n%s", diff)
+		}
+		if full(t, d) {
+			t.Error("dropped results hold a place")
+		}
 	})
-	d.OnLate(func(result, time.Duration) { late.Add(1) })
+}
 
-	type book struct {
-		heard, done, open atomic.Int64
-		dropped           bool
-		reg               *dispatch.Registration
-		name              string
-	}
-	var books []*book
-	for _, width := range []int{1, 3} {
-		for _, bound := range []int{0, 1, 4} {
-			for _, over := range []dispatch.Overflow{dispatch.DropOldest, dispatch.DropNewest} {
-				for _, outcomes := range []bool{false, true} {
-					b := &book{dropped: bound > 0, name: fmt.Sprint(width, bound, over, outcomes)}
-					var seqs, ended, open sync.Map
-					opts := []dispatch.ListenerOption{dispatch.OnDone(func(r dispatch.Report) {
-						b.done.Add(1)
-						if _, again := ended.LoadOrStore(r.Call, true); again {
-							t.Errorf("%s: OnDone twice", b.name)
-						}
-						if n, ok := open.Load(r.Call); ok && n.(*atomic.Int64).Load() != 0 {
-							t.Errorf("%s: OnDone during others", b.name)
-						}
-						seqs.Delete(r.Call)
-						open.Delete(r.Call)
-					})}
-					if bound > 0 {
-						opts = append(opts, dispatch.WithMailbox(bound, over))
-					}
-					if width > 1 {
-						opts = append(opts, dispatch.WithConcurrency(width))
-					}
-					if outcomes {
-						opts = append(opts, dispatch.OnOutcome(func(dispatch.Outcome) {}))
-					}
-					b.reg = listen(t, d, func(_ context.Context, r result) {
-						n, _ := open.LoadOrStore(r.Call.ID(), new(atomic.Int64))
-						n.(*atomic.Int64).Add(1)
-						defer n.(*atomic.Int64).Add(-1)
-						b.heard.Add(1)
-						if b.open.Add(1) > int64(width) {
-							t.Errorf("%s: overlap", b.name)
-						}
-						defer b.open.Add(-1)
-						if _, over := ended.Load(r.Call.ID()); over {
-							t.Errorf("%s: result after OnDone", b.name)
-						}
-						if width == 1 {
-							last, ok := seqs.Swap(r.Call.ID(), r.Seq)
-							if ok && last.(int) >= r.Seq || bound == 0 && (ok && last.(int)+1 != r.Seq || !ok && r.Seq != 0) {
-								t.Errorf("%s: %v then %d", b.name, last, r.Seq)
-							}
-						}
-						switch rand.IntN(200) {
-						case 0:
-							time.Sleep(time.Millisecond)
-						case 1:
-							runtime.Goexit()
-						case 2:
-							panic(3)
-						}
-					}, opts...)
-					books = append(books, b)
-				}
+func TestConcurrentListener(t *testing.T) {
+	for _, unwind := range []func(){func() {}, func() { panic("boom") }, runtime.Goexit} {
+		synctest.Test(t, func(t *testing.T) {
+			const width, members = 3, 10
+			d, _ := newDispatcher()
+			for i := range members {
+				produce(t, d, fmt.Sprint(i), quick(i))
 			}
-		}
-	}
-	var results, calls atomic.Int64
-	var wg sync.WaitGroup
-	begin := time.Now()
-	for range 4 {
-		wg.Go(func() {
-			for time.Since(begin) < 1500*time.Millisecond {
-				opts := []dispatch.CallOption{}
-				switch rand.IntN(5) {
-				case 0:
-					opts = append(opts, dispatch.WithQuorum(3))
-				case 1:
-					opts = append(opts, dispatch.WithParallelism(2))
-				case 2:
-					opts = append(opts, dispatch.WithHedge(200*time.Microsecond))
-				case 3:
-					opts = append(opts, dispatch.WithFailFast())
+			var running, most, heard, outcomes, ends atomic.Int32
+			began := time.Now()
+			listen(t, d, func(context.Context, result) {
+				most.Store(max(most.Load(), running.Add(1)))
+				time.Sleep(time.Second)
+				running.Add(-1)
+				heard.Add(1)
+				unwind()
+			}, dispatch.WithConcurrency(width), dispatch.OnOutcome(func(dispatch.Outcome) { outcomes.Add(1) }), dispatch.OnDone(func(dispatch.Report) {
+				ends.Add(1)
+				if running.Load() != 0 || heard.Load() != members || outcomes.Load() != members {
+					t.Errorf("done while %d run, after %d results and %d outcomes", running.Load(), heard.Load(), outcomes.Load())
 				}
-				c, err := d.Send(context.Background(), ask, 0, opts...)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				<-c.Done()
-				for range c.Results() {
-					results.Add(1)
-				}
-				calls.Add(1)
+			}))
+			c := send(t, d)
+			<-c.Done()
+			if err := d.Shutdown(context.Background()); err != nil {
+				t.Error(err)
+			}
+			if since := time.Since(began); most.Load() != width || since != 4*time.Second || ends.Load() != 1 {
+				t.Errorf("%d at once, for %v, %d ends", most.Load(), since, ends.Load())
 			}
 		})
 	}
-	wg.Wait()
-	time.Sleep(20 * time.Millisecond)
-	for _, b := range books {
-		if err := b.reg.Drain(context.Background()); err != nil {
-			t.Error(err)
+}
+
+func TestListenersInPiecesLeave(t *testing.T) {
+	for kind, opts := range map[string][]dispatch.ListenerOption{
+		"mailbox":    {dispatch.WithMailbox(5, dispatch.DropNewest)},
+		"concurrent": {dispatch.WithConcurrency(2)},
+	} {
+		for _, way := range []string{"Remove", "Drain", "Drain in vain", "Close"} {
+			t.Run(kind+", "+way, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					d, _ := newDispatcher()
+					for i := range 4 {
+						produce(t, d, fmt.Sprint(i), quick(i))
+					}
+					produce(t, d, "last", slow(3*time.Second, 4))
+					var heard notes
+					opts := append(slices.Clone(opts), dispatch.OnDone(func(r dispatch.Report) { heard.add("done %v", r.Reason) }))
+					r := listen(t, d, func(_ context.Context, r result) {
+						heard.add("begin %d", r.Value)
+						time.Sleep(time.Second)
+						heard.add("end %d", r.Value)
+					}, opts...)
+					c := send(t, d)
+					time.Sleep(time.Second / 2)
+					began := time.Now()
+					width := map[string]int{"mailbox": 1, "concurrent": 2}[kind]
+					begun, done := width, 0
+					switch way {
+					case "Remove":
+						r.Remove()
+					case "Close":
+						d.Close()
+						done = 1
+					case "Drain":
+						if err := r.Drain(context.Background()); err != nil || time.Since(began) != time.Duration(4/width)*time.Second-time.Second/2 {
+							t.Errorf("Drain: %v after %v", err, time.Since(began))
+						}
+						begun = 4
+					case "Drain in vain":
+						ctx, cancel := context.WithTimeout(context.Background(), time.Second/4)
+						defer cancel()
+						if err := r.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+							t.Errorf("Drain: %v", err)
+						}
+					}
+					<-c.Done()
+					time.Sleep(5 * time.Second)
+					if heard.count("begin") != begun || heard.count("end") != begun || heard.count("done") != done {
+						t.Errorf("the listener was told %q", heard.all())
+					}
+				})
+			})
 		}
 	}
-	misuse.Store(int64(d.Bus().Snapshot().Misuse))
-	if err := d.Shutdown(context.Background()); err != nil {
-		t.Error(err)
+}
+
+// A listener that is drained gets what its mailbox has, whatever comes after that.
+func TestDrainedMailboxLosesNothingToLaterResults(t *testing.T) {
+	for _, overflow := range []dispatch.Overflow{dispatch.DropOldest, dispatch.DropNewest} {
+		t.Run(overflow.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher()
+				next := make(chan int)
+				if _, err := d.AddStreamProducer(ask, func(context.Context, int) iter.Seq2[int, error] {
+					return func(yield func(int, error) bool) {
+						for v := range next {
+							yield(v, nil)
+						}
+					}
+				}); err != nil {
+					t.Fatal(err)
+				}
+				var heard notes
+				release := make(chan struct{})
+				l := listen(t, d, func(_ context.Context, r result) {
+					<-release
+					heard.add("%d", r.Value)
+				}, dispatch.WithMailbox(2, overflow))
+				c := send(t, d, dispatch.WithTimeout(time.Hour))
+				for v := range 3 {
+					next <- v
+					synctest.Wait()
+				}
+				drained := make(chan error, 1)
+				go func() { drained <- l.Drain(t.Context()) }()
+				synctest.Wait()
+				for v := range 3 {
+					next <- 3 + v
+					synctest.Wait()
+				}
+				close(release)
+				if err := <-drained; err != nil {
+					t.Error(err)
+				}
+				if got := strings.Join(heard.all(), " "); got != "0 1 2" {
+					t.Errorf("heard %q, want 0 1 2", got)
+				}
+				close(next)
+				<-c.Done()
+			})
+		})
 	}
-	misuse.Store(int64(d.Bus().Snapshot().Misuse))
-	// Relay ends beside Result misuse are not counted here: name and end of the relay do none.
-	if accepted.Load() != results.Load()+late.Load()+misuse.Load() {
-		t.Errorf("accepted %d, results %d + late %d + misuse %d = %d", accepted.Load(), results.Load(), late.Load(), misuse.Load(), results.Load()+late.Load()+misuse.Load())
-	}
-	for _, b := range books {
-		if b.done.Load() != calls.Load() {
-			t.Errorf("%s: done %d of %d", b.name, b.done.Load(), calls.Load())
-		}
-		if !b.dropped && b.heard.Load() != results.Load() {
-			t.Errorf("%s: heard %d of %d", b.name, b.heard.Load(), results.Load())
-		}
-		if n := dispatch.Dropped(b.reg); n+b.heard.Load() != results.Load() {
-			t.Errorf("%s: dropped %d + heard %d of %d", b.name, n, b.heard.Load(), results.Load())
-		}
-		if n := dispatch.Waiting(b.reg); n != 0 {
-			t.Errorf("%s: waiting %d", b.name, n)
-		}
-	}
-	if err := dispatch.AtRest(d.Bus()); err != nil {
-		t.Error(err)
-	}
-	t.Logf("calls %d results %d late %d accepted %d", calls.Load(), results.Load(), late.Load(), accepted.Load())
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,33 +18,6 @@ import (
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
-
-type streamer = dispatch.StreamProducer[int, int]
-
-func addStream(t testing.TB, d *dispatcher, name string, p streamer, opts ...dispatch.ProducerOption) *dispatch.Registration {
-	t.Helper()
-	r, err := d.AddStreamProducer(ask, p, append(opts, dispatch.WithName(name))...)
-	if err != nil {
-		t.Fatalf("AddStreamProducer(%s): %v", name, err)
-	}
-	return r
-}
-
-// yielding yields these values at once.
-func yielding(values ...int) streamer { return ticking(0, values...) }
-
-// ticking yields these values, each after d, and ends when nobody listens.
-func ticking(d time.Duration, values ...int) streamer {
-	return func(context.Context, int) iter.Seq2[int, error] {
-		return func(yield func(int, error) bool) {
-			for _, v := range values {
-				if time.Sleep(d); !yield(v, nil) {
-					return
-				}
-			}
-		}
-	}
-}
 
 // then lets a stream that is at its end do something more.
 func (notes *notes) then(p streamer, do func(yield func(int, error) bool)) streamer {
@@ -176,7 +148,7 @@ func TestStreamResultsComeAsTheyAreYielded(t *testing.T) {
 }
 
 // Fault 26: what a stream does after the end touches nothing but OnLate.
-func TestFault26StreamAfterTheEnd(t *testing.T) {
+func TestStreamAfterTheEndReachesOnlyOnLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, logged := newDispatcher(dispatch.WithTimeout(time.Second))
 		var after, late notes
@@ -223,7 +195,7 @@ func TestFault26StreamAfterTheEnd(t *testing.T) {
 }
 
 // A sequence that never ends is no reason for the call not to.
-func TestFault26StreamWithoutEnd(t *testing.T) {
+func TestStreamWithoutEndEndsWithItsCall(t *testing.T) {
 	d, _ := newDispatcher()
 	left := make(chan struct{})
 	addStream(t, d, "a", func(context.Context, int) iter.Seq2[int, error] {
@@ -326,7 +298,7 @@ func TestSerialStream(t *testing.T) {
 }
 
 // On real processors: several streams, several readers and listeners, one order.
-func TestStreamsEverybodySeesOneOrder(t *testing.T) {
+func TestStreamsAreSeenInOneOrder(t *testing.T) {
 	const streams, each = 5, 300
 	d, logged := newDispatcher()
 	values := make([]int, each)
@@ -422,7 +394,7 @@ func TestStreamLetsGo(t *testing.T) {
 	for name, add := range add {
 		for _, listening := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, listener %t", name, listening), func(t *testing.T) {
-				d := dispatch.New[int, *big](dispatch.WithTimeout(time.Minute), dispatch.WithLogger(slog.New(slog.DiscardHandler)))
+				d := quiet[int, *big](dispatch.WithTimeout(time.Minute))
 				var mu sync.Mutex
 				var made []weak.Pointer[big]
 				if err := add(d, func() *big {
@@ -471,82 +443,83 @@ func TestStreamLetsGo(t *testing.T) {
 	}
 }
 
-// First has nothing to return if nobody gave a result, and says so.
-func TestFirstOfStreamsWithoutResults(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher()
-		addStream(t, d, "a", yielding())
-		if v, err := d.First(context.Background(), ask, 0); err == nil {
-			t.Errorf("First returns %d without an error, and nobody gave a result", v)
+// A Stream that has waited for its producers lets go of what it has yielded, too.
+func TestStreamThatWaitedLetsGo(t *testing.T) {
+	type big struct{ _ [1 << 10]byte }
+	topic := dispatch.NewTopic[int, *big]("kit.big")
+	const n = 6000
+	d := dispatch.New[int, *big](dispatch.WithTimeout(time.Minute))
+	var mu sync.Mutex
+	var made []weak.Pointer[big]
+	go func() {
+		for range n {
+			d.AddProducer(topic, func(context.Context, int) (*big, error) {
+				v := new(big)
+				mu.Lock()
+				defer mu.Unlock()
+				made = append(made, weak.Make(v))
+				return v, nil
+			})
 		}
-	})
+	}()
+	var c *dispatch.Call[int, *big]
+	yielded := 0
+	for r, err := range d.Stream(context.Background(), topic, 0, dispatch.WithMinProducers(n)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = r.Call
+		yielded++
+	}
+	runtime.GC()
+	kept := 0
+	for _, p := range made {
+		if p.Value() != nil {
+			kept++
+		}
+	}
+	if kept > 2100 {
+		t.Errorf("%d results of %d are still reachable", kept, yielded)
+	}
+	runtime.KeepAlive(c)
 }
 
-// First returns the first result, also of a member that goes on.
-func TestFirstOfMembersThatGoOn(t *testing.T) {
-	for name, register := range map[string]func(t *testing.T, d *dispatcher, cause *error){
-		"a stream": func(t *testing.T, d *dispatcher, cause *error) {
-			addStream(t, d, "a", func(ctx context.Context, _ int) iter.Seq2[int, error] {
-				return func(yield func(int, error) bool) {
-					time.Sleep(time.Second)
-					if yield(42, nil) {
-						<-ctx.Done()
-					}
-					*cause = context.Cause(ctx)
+// A listener that has left must not hold what came after it.
+func TestStreamLetsGoAfterAListenerLeft(t *testing.T) {
+	type big struct{ _ [1 << 10]byte }
+	topic := dispatch.NewTopic[int, *big]("kit.big")
+	const n = 6000
+	d := dispatch.New[int, *big](dispatch.WithTimeout(time.Minute))
+	var made []weak.Pointer[big]
+	d.AddStreamProducer(topic, func(context.Context, int) iter.Seq2[*big, error] {
+		return func(yield func(*big, error) bool) {
+			for range n {
+				v := new(big)
+				made = append(made, weak.Make(v))
+				if !yield(v, nil) {
+					return
 				}
-			})
-		},
-		"a stream that never looks up": func(t *testing.T, d *dispatcher, cause *error) {
-			addStream(t, d, "a", func(ctx context.Context, _ int) iter.Seq2[int, error] {
-				return func(yield func(int, error) bool) {
-					for i := 42; ; i++ {
-						if time.Sleep(time.Second); !yield(i, nil) {
-							*cause = context.Cause(ctx)
-							return
-						}
-					}
-				}
-			})
-		},
-		"a member elsewhere": func(t *testing.T, d *dispatcher, cause *error) {
-			addRelay(t, d, "r", func(ctx context.Context, _ int, to roster) error {
-				to.Name(far("a"))
-				time.Sleep(time.Second)
-				to.Result(far("a"), 42)
-				<-ctx.Done()
-				*cause = context.Cause(ctx)
-				return nil
-			})
-		},
-		"a stream beside others": func(t *testing.T, d *dispatcher, cause *error) {
-			produce(t, d, "patient", patient)
-			produce(t, d, "broken", failing(errBroken))
-			addStream(t, d, "a", func(ctx context.Context, _ int) iter.Seq2[int, error] {
-				return func(yield func(int, error) bool) {
-					time.Sleep(time.Second)
-					yield(42, nil)
-					<-ctx.Done()
-					*cause = context.Cause(ctx)
-				}
-			})
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
-				var cause error
-				register(t, d, &cause)
-				began := time.Now()
-				v, err := d.First(t.Context(), ask, 0)
-				if took := time.Since(began); v != 42 || err != nil || took != time.Second {
-					t.Errorf("First = %d, %v after %v", v, err, took)
-				}
-				time.Sleep(10 * time.Second)
-				synctest.Wait()
-				if !errors.Is(cause, dispatch.ErrSatisfied) {
-					t.Errorf("the member was ended because of %v", cause)
-				}
-			})
-		})
+			}
+		}
+	})
+	l, _ := d.AddListener(topic, func(context.Context, dispatch.Result[int, *big]) {})
+	i, kept := 0, 0
+	for r, err := range d.Stream(context.Background(), topic, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch i++; i {
+		case 10:
+			l.Remove()
+		case n:
+			for len(made) < n || r.Call.Report().Reason == dispatch.ReasonPending {
+				runtime.Gosched()
+			}
+			kept = reachable(made, 2100)
+			runtime.KeepAlive(r)
+		}
+	}
+	if kept > 2100 {
+		t.Errorf("%d results of %d are still reachable", kept, i)
 	}
 }

@@ -23,10 +23,10 @@ func TestTopicNamesFollowTheGrammar(t *testing.T) {
 			t.Errorf("ParseTopic: %v", err)
 			continue
 		}
-		apiEqual(t, "Name", topic.Name(), name)
-		apiEqual(t, "String", topic.String(), name)
-		apiEqual(t, "NewTopic's name", dispatch.NewTopic[int, int](name).Name(), name)
-		apiEqual(t, "NewPattern's text", dispatch.NewPattern[int, int](name).String(), name)
+		equal(t, "Name", topic.Name(), name)
+		equal(t, "String", topic.String(), name)
+		equal(t, "NewTopic's name", dispatch.NewTopic[int, int](name).Name(), name)
+		equal(t, "NewPattern's text", dispatch.NewPattern[int, int](name).String(), name)
 	}
 	for _, text := range []string{"*", ">", "cell.*", "cell.>", "*.*.measure", "*.>", strings.Repeat("*.", 127) + ">"} {
 		pattern, err := dispatch.ParsePattern[int, int](text)
@@ -34,11 +34,11 @@ func TestTopicNamesFollowTheGrammar(t *testing.T) {
 			t.Errorf("ParsePattern: %v", err)
 			continue
 		}
-		apiEqual(t, "String", pattern.String(), text)
+		equal(t, "String", pattern.String(), text)
 	}
 }
 
-func TestFault19InvalidTopicName(t *testing.T) {
+func TestInvalidTopicNamesAreRefused(t *testing.T) {
 	tests := []struct {
 		name, text string
 		// What the error says for a name, and for a pattern if that differs;
@@ -88,21 +88,21 @@ func TestFault19InvalidTopicName(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			topic, err := dispatch.ParseTopic[int, int](tt.text)
 			check(t, err, tt.inName)
-			apiEqual(t, "ParseTopic beside the error", topic.Name(), "")
-			check(t, apiPanic(func() { dispatch.NewTopic[int, int](tt.text) }), tt.inName)
+			equal(t, "ParseTopic beside the error", topic.Name(), "")
+			check(t, panicOf(func() { dispatch.NewTopic[int, int](tt.text) }), tt.inName)
 
 			if tt.inPattern == "" {
 				tt.inPattern = tt.inName
 			}
 			_, err = dispatch.ParsePattern[int, int](tt.text)
 			check(t, err, tt.inPattern)
-			check(t, apiPanic(func() { dispatch.NewPattern[int, int](tt.text) }), tt.inPattern)
+			check(t, panicOf(func() { dispatch.NewPattern[int, int](tt.text) }), tt.inPattern)
 		})
 	}
 }
 
-// apiPanic returns the error with which f panics, or nil if it does not.
-func apiPanic(f func()) (err error) {
+// panicOf returns the error with which f panics, or nil if it does not.
+func panicOf(f func()) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			var ok bool
@@ -116,7 +116,7 @@ func apiPanic(f func()) (err error) {
 }
 
 func TestTopicIsAHandle(t *testing.T) {
-	apiBubble(t, "copies are equal and the zero Topic has no name", func(t *testing.T) {
+	bubble(t, "copies are equal and the zero Topic has no name", func(t *testing.T) {
 		topic := dispatch.NewTopic[int, int]("a")
 		handle := topic
 		if handle != topic {
@@ -125,54 +125,54 @@ func TestTopicIsAHandle(t *testing.T) {
 		if topic == dispatch.NewTopic[int, int]("b") {
 			t.Error("two topics are equal")
 		}
-		apiEqual(t, "zero Topic", dispatch.Topic[int, int]{}.Name(), "")
-		apiEqual(t, "zero Pattern", dispatch.Pattern[int, int]{}.String(), "")
+		equal(t, "zero Topic", dispatch.Topic[int, int]{}.Name(), "")
+		equal(t, "zero Pattern", dispatch.Pattern[int, int]{}.String(), "")
 	})
-	apiBubble(t, "another handle of the same name is the same topic", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		apiMust(d.AddProducer(dispatch.NewTopic[int, int]("a"), apiAnswer[int](1, 0)))
-		apiEqual(t, "answers", apiMust(d.Gather(t.Context(), dispatch.NewTopic[int, int]("a"), 0)), []int{1})
+	bubble(t, "another handle of the same name is the same topic", func(t *testing.T) {
+		d := quiet[int, int]()
+		must(d.AddProducer(dispatch.NewTopic[int, int]("a"), answerAfter[int](1, 0)))
+		equal(t, "answers", must(d.Gather(t.Context(), dispatch.NewTopic[int, int]("a"), 0)), []int{1})
 	})
-	apiBubble(t, "the defaults are the handle's own", func(t *testing.T) {
-		d := apiQuiet[int, int]()
+	bubble(t, "the defaults are the handle's own", func(t *testing.T) {
+		d := quiet[int, int]()
 		defaults := []dispatch.CallOption{dispatch.WithTimeout(time.Second)}
 		quick, slow := dispatch.NewTopic[int, int]("a", defaults...), dispatch.NewTopic[int, int]("a")
 		defaults[0] = dispatch.WithTimeout(time.Hour) // too late
-		apiMust(d.AddProducer(quick, apiAnswer[int](1, 10*time.Second)))
+		must(d.AddProducer(quick, answerAfter[int](1, 10*time.Second)))
 		for _, tt := range []struct {
 			topic dispatch.Topic[int, int]
 			want  time.Duration
 		}{{quick, time.Second}, {slow, dispatch.DefaultTimeout}} {
-			c := apiMust(d.Send(t.Context(), tt.topic, 0))
+			c := must(d.Send(t.Context(), tt.topic, 0))
 			<-c.Done()
-			apiEqual(t, "duration", c.Report().Elapsed, tt.want)
+			equal(t, "duration", c.Report().Elapsed, tt.want)
 		}
 	})
 }
 
 func TestTopicsNameATopicOnceHoweverOftenItIsListed(t *testing.T) {
-	apiBubble(t, "", func(t *testing.T) {
-		d := apiQuiet[int, int]()
+	bubble(t, "", func(t *testing.T) {
+		d := quiet[int, int]()
 		a, b := dispatch.NewTopic[int, int]("a"), dispatch.NewTopic[int, int]("b")
 		again := dispatch.NewTopic[int, int]("a")
 		selector := dispatch.AnyOf(a, b, a, again, b)
 
-		var heard apiEvents[int]
-		p := apiMust(d.AddProducer(selector, apiAnswer[int](7, 0), dispatch.WithName("p")))
-		l := apiMust(d.AddListener(dispatch.Topics[int, int]{b, a, b, a}, apiHear[int](&heard)))
+		var heard events[int]
+		p := must(d.AddProducer(selector, answerAfter[int](7, 0), dispatch.WithName("p")))
+		l := must(d.AddListener(dispatch.Topics[int, int]{b, a, b, a}, hear[int](&heard)))
 		for _, topic := range []dispatch.Topic[int, int]{a, b, again} {
-			c := apiMust(d.Send(t.Context(), topic, 0))
+			c := must(d.Send(t.Context(), topic, 0))
 			<-c.Done()
-			apiEqual(t, "members", apiEnds(c.Report()), "p ok")
+			equal(t, "members", states(c.Report()), "p ok")
 		}
 		synctest.Wait()
 		l.Remove()
-		apiEqual(t, "results heard", heard.take(), []int{7, 7, 7})
+		equal(t, "results heard", heard.take(), []int{7, 7, 7})
 
 		// What was registered once is gone after one removal, types and all.
 		p.Remove()
-		apiEqual(t, "members", apiAsked(apiMust(d.Send(t.Context(), a, 0))), []string{})
-		apiMust(dispatch.On[int, string](d.Bus()).AddProducer(dispatch.NewTopic[int, string]("a"), apiAnswer[int]("", 0)))
+		equal(t, "members", memberNames(must(d.Send(t.Context(), a, 0))), []string{})
+		must(dispatch.On[int, string](d.Bus()).AddProducer(dispatch.NewTopic[int, string]("a"), answerAfter[int]("", 0)))
 	})
 }
 
@@ -213,14 +213,14 @@ func TestPatternSelectsTopics(t *testing.T) {
 	}
 	for _, order := range orders {
 		for _, match := range matches {
-			apiBubble(t, fmt.Sprintf("%s/%s on %s", order.name, match.pattern, match.topic), func(t *testing.T) {
-				d := apiQuiet[int, string]()
+			bubble(t, fmt.Sprintf("%s/%s on %s", order.name, match.pattern, match.topic), func(t *testing.T) {
+				d := quiet[int, string]()
 				topic := dispatch.NewTopic[int, string](match.topic)
 				selectors := map[string]dispatch.Selector[int, string]{
 					"pattern": dispatch.NewPattern[int, string](match.pattern),
 					"name":    topic,
 				}
-				var heard apiEvents[string]
+				var heard events[string]
 				added := make(map[string][]*dispatch.Registration)
 				for _, who := range order.add {
 					if gone, ok := strings.CutPrefix(who, "-"); ok {
@@ -229,8 +229,8 @@ func TestPatternSelectsTopics(t *testing.T) {
 						}
 						continue
 					}
-					p := apiMust(d.AddProducer(selectors[who], apiAnswer[int](who, 0), dispatch.WithName(who)))
-					l := apiMust(d.AddListener(selectors[who], func(_ context.Context, r dispatch.Result[int, string]) {
+					p := must(d.AddProducer(selectors[who], answerAfter[int](who, 0), dispatch.WithName(who)))
+					l := must(d.AddListener(selectors[who], func(_ context.Context, r dispatch.Result[int, string]) {
 						heard.add(who + " hears " + r.Value)
 					}))
 					added[who] = []*dispatch.Registration{p, l}
@@ -247,136 +247,136 @@ func TestPatternSelectsTopics(t *testing.T) {
 					}
 				}
 
-				c := apiMust(d.Send(t.Context(), topic, 0))
+				c := must(d.Send(t.Context(), topic, 0))
 				<-c.Done()
 				var got []string
 				for _, o := range c.Report().Outcomes {
 					got = append(got, o.Member.Name)
 				}
-				apiEqual(t, "members, in the order of registration", got, want)
-				apiAtRest(t, d.Bus())
-				apiEqual(t, "results heard", apiSorted(heard.take()), apiSorted(wantHeard))
+				equal(t, "members, in the order of registration", got, want)
+				atRest(t, d.Bus())
+				equal(t, "results heard", ordered(heard.take()), ordered(wantHeard))
 			})
 		}
 	}
 }
 
 func TestPatternListenerHearsTopicsThatAppearUnderACall(t *testing.T) {
-	apiBubble(t, "", func(t *testing.T) {
-		d := apiQuiet[int, int]()
+	bubble(t, "", func(t *testing.T) {
+		d := quiet[int, int]()
 		topic := dispatch.NewTopic[int, int]("cell.3")
-		var all, late apiEvents[int]
-		apiMust(d.AddListener(dispatch.NewPattern[int, int]("cell.*"), apiHear[int](&all)))
-		apiMust(d.AddProducer(dispatch.NewPattern[int, int](">"), apiAnswer[int](1, time.Second)))
-		apiMust(d.AddProducer(dispatch.NewPattern[int, int]("*.3"), apiAnswer[int](2, 3*time.Second)))
+		var all, late events[int]
+		must(d.AddListener(dispatch.NewPattern[int, int]("cell.*"), hear[int](&all)))
+		must(d.AddProducer(dispatch.NewPattern[int, int](">"), answerAfter[int](1, time.Second)))
+		must(d.AddProducer(dispatch.NewPattern[int, int]("*.3"), answerAfter[int](2, 3*time.Second)))
 
 		// The call begins when nobody is registered on the topic by name.
-		c := apiMust(d.Send(t.Context(), topic, 0))
+		c := must(d.Send(t.Context(), topic, 0))
 		time.Sleep(2 * time.Second)
-		apiMust(d.AddListener(topic, apiHear[int](&late)))
+		must(d.AddListener(topic, hear[int](&late)))
 		<-c.Done()
-		apiAtRest(t, d.Bus())
-		apiEqual(t, "heard by pattern", all.take(), []int{1, 2})
-		apiEqual(t, "heard by name", late.take(), []int{2})
+		atRest(t, d.Bus())
+		equal(t, "heard by pattern", all.take(), []int{1, 2})
+		equal(t, "heard by name", late.take(), []int{2})
 	})
 }
 
-type apiReading struct{ Volts float64 }
+type reading struct{ Volts float64 }
 
 func TestPatternPassesOverTopicsOfOtherTypes(t *testing.T) {
-	apiBubble(t, "", func(t *testing.T) {
-		b := apiQuiet[int, int]().Bus()
-		ints, readings := dispatch.On[int, int](b), dispatch.On[int, apiReading](b)
-		var heardInts apiEvents[int]
-		var heardReadings apiEvents[apiReading]
+	bubble(t, "", func(t *testing.T) {
+		b := quiet[int, int]().Bus()
+		ints, readings := dispatch.On[int, int](b), dispatch.On[int, reading](b)
+		var heardInts events[int]
+		var heardReadings events[reading]
 
 		// One topic of other types is there before the pattern, one comes after.
-		before, after := dispatch.NewTopic[int, apiReading]("cell.before"), dispatch.NewTopic[int, apiReading]("cell.after")
-		apiMust(readings.AddProducer(before, apiAnswer[int](apiReading{1}, 0)))
-		apiMust(ints.AddProducer(dispatch.NewPattern[int, int]("cell.>"), apiAnswer[int](9, 0)))
-		apiMust(ints.AddListener(dispatch.NewPattern[int, int](">"), apiHear[int](&heardInts)))
-		apiMust(readings.AddListener(dispatch.NewPattern[int, apiReading](">"), apiHear[int](&heardReadings)))
-		apiMust(readings.AddProducer(after, apiAnswer[int](apiReading{2}, 0)))
+		before, after := dispatch.NewTopic[int, reading]("cell.before"), dispatch.NewTopic[int, reading]("cell.after")
+		must(readings.AddProducer(before, answerAfter[int](reading{1}, 0)))
+		must(ints.AddProducer(dispatch.NewPattern[int, int]("cell.>"), answerAfter[int](9, 0)))
+		must(ints.AddListener(dispatch.NewPattern[int, int](">"), hear[int](&heardInts)))
+		must(readings.AddListener(dispatch.NewPattern[int, reading](">"), hear[int](&heardReadings)))
+		must(readings.AddProducer(after, answerAfter[int](reading{2}, 0)))
 
-		apiEqual(t, "before", apiMust(readings.Gather(t.Context(), before, 0)), []apiReading{{1}})
-		apiEqual(t, "after", apiMust(readings.Gather(t.Context(), after, 0)), []apiReading{{2}})
-		apiEqual(t, "own", apiMust(ints.Gather(t.Context(), dispatch.NewTopic[int, int]("cell.own"), 0)), []int{9})
+		equal(t, "before", must(readings.Gather(t.Context(), before, 0)), []reading{{1}})
+		equal(t, "after", must(readings.Gather(t.Context(), after, 0)), []reading{{2}})
+		equal(t, "own", must(ints.Gather(t.Context(), dispatch.NewTopic[int, int]("cell.own"), 0)), []int{9})
 
 		// Patterns bind nothing: a name that only patterns match can be asked
 		// with either pair of types, and each finds its own.
-		apiMust(readings.AddProducer(dispatch.NewPattern[int, apiReading]("cell.>"), apiAnswer[int](apiReading{3}, 0)))
-		apiEqual(t, "own, after", apiMust(ints.Gather(t.Context(), dispatch.NewTopic[int, int]("cell.own"), 0)), []int{9})
-		apiEqual(t, "own, as readings", apiMust(readings.Gather(t.Context(), dispatch.NewTopic[int, apiReading]("cell.own"), 0)), []apiReading{{3}})
+		must(readings.AddProducer(dispatch.NewPattern[int, reading]("cell.>"), answerAfter[int](reading{3}, 0)))
+		equal(t, "own, after", must(ints.Gather(t.Context(), dispatch.NewTopic[int, int]("cell.own"), 0)), []int{9})
+		equal(t, "own, as readings", must(readings.Gather(t.Context(), dispatch.NewTopic[int, reading]("cell.own"), 0)), []reading{{3}})
 
-		apiAtRest(t, b)
-		apiEqual(t, "ints heard", heardInts.take(), []int{9, 9})
-		apiEqual(t, "readings heard", heardReadings.take(), []apiReading{{1}, {2}, {3}})
+		atRest(t, b)
+		equal(t, "ints heard", heardInts.take(), []int{9, 9})
+		equal(t, "readings heard", heardReadings.take(), []reading{{1}, {2}, {3}})
 	})
 }
 
-// TestFault18SameNameOtherTypes has a topic in use and tries to use its name
+// TestNameOfOtherTypesIsRefused has a topic in use and tries to use its name
 // with other types in every way there is.
-func TestFault18SameNameOtherTypes(t *testing.T) {
+func TestNameOfOtherTypesIsRefused(t *testing.T) {
 	type reading struct{} // its name and package do not tell it from others
 	tests := []struct {
 		name string
-		use  func(ctx context.Context, d *dispatch.Dispatcher[int, apiReading]) error
+		use  func(ctx context.Context, d *dispatch.Dispatcher[int, reading]) error
 	}{
-		{"AddProducer", func(_ context.Context, d *dispatch.Dispatcher[int, apiReading]) error {
-			_, err := d.AddProducer(dispatch.NewTopic[int, apiReading]("a"), apiAnswer[int](apiReading{}, 0))
+		{"AddProducer", func(_ context.Context, d *dispatch.Dispatcher[int, reading]) error {
+			_, err := d.AddProducer(dispatch.NewTopic[int, reading]("a"), answerAfter[int](reading{}, 0))
 			return err
 		}},
-		{"AddListener", func(_ context.Context, d *dispatch.Dispatcher[int, apiReading]) error {
-			_, err := d.AddListener(dispatch.NewTopic[int, apiReading]("a"), func(context.Context, dispatch.Result[int, apiReading]) {})
+		{"AddListener", func(_ context.Context, d *dispatch.Dispatcher[int, reading]) error {
+			_, err := d.AddListener(dispatch.NewTopic[int, reading]("a"), func(context.Context, dispatch.Result[int, reading]) {})
 			return err
 		}},
-		{"the last of several topics", func(_ context.Context, d *dispatch.Dispatcher[int, apiReading]) error {
-			topics := dispatch.AnyOf(dispatch.NewTopic[int, apiReading]("new"), dispatch.NewTopic[int, apiReading]("a"))
-			_, err := d.AddProducer(topics, apiAnswer[int](apiReading{}, 0))
+		{"the last of several topics", func(_ context.Context, d *dispatch.Dispatcher[int, reading]) error {
+			topics := dispatch.AnyOf(dispatch.NewTopic[int, reading]("new"), dispatch.NewTopic[int, reading]("a"))
+			_, err := d.AddProducer(topics, answerAfter[int](reading{}, 0))
 			return err
 		}},
-		{"Send", func(ctx context.Context, d *dispatch.Dispatcher[int, apiReading]) error {
-			_, err := d.Send(ctx, dispatch.NewTopic[int, apiReading]("a"), 0)
+		{"Send", func(ctx context.Context, d *dispatch.Dispatcher[int, reading]) error {
+			_, err := d.Send(ctx, dispatch.NewTopic[int, reading]("a"), 0)
 			return err
 		}},
-		{"Gather", func(ctx context.Context, d *dispatch.Dispatcher[int, apiReading]) error {
-			_, err := d.Gather(ctx, dispatch.NewTopic[int, apiReading]("a"), 0)
+		{"Gather", func(ctx context.Context, d *dispatch.Dispatcher[int, reading]) error {
+			_, err := d.Gather(ctx, dispatch.NewTopic[int, reading]("a"), 0)
 			return err
 		}},
-		{"First", func(ctx context.Context, d *dispatch.Dispatcher[int, apiReading]) error {
-			_, err := d.First(ctx, dispatch.NewTopic[int, apiReading]("a"), 0)
+		{"First", func(ctx context.Context, d *dispatch.Dispatcher[int, reading]) error {
+			_, err := d.First(ctx, dispatch.NewTopic[int, reading]("a"), 0)
 			return err
 		}},
-		{"Stream", func(ctx context.Context, d *dispatch.Dispatcher[int, apiReading]) error {
-			for _, err := range d.Stream(ctx, dispatch.NewTopic[int, apiReading]("a"), 0) {
+		{"Stream", func(ctx context.Context, d *dispatch.Dispatcher[int, reading]) error {
+			for _, err := range d.Stream(ctx, dispatch.NewTopic[int, reading]("a"), 0) {
 				return err
 			}
 			return nil
 		}},
 	}
 	for _, tt := range tests {
-		apiBubble(t, tt.name, func(t *testing.T) {
-			d := apiQuiet[int, string]()
-			apiMust(d.AddProducer(dispatch.NewTopic[int, string]("a"), apiAnswer[int]("", 0)))
-			err := tt.use(t.Context(), dispatch.On[int, apiReading](d.Bus()))
+		bubble(t, tt.name, func(t *testing.T) {
+			d := quiet[int, string]()
+			must(d.AddProducer(dispatch.NewTopic[int, string]("a"), answerAfter[int]("", 0)))
+			err := tt.use(t.Context(), dispatch.On[int, reading](d.Bus()))
 			if !errors.Is(err, dispatch.ErrTopicType) {
 				t.Fatalf("got %v, want ErrTopicType", err)
 			}
-			for _, want := range []string{`"a"`, "int → string", "dispatch_test.apiReading", "github.com/seed-bb4b4d74/dispatch"} {
+			for _, want := range []string{`"a"`, "int → string", "dispatch_test.reading", "github.com/seed-bb4b4d74/dispatch"} {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("the error %q does not name %s", err, want)
 				}
 			}
 			// What was refused has left no trace.
-			apiMust(d.AddProducer(dispatch.NewTopic[int, string]("new"), apiAnswer[int]("", 0)))
-			apiEqual(t, "a", apiMust(d.Gather(t.Context(), dispatch.NewTopic[int, string]("a"), 0)), []string{""})
-			apiAtRest(t, d.Bus())
+			must(d.AddProducer(dispatch.NewTopic[int, string]("new"), answerAfter[int]("", 0)))
+			equal(t, "a", must(d.Gather(t.Context(), dispatch.NewTopic[int, string]("a"), 0)), []string{""})
+			atRest(t, d.Bus())
 		})
 	}
-	apiBubble(t, "requests of another type", func(t *testing.T) {
-		d := apiQuiet[int, string]()
-		apiMust(d.AddListener(dispatch.NewTopic[int, string]("a"), func(context.Context, dispatch.Result[int, string]) {}))
-		_, err := dispatch.On[reading, string](d.Bus()).AddProducer(dispatch.NewTopic[reading, string]("a"), apiAnswer[reading]("", 0))
+	bubble(t, "requests of another type", func(t *testing.T) {
+		d := quiet[int, string]()
+		must(d.AddListener(dispatch.NewTopic[int, string]("a"), func(context.Context, dispatch.Result[int, string]) {}))
+		_, err := dispatch.On[reading, string](d.Bus()).AddProducer(dispatch.NewTopic[reading, string]("a"), answerAfter[reading]("", 0))
 		if !errors.Is(err, dispatch.ErrTopicType) || !strings.Contains(err.Error(), "reading → string") {
 			t.Errorf("got %v, want ErrTopicType that names reading → string", err)
 		}
@@ -390,75 +390,75 @@ func TestTopicForgetsItsTypesWithItsLastRegistration(t *testing.T) {
 		add  func(d *dispatch.Dispatcher[int, int], a, b dispatch.Topic[int, int]) []*dispatch.Registration
 	}{
 		{"a producer", func(d *dispatch.Dispatcher[int, int], a, _ dispatch.Topic[int, int]) []*dispatch.Registration {
-			return []*dispatch.Registration{apiMust(d.AddProducer(a, apiAnswer[int](0, 0)))}
+			return []*dispatch.Registration{must(d.AddProducer(a, answerAfter[int](0, 0)))}
 		}},
 		{"a listener", func(d *dispatch.Dispatcher[int, int], a, _ dispatch.Topic[int, int]) []*dispatch.Registration {
-			return []*dispatch.Registration{apiMust(d.AddListener(a, hear))}
+			return []*dispatch.Registration{must(d.AddListener(a, hear))}
 		}},
 		{"both", func(d *dispatch.Dispatcher[int, int], a, _ dispatch.Topic[int, int]) []*dispatch.Registration {
-			return []*dispatch.Registration{apiMust(d.AddListener(a, hear)), apiMust(d.AddProducer(a, apiAnswer[int](0, 0)))}
+			return []*dispatch.Registration{must(d.AddListener(a, hear)), must(d.AddProducer(a, answerAfter[int](0, 0)))}
 		}},
 		{"several topics", func(d *dispatch.Dispatcher[int, int], a, b dispatch.Topic[int, int]) []*dispatch.Registration {
-			return []*dispatch.Registration{apiMust(d.AddListener(dispatch.AnyOf(b, a), hear)), apiMust(d.AddProducer(a, apiAnswer[int](0, 0)))}
+			return []*dispatch.Registration{must(d.AddListener(dispatch.AnyOf(b, a), hear)), must(d.AddProducer(a, answerAfter[int](0, 0)))}
 		}},
 		{"a pattern over it", func(d *dispatch.Dispatcher[int, int], a, _ dispatch.Topic[int, int]) []*dispatch.Registration {
-			apiMust(d.AddProducer(dispatch.NewPattern[int, int](">"), apiAnswer[int](0, 0)))
-			return []*dispatch.Registration{apiMust(d.AddProducer(a, apiAnswer[int](0, 0)))}
+			must(d.AddProducer(dispatch.NewPattern[int, int](">"), answerAfter[int](0, 0)))
+			return []*dispatch.Registration{must(d.AddProducer(a, answerAfter[int](0, 0)))}
 		}},
 		{"a pattern that came first", func(d *dispatch.Dispatcher[int, int], a, _ dispatch.Topic[int, int]) []*dispatch.Registration {
-			r := apiMust(d.AddProducer(a, apiAnswer[int](0, 0)))
-			apiMust(d.AddListener(dispatch.NewPattern[int, int](">"), hear))
+			r := must(d.AddProducer(a, answerAfter[int](0, 0)))
+			must(d.AddListener(dispatch.NewPattern[int, int](">"), hear))
 			return []*dispatch.Registration{r}
 		}},
 	}
 	for _, tt := range tests {
-		apiBubble(t, tt.name, func(t *testing.T) {
-			d := apiQuiet[int, int]()
+		bubble(t, tt.name, func(t *testing.T) {
+			d := quiet[int, int]()
 			others := dispatch.On[int, string](d.Bus())
 			added := tt.add(d, dispatch.NewTopic[int, int]("a"), dispatch.NewTopic[int, int]("b"))
 			other := dispatch.NewTopic[int, string]("a")
 			for _, r := range added {
-				if _, err := others.AddProducer(other, apiAnswer[int]("", 0)); !errors.Is(err, dispatch.ErrTopicType) {
+				if _, err := others.AddProducer(other, answerAfter[int]("", 0)); !errors.Is(err, dispatch.ErrTopicType) {
 					t.Fatalf("before the last has gone: got %v, want ErrTopicType", err)
 				}
 				r.Remove()
 			}
-			apiMust(others.AddProducer(other, apiAnswer[int]("new", 0)))
-			apiEqual(t, "answers", apiMust(others.Gather(t.Context(), other, 0)), []string{"new"})
+			must(others.AddProducer(other, answerAfter[int]("new", 0)))
+			equal(t, "answers", must(others.Gather(t.Context(), other, 0)), []string{"new"})
 			if _, err := d.Send(t.Context(), dispatch.NewTopic[int, int]("a"), 0); !errors.Is(err, dispatch.ErrTopicType) {
 				t.Errorf("got %v, want ErrTopicType for the types that were the first", err)
 			}
-			apiAtRest(t, d.Bus())
+			atRest(t, d.Bus())
 		})
 	}
 }
 
 func TestSendBindsNoTypes(t *testing.T) {
-	apiBubble(t, "", func(t *testing.T) {
-		d := apiQuiet[int, int]()
-		c := apiMust(d.Send(t.Context(), dispatch.NewTopic[int, int]("a"), 0))
-		apiEqual(t, "reason", c.Report().Reason, dispatch.ReasonNoProducers)
+	bubble(t, "", func(t *testing.T) {
+		d := quiet[int, int]()
+		c := must(d.Send(t.Context(), dispatch.NewTopic[int, int]("a"), 0))
+		equal(t, "reason", c.Report().Reason, dispatch.ReasonNoProducers)
 		others := dispatch.On[string, string](d.Bus())
-		apiMust(others.Send(t.Context(), dispatch.NewTopic[string, string]("a"), ""))
-		apiMust(others.AddProducer(dispatch.NewTopic[string, string]("a"), apiAnswer[string]("", 0)))
+		must(others.Send(t.Context(), dispatch.NewTopic[string, string]("a"), ""))
+		must(others.AddProducer(dispatch.NewTopic[string, string]("a"), answerAfter[string]("", 0)))
 	})
 }
 
 func TestDispatchersOfDifferentTypesShareABus(t *testing.T) {
-	apiBubble(t, "", func(t *testing.T) {
-		ints := apiQuiet[int, int]()
+	bubble(t, "", func(t *testing.T) {
+		ints := quiet[int, int]()
 		strs := dispatch.On[string, string](ints.Bus())
 		if strs.Bus() != ints.Bus() {
 			t.Error("On gives a bus of its own")
 		}
 		a, b := dispatch.NewTopic[int, int]("a"), dispatch.NewTopic[string, string]("b")
-		apiMust(ints.AddProducer(a, apiAnswer[int](1, 0)))
-		apiMust(strs.AddProducer(b, apiAnswer[string]("one", 0)))
-		apiEqual(t, "ints", apiMust(ints.Gather(t.Context(), a, 0)), []int{1})
-		apiEqual(t, "strings", apiMust(strs.Gather(t.Context(), b, "")), []string{"one"})
-		apiEqual(t, "another view", apiMust(dispatch.On[int, int](strs.Bus()).Gather(t.Context(), a, 0)), []int{1})
+		must(ints.AddProducer(a, answerAfter[int](1, 0)))
+		must(strs.AddProducer(b, answerAfter[string]("one", 0)))
+		equal(t, "ints", must(ints.Gather(t.Context(), a, 0)), []int{1})
+		equal(t, "strings", must(strs.Gather(t.Context(), b, "")), []string{"one"})
+		equal(t, "another view", must(dispatch.On[int, int](strs.Bus()).Gather(t.Context(), a, 0)), []int{1})
 
-		first, second := apiMust(ints.Send(t.Context(), a, 0)), apiMust(strs.Send(t.Context(), b, ""))
+		first, second := must(ints.Send(t.Context(), a, 0)), must(strs.Send(t.Context(), b, ""))
 		if first.ID() == second.ID() {
 			t.Error("two calls of a bus have the same ID")
 		}
@@ -468,7 +468,7 @@ func TestDispatchersOfDifferentTypesShareABus(t *testing.T) {
 		if _, err := ints.Send(t.Context(), a, 0); !errors.Is(err, dispatch.ErrClosed) {
 			t.Errorf("got %v, want ErrClosed for all dispatchers of a closed bus", err)
 		}
-		if _, err := apiQuiet[int, int]().Send(t.Context(), a, 0); err != nil {
+		if _, err := quiet[int, int]().Send(t.Context(), a, 0); err != nil {
 			t.Errorf("a bus of its own is not affected: %v", err)
 		}
 	})
@@ -506,7 +506,62 @@ func TestTypeClashSaysWhichTypes(t *testing.T) {
 
 // clashOf uses a name for two types of result.
 func clashOf[A, B any](b *dispatch.Bus) error {
-	apiMust(dispatch.On[string, A](b).AddProducer(dispatch.NewTopic[string, A]("kit.clash"), func(context.Context, string) (a A, err error) { return }))
+	must(dispatch.On[string, A](b).AddProducer(dispatch.NewTopic[string, A]("kit.clash"), func(context.Context, string) (a A, err error) { return }))
 	_, err := dispatch.On[string, B](b).AddProducer(dispatch.NewTopic[string, B]("kit.clash"), func(context.Context, string) (b B, err error) { return })
 	return err
+}
+
+// A name may get other types while a call that was sent under the old ones is on
+// its way: that concerns listeners who come later, not the call.
+func TestTopicChangesItsTypesDuringACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher()
+		p := produce(t, d, "a", slow(time.Second, 1))
+		c := send(t, d)
+		deadlined := send(t, d, dispatch.WithTimeout(500*time.Millisecond))
+		synctest.Wait()
+		p.Remove()
+		retyped := dispatch.NewTopic[string, string](ask.Name())
+		heard := 0
+		if _, err := dispatch.On[string, string](d.Bus()).AddListener(retyped, func(context.Context, dispatch.Result[string, string]) { heard++ }); err != nil {
+			t.Fatal(err)
+		}
+		<-deadlined.Done()
+		<-c.Done()
+		synctest.Wait()
+		expect(t, c.Report(), "all ended: a ok")
+		if heard != 0 {
+			t.Errorf("the listener of other types got %d results", heard)
+		}
+		logged.nothing(t)
+	})
+}
+
+// TestTopicTakenOverUnderACall has a topic change hands while a call of its
+// first types is in flight.
+func TestTopicTakenOverUnderACall(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		d := quiet[int, int]()
+		others := dispatch.On[int, string](d.Bus())
+		a, other := dispatch.NewTopic[int, int]("a"), dispatch.NewTopic[int, string]("a")
+		var heard, heardByPattern events[int]
+		var heardByOthers events[string]
+		must(d.AddListener(dispatch.NewPattern[int, int](">"), hear[int](&heardByPattern)))
+		p := must(d.AddProducer(a, answerAfter[int](1, time.Second)))
+		l := must(d.AddListener(a, hear[int](&heard)))
+		c := must(d.Send(t.Context(), a, 0))
+		synctest.Wait() // the producer runs
+
+		p.Remove()
+		l.Remove()
+		must(others.AddListener(other, hear[int](&heardByOthers)))
+		must(others.AddProducer(other, answerAfter[int]("new", 0)))
+		equal(t, "answers", must(others.Gather(t.Context(), other, 0)), []string{"new"})
+		<-c.Done()
+		equal(t, "reason", c.Report().Reason, dispatch.ReasonAllEnded)
+		atRest(t, d.Bus())
+		equal(t, "heard by the listener that was removed", heard.take(), nil)
+		equal(t, "heard by pattern", heardByPattern.take(), []int{1})
+		equal(t, "heard by those of other types", heardByOthers.take(), []string{"new"})
+	})
 }

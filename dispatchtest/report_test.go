@@ -21,7 +21,7 @@ func TestWantStates(t *testing.T) {
 			"wrong state": {"a": dispatch.StateOK, "b": dispatch.StateOK, "c": dispatch.StateLate},
 			"one missing": {"a": dispatch.StateOK, "b": dispatch.StateOK},
 			"one more":    {"a": dispatch.StateOK, "b": dispatch.StateOK, "c": dispatch.StateFailed, "d": dispatch.StatePending},
-			"nobody":      nil,
+			"no members":  nil,
 		} {
 			failed := failures(t, func(t testing.TB) {
 				dispatchtest.WantStates(t, report, right)
@@ -41,10 +41,22 @@ func TestWantStates(t *testing.T) {
 	})
 }
 
-func TestWantStatesOfNobody(t *testing.T) {
-	call := send(t, dispatch.New[string, float64]())
-	dispatchtest.WantStates(t, call.Report(), nil)
-	dispatchtest.WantStates(t, call.Report(), map[string]dispatch.State{})
+// A call without members has the states of no member, whether that is said by nil or by an
+// empty map, and no others.
+func TestWantStatesOfACallWithoutMembers(t *testing.T) {
+	report := send(t, dispatch.New[string, float64]()).Report()
+	for name, test := range map[string]struct {
+		want  map[string]dispatch.State
+		fails int
+	}{
+		"nil":          {nil, 0},
+		"an empty map": {map[string]dispatch.State{}, 0},
+		"a member":     {map[string]dispatch.State{"a": dispatch.StateOK}, 1},
+	} {
+		if failed := failures(t, func(t testing.TB) { dispatchtest.WantStates(t, report, test.want) }); len(failed) != test.fails {
+			t.Errorf("%s: it fails with %q", name, failed)
+		}
+	}
 }
 
 // A member of another machine or of a group is not mistaken for a local producer

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"runtime"
 	"runtime/pprof"
 	"slices"
@@ -16,21 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/seed-bb4b4d74/dispatch"
 )
-
-// onProcessors runs a test once as it is and once on a single processor, where a
-// goroutine that is started runs only when another gives way.
-func onProcessors(t *testing.T, test func(t *testing.T)) {
-	for _, n := range []int{runtime.GOMAXPROCS(0), 1} {
-		t.Run(fmt.Sprint("procs=", n), func(t *testing.T) {
-			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
-			test(t)
-		})
-	}
-}
 
 // The engine's invariant: every member is started without waiting for another to
 // end. Producers that all wait for each other would wait for ever without it.
@@ -85,7 +73,7 @@ func TestAllMembersRunAtOnce(t *testing.T) {
 
 // The same with producers that wait for a slot in between: who waits for that
 // keeps nobody else from being started.
-func TestMembersThatWaitForASlotHoldNobodyUp(t *testing.T) {
+func TestMembersThatWaitForASlotHoldUpNoOthers(t *testing.T) {
 	onProcessors(t, func(t *testing.T) {
 		for _, n := range []int{2, 3, 10, 100} {
 			t.Run(fmt.Sprint("n=", n), func(t *testing.T) {
@@ -177,43 +165,6 @@ func TestResultsAreNotHeldUpByAProducerThatBlocks(t *testing.T) {
 					})
 				})
 			}
-		}
-	})
-}
-
-// Without a listener it is the reader alone who has to be told, also if it waits
-// before the first result.
-func TestReaderAloneIsTold(t *testing.T) {
-	onProcessors(t, func(t *testing.T) {
-		for _, n := range []int{2, 3, 10, 100} {
-			synctest.Test(t, func(t *testing.T) {
-				d, _ := newDispatcher()
-				gate := make(chan struct{})
-				for i := range n {
-					p := quick(i)
-					switch i {
-					case 0:
-						p = deaf(gate, i)
-					case n - 1:
-						p = patient
-					}
-					produce(t, d, fmt.Sprint(i), p)
-				}
-				c := send(t, d)
-				var read atomic.Int32
-				go func() {
-					for range c.Results() {
-						read.Add(1)
-					}
-				}()
-				synctest.Wait()
-				close(gate)
-				synctest.Wait()
-				if got := int(read.Load()); got != n-1 {
-					t.Errorf("%d of %d results were read while the last one blocks", got, n-1)
-				}
-				<-c.Done()
-			})
 		}
 	})
 }
@@ -382,166 +333,6 @@ func TestOneOutcomePerMemberWhenCanceled(t *testing.T) {
 	})
 }
 
-// Who asks how a call is doing does not disturb it, nor gets more than there is.
-func TestReportsWhileMembersEnd(t *testing.T) {
-	onProcessors(t, func(t *testing.T) {
-		for range 50 {
-			synctest.Test(t, func(t *testing.T) {
-				const n = 300
-				d, _ := newDispatcher()
-				for i := range n {
-					produce(t, d, fmt.Sprint(i), quick(i))
-				}
-				c := send(t, d)
-				var askers sync.WaitGroup
-				for range 2 {
-					askers.Go(func() {
-						last := 0
-						for {
-							r := c.Report()
-							answered := 0
-							for _, o := range r.Outcomes {
-								switch o.State {
-								case dispatch.StateOK:
-									answered++
-								case dispatch.StatePending:
-								default:
-									t.Errorf("%v is %v", o.Member, o.State)
-								}
-							}
-							if answered < last {
-								t.Errorf("%d had answered, then %d", last, answered)
-							}
-							if last = answered; r.Reason != dispatch.ReasonPending {
-								return
-							}
-							runtime.Gosched()
-						}
-					})
-				}
-				askers.Wait()
-				if r := c.Report(); !r.Complete() {
-					t.Errorf("the call ended as %v", r.Reason)
-				}
-			})
-		}
-	})
-}
-
-// A name may get other types while a call that was sent under the old ones is on
-// its way: that concerns listeners who come later, not the call.
-func TestTopicChangesItsTypesDuringACall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, logged := newDispatcher()
-		p := produce(t, d, "a", slow(time.Second, 1))
-		c := send(t, d)
-		deadlined := send(t, d, dispatch.WithTimeout(500*time.Millisecond))
-		synctest.Wait()
-		p.Remove()
-		retyped := dispatch.NewTopic[string, string](ask.Name())
-		heard := 0
-		if _, err := dispatch.On[string, string](d.Bus()).AddListener(retyped, func(context.Context, dispatch.Result[string, string]) { heard++ }); err != nil {
-			t.Fatal(err)
-		}
-		<-deadlined.Done()
-		<-c.Done()
-		synctest.Wait()
-		expect(t, c.Report(), "all ended: a ok")
-		if heard != 0 {
-			t.Errorf("the listener of other types got %d results", heard)
-		}
-		logged.nothing(t)
-	})
-}
-
-// A slot is given back however a run ends.
-func TestSlotsAreGivenBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher()
-		runs := 0
-		produce(t, d, "a", func(context.Context, int) (int, error) {
-			switch runs++; runs % 4 {
-			case 1:
-				runtime.Goexit()
-			case 2:
-				panic("boom")
-			case 3:
-				return 0, errBroken
-			}
-			return runs, nil
-		}, dispatch.WithConcurrency(1))
-		var states []dispatch.State
-		for range 8 {
-			states = append(states, ended(t, d).Outcomes[0].State)
-		}
-		want := []dispatch.State{dispatch.StateFailed, dispatch.StatePanicked, dispatch.StateFailed, dispatch.StateOK}
-		if diff := cmp.Diff(append(want, want...), states); diff != "" {
-			t.Errorf("(-want +got):\n%s", diff)
-		}
-
-		// And a call that ended while it waited for one takes none with it.
-		busy := send(t, d)
-		<-busy.Done()
-		release := make(chan struct{})
-		serial := produce(t, d, "serial", deaf(release, 1), dispatch.WithConcurrency(1))
-		for range 5 {
-			expectState(t, ended(t, d, dispatch.WithTimeout(50*time.Millisecond)), "serial", dispatch.StateLate)
-		}
-		close(release)
-		synctest.Wait()
-		expectState(t, ended(t, d), "serial", dispatch.StateOK)
-		serial.Remove()
-	})
-}
-
-// At the instant at which a call ends that waits for a slot, the slot may become
-// free. Then either it is run, and says so, or the slot is there for the next.
-func TestSlotIsNotLostToACallThatEnds(t *testing.T) {
-	for _, end := range []string{"deadline", "cancel"} {
-		for range 150 {
-			synctest.Test(t, func(t *testing.T) {
-				d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
-				var mu sync.Mutex
-				runs := map[dispatch.CallID]int{}
-				produce(t, d, "serial", func(ctx context.Context, _ int) (int, error) {
-					info, _ := dispatch.CallFrom(ctx)
-					mu.Lock()
-					runs[info.ID]++
-					mu.Unlock()
-					time.Sleep(time.Second)
-					return 1, nil
-				}, dispatch.WithConcurrency(1))
-				first := send(t, d)
-				synctest.Wait()
-				var waiting []*inFlight
-				for range 3 {
-					if end == "deadline" {
-						waiting = append(waiting, send(t, d, dispatch.WithTimeout(time.Second)))
-						continue
-					}
-					c := send(t, d)
-					time.AfterFunc(time.Second, func() { c.Cancel(nil) })
-					waiting = append(waiting, c)
-				}
-				<-first.Done()
-				time.Sleep(10 * time.Second)
-				synctest.Wait()
-				for _, c := range waiting {
-					if started := c.Report().Outcomes[0].Started; runs[c.ID()] != map[bool]int{true: 1}[started] {
-						t.Errorf("started: %v, but it ran %d times", started, runs[c.ID()])
-					}
-				}
-				if r := ended(t, d); r.Elapsed != time.Second {
-					t.Errorf("a call after that took %v, so a slot is lost; %s", r.Elapsed, told(r))
-				}
-			})
-			if t.Failed() {
-				return
-			}
-		}
-	}
-}
-
 // Members that are started by the clock are started by it whatever the goroutines
 // are up to that ran those before: busy with a listener, or just about to end.
 func TestStaggeredMembersAreStartedOnTime(t *testing.T) {
@@ -586,13 +377,6 @@ func TestStaggeredMembersAreStartedOnTime(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-func expectState(t *testing.T, r dispatch.Report, name string, want dispatch.State) {
-	t.Helper()
-	if got := outcomeOf(t, r, name).State; got != want {
-		t.Errorf("%s is %v, want %v", name, got, want)
 	}
 }
 
@@ -659,41 +443,6 @@ func TestPanicNilIsAPanicUnderTheOldRule(t *testing.T) {
 		synctest.Wait()
 		if n := logged.count("ERROR producer panicked"); n != 2*4 || logged.count("ERROR relay panicked") != 2 || logged.count("Goexit") != 0 {
 			t.Errorf("%d panics of producers were logged, want 8: %q", n, logged.all())
-		}
-	})
-}
-
-// A callback that panics with nil ends that one callback.
-func TestPanicNilOfCallbacksUnderTheOldRule(t *testing.T) {
-	t.Setenv("GODEBUG", "panicnil=1")
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
-		produce(t, d, "a", quick(1))
-		produce(t, d, "b", quick(2))
-		produce(t, d, "late", func(context.Context, int) (int, error) { time.Sleep(1050 * time.Millisecond); return 3, nil })
-		var heard notes
-		listen(t, d, func(_ context.Context, r result) { heard.add("result"); panic(nil) },
-			dispatch.OnOutcome(func(dispatch.Outcome) { heard.add("outcome"); panic(nil) }),
-			dispatch.OnDone(func(dispatch.Report) { heard.add("done"); panic(nil) }))
-		listen(t, d, func(_ context.Context, r result) { heard.add("concurrently"); panic(nil) }, dispatch.WithConcurrency(2))
-		listen(t, d, func(_ context.Context, r result) { heard.add("bounded"); panic(nil) }, dispatch.WithMailbox(9, dispatch.DropOldest))
-		d.OnLate(func(result, time.Duration) { heard.add("late"); panic(nil) })
-		apiMust(d.Bus().Observe(dispatch.Observer{
-			CallStart: func(context.Context, dispatch.CallStarted) context.Context { heard.add("CallStart"); panic(nil) },
-			CallEnd:   func(context.Context, dispatch.Report) { heard.add("CallEnd"); panic(nil) },
-		}))
-		for range 2 {
-			expect(t, ended(t, d), "deadline: a ok, b ok, late late")
-			time.Sleep(time.Second)
-			synctest.Wait()
-		}
-		for what, n := range map[string]int{"result": 2, "outcome": 3, "done": 1, "concurrently": 2, "bounded": 2, "late": 1, "CallStart": 1, "CallEnd": 1} {
-			if got := heard.count(what); got != 2*n {
-				t.Errorf("%s was called %d times, want %d", what, got, 2*n)
-			}
-		}
-		if err := d.Shutdown(context.Background()); err != nil {
-			t.Errorf("Shutdown: %v", err)
 		}
 	})
 }
@@ -778,4 +527,99 @@ func TestLabelsOfAProducerAreNotHandedOn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A quorum of one among a thousand quick producers is no reason to run them all.
+func TestQuorumOfOneRunsFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 1000
+		d, _ := newDispatcher()
+		var runs atomic.Int32
+		for i := range n {
+			produce(t, d, fmt.Sprint(i), func(context.Context, int) (int, error) {
+				runs.Add(1)
+				return i, nil
+			})
+		}
+		if _, err := d.First(context.Background(), ask, 0); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := runs.Load(); got < 1 || got > n/10 {
+			t.Errorf("%d of %d producers were run for one answer", got, n)
+		}
+	})
+}
+
+func TestParallelismIsReachedAndNeverExceeded(t *testing.T) {
+	const members = 24
+	for _, n := range []int{1, 2, 3, 5, 8, members, members + 1, math.MaxInt} {
+		for name, takes := range map[string]func(i int) time.Duration{
+			"all slow":      func(int) time.Duration { return time.Second },
+			"quick first":   func(i int) time.Duration { return time.Second * time.Duration(min(1, i/(members/2))) },
+			"quick last":    func(i int) time.Duration { return time.Second * time.Duration(1-min(1, i/(members/2))) },
+			"in turn":       func(i int) time.Duration { return time.Second * time.Duration(i%2) },
+			"one slow":      func(i int) time.Duration { return time.Second * time.Duration(max(0, 1-i)) },
+			"no two at one": func(i int) time.Duration { return time.Second + time.Duration(i)*time.Millisecond },
+		} {
+			t.Run(fmt.Sprintf("n=%d/%s", n, name), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					d, _ := newDispatcher(dispatch.WithTimeout(time.Hour))
+					var running, most, exits, runs atomic.Int32
+					slowOnes := 0
+					for i := range members {
+						if takes(i) > 0 {
+							slowOnes++
+						}
+						produce(t, d, fmt.Sprint(i), func(context.Context, int) (int, error) {
+							runs.Add(1)
+							now := running.Add(1)
+							defer running.Add(-1)
+							for {
+								seen := most.Load()
+								if now <= seen || most.CompareAndSwap(seen, now) {
+									break
+								}
+							}
+							time.Sleep(takes(i))
+							if i%5 == 4 && name == "in turn" {
+								exits.Add(1)
+								runtime.Goexit()
+							}
+							return i, nil
+						})
+					}
+					r := ended(t, d, dispatch.WithParallelism(n))
+					if got, want := int(most.Load()), min(n, slowOnes); got > n || got < want {
+						t.Errorf("%d at once, want %d, and not more than %d", got, want, n)
+					}
+					if got := runs.Load(); got != members {
+						t.Errorf("%d of %d members ran", got, members)
+					}
+					if name == "all slow" {
+						if got, want := r.Elapsed, time.Second*time.Duration((members+n-1)/min(n, members)); n <= members && got != want {
+							t.Errorf("it took %v, want %v", got, want)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// nilError is an error whose methods panic with a nil pointer, as those of many types do.
+type nilError struct{ cause error }
+
+func (e *nilError) Error() string { return "nil: " + e.cause.Error() }
+
+func (e *nilError) Unwrap() error { return e.cause }
+
+// An error whose methods panic fails its own member and nobody else.
+func TestErrorWhoseMethodsPanicIsAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "typed nil", failing((*nilError)(nil)))
+		produce(t, d, "b", quick(1))
+		expect(t, ended(t, d), "all ended: typed nil failed, b ok")
+	})
 }

@@ -1,0 +1,257 @@
+package dispatch_test
+
+import (
+	"bytes"
+	"context"
+	"runtime"
+	"runtime/pprof"
+	"runtime/trace"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// A start hook that ends the goroutine of a group, of which nobody is asked then.
+func TestObserverExitsBeforeAGroupIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			MemberStart: func(context.Context, dispatch.MemberInfo) context.Context { runtime.Goexit(); return nil },
+		}))
+		produce(t, d, "a", quick(1), dispatch.WithGroup("g"))
+		produce(t, d, "b", quick(1), dispatch.WithGroup("g"))
+		produce(t, d, "c", quick(1))
+		expect(t, ended(t, d), "all ended: g failed, c failed")
+	})
+}
+
+// A stagger that is due while CallStart runs asks nobody.
+func TestNoMemberIsAskedBeforeCallStartReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n notes
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			CallStart: func(ctx context.Context, c dispatch.CallStarted) context.Context {
+				time.Sleep(50 * time.Millisecond)
+				n.add("CallStart returns")
+				return with(ctx, "call")
+			},
+			MemberStart: func(ctx context.Context, m dispatch.MemberInfo) context.Context {
+				n.add("start [%s]", trail(ctx))
+				return ctx
+			},
+		}))
+		produce(t, d, "a", slow(time.Second, 1))
+		produce(t, d, "b", slow(time.Second, 1))
+		ended(t, d, dispatch.WithStagger(10*time.Millisecond))
+		synctest.Wait()
+		wantLines(t, n.all(), "CallStart returns", "start [/call]", "start [/call]")
+	})
+}
+
+// The end of a call whose time is up while CallStart runs is told after that.
+func TestNoEndIsToldBeforeCallStartReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n notes
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			CallStart: func(ctx context.Context, c dispatch.CallStarted) context.Context {
+				time.Sleep(2 * time.Second)
+				n.add("CallStart returns")
+				return with(ctx, "call")
+			},
+			CallEnd: func(ctx context.Context, r dispatch.Report) { n.add("CallEnd [%s]", trail(ctx)) },
+		}))
+		produce(t, d, "a", slow(time.Second, 1))
+		ended(t, d, dispatch.WithTimeout(time.Second))
+		synctest.Wait()
+		wantLines(t, n.all(), "CallStart returns", "CallEnd [/call]")
+	})
+}
+
+// A hook that returns after the end of its call does not have the closure called.
+func TestNoClosureIsCalledAfterTheEndOfTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n notes
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			MemberStart: func(ctx context.Context, _ dispatch.MemberInfo) context.Context {
+				time.Sleep(time.Second)
+				return with(context.WithoutCancel(ctx), "member")
+			},
+			MemberEnd: func(ctx context.Context, m dispatch.MemberInfo, o dispatch.Outcome) {
+				n.add("%v, running %v [%s]", o.State, m.Running, trail(ctx))
+			},
+			Late: func(ctx context.Context, _ dispatch.MemberInfo, by time.Duration, err error) {
+				n.add("late by %v: %v [%s]", by, err, trail(ctx))
+			},
+		}))
+		d.OnLate(func(result, time.Duration) { n.add("a result came late") })
+		produce(t, d, "a", func(context.Context, int) (int, error) { n.add("called after Close"); return 1, nil })
+		send(t, d)
+		synctest.Wait()
+		d.Close()
+		time.Sleep(time.Minute)
+		wantLines(t, n.all(), "canceled, running true []", "late by 1s: dispatch: closed [/member]")
+	})
+}
+
+func TestObserverWhoseStartHooksExit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		exits := func(context.Context, dispatch.MemberInfo) context.Context { runtime.Goexit(); return nil }
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{MemberStart: exits}))
+		produce(t, d, "a", quick(1))
+		produce(t, d, "b", quick(1))
+		expect(t, ended(t, d), "all ended: a failed, b failed")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		exits := func(context.Context, dispatch.CallStarted) context.Context { runtime.Goexit(); return nil }
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{CallStart: exits}))
+		produce(t, d, "a", quick(1))
+		diary := keepDiary(t, d)
+		go send(t, d)
+		synctest.Wait()
+		wantLines(t, diary.all(), "result a=1", "outcome a ok", "done all ended")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		exits := func(context.Context, dispatch.ListenerInfo) context.Context { runtime.Goexit(); return nil }
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{ListenerStart: exits}))
+		produce(t, d, "a", quick(1))
+		diary := keepDiary(t, d)
+		ended(t, d)
+		synctest.Wait()
+		wantLines(t, diary.all(), "outcome a ok", "done all ended")
+	})
+}
+
+func TestObserverStartHooksMayReturnNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			CallStart:     func(context.Context, dispatch.CallStarted) context.Context { return nil },
+			MemberStart:   func(context.Context, dispatch.MemberInfo) context.Context { return nil },
+			ListenerStart: func(context.Context, dispatch.ListenerInfo) context.Context { return nil },
+		}))
+		var heard notes
+		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
+			heard.add("producer %s", trail(ctx))
+			return 1, nil
+		})
+		listen(t, d, func(ctx context.Context, _ result) { heard.add("listener %s", trail(ctx)) })
+		sendFrom(with(t.Context(), "user"), t, d)
+		synctest.Wait()
+		wantLines(t, heard.all(), "producer /user", "listener /user")
+	})
+}
+
+// A start hook that blocks holds up what it announces and nothing else.
+func TestObserverStartHookBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second), dispatch.WithObserver(dispatch.Observer{
+			MemberStart: func(ctx context.Context, m dispatch.MemberInfo) context.Context {
+				if m.Member.Name == "b" {
+					<-release
+				}
+				return ctx
+			},
+		}))
+		for _, name := range []string{"a", "b", "c"} {
+			produce(t, d, name, quick(1))
+		}
+		expect(t, ended(t, d), "deadline: a ok, b late, c ok")
+		close(release)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var told notes
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second), dispatch.WithObserver(dispatch.Observer{
+			CallStart: func(ctx context.Context, _ dispatch.CallStarted) context.Context { <-release; return with(ctx, "call") },
+			CallEnd:   func(ctx context.Context, r dispatch.Report) { told.add("%v after %v", r.Reason, r.Elapsed) },
+		}))
+		produce(t, d, "a", func(context.Context, int) (int, error) { t.Error("asked after the deadline"); return 0, nil })
+		go func() { time.Sleep(2 * time.Second); close(release) }()
+		expect(t, ended(t, d), "deadline: a late")
+		synctest.Wait()
+		wantLines(t, told.all(), "deadline after 1s")
+	})
+}
+
+func TestGoroutinesAreLabelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen notes
+		note := func(ctx context.Context, who string) {
+			for _, key := range []string{"dispatch.topic", "dispatch.producer", "dispatch.listener", "mine"} {
+				if v, ok := pprof.Label(ctx, key); ok {
+					seen.add("%s %s=%s", who, key, v)
+				}
+			}
+		}
+		var profile bytes.Buffer
+		d, _ := newDispatcher(dispatch.WithPprofLabels())
+		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
+			note(ctx, "a")
+			if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
+				t.Error(err)
+			}
+			return 0, nil
+		})
+		produce(t, d, "g1", func(ctx context.Context, _ int) (int, error) { note(ctx, "g1"); return 0, nil }, dispatch.WithGroup("g"))
+		addRelay(t, d, "r", func(ctx context.Context, _ int, _ roster) error { note(ctx, "r"); return nil })
+		listen(t, d, func(ctx context.Context, r result) {
+			if r.From.Name == "a" {
+				note(ctx, "l")
+			}
+		}, dispatch.WithName("l"))
+		pprof.Do(t.Context(), pprof.Labels("mine", "yes"), func(ctx context.Context) { <-sendFrom(ctx, t, d).Done() })
+		synctest.Wait()
+		wantLines(t, ordered(seen.all()),
+			"a dispatch.producer=a", "a dispatch.topic=kit.ask", "a mine=yes",
+			"g1 dispatch.producer=g1", "g1 dispatch.topic=kit.ask", "g1 mine=yes",
+			"l dispatch.listener=l", "l dispatch.topic=kit.ask", "l mine=yes",
+			"r dispatch.producer=r", "r dispatch.topic=kit.ask", "r mine=yes",
+		)
+		if want := `"dispatch.producer":"a"`; !strings.Contains(profile.String(), want) {
+			t.Errorf("the profile has no goroutine with %s", want)
+		}
+	})
+}
+
+func TestExecutionTrace(t *testing.T) {
+	var out bytes.Buffer
+	if err := trace.Start(&out); err != nil {
+		t.Fatalf("the execution tracer: %v", err)
+	}
+	d, _ := newDispatcher()
+	produce(t, d, "tracy", quick(1))
+	heard := make(chan struct{})
+	listen(t, d, func(context.Context, result) { close(heard) }, dispatch.WithName("lucy"))
+	ended(t, d)
+	<-heard
+	if err := d.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	trace.Stop()
+	for _, want := range []string{"dispatch.call", "dispatch.producer tracy", "dispatch.listener lucy", "kit.ask"} {
+		if !bytes.Contains(out.Bytes(), []byte(want)) {
+			t.Errorf("the trace does not have %q", want)
+		}
+	}
+}
+
+// Without the option closures have no labels.
+func TestNoLabelsWithoutTheOption(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{MemberEnd: func(context.Context, dispatch.MemberInfo, dispatch.Outcome) {}}))
+		look := func(ctx context.Context) {
+			pprof.ForLabels(ctx, func(key, value string) bool {
+				t.Errorf("the label %s is %s", key, value)
+				return true
+			})
+		}
+		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) { look(ctx); return 1, nil })
+		produce(t, d, "b", func(ctx context.Context, _ int) (int, error) { look(ctx); return 1, nil }, dispatch.WithGroup("g"))
+		addRelay(t, d, "r", func(ctx context.Context, _ int, _ roster) error { look(ctx); return nil })
+		listen(t, d, func(ctx context.Context, _ result) { look(ctx) })
+		ended(t, d)
+		synctest.Wait()
+	})
+}

@@ -1,0 +1,274 @@
+package dispatch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// Who asks how a call is doing does not disturb it, nor gets more than there is.
+func TestReportsWhileMembersEnd(t *testing.T) {
+	onProcessors(t, func(t *testing.T) {
+		for range 50 {
+			synctest.Test(t, func(t *testing.T) {
+				const n = 300
+				d, _ := newDispatcher()
+				for i := range n {
+					produce(t, d, fmt.Sprint(i), quick(i))
+				}
+				c := send(t, d)
+				var askers sync.WaitGroup
+				for range 2 {
+					askers.Go(func() {
+						last := 0
+						for {
+							r := c.Report()
+							answered := 0
+							for _, o := range r.Outcomes {
+								switch o.State {
+								case dispatch.StateOK:
+									answered++
+								case dispatch.StatePending:
+								default:
+									t.Errorf("%v is %v", o.Member, o.State)
+								}
+							}
+							if answered < last {
+								t.Errorf("%d had answered, then %d", last, answered)
+							}
+							if last = answered; r.Reason != dispatch.ReasonPending {
+								return
+							}
+							runtime.Gosched()
+						}
+					})
+				}
+				askers.Wait()
+				if r := c.Report(); !r.Complete() {
+					t.Errorf("the call ended as %v", r.Reason)
+				}
+			})
+		}
+	})
+}
+
+func TestReportSoFar(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", quick(1))
+		produce(t, d, "b", slow(2*time.Second, 2))
+		produce(t, d, "c", failing(errBroken))
+		produce(t, d, "d", slow(4*time.Second, 2))
+		var last dispatch.Report
+		listen(t, d, ignore, dispatch.OnDone(func(r dispatch.Report) { last = r }))
+		began := time.Now()
+		c := send(t, d)
+		for second, want := range []string{
+			"pending: a ok, b pending, c failed, d pending",
+			"pending: a ok, b pending, c failed, d pending",
+			"pending: a ok, b ok, c failed, d pending",
+			"pending: a ok, b ok, c failed, d pending",
+			"all ended: a ok, b ok, c failed, d ok",
+			"all ended: a ok, b ok, c failed, d ok",
+		} {
+			synctest.Wait()
+			r := c.Report()
+			expect(t, r, want)
+			elapsed := time.Duration(second) * time.Second
+			if r.Elapsed != min(elapsed, 4*time.Second) || !r.Started.Equal(began) || r.Call != c.ID() || r.Topic != ask.Name() {
+				t.Errorf("after %v the report is %+v", elapsed, r)
+			}
+			if o := outcomeOf(t, r, "d"); !o.Started || o.State == dispatch.StatePending && (o.Elapsed != elapsed || o.Err != nil || o.Results != 0) {
+				t.Errorf("after %v a pending member is %+v", elapsed, o)
+			}
+			if r.Complete() || r.Err() == nil {
+				t.Errorf("after %v it is complete: %v, error: %v", elapsed, r.Complete(), r.Err())
+			}
+			time.Sleep(time.Second)
+		}
+		r := c.Report()
+		time.Sleep(time.Hour)
+		sameReport(t, r, c.Report())
+		sameReport(t, r, last)
+		r.Outcomes[0].State = dispatch.StateGone
+		sameReport(t, last, c.Report())
+	})
+}
+
+func TestReportVerdict(t *testing.T) {
+	produced := map[string]producer{
+		"ok": quick(1), "failed": failing(&fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}),
+		"panicked": panicking(errBroken), "declined": failing(dispatch.ErrDecline), "late": patient, "goexit": exiting,
+		// It lets the others answer first: the quorum is lost as soon as it declines.
+		"declining": func(context.Context, int) (int, error) {
+			time.Sleep(time.Second)
+			return 0, dispatch.ErrDecline
+		},
+	}
+	for _, test := range []struct {
+		members  string
+		quorum   int
+		complete bool
+		is       []error // none: no error at all
+		message  []string
+	}{
+		{members: "ok", complete: true},
+		{members: "ok ok declined", complete: true},
+		{members: "declined declined", complete: true},
+		{members: "ok failed", is: []error{fs.ErrNotExist}, message: []string{"kit.ask", "1 of 2 members did not answer", "1-failed failed: open x: "}},
+		{members: "ok panicked", is: []error{errBroken}, message: []string{"1-panicked panicked: ", "broken"}},
+		{members: "goexit ok", is: []error{dispatch.ErrGoexit}, message: []string{"0-goexit failed: "}},
+		{members: "ok late", is: []error{context.DeadlineExceeded}, message: []string{"deadline", "1-late late"}},
+		{members: "failed panicked late", is: []error{fs.ErrNotExist, errBroken, context.DeadlineExceeded}, message: []string{"0-failed failed", "1-panicked panicked", "2-late late"}},
+		{members: "ok failed late", quorum: 1},
+		{members: "ok declining", quorum: 2, complete: true, is: []error{dispatch.ErrQuorumLost}, message: []string{"quorum of 2 lost"}},
+		{members: "ok declined", quorum: 1},
+		{members: "failed failed late", quorum: 2, is: []error{dispatch.ErrQuorumLost, fs.ErrNotExist}, message: []string{"quorum of 2 lost", "0-failed", "1-failed", "1 member unfinished"}},
+		{members: "", is: []error{dispatch.ErrNoProducers}, message: []string{"no producers"}},
+	} {
+		t.Run(fmt.Sprintf("%s/quorum=%d", test.members, test.quorum), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher()
+				for i, what := range strings.Fields(test.members) {
+					produce(t, d, fmt.Sprintf("%d-%s", i, what), produced[what])
+				}
+				var opts []dispatch.CallOption
+				if test.quorum > 0 {
+					opts = append(opts, dispatch.WithQuorum(test.quorum))
+				}
+				r := ended(t, d, opts...)
+				if r.Complete() != test.complete && r.Reason != dispatch.ReasonSatisfied {
+					t.Errorf("Complete() = %v in %s", r.Complete(), told(r))
+				}
+				err := r.Err()
+				if len(test.is) == 0 {
+					if err != nil {
+						t.Errorf("Err() = %v", err)
+					}
+					return
+				}
+				var partial *dispatch.PartialError
+				if !errors.As(err, &partial) {
+					t.Fatalf("Err() = %v, want a PartialError", err)
+				}
+				sameReport(t, r, partial.Report)
+				for _, want := range test.is {
+					if !errors.Is(err, want) {
+						t.Errorf("Err() = %v does not lead to %v", err, want)
+					}
+				}
+				for _, want := range test.message {
+					if !strings.Contains(err.Error(), want) {
+						t.Errorf("Err() = %v does not say %q", err, want)
+					}
+				}
+				if strings.Contains(err.Error(), "-ok") || strings.Contains(err.Error(), "-declined") {
+					t.Errorf("Err() = %v names somebody who did not fail", err)
+				}
+				var member *dispatch.MemberError
+				if errors.As(err, &member) && outcomeOf(t, r, member.Member.Name).State != member.State {
+					t.Errorf("MemberError %+v contradicts %s", member, told(r))
+				}
+				var path *fs.PathError
+				if want := strings.Contains(test.members, "failed"); errors.As(err, &path) != want {
+					t.Errorf("errors.As reaches the producer's error: %v, want %v", !want, want)
+				}
+				var caught *dispatch.PanicError
+				if want := strings.Contains(test.members, "panicked"); errors.As(err, &caught) != want {
+					t.Errorf("errors.As reaches a PanicError: %v, want %v", !want, want)
+				}
+			})
+		})
+	}
+}
+
+// No outcome is later than the report it is in, and none earlier than its beginning.
+func TestOutcomesAreNotLaterThanTheirReport(t *testing.T) {
+	d, _ := newDispatcher(dispatch.WithLogger(slog.New(slog.DiscardHandler)))
+	for i := range 3 {
+		produce(t, d, fmt.Sprint("p", i), quick(i))
+	}
+	produce(t, d, "g0", quick(1), dispatch.WithGroup("g"))
+	produce(t, d, "g1", quick(1), dispatch.WithGroup("g"))
+	addStream(t, d, "s", yielding(1, 2))
+	addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+		to.Name(far("x"))
+		to.Result(far("x"), 1)
+		to.End(far("x"), nil)
+		return nil
+	})
+	var senders sync.WaitGroup
+	for k := range 4 {
+		senders.Go(func() {
+			for i := range 1500 {
+				ctx, cancel := context.WithCancel(context.Background())
+				c, err := d.Send(ctx, ask, i, [][]dispatch.CallOption{nil, {dispatch.WithQuorum(2)}, {dispatch.WithTimeout(time.Duration(1+i%40) * time.Microsecond)}, {dispatch.WithHedge(1)}}[k]...)
+				if err != nil {
+					t.Error(err)
+				}
+				if i%3 == 0 {
+					go c.Cancel(nil)
+				}
+				<-c.Done()
+				r := c.Report()
+				for _, o := range r.Outcomes {
+					if o.Elapsed > r.Elapsed || o.Began > o.Elapsed || o.Began < 0 || o.Started != (o.Tried > 0) {
+						t.Errorf("%+v in a report of %v", o, r.Elapsed)
+					}
+				}
+				cancel()
+			}
+		})
+	}
+	senders.Wait()
+	if err := d.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A group begins with its first replica.
+func TestOutcomeSaysWhenTheMemberBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const s = time.Second
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		produce(t, d, "a", slow(2*s, 1))
+		produce(t, d, "b", slow(3*s, 1))
+		produce(t, d, "c", slow(4*s, 1), dispatch.WithGroup("g"))
+		produce(t, d, "d", slow(4*s, 1), dispatch.WithGroup("g"))
+		addStream(t, d, "e", ticking(s, 1, 2))
+		produce(t, d, "never", quick(1))
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			time.Sleep(s)
+			to.Name(far("x"))
+			time.Sleep(s)
+			to.End(far("x"), nil)
+			return nil
+		})
+		c := send(t, d, dispatch.WithParallelism(1), dispatch.WithHedge(s))
+		time.Sleep(10 * s)
+		c.Cancel(nil)
+		var got []string
+		for _, o := range c.Report().Outcomes {
+			got = append(got, fmt.Sprintf("%v began after %v, ended after %v", o.Member, o.Began, o.Elapsed))
+		}
+		wantLines(t, got,
+			"a began after 0s, ended after 2s",
+			"b began after 2s, ended after 5s",
+			"g/c began after 5s, ended after 9s",
+			"e began after 9s, ended after 10s",
+			"never began after 0s, ended after 10s",
+			"far/x began after 1s, ended after 2s",
+		)
+		time.Sleep(10 * s)
+	})
+}
