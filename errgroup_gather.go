@@ -104,8 +104,8 @@ const (
 	runWaits     phase = iota // it is not claimed
 	runClaimed                // it waits for a slot of its producer
 	runGoes                   // its closure has been called, or is about to be
-	runAbandoned              // that goes on long after the end of the call
-	runReturned               // it has returned, or unwound the stack
+	runAbandoned              // it still runs 100 ms after the end of the call
+	runReturned               // the course has been told of its end
 )
 
 // goes reports whether the run is inside its closure.
@@ -138,8 +138,8 @@ func (c *gathering) work() error {
 	return nil
 }
 
-// unwound is deferred by who calls the closure of a run, and keeps how that has unwound
-// the stack. After runtime.Goexit the goroutine ends, so what is left of work is done here.
+// unwound is deferred by the function that calls the closure of a run. It keeps a panic or
+// Goexit as the error of the run. After runtime.Goexit the goroutine ends, so what is left of work is done here.
 func (r *run) unwound() {
 	if r.returned {
 		return
@@ -194,7 +194,7 @@ func (c *gathering) begin() *run {
 // there are very many, the worker lets them pass, for they keep their calls in memory.
 func (c *gathering) startSpare() {
 	spares := c.bus.spares.Add(1)
-	c.group.Go(c.worker)
+	c.workers.Go(c.worker)
 	if spares > manySpares {
 		runtime.Gosched()
 	}

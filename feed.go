@@ -18,20 +18,20 @@ type feed struct {
 	batch batch // what is being delivered, unless results are delivered one by one
 
 	// The call's lock guards the fields below.
-	keeps    bool // the call keeps its place until it has handed over the last result
-	queued   bool // it is in the inbox, or what it has taken is being delivered
-	ended    bool // nothing more is to be taken
-	left     bool // the call is not held any more
-	link     *feed
+	keeps    bool          // the call keeps its place until it has handed over the last result
+	queued   bool          // it is in the inbox, or what it has taken is being delivered
+	ended    bool          // nothing more is to be taken
+	left     bool          // the call is not held any more
+	link     *feed         // the next in the list that publishLocked has returned
 	since    time.Duration // when it was last put into the inbox, since the bus was made
 	at       calllog.Cursor
-	read     int // entries taken
-	limit    int // how many entries may be taken; see cutOff
-	most     int // how many results may be counted, likewise
-	inHand   int // singles that are being delivered
-	outcomes int // members that were looked at for their outcomes at the end
-	counted  int // results that the inbox has counted
-	drops    []span
+	read     int            // entries taken
+	limit    int            // how many entries may be taken; see cutOff
+	most     int            // how many results may be counted, likewise
+	inHand   int            // singles that are being delivered
+	outcomes int            // members that were looked at for their outcomes at the end
+	counted  int            // results that the inbox has counted
+	drops    []span         // results that are not to be delivered, in order
 	probe    calllog.Cursor // up to where dropped results were looked up for observers
 }
 
@@ -43,7 +43,7 @@ type batch struct {
 	on      *calllog.Page
 	seq     int  // of the first result among the entries, which is one more than that of now
 	heard   int  // results that the recipient was called with
-	half    bool // the result of the first entry has been delivered
+	half    bool // the result of the first entry has been delivered or dropped
 	handAt  int  // how many entries are left when the last result of the call is taken up; 0 if it is not among them
 	final   bool // the end of the call comes behind the entries
 	done    bool // the end has been told
@@ -235,7 +235,7 @@ func (f *feed) handLocked() {
 	}
 }
 
-// hand is handLocked for who has taken the last entry in hand.
+// hand is handLocked for callers without the lock.
 func (f *feed) hand() {
 	if f.call.placed {
 		f.call.mu.Lock()

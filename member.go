@@ -352,7 +352,7 @@ func (c *gathering) replicaOutcomeLocked(r *replica) Outcome {
 	return o
 }
 
-// outcome is outcomeLocked for who does not have the lock.
+// outcome is outcomeLocked for callers without the lock.
 func (c *gathering) outcome(i int) Outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()

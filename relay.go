@@ -86,7 +86,7 @@ func newRelaying(c *gathering, relays []*producer) *relaying {
 // startRelays starts the relays of the call.
 func (c *gathering) startRelays() {
 	for _, r := range c.relaying.all() {
-		c.group.Go(func() error {
+		c.workers.Go(func() error {
 			defer c.endRelay(r) // even if the relay ends the goroutine
 			if c.startRelay(r) {
 				c.half.askRelay(r)

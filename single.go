@@ -155,7 +155,7 @@ type dropped struct {
 // tellDropped tells the observers which results were dropped.
 func (r *recipient) tellDropped() {
 	var all *[]dropped
-	r.inbox.Locked(func(bool) { all, r.dropped = r.dropped, nil })
+	r.inbox.Locked(func() { all, r.dropped = r.dropped, nil })
 	if all == nil {
 		return
 	}

@@ -31,8 +31,8 @@ type Source interface {
 	Discard()
 }
 
-// A Task delivers events. After a panic or runtime.Goexit it is run again, and has to go
-// on behind what has unwound the stack.
+// A Task delivers events. After a panic or runtime.Goexit its Run is called again, and
+// has to continue behind the event that failed.
 type Task interface{ Run() }
 
 // An Owner hears of what becomes of an inbox. Its methods must not block or panic.
@@ -78,7 +78,7 @@ func (b *Inbox) Init(owner Owner, c Config) { b.owner, b.config = owner, c }
 func (b *Inbox) Single() bool { return b.config.Bound > 0 || b.config.Width > 1 }
 
 // Put adds a source that is not in the queue and has something to deliver. It reports
-// whether Run has to be called because of it, on whatever goroutine the caller likes.
+// whether the caller has to call Run, on any goroutine.
 func (b *Inbox) Put(s Source) (run bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -288,12 +288,11 @@ func (b *Inbox) Stats() Stats {
 	return Stats{b.queue.len() + int(b.inHand), b.waiting, b.dropped, b.unwound}
 }
 
-// Locked calls f under the lock of the inbox, under which Owner.Active is called too, and
-// tells it whether there is nothing to do.
-func (b *Inbox) Locked(f func(idle bool)) {
+// Locked calls f under the lock of the inbox.
+func (b *Inbox) Locked(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	f(b.runners == 0)
+	f()
 }
 
 // Idle reports whether there is nothing to do.
