@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -456,8 +457,19 @@ func full(t testing.TB, d *dispatcher) bool {
 	return true
 }
 
-// bigger is a result whose memory can be seen to be let go of.
-type bigger struct{ _ [1 << 10]byte }
+// big is a result whose memory can be seen to be let go of.
+type big struct{ _ [1 << 10]byte }
+
+// reachable returns how many of the values are still reachable.
+func reachable[T any](values []weak.Pointer[T]) (n int) {
+	runtime.GC()
+	for _, v := range values {
+		if v.Value() != nil {
+			n++
+		}
+	}
+	return n
+}
 
 type (
 	relay  = dispatch.Relay[int, int]
