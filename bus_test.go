@@ -81,7 +81,7 @@ func TestShutdownAcceptsNestedCalls(t *testing.T) {
 		listen(t, d, func(ctx context.Context, r result) {
 			time.Sleep(time.Second)
 			_, sendErr = d.Send(ctx, other, 0)                   // in the name of the call
-			_, outerErr = d.Send(context.Background(), other, 0) // in nobody's
+			_, outerErr = d.Send(context.Background(), other, 0) // outside of any call
 		})
 		c := send(t, d)
 		synctest.Wait()
@@ -99,8 +99,8 @@ func TestShutdownAcceptsNestedCalls(t *testing.T) {
 	})
 }
 
-// Work that is handed on from call to listener to the next call is in somebody's
-// hands at every moment; Shutdown must not look away in between. The handing on
+// Work that is handed on from call to listener to the next call is under way at
+// every moment; Shutdown must not look away in between. The handing on
 // has to be fast for that to be a test, so it runs on real processors.
 func TestShutdownCutsNoChain(t *testing.T) {
 	const rounds, length = 60, 1000
@@ -469,7 +469,7 @@ func TestNothingIsLeftAtRest(t *testing.T) {
 	}
 }
 
-// A bus that nobody holds any more is garbage, closed or not.
+// A bus that is not referred to any more is garbage, closed or not.
 func TestBusNeedNotBeClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := func() weak.Pointer[dispatch.Bus] {

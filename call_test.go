@@ -98,7 +98,7 @@ func TestWaitBoundsTheWaitAlone(t *testing.T) {
 	})
 }
 
-// Results that nobody asks for hold up nothing and leak nothing: the bubble ends.
+// Results that are not read hold up nothing and leak nothing: the bubble ends.
 func TestResultsMayBeIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := newDispatcher()
@@ -114,7 +114,7 @@ func TestResultsMayBeIgnored(t *testing.T) {
 	})
 }
 
-// Who reads results before there are enough producers sees them all.
+// A reader that begins before there are enough producers sees all results.
 func TestResultsOfACallThatWaitsForProducers(t *testing.T) {
 	const n = 20 // more than a log has room for at first
 	d, _ := newDispatcher()
@@ -176,8 +176,7 @@ func TestHugeResultsAreSharedAndLetGoOf(t *testing.T) {
 			}
 		})
 	})
-	t.Run("kept by nobody", func(t *testing.T) {
-		type big struct{ _ [1 << 12]byte }
+	t.Run("not kept", func(t *testing.T) {
 		topic := dispatch.NewTopic[*big, *big]("kit.big")
 		synctest.Test(t, func(t *testing.T) {
 			const n = 20

@@ -37,13 +37,13 @@ func TestChainOfListenersKeepsNoCall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const steps = 1000
-				d := quiet[int, *bigger]()
-				topic := dispatch.NewTopic[int, *bigger]("kit.chain")
-				must(d.AddProducer(topic, func(context.Context, int) (*bigger, error) { return new(bigger), nil }))
-				var calls []weak.Pointer[dispatch.Call[int, *bigger]]
-				var values []weak.Pointer[bigger]
+				d := quiet[int, *big]()
+				topic := dispatch.NewTopic[int, *big]("kit.chain")
+				must(d.AddProducer(topic, func(context.Context, int) (*big, error) { return new(big), nil }))
+				var calls []weak.Pointer[dispatch.Call[int, *big]]
+				var values []weak.Pointer[big]
 				var last context.Context
-				must(d.AddListener(topic, func(ctx context.Context, r dispatch.Result[int, *bigger]) {
+				must(d.AddListener(topic, func(ctx context.Context, r dispatch.Result[int, *big]) {
 					calls, values = append(calls, weak.Make(r.Call)), append(values, weak.Make(r.Value))
 					if last = ctx; r.Call.Request() < steps {
 						must(d.Send(derive(ctx), topic, r.Call.Request()+1))
@@ -66,7 +66,7 @@ func TestChainOfListenersKeepsNoCall(t *testing.T) {
 					t.Errorf("the value of the first sender has become %v", got)
 				}
 				if last.Value(absent{}) != nil {
-					t.Error("there is a value that nobody has set")
+					t.Error("there is a value that was never set")
 				}
 			})
 		})

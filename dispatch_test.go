@@ -17,7 +17,7 @@ import (
 )
 
 // The behaviour that the first screen of the README promises, in one test: who
-// answers is heard as it answers, who does not is named.
+// answers is heard as it answers, and the report names those that do not.
 func TestAskEveryoneAndKnowWhoDidNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		measure := dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithTimeout(2*time.Second))
@@ -162,7 +162,7 @@ func TestTwoProducersAndTwoListeners(t *testing.T) {
 		reason  dispatch.Reason
 		elapsed time.Duration
 	}{
-		{"all answer in time and nobody waits for 4 s", 4 * time.Second, []siteResponse{p1, p0}, "P0 ok P1 ok", dispatch.ReasonAllEnded, time.Second},
+		{"all answer in time and the call does not take 4 s", 4 * time.Second, []siteResponse{p1, p0}, "P0 ok P1 ok", dispatch.ReasonAllEnded, time.Second},
 		{"one is late and the report names it", 600 * time.Millisecond, []siteResponse{p1}, "P0 late P1 ok", dispatch.ReasonDeadline, 600 * time.Millisecond},
 	}
 	for _, tt := range tests {
@@ -258,7 +258,7 @@ func TestProducersAndListenersOnSeveralTopics(t *testing.T) {
 				[2][]siteResponse{{answer(1, "topic2")}, nil},
 			},
 		})
-		// There is no need to deregister anybody before the end.
+		// Nothing has to be removed before the end.
 		atRest(t, d.Bus())
 		if _, err := d.Send(t.Context(), topic1, askSites); !errors.Is(err, dispatch.ErrClosed) {
 			t.Errorf("after the end: got %v, want ErrClosed", err)
@@ -461,7 +461,7 @@ func TestStream(t *testing.T) {
 		stream := d.Stream(context.Background(), ask, 7)
 		synctest.Wait()
 		if asked != 0 {
-			t.Error("the request was sent before anybody ranged over the stream")
+			t.Error("the request was sent before the stream was ranged over")
 		}
 		began := time.Now()
 		var got []int
@@ -659,13 +659,13 @@ func TestGatherKeepsTheOrderOfRegistration(t *testing.T) {
 	})
 }
 
-// First has nothing to return if nobody gave a result, and says so.
+// First has nothing to return if there is no result, and says so.
 func TestFirstOfStreamsWithoutResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := newDispatcher()
 		addStream(t, d, "a", yielding())
 		if v, err := d.First(context.Background(), ask, 0); err == nil {
-			t.Errorf("First returns %d without an error, and nobody gave a result", v)
+			t.Errorf("First returns %d without an error, and there was no result", v)
 		}
 	})
 }

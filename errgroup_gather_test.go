@@ -31,23 +31,23 @@ func TestAllMembersRunAtOnce(t *testing.T) {
 			for how, leave := range leaves {
 				for _, who := range slices.Compact([]int{0, n / 2, n - 1}) {
 					if leave == nil && who > 0 {
-						continue // there nobody is different
+						continue // there is no one that differs
 					}
 					t.Run(fmt.Sprintf("n=%d/%d %s", n, who, how), func(t *testing.T) {
 						synctest.Test(t, func(t *testing.T) {
 							d, _ := newDispatcher()
 							var started atomic.Int32
-							everybody := make(chan struct{})
+							all := make(chan struct{})
 							for i := range n {
 								produce(t, d, fmt.Sprint(i), func(ctx context.Context, _ int) (int, error) {
 									if started.Add(1) == int32(n) {
-										close(everybody)
+										close(all)
 									}
 									if i == who && leave != nil {
 										leave()
 									}
 									select {
-									case <-everybody:
+									case <-all:
 										return i, nil
 									case <-ctx.Done():
 										return 0, ctx.Err()
@@ -71,8 +71,8 @@ func TestAllMembersRunAtOnce(t *testing.T) {
 	})
 }
 
-// The same with producers that wait for a slot in between: who waits for that
-// keeps nobody else from being started.
+// The same with producers that wait for a slot in between: one that waits for that
+// keeps no other from being started.
 func TestMembersThatWaitForASlotHoldUpNoOthers(t *testing.T) {
 	onProcessors(t, func(t *testing.T) {
 		for _, n := range []int{2, 3, 10, 100} {
@@ -169,7 +169,7 @@ func TestResultsAreNotHeldUpByAProducerThatBlocks(t *testing.T) {
 	})
 }
 
-// A worker that stands by is gone soon after its call, also if whoever sends the
+// A worker that stands by is gone soon after its call, also if the program that sends the
 // next calls leaves it little of the processor.
 func TestWorkersDoNotPileUp(t *testing.T) {
 	onProcessors(t, func(t *testing.T) {
@@ -447,7 +447,7 @@ func TestPanicNilIsAPanicUnderTheOldRule(t *testing.T) {
 	})
 }
 
-// tainted is the value of the label that a producer sets and nobody else may have.
+// tainted is the value of the label that one producer sets and no other closure may have.
 const tainted = "set by a producer"
 
 // labelled reports whether the goroutine that calls it has that label.
@@ -614,7 +614,7 @@ func (e *nilError) Error() string { return "nil: " + e.cause.Error() }
 
 func (e *nilError) Unwrap() error { return e.cause }
 
-// An error whose methods panic fails its own member and nobody else.
+// An error whose methods panic fails its own member and no other.
 func TestErrorWhoseMethodsPanicIsAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := newDispatcher()

@@ -237,7 +237,7 @@ var texts = map[string]struct {
 		ending{reason: dispatch.ReasonDeadline, cause: dispatch.TooFewProducers(4, 1)},
 		`deadline exceeded: too few producers: 4 wanted, 1 registered`,
 	},
-	"deadline before anybody is known": {
+	"deadline before a member is known": {
 		ending{reason: dispatch.ReasonDeadline, cause: context.DeadlineExceeded}, `deadline exceeded`,
 	},
 	"stalled": {
@@ -465,7 +465,7 @@ func TestFirstErrIsNeverNil(t *testing.T) {
 	}{
 		"satisfied by a stream without a result": {ending{reason: dispatch.ReasonSatisfied, cause: dispatch.ErrSatisfied, members: ends{answered("stream"), failed("b", errProbe)}}, dispatch.ErrNoResult},
 		"all ended without a result":             {ending{reason: dispatch.ReasonAllEnded, members: ends{answered("stream"), declined("b")}}, dispatch.ErrNoResult},
-		"nobody was there":                       {ending{reason: dispatch.ReasonNoProducers, cause: dispatch.ErrNoProducers}, dispatch.ErrNoProducers},
+		"there were no producers":                {ending{reason: dispatch.ReasonNoProducers, cause: dispatch.ErrNoProducers}, dispatch.ErrNoProducers},
 	} {
 		if err := dispatch.FirstErr(test.report()); !errors.Is(err, test.is) {
 			t.Errorf("%s: %v, want %v", name, err, test.is)
@@ -611,7 +611,7 @@ func TestErrorTextsOfCalls(t *testing.T) {
 }
 
 // An error is what a sentinel says only along single links: what is in one of several
-// branches, or in the error of another call, has happened to somebody else.
+// branches, or in the error of another call, has happened to others.
 func TestStatesFollowSingleLinks(t *testing.T) {
 	sentinels := map[string]error{
 		"declined": dispatch.ErrDecline, "gone": dispatch.ErrGone, "rejected": dispatch.ErrOverloaded, "panicked": &dispatch.PanicError{Value: 1},

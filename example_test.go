@@ -85,8 +85,8 @@ func Example() {
 	// site-3 late context deadline exceeded
 }
 
-// Gather waits for everybody and returns the values in the order in which the
-// producers were registered, whoever was the first to answer.
+// Gather waits for all members and returns the values in the order in which the
+// producers were registered, not in that of the answers.
 func ExampleProducer() {
 	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "lamp: 12.50")
@@ -126,7 +126,7 @@ func ExampleDispatcher_Gather() {
 	// Output: [12.5 11.9] <nil>
 }
 
-// With nobody registered, Gather does not wait.
+// Without producers, Gather does not wait.
 func ExampleDispatcher_Gather_nobody() {
 	shops := dispatch.New[string, float64]()
 	_, err := shops.Gather(context.Background(), price, "lamp")
@@ -147,7 +147,7 @@ func ExampleDispatcher_First() {
 }
 
 // Stream sends the request when the loop begins and yields each result as it
-// arrives. The last pair has the error, if anybody gave no answer.
+// arrives. The last pair has the error, if a member gave no answer.
 func ExampleDispatcher_Stream() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
@@ -165,7 +165,7 @@ func ExampleDispatcher_Stream() {
 	// dispatch: shop.price: 1 of 2 members did not answer: south failed: closed today
 }
 
-// Who leaves the loop cancels the rest.
+// Leaving the loop cancels the rest.
 func ExampleDispatcher_Stream_break() {
 	shops := dispatch.New[string, float64]()
 	given := make(chan error, 1)
@@ -187,7 +187,7 @@ func ExampleDispatcher_Stream_break() {
 }
 
 // The results of a call can be read by any number of loops, also after its end,
-// and its report says how everybody fared.
+// and its report says how each member ended.
 func ExampleDispatcher_Send() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
@@ -213,7 +213,7 @@ func ExampleDispatcher_Send() {
 	// south failed
 }
 
-// Who sent a request can end the call, and says why.
+// The sender of a request can end the call, and say why.
 func ExampleCall_Cancel() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, silent, dispatch.WithName("north")))
@@ -231,7 +231,7 @@ func ExampleCall_Cancel() {
 	// north canceled customer left
 }
 
-// A listener is called with each result of its topics, whoever sent the request,
+// A listener is called with each result of its topics, wherever the request was sent,
 // and with OnDone once at the end of each call.
 func ExampleDispatcher_AddListener() {
 	shops := dispatch.New[string, float64]()
@@ -271,7 +271,7 @@ func ExampleOnOutcome() {
 	// Output: south failed closed today
 }
 
-// A result that comes after the end of its call reaches nobody but OnLate.
+// A result that comes after the end of its call reaches only OnLate.
 func ExampleDispatcher_OnLate() {
 	shops := dispatch.New[string, float64]()
 	release, heard := make(chan struct{}), make(chan struct{})
@@ -367,7 +367,7 @@ func ExampleWithGrace() {
 }
 
 // Under WithStagger the members are asked one by one, the next when one fails or
-// takes too long. With a quorum of one, as of First, nobody is asked in vain.
+// takes too long. With a quorum of one, as of First, no more are asked than needed.
 func ExampleWithStagger() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("north")))
@@ -631,7 +631,7 @@ func ExampleWithMailbox() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	<-call.Done() // nobody waits for the listener
+	<-call.Done() // the call does not wait for the listener
 	close(release)
 	if err := shops.Shutdown(context.Background()); err != nil {
 		log.Fatal(err)
@@ -778,7 +778,7 @@ func ExamplePanicError() {
 	// the stack has the place: true
 }
 
-// A PartialError names everybody who gave no answer, and reaches their errors.
+// A PartialError names every member without an answer, and reaches their errors.
 func ExamplePartialError() {
 	shops := dispatch.New[string, float64]()
 	errStrike := errors.New("on strike")

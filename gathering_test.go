@@ -153,7 +153,7 @@ func TestCauseOfADeadlineThatIsOverAtSend(t *testing.T) {
 	})
 }
 
-// odd is a context that somebody has made in an odd way.
+// odd is a context that was made in an odd way.
 type odd struct {
 	context.Context
 	done     chan struct{}
@@ -658,7 +658,7 @@ func (h homeMade) Err() error {
 	}
 }
 
-// A call ends before its producers' contexts do: who returns its context's error is
+// A call ends before its producers' contexts do: a producer that returns its context's error is
 // not Failed. To end a context takes time if many others are derived from it, which
 // is time enough for a producer to return.
 func TestCallEndsBeforeItsContexts(t *testing.T) {

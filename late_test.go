@@ -17,7 +17,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// handle is what a producer opens and somebody has to close.
+// handle is what a producer opens and the program has to close.
 type handle struct{ closed atomic.Bool }
 
 // What the loser of a hedge, or of a quorum, has opened reaches OnLate, so that it can be
@@ -184,9 +184,8 @@ func TestLateResultsReachOnlyOnLate(t *testing.T) {
 	})
 }
 
-// A late value is kept by nobody, however long the call is held.
+// A late value is not kept, however long the call is held.
 func TestLateValueIsLetGoOf(t *testing.T) {
-	type big struct{ _ [1 << 12]byte }
 	topic := dispatch.NewTopic[int, *big]("kit.big")
 	// The producer that is late ends the call itself, so that it is late by
 	// nothing: the results of a quick one are recorded in another way.
@@ -273,6 +272,31 @@ func TestOnLate(t *testing.T) {
 		synctest.Wait()
 		if got := second.count("p0 501ms"); got != 1 || len(second.all()) != 8 {
 			t.Errorf("after Cancel: %q", second.all())
+		}
+	})
+}
+
+// A hook that is removed is not called with what waits for it.
+func TestRemovedOnLateIsNotCalledAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+		for i := range 4 {
+			produce(t, d, fmt.Sprint("p", i), slowly(2*time.Second, quick(i)))
+		}
+		release := make(chan struct{})
+		var late notes
+		hook := d.OnLate(func(result, time.Duration) {
+			late.add("called")
+			<-release
+		})
+		send(t, d)
+		time.Sleep(3 * time.Second)
+		hook.Remove()
+		close(release)
+		synctest.Wait()
+		wantLines(t, late.all(), "called")
+		if err := d.Shutdown(context.Background()); err != nil {
+			t.Errorf("Shutdown: %v", err)
 		}
 	})
 }

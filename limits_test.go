@@ -345,7 +345,7 @@ func TestWithSemaphoreIsSharedByRegistrations(t *testing.T) {
 
 func TestQueuedCallExpires(t *testing.T) {
 	topic := dispatch.NewTopic[int, int]("a")
-	cause := errors.New("nobody wants to know any more")
+	cause := errors.New("the question is settled")
 	limits := map[string]func() dispatch.ProducerOption{
 		"WithConcurrency": func() dispatch.ProducerOption { return dispatch.WithConcurrency(1) },
 		"WithSemaphore":   func() dispatch.ProducerOption { return dispatch.WithSemaphore(semaphore.NewWeighted(1)) },
@@ -402,7 +402,7 @@ func TestWithSemaphoreAndWithConcurrency(t *testing.T) {
 		d := quiet[int, int]()
 		topic := dispatch.NewTopic[int, int]("a")
 		must(d.AddProducer(topic, answerAfter[int](1, 0), dispatch.WithConcurrency(1), dispatch.WithSemaphore(instrument)))
-		instrument.TryAcquire(1) // somebody else has it
+		instrument.TryAcquire(1) // it is taken
 		c := must(d.Send(t.Context(), topic, 0))
 		<-c.Done()
 		equal(t, "outcome", states(c.Report()), "producer-1 late")

@@ -136,7 +136,7 @@ func TestLoggerThatMisbehavesLosesNoRecord(t *testing.T) {
 	}
 }
 
-// A logger that blocks for ever holds up nobody, and what it is not told does not
+// A logger that blocks for ever holds up nothing, and what it is not told does not
 // fill the memory.
 func TestBlockedLoggerHoldsUpNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

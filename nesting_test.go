@@ -14,7 +14,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A start hook that ends the goroutine of a group, of which nobody is asked then.
+// A start hook that ends the goroutine of a group, none of whose replicas is asked then.
 func TestObserverExitsBeforeAGroupIsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
@@ -27,7 +27,7 @@ func TestObserverExitsBeforeAGroupIsAsked(t *testing.T) {
 	})
 }
 
-// A stagger that is due while CallStart runs asks nobody.
+// A stagger that is due while CallStart runs starts no member.
 func TestNoMemberIsAskedBeforeCallStartReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n notes

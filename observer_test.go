@@ -163,7 +163,7 @@ func TestObserverOfLateMembers(t *testing.T) {
 	})
 }
 
-// Who gives up in the grace has returned.
+// A producer that gives up in the grace has returned.
 func TestObserverOfTheGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told notes
@@ -391,7 +391,7 @@ func TestObserverHooksMayGoWrong(t *testing.T) {
 	}
 }
 
-// Nobody waits for an observer, and what it cannot be told of is counted.
+// Nothing waits for an observer, and what it cannot be told of is counted.
 func TestObserverThatBlocksForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

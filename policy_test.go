@@ -259,7 +259,7 @@ func TestStagger(t *testing.T) {
 			"all ended: 0 ok, 1 ok, 2 ok", 4 * s,
 			[]string{"0 at 0 ms", "1 at 1000 ms", "2 at 2000 ms"},
 		},
-		"an answer lets nobody start early": {
+		"an answer lets no member start early": {
 			nil,
 			[]producer{quick(0), quick(1), quick(2)},
 			"all ended: 0 ok, 1 ok, 2 ok", 2 * s,
@@ -388,23 +388,23 @@ func TestTargets(t *testing.T) {
 		want    string
 		asked   []string
 	}{
-		"one":                 {[]string{"b"}, nil, "all ended: b ok", []string{"b"}},
-		"by registration":     {[]string{"c", "a"}, nil, "all ended: a ok, c ok", []string{"a", "c"}},
-		"twice":               {[]string{"a", "a", "b", "a"}, nil, "all ended: a ok, b ok", []string{"a", "b"}},
-		"unknown":             {[]string{"x", "a"}, nil, "all ended: a ok, x gone", []string{"a"}},
-		"unknown twice":       {[]string{"x", "a", "x"}, nil, "all ended: a ok, x gone", []string{"a"}},
-		"all unknown":         {[]string{"x", "y"}, nil, "all ended: x gone, y gone", nil},
-		"a case of its own":   {[]string{"A"}, nil, "all ended: A gone", nil},
-		"a group":             {[]string{"g"}, nil, "all ended: g/g1 ok", []string{"g1"}},
-		"a replica":           {[]string{"g2"}, nil, "all ended: g/g2 ok", []string{"g2"}},
-		"a group and others":  {[]string{"c", "g"}, nil, "all ended: g/g1 ok, c ok", []string{"c", "g1"}},
-		"a group and replica": {[]string{"g2", "g"}, nil, "all ended: g/g1 ok", []string{"g1"}},
-		"a quorum of those":   {[]string{"a", "x"}, opts(dispatch.WithQuorum(1), dispatch.WithParallelism(1)), "satisfied: a ok, x gone", []string{"a"}},
-		"a quorum beyond":     {[]string{"a"}, opts(dispatch.WithQuorum(2)), "quorum lost: a canceled", nil},
-		"a quorum of unknown": {[]string{"x", "y"}, opts(dispatch.WithQuorum(2), dispatch.WithParallelism(1)), "quorum lost: x gone, y gone", nil},
-		"unknown fail nobody": {[]string{"x", "a"}, opts(dispatch.WithFailFast()), "all ended: a ok, x gone", []string{"a"}},
-		"unknown, staggered":  {[]string{"x", "y", "a"}, opts(dispatch.WithStagger(time.Second)), "all ended: a ok, x gone, y gone", []string{"a"}},
-		"the last counts":     {[]string{"x"}, opts(dispatch.WithTargets("a")), "all ended: a ok", []string{"a"}},
+		"one":                  {[]string{"b"}, nil, "all ended: b ok", []string{"b"}},
+		"by registration":      {[]string{"c", "a"}, nil, "all ended: a ok, c ok", []string{"a", "c"}},
+		"twice":                {[]string{"a", "a", "b", "a"}, nil, "all ended: a ok, b ok", []string{"a", "b"}},
+		"unknown":              {[]string{"x", "a"}, nil, "all ended: a ok, x gone", []string{"a"}},
+		"unknown twice":        {[]string{"x", "a", "x"}, nil, "all ended: a ok, x gone", []string{"a"}},
+		"all unknown":          {[]string{"x", "y"}, nil, "all ended: x gone, y gone", nil},
+		"a case of its own":    {[]string{"A"}, nil, "all ended: A gone", nil},
+		"a group":              {[]string{"g"}, nil, "all ended: g/g1 ok", []string{"g1"}},
+		"a replica":            {[]string{"g2"}, nil, "all ended: g/g2 ok", []string{"g2"}},
+		"a group and others":   {[]string{"c", "g"}, nil, "all ended: g/g1 ok, c ok", []string{"c", "g1"}},
+		"a group and replica":  {[]string{"g2", "g"}, nil, "all ended: g/g1 ok", []string{"g1"}},
+		"a quorum of those":    {[]string{"a", "x"}, opts(dispatch.WithQuorum(1), dispatch.WithParallelism(1)), "satisfied: a ok, x gone", []string{"a"}},
+		"a quorum beyond":      {[]string{"a"}, opts(dispatch.WithQuorum(2)), "quorum lost: a canceled", nil},
+		"a quorum of unknown":  {[]string{"x", "y"}, opts(dispatch.WithQuorum(2), dispatch.WithParallelism(1)), "quorum lost: x gone, y gone", nil},
+		"unknown fail no call": {[]string{"x", "a"}, opts(dispatch.WithFailFast()), "all ended: a ok, x gone", []string{"a"}},
+		"unknown, staggered":   {[]string{"x", "y", "a"}, opts(dispatch.WithStagger(time.Second)), "all ended: a ok, x gone, y gone", []string{"a"}},
+		"the last counts":      {[]string{"x"}, opts(dispatch.WithTargets("a")), "all ended: a ok", []string{"a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -45,7 +45,7 @@ func TestReadersSeeAllResultsAndHoldUpNothing(t *testing.T) {
 		})
 		<-c.Done()
 		if got := c.Report().Elapsed; got != 900*time.Millisecond {
-			t.Errorf("the call took %v, so somebody waited for a reader", got)
+			t.Errorf("the call took %v, so something waited for a reader", got)
 		}
 		readers.Wait()
 		want := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}

@@ -201,7 +201,7 @@ func TestRegistrationsComeAndGoUnderLoad(t *testing.T) {
 				t.Fatalf("call %v did not ask the producer that was always there", c.ID())
 			}
 			if n := len(slices.Compact(slices.Clone(asked))); n != len(asked) {
-				t.Errorf("call %v asked somebody twice: %v", c.ID(), asked)
+				t.Errorf("call %v asked a producer twice: %v", c.ID(), asked)
 			}
 			for name, v := range lives.Range {
 				l := v.(*life)
@@ -364,7 +364,7 @@ func TestInvalidArgumentsAreRefused(t *testing.T) {
 	listen := func(context.Context, dispatch.Result[int, int]) {}
 	registration := must(d.AddProducer(dispatch.NewTopic[int, int]("b"), produce))
 	call := must(d.Send(ctx, topic, 0))
-	var nobody *dispatch.Dispatcher[int, int]
+	var missing *dispatch.Dispatcher[int, int]
 	noError := func(_ any, err error) error { return err }
 	stream := func(d *dispatch.Dispatcher[int, int], ctx context.Context, topic dispatch.Topic[int, int]) (err error) {
 		for _, e := range d.Stream(ctx, topic, 0) {
@@ -409,7 +409,7 @@ func TestInvalidArgumentsAreRefused(t *testing.T) {
 
 		{panicOf(func() { dispatch.On[int, int](nil) }), []string{"On", "nil Bus"}},
 	}
-	for _, d := range []*dispatch.Dispatcher[int, int]{nobody, new(dispatch.Dispatcher[int, int])} {
+	for _, d := range []*dispatch.Dispatcher[int, int]{missing, new(dispatch.Dispatcher[int, int])} {
 		tests = append(tests, []struct {
 			err  error
 			want []string
@@ -798,7 +798,7 @@ func TestRemovedListenerGivesPlacesBack(t *testing.T) {
 			return nil
 		},
 		"Drain": func(ctx context.Context, l *dispatch.Registration) error { return l.Drain(ctx) },
-		"Drain in vain": func(ctx context.Context, l *dispatch.Registration) error {
+		"Drain that gives up": func(ctx context.Context, l *dispatch.Registration) error {
 			ctx, cancel := context.WithCancel(ctx)
 			cancel()
 			if err := l.Drain(ctx); err != nil && !errors.Is(err, context.Canceled) {

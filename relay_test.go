@@ -442,12 +442,12 @@ func TestRelaysAndTargets(t *testing.T) {
 		targets []string
 		want    string
 	}{
-		"one of theirs":   {[]string{"x"}, "all ended: far/x ok"},
-		"one of ours":     {[]string{"a"}, "all ended: a ok"},
-		"one of each":     {[]string{"x", "a"}, "all ended: a ok, far/x ok"},
-		"one of nobody":   {[]string{"n", "a"}, "all ended: a ok, n gone"},
-		"nobody's at all": {[]string{"n", "n", "m"}, "all ended: n gone, m gone"},
-		"a group there":   {[]string{"g"}, "all ended: far/g/g0 ok"},
+		"one of theirs":      {[]string{"x"}, "all ended: far/x ok"},
+		"one of ours":        {[]string{"a"}, "all ended: a ok"},
+		"one of each":        {[]string{"x", "a"}, "all ended: a ok, far/x ok"},
+		"one of no relay":    {[]string{"n", "a"}, "all ended: a ok, n gone"},
+		"of no relay at all": {[]string{"n", "n", "m"}, "all ended: n gone, m gone"},
+		"a group there":      {[]string{"g"}, "all ended: far/g/g0 ok"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

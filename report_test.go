@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,7 +17,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Who asks how a call is doing does not disturb it, nor gets more than there is.
+// Asking how a call is doing does not disturb it, and shows no more than there is.
 func TestReportsWhileMembersEnd(t *testing.T) {
 	onProcessors(t, func(t *testing.T) {
 		for range 50 {
@@ -173,7 +174,7 @@ func TestReportVerdict(t *testing.T) {
 					}
 				}
 				if strings.Contains(err.Error(), "-ok") || strings.Contains(err.Error(), "-declined") {
-					t.Errorf("Err() = %v names somebody who did not fail", err)
+					t.Errorf("Err() = %v names a member that did not fail", err)
 				}
 				var member *dispatch.MemberError
 				if errors.As(err, &member) && outcomeOf(t, r, member.Member.Name).State != member.State {
@@ -271,4 +272,23 @@ func TestOutcomeSaysWhenTheMemberBegan(t *testing.T) {
 		)
 		time.Sleep(10 * s)
 	})
+}
+
+// A report as JSON has its words for states and reasons, nanoseconds for durations, and
+// errors as their texts.
+func TestReportAsJSON(t *testing.T) {
+	r := dispatch.Report{
+		Call: 7, Topic: "kit.ask", Reason: dispatch.ReasonDeadline, Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Elapsed: time.Second,
+		Outcomes: []dispatch.Outcome{
+			{Member: dispatch.Member{Name: "a"}, State: dispatch.StateOK, Started: true, Results: 1, Tried: 1, Began: 5, Elapsed: 20},
+			{Member: dispatch.Member{Group: "g", Name: "b"}, State: dispatch.StateFailed, Err: errBroken, Started: true, Tried: 1, Elapsed: 30},
+		},
+	}
+	got, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "JSON", string(got), `{"call":7,"topic":"kit.ask","reason":"deadline","started":"2026-01-02T03:04:05Z","elapsed_ns":1000000000,"outcomes":[`+
+		`{"member":{"name":"a"},"state":"ok","started":true,"results":1,"tried":1,"began_ns":5,"elapsed_ns":20},`+
+		`{"member":{"group":"g","name":"b"},"state":"failed","started":true,"results":0,"tried":1,"began_ns":0,"elapsed_ns":30,"error":"broken"}]}`)
 }

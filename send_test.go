@@ -398,7 +398,7 @@ func TestCallsFromCallbacksFindAPlace(t *testing.T) {
 }
 
 // Inside is what belongs to a call of the same bus that is under way. What comes from
-// another bus needs a place like everybody else.
+// another bus needs a place like all others.
 func TestCallsOfAnotherBusNeedAPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		front, _ := newDispatcher(dispatch.WithTimeout(time.Hour))
@@ -441,7 +441,7 @@ func TestListenerContextOfAnEndedCallNeedsAPlace(t *testing.T) {
 			t.Errorf("a second call in the place of one: %v", err)
 		}
 		if s := d.Bus().Snapshot().Calls; len(s) != 1 || s[0].Parent != 0 {
-			t.Errorf("calls %+v, want one that is nobody's child", s)
+			t.Errorf("calls %+v, want one without a parent", s)
 		}
 		first.Cancel(nil)
 	})
@@ -522,7 +522,7 @@ func TestCallWithoutProducersEndsAtOnce(t *testing.T) {
 		r := c.Report()
 		expect(t, r, "no producers: ")
 		if r.Complete() || !errors.Is(r.Err(), dispatch.ErrNoProducers) {
-			t.Errorf("all ended: %v, error: %v, want an error that says there is nobody", r.Complete(), r.Err())
+			t.Errorf("all ended: %v, error: %v, want an error that says that there are no producers", r.Complete(), r.Err())
 		}
 		for r := range c.Results() {
 			t.Errorf("result %v", r)

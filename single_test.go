@@ -159,7 +159,7 @@ func TestListenersInPiecesLeave(t *testing.T) {
 		"mailbox":    {dispatch.WithMailbox(5, dispatch.DropNewest)},
 		"concurrent": {dispatch.WithConcurrency(2)},
 	} {
-		for _, way := range []string{"Remove", "Drain", "Drain in vain", "Close"} {
+		for _, way := range []string{"Remove", "Drain", "Drain that gives up", "Close"} {
 			t.Run(kind+", "+way, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					d, _ := newDispatcher()
@@ -190,7 +190,7 @@ func TestListenersInPiecesLeave(t *testing.T) {
 							t.Errorf("Drain: %v after %v", err, time.Since(began))
 						}
 						begun = 4
-					case "Drain in vain":
+					case "Drain that gives up":
 						ctx, cancel := context.WithTimeout(context.Background(), time.Second/4)
 						defer cancel()
 						if err := r.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {

@@ -31,7 +31,7 @@ func TestSnapshotOfAQueue(t *testing.T) {
 	})
 }
 
-// Who was rejected has not run, and so has not failed.
+// A run that was rejected has not begun, and so has not failed.
 func TestSnapshotOfRejectedMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := newDispatcher()

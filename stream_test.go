@@ -355,7 +355,6 @@ func TestStreamsAreSeenInOneOrder(t *testing.T) {
 // of the log and what the reader holds.
 func TestStreamLetsGo(t *testing.T) {
 	const n = 6000
-	type big struct{ _ [1 << 10]byte }
 	topic := dispatch.NewTopic[int, *big]("kit.big")
 	add := map[string]func(*dispatch.Dispatcher[int, *big], func() *big) error{
 		"stream producer": func(d *dispatch.Dispatcher[int, *big], make func() *big) error {
@@ -427,13 +426,7 @@ func TestStreamLetsGo(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				runtime.GC()
-				kept := 0
-				for _, p := range made {
-					if p.Value() != nil {
-						kept++
-					}
-				}
+				kept := reachable(made)
 				if yielded != n || len(made) != n || kept > 2100 {
 					t.Errorf("%d results of %d are still reachable", kept, yielded)
 				}
@@ -445,7 +438,6 @@ func TestStreamLetsGo(t *testing.T) {
 
 // A Stream that has waited for its producers lets go of what it has yielded, too.
 func TestStreamThatWaitedLetsGo(t *testing.T) {
-	type big struct{ _ [1 << 10]byte }
 	topic := dispatch.NewTopic[int, *big]("kit.big")
 	const n = 6000
 	d := dispatch.New[int, *big](dispatch.WithTimeout(time.Minute))
@@ -471,13 +463,7 @@ func TestStreamThatWaitedLetsGo(t *testing.T) {
 		c = r.Call
 		yielded++
 	}
-	runtime.GC()
-	kept := 0
-	for _, p := range made {
-		if p.Value() != nil {
-			kept++
-		}
-	}
+	kept := reachable(made)
 	if kept > 2100 {
 		t.Errorf("%d results of %d are still reachable", kept, yielded)
 	}
@@ -486,7 +472,6 @@ func TestStreamThatWaitedLetsGo(t *testing.T) {
 
 // A listener that has left must not hold what came after it.
 func TestStreamLetsGoAfterAListenerLeft(t *testing.T) {
-	type big struct{ _ [1 << 10]byte }
 	topic := dispatch.NewTopic[int, *big]("kit.big")
 	const n = 6000
 	d := dispatch.New[int, *big](dispatch.WithTimeout(time.Minute))
@@ -515,7 +500,7 @@ func TestStreamLetsGoAfterAListenerLeft(t *testing.T) {
 			for len(made) < n || r.Call.Report().Reason == dispatch.ReasonPending {
 				runtime.Gosched()
 			}
-			kept = reachable(made, 2100)
+			kept = reachable(made)
 			runtime.KeepAlive(r)
 		}
 	}

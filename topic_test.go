@@ -184,7 +184,7 @@ func TestPatternSelectsTopics(t *testing.T) {
 		add  []string
 		want []string
 	}{
-		{"nobody by name", []string{"pattern"}, []string{"pattern"}},
+		{"none by name", []string{"pattern"}, []string{"pattern"}},
 		{"name first", []string{"name", "pattern"}, []string{"name", "pattern"}},
 		{"pattern first", []string{"pattern", "name"}, []string{"pattern", "name"}},
 		{"name has gone", []string{"pattern", "name", "-name"}, []string{"pattern"}},
@@ -270,7 +270,7 @@ func TestPatternListenerHearsTopicsThatAppearUnderACall(t *testing.T) {
 		must(d.AddProducer(dispatch.NewPattern[int, int](">"), answerAfter[int](1, time.Second)))
 		must(d.AddProducer(dispatch.NewPattern[int, int]("*.3"), answerAfter[int](2, 3*time.Second)))
 
-		// The call begins when nobody is registered on the topic by name.
+		// The call begins when nothing is registered on the topic by name.
 		c := must(d.Send(t.Context(), topic, 0))
 		time.Sleep(2 * time.Second)
 		must(d.AddListener(topic, hear[int](&late)))
