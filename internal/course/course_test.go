@@ -295,3 +295,23 @@ func TestAMemberThatHasNotEndedEndsWithTheCall(t *testing.T) {
 		want(t, "ended on its own", c.HasEnded(0), false)
 	}
 }
+
+func TestResolveSaysHowARunThatExpiresEnds(t *testing.T) {
+	for _, tt := range []struct {
+		at        time.Duration
+		how, want State
+	}{
+		{7, Expired, Failed},
+		{8, Expired, Late},
+		{9, Failed, Failed},
+		{9, OK, OK},
+	} {
+		c := New(Policy{Timeout: 10, Grace: 2})
+		c.Enroll(0, make([]Member, 1), nil, 0)
+		r, _ := c.Claim(1)
+		c.Start(1, r)
+		if got := c.Resolve(tt.at, tt.how); got != tt.want || c.Began(0) != 1 {
+			t.Errorf("%v at %v is %v, want %v; it began at %v", tt.how, tt.at, got, tt.want, c.Began(0))
+		}
+	}
+}
