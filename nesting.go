@@ -5,6 +5,8 @@ import (
 	"runtime/pprof"
 	"runtime/trace"
 	"time"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
 
 // nesting is the part of a call whose closures get contexts or goroutine labels of their
@@ -72,10 +74,7 @@ func (n *nesting) endTask() {
 // around calls the closure of a run between the hooks, unless the call has ended by then.
 func (n *nesting) around(r *run, closure func(context.Context)) {
 	c, ctx := n.call, n.memberContext(r)
-	c.mu.Lock()
-	over, err := c.over(), c.err
-	c.mu.Unlock()
-	if over { // a hook has taken too long
+	if err := c.missed(r); err != nil { // a hook has taken too long
 		r.fail(err)
 		return
 	}
@@ -98,6 +97,21 @@ func (n *nesting) memberContext(r *run) context.Context {
 	}
 	r.replica().base = ctx
 	return n.keep(i, r.replica(), n.start(r, r.producer().member(), true))
+}
+
+// missed returns why the closure of a run must not be called any more, or nil.
+func (c *gathering) missed(r *run) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	lost := !r.isPlain() && r.replica() != nil && r.replica().how == course.Canceled
+	switch {
+	case lost, c.over() && c.err == nil:
+		return ErrSatisfied // by another replica
+	case c.over():
+		return c.err
+	default:
+		return nil
+	}
 }
 
 func (n *nesting) start(ctx context.Context, m Member, replica bool) context.Context {

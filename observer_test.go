@@ -636,3 +636,25 @@ func TestObserverOfLateResultsOfRemotes(t *testing.T) {
 		}
 	}
 }
+// A start hook may be running for a replica when another one answers. The replica is then
+// not called, and has no result.
+func TestReplicaIsNotCalledIfAnotherAnswersDuringItsStartHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute), dispatch.WithObserver(dispatch.Observer{
+			MemberStart: func(ctx context.Context, m dispatch.MemberInfo) context.Context {
+				if m.Member.Name == "second" {
+					time.Sleep(10 * time.Second)
+				}
+				return ctx
+			},
+		}))
+		var n notes
+		d.OnLate(func(r result, _ time.Duration) { n.add("late: %v", r.From) })
+		produce(t, d, "first", slow(2*time.Second, 1), dispatch.WithGroup("g"))
+		produce(t, d, "second", func(context.Context, int) (int, error) { n.add("called"); return 2, nil }, dispatch.WithGroup("g"))
+		r := ended(t, d, dispatch.WithHedge(time.Second))
+		expect(t, r, "all ended: g/first ok")
+		time.Sleep(time.Minute)
+		wantLines(t, n.all())
+	})
+}
