@@ -19,6 +19,7 @@ type Call[Req, Res any] struct {
 	gathering
 	req     Req
 	answers []Res        // what members have returned, by index
+	boxes   []Res        // what the first replicas of groups have returned, likewise
 	spare   []Res        // room for results that are not answers, made for several at a time
 	first   calllog.Page // of the log, unless only Stream reads it
 	one     struct {     // what slices of one member point to
@@ -206,11 +207,8 @@ func (c *Call[Req, Res]) askWith(ctx context.Context, r *run) {
 		r.fail(c.pull(closure(ctx, c.req), r))
 	case Producer[Req, Res]:
 		value, err := closure(ctx, c.req)
-		if r.fail(err); r.isPlain() {
-			c.answers[r.member] = value
-		} else {
-			r.replica().box = &value
-		}
+		r.fail(err)
+		*c.boxOf(r) = value
 	}
 }
 
@@ -307,9 +305,8 @@ func (c *Call[Req, Res]) keepLocked(value Res) int16 {
 // adoptLocked is part of half. Stream lets go of what it has yielded, so answers must
 // not hold it.
 func (c *Call[Req, Res]) adoptLocked(r *run) int16 {
-	if own := r.replica(); own != nil {
-		c.answers[r.member] = *own.box.(*Res)
-		own.box = nil
+	if !r.isPlain() {
+		c.answers[r.member] = c.takeOut(r)
 	}
 	if c.readable {
 		return calllog.Answer
@@ -321,14 +318,31 @@ func (c *Call[Req, Res]) adoptLocked(r *run) int16 {
 
 // late is part of half.
 func (c *Call[Req, Res]) late(r *run, at, by time.Duration) {
-	var value, none Res
-	if r.replica() != nil {
-		value = *r.replica().box.(*Res)
-		r.replica().box = nil
-	} else {
-		value, c.answers[r.member] = c.answers[r.member], none
+	c.offerLate(r.producer().member(), c.takeOut(r), at, by)
+}
+
+// boxOf returns where a run leaves what it returns: for a replica that is not the answer
+// of its member, for another one may be quicker.
+func (c *Call[Req, Res]) boxOf(r *run) *Res {
+	switch own := r.replica(); {
+	case own == nil:
+		return &c.answers[r.member]
+	case own.index == 0:
+		return &c.boxes[r.member]
+	case own.box == nil:
+		own.box = new(Res)
+		fallthrough
+	default:
+		return own.box.(*Res)
 	}
-	c.offerLate(r.producer().member(), value, at, by)
+}
+
+// takeOut returns what a run has returned, and lets go of it.
+func (c *Call[Req, Res]) takeOut(r *run) (value Res) {
+	var none Res
+	box := c.boxOf(r)
+	value, *box = *box, none
+	return value
 }
 
 // hear is part of half.
@@ -346,6 +360,9 @@ func (c *Call[Req, Res]) request() any { return c.req }
 
 // roomLocked is part of half.
 func (c *Call[Req, Res]) roomLocked(n int) []course.Member {
+	if c.groups != nil {
+		c.boxes = make([]Res, n)
+	}
 	if n == 1 {
 		c.local, c.answers = c.one.run[:], c.one.answer[:]
 		return c.one.member[:]

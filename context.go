@@ -70,7 +70,7 @@ func (r *run) looksEnded() bool {
 	defer c.mu.Unlock()
 	made := c.shared != nil
 	if r.competes() {
-		made = r.replica().own != nil || r.replica().how == course.Canceled
+		made = r.replica().ctx != nil || r.replica().how == course.Canceled
 	}
 	return made || c.over() || c.course.Graced()
 }
@@ -113,7 +113,7 @@ func (o *origin) Value(key any) any {
 	if key == (callKey{}) {
 		return o
 	}
-	return context.WithoutCancel(o.sender).Value(key) // for it may have a cause of its end
+	return context.WithoutCancel(o.sender).Value(key) // Value must not find the cause of the sender's end
 }
 
 func (o *origin) sentFrom() (call *origin, nesting int32) { return o, o.nesting }

@@ -294,7 +294,7 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 	if c.readable = page == nil; c.readable {
 		page = &c.first
 	}
-	c.log.Open(page, 0)
+	c.log.Open(page)
 	c.beginning = page.Start()
 	if err := c.enter(ctx, level); err != nil {
 		return nil, err

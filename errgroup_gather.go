@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
+	"github.com/seed-bb4b4d74/dispatch/internal/unwind"
 )
 
 // The engine. The runs of a call are done by workers, goroutines of the call's
@@ -103,8 +104,8 @@ const (
 	runWaits     phase = iota // it is not claimed
 	runClaimed                // it waits for a slot of its producer
 	runGoes                   // its closure has been called, or is about to be
-	runAbandoned              // that goes on long after the end of the call
-	runReturned               // it has returned, or unwound the stack
+	runAbandoned              // it still runs 100 ms after the end of the call
+	runReturned               // the course has been told of its end
 )
 
 // goes reports whether the run is inside its closure.
@@ -137,8 +138,8 @@ func (c *gathering) work() error {
 	return nil
 }
 
-// unwound is deferred by who calls the closure of a run, and keeps how that has unwound
-// the stack. After runtime.Goexit the goroutine ends, so what is left of work is done here.
+// unwound is deferred by the function that calls the closure of a run. It keeps a panic or
+// Goexit as the error of the run. After runtime.Goexit the goroutine ends, so what is left of work is done here.
 func (r *run) unwound() {
 	if r.returned {
 		return
@@ -147,7 +148,7 @@ func (r *run) unwound() {
 	switch {
 	case value != nil && r.call.bus.panicCrash:
 		panic(value)
-	case value == nil && exits():
+	case value == nil && unwind.Goexit():
 		r.fail(ErrGoexit)
 		if r.member >= 0 {
 			r.call.vanish(r)
@@ -158,20 +159,6 @@ func (r *run) unwound() {
 		}
 		r.fail(&PanicError{value, debug.Stack()})
 	}
-}
-
-// exits reports whether runtime.Goexit has called the deferred function that calls it,
-// and not a panic, which may be one with nil under GODEBUG=panicnil=1.
-func exits() bool {
-	var callers [4]uintptr
-	n := runtime.Callers(3, callers[:])
-	for frames, more := runtime.CallersFrames(callers[:n]), n > 0; more; {
-		var f runtime.Frame
-		if f, more = frames.Next(); f.Function == "runtime.Goexit" {
-			return true
-		}
-	}
-	return false
 }
 
 // vanish is the rest of work for a worker whose goroutine ends.
@@ -207,7 +194,7 @@ func (c *gathering) begin() *run {
 // there are very many, the worker lets them pass, for they keep their calls in memory.
 func (c *gathering) startSpare() {
 	spares := c.bus.spares.Add(1)
-	c.group.Go(c.worker)
+	c.workers.Go(c.worker)
 	if spares > manySpares {
 		runtime.Gosched()
 	}
@@ -316,6 +303,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 		r.producer().limits.release()
 	}
 	c.mu.Lock()
+	how = c.course.Resolve(now, how)
 	if c.endLocked(r, how, now) == course.TooLate {
 		c.mu.Unlock()
 		c.settleLate(r, how, now)

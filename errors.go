@@ -234,7 +234,7 @@ func (e *MemberError) Unwrap() error { return e.Err }
 type ShutdownError struct {
 	Calls     []CallInfo // calls that had not ended, and were canceled
 	Producers []Member   // producers that had not returned
-	Listeners []string   // listeners that were inside a callback or had results waiting
+	Listeners []string   // listeners, observers and OnLate hooks inside a callback, or with something waiting
 	Err       error      // the context's error
 }
 

@@ -18,20 +18,20 @@ type feed struct {
 	batch batch // what is being delivered, unless results are delivered one by one
 
 	// The call's lock guards the fields below.
-	keeps    bool // the call keeps its place until it has handed over the last result
-	queued   bool // it is in the inbox, or what it has taken is being delivered
-	ended    bool // nothing more is to be taken
-	left     bool // the call is not held any more
-	link     *feed
+	keeps    bool          // the call keeps its place until it has handed over the last result
+	queued   bool          // it is in the inbox, or what it has taken is being delivered
+	ended    bool          // nothing more is to be taken
+	left     bool          // the call is not held any more
+	link     *feed         // the next in the list that publishLocked has returned
 	since    time.Duration // when it was last put into the inbox, since the bus was made
 	at       calllog.Cursor
-	read     int // entries taken
-	limit    int // how many entries may be taken; see cutOff
-	most     int // how many results may be counted, likewise
-	inHand   int // singles that are being delivered
-	outcomes int // members that were looked at for their outcomes at the end
-	counted  int // results that the inbox has counted
-	drops    []span
+	read     int            // entries taken
+	limit    int            // how many entries may be taken; see cutOff
+	most     int            // how many results may be counted, likewise
+	inHand   int            // singles that are being delivered
+	outcomes int            // members that were looked at for their outcomes at the end
+	counted  int            // results that the inbox has counted
+	drops    []span         // results that are not to be delivered, in order
 	probe    calllog.Cursor // up to where dropped results were looked up for observers
 }
 
@@ -43,8 +43,8 @@ type batch struct {
 	on      *calllog.Page
 	seq     int  // of the first result among the entries, which is one more than that of now
 	heard   int  // results that the recipient was called with
-	half    bool // the result of the first entry has been delivered
-	last    bool // no result of the call comes behind the entries
+	half    bool // the result of the first entry has been delivered or dropped
+	handAt  int  // how many entries are left when the last result of the call is taken up; 0 if it is not among them
 	final   bool // the end of the call comes behind the entries
 	done    bool // the end has been told
 }
@@ -190,8 +190,8 @@ func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
 	if !f.ended && !f.to.gone.Load() {
 		b.entries, b.on = f.at.Take(min(n, f.limit-f.read))
 		f.read += len(b.entries)
-		b.last = f.call.closed && (f.read >= f.limit || !f.at.More())
-		b.final = b.last && f.takesEndLocked()
+		b.handAt = f.handAtLocked(b.entries)
+		b.final = f.takesEndLocked()
 	}
 	if f.batch = b; len(b.entries) > 0 || b.final {
 		return f, 0, true
@@ -200,6 +200,21 @@ func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
 	f.endIfOverLocked()
 	f.call.bus.ledger.Changed()
 	return nil, 0, false
+}
+
+// handAtLocked returns how many of the entries that have just been taken are left when
+// the call has to give back its place: when the last result is taken up, or with the
+// first of them if no result is left.
+func (f *feed) handAtLocked(entries []calllog.Entry) int {
+	if !f.call.closed || !f.keeps || f.read < f.limit && f.at.More() {
+		return 0
+	}
+	for i := len(entries) - 1; i > 0; i-- {
+		if entries[i].Kind&calllog.Result != 0 {
+			return len(entries) - i
+		}
+	}
+	return len(entries)
 }
 
 // takesEndLocked reports whether the end of the call has to be told behind what has just
@@ -220,7 +235,7 @@ func (f *feed) handLocked() {
 	}
 }
 
-// hand is handLocked for who has taken the last entry in hand.
+// hand is handLocked for callers without the lock.
 func (f *feed) hand() {
 	if f.call.placed {
 		f.call.mu.Lock()
@@ -267,7 +282,7 @@ func (f *feed) Run() { f.deliver(&f.batch) }
 func (f *feed) deliver(b *batch) {
 	to, outcomes := f.to, f.to.audience.wantsOutcomes()
 	for len(b.entries) > 0 {
-		if b.last && len(b.entries) == 1 {
+		if len(b.entries) == b.handAt {
 			f.hand()
 		}
 		b.now = b.entries[0]

@@ -40,8 +40,8 @@ type gathering struct {
 	readable  bool       // the log is kept from its first page on
 	observing *observing // nil in a call without observers
 	nesting   *nesting   // nil unless the closures get contexts or labels of their own
-	group     errgroup.Group
-	worker    func() error // what the group runs
+	workers   errgroup.Group
+	worker    func() error // what a worker runs
 
 	mu        sync.Mutex // guards the fields below
 	course    course.Course

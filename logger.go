@@ -47,7 +47,7 @@ func (b *Bus) unwound(kind string, r *Registration, value any, stack []byte) (co
 		return true
 	}
 	what, now := slog.String("stack", string(stack)), time.Now()
-	b.logs.inbox.Locked(func(bool) {
+	b.logs.inbox.Locked(func() {
 		if r.panics != nil && now.Sub(r.panics.logged).Abs() < panicInterval {
 			r.panics.since++
 			what = slog.Int("panics_since_stack", r.panics.since)

@@ -18,6 +18,8 @@ type group struct {
 	replicas   []*replica // those that have been claimed, in this order
 	answered   *producer  // the replica whose answer it was, if the member is OK
 	err        error      // why there is no answer
+	first      replica
+	one        [1]*replica // what replicas points to as long as there is but one
 }
 
 // replica is what the run of a replica has besides. The call's lock guards it.
@@ -26,11 +28,12 @@ type replica struct {
 	index  int32
 	began  time.Duration
 	ended  time.Duration
-	how    course.State    // Pending until it has ended, or its group has
-	box    any             // a pointer to what it has returned
-	base   context.Context // what own is derived from; nil for the call's
-	own    context.Context
-	cancel context.CancelCauseFunc // ends own, when another replica has answered
+	how    course.State            // Pending until it has ended, or its group has
+	box    any                     // a pointer to what it has returned, unless it is the first
+	base   context.Context         // what ctx is derived from; nil for the call's
+	ctx    context.Context         // what it has looked at; ends when another replica has answered
+	cancel context.CancelCauseFunc // ends ctx
+	own    rare
 }
 
 // runLocked returns the run that the course has handed out.
@@ -41,10 +44,14 @@ func (c *gathering) runLocked(id course.Run) *run {
 		r.call, r.member = c, id.Member
 		return r
 	}
-	r := &replica{index: id.Replica}
-	r.call, r.member = c, id.Member
-	r.rare = &rare{asked: g.nextReplica(), competes: r}
-	r.rare.asked.occupy(1)
+	r := &g.first
+	if id.Replica > 0 {
+		r = new(replica)
+	}
+	r.call, r.member, r.index = c, id.Member, id.Replica
+	r.own = rare{asked: g.nextReplica(), competes: r}
+	r.rare = &r.own
+	r.own.asked.occupy(1)
 	g.replicas = append(g.replicas, r)
 	return &r.run
 }
@@ -61,9 +68,13 @@ func (c *gathering) groupAt(i int) *group {
 // members that are none.
 func newGroups(seats []seat) (groups []*group, producers []*producer) {
 	groups, producers = make([]*group, len(seats)), make([]*producer, len(seats))
+	made := make([]group, len(seats))
 	for i, s := range seats {
 		if producers[i] = s.Candidates[0]; s.Group != "" {
-			groups[i] = &group{name: s.Group, candidates: s.Candidates, turn: s.Candidates[0].nextTurn() % len(s.Candidates)}
+			g := &made[i]
+			g.name, g.candidates, g.turn = s.Group, s.Candidates, s.Candidates[0].nextTurn()%len(s.Candidates)
+			g.replicas = g.one[:0]
+			groups[i] = g
 		}
 	}
 	return groups, producers
@@ -104,11 +115,6 @@ func (c *gathering) endReplicaLocked(r *replica, how course.State, effect course
 		return
 	}
 	r.how, r.ended = how, c.course.Ended()
-	if how == course.Expired {
-		if r.how = course.Failed; c.course.Graced() {
-			r.how = course.Late
-		}
-	}
 	c.logReplicaLocked(r)
 	if effect != course.Ends {
 		return
@@ -167,7 +173,7 @@ func (r *run) competes() bool {
 // ownContext returns the context of a replica, which ends with the answer of another.
 func (r *replica) ownContext() context.Context {
 	r.call.mu.Lock()
-	own := r.own
+	own := r.ctx
 	r.call.mu.Unlock()
 	if own != nil {
 		return own
@@ -181,12 +187,12 @@ func (r *replica) ownContext() context.Context {
 	}
 	made, cancel := context.WithCancelCause(base)
 	r.call.mu.Lock()
-	if r.own != nil {
+	if r.ctx != nil {
 		cancel(nil) // another goroutine was quicker
 	} else {
-		r.own, r.cancel = made, cancel
+		r.ctx, r.cancel = made, cancel
 	}
-	own, cancel = r.own, r.cancel
+	own, cancel = r.ctx, r.cancel
 	lost := r.how == course.Canceled
 	r.call.mu.Unlock()
 	if lost {
@@ -346,7 +352,7 @@ func (c *gathering) replicaOutcomeLocked(r *replica) Outcome {
 	return o
 }
 
-// outcome is outcomeLocked for who does not have the lock.
+// outcome is outcomeLocked for callers without the lock.
 func (c *gathering) outcome(i int) Outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -15,9 +15,9 @@ import (
 // observer's own, which exists only while there is an event for it. No call, producer or
 // listener waits for it, and calls run as if they were not observed. Such a hook
 // learns when something happened from its arguments, not from the clock; what it needs to
-// know of starts is in [Outcome]. The events of one call's log come in its order; Late,
-// Abandoned, Dropped, SlowListener and ListenerEnd may come before what an observer that is
-// behind has still to read of a log. If an observer falls more than 4,096 calls and events
+// know of starts is in [Outcome]. The events of one call come in the order of
+// its log. Late, Abandoned, Dropped, SlowListener and ListenerEnd do not pass through the
+// log: they can come first if the observer is behind. If an observer falls more than 4,096 calls and events
 // behind, further ones are dropped and counted, see [ObserverSnapshot].
 //
 // CallStart, MemberStart and ListenerStart nest. They return the context for what they

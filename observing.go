@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
+	"github.com/seed-bb4b4d74/dispatch/internal/unwind"
 )
 
 // mostNotices is how much may wait for an observer before it misses what is new:
@@ -95,28 +97,42 @@ func (w *observing) tell(since time.Duration, pick func(*Observer) func()) {
 // begin runs a hook that returns the context for what begins. Whatever the hook
 // does, there is a context.
 func (o *observer) begin(ctx context.Context, hook func(context.Context) context.Context) (next context.Context) {
+	returned := false
 	defer func() {
-		if value := recover(); value != nil && !o.bus.unwound("observer", &o.Registration, value, debug.Stack()) {
-			panic(value)
-		}
 		if next == nil {
 			next = ctx
+		}
+		if returned {
+			return
+		}
+		value := recover()
+		if value == nil {
+			if unwind.Goexit() {
+				return
+			}
+			value = new(runtime.PanicNilError)
+		}
+		if !o.bus.unwound("observer", &o.Registration, value, debug.Stack()) {
+			panic(value)
 		}
 	}()
 	if o.gone.Load() {
 		return ctx
 	}
-	return hook(ctx)
+	next = hook(ctx)
+	returned = true
+	return next
 }
 
-// followLocked gives each observer of the call a feed, which begins with the log.
+// followLocked gives a feed, which begins with the log, to each observer that reads logs.
 func (c *gathering) followLocked() {
 	if c.observing == nil {
 		return
 	}
-	feeds := make([]feed, len(c.observing.by))
-	for i, o := range c.observing.by {
-		c.addFeedLocked(&feeds[i], &o.recipient, c.beginning)
+	for _, o := range c.observing.by {
+		if o.hooks.Result != nil || o.wantsEnd() {
+			c.addFeedLocked(new(feed), &o.recipient, c.beginning)
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ type recipient struct {
 	since     atomic.Int64
 	gone      atomic.Bool   // nothing more is to be called
 	delivered atomic.Uint64 // results it was called with
-	watched   atomic.Int64  // when a timer was set that looks at since; 0 if none is
+	watched   atomic.Int64  // when a timer was set that looks at since; 0: none is; never: none is to be
 	dropped   *[]dropped    // of which observers are still to be told; guarded by the inbox's lock
 }
 

@@ -14,7 +14,7 @@ type Registration struct {
 	entry  registry.Entry // what the registry knows of it
 	at     callsite       // the place in the program that added it
 	self   registrant     // what this is the registration of
-	panics *panics // nil until the first
+	panics *panics        // nil until the first
 }
 
 // registrant is what can be registered: a producer, a listener or a hook.

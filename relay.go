@@ -86,7 +86,7 @@ func newRelaying(c *gathering, relays []*producer) *relaying {
 // startRelays starts the relays of the call.
 func (c *gathering) startRelays() {
 	for _, r := range c.relaying.all() {
-		c.group.Go(func() error {
+		c.workers.Go(func() error {
 			defer c.endRelay(r) // even if the relay ends the goroutine
 			if c.startRelay(r) {
 				c.half.askRelay(r)
@@ -230,13 +230,15 @@ func (c *gathering) endRelay(r *relayRun) {
 		c.bus.ledger.Changed()
 		if ran {
 			c.observeLate(&r.run, r.producer().member(), now, by, r.err())
+			c.notePanic(&r.run)
 		}
 	} else {
+		how = c.course.Resolve(now, how)
 		c.endRelayLocked(r, how)
 		c.tellAndUnlock()
-	}
-	if r.err() != nil && ran {
-		c.noteFailure(&r.run, how)
+		if r.err() != nil && ran {
+			c.noteFailure(&r.run, how)
+		}
 	}
 	c.leave()
 }
@@ -247,15 +249,12 @@ func (c *gathering) endRelayLocked(r *relayRun, how course.State) {
 	unended, lost := course.Failed, fmt.Errorf("%w: relay %s returned", ErrLost, r.producer().Name())
 	switch {
 	case how == course.OK, how == course.Declined:
-	case how == course.Expired && c.course.Graced():
+	case how == course.Late:
 		unended, lost = course.Late, r.err() // it has given up in the grace, as it should
 	default:
 		itself := Member{Name: r.producer().Name()}
 		if c.hasLocked(itself) {
 			itself.Group = "relay" // it has named a member after itself
-		}
-		if how == course.Expired {
-			how = course.Failed
 		}
 		c.missLocked(itself, how, r.err())
 	}

@@ -38,7 +38,7 @@ func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 			continue
 		}
 		f.inHand++
-		s.batch.last = f.call.closed && (f.read >= f.limit || !f.at.More())
+		s.batch.handAt = f.handAtLocked(entries)
 		f.queued = f.hasMoreLocked()
 		return s, results, f.queued
 	}
@@ -155,7 +155,7 @@ type dropped struct {
 // tellDropped tells the observers which results were dropped.
 func (r *recipient) tellDropped() {
 	var all *[]dropped
-	r.inbox.Locked(func(bool) { all, r.dropped = r.dropped, nil })
+	r.inbox.Locked(func() { all, r.dropped = r.dropped, nil })
 	if all == nil {
 		return
 	}

@@ -54,11 +54,10 @@ type Log struct {
 	written int
 }
 
-// Open begins the log on its first page. It is about n entries long, if that is known.
-func (l *Log) Open(first *Page, n int) {
+// Open begins the log on its first page.
+func (l *Log) Open(first *Page) {
 	first.entries = first.few[:0]
 	l.tail = first
-	l.Expect(n)
 }
 
 // Expect makes room for about n entries, if nothing has been written yet.

@@ -20,7 +20,8 @@ type model struct {
 // newLog returns an open log and the cursor at its start.
 func newLog(expected int) (*calllog.Log, *calllog.Page) {
 	l, first := new(calllog.Log), new(calllog.Page)
-	l.Open(first, expected)
+	l.Open(first)
+	l.Expect(expected)
 	return l, first
 }
 

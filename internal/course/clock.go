@@ -13,7 +13,7 @@ func (c *Course) Tick(now time.Duration) {
 	c.advance(now)
 	stall, expiry := c.stall(), c.expiry()
 	switch {
-	case c.now >= stall && stall < expiry: // however late it is now
+	case c.now >= stall && stall < expiry: // a stall that came first counts, however late the timer is
 		c.reason = Stalled
 		return
 	case c.now >= expiry:

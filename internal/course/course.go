@@ -62,7 +62,7 @@ const (
 // no such rule, except that there always is a timeout.
 type Policy struct {
 	Timeout     time.Duration // after which the call ends
-	Slack       time.Duration // that the call waits longer for the deadline of the sender to end it
+	Slack       time.Duration // how much later the call ends by itself: until then the sender's context may end it
 	Grace       time.Duration // before the timeout, in which producers hand in what they have
 	Quorum      int           // how many answers are enough
 	First       bool          // one result is enough

@@ -2,7 +2,7 @@ package course
 
 import "time"
 
-// group is what a member with several candidates has besides.
+// group is the further state of a member with several candidates.
 type group struct {
 	replicas int32 // candidates
 	released int32 // how many of them may have been asked by now

@@ -87,7 +87,16 @@ func (c *Course) End(now time.Duration, r Run, how State, result bool) Effect {
 	return Ends
 }
 
-// graceful returns how a run or a named member has ended that may have expired.
+// Resolve returns the state in which a run, or a named member, ends that ends in this way
+// now.
+func (c *Course) Resolve(now time.Duration, how State) State {
+	if c.reason == Underway {
+		c.advance(now)
+	}
+	return c.graceful(how)
+}
+
+// graceful replaces Expired: by Late if the time of the producers is over, else by Failed.
 func (c *Course) graceful(how State) State {
 	switch {
 	case how != Expired:

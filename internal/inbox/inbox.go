@@ -8,8 +8,11 @@ package inbox
 
 import (
 	"math"
+	"runtime"
 	"runtime/debug"
 	"sync"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/unwind"
 )
 
 // A Source has events for the owner of an inbox. Its methods, except Discard, are called
@@ -28,8 +31,8 @@ type Source interface {
 	Discard()
 }
 
-// A Task delivers events. After a panic or runtime.Goexit it is run again, and has to go
-// on behind what has unwound the stack.
+// A Task delivers events. After a panic or runtime.Goexit its Run is called again, and
+// has to continue behind the event that failed.
 type Task interface{ Run() }
 
 // An Owner hears of what becomes of an inbox. Its methods must not block or panic.
@@ -37,7 +40,7 @@ type Owner interface {
 	// Active is called under the inbox's lock when it becomes busy and when it is idle.
 	Active(busy bool)
 	// Unwound is told what a task has panicked with, and the stack of the panic. The
-	// value is nil for runtime.Goexit and panic(nil). If it reports that the panic is not
+	// value is nil for runtime.Goexit. If it reports that the panic is not
 	// contained, the panic ends the process.
 	Unwound(value any, stack []byte) (contained bool)
 }
@@ -75,7 +78,7 @@ func (b *Inbox) Init(owner Owner, c Config) { b.owner, b.config = owner, c }
 func (b *Inbox) Single() bool { return b.config.Bound > 0 || b.config.Width > 1 }
 
 // Put adds a source that is not in the queue and has something to deliver. It reports
-// whether Run has to be called because of it, on whatever goroutine the caller likes.
+// whether the caller has to call Run, on any goroutine.
 func (b *Inbox) Put(s Source) (run bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -175,21 +178,22 @@ func (b *Inbox) run(h *hand, n int) {
 	h.fine = true
 }
 
-// unwind is deferred by run. After runtime.Goexit there is nothing to recover, and
-// nothing can keep the goroutine: another one goes on. So it is with panic(nil) under
-// GODEBUG=panicnil=1.
+// unwind is deferred by run. After runtime.Goexit nothing can keep the goroutine, and
+// another one goes on.
 func (b *Inbox) unwind(h *hand) {
 	if h.fine {
 		return
 	}
 	value := recover()
-	if value != nil {
-		b.note(value, debug.Stack())
+	if value == nil && unwind.Goexit() {
+		b.note(nil, nil)
+		go b.resume(*h)
 		return
 	}
-	b.note(nil, nil)
-	go b.resume(*h)
-	h.task = nil
+	if value == nil {
+		value = new(runtime.PanicNilError)
+	}
+	b.note(value, debug.Stack())
 }
 
 func (b *Inbox) note(value any, stack []byte) {
@@ -284,12 +288,11 @@ func (b *Inbox) Stats() Stats {
 	return Stats{b.queue.len() + int(b.inHand), b.waiting, b.dropped, b.unwound}
 }
 
-// Locked calls f under the lock of the inbox, under which Owner.Active is called too, and
-// tells it whether there is nothing to do.
-func (b *Inbox) Locked(f func(idle bool)) {
+// Locked calls f under the lock of the inbox.
+func (b *Inbox) Locked(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	f(b.runners == 0)
+	f()
 }
 
 // Idle reports whether there is nothing to do.

@@ -191,11 +191,6 @@ func (o *owner) atRest(t testing.TB) {
 	if s := o.Stats(); !o.Idle() || s.Queued != 0 || o.Bounded() && s.Waiting != 0 {
 		t.Errorf("idle: %t, %+v", o.Idle(), s)
 	}
-	o.Locked(func(idle bool) {
-		if !idle {
-			t.Error("it is not idle under its lock")
-		}
-	})
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i, busy := range o.active {
