@@ -460,29 +460,6 @@ func full(t testing.TB, d *dispatcher) bool {
 // big is a result whose memory can be seen to be let go of.
 type big struct{ _ [1 << 10]byte }
 
-// mostKept is how many results a stream may keep: two pages of a log, and a few in hand.
-const mostKept = 2100
-
-// reachable returns how many of the values are still reachable. Where these are more than
-// mostKept it looks again for a while: a goroutine that has done its work may take its
-// time to let go of it on a busy machine.
-func reachable[T any](values []weak.Pointer[T]) (n int) {
-	for range 500 {
-		runtime.GC()
-		n = 0
-		for _, v := range values {
-			if v.Value() != nil {
-				n++
-			}
-		}
-		if n <= mostKept {
-			break
-		}
-		runtime.Gosched()
-	}
-	return n
-}
-
 type (
 	relay  = dispatch.Relay[int, int]
 	roster = *dispatch.Roster[int]
@@ -499,3 +476,22 @@ func addRelay(t testing.TB, d *dispatcher, name string, r relay) *dispatch.Regis
 
 // far is a member on another node.
 func far(name string) dispatch.Member { return dispatch.Member{Node: "far", Name: name} }
+
+// reachable counts what is still reachable, once that is no more than some number. A
+// goroutine that has done its work may take its time to let go of it on a busy machine.
+func reachable[T any](made []weak.Pointer[T], most int) (kept int) {
+	for range 500 {
+		runtime.GC()
+		kept = 0
+		for _, p := range made {
+			if p.Value() != nil {
+				kept++
+			}
+		}
+		if kept <= most {
+			break
+		}
+		runtime.Gosched()
+	}
+	return kept
+}

@@ -1094,7 +1094,7 @@ func TestStreamLetsGoOfTheAnswersOfGroups(t *testing.T) {
 		if yielded++; yielded < n {
 			continue
 		}
-		kept = reachable(made)
+		kept = reachable(made, 2100)
 	}
 	if kept > 2100 {
 		t.Errorf("%d answers of %d are still reachable", kept, n)

@@ -636,6 +636,7 @@ func TestObserverOfLateResultsOfRemotes(t *testing.T) {
 		}
 	}
 }
+
 // A start hook may be running for a replica when another one answers. The replica is then
 // not called, and has no result.
 func TestReplicaIsNotCalledIfAnotherAnswersDuringItsStartHook(t *testing.T) {

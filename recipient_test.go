@@ -43,7 +43,7 @@ func TestListenerIsWatchedAgainAfterABubble(t *testing.T) {
 func TestPanicNilOfCallbacksUnderTheOldRule(t *testing.T) {
 	t.Setenv("GODEBUG", "panicnil=1")
 	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+		d, logged := newDispatcher(dispatch.WithTimeout(time.Second))
 		produce(t, d, "a", quick(1))
 		produce(t, d, "b", quick(2))
 		produce(t, d, "late", func(context.Context, int) (int, error) { time.Sleep(1050 * time.Millisecond); return 3, nil })
@@ -70,6 +70,9 @@ func TestPanicNilOfCallbacksUnderTheOldRule(t *testing.T) {
 		}
 		if err := d.Shutdown(context.Background()); err != nil {
 			t.Errorf("Shutdown: %v", err)
+		}
+		if panics, exits := logged.count("panicked"), logged.count("Goexit"); panics != 2*13 || exits != 0 {
+			t.Errorf("%d panics and %d calls of Goexit were logged, want 26 and none", panics, exits)
 		}
 	})
 }

@@ -426,7 +426,7 @@ func TestStreamLetsGo(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				kept := reachable(made)
+				kept := reachable(made, 2100)
 				if yielded != n || len(made) != n || kept > 2100 {
 					t.Errorf("%d results of %d are still reachable", kept, yielded)
 				}
@@ -463,7 +463,7 @@ func TestStreamThatWaitedLetsGo(t *testing.T) {
 		c = r.Call
 		yielded++
 	}
-	kept := reachable(made)
+	kept := reachable(made, 2100)
 	if kept > 2100 {
 		t.Errorf("%d results of %d are still reachable", kept, yielded)
 	}
@@ -500,7 +500,7 @@ func TestStreamLetsGoAfterAListenerLeft(t *testing.T) {
 			for len(made) < n || r.Call.Report().Reason == dispatch.ReasonPending {
 				runtime.Gosched()
 			}
-			kept = reachable(made)
+			kept = reachable(made, 2100)
 			runtime.KeepAlive(r)
 		}
 	}
