@@ -597,8 +597,8 @@ func TestStreamsCallCanBeReadByOthers(t *testing.T) {
 				}
 			}
 		}
+		synctest.Wait() // all listeners have been called
 		readers.Wait()
-		synctest.Wait()
 		logged.nothing(t)
 	})
 }
