@@ -255,3 +255,35 @@ func TestNoLabelsWithoutTheOption(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// A replica whose start hook returns after another one has answered, and the call has
+// ended with that, is not called, and gives no result.
+func TestReplicaWhoseStartHookIsTooLateIsNotCalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		starts := 0
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			MemberStart: func(ctx context.Context, m dispatch.MemberInfo) context.Context {
+				if m.Replica {
+					if starts++; starts == 2 {
+						time.Sleep(time.Second)
+					}
+				}
+				return ctx
+			},
+		}))
+		var late, called notes
+		d.OnLate(func(r result, _ time.Duration) { late.add("%v", r.From) })
+		for _, name := range []string{"a", "b"} {
+			produce(t, d, name, func(context.Context, int) (int, error) {
+				called.add("called")
+				time.Sleep(1500 * time.Millisecond)
+				return 1, nil
+			}, dispatch.WithGroup("g"))
+		}
+		expect(t, ended(t, d, dispatch.WithHedge(time.Second)), "all ended: g/a ok")
+		time.Sleep(time.Minute)
+		if len(called.all()) != 1 || len(late.all()) != 0 {
+			t.Errorf("%d replicas were called, %q were late", len(called.all()), late.all())
+		}
+	})
+}

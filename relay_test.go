@@ -187,7 +187,7 @@ func TestRosterEnd(t *testing.T) {
 	})
 }
 
-// Fault 27: whatever a relay does, each member has one outcome.
+// Whatever a relay does, each member has one outcome.
 func TestMisuseOfARosterChangesNothing(t *testing.T) {
 	const s = time.Second
 	a, b := far("a"), far("b")

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Fault 23: what comes when the bus is full waits, as long as its context does.
+// What comes when the bus is full waits, as long as its context does.
 func TestSendWaitsForAPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, logged := newDispatcher(dispatch.WithMaxInFlight(2))

@@ -147,7 +147,7 @@ func TestStreamResultsComeAsTheyAreYielded(t *testing.T) {
 	})
 }
 
-// Fault 26: what a stream does after the end touches nothing but OnLate.
+// What a stream does after the end touches nothing but OnLate.
 func TestStreamAfterTheEndReachesOnlyOnLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, logged := newDispatcher(dispatch.WithTimeout(time.Second))
