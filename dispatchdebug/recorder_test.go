@@ -86,9 +86,11 @@ func (b *bench) call(opts ...dispatch.CallOption) dispatch.CallID {
 	return c.ID()
 }
 
-// data returns data.json, as somebody else's program would read it.
+// data returns data.json, as somebody else's program would read it, when the
+// page has caught up with the calls.
 func (b *bench) data(parameters string) (doc document) {
 	b.t.Helper()
+	synctest.Wait()
 	w := ask(b.h, "/data.json?"+parameters)
 	if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil {
 		b.t.Fatalf("%v in %s", err, w.Body)
