@@ -191,7 +191,7 @@ func ExampleFilter() {
 	// Output: cheap has a lamp for 9.90
 }
 
-// All of them around one producer. What is written first runs first.
+// All of them around one producer, from the inside out.
 func Example() {
 	var requests atomic.Int32
 	shop := httptest.NewServer(counting(&requests, shops.Sells(12.5)))
