@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
@@ -45,6 +46,9 @@ func TestTheClientChoosesTheFormat(t *testing.T) {
 			w := serve(t, dispatch.New[string, float64](), http.Header{"Accept": tt.accept})
 			if got := w.Header().Get("Content-Type"); got != tt.want || w.Header().Get("Vary") != "Accept" {
 				t.Errorf("the type is %q, want %q, and varies with %q", got, tt.want, w.Header().Get("Vary"))
+			}
+			if w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("X-Accel-Buffering") != "no" {
+				t.Errorf("the headers are %v", w.Header())
 			}
 			if !strings.Contains(w.Body.String(), "no producers") || !w.Flushed {
 				t.Errorf("the end is %q, flushed: %v", w.Body, w.Flushed)
@@ -94,6 +98,22 @@ func TestWhatCannotBeAsked(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheClientIsServedBeforeTheFirstResult(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		d := dispatch.New[string, float64]()
+		dispatchtest.Produce(t, d, price, hangs)
+		ctx, leave := context.WithCancel(t.Context())
+		defer leave() // and the bubble waits for the handler
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+		go recipes.Gateway(d, price, func(*http.Request) (string, error) { return "lamp", nil }).ServeHTTP(w, r)
+		synctest.Wait()
+		if !w.Flushed || w.Body.Len() > 0 {
+			t.Errorf("flushed: %v, body %q", w.Flushed, w.Body)
+		}
+	})
 }
 
 // stuck is the response to a client that takes nothing: a write blocks until its deadline.

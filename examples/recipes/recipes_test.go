@@ -273,18 +273,19 @@ func TestOnce(t *testing.T) {
 		}
 	})
 	bubble(t, "other requests have runs of their own", func(t *testing.T) {
-		var asked []string
-		p := recipes.Once(func(_ context.Context, item string) (float64, error) {
-			asked = append(asked, item)
-			return 12.5, nil
-		}, func(item string) string { return item }, time.Hour)
-		for _, item := range []string{"lamp", "desk", "lamp"} {
-			if _, err := p(t.Context(), item); err != nil {
+		d := dispatch.New[string, float64]()
+		s := &script{steps: []dispatch.Producer[string, float64]{slow, slow}}
+		dispatchtest.Produce(t, d, price, recipes.Once(s.produce, func(item string) string { return item }, time.Hour))
+		heard := dispatchtest.Listen(t, d, price)
+		for _, item := range []string{"lamp", "desk"} {
+			if _, err := d.Send(t.Context(), price, item); err != nil {
 				t.Fatal(err)
 			}
+			synctest.Wait()
 		}
-		if want := []string{"lamp", "desk", "lamp"}; !slices.Equal(asked, want) {
-			t.Errorf("asked for %q, want %q", asked, want)
+		heard.WaitDone(2)
+		if len(s.began) != 2 {
+			t.Errorf("%d runs, want 2", len(s.began))
 		}
 	})
 	bubble(t, "the run goes on without the call that began it", func(t *testing.T) {
@@ -316,11 +317,14 @@ func TestOnce(t *testing.T) {
 			t.Errorf("the members are %v after %v, want failed after an hour", got, r.Elapsed)
 		}
 	})
-	bubble(t, "a call does not wait for the run beyond its deadline", func(t *testing.T) {
-		call := mirrors(t, hangs)
-		synctest.Wait()
-		if r := call.Report(); !slices.Equal(states(r), []dispatch.State{dispatch.StateLate, dispatch.StateLate}) {
-			t.Errorf("the members are %v, want late", states(r))
+	bubble(t, "a call that ends does not wait for the run", func(t *testing.T) {
+		p := recipes.Once(hangs, func(item string) string { return item }, time.Hour)
+		cause := errors.New("enough")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, cause)
+		defer cancel()
+		began := time.Now()
+		if _, err := p(ctx, "lamp"); err != cause || time.Since(began) != time.Minute {
+			t.Errorf("it returns %v after %v, want %v after a minute", err, time.Since(began), cause)
 		}
 		time.Sleep(time.Hour) // the run goes on until its limit
 	})
