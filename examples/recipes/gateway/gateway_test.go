@@ -16,7 +16,7 @@ import (
 func TestLinesOfJSON(t *testing.T) {
 	s := newScene(t)
 	s.expires()
-	lines := s.get(t.Context(), "*/*")
+	lines := s.lines(t.Context(), "*/*")
 	want(t, lines, `{"result":{"from":"a","value":12.5}}`) // while b hangs
 	wait(t, "b to be asked", s.asked)
 	wait(t, "c to fail", s.failed)
@@ -32,7 +32,7 @@ func TestLinesOfJSON(t *testing.T) {
 func TestServerSentEvents(t *testing.T) {
 	s := newScene(t)
 	s.expires()
-	lines := s.get(t.Context(), "text/event-stream")
+	lines := s.lines(t.Context(), "text/event-stream")
 	want(t, lines, `event: result`, `data: {"from":"a","value":12.5}`, ``)
 	wait(t, "b to be asked", s.asked)
 	wait(t, "c to fail", s.failed)
@@ -48,7 +48,7 @@ func TestServerSentEvents(t *testing.T) {
 func TestTheCallIsCanceledWhenTheClientLeaves(t *testing.T) {
 	s := newScene(t)
 	ctx, leave := context.WithCancel(t.Context())
-	want(t, s.get(ctx, "*/*"), `{"result":{"from":"a","value":12.5}}`)
+	want(t, s.lines(ctx, "*/*"), `{"result":{"from":"a","value":12.5}}`)
 	wait(t, "b to be asked", s.asked)
 	wait(t, "c to fail", s.failed)
 	leave()
@@ -60,7 +60,7 @@ func TestAStreamEndsBeforeTheServerDoes(t *testing.T) {
 	s := newScene(t)
 	begun := make(chan struct{})
 	s.gateway.Config.RegisterOnShutdown(func() { close(begun) })
-	lines := s.get(t.Context(), "*/*")
+	lines := s.lines(t.Context(), "*/*")
 	want(t, lines, `{"result":{"from":"a","value":12.5}}`)
 	wait(t, "b to be asked", s.asked)
 	wait(t, "c to fail", s.failed)
@@ -78,7 +78,7 @@ func TestAStreamEndsBeforeTheServerDoes(t *testing.T) {
 
 func TestAStreamSaysThatTheServerHasEndedIt(t *testing.T) {
 	s := newScene(t)
-	lines := s.get(t.Context(), "*/*")
+	lines := s.lines(t.Context(), "*/*")
 	want(t, lines, `{"result":{"from":"a","value":12.5}}`)
 	wait(t, "b to be asked", s.asked)
 	wait(t, "c to fail", s.failed)
@@ -95,11 +95,7 @@ func TestAStreamSaysThatTheServerHasEndedIt(t *testing.T) {
 
 func TestWithoutAnItemNobodyIsAsked(t *testing.T) {
 	s := newScene(t)
-	resp, err := http.Get(s.gateway.URL + "/prices")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
+	resp := s.get(t.Context(), "", "*/*")
 	body, err := io.ReadAll(resp.Body)
 	if resp.StatusCode != http.StatusBadRequest || err != nil || !strings.Contains(string(body), "which item?") {
 		t.Errorf("got %s: %q, %v", resp.Status, body, err)

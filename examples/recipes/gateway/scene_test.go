@@ -43,7 +43,8 @@ func newScene(t *testing.T) *scene {
 		failed: make(chan struct{}, 10),
 		ended:  make(chan dispatch.Report, 10),
 	}
-	s.d = dispatch.New[string, float64](dispatch.WithTimeout(giveUp), dispatch.WithObserver(dispatch.Observer{
+	// A call lasts for longer than a test waits, so that it is not its end that a test sees.
+	s.d = dispatch.New[string, float64](dispatch.WithTimeout(time.Hour), dispatch.WithObserver(dispatch.Observer{
 		MemberEnd: func(_ context.Context, m dispatch.MemberInfo, _ dispatch.Outcome) {
 			if m.Member.Name == "c" {
 				s.failed <- struct{}{}
@@ -58,7 +59,6 @@ func newScene(t *testing.T) *scene {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { s.d.Close() }) // so that nothing hangs any more
 	h := handler(s.d)
 	s.gateway = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.wrap != nil {
@@ -68,6 +68,7 @@ func newScene(t *testing.T) *scene {
 	}))
 	t.Cleanup(s.gateway.Close)
 	t.Cleanup(s.gateway.CloseClientConnections)
+	t.Cleanup(func() { s.d.Close() }) // so that nothing hangs any more
 	return s
 }
 
@@ -116,10 +117,12 @@ func wait[T any](t *testing.T, what string, events <-chan T) (v T) {
 	return v
 }
 
-// get asks the gateway, and returns the lines of the response as they come.
-func (s *scene) get(ctx context.Context, accept string) (lines *bufio.Scanner) {
+// get asks the gateway.
+func (s *scene) get(ctx context.Context, query, accept string) *http.Response {
 	s.t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.gateway.URL+"/prices?item=lamp", nil)
+	ctx, cancel := context.WithTimeout(ctx, giveUp)
+	s.t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.gateway.URL+"/prices"+query, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -129,7 +132,13 @@ func (s *scene) get(ctx context.Context, accept string) (lines *bufio.Scanner) {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { resp.Body.Close() })
-	return bufio.NewScanner(resp.Body)
+	return resp
+}
+
+// lines asks for the price of a lamp, and returns the lines of the stream as they come.
+func (s *scene) lines(ctx context.Context, accept string) *bufio.Scanner {
+	s.t.Helper()
+	return bufio.NewScanner(s.get(ctx, "?item=lamp", accept).Body)
 }
 
 var elapsed = regexp.MustCompile(`"elapsed_ns":[1-9]\d*`)
