@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -967,4 +968,66 @@ func ExampleCall_Outcomes() {
 	// Output:
 	// north failed
 	// south ok
+}
+
+func ExampleReport_Missing() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(4.99), dispatch.WithName("corner")))
+	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("market")))
+	added(shops.AddProducer(price, silent, dispatch.WithName("mall")))
+
+	call, err := shops.Send(context.Background(), price, "tea", dispatch.WithTimeout(50*time.Millisecond))
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-call.Done()
+	for _, o := range call.Report().Missing() {
+		fmt.Println(o.Member, o.State)
+	}
+	// Output:
+	// market failed
+	// mall late
+}
+
+// What fmt.Println(call.Report()) prints of a call.
+func ExampleReport_String() {
+	report := dispatch.Report{
+		Call: 1, Topic: "shop.price", Reason: dispatch.ReasonAllEnded, Elapsed: 120 * time.Millisecond,
+		Outcomes: []dispatch.Outcome{
+			{Member: dispatch.Member{Name: "corner"}, State: dispatch.StateOK, Started: true, Tried: 1, Results: 1, Elapsed: 120 * time.Millisecond},
+			{Member: dispatch.Member{Name: "market"}, State: dispatch.StateFailed, Started: true, Tried: 1, Elapsed: 8 * time.Millisecond, Err: errors.New("closed today")},
+		},
+	}
+	fmt.Println(report)
+	// Output:
+	// Call        1 of shop.price
+	// Reason      all ended
+	// Elapsed     120ms
+	// Complete()  false
+	// Err()       dispatch: shop.price: 1 of 2 members did not answer: market failed: closed today
+	//
+	// Member  State   Started  Tried  Results  Elapsed  Err
+	// corner  ok      true     1      1        120ms    <nil>
+	// market  failed  true     1      0        8ms      closed today
+}
+
+func ExampleReport_LogValue() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(4.99), dispatch.WithName("corner")))
+	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("market")))
+
+	call, err := shops.Send(context.Background(), price, "tea")
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-call.Done()
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey || a.Key == "elapsed" {
+			return slog.Attr{} // these differ each time
+		}
+		return a
+	}}))
+	logger.Info("asked", "price", call.Report())
+	// Output:
+	// level=INFO msg=asked price.topic=shop.price price.call=1 price.reason="all ended" price.members=2 price.answered=1 price.missing=[market] price.error="dispatch: shop.price: 1 of 2 members did not answer: market failed: closed today"
 }
