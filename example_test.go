@@ -422,6 +422,22 @@ func ExampleWithTargets() {
 
 // Producers of one group stand in for each other: one of them is asked, the next
 // only if it fails. In the report the group is one member.
+func ExampleWithDefaults() {
+	strict := dispatch.NewTopic[string, float64]("shop.price", dispatch.WithFailFast(), dispatch.WithTargets("market"))
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(strict, answers(4.99), dispatch.WithName("corner")))
+	added(shops.AddProducer(strict, fails("closed today"), dispatch.WithName("market")))
+
+	_, err := shops.Gather(context.Background(), strict, "tea")
+	fmt.Println(err)
+	// This call takes what it gets from everybody, whatever the topic says.
+	prices, err := shops.Gather(context.Background(), strict, "tea", dispatch.WithDefaults())
+	fmt.Println(prices, err)
+	// Output:
+	// dispatch: shop.price: failed fast: market failed: closed today
+	// [4.99] dispatch: shop.price: 1 of 2 members did not answer: market failed: closed today
+}
+
 func ExampleWithGroup() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("counter-1"), dispatch.WithGroup("north")))

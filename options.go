@@ -17,12 +17,17 @@ import (
 // and is then the default of every call on the bus.
 type BusOption interface{ applyBus(*busConfig) error }
 
+// A TopicOption is accepted by [NewTopic] and [ParseTopic]. Every CallOption is one too,
+// and is then the default of every call of the topic.
+type TopicOption interface{ applyTopic(*topicSpec) error }
+
 // A CallOption is accepted by the methods that make a call, where it counts for
 // that call; by [NewTopic], for all calls of the topic; and by [NewBus], for all
-// calls on the bus. The call's own option overrides the topic's, and the
-// topic's the bus's.
+// calls on the bus. The call's own option overrides the topic's, and the topic's
+// the bus's; [WithDefaults] takes back what they have set.
 type CallOption interface {
 	BusOption
+	TopicOption
 	applyCall(*policy) error
 }
 
@@ -57,6 +62,9 @@ type policy struct {
 	noWait       bool
 	targets      []string // nil: all
 }
+
+// defaults is the policy without any option.
+func defaults() policy { return policy{timeout: DefaultTimeout} }
 
 // with returns the policy with the options of a topic and of a call.
 func (p *policy) with(topic, call []CallOption) (*policy, error) {
@@ -98,6 +106,8 @@ type durationOption struct {
 
 func (o durationOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
+func (o durationOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
 func (o durationOption) applyCall(p *policy) error {
 	switch o.name {
 	case "WithTimeout":
@@ -121,6 +131,8 @@ type numberOption struct {
 }
 
 func (o numberOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o numberOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 func (o numberOption) applyCall(p *policy) error {
 	switch o.name {
@@ -165,6 +177,8 @@ func (failFastOption) applyCall(p *policy) error {
 }
 func (o failFastOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
+func (o failFastOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
 // firstOption is what makes a call one of First.
 type firstOption struct{}
 
@@ -173,6 +187,8 @@ func (firstOption) applyCall(p *policy) error {
 	return nil
 }
 func (o firstOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o firstOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithGrace ends the producers' contexts d before the call, so that producers that
 // watch them can hand in what they have. A member that returns its context's
@@ -199,6 +215,23 @@ func WithHedge(d time.Duration) CallOption { return durationOption{"WithHedge", 
 // members that they would name are not counted. n must be positive.
 func WithMinProducers(n int) CallOption { return numberOption{"WithMinProducers", n} }
 
+// WithDefaults forgets what has been set before it for the calls that it concerns: given to a
+// call, the options of the topic and the bus; given to a topic, those of the bus. Options
+// after it count. So it takes back what no other option can, such as [WithFailFast], [WithNoWait],
+// [WithTargets] or [WithQuorum]. The timeout is then [DefaultTimeout]. Options that only a bus
+// has, such as [WithMaxInFlight], remain.
+func WithDefaults() CallOption { return defaultsOption{} }
+
+type defaultsOption struct{}
+
+func (defaultsOption) applyCall(p *policy) error {
+	*p = defaults()
+	return nil
+}
+func (o defaultsOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o defaultsOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
 // WithTargets asks only the producers of these names; the name of a group stands for all
 // its replicas. A name that no producer has is a member that is Gone, with
 // [ErrUnknownMember]. If that is so of all names, the call ends at once, unless a relay may
@@ -219,6 +252,8 @@ func (o targetsOption) applyCall(p *policy) error {
 }
 func (o targetsOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
+func (o targetsOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
 // busConfig is what the options of a bus come to.
 type busConfig struct {
 	policy       policy
@@ -233,7 +268,7 @@ type busConfig struct {
 
 func newBusConfig(opts []BusOption) (busConfig, error) {
 	c := busConfig{
-		policy:       policy{timeout: DefaultTimeout},
+		policy:       defaults(),
 		maxAbandoned: 64,
 		slowListener: 5 * time.Second,
 	}
@@ -495,6 +530,8 @@ func (noWaitOption) applyCall(p *policy) error {
 	return nil
 }
 func (o noWaitOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o noWaitOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithGroup makes the producer a replica: all producers of a topic with the same
 // group stand in for each other and are one member of a call. Each call asks the least busy

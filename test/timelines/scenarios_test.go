@@ -157,3 +157,19 @@ func TestNoWaitFailsAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// With the options of its topic and bus the call of this snippet would fail at once.
+func TestTheRelaxedCallForgetsWhatTheTopicSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cell := dispatch.New[string, float64](dispatch.WithTimeout(at(3)))
+		strict := dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithFailFast(), dispatch.WithQuorum(3))
+		for _, p := range []producer{failsAfter(at(1)), answersAfter(at(5)), answersAfter(at(7))} {
+			if _, err := cell.AddProducer(strict, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if volts, err := relaxed(t.Context(), cell, strict); len(volts) != 2 || err != nil {
+			t.Errorf("got %v, %v, want two values", volts, err)
+		}
+	})
+}
