@@ -342,6 +342,12 @@ func TestWrongProgramsDoNotCompile(t *testing.T) {
 			want:  []string{"cannot use dispatch.WithDefaults", "ProducerOption", "missing method applyProducer"},
 		},
 		{
+			name:  "WithHedgeQuantile on AddProducer",
+			right: `d.Send(ctx, topic, 1, dispatch.WithHedgeQuantile(0.95))`,
+			wrong: `d.AddProducer(topic, produce, dispatch.WithHedgeQuantile(0.95))`,
+			want:  []string{"cannot use dispatch.WithHedgeQuantile", "ProducerOption", "missing method applyProducer"},
+		},
+		{
 			name:  "WithDefaults on AddListener",
 			right: `dispatch.NewTopic[int, int]("t", dispatch.WithDefaults())`,
 			wrong: `d.AddListener(topic, listen, dispatch.WithDefaults())`,

@@ -465,6 +465,30 @@ func ExampleWithHedge() {
 	// Output: [12.5] <nil>
 }
 
+// Under WithHedgeQuantile the time that is too long follows from the latencies of the group.
+func ExampleWithHedgeQuantile() {
+	shops := dispatch.New[string, float64]()
+	var stuck atomic.Bool
+	for range 2 {
+		added(shops.AddProducer(price, func(ctx context.Context, thing string) (float64, error) {
+			if stuck.Swap(false) {
+				return silent(ctx, thing)
+			}
+			return 12.5, nil
+		}, dispatch.WithGroup("north")))
+	}
+	hedge := dispatch.WithHedgeQuantile(0.95)
+	for range 20 { // from which it learns
+		if _, err := shops.Gather(context.Background(), price, "lamp", hedge); err != nil {
+			log.Fatal(err)
+		}
+	}
+	stuck.Store(true) // for the one that is asked first
+	prices, err := shops.Gather(context.Background(), price, "lamp", hedge)
+	fmt.Println(prices, err)
+	// Output: [12.5] <nil>
+}
+
 // A stream producer gives any number of results, each of which goes out at once.
 func ExampleDispatcher_AddStreamProducer() {
 	shops := dispatch.New[string, float64]()

@@ -49,18 +49,19 @@ const DefaultTimeout = 5 * time.Second
 
 // policy is what the options of a call, its topic and its bus come to.
 type policy struct {
-	timeout      time.Duration
-	stall        time.Duration // 0: none
-	grace        time.Duration // 0: none
-	stagger      time.Duration // 0: none
-	quorum       int           // 0: none
-	parallelism  int           // 0: no limit
-	hedge        time.Duration // 0: none
-	minProducers int           // 0: those that there are
-	failFast     bool
-	first        bool // see First
-	noWait       bool
-	targets      []string // nil: all
+	timeout       time.Duration
+	stall         time.Duration // 0: none
+	grace         time.Duration // 0: none
+	stagger       time.Duration // 0: none
+	quorum        int           // 0: none
+	parallelism   int           // 0: no limit
+	hedge         time.Duration // 0: none
+	hedgeQuantile float64       // 0: none
+	minProducers  int           // 0: those that there are
+	failFast      bool
+	first         bool // see First
+	noWait        bool
+	targets       []string // nil: all
 }
 
 // defaults is the policy without any option.
@@ -208,6 +209,33 @@ func WithStagger(d time.Duration) CallOption { return durationOption{"WithStagge
 // closed; values that they return are offered to OnLate. No replica is asked that would
 // have less than d left. It concerns members made by [WithGroup] only. d must be positive.
 func WithHedge(d time.Duration) CallOption { return durationOption{"WithHedge", d} }
+
+// WithHedgeQuantile is [WithHedge] with a time that follows the latencies of each group: the
+// next replica is asked when no answer has come after the time that this share of the group's
+// recent answers has taken at most. With 0.95 about one call in twenty asks a second replica,
+// however quick or slow the group is. Dean and Barroso recommend it in "The Tail at Scale"
+// (Communications of the ACM 56, 2, 2013).
+//
+// What has been recent are the last 1,000 to 2,000 answers of the group in calls with this
+// option. Each counts from when its first replica was asked, unless that has failed. As long
+// as there are fewer than 20 of them, or than 1/(1-quantile), but at most 1,000, there is no
+// hedge. If [WithHedge] is given as well, its d counts until then, and after that when the
+// quantile is longer. A producer on several topics has the same latencies on all of them.
+// The quantile must be greater than 0 and less than 1.
+func WithHedgeQuantile(quantile float64) CallOption { return quantileOption(quantile) }
+
+type quantileOption float64
+
+func (o quantileOption) applyCall(p *policy) error {
+	p.hedgeQuantile = float64(o)
+	if o > 0 && o < 1 { // which NaN is not
+		return nil
+	}
+	return invalidOption("WithHedgeQuantile(%v): must be between 0 and 1", float64(o))
+}
+func (o quantileOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o quantileOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithMinProducers lets the call wait, within its deadline, until at least n
 // producers are registered on the topic; those are asked. If they do not come, no producer

@@ -38,6 +38,11 @@ func TestInvalidCallOptionsAreRefused(t *testing.T) {
 		{dispatch.WithStagger(-1), "WithStagger(-1ns)"},
 		{dispatch.WithHedge(0), "WithHedge(0s)"},
 		{dispatch.WithHedge(-time.Second), "WithHedge(-1s)"},
+		{dispatch.WithHedgeQuantile(0), "WithHedgeQuantile(0): must be between 0 and 1"},
+		{dispatch.WithHedgeQuantile(1), "WithHedgeQuantile(1)"},
+		{dispatch.WithHedgeQuantile(-0.5), "WithHedgeQuantile(-0.5)"},
+		{dispatch.WithHedgeQuantile(95), "WithHedgeQuantile(95)"},
+		{dispatch.WithHedgeQuantile(math.NaN()), "WithHedgeQuantile(NaN)"},
 		{dispatch.WithMinProducers(0), "WithMinProducers(0)"},
 		{dispatch.WithMinProducers(-1), "WithMinProducers(-1)"},
 		{dispatch.WithTargets(), "WithTargets: no names"},
@@ -326,6 +331,7 @@ func TestDefaultsForgetWhatWasSetBefore(t *testing.T) {
 	everything := []dispatch.CallOption{
 		dispatch.WithTimeout(time.Second), dispatch.WithStall(time.Second), dispatch.WithGrace(time.Second / 2),
 		dispatch.WithStagger(time.Second), dispatch.WithQuorum(1), dispatch.WithParallelism(1), dispatch.WithHedge(1),
+		dispatch.WithHedgeQuantile(0.9),
 		dispatch.WithMinProducers(9), dispatch.WithFailFast(), dispatch.WithNoWait(),
 		dispatch.WithTargets("b"),
 	}

@@ -47,6 +47,7 @@ type producer struct {
 	mu        sync.Mutex // guards the fields below
 	abandoned int        // runs that have outlived their calls
 	busy      int        // runs that are claimed; counted for replicas
+	latencies *latencies // of its group; nil until a call asks for them
 	turn      int        // how often the group was asked while this producer came first
 	failed    uint64
 	lastError string

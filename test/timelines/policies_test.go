@@ -91,6 +91,10 @@ func hedge(ctx context.Context, cell *dispatcher) ([]float64, error) {
 	return volts, nil
 }
 
+func hedgeQuantile(ctx context.Context, cell *dispatcher) ([]float64, error) {
+	return cell.Gather(ctx, measure, "vdd", dispatch.WithHedgeQuantile(0.95))
+}
+
 func targets(ctx context.Context, cell *dispatcher) ([]float64, error) {
 	volts, err := cell.Gather(ctx, measure, "vdd", dispatch.WithTargets("site-2", "site-9"))
 	if errors.Is(err, dispatch.ErrUnknownMember) {

@@ -173,3 +173,33 @@ func TestTheRelaxedCallForgetsWhatTheTopicSays(t *testing.T) {
 		}
 	})
 }
+
+// A picture of this would have to show the calls that it learns from.
+func TestTheHedgeAtAQuantileNeedsTwentyAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cell := dispatch.New[string, float64]()
+		calls := 0
+		for range 2 {
+			meter := func(ctx context.Context, pin string) (float64, error) {
+				if calls++; calls == 21 {
+					return never(ctx, pin)
+				}
+				return answersAfter(at(8))(ctx, pin)
+			}
+			if _, err := cell.AddProducer(measure, meter, dispatch.WithGroup("meters")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 20 {
+			took(t, at(8), func() {
+				if _, err := hedgeQuantile(t.Context(), cell); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		began := time.Now()
+		if volts, err := hedgeQuantile(t.Context(), cell); len(volts) != 1 || err != nil || time.Since(began) > at(18) {
+			t.Errorf("got %v, %v after %v, want one value after 1.6 s or a little more", volts, err, time.Since(began))
+		}
+	})
+}
