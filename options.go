@@ -427,6 +427,7 @@ type listenerConfig struct {
 	mailbox   mailboxOption
 	onOutcome func(Outcome)
 	onDone    func(Report)
+	retained  bool
 }
 
 func newListenerConfig(opts []ListenerOption) (listenerConfig, error) {
@@ -527,6 +528,37 @@ func (o mailboxOption) applyListener(c *listenerConfig) error {
 		return invalidOption("WithMailbox(%d, %v): unknown Overflow", o.n, o.overflow)
 	}
 	return positive("WithMailbox", o.n)
+}
+
+// WithRetain keeps the last n results of the topic for listeners that come later and ask for
+// them, see [WithRetained]. It concerns the results of calls that are made through this
+// handle of the topic. If there are several handles of one name with different n, the largest
+// counts. What is kept are results in time, in the order in which they were recorded, also of
+// calls that go on. A result keeps its call in memory, with all results of that. All are let
+// go of when nothing is registered on the topic any more, neither by name nor by a pattern,
+// and at [Bus.Close]. n must be positive.
+func WithRetain(n int) TopicOption { return retainOption(n) }
+
+type retainOption int
+
+func (o retainOption) applyTopic(s *topicSpec) error {
+	s.retain = int(o)
+	return positive("WithRetain", int(o))
+}
+
+// WithRetained calls the listener first with the results that its topics retain, see
+// [WithRetain]: of each topic the last ones in order, with [Result.Retained] set. Those that
+// are recorded after the listener was registered follow: there is no gap between the two, and
+// no result comes twice. What is retained waits in the listener's mailbox as all results do,
+// so [WithMailbox] and [WithConcurrency] concern it, too. OnOutcome and OnDone are called only
+// for what happens from then on.
+func WithRetained() ListenerOption { return retainedOption{} }
+
+type retainedOption struct{}
+
+func (retainedOption) applyListener(c *listenerConfig) error {
+	c.retained = true
+	return nil
 }
 
 // WithMaxInFlight bounds the calls in flight on the bus: a call keeps its place until it

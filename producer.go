@@ -146,8 +146,12 @@ func (p *producer) kind() string {
 
 // attach, detach and stop are parts of registrant.
 func (p *producer) attach(b *Bus) error { return b.registry.AddProducer(p) }
-func (p *producer) detach(b *Bus)       { b.registry.RemoveProducer(p) }
 func (p *producer) stop()               { p.gates.Or(gateRemoved) }
+
+func (p *producer) detach(b *Bus) {
+	b.registry.RemoveProducer(p)
+	b.retention.release(b, &p.entry.Selection)
+}
 
 // settle waits until the producer has no part left in the calls in flight. Its
 // registration has been taken away already, so there will be no more of them.

@@ -24,6 +24,7 @@ type Topic[Req, Res any] struct {
 type topicSpec struct {
 	registry.Topic
 	defaults []CallOption
+	retain   int // results that are kept; 0: none
 }
 
 // addDefault adds a default of the topic's calls, if its value is right.
