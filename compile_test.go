@@ -342,6 +342,36 @@ func TestWrongProgramsDoNotCompile(t *testing.T) {
 			want:  []string{"cannot use dispatch.WithDefaults", "ProducerOption", "missing method applyProducer"},
 		},
 		{
+			name:  "WithRetain on Send",
+			right: `dispatch.NewTopic[int, int]("t", dispatch.WithRetain(1))`,
+			wrong: `d.Send(ctx, topic, 1, dispatch.WithRetain(1))`,
+			want:  []string{"cannot use dispatch.WithRetain", "CallOption", "missing method applyBus"},
+		},
+		{
+			name:  "WithRetain on a bus",
+			right: `dispatch.NewTopic[int, int]("t", dispatch.WithRetain(1))`,
+			wrong: `dispatch.NewBus(dispatch.WithRetain(1))`,
+			want:  []string{"cannot use dispatch.WithRetain", "BusOption", "missing method applyBus"},
+		},
+		{
+			name:  "WithRetain on AddListener",
+			right: `d.AddListener(topic, listen, dispatch.WithRetained())`,
+			wrong: `d.AddListener(topic, listen, dispatch.WithRetain(1))`,
+			want:  []string{"cannot use dispatch.WithRetain", "ListenerOption", "missing method applyListener"},
+		},
+		{
+			name:  "WithRetained on a topic",
+			right: `d.AddListener(topic, listen, dispatch.WithRetained())`,
+			wrong: `dispatch.NewTopic[int, int]("t", dispatch.WithRetained())`,
+			want:  []string{"cannot use dispatch.WithRetained", "TopicOption", "missing method applyTopic"},
+		},
+		{
+			name:  "WithRetained on AddProducer",
+			right: `d.AddListener(topic, listen, dispatch.WithRetained())`,
+			wrong: `d.AddProducer(topic, produce, dispatch.WithRetained())`,
+			want:  []string{"cannot use dispatch.WithRetained", "ProducerOption", "missing method applyProducer"},
+		},
+		{
 			name:  "WithHedgeQuantile on AddProducer",
 			right: `d.Send(ctx, topic, 1, dispatch.WithHedgeQuantile(0.95))`,
 			wrong: `d.AddProducer(topic, produce, dispatch.WithHedgeQuantile(0.95))`,

@@ -682,6 +682,33 @@ func ExampleWithMailbox() {
 	// 11.9
 }
 
+// A listener that comes late first gets what the topic retains.
+func ExampleWithRetained() {
+	latest := dispatch.NewTopic[string, float64]("shop.price", dispatch.WithRetain(2))
+	shops := dispatch.New[string, float64]()
+	prices := map[string]float64{"tea": 4.99, "lamp": 12.5, "chair": 45}
+	added(shops.AddProducer(latest, func(_ context.Context, thing string) (float64, error) { return prices[thing], nil }))
+	for _, thing := range []string{"tea", "lamp", "chair"} {
+		if _, err := shops.Gather(context.Background(), latest, thing); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// The display comes late, and shows something all the same.
+	added(shops.AddListener(latest, func(_ context.Context, r dispatch.Result[string, float64]) {
+		fmt.Println(r.Call.Request(), r.Value, "retained:", r.Retained)
+	}, dispatch.WithRetained()))
+	if _, err := shops.Gather(context.Background(), latest, "tea"); err != nil {
+		log.Fatal(err)
+	}
+	if err := shops.Shutdown(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// lamp 12.5 retained: true
+	// chair 45 retained: true
+	// tea 4.99 retained: false
+}
+
 // WithSemaphore lets several registrations share one resource: two topics, but
 // only one instrument.
 func ExampleWithSemaphore() {

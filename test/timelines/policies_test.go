@@ -133,6 +133,15 @@ func mailbox(cell *dispatcher, show dispatch.Listener[string, float64]) error {
 	return err
 }
 
+func retain(cell *dispatcher, show dispatch.Listener[string, float64]) error {
+	// The calls are made through
+	// dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithRetain(2), …)
+	_, err := cell.AddListener(measure, show,
+		dispatch.WithName("display"),
+		dispatch.WithRetained()) // first what there was
+	return err
+}
+
 func maxInFlight(ctx context.Context, addSites func(*dispatcher) error, pins []string) error {
 	cell := dispatch.New[string, float64](dispatch.WithMaxInFlight(2))
 	if err := addSites(cell); err != nil {

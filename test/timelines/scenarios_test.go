@@ -104,6 +104,14 @@ var scenarios = map[string]scenario{
 		_, err = s.cell.Gather(s.t.Context(), measure, "vdd")
 		return err
 	}},
+	"retain": {play: func(s *stage) error {
+		latest := dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithTimeout(4*second), dispatch.WithRetain(2))
+		_, err := s.cell.AddStreamProducer(latest, s.yields("site-1", 6, at(5)), dispatch.WithName("site-1"))
+		s.check(err)
+		time.AfterFunc(at(22), func() { s.check(retain(s.cell, s.takes("display", at(2)))) })
+		_, err = s.cell.Gather(s.t.Context(), latest, "vdd")
+		return err
+	}},
 	"maxInFlight": {inTurn: true, play: func(s *stage) error {
 		takes := map[string]time.Duration{"vdd": at(10), "vio": at(22), "vref": at(8), "vpll": at(12)}
 		site := func(ctx context.Context, pin string) (float64, error) { return answersAfter(takes[pin])(ctx, pin) }
