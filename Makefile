@@ -19,7 +19,7 @@ each = @set -e; for module in $(MODULES); do echo "== $$module: $(1)"; (cd "$$mo
 # How long the soak goes on.
 MINUTES ?= 1
 
-.PHONY: help test variants lint cover fuzz bench scale house soak mutants
+.PHONY: help test variants lint cover fuzz bench hedge scale house soak mutants
 
 help: ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ fuzz: ## run every fuzz target of every module for FUZZTIME (1m)
 
 bench: ## measure dispatch beside the loop written by hand
 	@cd test/bench && go run .
+
+hedge: ## show what hedging does to latencies with a heavy tail, and draw its chart anew
+	@go test ./test/hedge -count=1 -run TestWhatHedgingDoes -update -v
 
 scale: ## show what very many calls, producers and listeners take, and how costs grow
 	@cd test/scale && go run .
