@@ -517,9 +517,6 @@ func timeChecks() []check {
 	}
 }
 
-// slowBudget is how long a member may work on a slow request.
-const slowBudget = time.Second
-
 // startSlow sends the slow request and waits until it is accepted.
 func (e *examiner) startSlow() (a *asking, r reply, err error) {
 	if e.slow == "" {
@@ -528,7 +525,7 @@ func (e *examiner) startSlow() (a *asking, r reply, err error) {
 	if a, err = e.newRequest(e.slow); err != nil {
 		return nil, r, err
 	}
-	a.setBudget(slowBudget)
+	a.setBudget(e.budget)
 	if err = a.send(); err == nil {
 		_, err = a.more(&r, e.patience)
 	}
@@ -551,7 +548,7 @@ func deadline(e *examiner) error {
 func (e *examiner) endsLate(a *asking, r *reply) error {
 	for done := r.last().kind == "final" || r.last().kind == "reject"; !done; {
 		var err error
-		if done, err = a.more(r, slowBudget+e.patience); err != nil {
+		if done, err = a.more(r, e.budget+e.patience); err != nil {
 			return err
 		}
 	}
@@ -574,16 +571,21 @@ func cancelSilences(e *examiner) error {
 	if _, err := e.answered(e.request, nil); err != nil {
 		return fmt.Errorf("the request after it: %w", err)
 	}
-	for { // what was said before the cancel was heard has come by now
+	var before reply // what was said before the cancel was heard has come by now
+	for {
 		if n, _, err := a.reply.Pending(); err != nil || n == 0 {
 			break
 		}
-		if _, err := a.reply.next(e.quiet); err != nil {
+		if _, err := a.more(&before, e.quiet); err != nil {
 			return err
 		}
 	}
+	ends := func(f frame) bool { return f.kind == "final" || f.kind == "end" && f.state == "cancelled" }
+	if slices.ContainsFunc(before.frames, ends) {
+		return wrong("no end and no final because of the cancel", "%s", before)
+	}
 	// The end of the budget is no reason to speak, either.
-	return a.quiet("nothing after the cancel", slowBudget+e.quiet)
+	return a.quiet("nothing after the cancel", e.budget+e.quiet)
 }
 
 func cancelOfOther(e *examiner) error {

@@ -20,8 +20,9 @@ all nodes of the topic get the requests.
 
   --node NAME       the node, if several serve the topic
   --request JSON    a request that every member answers at once     {}
-  --slow JSON       a request on which at least one member works for longer than 2 s;
-                    without it, deadlines and cancels are not tested
+  --slow JSON       a request on which at least one member works for longer than
+                    --budget; without it, deadlines and cancels are not tested
+  --budget TIME     the budget of slow requests                     1s
   --large JSON      a request that has a result larger than the server's max_payload;
                     without it, results in pieces are not tested
   --protocol N      the version of the protocol; otherwise the newest that both know
@@ -70,6 +71,7 @@ type examination struct {
 	topic, node          string
 	request, slow, large string
 	protocol             int
+	budget               time.Duration // of slow requests
 	patience, quiet      time.Duration
 	list, json           bool
 }
@@ -121,6 +123,7 @@ func (p *program) parseConformance(args []string) (x examination, err error) {
 	set.StringVar(&x.slow, "slow", "", "")
 	set.StringVar(&x.large, "large", "", "")
 	set.IntVar(&x.protocol, "protocol", 0, "")
+	set.DurationVar(&x.budget, "budget", time.Second, "")
 	set.DurationVar(&x.patience, "patience", 5*time.Second, "")
 	set.DurationVar(&x.quiet, "quiet", 200*time.Millisecond, "")
 	set.BoolVar(&x.list, "list", false, "")
@@ -131,8 +134,8 @@ func (p *program) parseConformance(args []string) (x examination, err error) {
 		return x, err
 	case len(others) != 1:
 		return x, misused("one topic is wanted, not %d", len(others))
-	case x.patience <= 0 || x.quiet <= 0:
-		return x, misused("--patience and --quiet have to be positive")
+	case x.budget <= 0 || x.patience <= 0 || x.quiet <= 0:
+		return x, misused("--budget, --patience and --quiet have to be positive")
 	}
 	x.topic = others[0]
 	for _, token := range strings.Split(x.topic, ".") {

@@ -73,8 +73,8 @@ type asking struct {
 	reply inbox
 }
 
-// budget is what requests have that are not about time.
-const budget = time.Minute
+// plenty is the budget of requests that are not about time.
+const plenty = time.Minute
 
 // newRequest returns a request with all that belongs to it, to be changed and sent.
 func (e *examiner) newRequest(body string) (*asking, error) {
@@ -90,7 +90,7 @@ func (e *examiner) newRequest(body string) (*asking, error) {
 	a.set("Dispatch-Type", "request")
 	a.set("Dispatch-Call", a.call)
 	a.set("Dispatch-Codec", "json")
-	a.setBudget(budget)
+	a.setBudget(plenty)
 	return a, nil
 }
 

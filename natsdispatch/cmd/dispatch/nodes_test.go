@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,4 +105,26 @@ func TestWatch(t *testing.T) {
 	p.says(" first cell.measure came\n")
 	p.interrupt()
 	p.ends(exitComplete)
+}
+
+// On a terminal the table is drawn again in its place.
+func TestWatchOnATerminal(t *testing.T) {
+	url := startServer(t, "")
+	cell(t, connect(t, url), "cell-7", sites{"a": volts(1)})
+	var mu sync.Mutex
+	var out strings.Builder
+	ctx, cancel := context.WithCancel(t.Context())
+	status := make(chan int, 1)
+	p := &program{stdout: lockedWriter{&mu, &out}, stderr: io.Discard, getenv: func(string) string { return "" }, terminal: true, width: 120}
+	go func() { status <- p.run(ctx, []string{"nodes", "--watch", "--no-context", "-s", url}) }()
+	until(t, "the table to be drawn", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		drawn := strings.Split(out.String(), "\x1b[H\x1b[2J")
+		return strings.Contains(drawn[len(drawn)-1], "\ncell-7  cell.measure  present  1 ")
+	})
+	cancel()
+	if got := <-status; got != exitComplete {
+		t.Errorf("ended with %d", got)
+	}
 }

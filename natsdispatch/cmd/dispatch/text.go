@@ -13,12 +13,13 @@ import (
 // printable writes text of others so that it stays on its line and cannot control the
 // terminal.
 func printable(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+	safe := func(r rune) bool { return unicode.IsPrint(r) && r != unicode.ReplacementChar }
+	if strings.IndexFunc(s, func(r rune) bool { return !safe(r) }) < 0 {
 		return s
 	}
 	var b strings.Builder
 	for _, r := range s {
-		if unicode.IsPrint(r) && r != unicode.ReplacementChar {
+		if safe(r) {
 			b.WriteRune(r)
 			continue
 		}
