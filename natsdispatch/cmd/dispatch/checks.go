@@ -134,11 +134,10 @@ func beats(e *examiner) error {
 		return skipped(fmt.Sprintf("it beats every %v, and this suite waits for %v at most", beat, most))
 	}
 	subject := e.prefix + "." + e.space + ".presence." + escape(e.about.Node) + "." + e.topic
-	sub, err := e.nc.SubscribeSync(subject)
+	in, err := e.subscribe(subject)
 	if err != nil {
 		return err
 	}
-	in := inbox{sub}
 	defer in.close()
 	m, err := in.next(e.patience + e.about.patience())
 	if err != nil {

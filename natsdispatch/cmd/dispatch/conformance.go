@@ -108,7 +108,7 @@ func (p *program) conformance(ctx context.Context, args []string) (int, error) {
 	out.begin(s.version, e.about)
 	for _, c := range s.checks {
 		if ctx.Err() != nil {
-			return exitPartial, fmt.Errorf("it was stopped after %s", plural(out.passed+out.failed+out.skipped, "check"))
+			return exitPartial, fmt.Errorf("stopped after %s", plural(out.passed+out.failed+out.skipped, "check"))
 		}
 		out.check(c, c.run(e))
 	}

@@ -225,9 +225,12 @@ func TestConformanceFindsFaults(t *testing.T) {
 			topic := "cell." + strings.ReplaceAll("x"+fault, " ", "_")
 			f := &fake{t: t, nc: connect(t, url), name: "oven 2", topic: topic, fault: fault, rich: true}
 			f.start()
-			status, patience, budget := exitPartial, "300ms", "200ms"
-			if fault == "" {
+			status, patience, budget := exitPartial, "2s", "200ms"
+			switch fault {
+			case "":
 				status, patience, budget = exitComplete, "30s", "1s"
+			case "no final":
+				patience = "100ms" // every check waits for it
 			}
 			failed, skipped := examine(t, status, url, topic, "--slow", `{"Slow":true}`, "--large", `{"Large":true}`, "--patience", patience, "--budget", budget)
 			if fault == "" && len(failed)+len(skipped) != 0 {
@@ -264,6 +267,17 @@ func TestConformanceChoosesItsNode(t *testing.T) {
 	if !strings.Contains(p.stderr(), "there are no checks of version 7") {
 		t.Errorf("said %q", p.stderr())
 	}
+}
+
+// An interrupt ends it at once, whatever it waits for.
+func TestConformanceIsInterrupted(t *testing.T) {
+	url := startServer(t, "")
+	f := &fake{t: t, nc: connect(t, url), name: "oven", topic: "cell.measure", fault: "no final"}
+	f.start()
+	p := start(t, "", []string{"NATS_URL=" + url}, "conformance", "cell.measure", "--patience", "1h")
+	p.says("presence: beats")
+	p.interrupt()
+	p.ends(exitUnavailable)
 }
 
 // A failure says what was expected, what was got, and which rule it breaks.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -10,22 +11,35 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// inbox is a subject of which nobody else knows.
-type inbox struct{ *nats.Subscription }
+// inbox is what the examiner subscribes to, mostly a subject of which nobody else knows.
+type inbox struct {
+	*nats.Subscription
+	ctx context.Context // of the command: nothing is waited for when it has ended
+}
 
 func (e *examiner) newInbox() (inbox, error) {
-	sub, err := e.nc.SubscribeSync(e.nc.NewInbox())
+	return e.subscribe(e.nc.NewInbox())
+}
+
+func (e *examiner) subscribe(subject string) (inbox, error) {
+	sub, err := e.nc.SubscribeSync(subject)
 	if err != nil {
-		return inbox{}, fmt.Errorf("subscribe: %w", err)
+		return inbox{}, fmt.Errorf("subscribe to %s: %w", subject, err)
 	}
-	return inbox{sub}, nil
+	return inbox{sub, e.ctx}, nil
 }
 
 // next waits for a message. No responders are no message.
 func (i inbox) next(patience time.Duration) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(i.ctx, max(patience, time.Millisecond))
+	defer cancel()
 	for {
-		m, err := i.NextMsg(max(patience, time.Millisecond))
-		if !errors.Is(err, nats.ErrNoResponders) {
+		m, err := i.NextMsgWithContext(ctx)
+		switch {
+		case errors.Is(err, nats.ErrNoResponders):
+		case errors.Is(err, context.DeadlineExceeded):
+			return nil, nats.ErrTimeout
+		default:
 			return m, err
 		}
 	}

@@ -80,7 +80,7 @@ func (p *program) listen(ctx context.Context, args []string) (int, error) {
 			if due, known := next[from]; known && r.Seq > due {
 				p.complain(fmt.Errorf("%s of node %s on %s did not arrive", plural(int(r.Seq-due), "result"), r.Node, r.Topic))
 			}
-			next[from] = r.Seq + 1
+			next[from] = max(next[from], r.Seq+1)
 			p.printPublished(r, h.json)
 			heard++
 		}
