@@ -114,22 +114,23 @@ func (l life) compare(other life) int {
 	return cmp.Or(strings.Compare(l.node, other.node), strings.Compare(l.topic, other.topic), cmp.Compare(l.epoch, other.epoch))
 }
 
-// row is a life as it is shown.
+// row is a life as it is shown. Members, Count and InFlight are nil if the node does not
+// tell them.
 type row struct {
 	Node      string        `json:"node"`
 	Topic     string        `json:"topic"`
 	State     string        `json:"state"` // present, draining, twin or gone
 	Epoch     int64         `json:"epoch"`
-	Versions  []int         `json:"versions"`
+	Versions  []int         `json:"versions"` // of the protocol
 	Codecs    []string      `json:"codecs"`
 	Types     string        `json:"types,omitempty"`
 	Groups    []string      `json:"groups,omitempty"`
-	Members   []string      `json:"members"`      // null if the node does not tell
-	Count     *int          `json:"member_count"` // likewise
-	InFlight  *int          `json:"in_flight"`    // likewise
-	Publishes bool          `json:"publishes"`    // see WithPublish
-	Beat      time.Duration `json:"beat_ns"`      //
-	Heard     time.Duration `json:"heard_ago_ns"` //
+	Members   []string      `json:"members"`
+	Count     *int          `json:"member_count"` // more than there are Members if they do not fit into a message
+	InFlight  *int          `json:"in_flight"`
+	Publishes bool          `json:"publishes"`
+	Beat      time.Duration `json:"beat_ns"`
+	Heard     time.Duration `json:"heard_ago_ns"`
 }
 
 // rows returns all lives, sorted by node and topic.
