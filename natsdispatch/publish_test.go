@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -267,5 +268,60 @@ func TestDetailOfManyMembersFits(t *testing.T) {
 	}
 	if n := len(a.Detail.Members); n == 0 || n >= members || a.Detail.Count != members {
 		t.Errorf("%d members are named and %d counted, want some and %d", n, a.Detail.Count, members)
+	}
+}
+
+// blockingCodec is JSON that waits before it writes.
+type blockingCodec struct {
+	natsdispatch.JSON
+	before func()
+}
+
+func (c blockingCodec) Marshal(v any) ([]byte, error) {
+	c.before()
+	return c.JSON.Marshal(v)
+}
+
+// A node that is drained publishes the results that wait to be published, before its bye.
+func TestDrainPublishesWhatWaits(t *testing.T) {
+	s := startServer(t)
+	next := overhear(t, connect(t, s.ClientURL()), "dispatch.>")
+	d := newBus()
+	produce(t, d, "m", echo("v"))
+	writing, draining := make(chan struct{}, 2), make(chan struct{})
+	node := serve(t, connect(t, s.ClientURL()), d, "cell", natsdispatch.WithPublish(), natsdispatch.WithCodec(blockingCodec{before: func() {
+		writing <- struct{}{}
+		<-draining
+	}}))
+	ended(t, send(t, d, "1"))
+	receive(t, "the first result to be written", writing)
+	ended(t, send(t, d, "2"))
+	drained := make(chan error, 1)
+	go func() { drained <- node.Drain(t.Context()) }()
+	until(t, "the node to stop listening to its bus", func() bool {
+		for _, topic := range d.Bus().Snapshot().Topics {
+			if len(topic.Listeners) != 0 {
+				return false
+			}
+		}
+		return true
+	})
+	close(draining)
+	if err := receive(t, "the end of the drain", drained); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for len(got) == 0 || got[len(got)-1] != "bye" {
+		m := next()
+		var a struct{ Event string }
+		switch {
+		case strings.Contains(m.Subject, ".result."):
+			got = append(got, string(m.Data))
+		case json.Unmarshal(m.Data, &a) == nil && a.Event == "bye":
+			got = append(got, a.Event)
+		}
+	}
+	if want := []string{`"v=1"`, `"v=2"`, "bye"}; !slices.Equal(got, want) {
+		t.Errorf("heard %q, want %q", got, want)
 	}
 }
