@@ -5,7 +5,7 @@ module github.com/seed-bb4b4d74/dispatch/test/property
 go 1.26.0
 
 require (
-	github.com/seed-bb4b4d74/dispatch v0.0.0
+	github.com/seed-bb4b4d74/dispatch v0.1.0
 	pgregory.net/rapid v1.3.0
 )
 
