@@ -2,7 +2,7 @@
 // a browser is nothing that the users of dispatch have to download.
 module github.com/seed-bb4b4d74/dispatch/dispatchdebug/browsertest
 
-go 1.26.0
+go 1.25.0
 
 replace github.com/seed-bb4b4d74/dispatch => ../..
 
@@ -14,5 +14,5 @@ require (
 
 require (
 	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
-	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/sync v0.22.0 // indirect
 )

@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-		"slices"
+	"slices"
 	"sync"
 	"testing"
 	"time"
