@@ -40,7 +40,8 @@ func run(ctx context.Context, w io.Writer, directories []string, noSkips bool) i
 		fmt.Fprintln(w, "no module to test")
 		return 2
 	}
-	flags := []string{"-shuffle=on"}
+	// A busy machine with two processors may need more than the ten minutes that go test allows.
+	flags := []string{"-shuffle=on", "-timeout=30m"}
 	if missing := lacksRace(ctx); missing != "" {
 		p.lack("the race detector", missing)
 	} else {
