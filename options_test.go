@@ -489,7 +489,7 @@ func TestNoMemberIsAskedIfTheContextHasEnded(t *testing.T) {
 				t.Error("there is a result")
 			}
 			values, err := d.Gather(ctx, topic, 0)
-			if _, ok := errors.AsType[*dispatch.PartialError](err); !ok || len(values) != 0 || !errors.Is(err, tt.err) {
+			if partial := (*dispatch.PartialError)(nil); !errors.As(err, &partial) || len(values) != 0 || !errors.Is(err, tt.err) {
 				t.Errorf("Gather: %v, %v, want a PartialError that wraps %v", values, err, tt.err)
 			}
 			if _, err := d.First(ctx, topic, 0); !errors.Is(err, tt.err) {
