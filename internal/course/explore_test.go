@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -22,25 +23,33 @@ const unlimited = 1 << 30
 func TestACourseKeepsItsPromisesInEveryOrderOfEvents(t *testing.T) {
 	began := time.Now()
 	sum := sizes{least: unlimited}
-	limit := 4000
+	limit := 2500
 	switch {
 	case raced:
 		limit = 0
 	case *deep:
 		limit = 200_000
 	}
-	for _, shape := range shapes() {
-		part := sizes{least: unlimited}
-		for _, s := range shape.scenarios() {
-			e := explorer{scenario: &s, limit: limit, seen: make(map[string]struct{})}
-			if err := e.explore(); err != nil {
-				t.Fatal(err)
-			}
-			part.add(e.sizes)
+	t.Run("shapes", func(t *testing.T) {
+		var mu sync.Mutex
+		for _, shape := range shapes() {
+			t.Run(shape.name, func(t *testing.T) {
+				t.Parallel()
+				part := sizes{least: unlimited}
+				for _, s := range shape.scenarios() {
+					e := explorer{scenario: &s, limit: limit, seen: make(map[string]struct{})}
+					if err := e.explore(); err != nil {
+						t.Fatal(err)
+					}
+					part.add(e.sizes)
+				}
+				t.Log(part)
+				mu.Lock()
+				defer mu.Unlock()
+				sum.add(part)
+			})
 		}
-		t.Logf("%-28s %v", shape.name, part)
-		sum.add(part)
-	}
+	})
 	fmt.Printf("course: %v in %v\n", sum, time.Since(began).Round(100*time.Millisecond))
 }
 
@@ -184,7 +193,11 @@ func cloneTo(memory Course, c *Course) Course {
 	d.members = append(memory.members[:0], c.members...)
 	d.groups = append(memory.groups[:0], c.groups...)
 	d.again = append(memory.again[:0], c.again...)
+	for i, g := range d.groups {
+		d.groups[i].ended = slices.Clone(g.ended)
+	}
 	d.hedges = append(memory.hedges[:0], c.hedges...)
+	d.limits = append(memory.limits[:0], c.limits...)
 	return d
 }
 
@@ -193,6 +206,25 @@ type outcome struct {
 	ok     bool
 	effect Effect
 	member int32
+
+	overdue string
+}
+
+// inOrder returns runs that are overdue, and the members that have ended with one, as text.
+func inOrder(overdue []Overdue) string {
+	if len(overdue) == 0 {
+		return ""
+	}
+	var runs, ended []string
+	for _, o := range overdue {
+		runs = append(runs, fmt.Sprint(o.Run))
+		if o.Ends {
+			ended = append(ended, fmt.Sprint(o.Member))
+		}
+	}
+	slices.Sort(runs)
+	slices.Sort(ended)
+	return fmt.Sprint(runs, ended)
 }
 
 // apply tells the course of an event. Of a claim it keeps the run.
@@ -200,16 +232,25 @@ func (s *scenario) apply(c *Course, e *event) (o outcome) {
 	switch e.kind {
 	case enroll:
 		c.Enroll(e.at, make([]Member, len(s.members)), func(i int) int { return s.members[i] }, s.relays)
+		for _, i := range s.required {
+			c.Require(int32(i))
+		}
+		if s.requiresName {
+			c.Missing(1)
+		}
 	case claim:
 		e.run, o.ok = c.Claim(e.at)
 	case start:
-		o.ok = c.Start(e.at, e.run)
+		o.ok = c.Start(e.at, e.run, s.limit(e.run))
 	case end:
 		o.effect = c.End(e.at, e.run, e.how, e.result)
 	case result:
 		o.ok = c.Result(e.at, e.run.Member)
 	case name:
-		o.member, o.ok = c.Name(e.at)
+		if o.member, o.ok = c.Name(e.at); s.requiresName && c.missing > 0 {
+			c.Require(o.member)
+			c.Missing(0)
+		}
 	case miss:
 		o.member, o.ok = c.Miss(e.at, e.how)
 	case endNamed:
@@ -220,6 +261,7 @@ func (s *scenario) apply(c *Course, e *event) (o outcome) {
 		c.Stop(e.at, e.reason)
 	case tick:
 		c.Tick(e.at)
+		o.overdue = inOrder(c.Overdue())
 	case wait:
 	}
 	return o

@@ -4,11 +4,12 @@ import "time"
 
 // group is the further state of a member with several candidates.
 type group struct {
-	replicas int32 // candidates
-	released int32 // how many of them may have been asked by now
-	asked    int32 // how many of them have been claimed
-	failed   int32 // how many of those have ended without an answer
-	common   State // how all of these did; Failed if not all ended alike
+	replicas int32  // candidates
+	released int32  // how many of them may have been asked by now
+	asked    int32  // how many of them have been claimed
+	failed   int32  // how many of those have ended without an answer
+	common   State  // how all of these did; Failed if not all ended alike
+	ended    []bool // which of them have; nil as long as no run of the group has a limit
 }
 
 // hedge is a time at which another replica is due, unless one is released before.
@@ -53,7 +54,6 @@ func (c *Course) failOver(member int32, g *group, how State) State {
 func (c *Course) release(member int32, g *group) {
 	g.released++
 	c.again = append(c.again, member)
-	c.prune()
 }
 
 // nextHedge returns when the next hedge is due. When it is too late for one it is too
@@ -71,8 +71,8 @@ func (c *Course) worthHedging(at time.Duration) bool {
 	return later(at, c.policy.Hedge) <= c.budget()
 }
 
-// prune keeps what is first in again and hedges something that is to be done: what has
-// become void behind it is dropped when it comes first. So each costs the same, however
+// prune keeps what is first in again, hedges and limits something that is to be done: what
+// has become void behind it is dropped when it comes first. So each costs the same, however
 // many there are.
 func (c *Course) prune() {
 	for len(c.again) > 0 && c.members[c.again[0]].State != Pending {
@@ -80,6 +80,9 @@ func (c *Course) prune() {
 	}
 	for len(c.hedges) > 0 && !c.stands(c.hedges[0]) {
 		c.hedges = c.hedges[1:]
+	}
+	for len(c.limits) > 0 && (c.members[c.limits[0].run.Member].State != Pending || c.hasEnded(c.limits[0].run)) {
+		c.limits.pop()
 	}
 }
 
