@@ -1136,9 +1136,9 @@ func TestNamesOfMembers(t *testing.T) {
 	}{
 		{dispatch.Member{Name: "a"}, "a", "b * /a /* a/ a/a"},
 		{dispatch.Member{Group: "g", Name: "a"}, "a g g/a", "g/ g/b /a g/* g/g"},
-		{dispatch.Member{Group: "g"}, "g", "g/ g/a g/*"},
+		{dispatch.Member{Group: "g"}, "g g/a", "g/ a h/a"},
 		{dispatch.Member{Node: "n", Name: "a"}, "a n/a n/*", "n n/ * n/b m/a m/* n/n /a"},
-		{dispatch.Member{Node: "n", Group: "g"}, "g n/g n/*", "n/ g/ n/g/ n/g/a"},
+		{dispatch.Member{Node: "n", Group: "g"}, "g g/a n/g n/g/a n/*", "n/ g/ n/g/ n/a m/g"},
 		{dispatch.Member{Node: "n", Group: "g", Name: "a"}, "a g g/a n/a n/g n/g/a n/*", "n/g/b n/g/* a/n"},
 		{dispatch.Member{Name: "a/b"}, "a/b", "a b"},
 		{dispatch.Member{Node: "n/m", Name: "a"}, "a n/m/a n/m/*", "n/* m/a n/a"},

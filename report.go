@@ -38,7 +38,8 @@ func (m Member) String() string {
 
 // Matches reports whether a name of [WithTargets] or [WithRequired] means the member: its
 // name, its group, or group/name, each of which may have the node and a slash in front; or
-// node/* for whatever runs on the node.
+// node/* for whatever runs on the node. A group without the name of a replica may stand for
+// any of them, and so matches group/name for every name.
 func (m Member) Matches(name string) bool {
 	if m.Node == "" || m.matchesHere(name) {
 		return m.matchesHere(name)
@@ -49,10 +50,14 @@ func (m Member) Matches(name string) bool {
 
 // matchesHere is Matches for a name without a node.
 func (m Member) matchesHere(name string) bool {
-	if name == m.Name || name == m.Group {
-		return name != ""
+	switch {
+	case name == "" || m.Group == "":
+		return name != "" && name == m.Name
+	case name == m.Name || name == m.Group:
+		return true
 	}
-	return m.Group != "" && m.Name != "" && name == m.Group+"/"+m.Name
+	replica, ok := strings.CutPrefix(name, m.Group+"/")
+	return ok && replica != "" && (m.Name == "" || replica == m.Name)
 }
 
 // State says how one member of a call ended.

@@ -12,9 +12,13 @@ import (
 
 var deep = flag.Bool("course.deep", false, "explore the course of calls for minutes")
 
-// leastEvents is the length of the orders of events of which all are tried in each call.
-// Longer ones are tried as long as the call has had fewer states than the limit.
-const leastEvents = 8
+// leastEvents and leastOfPairs are the lengths of the orders of events of which all are tried
+// in each call, and in each with two options. Longer ones are tried as long as the call has
+// had fewer states than the limit.
+const (
+	leastEvents  = 8
+	leastOfPairs = 7
+)
 
 const unlimited = 1 << 30
 
@@ -109,7 +113,11 @@ func (e *explorer) explore() error {
 		return err
 	}
 	depth := 0
-	for ; len(e.next) > 0 && (depth < leastEvents || e.states < e.limit); depth++ {
+	least := leastEvents
+	if e.pair && !*deep {
+		least = leastOfPairs
+	}
+	for ; len(e.next) > 0 && (depth < least || e.states < e.limit); depth++ {
 		e.level, e.next = e.next, e.level[:0]
 		for i := range e.level {
 			if err := e.leave(&e.level[i]); err != nil {

@@ -18,6 +18,7 @@ type scenario struct {
 	misses  int   // how many they miss at most
 	waits   bool  // for Enroll
 	lags    bool  // events are told with a time that has passed
+	pair    bool  // it has two options
 	limits  bool  // runs may be overdue
 
 	required     []int // local members that are
@@ -120,7 +121,7 @@ func (s *shape) scenarios() []scenario {
 	var all []scenario
 	add := func(options ...option) {
 		made := s.scenario
-		made.policy.Timeout = 10
+		made.policy.Timeout, made.pair = 10, len(options) > 1
 		for _, o := range options {
 			o.set(&made)
 			made.name += ", " + o.name
