@@ -739,6 +739,10 @@ func TestTheContextOfARunWithATimeout(t *testing.T) {
 		"the grace is earlier":  {nil, opts(dispatch.WithTimeout(time.Second), dispatch.WithGrace(time.Second/4)), 3 * time.Second / 4, context.DeadlineExceeded, "all ended: p late"},
 		"the same":              {nil, opts(dispatch.WithTimeout(time.Second)), time.Second, context.DeadlineExceeded, "deadline: p late"},
 		"a slot is waited for":  {[]dispatch.ProducerOption{dispatch.WithConcurrency(1)}, nil, time.Second, context.DeadlineExceeded, "all ended: p late"},
+		"a replica waits for a slot": {
+			[]dispatch.ProducerOption{dispatch.WithConcurrency(1), dispatch.WithGroup("rivals")},
+			nil, time.Second, context.DeadlineExceeded, "all ended: rivals failed",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -768,6 +772,9 @@ func TestTheContextOfARunWithATimeout(t *testing.T) {
 					}
 					return 0, derived.Err()
 				}, append(test.with, dispatch.WithTimeout(time.Second))...)
+				if strings.Contains(test.want, "rivals") {
+					produce(t, d, "rival", failing(errBroken), dispatch.WithGroup("rivals"))
+				}
 				c := send(t, d, test.opts...)
 				<-ended
 				<-c.Done()
@@ -775,6 +782,25 @@ func TestTheContextOfARunWithATimeout(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A producer with a clock of its own may be quicker than the timer of the call.
+func TestAProducerThatGivesUpAtItsDeadlineIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		for i := range 200 {
+			produce(t, d, fmt.Sprint("p", i), func(ctx context.Context, _ int) (int, error) {
+				at, _ := ctx.Deadline()
+				time.Sleep(time.Until(at))
+				return 0, context.DeadlineExceeded
+			}, dispatch.WithTimeout(time.Second))
+		}
+		for _, o := range ended(t, d).Outcomes {
+			if o.State != dispatch.StateLate || !errors.Is(o.Err, dispatch.ErrTimeout) {
+				t.Fatalf("outcome %+v", o)
+			}
+		}
+	})
 }
 
 // Who looks at such a context for the first time when it is too late finds that it ended
