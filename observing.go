@@ -156,7 +156,7 @@ func (o *observer) outcome(c *gathering, e calllog.Entry) {
 		return
 	}
 	c.mu.Lock()
-	out, running := c.outcomeLocked(i), !c.course.HasEnded(i)
+	out, running := c.outcomeLocked(i), !c.course.HasEnded(i) || c.course.Member(i).Overdue
 	var left []*replica // the replicas that have not ended either
 	if g := c.groupAt(i); g != nil && running {
 		left = slices.DeleteFunc(slices.Clone(g.replicas), func(r *replica) bool { return r.how != course.Pending })

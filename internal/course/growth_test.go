@@ -11,7 +11,7 @@ const hour = time.Hour
 func plain(c *Course) (events int) {
 	at := time.Duration(0)
 	for r, ok := c.Claim(at); ok; r, ok = c.Claim(at) {
-		c.Start(at, r)
+		c.Start(at, r, 0)
 		c.End(at, r, OK, true)
 		at++
 		events += 3
@@ -52,7 +52,7 @@ func rivalsApart(c *Course, n int) (events int) {
 // failures asks all replicas of all groups, one after the other has failed.
 func failures(c *Course) (events int) {
 	for r, ok := c.Claim(0); ok; r, ok = c.Claim(0) {
-		c.Start(0, r)
+		c.Start(0, r, 0)
 		if r.Replica > 0 || r.Member%2 == 0 {
 			c.End(0, r, Failed, false)
 		}
@@ -74,6 +74,26 @@ func relayed(c *Course, n int) (events int) {
 	return events
 }
 
+// limited starts all members, those that start later with shorter limits, and lets every
+// second one be overdue.
+func limited(c *Course, n int) (events int) {
+	for r, ok := c.Claim(0); ok; r, ok = c.Claim(0) {
+		c.Start(0, r, time.Duration(2*n-int(r.Member)))
+		events += 2
+	}
+	for i := range n {
+		r := Run{Member: int32(n - 1 - i)}
+		if i%2 == 0 {
+			c.End(c.now, r, OK, true)
+		} else {
+			c.Tick(c.Due())
+			c.Overdue()
+		}
+		events += 2
+	}
+	return events
+}
+
 // An event costs the same however many members, groups and hedges there are.
 func TestTheCostOfAnEventDoesNotGrow(t *testing.T) {
 	one := func(int) int { return 1 }
@@ -89,6 +109,7 @@ func TestTheCostOfAnEventDoesNotGrow(t *testing.T) {
 		"groups hedged apart": {Policy{Timeout: hour}, three, rivalsApart},
 		"failing groups":      {Policy{Timeout: hour, Hedge: hour / 2}, three, func(c *Course, _ int) int { return failures(c) }},
 		"named members":       {Policy{Timeout: hour}, one, relayed},
+		"limited members":     {Policy{Timeout: hour}, one, limited},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cost := func(n int) time.Duration {
