@@ -28,7 +28,7 @@ OLDEST_GO ?= go1.25.14
 # If it is not empty, make test fails where it would skip what the machine lacks.
 NO_SKIPS ?=
 
-.PHONY: help quick test deps variants lint cover fuzz bench scale house soak mutants stranger release
+.PHONY: help quick test deps variants lint cover fuzz bench hedge scale house soak mutants stranger release
 
 help: ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ fuzz: ## run every fuzz target of every module for FUZZTIME (1m)
 
 bench: ## measure dispatch beside the loop written by hand
 	@cd test/bench && go run .
+
+hedge: ## show what hedging does to latencies with a heavy tail, and draw its chart anew
+	@go test ./test/hedge -count=1 -run TestWhatHedgingDoes -update -v
 
 scale: ## show what very many calls, producers and listeners take, and how costs grow
 	@cd test/scale && go run .

@@ -206,6 +206,9 @@ func (s *scenario) apply(c *Course, e *event) (o outcome) {
 	switch e.kind {
 	case enroll:
 		c.Enroll(e.at, make([]Member, len(s.members)), func(i int) int { return s.members[i] }, s.relays)
+		for i := range min(len(s.hedges), len(s.members)) {
+			c.SetHedge(i, s.hedges[i])
+		}
 	case claim:
 		e.run, o.ok = c.Claim(e.at)
 	case start:

@@ -142,6 +142,35 @@ func TestCloseRefusesAddOnly(t *testing.T) {
 	}
 }
 
+func TestATopicLeadsSomewhereAsLongAsSomethingIsRegisteredOnIt(t *testing.T) {
+	b, a, sameName := newBus(), topic("x.a"), topic("x.a", texts)
+	leads := func(when string, want, ofTexts bool) {
+		t.Helper()
+		if got := b.Leads(a); got != want {
+			t.Errorf("%s it leads somewhere: %t", when, got)
+		}
+		if got := b.Leads(sameName); got != ofTexts {
+			t.Errorf("%s that of other types leads somewhere: %t", when, got)
+		}
+	}
+	leads("at first", false, false)
+	p, l := newProducer("", on(a)), newListener(registry.SelectPattern("x.*", ints))
+	must(t, b.AddListener(newListener(registry.SelectPattern("y.>", ints))))
+	leads("with another pattern", false, false)
+	must(t, b.AddProducer(p))
+	leads("with a producer", true, false)
+	must(t, b.AddListener(l))
+	b.RemoveProducer(p)
+	leads("with a pattern", true, false)
+	q := newProducer("", on(sameName))
+	must(t, b.AddProducer(q))
+	leads("with both", true, true)
+	b.RemoveListener(l)
+	leads("with that of other types", false, true)
+	b.RemoveProducer(q)
+	leads("in the end", false, false)
+}
+
 func TestTopicsMayStop(t *testing.T) {
 	b := newBus()
 	must(t, b.AddProducer(newProducer("", on(topic("b"), topic("a")))))
