@@ -34,8 +34,8 @@ help: ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "modules: $(MODULES)"
 
-quick: ## test the root module in short mode, without the race detector
-	go test -short ./...
+quick: ## test what the root module gives to users, in short mode, without the race detector
+	go test -short -vet=off . ./dispatchdebug ./dispatchtest ./examples/... ./internal/...
 
 test: ## test every module under the race detector, in random order; skip what the machine lacks
 	@go run ./test/modules $(if $(NO_SKIPS),-no-skips) $(MODULES)
