@@ -73,6 +73,7 @@ hedge: ## show what hedging does to latencies with a heavy tail, and draw its ch
 
 scale: ## show what very many calls, producers and listeners take, and how costs grow
 	@cd test/scale && go run .
+	@go test ./internal/course -run '^$$' -bench Event -benchtime 20x
 
 house: ## show how much code, how many locks and how large a cycle of files there are
 	@go run ./test/house
