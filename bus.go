@@ -27,6 +27,7 @@ type Bus struct {
 	epoch     time.Time
 	calls     atomic.Uint64 // calls made so far
 	waiting   atomic.Int64  // calls that wait for producers
+	senders   atomic.Int64  // senders that wait for a place
 	spares    atomic.Int64  // workers that are runnable and have not begun
 	misuse    atomic.Uint64 // what relays did with rosters that they may not
 	ledger    ledger.Ledger // calls, and recipients whose inboxes are busy
@@ -168,14 +169,15 @@ func (b *Bus) Snapshot() Snapshot {
 	levels := map[ledger.Level]string{ledger.Open: "open", ledger.Draining: "draining", ledger.Closed: "closed"}
 	s := Snapshot{
 		State: levels[b.ledger.Level()], Sent: b.calls.Load(), Misuse: b.misuse.Load(),
-		Started: b.epoch,
+		Started: b.epoch, MaxInFlight: b.maxInFlight, SendersWaiting: int(b.senders.Load()),
 		Topics:  []TopicSnapshot{}, Calls: []CallSnapshot{}, Abandoned: []AbandonedSnapshot{}, Observers: []ObserverSnapshot{},
 	}
 	loads := make(map[*producer]load)
 	for owner := range b.ledger.All() {
 		if c, ok := owner.(*gathering); ok {
 			abandoned := c.addTo(loads)
-			if call := (CallSnapshot{c.report(), c.info().Budget, c.parent, int(c.from.nesting)}); call.Reason == ReasonPending {
+			call := CallSnapshot{Report: c.report(), Budget: c.info().Budget, Parent: c.parent, Depth: int(c.from.nesting), WaitsFor: c.waitsFor()}
+			if call.Reason == ReasonPending {
 				s.Calls = append(s.Calls, call)
 			}
 			s.Abandoned = append(s.Abandoned, abandoned...)

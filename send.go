@@ -147,6 +147,16 @@ func (c *gathering) stopWaitingLocked() {
 	}
 }
 
+// waitsFor returns how many producers are still missing.
+func (c *gathering) waitsFor() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.route == nil || !c.course.Waiting() {
+		return 0
+	}
+	return max(c.policy.minProducers-(len(c.route.Producers)-len(c.route.Relays)), 0)
+}
+
 // enrollLocked makes those on the route the members of the call.
 func (c *gathering) enrollLocked(on *route) {
 	seats, relays, sources := on.Seats, on.Relays, len(on.Relays)
@@ -260,6 +270,8 @@ func (b *Bus) takePlace(ctx context.Context, noWait bool) error {
 	if noWait {
 		return fmt.Errorf("%w: %d calls are in flight", ErrOverloaded, b.maxInFlight)
 	}
+	b.senders.Add(1)
+	defer b.senders.Add(-1)
 	either, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(b.intake, cancel)()

@@ -16,6 +16,9 @@ type Snapshot struct {
 	Abandoned []AbandonedSnapshot `json:"abandoned"` // runs that have outlived their calls, the oldest first
 	Misuse    uint64              `json:"misuse"`    // calls of roster methods by relays that were misuse, see Roster
 	Observers []ObserverSnapshot  `json:"observers"` // in the order in which they were added
+
+	MaxInFlight    int `json:"max_in_flight"`   // the bound of WithMaxInFlight; 0 if there is none
+	SendersWaiting int `json:"senders_waiting"` // senders that wait for a place under it
 }
 
 // TopicSnapshot is one topic and all that is registered on it, by name or by
@@ -67,6 +70,10 @@ type CallSnapshot struct {
 	Budget time.Duration `json:"budget_ns"` // how long it has left
 	Parent CallID        `json:"parent"`    // the call on this bus that it was sent from; 0 if there is none
 	Depth  int           `json:"depth"`     // how many calls it is nested in
+
+	// WaitsFor is how many producers are still missing under WithMinProducers. It is 0 once
+	// the members of the call are known.
+	WaitsFor int `json:"waits_for"`
 }
 
 // AbandonedSnapshot is one run that has outlived its call.
