@@ -226,9 +226,14 @@ func TestCallInFlightGrows(t *testing.T) {
 		want(t, "calls", fmt.Sprint(doc.Calls.Total, len(doc.Calls.Rows), doc.Bus.InFlight), "2 2 2")
 		first := doc.Calls.Rows[0]
 		want(t, "first", fmt.Sprint(first.ID, first.Ended, first.Members, first.Used), "1 1 3 0.5")
-		if s := doc.Suspects[0]; s.Kind != "waiting" || s.Name != "slow" || s.Text != "has not answered for 5 s of 10 s; 2 calls wait for it" {
-			t.Errorf("suspect: %+v", s)
+		var got []string
+		for _, s := range doc.Suspects {
+			got = append(got, s.Name+" "+s.Text)
 		}
+		want(t, "suspects", strings.Join(got, "\n"), strings.Join([]string{
+			"serial has not answered for 5 s of 10 s; has a queue: 1 call waits in it, the first for 5 s",
+			"slow has not answered for 5 s of 10 s; 2 calls wait for it",
+		}, "\n"))
 	})
 }
 
@@ -275,7 +280,7 @@ func TestNestedCallsAreBounded(t *testing.T) {
 			}
 			return "", nil
 		})
-		want(t, "children", len(b.h.recorder.kept(b.call()).children), mostChildren)
+		want(t, "children", len(b.h.recorder.archive.records[b.call()].children), mostChildren)
 	})
 }
 
@@ -317,10 +322,11 @@ func TestListeners(t *testing.T) {
 			t.Errorf("listener: %+v", l)
 		}
 		want(t, "panics", doc.Bus.Panics, 1)
-		rec := b.h.recorder.kept(id)
+		a := b.h.recorder.archive
+		rec := a.records[id]
 		rec.measure()
-		want(t, "bytes", doc.Page.KeptBytes, rec.bytes)
-	})
+		want(t, "bytes", doc.Page.KeptBytes, rec.bytes+a.figures)
+	}, WithListenerTimes())
 }
 
 func TestSuspects(t *testing.T) {
@@ -348,11 +354,10 @@ func TestSuspects(t *testing.T) {
 			}
 		}
 		want(t, "suspects", strings.Join(got, "\n"), strings.Join([]string{
-			"stuck stuck has 2 runs that have not returned, the oldest 11 s after the end of its call",
 			"behind stalled listens and is behind: 2 calls wait for it, the first for 12 s",
-			"nobody nobody.home has nobody to answer: asked in vain once",
+			"stuck stuck has 2 runs that have not returned, the oldest 11 s after the end of its call; was late in 2 of its last 2 calls, 10 s ago",
 			"late late was late in 2 of its last 2 calls, 10 s ago",
-			"late stuck was late in 2 of its last 2 calls, 10 s ago",
+			"nobody nobody.home has nobody to answer: asked in vain once",
 			"panicked panics panicked in 2 of its last 2 calls, 10 s ago",
 			"failed fails failed in 2 of its last 2 calls, 10 s ago",
 		}, "\n"))
@@ -436,31 +441,26 @@ func TestClosedBus(t *testing.T) {
 
 func TestCallsOfWhichTheEndWasNotToldAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRecorder(config{calls: 1, bytes: leastBytes})
+		r := newRecorder(config{calls: 1, bytes: leastBytes, summarize: func(any) string { return "" }})
 		begin := func(id int) {
 			r.callStart(t.Context(), dispatch.CallStarted{CallInfo: dispatch.CallInfo{ID: dispatch.CallID(id), Budget: time.Second}, Started: time.Now()})
 		}
-		for i := range 3 * 16 * mostInFlight / 2 {
+		for i := range 3 * mostOpen / 2 {
 			begin(i)
 		}
-		want(t, "lost", r.lost.Load(), 16*mostInFlight/2)
-		time.Sleep(overdue + 2*time.Second)
+		want(t, "lost", r.archive.lost, mostOpen/2)
+		time.Sleep(openFor + time.Second)
 		begin(1 << 30)
-		want(t, "lost", r.lost.Load(), 16*mostInFlight/2)
-		v := &view{now: time.Now(), recorder: r, bus: newBusView(dispatch.Snapshot{}, time.Now())}
-		flights, _ := v.flights(query{})
-		want(t, "in flight", len(flights), 1)
+		want(t, "lost and open", fmt.Sprint(r.archive.lost, len(r.archive.open)), fmt.Sprint(mostOpen/2, 1))
 	})
 }
 
 func TestWhatACallCanTakeIsBounded(t *testing.T) {
 	r := new(record)
 	for i := range mostRuns + 10 {
-		r.start(dispatch.Member{Name: fmt.Sprint(i)}, false, 0)
+		r.rowOf(dispatch.Member{Name: fmt.Sprint(i)}, false)
 	}
 	want(t, "rows in flight", len(r.rows), mostRuns)
-	r.end(dispatch.Outcome{Member: dispatch.Member{Name: "one more"}}, false, "", "")
-	want(t, "left out", r.left, 1)
 	r = new(record)
 	long := strings.Repeat("x", 10_000)
 	for i := range mostRows {
@@ -486,10 +486,10 @@ func TestWhatACallCanTakeIsBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		rec := b.h.recorder.kept(b.call())
+		rec := b.h.recorder.archive.records[b.call()]
 		want(t, "callbacks", fmt.Sprint(len(rec.listening), rec.unheard), fmt.Sprint(mostListening, 10))
 		want(t, "figures of listeners", len(b.h.recorder.archive.topics["cell.measure"].listeners) <= mostListenersOfTopic, true)
-	})
+	}, WithListenerTimes())
 }
 
 // Wherever the rows of one call come from, a late run of which no return was told is
@@ -497,7 +497,7 @@ func TestWhatACallCanTakeIsBounded(t *testing.T) {
 func TestALateRunThatIsNotAbandonedHasReturned(t *testing.T) {
 	now := time.Now()
 	r := &record{id: 1, ended: true, started: now.Add(-time.Minute), elapsed: time.Second}
-	w := &waterfall{view: &view{now: now, bus: newBusView(dispatch.Snapshot{}, now)}, root: r}
+	w := &waterfall{view: &view{now: now, bus: newBusView(dispatch.Snapshot{}, now, nil)}, root: r}
 	if past, open := w.past(r, &row{returned: unknown, neverReturned: true}); past != 0 || open {
 		t.Errorf("got %v, %v", past, open)
 	}

@@ -366,7 +366,7 @@ func TestPause(t *testing.T) {
 	tb.open(s.address)
 	tb.updated()
 	tb.do(chromedp.Click(chromedp.CSS("#pause")))
-	tb.wait("document.getElementById('live').innerText.startsWith('paused at')")
+	tb.wait("document.getElementById('live').innerText === 'paused'")
 	waitFor(t, "the stream to end", func() bool { return s.data("").Page.Viewers == 0 })
 	s.send("cell.measure", dispatch.WithTimeout(time.Minute))
 	if n := eval[int](tb, "document.querySelectorAll('.flight').length"); n != 0 {
