@@ -327,6 +327,7 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 	a.countLocked(r.end(), sum)
 	before := t.took.bytes()
 	t.calls++
+	t.minute.turn(n, &t.took)
 	t.took.add(r.elapsed, false)
 	s := t.minute.at(n)
 	s.runs++

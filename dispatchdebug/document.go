@@ -27,6 +27,7 @@ type document struct {
 	Topics       *topicList `json:"topics,omitempty"` // a page of them
 	Topic        *topicPart `json:"topic,omitempty"`  // the one asked for
 	Call         *callPart  `json:"call,omitempty"`   // the one asked for
+	Kept         *keptList  `json:"kept,omitempty"`   // calls that were searched for
 }
 
 type busPart struct {
@@ -155,6 +156,7 @@ type topicLine struct {
 	Sends     uint64 `json:"sends"`
 	InFlight  int    `json:"in_flight"`
 	latencies
+	Minute      spark   `json:"minute"`
 	FailedShare float64 `json:"failed_share"` // of the last 64 calls
 	LateShare   float64 `json:"late_share"`
 }
@@ -190,6 +192,7 @@ type memberPart struct {
 	LateShare   float64 `json:"late_share"`
 	FailedShare float64 `json:"failed_share"`
 	latencies
+	Minute      spark           `json:"minute"`
 	Last        time.Duration   `json:"last_ns"`
 	LastState   string          `json:"last_state"`
 	LastCall    dispatch.CallID `json:"last_call"`
@@ -221,7 +224,20 @@ type bucketPart struct {
 	Kept  []keptPart `json:"kept"`  // the newest first
 }
 
+// keptList is a search of the calls that are kept.
+type keptList struct {
+	Query    string        `json:"query"`
+	Topic    string        `json:"topic"`   // the only one; empty for all
+	Outcome  string        `json:"outcome"` // the only one; empty for all
+	Over     time.Duration `json:"over_ns"` // what took at least that long
+	Sort     string        `json:"sort"`    // newest or slowest
+	Total    int           `json:"total"`
+	Matching int           `json:"matching"`
+	Rows     []keptPart    `json:"rows"`
+}
+
 type keptPart struct {
+	Topic   string          `json:"topic"`
 	ID      dispatch.CallID `json:"id"`
 	Reason  string          `json:"reason"`
 	Ended   time.Time       `json:"ended"`
@@ -237,6 +253,7 @@ type callPart struct {
 	Known    bool             `json:"known"`
 	Query    string           `json:"query"`
 	Sort     string           `json:"sort"`
+	Only     string           `json:"only"` // critical: the rows are those of the critical path
 	Matching int              `json:"matching"`
 	Topic    string           `json:"topic"`
 	Parent   dispatch.CallID  `json:"parent"`
@@ -273,18 +290,20 @@ type tick struct {
 
 // rowPart is one row of the waterfall: a member, a replica, or a nested call.
 type rowPart struct {
-	Key     string          `json:"key"`
-	Kind    string          `json:"kind"` // member, replica or call
-	Indent  int             `json:"indent"`
-	Name    string          `json:"name"`
-	State   string          `json:"state"`
-	Text    string          `json:"text"`
-	Call    dispatch.CallID `json:"call"` // of a nested one
-	Bars    []bar           `json:"bars"`
-	Error   string          `json:"error"`
-	Stack   string          `json:"stack"`
-	Summary string          `json:"summary"`
-	Results int             `json:"results"`
+	Key    string `json:"key"`
+	Kind   string `json:"kind"` // member, replica or call
+	Indent int    `json:"indent"`
+	// The end of the call waited for it, through nested calls.
+	Critical bool            `json:"critical"`
+	Name     string          `json:"name"`
+	State    string          `json:"state"`
+	Text     string          `json:"text"`
+	Call     dispatch.CallID `json:"call"` // of a nested one
+	Bars     []bar           `json:"bars"`
+	Error    string          `json:"error"`
+	Stack    string          `json:"stack"`
+	Summary  string          `json:"summary"`
+	Results  int             `json:"results"`
 	// The deadline of the call that the row belongs to, on the time line.
 	Deadline time.Duration `json:"deadline_ns"`
 	End      time.Duration `json:"end_ns"`

@@ -26,7 +26,7 @@ func TestDocumentIsDescribed(t *testing.T) {
 		}
 	}
 	// What the document calls a field is one. Other words in backquotes are listed here.
-	others := strings.Fields("WithMaxInFlight WithMinProducers WithSummarize WithListenerTimes _more ended replaced suspects=all topic=NAME call=ID q=TEXT sort=BY page=N [] _ns")
+	others := strings.Fields("WithMaxInFlight WithMinProducers WithSummarize WithListenerTimes _more ended replaced suspects=all topic=NAME call=ID q=TEXT sort=BY page=N [] _ns only=critical outcome=STATE over=100ms sort=newest sort=slowest")
 	others = append(others, kindNames[:]...)
 	others = append(others, "queued", "running", "listener", "call")
 	for i, word := range strings.Split(string(text), "`") {

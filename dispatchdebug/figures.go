@@ -113,6 +113,7 @@ func (f *memberFigures) add(w *row, r *record, slotNumber int64, lost time.Durat
 	if panicked {
 		f.panickedRuns++
 	}
+	f.minute.turn(slotNumber, &f.took)
 	if d := w.span(); d >= 0 {
 		f.took.add(d, w.state == dispatch.StateLate || w.state == dispatch.StateCanceled)
 		f.last = d

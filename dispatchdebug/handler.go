@@ -154,6 +154,7 @@ func parseQuery(values url.Values) (query, error) {
 	q := query{
 		Topic: values.Get("topic"), hasTopic: values.Has("topic"), hasCall: values.Has("call"),
 		Search: cut(values.Get("q"), mostName), Sort: values.Get("sort"), All: values.Get("suspects") == "all",
+		hasCalls: values.Has("calls"), Outcome: cut(values.Get("outcome"), mostName), Only: cut(values.Get("only"), mostName),
 	}
 	if q.hasCall {
 		id, err := strconv.ParseUint(values.Get("call"), 10, 64)
@@ -161,6 +162,13 @@ func parseQuery(values url.Values) (query, error) {
 			return q, fmt.Errorf("call is not a number: %.40q", values.Get("call"))
 		}
 		q.Call = dispatch.CallID(id)
+	}
+	if over := values.Get("over"); over != "" {
+		d, err := time.ParseDuration(over)
+		if err != nil {
+			return q, fmt.Errorf("over is not a duration such as 100ms: %.40q", over)
+		}
+		q.Over = d
 	}
 	if p := values.Get("page"); p != "" {
 		n, err := strconv.Atoi(p)
@@ -185,6 +193,10 @@ func (q query) values() url.Values {
 	set(q.Search != "", "q", q.Search)
 	set(q.Sort != "" && (q.hasTopic || q.hasCall || q.Sort != "name"), "sort", q.Sort)
 	set(q.All, "suspects", "all")
+	set(q.hasCalls, "calls", "")
+	set(q.Outcome != "", "outcome", q.Outcome)
+	set(q.Over > 0, "over", q.Over.String())
+	set(q.Only != "", "only", q.Only)
 	set(q.Page > 1, "page", strconv.Itoa(q.Page))
 	return values
 }

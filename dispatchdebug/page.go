@@ -2,6 +2,7 @@ package dispatchdebug
 
 import (
 	_ "embed"
+	"fmt"
 	"html/template"
 	"net/url"
 	"reflect"
@@ -23,7 +24,7 @@ var (
 
 var page = template.Must(template.New("").Funcs(template.FuncMap{
 	"allSuspects": allSuspects, "ariaSort": ariaSort, "ariaSortBy": ariaSortBy, "inAll": inAll, "join": join,
-	"memberSort": memberSort, "rowSorts": rowSorts, "searchMembers": searchMembers, "searchRows": searchRows, "searchTopics": searchTopics,
+	"memberSort": memberSort, "only": onlyCritical, "outcomes": outcomes, "quickSearches": quickSearches, "rowSorts": rowSorts, "spark": drawSpark, "searchMembers": searchMembers, "searchRows": searchRows, "searchTopics": searchTopics,
 	"bytes": bytesText, "callLink": callLink, "clock": clock, "count": countAny, "duration": duration,
 	"evidence": evidence, "figure": newFigure, "hidden": hidden, "pageLink": pageLink, "percent": percent, "place": shortPlace,
 	"remembered": remembered, "share": share, "short": shortType, "sortLink": sortLink, "suspicion": symbolOfKind,
@@ -54,6 +55,7 @@ type blank struct {
 	Row      rowPart
 	Bar      bar
 	Tick     tick
+	Found    keptPart
 	Culprit  culprit
 	States   stateCountPart
 	Heard    heardPart
@@ -62,6 +64,8 @@ type blank struct {
 func newPageData(nonce string, q query, doc *document) *pageData {
 	title := "dispatch"
 	switch {
+	case doc.Kept != nil:
+		title = "Calls · " + title
 	case doc.Call != nil:
 		title = "Call #" + doc.Call.ID.String() + " · " + title
 	case doc.Topic != nil:
@@ -271,4 +275,81 @@ func (l *topicList) link(sort string, page int) string {
 		values.Set("page", strconv.Itoa(page))
 	}
 	return "?" + values.Encode()
+}
+
+// A sparkPart is a small drawing of figures, and the figures.
+type sparkPart struct {
+	Path, Of, Draw, Text string
+}
+
+// drawSpark draws a list of figures, of which path says where page.js finds them and of what
+// they are. The drawing has a bar for each, four wide, and is fourteen high.
+func drawSpark(path, of string, figures any) sparkPart {
+	v := reflect.ValueOf(figures)
+	var list []int64
+	for i := range v.Len() {
+		if one := v.Index(i); one.CanInt() {
+			list = append(list, one.Int())
+		} else {
+			list = append(list, int64(one.Uint()))
+		}
+	}
+	return sparkPart{path, of, sparkPath(list), sparkText(of, list)}
+}
+
+func sparkPath(list []int64) string {
+	var most int64
+	for _, n := range list {
+		most = max(most, n)
+	}
+	var b strings.Builder
+	for i, n := range list {
+		if n > 0 {
+			h := max(int64(float64(n)/float64(most)*14+0.5), 1)
+			fmt.Fprintf(&b, "M%d 14v-%dh3v%dz", 4*i, h, h)
+		}
+	}
+	return b.String()
+}
+
+// sparkText gives the figures of the last minute in words.
+func sparkText(of string, list []int64) string {
+	var texts []string
+	for _, n := range list {
+		if of == "p99" {
+			texts = append(texts, duration(time.Duration(n)))
+		} else {
+			texts = append(texts, count(n))
+		}
+	}
+	return "last minute, each 5 s: " + strings.Join(texts, " · ")
+}
+
+// onlyCritical gives the address of the rows of the critical path of a call, or of all.
+func onlyCritical(c *callPart) string {
+	q := query{Call: c.ID, hasCall: true, Sort: c.Sort}
+	if c.Only == "" {
+		q.Only = "critical"
+	}
+	return q.link()
+}
+
+// quickSearches are searches of calls that are kept, with one click.
+func quickSearches(topic string) []parameter {
+	of := func(name, outcome, sort string) parameter {
+		return parameter{Name: name, Value: query{hasCalls: true, Topic: topic, hasTopic: topic != "", Outcome: outcome, Sort: sort}.link()}
+	}
+	return []parameter{of("slow", "", "slowest"), of("late", "late", ""), of("failed", "failed", ""), of("all", "", "")}
+}
+
+// outcomes are what calls that are kept can be searched by.
+func outcomes(now string) (list []parameter) {
+	for _, s := range []string{"", "ok", "late", "failed", "panicked", "rejected", "gone", "declined", "canceled"} {
+		name := s
+		if s == "" {
+			name = "any"
+		}
+		list = append(list, parameter{name, s, s == now})
+	}
+	return list
 }

@@ -269,6 +269,119 @@ func TestGroupsAndNestedCallsAreIndented(t *testing.T) {
 	})
 }
 
+// The critical path of a call leads through nested calls to the one who was waited for.
+func TestCriticalPath(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		inner := dispatch.NewTopic[string, string]("inner")
+		for name, took := range map[string]time.Duration{"deep": 80 * time.Millisecond, "shallow": 10 * time.Millisecond} {
+			if _, err := b.d.AddProducer(inner, after(took, "", nil), dispatch.WithName(name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.add("quick", after(50*time.Millisecond, "", nil))
+		b.add("outer", func(ctx context.Context, s string) (string, error) {
+			_, err := b.d.Gather(ctx, inner, s)
+			return "", err
+		})
+		critical := func(id string) string {
+			var names []string
+			for _, r := range b.data("call=" + id).Call.Rows {
+				if r.Critical {
+					names = append(names, r.Name)
+				}
+			}
+			return strings.Join(names, " ")
+		}
+		c := b.send()
+		time.Sleep(60 * time.Millisecond)
+		want(t, "in flight", critical(c.ID().String()), "outer inner deep")
+		<-c.Done()
+		want(t, "afterwards", critical(c.ID().String()), "outer inner deep")
+		want(t, "rows of it alone", len(b.data("only=critical&call="+c.ID().String()).Call.Rows), 3)
+		b.add("late", after(time.Minute, "", nil))
+		want(t, "at the deadline", critical(b.call().String()), "late")
+	})
+}
+
+func TestRowsAreSearchedAndSorted(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("b", after(20*time.Millisecond, "", nil))
+		b.add("a", after(10*time.Millisecond, "", errors.New("probe is open")))
+		b.add("c", after(30*time.Millisecond, "", nil))
+		id := b.call().String()
+		for parameters, names := range map[string]string{
+			"": "b a c", "&sort=duration": "a c b", "&sort=name": "a b c", "&sort=state": "a b c", "&q=probe": "a", "&q=OK&sort=duration": "c b", "&q=nobody": "",
+		} {
+			var got []string
+			c := b.data("call=" + id + parameters).Call
+			for _, r := range c.Rows {
+				got = append(got, r.Name)
+			}
+			want(t, parameters, strings.Join(got, " "), names)
+			want(t, parameters+" matching", c.Matching, len(got))
+		}
+		for parameters, names := range map[string]string{"": "b a c", "&sort=name": "a b c", "&sort=p99": "c b a", "&sort=failed": "a b c", "&q=probe": "a"} {
+			var got []string
+			for _, m := range b.data("topic=cell.measure" + parameters).Topic.Members {
+				got = append(got, m.Name)
+			}
+			want(t, parameters, strings.Join(got, " "), names)
+		}
+	})
+}
+
+func TestCallsAreSearched(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("quick", after(time.Millisecond, "", nil))
+		ok := b.call()
+		b.add("fails", after(30*time.Millisecond, "", errors.New("probe is open")))
+		failed := b.call()
+		b.add("late", after(time.Minute, "", nil))
+		late := b.call()
+		for parameters, ids := range map[string]string{
+			"": fmt.Sprint(late, failed, ok), "&sort=slowest": fmt.Sprint(late, failed, ok), "&outcome=failed": fmt.Sprint(late, failed), "&outcome=late": fmt.Sprint(late),
+			"&outcome=ok": fmt.Sprint(late, failed, ok), "&over=20ms": fmt.Sprint(late, failed), "&over=2s": "", "&q=PROBE": fmt.Sprint(late, failed),
+			"&topic=cell.measure&q=deadline": fmt.Sprint(late), "&topic=other": "",
+		} {
+			k := b.data("calls" + parameters).Kept
+			var got []any
+			for _, r := range k.Rows {
+				got = append(got, r.ID)
+			}
+			want(t, parameters, fmt.Sprint(got...), ids)
+			want(t, parameters, fmt.Sprint(k.Matching, k.Total), fmt.Sprint(len(got), 3))
+		}
+		if w := ask(b.h, "/?calls&outcome=failed"); w.Code != 200 || !strings.Contains(w.Body.String(), "cell.measure") {
+			t.Errorf("the page: %d", w.Code)
+		}
+		want(t, "not a duration", ask(b.h, "/?calls&over=long").Code, 400)
+	})
+}
+
+// The last minute of topics and members is there in figures of five seconds.
+func TestTheLastMinute(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("quick", after(10*time.Millisecond, "", nil))
+		b.add("fails", after(20*time.Millisecond, "", errors.New("no")))
+		for range 3 {
+			b.call()
+		}
+		time.Sleep(slotLength)
+		b.call()
+		doc := b.data("topic=cell.measure")
+		m := doc.Topic.Members[1].Minute
+		want(t, "calls", fmt.Sprint(doc.Topic.Minute.Calls[slots-2:], m.Calls[slots-2:], m.Bad[slots-2:]), "[3 1] [3 1] [3 1]")
+		want(t, "p99", fmt.Sprint(m.P99[slots-3:]), "[0s 20ms 20ms]")
+		want(t, "header", fmt.Sprintf("%+v", doc.Bus.Minute), "{Calls:4 Late:0 Failed:4 Panics:0 Dropped:0}")
+		if page := ask(b.h, "/?topic=cell.measure").Body.String(); !strings.Contains(page, "last minute, each 5 s: 0 · 0 · 0 · 0 · 0 · 0 · 0 · 0 · 0 · 0 · 3 · 1") || !strings.Contains(page, `d="M40 14v-14h3v14zM44 14v-5h3v5z"`) {
+			t.Error("the page does not have the figures, or the drawing")
+		}
+		time.Sleep(2 * time.Minute)
+		doc = b.data("topic=cell.measure")
+		want(t, "later", fmt.Sprint(doc.Bus.Minute.Calls, doc.Bus.Failed, doc.Topic.Minute.Calls), "0 4 [0 0 0 0 0 0 0 0 0 0 0 0]")
+	})
+}
+
 func TestNestedCallsAreBounded(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		inner := dispatch.NewTopic[string, string]("inner")

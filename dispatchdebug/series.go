@@ -63,3 +63,28 @@ func (s *series) minute(n int64) (sum slot) {
 	}
 	return sum
 }
+
+// A spark is the last minute in twelve figures each, the oldest first: for a small drawing.
+type spark struct {
+	Calls [slots]uint32        `json:"calls"` // or runs
+	Bad   [slots]uint32        `json:"bad"`   // of them, late or failed
+	P99   [slots]time.Duration `json:"p99_ns"`
+}
+
+// spark returns the minute that ends with slot n. took knows the newest runs.
+func (s *series) spark(n int64, took *window) (sp spark) {
+	for i, one := range s.all(n) {
+		sp.Calls[i], sp.Bad[i], sp.P99[i] = one.runs, one.bad, one.p99
+		if number := n - slots + 1 + int64(i); one.runs > 0 && number == s.newest {
+			sp.P99[i] = took.quantile(0.99).took
+		}
+	}
+	return sp
+}
+
+// turn keeps the p99 of the newest slot before another one begins.
+func (s *series) turn(n int64, took *window) {
+	if s.slots != nil && n > s.newest {
+		s.slots[s.newest%slots].p99 = took.quantile(0.99).took
+	}
+}

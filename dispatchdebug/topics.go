@@ -83,6 +83,7 @@ func (v *view) topicLine(t *topicFigures, name string, s *dispatch.TopicSnapshot
 	if t != nil {
 		line.Sends = t.calls
 		line.latencies = t.took.latencies()
+		line.Minute = t.minute.spark(v.recorder.archive.slotAt(v.now), &t.took)
 		of := float64(min(t.calls, 64))
 		if of > 0 {
 			line.FailedShare, line.LateShare = float64(t.failed.count())/of, float64(t.late.count())/of
@@ -220,6 +221,7 @@ func (v *view) member(m dispatch.Member, f *memberFigures) memberPart {
 	part.Runs, part.Late, part.Failed, part.Panicked = f.runs, f.lateRuns, f.failedRuns, f.panickedRuns
 	part.LateShare, part.FailedShare = float64(f.late.count())/of, float64(f.failed.count())/of
 	part.latencies = f.took.latencies()
+	part.Minute = f.minute.spark(v.recorder.archive.slotAt(v.now), &f.took)
 	part.Last, part.LastState, part.LastCall, part.LastBadCall = f.last, f.lastState.String(), f.lastCall, f.lastBadCall
 	if v.sensitive {
 		part.LastError = f.lastError
@@ -283,11 +285,53 @@ func (v *view) bucketsOf(t *topicFigures) []bucketPart {
 // kept describes a call that is kept, in short.
 func (v *view) kept(r *record) keptPart {
 	k := keptPart{
-		ID: r.id, Reason: r.reason.String(), Ended: r.end(), Elapsed: r.elapsed,
+		Topic: r.topic, ID: r.id, Reason: r.reason.String(), Ended: r.end(), Elapsed: r.elapsed,
 		Age: v.now.Sub(r.end()).Truncate(time.Second), Tone: toneOfCall(r),
 	}
 	if last := r.last(func(*row) bool { return true }); last != nil {
 		k.Last = cut(last.key().member.String(), mostName)
 	}
 	return k
+}
+
+const mostKeptShown = 200
+
+// search finds calls that are kept.
+func (v *view) search(q query) *keptList {
+	list := &keptList{Query: q.Search, Outcome: q.Outcome, Over: q.Over, Sort: q.Sort, Rows: []keptPart{}}
+	if q.hasTopic {
+		list.Topic = q.Topic
+	}
+	if list.Sort != "slowest" {
+		list.Sort = "newest"
+	}
+	a := v.recorder.archive
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list.Total = len(a.records)
+	for _, r := range a.records {
+		if q.hasTopic && r.topic != q.Topic || r.elapsed < q.Over || q.Outcome != "" && toneOfCall(r) != q.Outcome && !r.has(q.Outcome) {
+			continue
+		}
+		if !matches(q.Search, r.topic, r.reason.String(), "#"+r.id.String()) && !slices.ContainsFunc(r.rows, func(w row) bool {
+			return matches(q.Search, w.member.String(), v.text(w.err), v.text(w.summary))
+		}) {
+			continue
+		}
+		list.Rows = append(list.Rows, v.kept(r))
+	}
+	slices.SortFunc(list.Rows, func(x, y keptPart) int {
+		if list.Sort == "slowest" && x.Elapsed != y.Elapsed {
+			return cmp.Compare(y.Elapsed, x.Elapsed)
+		}
+		return cmp.Or(y.Ended.Compare(x.Ended), cmp.Compare(y.ID, x.ID))
+	})
+	list.Matching = len(list.Rows)
+	list.Rows, _ = first(list.Rows, mostKeptShown)
+	return list
+}
+
+// has reports whether a member of the call has ended in that state.
+func (r *record) has(state string) bool {
+	return slices.ContainsFunc(r.rows, func(w row) bool { return !w.replica && w.state.String() == state })
 }

@@ -17,8 +17,12 @@ type query struct {
 	Sort   string
 	Page   int
 	All    bool // all suspects
+	// Of a search for calls that are kept.
+	Outcome string
+	Over    time.Duration
+	Only    string // rows of a call
 	// What is asked for by name is shown even if its name is empty.
-	hasTopic, hasCall bool
+	hasTopic, hasCall, hasCalls bool
 }
 
 // A view makes documents of what a recorder has kept and of a snapshot of the bus.
@@ -143,6 +147,8 @@ func (v *view) document(q query) *document {
 	switch {
 	case q.hasCall:
 		doc.Call = v.call(q)
+	case q.hasCalls:
+		doc.Kept = v.search(q)
 	default:
 		inFlight := v.inFlightByTopic()
 		a := v.recorder.archive

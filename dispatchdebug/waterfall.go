@@ -22,22 +22,26 @@ const (
 // one time line that begins with the call.
 type waterfall struct {
 	*view
-	root  *record
-	part  *callPart
-	right time.Duration // how far to the right something is
+	root     *record
+	part     *callPart
+	right    time.Duration // how far to the right something is
+	critical bool          // what is added is on the critical path
 }
 
 // call describes one call in full.
 func (v *view) call(q query) *callPart {
 	part := &callPart{
-		ID: q.Call, Query: q.Search, Sort: q.Sort, Budget: unknown,
+		ID: q.Call, Query: q.Search, Sort: q.Sort, Only: q.Only, Budget: unknown,
 		Culprits: []culprit{}, Ticks: []tick{}, Rows: []rowPart{}, Heard: []heardPart{}, States: []stateCountPart{},
 	}
 	r := v.record(q.Call, true)
 	if r == nil {
 		return part
 	}
-	w := &waterfall{view: v, root: r, part: part}
+	w := &waterfall{view: v, root: r, part: part, critical: true}
+	if part.Only != "critical" {
+		part.Only = ""
+	}
 	part.Known, part.Topic, part.Parent, part.Started, part.Budget = true, r.topic, r.parent, r.started, r.budget
 	part.InFlight, part.Elapsed, part.Reason, part.Left = !r.ended, r.elapsed, r.reason.String(), r.left
 	if v.sensitive {
@@ -115,7 +119,11 @@ func (w *waterfall) add(r *record, offset time.Duration, indent int) {
 			bySender[child.sender] = append(bySender[child.sender], child)
 		}
 	}
+	critical := w.critical
+	waitedFor := r.waitedFor()
+	defer func() { w.critical = critical }()
 	for _, m := range rows {
+		w.critical = critical && waitedFor(m)
 		if !w.row(r, m, offset, indent) {
 			continue
 		}
@@ -128,6 +136,7 @@ func (w *waterfall) add(r *record, offset time.Duration, indent int) {
 		}
 		w.nested(bySender, m.member, r, offset, indent+1)
 	}
+	w.critical = critical && !r.ended // nobody knows who has sent them
 	for sender := range bySender {
 		w.nested(bySender, sender, r, offset, indent+1)
 	}
@@ -171,7 +180,10 @@ func (w *waterfall) tally(s dispatch.State) {
 func (w *waterfall) nested(bySender map[dispatch.Member][]*record, sender dispatch.Member, parent *record, offset time.Duration, indent int) {
 	children := bySender[sender]
 	delete(bySender, sender)
+	critical := w.critical
+	defer func() { w.critical = critical }()
 	for _, child := range children {
+		w.critical = critical && child == lastOf(children)
 		at := offset + max(child.started.Sub(parent.started), 0)
 		elapsed := child.elapsed
 		part := rowPart{
@@ -188,8 +200,45 @@ func (w *waterfall) nested(bySender map[dispatch.Member][]*record, sender dispat
 	}
 }
 
-// append reports whether there was room for the row.
+// lastOf returns the call that ended last, or is in flight.
+func lastOf(list []*record) *record {
+	return slices.MaxFunc(list, func(a, b *record) int {
+		if a.ended != b.ended {
+			if b.ended {
+				return 1
+			}
+			return -1
+		}
+		return a.end().Compare(b.end())
+	})
+}
+
+// waitedFor returns who the end of the call waited for, or waits for: those that were
+// cut off at its end, or else the last one.
+func (r *record) waitedFor() func(*row) bool {
+	if !r.ended {
+		return func(m *row) bool { return m.state == dispatch.StatePending }
+	}
+	switch r.reason {
+	case dispatch.ReasonDeadline, dispatch.ReasonCanceled, dispatch.ReasonStalled, dispatch.ReasonClosed:
+		return func(m *row) bool { return m.state == dispatch.StateLate || m.state == dispatch.StateCanceled }
+	case dispatch.ReasonSatisfied:
+		last := r.last(func(m *row) bool { return m.state == dispatch.StateOK })
+		return func(m *row) bool { return m == last }
+	case dispatch.ReasonQuorumLost, dispatch.ReasonFailedFast:
+		last := r.last((*row).failed)
+		return func(m *row) bool { return m == last }
+	}
+	last := r.last(func(*row) bool { return true })
+	return func(m *row) bool { return m == last }
+}
+
+// append reports whether there was room for the row, and for what belongs to it.
 func (w *waterfall) append(p rowPart) bool {
+	p.Critical = w.critical
+	if w.part.Only == "critical" && !p.Critical {
+		return false
+	}
 	if len(w.part.Rows) >= mostRowsShown {
 		if p.Indent == 0 {
 			w.part.Left++

@@ -50,6 +50,15 @@
 	};
 	const latency = (d, more) => (more ? "> " : "") + duration(d);
 
+	const bars = list => {
+		const most = Math.max(...list);
+		return list.map((n, i) => {
+			const h = Math.max(Math.floor(n / most * 14 + 0.5), 1);
+			return n > 0 ? "M" + 4 * i + " 14v-" + h + "h3v" + h + "z" : "";
+		}).join("");
+	};
+	const figures = (list, text) => "last minute, each 5 s: " + list.map(text).join(" · ");
+
 	let root = null; // the document that the page shows
 	const formats = {
 		duration, share, percent, count,
@@ -76,6 +85,10 @@
 		join: list => list.join(", "),
 		in_all: n => count(n) + " in all",
 		count_all: list => count(list.length),
+		bars,
+		text_runs: list => figures(list, count),
+		text_bad: list => figures(list, count),
+		text_p99: list => figures(list, duration),
 		has_budget: c => c.budget_ns >= 0,
 		nothing_found: l => l.total > 0 && l.matching === 0,
 		paged: l => l.pages > 1,

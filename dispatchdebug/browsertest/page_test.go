@@ -286,6 +286,7 @@ func TestPatchedIsServed(t *testing.T) {
 	stay := newTab(t, wide)
 	fresh := newTab(t, look{width: 1280, height: 900, noScript: true})
 	const shown = `(() => { const main = document.querySelector('main').cloneNode(true), header = document.querySelector('.figures').cloneNode(true);
+		main.querySelectorAll('#said, #copy').forEach(e => e.remove()); main.querySelectorAll('[style]').forEach(e => e.removeAttribute('style'));
 		return header.outerHTML + main.outerHTML.replace(/ data-k="[^"]*"/g, '').replace(/(just now|\d+ s ago)/g, 'ago').replace(/value="[^"]*"/, '') })()`
 	for _, page := range []string{"", "?topic=cell.measure", fmt.Sprint("?call=", id), "?sort=p99"} {
 		// The page is opened while there is less to see, and has to catch up.
