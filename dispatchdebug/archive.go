@@ -254,16 +254,16 @@ func (a *archive) memberLocked(t *topicFigures, m dispatch.Member) *memberFigure
 func (a *archive) forgetMembersLocked(t *topicFigures) {
 	a.members -= len(t.members)
 	t.seats = nil
-	forgetHalf(t.members, func(f *memberFigures) dispatch.CallID { return f.lastCall }, func(f *memberFigures) {
+	forgetHalf(t.members, func(f *memberFigures) int64 { return f.lastRun.UnixNano() }, func(f *memberFigures) {
 		a.unhangLocked(f)
 		a.grewLocked(t, -f.bytes-len(f.member.Node)-len(f.member.Group)-len(f.member.Name))
 	})
 	a.members += len(t.members)
 }
 
-// forgetHalf deletes the half of m whose last calls are the oldest.
-func forgetHalf[K comparable, F any](m map[K]F, lastCall func(F) dispatch.CallID, forgotten func(F)) {
-	last := make([]dispatch.CallID, 0, len(m))
+// forgetHalf deletes the half of m that was heard of least recently.
+func forgetHalf[K comparable, F any](m map[K]F, lastCall func(F) int64, forgotten func(F)) {
+	last := make([]int64, 0, len(m))
 	for _, f := range m {
 		last = append(last, lastCall(f))
 	}
@@ -326,16 +326,7 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 	}
 	a.countLocked(r.end(), sum)
 	before := t.took.bytes()
-	t.calls++
-	t.minute.turn(n, &t.took)
-	t.took.add(r.elapsed, false)
-	s := t.minute.at(n)
-	s.runs++
-	if late || failed {
-		s.bad++
-	}
-	t.late.add(late)
-	t.failed.add(failed)
+	t.count(r.elapsed, n, late, failed)
 	t.nobody.add(r.reason == dispatch.ReasonNoProducers)
 	t.lastCall, t.lastEnd = r.id, r.end()
 	if r.budget > 0 {
@@ -343,6 +334,47 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 	}
 	a.grewLocked(t, grown+t.took.bytes()-before)
 	return t, late, failed
+}
+
+// Of calls that are quick and of which there is nothing to tell, one is kept in this time.
+const keepEvery = 10 * time.Millisecond
+
+// addQuickLocked counts a call of which there is nothing to tell but how long its members
+// took, unless it is to be kept as well. Such calls can be very many: it touches nothing
+// but the figures.
+func (a *archive) addQuickLocked(report *dispatch.Report) bool {
+	t := a.topics[report.Topic]
+	if t == nil || len(t.seats) < len(report.Outcomes) {
+		return false
+	}
+	end := report.Started.Add(report.Elapsed)
+	b := latencyBucket(report.Elapsed)
+	if newest := t.kept[b].newest; newest == nil || t.kept[b].n == 0 || end.Sub(newest.record.end()) >= keepEvery {
+		return false
+	}
+	for i := range report.Outcomes {
+		if o := &report.Outcomes[i]; o.Member.Group != "" || t.seats[i].member != o.Member {
+			return false
+		}
+	}
+	a.topicLocked(t.name)
+	n := a.slotAt(end)
+	grown := 0
+	for i := range report.Outcomes {
+		f := t.seats[i]
+		before := f.took.bytes()
+		f.addQuick(&report.Outcomes[i], n, end)
+		grown += f.took.bytes() - before
+		f.bytes += f.took.bytes() - before
+	}
+	a.countLocked(end, totals{Calls: 1})
+	before := t.took.bytes()
+	t.count(report.Elapsed, n, false, false)
+	t.counts[b]++
+	t.nobody.add(false)
+	t.lastEnd = end
+	a.grewLocked(t, grown+t.took.bytes()-before)
+	return true
 }
 
 // hangsLocked keeps a call while a run of the member goes on, so that it can be looked at
@@ -505,7 +537,7 @@ func (a *archive) listenerLocked(t *topicFigures, name string) *listenerFigures 
 	if f == nil {
 		if len(t.listeners) >= mostListenersOfTopic {
 			before := len(t.listeners)
-			forgetHalf(t.listeners, func(f *listenerFigures) dispatch.CallID { return f.lastCall }, func(*listenerFigures) {})
+			forgetHalf(t.listeners, func(f *listenerFigures) int64 { return int64(f.lastCall) }, func(*listenerFigures) {})
 			a.grewLocked(t, (len(t.listeners)-before)*(listenerBytes+2*countsBytes))
 		}
 		if t.listeners == nil {

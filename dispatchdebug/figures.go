@@ -49,6 +49,7 @@ type memberFigures struct {
 	last                           time.Duration
 	lastState                      dispatch.State
 	lastError, lastPanic           string
+	lastRun                        time.Time // when it ended
 	lastCall, lastBadCall          dispatch.CallID
 	lastBad, lastDelay, lastAnswer time.Time
 	lastDelayCall                  dispatch.CallID
@@ -118,7 +119,7 @@ func (f *memberFigures) add(w *row, r *record, slotNumber int64, lost time.Durat
 		f.took.add(d, w.state == dispatch.StateLate || w.state == dispatch.StateCanceled)
 		f.last = d
 	}
-	f.lastState, f.lastCall = w.state, r.id
+	f.lastState, f.lastCall, f.lastRun = w.state, r.id, r.end()
 	s := f.minute.at(slotNumber)
 	s.runs++
 	if late || failed {
@@ -141,6 +142,34 @@ func (f *memberFigures) add(w *row, r *record, slotNumber int64, lost time.Durat
 	} else if w.err != "" && w.state != dispatch.StateDeclined && w.state != dispatch.StateCanceled {
 		f.lastError = w.err
 	}
+}
+
+// addQuick counts a run of a call that is not kept, in which nothing went wrong.
+func (f *memberFigures) addQuick(o *dispatch.Outcome, slotNumber int64, end time.Time) {
+	f.runs++
+	f.late, f.failed, f.panicked, f.delayed, f.queued = f.late<<1, f.failed<<1, f.panicked<<1, f.delayed<<1, f.queued<<1
+	if s := f.minute.slots; s == nil || f.minute.newest != slotNumber {
+		f.minute.turn(slotNumber, &f.took)
+	}
+	f.minute.at(slotNumber).runs++
+	if o.Started {
+		f.took.add(max(o.Elapsed-o.Began, 0), false)
+	}
+	f.lastRun, f.lastAnswer = end, end
+}
+
+// count counts a call.
+func (t *topicFigures) count(took time.Duration, slotNumber int64, late, failed bool) {
+	t.calls++
+	t.minute.turn(slotNumber, &t.took)
+	t.took.add(took, false)
+	s := t.minute.at(slotNumber)
+	s.runs++
+	if late || failed {
+		s.bad++
+	}
+	t.late.add(late)
+	t.failed.add(failed)
 }
 
 // measure returns by how much the figures have grown since the last time.

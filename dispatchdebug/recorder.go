@@ -111,6 +111,13 @@ func (r *recorder) callEnd(ctx context.Context, report dispatch.Report) {
 	a := r.archive
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	r.revision.Add(1)
+	if parent.ID == 0 && isPlain(&report) && a.open[report.Call] == nil && a.addQuickLocked(&report) {
+		if r.current == report.Call {
+			r.current = 0
+		}
+		return
+	}
 	rec := a.takeLocked(report.Call)
 	if r.current == report.Call {
 		rec.budget, r.current = r.budget, 0
@@ -128,7 +135,19 @@ func (r *recorder) callEnd(ctx context.Context, report dispatch.Report) {
 	t, late, failed := a.addLocked(rec)
 	rec.settle()
 	a.keepLocked(rec, t, late, failed)
-	r.revision.Add(1)
+}
+
+// isPlain reports whether there is nothing to tell of a call but how long its members took.
+func isPlain(report *dispatch.Report) bool {
+	if report.Reason != dispatch.ReasonAllEnded || report.Elapsed >= leastLoss {
+		return false
+	}
+	for i := range report.Outcomes {
+		if s := report.Outcomes[i].State; s != dispatch.StateOK && s != dispatch.StateDeclined {
+			return false
+		}
+	}
+	return true
 }
 
 // fill puts the members before the replicas that are there already.

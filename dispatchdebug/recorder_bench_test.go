@@ -16,7 +16,7 @@ func BenchmarkRecording(b *testing.B) {
 		CallEnd:   func(context.Context, dispatch.Report) {},
 		MemberEnd: func(context.Context, dispatch.MemberInfo, dispatch.Outcome) {},
 	}
-	for _, n := range []int{1, 10, 100} {
+	for _, n := range []int{1, 10, 100, 1000} {
 		for _, by := range []string{"nobody", "nothing", "handler"} {
 			b.Run(fmt.Sprintf("producers=%d/by=%s", n, by), func(b *testing.B) {
 				bus := dispatch.NewBus()
