@@ -170,7 +170,7 @@ func (b *Bus) Snapshot() Snapshot {
 	s := Snapshot{
 		State: levels[b.ledger.Level()], Sent: b.calls.Load(), Misuse: b.misuse.Load(),
 		Started: b.epoch, MaxInFlight: b.maxInFlight, SendersWaiting: int(b.senders.Load()),
-		Topics:  []TopicSnapshot{}, Calls: []CallSnapshot{}, Abandoned: []AbandonedSnapshot{}, Observers: []ObserverSnapshot{},
+		Topics: []TopicSnapshot{}, Calls: []CallSnapshot{}, Abandoned: []AbandonedSnapshot{}, Observers: []ObserverSnapshot{},
 	}
 	loads := make(map[*producer]load)
 	for owner := range b.ledger.All() {

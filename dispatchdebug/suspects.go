@@ -83,8 +83,6 @@ type part struct {
 type suspecting struct {
 	*view
 	archive *archive
-	topic   string // the only one that matters
-	one     bool
 	by      map[who]*suspicion
 	order   []*suspicion
 }

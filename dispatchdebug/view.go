@@ -208,7 +208,7 @@ func (v *view) fill(b *busPart, p *pagePart) {
 	last := a.lastMinuteLocked(v.now)
 	p.Kept, p.KeptBytes, p.LetGo = len(a.records), a.bytes+a.figures, a.letGo
 	a.mu.Unlock()
-	b.Minute = minutePart{Calls: last.Calls, Late: last.Late, Failed: last.Failed, Panics: last.Panics, Dropped: last.Dropped}
+	b.Minute = minutePart(last)
 	for l := range v.bus.listeners() {
 		b.Panics += l.Panicked
 		if p := v.bus.panicked[keyOfListener(l)]; p.times > 0 && v.now.Sub(p.since) < time.Minute {

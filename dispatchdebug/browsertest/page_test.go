@@ -301,6 +301,10 @@ func TestPatchedIsServed(t *testing.T) {
 		for deadline := time.Now().Add(20 * time.Second); !same && time.Now().Before(deadline); {
 			fresh.open(s.address + page)
 			served, patched = eval[string](fresh, shown), eval[string](stay, shown)
+			if strings.HasPrefix(page, "?call=") { // a call that has ended is not streamed, and so is the header
+				_, served, _ = strings.Cut(served, "<main")
+				_, patched, _ = strings.Cut(patched, "<main")
+			}
 			same = served == patched
 		}
 		if !same {
