@@ -122,8 +122,10 @@ func (f *memberFigures) add(w *row, r *record, slotNumber int64, lost time.Durat
 	f.lastState, f.lastCall, f.lastRun = w.state, r.id, r.end()
 	s := f.minute.at(slotNumber)
 	s.runs++
+	if failed {
+		s.failed++
+	}
 	if late || failed {
-		s.bad++
 		f.lastBadCall, f.lastBad = r.id, r.end()
 	} else if w.state == dispatch.StateOK || w.state == dispatch.StateDeclined {
 		f.lastAnswer = r.end()
@@ -165,8 +167,8 @@ func (t *topicFigures) count(took time.Duration, slotNumber int64, late, failed 
 	t.took.add(took, false)
 	s := t.minute.at(slotNumber)
 	s.runs++
-	if late || failed {
-		s.bad++
+	if failed {
+		s.failed++
 	}
 	t.late.add(late)
 	t.failed.add(failed)

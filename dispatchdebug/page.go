@@ -97,10 +97,11 @@ func join(list []string) string { return strings.Join(list, ", ") }
 
 // Others says how many there are of whom the same is true.
 func (s suspect) Others() string {
-	switch n := len(s.Also) + s.MoreAlso; n {
-	case 0:
+	n := len(s.Also) + s.MoreAlso
+	switch {
+	case n == 0, s.Kind == kindNames[kindSilent]: // its text says how many members it has
 		return ""
-	case 1:
+	case n == 1:
 		return "and " + s.Also[0]
 	default:
 		return "and " + count(n) + " others"

@@ -370,7 +370,7 @@ func TestTheLastMinute(t *testing.T) {
 		b.call()
 		doc := b.data("topic=cell.measure")
 		m := doc.Topic.Members[1].Minute
-		want(t, "calls", fmt.Sprint(doc.Topic.Minute.Calls[slots-2:], m.Calls[slots-2:], m.Bad[slots-2:]), "[3 1] [3 1] [3 1]")
+		want(t, "calls", fmt.Sprint(doc.Topic.Minute.Calls[slots-2:], m.Calls[slots-2:], m.Failed[slots-2:]), "[3 1] [3 1] [3 1]")
 		want(t, "p99", fmt.Sprint(m.P99[slots-3:]), "[0s 20ms 20ms]")
 		want(t, "header", fmt.Sprintf("%+v", doc.Bus.Minute), "{Calls:4 Late:0 Failed:4 Panics:0 Dropped:0}")
 		if page := ask(b.h, "/?topic=cell.measure").Body.String(); !strings.Contains(page, "last minute, each 5 s: 0 · 0 · 0 · 0 · 0 · 0 · 0 · 0 · 0 · 0 · 3 · 1") || !strings.Contains(page, `d="M40 14v-14h3v14zM44 14v-5h3v5z"`) {

@@ -19,9 +19,9 @@ type series struct {
 }
 
 type slot struct {
-	runs, bad uint32
-	p99       time.Duration // of the newest runs when the slot was the newest one
-	lost      time.Duration // that calls lost
+	runs, failed uint32
+	p99          time.Duration // of the newest runs when the slot was the newest one
+	lost         time.Duration // that calls lost
 }
 
 // at returns the slot of this number, which becomes the newest one if it is newer. What is
@@ -57,7 +57,7 @@ func (s *series) all(n int64) (list [slots]slot) {
 func (s *series) minute(n int64) (sum slot) {
 	for _, one := range s.all(n) {
 		sum.runs += one.runs
-		sum.bad += one.bad
+		sum.failed += one.failed
 		sum.lost += one.lost
 		sum.p99 = max(sum.p99, one.p99)
 	}
@@ -66,15 +66,15 @@ func (s *series) minute(n int64) (sum slot) {
 
 // A spark is the last minute in twelve figures each, the oldest first: for a small drawing.
 type spark struct {
-	Calls [slots]uint32        `json:"calls"` // or runs
-	Bad   [slots]uint32        `json:"bad"`   // of them, late or failed
-	P99   [slots]time.Duration `json:"p99_ns"`
+	Calls  [slots]uint32        `json:"calls"`  // or runs
+	Failed [slots]uint32        `json:"failed"` // of them
+	P99    [slots]time.Duration `json:"p99_ns"`
 }
 
 // spark returns the minute that ends with slot n. took knows the newest runs.
 func (s *series) spark(n int64, took *window) (sp spark) {
 	for i, one := range s.all(n) {
-		sp.Calls[i], sp.Bad[i], sp.P99[i] = one.runs, one.bad, one.p99
+		sp.Calls[i], sp.Failed[i], sp.P99[i] = one.runs, one.failed, one.p99
 		if number := n - slots + 1 + int64(i); one.runs > 0 && number == s.newest {
 			sp.P99[i] = took.quantile(0.99).took
 		}

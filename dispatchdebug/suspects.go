@@ -194,7 +194,7 @@ func (s *suspecting) suspect(one *suspicion) suspect {
 		if n > 1 {
 			text = fmt.Sprintf("%s and %s more wait for it in nested calls", one.folded[0], count(n-1))
 		}
-		texts = append(texts, text)
+		texts = slices.Insert(texts, 1, text)
 	}
 	part := suspect{
 		Key: one.topic + " " + one.name + " " + one.other, Kind: kinds[0], Kinds: kinds, Severity: "warn",

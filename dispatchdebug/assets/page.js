@@ -80,14 +80,14 @@
 		max: l => latency(l.max_ns, l.max_more),
 		others: s => {
 			const n = s.also.length + s.more_also;
-			return n === 0 ? "" : n === 1 ? "and " + s.also[0] : "and " + count(n) + " others";
+			return n === 0 || s.kind === "silent" ? "" : n === 1 ? "and " + s.also[0] : "and " + count(n) + " others";
 		},
 		join: list => list.join(", "),
 		in_all: n => count(n) + " in all",
 		count_all: list => count(list.length),
 		bars,
 		text_runs: list => figures(list, count),
-		text_bad: list => figures(list, count),
+		text_failed: list => figures(list, count),
 		text_p99: list => figures(list, duration),
 		has_budget: c => c.budget_ns >= 0,
 		nothing_found: l => l.total > 0 && l.matching === 0,
