@@ -21,6 +21,8 @@ const (
 	name
 	miss
 	endNamed
+	expect
+	accept
 	endRelay
 	stop
 	tick
@@ -41,17 +43,17 @@ type event struct {
 }
 
 func (e event) String() string {
-	what := [...]string{"enroll", "claim", "start", "end", "result", "name", "miss", "end named", "end relay", "stop", "tick", "wait"}[e.kind]
+	what := [...]string{"enroll", "claim", "start", "end", "result", "name", "miss", "end named", "expect", "accept", "end relay", "stop", "tick", "wait"}[e.kind]
 	switch e.kind {
 	case claim, start:
 		what += fmt.Sprintf(" %d/%d", e.run.Member, e.run.Replica)
 	case end:
 		what += fmt.Sprintf(" %d/%d %d result=%t", e.run.Member, e.run.Replica, e.how, e.result)
-	case result, endNamed, miss:
+	case result, endNamed, miss, accept:
 		what += fmt.Sprintf(" %d %d", e.run.Member, e.how)
 	case stop:
 		what += fmt.Sprintf(" %d", e.reason)
-	case enroll, name, endRelay, tick, wait:
+	case enroll, name, expect, endRelay, tick, wait:
 	}
 	return fmt.Sprintf("%v@%d", what, e.at)
 }
@@ -66,8 +68,8 @@ type past struct {
 // with returns the past with one more event, in memory that is no longer used, where all
 // is what has become of the members so far.
 func (p past) with(memory []event, e event, all []fate) past {
-	concerns := e.kind == start || e.kind == end || e.kind == result || e.kind == endNamed
-	e.void = concerns && all[e.run.Member].State != Pending
+	concerns := e.kind == start || e.kind == end || e.kind == result || e.kind == endNamed || e.kind == accept
+	e.void = concerns && (all[e.run.Member].State != Pending || e.kind == result && all[e.run.Member].expects)
 	e.when = p.now()
 	if e.kind != wait && !e.void {
 		e.when = max(e.when, e.at)
@@ -121,7 +123,7 @@ func (p *past) expiry() time.Duration { return p.policy.Timeout + p.policy.Slack
 // stall returns when the call stalls, if it ever does.
 func (p *past) stall() (at time.Duration, ok bool) {
 	for _, e := range p.events {
-		if e.kind == result || e.kind == end && e.result {
+		if e.kind == result || e.result && (e.kind == end || e.kind == endNamed) {
 			at, ok = e.when+p.policy.Stall, p.policy.Stall > 0
 		}
 	}
@@ -149,7 +151,7 @@ type fate struct {
 	may    int           // runs that may have been claimed
 	last   time.Duration // when the last one was
 	size   int           // candidates, 0 for one that was named
-	named  bool          // and not missed
+	named  bool          // or expected, and not missed
 }
 
 // fates returns what has become of every member. A result or an end that comes after
@@ -164,9 +166,11 @@ func (p *past) fates(all []fate) []fate {
 			}
 		case name:
 			all = append(all, fate{Member: Member{Tried: 1, Began: e.when}, named: true})
+		case expect:
+			all = append(all, fate{Member: Member{expects: true}, named: true})
 		case miss:
 			all = append(all, fate{Member: Member{State: e.how, Ended: e.when}})
-		case claim, start, end, result, endNamed:
+		case claim, start, end, result, endNamed, accept:
 			all[e.run.Member].suffer(p, e)
 		case tick:
 			for i := range all {
@@ -205,8 +209,15 @@ func (f *fate) suffer(p *past, e event) {
 	case endNamed:
 		if !e.void {
 			f.State, f.Ended = p.told(e), e.when
+			if e.result {
+				f.Results++
+			}
 		}
-	case enroll, name, miss, endRelay, stop, tick, wait:
+	case accept:
+		if !e.void {
+			f.State, f.Ended = Replaced, e.when
+		}
+	case enroll, name, expect, miss, endRelay, stop, tick, wait:
 	}
 }
 
@@ -272,7 +283,7 @@ func (p *past) verdict(all []fate) Reason {
 	case !last.decides():
 		return Underway
 	}
-	var answers, failures, owed, results int
+	var answers, failures, owed, results, replaced int
 	for _, f := range all {
 		results += int(f.Results)
 		switch f.State {
@@ -282,6 +293,8 @@ func (p *past) verdict(all []fate) Reason {
 			failures++
 		case Pending:
 			owed++
+		case Replaced:
+			replaced++
 		default:
 		}
 	}
@@ -293,7 +306,7 @@ func (p *past) verdict(all []fate) Reason {
 		return FailedFast
 	case p.openRelays() > 0:
 		return Underway
-	case len(all) == 0:
+	case len(all) == replaced:
 		return NoProducers
 	case answers+owed < quorum:
 		return QuorumLost
@@ -319,7 +332,7 @@ func (p *past) timeIsUp(now time.Duration) Reason {
 // decides reports whether an event may have decided the call: it has ended a member,
 // brought a result, or said that no more members come.
 func (e event) decides() bool {
-	return e.kind == enroll || e.kind == endRelay || e.kind == result && !e.void || e.kind != miss && e.ends != Pending
+	return e.kind == enroll || e.kind == endRelay || (e.kind == result || e.kind == accept) && !e.void || e.kind != miss && e.ends != Pending
 }
 
 // claimable returns the runs that may be claimed next at a time, if the call goes on.
