@@ -294,7 +294,7 @@ func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], how course.Stat
 	switch {
 	case !ok:
 		return false // it was not to be named
-	case c.course.HasEnded(int(i)), r.phase == runReturned, c.namedAt(i).by != r, a.HasValue && c.course.Expects(int(i)):
+	case c.course.HasEnded(int(i)), c.namedAt(i).by != r, a.HasValue && c.course.Expects(int(i)):
 		c.bus.misuse.Add(1)
 		return false
 	}

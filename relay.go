@@ -228,15 +228,11 @@ func (r *relayRun) accept(expected Member, members []Member) bool {
 // before the lock is given up.
 func (c *gathering) replaceLocked(r *relayRun, expected Member) bool {
 	i, ok := c.pendingLocked(r, expected)
-	switch {
-	case !ok:
-		return false
-	case !c.course.Accept(c.now(), i):
+	if ok && !c.course.Accept(c.now(), i) {
 		c.bus.misuse.Add(1) // it was named, and not expected
-		return false
+		ok = false
 	}
-	delete(c.relaying.byMember, expected)
-	return true
+	return ok
 }
 
 // hasLocked reports whether the call has the member already.
