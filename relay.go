@@ -228,11 +228,15 @@ func (r *relayRun) accept(expected Member, members []Member) bool {
 // before the lock is given up.
 func (c *gathering) replaceLocked(r *relayRun, expected Member) bool {
 	i, ok := c.pendingLocked(r, expected)
-	if ok && !c.course.Accept(c.now(), i) {
+	switch {
+	case !ok:
+		return false
+	case !c.course.Accept(c.now(), i):
 		c.bus.misuse.Add(1) // it was named, and not expected
-		ok = false
+		return false
 	}
-	return ok
+	delete(c.relaying.byMember, expected) // so that it can be named, if not all of them are known after all
+	return true
 }
 
 // hasLocked reports whether the call has the member already.
