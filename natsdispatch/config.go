@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
+
+	"github.com/nats-io/nuid"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -37,6 +40,9 @@ type joinConfig struct {
 	config
 	window    time.Duration
 	discovery time.Duration
+	forget    time.Duration
+	reconnect time.Duration // how long a call waits for a connection
+	expected  []string      // nodes, whether they were heard of or not; sorted
 	resend    int
 	maxHops   int
 	verify    Verify
@@ -68,13 +74,13 @@ func newServeConfig(opts []ServeOption) (serveConfig, error) {
 		if err != nil {
 			return c, fmt.Errorf("%w: WithNode is missing, and the host has no name: %w", dispatch.ErrInvalidOption, err)
 		}
-		c.node = fmt.Sprintf("%s-%d", host, os.Getpid())
+		c.node = fmt.Sprintf("%s-%d-%s", host, os.Getpid(), strings.ToLower(nuid.Next()[18:]))
 	}
 	return c, nil
 }
 
 func newJoinConfig(opts []JoinOption) (joinConfig, error) {
-	c := joinConfig{config: defaults(), window: DefaultAcceptWindow, discovery: DefaultDiscovery, maxHops: 1}
+	c := joinConfig{config: defaults(), window: DefaultAcceptWindow, discovery: DefaultDiscovery, forget: DefaultForget, reconnect: DefaultReconnectWait, maxHops: 1}
 	for i, o := range opts {
 		if o == nil {
 			return c, fmt.Errorf("%w: nil JoinOption at index %d", dispatch.ErrInvalidOption, i)

@@ -1,6 +1,7 @@
 package natsdispatch_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -127,6 +128,7 @@ type proxy struct {
 
 	mu    sync.Mutex // guards what follows
 	cut   bool
+	dead  chan struct{} // nothing is forwarded until it is closed; nil if all is
 	conns []net.Conn
 }
 
@@ -168,11 +170,39 @@ func (p *proxy) pass(client net.Conn) {
 	var both sync.WaitGroup
 	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
 		both.Go(func() {
-			io.Copy(way[0], way[1])
+			p.forward(way[0], way[1])
 			way[0].Close()
 		})
 	}
 	both.Wait()
+}
+
+// forward copies what comes, as long as the proxy is not dead.
+func (p *proxy) forward(to io.Writer, from io.Reader) {
+	buffer := make([]byte, 1<<16)
+	for {
+		n, err := from.Read(buffer)
+		p.mu.Lock()
+		dead := p.dead
+		p.mu.Unlock()
+		if dead != nil {
+			<-dead
+		}
+		if n > 0 {
+			_, failed := to.Write(buffer[:n])
+			err = cmp.Or(err, failed)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// die has the connections stay as they are, with nothing coming through any more.
+func (p *proxy) die() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dead = make(chan struct{})
 }
 
 // set cuts all connections and refuses new ones, or lets them through again.
@@ -180,6 +210,10 @@ func (p *proxy) set(cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cut = cut
+	if p.dead != nil {
+		close(p.dead)
+		p.dead = nil
+	}
 	for _, c := range p.conns {
 		c.Close()
 	}

@@ -130,10 +130,15 @@ func TestFaultNodeKilledInLongCall(t *testing.T) {
 	farConn.Close()
 	report := ended(t, call)
 	want(t, report, dispatch.ReasonAllEnded, "far/a gone")
-	if err := outcome(t, report, "far/a").Err; !errors.Is(err, dispatch.ErrGone) || !strings.Contains(err.Error(), "far: not heard of") {
+	if err := outcome(t, report, "far/a").Err; !errors.Is(err, dispatch.ErrGone) || !strings.Contains(err.Error(), "far was last heard ") {
 		t.Errorf("the member is gone with %v", err)
 	}
-	want(t, ended(t, send(t, near, "x")), dispatch.ReasonNoProducers)
+	// It said no bye, and stays expected.
+	report = ended(t, send(t, near, "x"))
+	want(t, report, dispatch.ReasonAllEnded, "far/* gone")
+	if report.Complete() || report.Err() == nil {
+		t.Error("a report without the dead node's results is complete")
+	}
 	noMisuse(t, near)
 }
 
@@ -153,7 +158,7 @@ func TestFaultNodeCutOffAndBack(t *testing.T) {
 		}
 	}
 	until(t, "the node to be gone", func() bool { return len(remote.Nodes()) == 0 })
-	want(t, ended(t, send(t, near, "x")), dispatch.ReasonNoProducers)
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/* gone")
 	p.set(false)
 	await(t, remote, "far")
 	until(t, "the node to answer again", func() bool {

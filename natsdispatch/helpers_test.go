@@ -214,8 +214,16 @@ func noMisuse(t testing.TB, d *dispatcher) {
 	}
 }
 
-// named waits until the call has so many members: from then on they are owed outcomes.
+// named waits until so many members have accepted.
 func named(t testing.TB, call *dispatch.Call[string, string], members int) {
 	t.Helper()
-	until(t, "the members to be named", func() bool { return len(call.Report().Outcomes) >= members })
+	until(t, "the members to be named", func() bool {
+		n := 0
+		for _, o := range call.Report().Outcomes {
+			if o.Started {
+				n++
+			}
+		}
+		return n >= members
+	})
 }

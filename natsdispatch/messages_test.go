@@ -19,7 +19,11 @@ func TestFaultReplies(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
 	a := startAgent(t, connect(t, s.ClientURL()), "far")
-	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithMaxResult(100))
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithMaxResult(100), natsdispatch.WithErrorHandler(func(err error) {
+		if !errors.Is(err, dispatch.ErrDuplicate) {
+			t.Errorf("error handler: %v", err)
+		}
+	}))
 	stats := func() natsdispatch.RemoteStats { return remote.Stats() }
 	accept, end, final := "accept m", "end 0 1 ok", "final 1 1"
 
@@ -82,7 +86,7 @@ func TestFaultReplies(t *testing.T) {
 		until(t, "both to be counted", func() bool { return stats().Stray-before == 2 })
 	})
 	t.Run("spoofed", func(t *testing.T) {
-		// Somebody takes the name of the node, in an earlier epoch. For more there is WithVerify.
+		// Somebody takes the name of the node. The report says so; for more there is WithVerify.
 		call := send(t, near, "x")
 		m := a.take()
 		before := stats().Stray
@@ -90,7 +94,11 @@ func TestFaultReplies(t *testing.T) {
 		a.sayAs(m, "far", 0, "accept stranger", "end 0 0 ok", "final 1 0")
 		a.epoch++
 		a.say(m, accept, value(0, "v"), end, final)
-		want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
+		report := ended(t, call)
+		want(t, report, dispatch.ReasonAllEnded, "far/stranger ok", "far/* failed")
+		if err := outcome(t, report, "far/*").Err; !errors.Is(err, dispatch.ErrDuplicate) {
+			t.Errorf("the other one ends with %v", err)
+		}
 		if n := stats().Stray - before; n != 1 {
 			t.Errorf("%d strays are counted, want 1", n)
 		}

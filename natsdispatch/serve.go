@@ -33,6 +33,8 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 		serveConfig: config,
 		work:        make(map[string]*work),
 		idle:        make(chan struct{}),
+		cut:         make(chan struct{}),
+		inboxes:     make(map[string]bool),
 	}
 	if err := n.check("Serve"); err != nil {
 		return nil, err
@@ -41,6 +43,7 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 		return nil, fmt.Errorf("%w: Serve: nil Dispatcher or Selector, or a Pattern, of which nobody could say what it holds", dispatch.ErrInvalidArgument)
 	}
 	n.logged = nc.LastError() // which is none of ours
+	n.isOurs, n.draining = n.isOur, n.connectionDrains
 	if !n.typesSet {
 		n.types = Fingerprint[Req, Res]()
 	}

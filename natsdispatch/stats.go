@@ -31,7 +31,7 @@ func (r *Remote) Stats() RemoteStats {
 	defer r.state.Unlock()
 	c := &r.counts
 	return RemoteStats{
-		Calls: c.calls.Load(), InFlight: len(r.open), Nodes: len(r.table.nodes),
+		Calls: c.calls.Load(), InFlight: len(r.open), Nodes: r.table.here(),
 		Stray: c.stray.Load(), Duplicates: c.duplicates.Load(), Malformed: c.malformed.Load(),
 		Unverified: c.unverified.Load(), Dropped: c.dropped.Load() + c.droppedBySubs.Load(), Resent: c.resent.Load(),
 	}

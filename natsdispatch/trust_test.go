@@ -32,7 +32,9 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	keyOf := func(node string) (string, bool) { return public, node == "far" }
-	serve(t, connect(t, s.ClientURL()), far, "far", natsdispatch.WithSign(natsdispatch.SignNKey(pair)))
+	var told failures // that there is another one, which nodes do not verify
+	tell := natsdispatch.WithErrorHandler(told.add)
+	serve(t, connect(t, s.ClientURL()), far, "far", natsdispatch.WithSign(natsdispatch.SignNKey(pair)), tell)
 	for node, opts := range map[string][]natsdispatch.ServeOption{
 		"nobody": {natsdispatch.WithSign(natsdispatch.SignNKey(pair))}, "unsigned": nil,
 	} {
@@ -40,7 +42,7 @@ func TestVerify(t *testing.T) {
 	}
 	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithVerify(natsdispatch.VerifyNKey(keyOf)))
 	// Somebody with another key takes the name of the node.
-	serve(t, connect(t, s.ClientURL()), intruders, "far", natsdispatch.WithSign(natsdispatch.SignNKey(other)))
+	serve(t, connect(t, s.ClientURL()), intruders, "far", natsdispatch.WithSign(natsdispatch.SignNKey(other)), tell)
 	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/m ok")
 	until(t, "what is unverified to be counted", func() bool { return remote.Stats().Unverified >= 3 })
 	if nodes := remote.Nodes(); len(nodes) != 1 || nodes[0].Node != "far" {

@@ -99,6 +99,9 @@ func (n *Node) take(w *work, now time.Time) {
 	default:
 		n.counts.requests.Add(1)
 		n.work[w.request.call] = w
+		if len(n.inboxes) < mostInboxes {
+			n.inboxes[inboxOf(w.msg.Reply)] = true
+		}
 		n.answers.Go(func() { n.answer(w) })
 	}
 }
@@ -191,11 +194,14 @@ func (n *Node) answer(w *work) {
 }
 
 // membersOf returns the members of a call, groups without the name of the replica that
-// may have answered by now.
+// may have answered by now. Those elsewhere that are only expected are not among them: others
+// may come in their place, and if none do, that is said when it is known.
 func membersOf(r dispatch.Report) []dispatch.Member {
-	members := make([]dispatch.Member, len(r.Outcomes))
-	for i, o := range r.Outcomes {
-		members[i] = slot(o.Member)
+	members := make([]dispatch.Member, 0, len(r.Outcomes))
+	for _, o := range r.Outcomes {
+		if o.Member.Node == "" || o.Started || o.State != dispatch.StatePending {
+			members = append(members, slot(o.Member))
+		}
 	}
 	return members
 }
