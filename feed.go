@@ -11,6 +11,7 @@ import (
 // feed brings the log of one call to one recipient. It is a source in the inbox of the
 // recipient, and the task that delivers what it has taken from the log.
 type feed struct {
+	inbox.Links
 	call *gathering
 	to   *recipient
 	next *feed // the next feed of the call; guarded by the call's lock
@@ -26,6 +27,7 @@ type feed struct {
 	since    time.Duration // when it was last put into the inbox, since the bus was made
 	at       calllog.Cursor
 	read     int            // entries taken
+	come     int            // results that the recipient has come to; exact only if keeps
 	limit    int            // how many entries may be taken; see cutOff
 	most     int            // how many results may be counted, likewise
 	inHand   int            // singles that are being delivered
@@ -40,11 +42,10 @@ type feed struct {
 type batch struct {
 	now     calllog.Entry // the one that is being delivered
 	entries []calllog.Entry
-	on      *calllog.Page
+	values  any  // of the page that they are on
 	seq     int  // of the first result among the entries, which is one more than that of now
 	heard   int  // results that the recipient was called with
 	half    bool // the result of the first entry has been delivered or dropped
-	handAt  int  // how many entries are left when the last result of the call is taken up; 0 if it is not among them
 	final   bool // the end of the call comes behind the entries
 	done    bool // the end has been told
 }
@@ -188,9 +189,8 @@ func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
 	f.at.Seq = f.batch.seq
 	b := batch{seq: f.at.Seq}
 	if !f.ended && !f.to.gone.Load() {
-		b.entries, b.on = f.at.Take(min(n, f.limit-f.read))
+		b.entries, b.values = f.at.Take(min(n, f.limit-f.read))
 		f.read += len(b.entries)
-		b.handAt = f.handAtLocked(b.entries)
 		b.final = f.takesEndLocked()
 	}
 	if f.batch = b; len(b.entries) > 0 || b.final {
@@ -200,21 +200,6 @@ func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
 	f.endIfOverLocked()
 	f.call.bus.ledger.Changed()
 	return nil, 0, false
-}
-
-// handAtLocked returns how many of the entries that have just been taken are left when
-// the call has to give back its place: when the last result is taken up, or with the
-// first of them if no result is left.
-func (f *feed) handAtLocked(entries []calllog.Entry) int {
-	if !f.call.closed || !f.keeps || f.read < f.limit && f.at.More() {
-		return 0
-	}
-	for i := len(entries) - 1; i > 0; i-- {
-		if entries[i].Kind&calllog.Result != 0 {
-			return len(entries) - i
-		}
-	}
-	return len(entries)
 }
 
 // takesEndLocked reports whether the end of the call has to be told behind what has just
@@ -227,6 +212,35 @@ func (f *feed) takesEndLocked() bool {
 	return true
 }
 
+// comeTo notes that the recipient comes to a result, and gives back the call's place if no
+// other one follows.
+func (f *feed) comeTo(seq int) {
+	if f.call.placed {
+		f.call.mu.Lock()
+		f.come = seq + 1
+		f.handIfHeardLocked()
+		f.call.mu.Unlock()
+	}
+}
+
+// handIfHeardLocked gives back the place of an ended call if the recipient has come to its
+// last result.
+func (f *feed) handIfHeardLocked() {
+	if f.keeps && f.call.closed && f.heardFromLocked(f.come) {
+		f.handLocked()
+	}
+}
+
+// heardFromLocked reports whether none of the results from this Seq on is to be delivered.
+func (f *feed) heardFromLocked(seq int) bool {
+	for _, s := range f.drops {
+		if s.from <= seq {
+			seq = max(seq, s.to)
+		}
+	}
+	return seq >= min(f.call.log.Results(), f.most)
+}
+
 // handLocked gives back the place of the call as far as the feed keeps it.
 func (f *feed) handLocked() {
 	if f.keeps {
@@ -235,13 +249,26 @@ func (f *feed) handLocked() {
 	}
 }
 
-// hand is handLocked for callers without the lock.
-func (f *feed) hand() {
+// Release is part of inbox.Source. The recipient is inside a hook, which may be waiting for
+// a place.
+func (f *feed) Release() {
 	if f.call.placed {
 		f.call.mu.Lock()
 		f.handLocked()
 		f.call.mu.Unlock()
 	}
+}
+
+// Spent is part of inbox.Source.
+func (f *feed) Spent() bool {
+	f.call.mu.Lock()
+	defer f.call.mu.Unlock()
+	if !f.call.closed || f.to.audience.wantsEnd() || !f.heardFromLocked(f.at.Seq) {
+		return false
+	}
+	f.limit, f.queued = f.read, false
+	f.endIfOverLocked()
+	return true
 }
 
 // endIfOverLocked ends the feed if nothing more comes of it.
@@ -282,15 +309,13 @@ func (f *feed) Run() { f.deliver(&f.batch) }
 func (f *feed) deliver(b *batch) {
 	to, outcomes := f.to, f.to.audience.wantsOutcomes()
 	for len(b.entries) > 0 {
-		if len(b.entries) == b.handAt {
-			f.hand()
-		}
 		b.now = b.entries[0]
 		if b.now.Kind&calllog.Result != 0 && !b.half {
 			if b.half = outcomes; !outcomes {
 				b.entries = b.entries[1:]
 			}
 			b.seq++
+			f.comeTo(b.seq - 1)
 			if !to.silenced() {
 				b.heard++
 				to.waitingSince(f.call.base + b.now.At)
@@ -300,6 +325,7 @@ func (f *feed) deliver(b *batch) {
 		}
 		b.entries, b.half = b.entries[1:], false
 		if outcomes && b.now.Kind&^calllog.Result != 0 && !to.gone.Load() {
+			f.Release()
 			to.audience.outcome(f.call, b.now)
 		}
 	}
@@ -308,7 +334,7 @@ func (f *feed) deliver(b *batch) {
 		b.heard = 0
 	}
 	if b.final {
-		f.hand() // there may have been no entries
+		f.Release()
 		f.deliverEnd(b)
 	}
 }

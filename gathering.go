@@ -280,7 +280,12 @@ func (c *gathering) closeLocked() {
 	}
 	c.stopWaitingLocked()
 	c.findListenersLocked()
-	c.handLocked()
+	if c.placed {
+		c.handLocked()
+		for f := c.feeds; f != nil; f = f.next {
+			f.handIfHeardLocked()
+		}
+	}
 	if c.done != nil {
 		close(c.done)
 	}
@@ -308,7 +313,7 @@ func (c *gathering) causeLocked() error {
 		return ErrNoProducers
 	case course.Deadline:
 		if c.course.Waiting() || c.course.Size() == 0 && c.policy.minProducers > 0 {
-			return tooFewProducers(c.policy.minProducers, len(c.route.Producers)-len(c.route.Relays))
+			return tooFewProducers(c.policy.minProducers, c.presentLocked())
 		}
 		return context.DeadlineExceeded
 	default:
@@ -377,7 +382,7 @@ func (c *gathering) leaveLocked() bool {
 func (c *gathering) handLocked() {
 	c.unhanded--
 	if c.unhanded == 0 && c.placed {
-		c.bus.places.Release(1)
+		c.bus.places.free.Release(1)
 	}
 }
 
@@ -431,6 +436,17 @@ func (c *gathering) underWay() (info CallInfo, pending bool, running []Member) {
 		}
 	}
 	return c.info(), !c.over(), running
+}
+
+// snapshot returns how far the call is.
+func (c *gathering) snapshot() CallSnapshot {
+	s := CallSnapshot{Report: c.report(), Budget: c.info().Budget, Parent: c.parent, Depth: int(c.from.nesting)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.course.Waiting() {
+		s.WaitsFor = c.policy.minProducers - c.presentLocked()
+	}
+	return s
 }
 
 // load is what a producer has to do for the calls in flight.

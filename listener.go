@@ -46,7 +46,7 @@ func (l *listener) wantsOutcomes() bool { return l.onOutcome != nil }
 
 func (l *listener) outcome(c *gathering, e calllog.Entry) {
 	if e.Kind&calllog.End != 0 {
-		l.onOutcome(c.outcome(int(e.Member)))
+		l.hook(func() { l.onOutcome(c.outcome(int(e.Member))) })
 	}
 }
 
@@ -54,7 +54,17 @@ func (l *listener) wantsEnd() bool { return l.onOutcome != nil || l.onDone != ni
 
 func (l *listener) end(c *gathering) {
 	if l.onDone != nil {
-		l.onDone(c.report())
+		l.hook(func() { l.onDone(c.report()) })
+	}
+}
+
+// hook calls a hook, which may send and wait for a place: none is held until the hook has
+// returned because of what waits for the listener.
+func (l *listener) hook(f func()) {
+	if l.bus.places == nil {
+		f()
+	} else {
+		l.inbox.Away(f)
 	}
 }
 

@@ -295,7 +295,8 @@ func (o maxAbandonedOption) applyBus(c *busConfig) error {
 
 // WithSlowListener sets how long a listener's oldest result may wait, for its turn
 // and for the callback to return, before the listener is logged, once. Observers
-// and OnLate hooks are logged likewise. The default is 5 seconds; d must be positive.
+// and OnLate hooks are logged likewise, and so are senders that wait as long for a place
+// under [WithMaxInFlight]. The default is 5 seconds; d must be positive.
 func WithSlowListener(d time.Duration) BusOption { return slowListenerOption(d) }
 
 type slowListenerOption time.Duration
@@ -466,15 +467,17 @@ func (o mailboxOption) applyListener(c *listenerConfig) error {
 }
 
 // WithMaxInFlight bounds the calls in flight on the bus: a call keeps its place until it
-// has ended and every listener has come to the last of its results and outcomes. So a slow
-// listener holds back senders. [Dispatcher.Send] waits for a place until its context ends,
-// and then returns [ErrOverloaded].
+// has ended and every listener has come to the last of its results. So a slow listener holds
+// back senders. [Dispatcher.Send] waits for a place until its context ends, and then returns
+// [ErrOverloaded]. If a Send waits for longer than [WithSlowListener] says, that is logged,
+// once, with the listener that keeps most places.
 //
 // Calls that are sent from producers or listeners, with their contexts, are not counted, to
 // avoid deadlock, as long as the outer call is of the same bus and still under way. Do not
-// wait for a place in a callback or hook with any other context: all places can be those of
-// calls that wait for that callback. Use [WithNoWait], or another goroutine. n must be
-// positive.
+// wait for a place in a listener with any other context: all places can be those of calls
+// whose results wait for that listener. Use [WithNoWait], or another goroutine. OnOutcome and
+// OnDone hooks may send: while one runs, calls do not keep their places for its listener.
+// n must be positive.
 func WithMaxInFlight(n int) BusOption { return maxInFlightOption(n) }
 
 type maxInFlightOption int
@@ -530,8 +533,8 @@ func (o semaphoreOption) applyProducer(c *producerConfig) error {
 
 // OnOutcome calls f when a member of a call ends: after the results of the
 // member, in line with the listener's callbacks and never at the same time as
-// one of them. Members that have not ended when the call does follow at its end. See
-// [WithMaxInFlight] for calls that f sends.
+// one of them. Members that have not ended when the call does follow at its end. Calls do
+// not keep their places under [WithMaxInFlight] for the listener while f runs.
 func OnOutcome(f func(Outcome)) ListenerOption { return onOutcomeOption{f} }
 
 type onOutcomeOption struct{ f func(Outcome) }
@@ -546,8 +549,8 @@ func (o onOutcomeOption) applyListener(c *listenerConfig) error {
 
 // OnDone calls f once for each call that ends while the listener is registered, after all
 // results and outcomes of the call, and never at the same time as another of the listener's
-// callbacks. This listener does not keep the call's place under [WithMaxInFlight] any more
-// then; see there for calls that f sends.
+// callbacks. Calls do not keep their places under [WithMaxInFlight] for the listener while f
+// runs.
 func OnDone(f func(Report)) ListenerOption { return onDoneOption{f} }
 
 type onDoneOption struct{ f func(Report) }

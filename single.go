@@ -19,12 +19,12 @@ func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 		if f.probe.Seq < f.at.Seq {
 			f.probe = f.at // or what is behind it would be kept
 		}
-		entries, on := f.at.Take(1)
+		entries, values := f.at.Take(1)
 		if len(entries) == 0 {
 			break
 		}
 		f.read++
-		s.batch = batch{entries: entries, on: on, seq: f.at.Seq}
+		s.batch = batch{entries: entries, values: values, seq: f.at.Seq}
 		if kind := entries[0].Kind; kind&calllog.Result != 0 {
 			if f.at.Seq++; !f.droppedLocked(s.batch.seq) {
 				results = 1
@@ -38,7 +38,6 @@ func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 			continue
 		}
 		f.inHand++
-		s.batch.handAt = f.handAtLocked(entries)
 		f.queued = f.hasMoreLocked()
 		return s, results, f.queued
 	}
@@ -120,6 +119,7 @@ func (f *feed) Drop(n int, oldest bool) int {
 		f.drops = append(f.drops, span{from, from + n})
 	}
 	f.noteDroppedLocked(span{from, from + n})
+	f.handIfHeardLocked()
 	return n
 }
 
