@@ -32,20 +32,24 @@ type serveConfig struct {
 	node        string
 	beat        time.Duration
 	maxRequests int
+	maxBudget   time.Duration
+	remember    int // ids
 	sign        Sign
 	micro       string
 }
 
 type joinConfig struct {
 	config
-	window    time.Duration
-	discovery time.Duration
-	forget    time.Duration
-	reconnect time.Duration // how long a call waits for a connection
-	expected  []string      // nodes, whether they were heard of or not; sorted
-	resend    int
-	maxHops   int
-	verify    Verify
+	window     time.Duration
+	discovery  time.Duration
+	forget     time.Duration
+	reconnect  time.Duration // how long a call waits for a connection
+	expected   []string      // nodes, whether they were heard of or not; sorted
+	resend     int
+	maxHops    int
+	maxNodes   int
+	maxMembers int // of a node
+	verify     Verify
 }
 
 func defaults() config {
@@ -57,7 +61,7 @@ func defaults() config {
 }
 
 func newServeConfig(opts []ServeOption) (serveConfig, error) {
-	c := serveConfig{config: defaults(), beat: DefaultBeat, maxRequests: DefaultMaxRequests}
+	c := serveConfig{config: defaults(), beat: DefaultBeat, maxRequests: DefaultMaxRequests, maxBudget: DefaultMaxBudget, remember: DefaultMaxRemembered}
 	for i, o := range opts {
 		if o == nil {
 			return c, fmt.Errorf("%w: nil ServeOption at index %d", dispatch.ErrInvalidOption, i)
@@ -65,9 +69,6 @@ func newServeConfig(opts []ServeOption) (serveConfig, error) {
 		if err := o.applyServe(&c); err != nil {
 			return c, err
 		}
-	}
-	if c.codecs == nil {
-		c.codecs = []Codec{JSON{}, Gob{}}
 	}
 	if c.node == "" {
 		host, err := os.Hostname()
@@ -80,7 +81,10 @@ func newServeConfig(opts []ServeOption) (serveConfig, error) {
 }
 
 func newJoinConfig(opts []JoinOption) (joinConfig, error) {
-	c := joinConfig{config: defaults(), window: DefaultAcceptWindow, discovery: DefaultDiscovery, forget: DefaultForget, reconnect: DefaultReconnectWait, maxHops: 1}
+	c := joinConfig{
+		config: defaults(), window: DefaultAcceptWindow, discovery: DefaultDiscovery, forget: DefaultForget, reconnect: DefaultReconnectWait, maxHops: 1,
+		maxNodes: DefaultMaxNodes, maxMembers: DefaultMaxMembers,
+	}
 	for i, o := range opts {
 		if o == nil {
 			return c, fmt.Errorf("%w: nil JoinOption at index %d", dispatch.ErrInvalidOption, i)

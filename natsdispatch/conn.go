@@ -49,6 +49,17 @@ func (l *link) check(side string) error {
 	case l.nc.IsConnected() && !l.nc.HeadersSupported():
 		return fmt.Errorf("%w: %s: the server %s knows no headers; it has to be 2.2 or later", ErrConnection, side, l.nc.ConnectedServerVersion())
 	}
+	return l.checkPayload(side)
+}
+
+// leastPayload is the least max_payload of a server: headers take most of that.
+const leastPayload = 2048
+
+// checkPayload reports that the messages of the server are too small.
+func (l *link) checkPayload(side string) error {
+	if l.nc.IsConnected() && l.nc.MaxPayload() < leastPayload {
+		return fmt.Errorf("%w: %s: max_payload of the server is %d bytes; it has to be at least %d", ErrConnection, side, l.nc.MaxPayload(), leastPayload)
+	}
 	return nil
 }
 

@@ -78,6 +78,8 @@
 // # Values
 //
 // Requests and results are written by a [Codec]: [JSON], [Gob], or one of your own.
+// Serve and Join refuse types of which their codec would write nothing. Error texts are cut at
+// 4 KiB, and less if the server's max_payload is small, which has to be at least 2 KiB.
 // Both sides compare a [Fingerprint] of their types, so that a program of yesterday is
 // told that it does not fit, and does not misread; [WithTypes] is for types that grow.
 // Results that are larger than one message are sent in pieces, requests are not.

@@ -110,6 +110,7 @@ func failed(state dispatch.State, err error) failure {
 	if panicked, ok := errors.AsType[*dispatch.PanicError](err); ok && state == dispatch.StatePanicked {
 		f.text = fmt.Sprint(panicked.Value)
 	}
+	f.text = cut(f.text, longestText)
 	return f
 }
 

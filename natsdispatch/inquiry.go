@@ -216,16 +216,20 @@ func (q *inquiry) withdraw() {
 // found takes in a node that announces itself while all are looked for: it has had the
 // request, because it was there before.
 func (q *inquiry) found(ctx context.Context, a *asked, n *announcement) {
-	if !q.settling || a.tallies[n.Node] != nil || a.strays[n.Node] || n.Draining || n.Bus != "" && q.request.passed(n.Bus) {
+	if !q.settling || n.Draining || n.Bus != "" && q.request.passed(n.Bus) {
 		return
 	}
-	t := q.tally(a, n.Node, n.Epoch)
-	if t.hopeless = n.misfit(q.request.types, q.request.codec); t.hopeless == nil {
+	misfit := n.misfit(q.request.types, q.request.codec)
+	if misfit == nil {
 		for _, g := range q.meant(n.Groups) {
 			q.findGroup(ctx, g)
 		}
 	}
-	q.expectNode(t)
+	if a.tallies[n.Node] == nil { // otherwise it has answered already
+		t := q.tally(a, n.Node, n.Epoch)
+		t.hopeless = misfit
+		q.expectNode(t)
+	}
 }
 
 // findGroup asks a group of which nothing was known when the others were asked.
@@ -269,7 +273,7 @@ func (r *Remote) end(q *inquiry) {
 
 // tally begins to keep account of a node.
 func (q *inquiry) tally(a *asked, node string, epoch int64) *tally {
-	t := &tally{node: node, epoch: epoch, limit: q.r.maxResult, to: q.to, standIn: dispatch.Member{Node: node, Name: anybody}}
+	t := &tally{node: node, epoch: epoch, limit: q.r.maxResult, most: q.r.maxMembers, to: q.to, standIn: dispatch.Member{Node: node, Name: anybody}}
 	if g := a.request.group; g != "" {
 		t.standIn = dispatch.Member{Node: node, Group: g}
 	}

@@ -36,13 +36,16 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 		open:       make(map[uint64]*asked),
 		changed:    make(chan struct{}),
 		online:     make(chan struct{}),
-		table:      table{forget: config.forget},
+		table:      table{forget: config.forget, most: config.maxNodes},
 	}
 	if err := r.checkAsking("Join"); err != nil {
 		return nil, err
 	}
 	if d == nil || on == nil {
 		return nil, fmt.Errorf("%w: Join: nil Dispatcher or Selector", dispatch.ErrInvalidArgument)
+	}
+	if err := checkTypes[Req, Res](r.codecs[:1]); err != nil {
+		return nil, fmt.Errorf("natsdispatch: Join: %w", err)
 	}
 	r.logged = nc.LastError() // which is none of ours
 	r.isOurs = func(what refused) bool { return r.has(what.subject) || strings.HasPrefix(what.subject, r.inbox+".") }

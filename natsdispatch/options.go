@@ -23,6 +23,10 @@ const (
 	DefaultForget        = 5 * time.Minute
 	DefaultReconnectWait = 2 * time.Second
 	DefaultMaxResult     = 16 << 20 // bytes
+	DefaultMaxBudget     = time.Hour
+	DefaultMaxRemembered = 1 << 16 // ids of requests
+	DefaultMaxNodes      = 20_000
+	DefaultMaxMembers    = 100_000 // of one node
 	DefaultMaxRequests   = 4096
 	defaultMessages      = 1 << 16
 	defaultBytes         = 64 << 20
@@ -225,6 +229,25 @@ func WithMaxRequests(n int) ServeOption {
 	})
 }
 
+// WithMaxBudget bounds how long the node works on one request, whatever time the asker gives
+// it. Members that need longer are late. It is DefaultMaxBudget without this option.
+func WithMaxBudget(d time.Duration) ServeOption {
+	return serveOption(func(c *serveConfig) error {
+		c.maxBudget = d
+		return positive("WithMaxBudget", d)
+	})
+}
+
+// WithMaxRemembered bounds how many ids of requests and cancels the node remembers, so that a
+// request that arrives twice is not run twice. Beyond that the oldest are forgotten,
+// and counted. It is DefaultMaxRemembered without this option; one takes some 350 bytes.
+func WithMaxRemembered(n int) ServeOption {
+	return serveOption(func(c *serveConfig) error {
+		c.remember = n
+		return positive("WithMaxRemembered", n)
+	})
+}
+
 // WithSign has the node sign all that it sends; see [WithVerify].
 func WithSign(sign Sign) ServeOption {
 	return serveOption(func(c *serveConfig) error {
@@ -325,6 +348,26 @@ func WithMaxHops(n int) JoinOption {
 	return joinOption(func(c *joinConfig) error {
 		c.maxHops = n
 		return positive("WithMaxHops", n)
+	})
+}
+
+// WithMaxNodes bounds how many nodes are known, one for each of their topics. The
+// announcements of others are counted and ignored, and the first of them is named to the
+// error handler. It is DefaultMaxNodes without this option.
+func WithMaxNodes(n int) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		c.maxNodes = n
+		return positive("WithMaxNodes", n)
+	})
+}
+
+// WithMaxMembers bounds how many members of one node take part in a call. If there are more, "node/*"
+// is Failed with [ErrTooLarge] for all that are beyond that. It is DefaultMaxMembers without
+// this option.
+func WithMaxMembers(n int) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		c.maxMembers = n
+		return positive("WithMaxMembers", n)
 	})
 }
 

@@ -90,6 +90,8 @@ type departure struct {
 type table struct {
 	topics map[string]*roll
 	forget time.Duration // how long one who has left is remembered
+	most   int           // how many nodes are kept, those that have left included
+	count  int           // how many are
 }
 
 // roll is the nodes of one topic.
@@ -124,12 +126,16 @@ func (t *table) put(p place, n *present) {
 		}
 		t.topics[p.topic] = r
 	}
+	if r.nodes[p.node] == nil {
+		t.count++
+	}
 	r.nodes[p.node], r.sorted = n, nil
 }
 
 func (t *table) remove(p place) {
 	r := t.topics[p.topic]
 	delete(r.nodes, p.node)
+	t.count--
 	if r.sorted = nil; len(r.nodes) == 0 {
 		delete(t.topics, p.topic)
 	}
@@ -141,6 +147,7 @@ type heard struct {
 	changed bool        // the table is another one than before
 	arrived bool        // the node was not present before
 	twin    bool        // there are two processes of this name
+	excess  bool        // it is one node too many
 }
 
 // hear takes in an announcement. The boot id that is heard counts. One that was heard
@@ -150,7 +157,7 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 	old := t.at(at)
 	switch {
 	case old == nil:
-		if a.Event == eventBye {
+		if h.excess = t.count >= t.most; h.excess || a.Event == eventBye {
 			return h
 		}
 		h.arrived = true

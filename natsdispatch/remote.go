@@ -100,6 +100,9 @@ const mostBuffered = 1 << 13
 
 // discover asks all nodes to announce themselves.
 func (r *Remote) discover() error {
+	if err := r.checkPayload("Join"); err != nil {
+		return err
+	}
 	r.state.Lock()
 	now := time.Now()
 	r.table.excuse(now) // nobody was heard of while we were cut off
@@ -287,7 +290,7 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 		return
 	}
 	if r.verify != nil {
-		if err := verifySignature(m.Header, r.verify, a.Node, signed(presenceCall(a.Topic), a.Node, a.Epoch, a.Seq, m.Data)); err != nil {
+		if err := verifySignature(m.Header, r.verify, a.Node, r.signed(presenceCall(a.Topic), a.Node, a.Epoch, a.Seq, m.Data)); err != nil {
 			r.counts.unverified.Add(1)
 			return
 		}
@@ -306,6 +309,9 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 	r.state.Unlock()
 	if h.twin {
 		r.twin(a.Node)
+	}
+	if h.excess && r.counts.excess.Add(1) == 1 {
+		r.fail(fmt.Errorf("natsdispatch: node %s is one more than WithMaxNodes(%d) allows, and is ignored; the rest is counted", a.Node, r.maxNodes))
 	}
 	if h.changed {
 		select {

@@ -124,7 +124,7 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 		return
 	}
 	if verify := q.r.verify; verify != nil {
-		if err := verifySignature(m.Header, verify, from.node, signed(a.request.call, from.node, from.epoch, from.seq, m.Data)); err != nil {
+		if err := verifySignature(m.Header, verify, from.node, q.r.signed(a.request.call, from.node, from.epoch, from.seq, m.Data)); err != nil {
 			counts.unverified.Add(1)
 			return
 		}

@@ -40,7 +40,7 @@ func TestTable(t *testing.T) {
 		{"a straggler after a change", []announcement{say(eventChange, 5, 3), say(eventBeat, 5, 2)}, true, nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var table table
+			table := table{most: 100}
 			var gone []int64
 			twin := false
 			for _, a := range c.say {
@@ -60,7 +60,7 @@ func TestTable(t *testing.T) {
 // Who falls silent is remembered, and forgotten in the end.
 func TestTableOfThoseWhoAreSilent(t *testing.T) {
 	at := func(seconds int) time.Time { return time.Unix(1000+int64(seconds), 0) }
-	table := table{forget: 10 * time.Second}
+	table := table{forget: 10 * time.Second, most: 100}
 	say := func(node string, beatMS int64, now time.Time) heard {
 		return table.hear(announcement{Node: node, Topic: "t", Event: eventBeat, Epoch: 5, BeatMS: beatMS}, now)
 	}
@@ -109,7 +109,7 @@ func TestTableOfThoseWhoAreSilentTogether(t *testing.T) {
 		{"a dead connection", map[place]int{{"t", "a"}: 0, {"t", "b"}: 3}, errClosedConnection, dispatch.ErrUnreachable, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			table := table{forget: time.Hour}
+			table := table{forget: time.Hour, most: 100}
 			for p, when := range c.heard {
 				table.hear(announcement{Node: p.node, Topic: p.topic, Event: eventBeat, Epoch: 5, BeatMS: 1000}, at(when))
 			}
@@ -164,19 +164,33 @@ func TestAnnouncementOfABadNode(t *testing.T) {
 }
 
 func TestSeen(t *testing.T) {
-	var s seen
+	s := seen{most: 3}
 	now := time.Unix(1000, 0)
 	until := now.Add(5 * time.Second)
-	if !s.add("a", until, now) || s.add("a", until, now.Add(4*time.Second)) {
-		t.Error("an id is not recognised within its time")
+	add := func(id string, until, now time.Time, wantNew, wantForgotten bool) {
+		t.Helper()
+		if isNew, forgotten := s.add(id, until, now); isNew != wantNew || forgotten != wantForgotten {
+			t.Errorf("%s is new: %t, another one is forgotten: %t; want %t, %t", id, isNew, forgotten, wantNew, wantForgotten)
+		}
 	}
-	if !s.add("a", until.Add(5*time.Second), until) {
-		t.Error("an id is recognised after its time")
-	}
-	s.add("b", until, now)
+	add("a", until, now, true, false)
+	add("a", until, now.Add(4*time.Second), false, false) // within its time
+	add("a", until.Add(5*time.Second), until, true, false)
+	add("b", until, now, true, false)
 	s.sweep(until.Add(4 * time.Second))
-	if len(s.until) != 1 {
+	if len(s.until) != 1 || len(s.order) != 1 {
 		t.Errorf("%d ids are remembered, want the one whose time is not over", len(s.until))
+	}
+	later := until.Add(4 * time.Second)
+	for _, id := range []string{"c", "d"} {
+		add(id, later.Add(time.Hour), later, true, false)
+	}
+	add("e", later.Add(time.Hour), later, true, true) // in the place of a
+	add("c", later.Add(time.Hour), later, false, false)
+	add("a", later.Add(time.Hour), later, true, true)
+	add("c", later.Add(time.Hour), later, true, true)
+	if len(s.until) != 3 || len(s.order) != 3 {
+		t.Errorf("%d ids are remembered, want three", len(s.until))
 	}
 }
 
@@ -348,7 +362,7 @@ func TestTally(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			book := &earBook{known: make(map[dispatch.Member]bool), deaf: c.deaf}
-			tally := &tally{node: "n", standIn: dispatch.Member{Node: "n", Name: anybody}, limit: 10, to: book}
+			tally := &tally{node: "n", standIn: dispatch.Member{Node: "n", Name: anybody}, limit: 10, most: 5, to: book}
 			if c.expected {
 				tally.expected = tally.standIn
 			}

@@ -31,6 +31,8 @@ type tally struct {
 	hopeless error           // why it will not answer, known from the beginning
 	twin     bool            // another process of this name has answered as well
 	limit    int             // of the size of a value
+	most     int             // of the members
+	excess   int             // members beyond that
 	next     uint64          // the number of the next message
 	accepted bool
 	over     bool // there is nothing more to hear
@@ -98,6 +100,9 @@ func (t *tally) take(f frame) error {
 		t.finish(f.count)
 		return nil
 	}
+	if f.member >= len(t.members) && f.member < len(t.members)+t.excess {
+		return nil
+	}
 	if f.member >= len(t.members) {
 		return fmt.Errorf("%w: %s of member %d of %d", ErrMalformed, f.kind, f.member, len(t.members))
 	}
@@ -134,6 +139,10 @@ func (t *tally) introduce(members []dispatch.Member) {
 		if members[i].Node == "" {
 			members[i].Node = t.node
 		}
+	}
+	if room := t.most - len(t.members); len(members) > room {
+		t.excess += len(members) - room
+		members = members[:room]
 	}
 	t.to.accept(t.expected, members)
 	t.expected = dispatch.Member{}
@@ -211,7 +220,9 @@ func (t *tally) finish(members int) {
 			t.close(m, fmt.Errorf("%w: how %v has ended", dispatch.ErrLost, m.who))
 		}
 	}
-	if missing := members - len(t.members); missing > 0 {
+	if t.excess > 0 {
+		t.endStandIn(fmt.Errorf("%w: %s has %d members; WithMaxMembers allows %d", ErrTooLarge, t.node, len(t.members)+t.excess, t.most))
+	} else if missing := members - len(t.members); missing > 0 {
 		t.endStandIn(fmt.Errorf("%w: the names of %d members of %s", dispatch.ErrLost, missing, t.node))
 	} else if t.expected != (dispatch.Member{}) {
 		t.introduce(nil) // nobody was meant

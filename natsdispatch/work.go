@@ -22,7 +22,9 @@ type work struct {
 	msg   *nats.Msg
 	ends  time.Time
 	out   *outbox
-	seq   uint64 // of the next message; of the goroutine that answers
+	seq   uint64 // of the next message; of the goroutine that sends
+
+	sending sync.WaitGroup // for the goroutine that sends, unless that which answers does
 
 	mu    sync.Mutex // guards what follows
 	call  call       // nil until it is made
@@ -67,7 +69,14 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 	}
 	r, err := parseRequest(m.Header)
 	r.group = group
-	w := &work{request: r, topic: s, msg: m, ends: now.Add(r.budget), out: newOutbox(n.messageSize(), n.maxResult)}
+	if r.budget > n.maxBudget {
+		r.budget = n.maxBudget
+		if n.counts.capped.Add(1) == 1 {
+			n.fail(fmt.Errorf("natsdispatch: node %s: a request has more time than WithMaxBudget(%v) allows, and gets that; the rest is counted", n.node, n.maxBudget))
+		}
+	}
+	w := &work{request: r, topic: s, msg: m, ends: now.Add(r.budget)}
+	w.out = newOutbox(n.messageSize(), n.maxResult, func() { w.sending.Go(func() { n.post(w) }) })
 	switch {
 	case m.Reply == "":
 		n.counts.malformed.Add(1)
@@ -94,7 +103,7 @@ func (n *Node) take(w *work, now time.Time) {
 	defer n.state.Unlock()
 	switch {
 	case n.closed:
-	case n.work[w.request.call] != nil, !n.seen.add(w.request.call, now.Add(min(w.budget, mostRemembered)), now):
+	case n.work[w.request.call] != nil, !n.rememberLocked(w.request.call, min(w.budget, mostRemembered), now):
 		n.counts.duplicates.Add(1)
 	default:
 		n.counts.requests.Add(1)
@@ -104,6 +113,15 @@ func (n *Node) take(w *work, now time.Time) {
 		}
 		n.answers.Go(func() { n.answer(w) })
 	}
+}
+
+// rememberLocked remembers an id for a while, and reports whether it is new.
+func (n *Node) rememberLocked(id string, d time.Duration, now time.Time) bool {
+	isNew, forgotten := n.seen.add(id, now.Add(d), now)
+	if forgotten {
+		n.counts.forgotten.Add(1)
+	}
+	return isNew
 }
 
 // done takes the work off.
@@ -131,7 +149,7 @@ func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
 	n.state.Lock()
 	w := n.work[id]
 	if w == nil {
-		n.seen.add(id, now.Add(mostCancelled), now)
+		n.rememberLocked(id, mostCancelled, now)
 	}
 	n.state.Unlock()
 	if w != nil {
@@ -178,9 +196,11 @@ func (n *Node) answer(w *work) {
 			w.out.end(o)
 		}
 		w.out.finish()
-		n.post(w)
+		w.sending.Wait()
+		n.post(w) // all, or nothing
 		return
 	}
+	w.out.taken()
 	var collecting sync.WaitGroup
 	collecting.Go(func() {
 		var ends sync.WaitGroup
