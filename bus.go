@@ -170,7 +170,7 @@ func (b *Bus) Snapshot() Snapshot {
 	for owner := range b.ledger.All() {
 		if c, ok := owner.(*gathering); ok {
 			abandoned := c.addTo(loads)
-			if call := (c.snapshot()); call.Reason == ReasonPending {
+			if call := c.snapshot(); call.Reason == ReasonPending {
 				s.Calls = append(s.Calls, call)
 			}
 			s.Abandoned = append(s.Abandoned, abandoned...)

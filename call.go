@@ -444,7 +444,7 @@ func (c *Call[Req, Res]) offerLate(from Member, value Res, at, by time.Duration)
 			continue
 		}
 		r := Result[Req, Res]{Call: c, From: from, Value: value, Seq: -1, Elapsed: at}
-		h.tell(&event{since: c.base + at, call: func() {
+		h.tell(&event{since: c.onBus(at), call: func() {
 			if !h.silenced() {
 				h.fn.(func(Result[Req, Res], time.Duration))(r, by)
 			}

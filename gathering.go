@@ -32,7 +32,6 @@ type gathering struct {
 	policy    *policy // shared with other calls, except for
 	timeout   time.Duration
 	start     time.Time
-	base      time.Duration // the same, since the bus was made
 	from      *origin
 	parent    CallID     // the call on the same bus that it was sent from; 0 if there is none
 	followed  bool       // the sender's context can end
@@ -99,6 +98,9 @@ type half interface {
 
 // now returns the time since the call's start.
 func (c *gathering) now() time.Duration { return time.Since(c.start) }
+
+// onBus returns a time since the call's start as one since the bus was made.
+func (c *gathering) onBus(at time.Duration) time.Duration { return c.bus.sinceEpoch(c.start) + at }
 
 // budget is how long the producers have.
 func (c *gathering) budget() time.Duration { return c.timeout - c.policy.grace }

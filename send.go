@@ -55,7 +55,6 @@ func (c *gathering) admitted(ctx context.Context) (ledger.Level, error) {
 func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	b := c.bus
 	c.start = time.Now()
-	c.base = b.sinceEpoch(c.start)
 	c.timeout, c.followed = c.policy.timeout, ctx.Done() != nil
 	var slack time.Duration
 	if at, ok := ctx.Deadline(); ok {
