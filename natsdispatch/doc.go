@@ -27,8 +27,9 @@
 //  1. One request goes to all nodes, and each node runs it on its own bus, under the
 //     policies of that bus, with the time that the call has left, less a little for
 //     the way back. Topic defaults and call options are the asker's.
-//  2. Delivery is at most once. Nothing is sent again unless [WithResend] says so,
-//     and nothing that was asked for before a connection broke is run after it.
+//  2. Delivery is at most once. A request to a group is not sent again unless [WithResend]
+//     says so. One to nodes is if one of them comes back from a broken connection and has not
+//     accepted it; it has the same id, and no node runs that twice.
 //  3. A member's results come in its order and before its end. What a node has sent
 //     and what did not arrive is found out by counting, and named.
 //  4. The end of a call reaches the nodes, with its cause, so that nobody works for

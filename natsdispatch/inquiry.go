@@ -52,6 +52,7 @@ type event struct {
 	msg    *nats.Msg
 	gone   *departure
 	found  *announcement
+	hello  *announcement
 	failed error // there is no connection any more
 }
 

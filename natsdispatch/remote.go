@@ -306,6 +306,13 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 			}
 		}
 	}
+	if a.Event == eventHello && h.gone == nil {
+		for _, open := range r.open {
+			if open.request.group == "" && open.by.topic == a.Topic {
+				_ = open.by.put(event{asked: open, hello: &a}, 0)
+			}
+		}
+	}
 	r.state.Unlock()
 	if h.twin {
 		r.twin(a.Node)

@@ -75,6 +75,9 @@ func (q *inquiry) deal(ctx context.Context, e event) {
 	case e.found != nil:
 		q.found(ctx, e.asked, e.found)
 		return
+	case e.hello != nil:
+		q.again(ctx, e.asked, e.hello)
+		return
 	case e.failed != nil:
 		q.fail(e.failed)
 		q.waiting = 0
@@ -164,6 +167,20 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 			counts.malformed.Add(1)
 		}
 	})
+}
+
+// again sends a request once more, because a node that has not accepted it has been without a
+// connection, and may not have had it. Nodes that have had it ignore it.
+func (q *inquiry) again(ctx context.Context, a *asked, n *announcement) {
+	t := a.tallies[n.Node]
+	if t == nil || t.accepted || t.over || t.epoch != n.Epoch {
+		return
+	}
+	if err := q.send(ctx, a); err != nil {
+		q.r.fail(fmt.Errorf("natsdispatch: ask %s again: %w", n.Node, err))
+		return
+	}
+	q.r.counts.resent.Add(1)
 }
 
 // twin notes that two processes of one name have answered. The report names the second one.

@@ -16,7 +16,7 @@ type RemoteStats struct {
 	Malformed  uint64 `json:"malformed"`  // replies and announcements that are not as the protocol wants them
 	Unverified uint64 `json:"unverified"` // replies and announcements that WithVerify has refused
 	Dropped    uint64 `json:"dropped"`    // replies and announcements beyond WithPendingLimits
-	Resent     uint64 `json:"resent"`     // requests that were sent again under WithResend
+	Resent     uint64 `json:"resent"`     // requests that were sent again: under WithResend, or to a node that was without a connection
 	Excess     uint64 `json:"excess"`     // announcements beyond WithMaxNodes
 }
 

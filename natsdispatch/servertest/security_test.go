@@ -1,4 +1,4 @@
-package natsdispatch_test
+package servertest_test
 
 import (
 	"context"
@@ -23,7 +23,7 @@ import (
 var quiet = natsdispatch.WithErrorHandler(func(error) {})
 
 func TestSecurityDocumentShowsTheConfigurations(t *testing.T) {
-	document, err := os.ReadFile("docs/security.md")
+	document, err := os.ReadFile("../docs/security.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package natsdispatch_test
+package servertest_test
 
 import (
 	"context"
