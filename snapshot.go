@@ -9,7 +9,7 @@ import (
 type Snapshot struct {
 	State     string              `json:"state"`     // open, draining or closed
 	Started   time.Time           `json:"started"`   // when the bus was made
-	Sent      uint64              `json:"sent"`      // calls since the bus was made
+	Sent      uint64              `json:"sent"`      // calls since the bus was made, without those that were refused
 	Topics    []TopicSnapshot     `json:"topics"`    // with registrations by name, sorted by name
 	Patterns  TopicSnapshot       `json:"patterns"`  // what is registered by patterns, of all types
 	Calls     []CallSnapshot      `json:"calls"`     // in flight, the oldest first
@@ -71,8 +71,8 @@ type CallSnapshot struct {
 	Parent CallID        `json:"parent"`    // the call on this bus that it was sent from; 0 if there is none
 	Depth  int           `json:"depth"`     // how many calls it is nested in
 
-	// WaitsFor is how many producers are still missing under WithMinProducers. It is 0 once
-	// the members of the call are known.
+	// WaitsFor is how many producers are missing under WithMinProducers; 0 if the call does
+	// not wait for producers.
 	WaitsFor int `json:"waits_for"`
 }
 
