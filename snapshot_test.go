@@ -75,38 +75,3 @@ func TestSnapshotOfNestedCalls(t *testing.T) {
 		<-c.Done()
 	})
 }
-
-// What a call or a sender waits for before anything is asked is in the Snapshot.
-func TestSnapshotOfWhatIsMissing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute), dispatch.WithMaxInFlight(2))
-		look := func() string {
-			synctest.Wait()
-			s := d.Bus().Snapshot()
-			text := fmt.Sprintf("%d of %d, %d senders", len(s.Calls), s.MaxInFlight, s.SendersWaiting)
-			for _, c := range s.Calls {
-				text += fmt.Sprintf(", waits for %d", c.WaitsFor)
-			}
-			return text
-		}
-		produce(t, d, "a", slow(time.Second, 1))
-		waits := send(t, d, dispatch.WithMinProducers(3))
-		goes := send(t, d)
-		for range 2 {
-			go func() {
-				if c, err := d.Send(context.Background(), ask, 1); err == nil {
-					<-c.Done()
-				}
-			}()
-		}
-		wantLines(t, []string{look()}, "2 of 2, 2 senders, waits for 2, waits for 0")
-		produce(t, d, "b", slow(time.Second, 1))
-		wantLines(t, []string{look()}, "2 of 2, 2 senders, waits for 1, waits for 0")
-		produce(t, d, "c", slow(time.Second, 1))
-		wantLines(t, []string{look()}, "2 of 2, 2 senders, waits for 0, waits for 0")
-		<-waits.Done()
-		<-goes.Done()
-		wantLines(t, []string{look()}, "2 of 2, 0 senders, waits for 0, waits for 0")
-		time.Sleep(time.Minute)
-	})
-}

@@ -656,7 +656,7 @@ func (one *suspicion) silent() bool {
 func (s *suspecting) group() {
 	type same struct{ topic, err string }
 	leaders := make(map[same]*suspicion)
-	slices.SortStableFunc(s.order, compareSuspicions)
+	slices.SortStableFunc(s.order, func(x, y *suspicion) int { return cmp.Compare(x.name, y.name) }) // the same one leads each time
 	s.order = slices.DeleteFunc(s.order, func(one *suspicion) bool {
 		if one.err == "" || len(one.parts) != 1 || one.parts[0].kind != kindFailed || len(one.folded) > 0 {
 			return false

@@ -111,7 +111,7 @@ var memberOrders = map[string]func(a, b *memberPart) int{
 	"runs":   func(a, b *memberPart) int { return cmp.Compare(b.Runs, a.Runs) },
 }
 
-const mostMembersShown = 500
+const mostMembersShown = 100
 
 // topicLocked describes one topic in full.
 func (v *view) topicLocked(a *archive, q query, inFlight map[string]int) *topicPart {
@@ -129,7 +129,10 @@ func (v *view) topicLocked(a *archive, q query, inFlight map[string]int) *topicP
 	}
 	order := memberOrders[q.Sort]
 	if order == nil {
-		q.Sort, order = "order", memberOrders["order"]
+		if q.Sort = "order"; len(s.Producers) > mostMembersShown {
+			q.Sort = "p99" // the slowest are not among those that are left out
+		}
+		order = memberOrders[q.Sort]
 	}
 	part.Query, part.Sort = q.Search, q.Sort
 	members := slices.DeleteFunc(v.members(s, t, byName), func(m memberPart) bool { return !matches(q.Search, m.Key, m.State, m.LastError) })
