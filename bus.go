@@ -29,6 +29,7 @@ type Bus struct {
 	misuse    atomic.Uint64 // what relays did with rosters that they may not
 	ledger    ledger.Ledger // calls, and recipients whose inboxes are busy
 	logs      recipient
+	retention retention
 	places    *places // of WithMaxInFlight; nil: no bound
 }
 
@@ -108,6 +109,7 @@ func (b *Bus) Close() error {
 			c.shut()
 		}
 	}
+	b.retention.releaseAll()
 	b.ledger.Changed()
 	return nil
 }

@@ -37,6 +37,9 @@ type Result[Req, Res any] struct {
 	Value   Res             // what the producer returned
 	Seq     int             // its place among the results of the call, from 0; -1 for a late one
 	Elapsed time.Duration   // from the call's start to the result
+
+	// Retained says that the result was there before the listener; see [WithRetained].
+	Retained bool
 }
 
 // A Listener is called with each result of a topic, as it arrives. Its calls
@@ -137,7 +140,7 @@ func (c *Call[Req, Res]) beginningOfLog() calllog.Cursor {
 // readFrom yields the results from the cursor on until the end of the call.
 func (c *Call[Req, Res]) readFrom(at calllog.Cursor, yield func(Result[Req, Res]) bool) {
 	c.follows(at, func(e calllog.Entry, values any, seq int) bool {
-		return e.Kind&calllog.Result == 0 || yield(Result[Req, Res]{c, c.memberAt(int(e.Member)), *c.at(e, values), seq, e.At})
+		return e.Kind&calllog.Result == 0 || yield(Result[Req, Res]{c, c.memberAt(int(e.Member)), *c.at(e, values), seq, e.At, false})
 	})
 }
 
@@ -413,7 +416,7 @@ func (c *Call[Req, Res]) takeOut(r *run) (value Res) {
 
 // hear is part of half.
 func (c *Call[Req, Res]) hear(l *listener, ctx context.Context, b *batch) {
-	r := Result[Req, Res]{Call: c, Value: *c.at(b.now, b.values), Seq: b.seq - 1, Elapsed: b.now.At}
+	r := Result[Req, Res]{Call: c, Value: *c.at(b.now, b.values), Seq: b.seq - 1, Elapsed: b.now.At, Retained: b.retained}
 	c.setMember(&r.From, int(b.now.Member))
 	l.fn.(Listener[Req, Res])(ctx, r)
 }

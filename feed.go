@@ -47,6 +47,8 @@ type batch struct {
 	half    bool // the result of the first entry has been delivered or dropped
 	final   bool // the end of the call comes behind the entries
 	done    bool // the end has been told
+
+	retained bool // it was kept, see WithRetain
 }
 
 // span is a row of results that are not to be delivered, from one Seq to before another.
@@ -140,13 +142,25 @@ func (c *gathering) recount() {
 
 // appendLocked adds an entry to the log, for those who are there by now.
 func (c *gathering) appendLocked(e calllog.Entry) {
-	c.findListenersLocked()
+	if c.topic.retain > 0 {
+		c.retainLocked(e)
+		return
+	}
+	c.lookUpListenersLocked()
 	c.log.Append(e)
 }
 
 // findListenersLocked gives a feed to each listener that has none yet. It begins
 // at the present end of the log.
 func (c *gathering) findListenersLocked() {
+	if c.topic.retain > 0 { // a listener that is being registered first gets what is kept
+		c.bus.retention.mu.Lock()
+		defer c.bus.retention.mu.Unlock()
+	}
+	c.lookUpListenersLocked()
+}
+
+func (c *gathering) lookUpListenersLocked() {
 	generation := c.bus.registry.Generation()
 	if c.seen == generation {
 		return

@@ -18,6 +18,7 @@ type group struct {
 	replicas   []*replica // those that have been claimed, in this order
 	answered   *producer  // the replica whose answer it was, if the member is OK
 	err        error      // why there is no answer
+	latencies  *latencies // nil unless the call is under WithHedgeQuantile
 	first      replica
 	one        [1]*replica // what replicas points to as long as there is but one
 }
@@ -25,15 +26,16 @@ type group struct {
 // replica is what the run of a replica has besides. The call's lock guards it.
 type replica struct {
 	run
-	index  int32
-	began  time.Duration
-	ended  time.Duration
-	how    course.State            // Pending until it has ended, or its group has
-	box    any                     // a pointer to what it has returned, unless it is the first
-	base   context.Context         // what ctx is derived from; nil for the call's
-	ctx    context.Context         // what it has looked at; ends when another replica has answered
-	cancel context.CancelCauseFunc // ends ctx
-	own    rare
+	index   int32
+	claimed time.Duration
+	began   time.Duration
+	ended   time.Duration
+	how     course.State            // Pending until it has ended, or its group has
+	box     any                     // a pointer to what it has returned, unless it is the first
+	base    context.Context         // what ctx is derived from; nil for the call's
+	ctx     context.Context         // what it has looked at; ends when another replica has answered
+	cancel  context.CancelCauseFunc // ends ctx
+	own     rare
 }
 
 // runLocked returns the run that the course has handed out.
@@ -49,6 +51,7 @@ func (c *gathering) runLocked(id course.Run) *run {
 		r = new(replica)
 	}
 	r.call, r.member, r.index = c, id.Member, id.Replica
+	r.claimed = c.course.Ended()
 	r.own = rare{asked: g.nextReplica(), competes: r}
 	r.rare = &r.own
 	r.own.asked.occupy(1)
@@ -125,6 +128,7 @@ func (c *gathering) endReplicaLocked(r *replica, how course.State, effect course
 		return
 	}
 	g.answered = r.producer()
+	g.noteLatency(r.ended)
 	for _, other := range g.replicas {
 		if other.how == course.Pending {
 			other.how, other.ended = course.Canceled, r.ended

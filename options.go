@@ -17,12 +17,17 @@ import (
 // and is then the default of every call on the bus.
 type BusOption interface{ applyBus(*busConfig) error }
 
+// A TopicOption is accepted by [NewTopic] and [ParseTopic]. Every CallOption is one too,
+// and is then the default of every call of the topic.
+type TopicOption interface{ applyTopic(*topicSpec) error }
+
 // A CallOption is accepted by the methods that make a call, where it counts for
 // that call; by [NewTopic], for all calls of the topic; and by [NewBus], for all
-// calls on the bus. The call's own option overrides the topic's, and the
-// topic's the bus's.
+// calls on the bus. The call's own option overrides the topic's, and the topic's
+// the bus's; [WithDefaults] takes back what they have set.
 type CallOption interface {
 	BusOption
+	TopicOption
 	applyCall(*policy) error
 }
 
@@ -44,19 +49,23 @@ const DefaultTimeout = 5 * time.Second
 
 // policy is what the options of a call, its topic and its bus come to.
 type policy struct {
-	timeout      time.Duration
-	stall        time.Duration // 0: none
-	grace        time.Duration // 0: none
-	stagger      time.Duration // 0: none
-	quorum       int           // 0: none
-	parallelism  int           // 0: no limit
-	hedge        time.Duration // 0: none
-	minProducers int           // 0: those that there are
-	failFast     bool
-	first        bool // see First
-	noWait       bool
-	targets      []string // nil: all
+	timeout       time.Duration
+	stall         time.Duration // 0: none
+	grace         time.Duration // 0: none
+	stagger       time.Duration // 0: none
+	quorum        int           // 0: none
+	parallelism   int           // 0: no limit
+	hedge         time.Duration // 0: none
+	hedgeQuantile float64       // 0: none
+	minProducers  int           // 0: those that there are
+	failFast      bool
+	first         bool // see First
+	noWait        bool
+	targets       []string // nil: all
 }
+
+// defaults is the policy without any option.
+func defaults() policy { return policy{timeout: DefaultTimeout} }
 
 // with returns the policy with the options of a topic and of a call.
 func (p *policy) with(topic, call []CallOption) (*policy, error) {
@@ -98,6 +107,8 @@ type durationOption struct {
 
 func (o durationOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
+func (o durationOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
 func (o durationOption) applyCall(p *policy) error {
 	switch o.name {
 	case "WithTimeout":
@@ -121,6 +132,8 @@ type numberOption struct {
 }
 
 func (o numberOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o numberOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 func (o numberOption) applyCall(p *policy) error {
 	switch o.name {
@@ -165,6 +178,8 @@ func (failFastOption) applyCall(p *policy) error {
 }
 func (o failFastOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
+func (o failFastOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
 // firstOption is what makes a call one of First.
 type firstOption struct{}
 
@@ -173,6 +188,8 @@ func (firstOption) applyCall(p *policy) error {
 	return nil
 }
 func (o firstOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o firstOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithGrace ends the producers' contexts d before the call, so that producers that
 // watch them can hand in what they have. A member that returns its context's
@@ -193,11 +210,55 @@ func WithStagger(d time.Duration) CallOption { return durationOption{"WithStagge
 // have less than d left. It concerns members made by [WithGroup] only. d must be positive.
 func WithHedge(d time.Duration) CallOption { return durationOption{"WithHedge", d} }
 
+// WithHedgeQuantile is [WithHedge] with a time that follows the latencies of each group: the
+// next replica is asked when no answer has come after the time that this share of the group's
+// recent answers has taken at most. With 0.95 about one call in twenty asks a second replica,
+// however quick or slow the group is. Dean and Barroso recommend it in "The Tail at Scale"
+// (Communications of the ACM 56, 2, 2013).
+//
+// What has been recent are the last 1,000 to 2,000 answers of the group in calls with this
+// option. Each counts from when its first replica was asked, unless that has failed. As long
+// as there are fewer than 20 of them, or than 1/(1-quantile), but at most 1,000, there is no
+// hedge. If [WithHedge] is given as well, its d counts until then, and after that when the
+// quantile is longer. A producer on several topics has the same latencies on all of them.
+// The quantile must be greater than 0 and less than 1.
+func WithHedgeQuantile(quantile float64) CallOption { return quantileOption(quantile) }
+
+type quantileOption float64
+
+func (o quantileOption) applyCall(p *policy) error {
+	p.hedgeQuantile = float64(o)
+	if o > 0 && o < 1 { // which NaN is not
+		return nil
+	}
+	return invalidOption("WithHedgeQuantile(%v): must be between 0 and 1", float64(o))
+}
+func (o quantileOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o quantileOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
 // WithMinProducers lets the call wait, within its deadline, until at least n
 // producers are registered on the topic; those are asked. If they do not come, no producer
 // is asked and the call ends with [ReasonDeadline] and [ErrTooFewProducers]. Relays and the
 // members that they would name are not counted. n must be positive.
 func WithMinProducers(n int) CallOption { return numberOption{"WithMinProducers", n} }
+
+// WithDefaults forgets what has been set before it for the calls that it concerns: given to a
+// call, the options of the topic and the bus; given to a topic, those of the bus. Options
+// after it count. So it takes back what no other option can, such as [WithFailFast], [WithNoWait],
+// [WithTargets] or [WithQuorum]. The timeout is then [DefaultTimeout]. Options that only a bus
+// has, such as [WithMaxInFlight], remain.
+func WithDefaults() CallOption { return defaultsOption{} }
+
+type defaultsOption struct{}
+
+func (defaultsOption) applyCall(p *policy) error {
+	*p = defaults()
+	return nil
+}
+func (o defaultsOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o defaultsOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithTargets asks only the producers of these names; the name of a group stands for all
 // its replicas. A name that no producer has is a member that is Gone, with
@@ -219,6 +280,8 @@ func (o targetsOption) applyCall(p *policy) error {
 }
 func (o targetsOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
+func (o targetsOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
 // busConfig is what the options of a bus come to.
 type busConfig struct {
 	policy       policy
@@ -233,7 +296,7 @@ type busConfig struct {
 
 func newBusConfig(opts []BusOption) (busConfig, error) {
 	c := busConfig{
-		policy:       policy{timeout: DefaultTimeout},
+		policy:       defaults(),
 		maxAbandoned: 64,
 		slowListener: 5 * time.Second,
 	}
@@ -364,6 +427,7 @@ type listenerConfig struct {
 	mailbox   mailboxOption
 	onOutcome func(Outcome)
 	onDone    func(Report)
+	retained  bool
 }
 
 func newListenerConfig(opts []ListenerOption) (listenerConfig, error) {
@@ -466,6 +530,37 @@ func (o mailboxOption) applyListener(c *listenerConfig) error {
 	return positive("WithMailbox", o.n)
 }
 
+// WithRetain keeps the last n results of the topic for listeners that come later and ask for
+// them, see [WithRetained]. It concerns the results of calls that are made through this
+// handle of the topic. If there are several handles of one name with different n, the largest
+// counts. What is kept are results in time, in the order in which they were recorded, also of
+// calls that go on. A result keeps its call in memory, with all results of that. All are let
+// go of when nothing is registered on the topic any more, neither by name nor by a pattern,
+// and at [Bus.Close]. n must be positive.
+func WithRetain(n int) TopicOption { return retainOption(n) }
+
+type retainOption int
+
+func (o retainOption) applyTopic(s *topicSpec) error {
+	s.retain = int(o)
+	return positive("WithRetain", int(o))
+}
+
+// WithRetained calls the listener first with the results that its topics retain, see
+// [WithRetain]: of each topic the last ones in order, with [Result.Retained] set. Those that
+// are recorded after the listener was registered follow: there is no gap between the two, and
+// no result comes twice. What is retained waits in the listener's mailbox as all results do,
+// so [WithMailbox] and [WithConcurrency] concern it, too. OnOutcome and OnDone are called only
+// for what happens from then on.
+func WithRetained() ListenerOption { return retainedOption{} }
+
+type retainedOption struct{}
+
+func (retainedOption) applyListener(c *listenerConfig) error {
+	c.retained = true
+	return nil
+}
+
 // WithMaxInFlight bounds the calls in flight on the bus: a call keeps its place until it
 // has ended and every listener has come to the last of its results. So a slow listener holds
 // back senders. [Dispatcher.Send] waits for a place until its context ends, and then returns
@@ -498,6 +593,8 @@ func (noWaitOption) applyCall(p *policy) error {
 	return nil
 }
 func (o noWaitOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o noWaitOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithGroup makes the producer a replica: all producers of a topic with the same
 // group stand in for each other and are one member of a call. Each call asks the least busy

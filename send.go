@@ -116,7 +116,9 @@ func (p *policy) course(timeout, slack time.Duration) course.Policy {
 }
 
 // timed reports whether something other than the deadline can become due.
-func (p *policy) timed() bool { return p.grace > 0 || p.stagger > 0 || p.hedge > 0 || p.stall > 0 }
+func (p *policy) timed() bool {
+	return p.grace > 0 || p.stagger > 0 || p.hedge > 0 || p.hedgeQuantile > 0 || p.stall > 0
+}
 
 // findProducersLocked takes the snapshot, unless the call has to wait for more
 // producers.
@@ -172,6 +174,9 @@ func (c *gathering) enrollLocked(on *route) {
 	}
 	c.log.Expect(len(c.producers))
 	c.course.Enroll(c.now(), c.half.roomLocked(len(c.producers)), candidates, sources)
+	if c.policy.hedgeQuantile > 0 {
+		c.hedgeLocked()
+	}
 	if sources > len(relays) && !c.over() {
 		c.missTargetsLocked()
 		c.course.EndRelay(0)

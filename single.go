@@ -144,10 +144,7 @@ func (f *feed) noteDroppedLocked(s span) {
 			continue
 		}
 		if probe.Seq++; probe.Seq > s.from {
-			if f.to.dropped == nil {
-				f.to.dropped = new([]dropped)
-			}
-			*f.to.dropped = append(*f.to.dropped, dropped{f.call, entries[0].Member, probe.Seq - 1})
+			f.to.noteDropped(dropped{f.call, entries[0].Member, probe.Seq - 1})
 		}
 	}
 }
@@ -157,6 +154,14 @@ type dropped struct {
 	call   *gathering
 	member int32
 	seq    int
+}
+
+// noteDropped keeps a result for tellDropped. It is called under the inbox's lock.
+func (r *recipient) noteDropped(d dropped) {
+	if r.dropped == nil {
+		r.dropped = new([]dropped)
+	}
+	*r.dropped = append(*r.dropped, d)
 }
 
 // tellDropped tells the observers which results were dropped.

@@ -36,6 +36,7 @@ type serveConfig struct {
 	remember    int // ids
 	sign        Sign
 	micro       string
+	publish     bool
 }
 
 type joinConfig struct {

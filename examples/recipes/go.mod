@@ -12,7 +12,7 @@ require (
 	github.com/failsafe-go/failsafe-go v0.9.8
 	github.com/google/go-cmp v0.7.0
 	github.com/jellydator/ttlcache/v3 v3.4.1
-	github.com/seed-bb4b4d74/dispatch v0.0.0
+	github.com/seed-bb4b4d74/dispatch v0.1.0
 	golang.org/x/sync v0.24.0
 	golang.org/x/time v0.16.0
 )

@@ -15,6 +15,9 @@ var deep = flag.Bool("course.deep", false, "explore the course of calls for minu
 // Longer ones are tried as long as the call has had fewer states than the limit.
 const leastEvents = 8
 
+// shortEvents stands in for leastEvents in short mode.
+const shortEvents = 6
+
 const unlimited = 1 << 30
 
 // Every order of the events of a small call is tried, and after each event the course
@@ -22,8 +25,10 @@ const unlimited = 1 << 30
 func TestACourseKeepsItsPromisesInEveryOrderOfEvents(t *testing.T) {
 	began := time.Now()
 	sum := sizes{least: unlimited}
-	limit := 4000
+	limit, events := 4000, leastEvents
 	switch {
+	case testing.Short():
+		limit, events = 0, shortEvents
 	case raced:
 		limit = 0
 	case *deep:
@@ -32,7 +37,7 @@ func TestACourseKeepsItsPromisesInEveryOrderOfEvents(t *testing.T) {
 	for _, shape := range shapes() {
 		part := sizes{least: unlimited}
 		for _, s := range shape.scenarios() {
-			e := explorer{scenario: &s, limit: limit, seen: make(map[string]struct{})}
+			e := explorer{scenario: &s, limit: limit, events: events, seen: make(map[string]struct{})}
 			if err := e.explore(); err != nil {
 				t.Fatal(err)
 			}
@@ -78,12 +83,13 @@ type node struct {
 type explorer struct {
 	*scenario
 	sizes
-	limit int
-	seen  map[string]struct{}
-	level []node // that are to be explored
-	next  []node // that they have led to
-	key   []byte
-	moves []event
+	limit  int // of states, from which on longer orders are not tried
+	events int // in orders that are tried in any case
+	seen   map[string]struct{}
+	level  []node // that are to be explored
+	next   []node // that they have led to
+	key    []byte
+	moves  []event
 
 	before []fate // of the members, in the state that is left
 	after  node   // the state that a move has led to, in memory that is used again
@@ -100,7 +106,7 @@ func (e *explorer) explore() error {
 		return err
 	}
 	depth := 0
-	for ; len(e.next) > 0 && (depth < leastEvents || e.states < e.limit); depth++ {
+	for ; len(e.next) > 0 && (depth < e.events || e.states < e.limit); depth++ {
 		e.level, e.next = e.next, e.level[:0]
 		for i := range e.level {
 			if err := e.leave(&e.level[i]); err != nil {
@@ -200,6 +206,9 @@ func (s *scenario) apply(c *Course, e *event) (o outcome) {
 	switch e.kind {
 	case enroll:
 		c.Enroll(e.at, make([]Member, len(s.members)), func(i int) int { return s.members[i] }, s.relays)
+		for i := range min(len(s.hedges), len(s.members)) {
+			c.SetHedge(i, s.hedges[i])
+		}
 	case claim:
 		e.run, o.ok = c.Claim(e.at)
 	case start:

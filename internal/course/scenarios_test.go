@@ -11,16 +11,17 @@ import (
 type scenario struct {
 	name    string
 	policy  Policy
-	members []int   // candidates of each local member
-	streams bool    // plain members have results before they end
-	relays  int     // at work
-	names   int     // how many members they name at most
-	expects int     // how many they expect at most
-	misses  int     // how many they miss at most
-	waits   bool    // for Enroll
-	lags    bool    // events are told with a time that has passed
-	asked   []State // how started runs and named members can end
-	unasked []State // how runs can end that have not been started
+	members []int           // candidates of each local member
+	hedges  []time.Duration // of the members, if they differ from the policy's; 0: none
+	streams bool            // plain members have results before they end
+	relays  int             // at work
+	names   int             // how many members they name at most
+	expects int             // how many they expect at most
+	misses  int             // how many they miss at most
+	waits   bool            // for Enroll
+	lags    bool            // events are told with a time that has passed
+	asked   []State         // how started runs and named members can end
+	unasked []State         // how runs can end that have not been started
 }
 
 // shape is a call without a policy.
@@ -64,8 +65,16 @@ type option struct {
 	set  func(*scenario)
 }
 
-// kind is the option's name without its number: of each kind a call has one.
-func (o option) kind() string { return strings.TrimRight(o.name, " 0123456789") }
+// kind is the first word of the option's name: of each kind a call has one.
+func (o option) kind() string { return strings.Fields(o.name)[0] }
+
+// hedgeOf returns after what time the next replica of a local member is asked.
+func (s *scenario) hedgeOf(member int) time.Duration {
+	if member < len(s.hedges) {
+		return s.hedges[member]
+	}
+	return s.policy.Hedge
+}
 
 // options returns those that make a difference to a call of the shape.
 func (s *shape) options() []option {
@@ -88,7 +97,10 @@ func (s *shape) options() []option {
 			option{"parallelism 2", func(s *scenario) { s.policy.Parallelism = 2 }})
 	}
 	if slices.ContainsFunc(s.members, func(n int) bool { return n > 1 }) {
-		all = append(all, option{"hedge", func(s *scenario) { s.policy.Hedge = 2 }})
+		all = append(all,
+			option{"hedge", func(s *scenario) { s.policy.Hedge = 2 }},
+			option{"hedge each 1", func(s *scenario) { s.hedges = []time.Duration{3, 1, 2} }},
+			option{"hedge each 2", func(s *scenario) { s.policy.Hedge, s.hedges = 4, []time.Duration{1, 0, 3} }})
 	}
 	return all
 }

@@ -99,6 +99,23 @@ func (b *Inbox) Put(s Source) (run bool) {
 	return b.queue.length > 0 && b.wakeLocked()
 }
 
+// Preload adds a source to an inbox that nobody else knows yet, once Wake has been called or
+// another source is put. It is first in the queue until it is spent, and its Release does
+// nothing.
+func (b *Inbox) Preload(s Source) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.queue.unshift(s)
+	b.countLocked(s)
+}
+
+// Wake reports whether the caller has to call Run for what Preload has added.
+func (b *Inbox) Wake() (run bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.queue.length > 0 && b.wakeLocked()
+}
+
 // wakeLocked reports whether one more runner has to be started, and counts it.
 func (b *Inbox) wakeLocked() bool {
 	if b.runners >= max(1, b.config.Width) {
@@ -228,7 +245,7 @@ func (b *Inbox) take(h *hand) {
 		b.inHand--
 	}
 	if b.taken != nil {
-		b.queue.push(b.taken)
+		b.pushBackLocked(b.taken)
 		b.taken = nil
 	}
 	more := b.nextLocked(h)
@@ -267,11 +284,20 @@ func (b *Inbox) nextLocked(h *hand) (start bool) {
 			b.waiting -= results
 		}
 		if more {
-			b.queue.push(s)
+			b.pushBackLocked(s)
 		}
 		return more && b.wakeLocked()
 	}
 	return false
+}
+
+// pushBackLocked puts back a source that has been taken and may have more.
+func (b *Inbox) pushBackLocked(s Source) {
+	if s.Linked().first {
+		b.queue.unshift(s)
+	} else {
+		b.queue.push(s)
+	}
 }
 
 // Away runs a part of a task that may wait for something that sources hold back. They

@@ -230,6 +230,67 @@ func from(n, count int) (values []int) {
 	return values
 }
 
+// What was there before the inbox was known comes before all that is put later, also where that
+// is more than the events of one turn, and also where another source has woken the inbox.
+func TestWhatIsPreloadedComesFirst(t *testing.T) {
+	for _, c := range []inbox.Config{{}, {Bound: 10_000}, {Bound: 10_000, DropFirst: true}} {
+		for _, before := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				o := newOwner(c, nil)
+				old, live := o.source("old"), o.source("live")
+				old.events, old.queued, old.whole = from(0, 200), true, true
+				o.Preload(old)
+				synctest.Wait()
+				if o.told() != "" || !o.Idle() {
+					t.Error("it has begun before it was woken")
+				}
+				if before {
+					live.add(from(200, 100)...)
+				}
+				if o.Wake() {
+					if before {
+						t.Error("it has to be run twice")
+					}
+					go o.Run()
+				}
+				if !before {
+					live.add(from(200, 100)...)
+				}
+				synctest.Wait()
+				if got := o.values(); !slices.Equal(got, from(0, 300)) {
+					t.Errorf("%+v: delivered %v", c, got)
+				}
+				if o.Wake() {
+					t.Error("it has to be run when there is nothing")
+				}
+				live.add(300)
+				o.atRest(t)
+			})
+		}
+	}
+}
+
+// The oldest that are dropped are those that were preloaded.
+func TestAFullInboxDropsWhatIsPreloadedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		o := newOwner(inbox.Config{Bound: 4, DropFirst: true}, func(event) { <-release })
+		old, live := o.source("old"), o.source("live")
+		old.events, old.queued, old.whole = from(0, 8), true, true
+		o.Preload(old)
+		if o.Wake() {
+			go o.Run()
+		}
+		synctest.Wait()
+		live.add(from(8, 3)...)
+		close(release)
+		o.atRest(t)
+		if got := fmt.Sprint(o.values(), o.dropped); got != "[3 7 8 9 10] [0 1 2 4 5 6]" {
+			t.Errorf("delivered and dropped: %v", got)
+		}
+	})
+}
+
 func TestEventsOfASourceKeepTheirOrder(t *testing.T) {
 	for _, c := range []inbox.Config{{}, {Bound: 10_000}, {Bound: 10_000, DropFirst: true}} {
 		synctest.Test(t, func(t *testing.T) {

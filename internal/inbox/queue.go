@@ -5,6 +5,7 @@ package inbox
 type Links struct {
 	prev, next Source
 	released   bool // so are all sources before it
+	first      bool // it is put back before all others
 }
 
 // Linked is part of Source.
@@ -30,6 +31,18 @@ func (q *queue) push(s Source) {
 	q.length++
 }
 
+// unshift adds a source that holds back nothing before all others.
+func (q *queue) unshift(s Source) {
+	*s.Linked() = Links{next: q.head, released: true, first: true}
+	if q.head == nil {
+		q.tail = s
+	} else {
+		q.head.Linked().prev = s
+	}
+	q.head, q.full = s, nil
+	q.length++
+}
+
 func (q *queue) remove(s Source) {
 	n := s.Linked()
 	if n.prev == nil {
@@ -47,7 +60,7 @@ func (q *queue) remove(s Source) {
 			q.full = n.prev
 		}
 	}
-	*n = Links{}
+	*n = Links{first: n.first}
 	q.length--
 }
 

@@ -6,8 +6,8 @@ require (
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
 	github.com/nats-io/nkeys v0.4.17
-	github.com/seed-bb4b4d74/dispatch v0.0.0
-	github.com/seed-bb4b4d74/dispatch/natsdispatch v0.0.0
+	github.com/seed-bb4b4d74/dispatch v0.1.0
+	github.com/seed-bb4b4d74/dispatch/natsdispatch v0.1.0
 )
 
 require (
