@@ -11,7 +11,7 @@ import (
 
 // A display hears the results of every call on the cell's bus, without asking. The command
 // "dispatch listen" does the same in a shell.
-func ExampleWithPublish() {
+func Example_publish() {
 	onCell, onDisplay, stop := exampleServer()
 	defer stop()
 	published, err := onDisplay.SubscribeSync("dispatch.v1.default.result.*.cell.measure")
