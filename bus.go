@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
 	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
@@ -25,24 +23,21 @@ type Bus struct {
 	hooks     copied[*lateHook]
 	observers copied[*observer]
 	epoch     time.Time
-	calls     atomic.Uint64 // calls made so far
+	calls     atomic.Uint64 // calls so far, without those that were refused
 	waiting   atomic.Int64  // calls that wait for producers
 	spares    atomic.Int64  // workers that are runnable and have not begun
 	misuse    atomic.Uint64 // what relays did with rosters that they may not
 	ledger    ledger.Ledger // calls, and recipients whose inboxes are busy
 	logs      recipient
-
-	places *semaphore.Weighted // of WithMaxInFlight; nil: no bound
-	intake context.Context     // ends when nothing new is accepted
-	refuse context.CancelFunc  // ends intake
+	retention retention
+	places    *places // of WithMaxInFlight; nil: no bound
 }
 
 // NewBus returns a bus. It panics if an option is invalid.
 func NewBus(opts ...BusOption) *Bus {
 	b := &Bus{busConfig: must(newBusConfig(opts)), registry: registry.New[*producer, *listener](), epoch: time.Now()}
 	if b.maxInFlight > 0 {
-		b.places = semaphore.NewWeighted(int64(b.maxInFlight))
-		b.intake, b.refuse = context.WithCancel(context.Background())
+		b.places = newPlaces(b)
 	}
 	for _, o := range b.observing {
 		_ = b.newObserver(o.hooks, o.at).attach(b) // a new bus refuses nothing
@@ -91,8 +86,8 @@ func (b *Bus) sinceEpoch(t time.Time) time.Duration { return t.Sub(b.epoch) }
 func (b *Bus) raise(level ledger.Level) {
 	b.ledger.Raise(level)
 	b.registry.Close()
-	if b.refuse != nil {
-		b.refuse()
+	if b.places != nil {
+		b.places.refuse()
 	}
 }
 
@@ -114,6 +109,7 @@ func (b *Bus) Close() error {
 			c.shut()
 		}
 	}
+	b.retention.releaseAll()
 	b.ledger.Changed()
 	return nil
 }
@@ -171,11 +167,12 @@ func (b *Bus) Snapshot() Snapshot {
 		Started: b.epoch,
 		Topics:  []TopicSnapshot{}, Calls: []CallSnapshot{}, Abandoned: []AbandonedSnapshot{}, Observers: []ObserverSnapshot{},
 	}
+	s.MaxInFlight, s.SendersWaiting = b.places.inUse()
 	loads := make(map[*producer]load)
 	for owner := range b.ledger.All() {
 		if c, ok := owner.(*gathering); ok {
 			abandoned := c.addTo(loads)
-			if call := (CallSnapshot{c.report(), c.info().Budget, c.parent, int(c.from.nesting)}); call.Reason == ReasonPending {
+			if call := c.snapshot(); call.Reason == ReasonPending {
 				s.Calls = append(s.Calls, call)
 			}
 			s.Abandoned = append(s.Abandoned, abandoned...)

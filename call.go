@@ -22,7 +22,8 @@ type Call[Req, Res any] struct {
 	boxes   []Res        // what the first replicas of groups have returned, likewise
 	spare   []Res        // room for results that are not answers, made for several at a time
 	first   calllog.Page // of the log, unless only Stream reads it
-	one     struct {     // what slices of one member point to
+	few     calllog.Few
+	one     struct { // what slices of one member point to
 		member [1]course.Member
 		run    [1]run
 		answer [1]Res
@@ -36,6 +37,9 @@ type Result[Req, Res any] struct {
 	Value   Res             // what the producer returned
 	Seq     int             // its place among the results of the call, from 0; -1 for a late one
 	Elapsed time.Duration   // from the call's start to the result
+
+	// Retained says that the result was there before the listener; see [WithRetained].
+	Retained bool
 }
 
 // A Listener is called with each result of a topic, as it arrives. Its calls
@@ -112,7 +116,7 @@ func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
 // outcome of a member, all results of that member can be read.
 func (c *Call[Req, Res]) Outcomes() iter.Seq[Outcome] {
 	return func(yield func(Outcome) bool) {
-		whole := c.follows(c.beginningOfLog(), func(e calllog.Entry, _ *calllog.Page, _ int) bool {
+		whole := c.follows(c.beginningOfLog(), func(e calllog.Entry, _ any, _ int) bool {
 			return e.Kind&calllog.End == 0 || yield(c.outcome(int(e.Member)))
 		})
 		f := feed{call: &c.gathering}
@@ -135,17 +139,17 @@ func (c *Call[Req, Res]) beginningOfLog() calllog.Cursor {
 
 // readFrom yields the results from the cursor on until the end of the call.
 func (c *Call[Req, Res]) readFrom(at calllog.Cursor, yield func(Result[Req, Res]) bool) {
-	c.follows(at, func(e calllog.Entry, on *calllog.Page, seq int) bool {
-		return e.Kind&calllog.Result == 0 || yield(Result[Req, Res]{c, c.memberAt(int(e.Member)), *c.at(e, on), seq, e.At})
+	c.follows(at, func(e calllog.Entry, values any, seq int) bool {
+		return e.Kind&calllog.Result == 0 || yield(Result[Req, Res]{c, c.memberAt(int(e.Member)), *c.at(e, values), seq, e.At, false})
 	})
 }
 
-// at returns where the result of an entry is.
-func (c *Call[Req, Res]) at(e calllog.Entry, on *calllog.Page) *Res {
+// at returns where the result of an entry is, whose page has these values.
+func (c *Call[Req, Res]) at(e calllog.Entry, values any) *Res {
 	if e.Value == calllog.Answer {
 		return &c.answers[e.Member]
 	}
-	return on.Values.([]*Res)[e.Value]
+	return values.([]*Res)[e.Value]
 }
 
 // values returns the results' values once the call has ended: in the order of
@@ -156,9 +160,9 @@ func (c *Call[Req, Res]) values() []Res {
 		res    *Res
 	}
 	found := make([]value, 0, c.log.Results())
-	c.follows(c.beginningOfLog(), func(e calllog.Entry, on *calllog.Page, _ int) bool {
+	c.follows(c.beginningOfLog(), func(e calllog.Entry, values any, _ int) bool {
 		if e.Kind&calllog.Result != 0 {
-			found = append(found, value{e.Member, c.at(e, on)})
+			found = append(found, value{e.Member, c.at(e, values)})
 		}
 		return true
 	})
@@ -348,13 +352,13 @@ func (c *Call[Req, Res]) takeOut(r *run) (value Res) {
 
 // hear is part of half.
 func (c *Call[Req, Res]) hear(l *listener, ctx context.Context, b *batch) {
-	r := Result[Req, Res]{Call: c, Value: *c.at(b.now, b.on), Seq: b.seq - 1, Elapsed: b.now.At}
+	r := Result[Req, Res]{Call: c, Value: *c.at(b.now, b.values), Seq: b.seq - 1, Elapsed: b.now.At, Retained: b.retained}
 	c.setMember(&r.From, int(b.now.Member))
 	l.fn.(Listener[Req, Res])(ctx, r)
 }
 
 // value is part of half.
-func (c *Call[Req, Res]) value(b *batch) any { return *c.at(b.now, b.on) }
+func (c *Call[Req, Res]) value(b *batch) any { return *c.at(b.now, b.values) }
 
 // request is part of half.
 func (c *Call[Req, Res]) request() any { return c.req }
@@ -379,7 +383,7 @@ func (c *Call[Req, Res]) offerLate(from Member, value Res, at, by time.Duration)
 			continue
 		}
 		r := Result[Req, Res]{Call: c, From: from, Value: value, Seq: -1, Elapsed: at}
-		h.tell(&event{since: c.base + at, call: func() {
+		h.tell(&event{since: c.onBus(at), call: func() {
 			if !h.silenced() {
 				h.fn.(func(Result[Req, Res], time.Duration))(r, by)
 			}

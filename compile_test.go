@@ -63,6 +63,7 @@ type option struct{}
 
 func (option) applyCall(any) error     { return nil }
 func (option) applyBus(any) error      { return nil }
+func (option) applyTopic(any) error    { return nil }
 func (option) applyProducer(any) error { return nil }
 func (option) applyListener(any) error { return nil }
 
@@ -326,7 +327,67 @@ func TestWrongProgramsDoNotCompile(t *testing.T) {
 			name:  "bus's option on a topic",
 			right: `dispatch.NewTopic[int, int]("t", dispatch.WithTimeout(time.Second))`,
 			wrong: `dispatch.NewTopic[int, int]("t", dispatch.WithMaxAbandoned(1))`,
-			want:  []string{"cannot use dispatch.WithMaxAbandoned", "CallOption", "missing method applyCall"},
+			want:  []string{"cannot use dispatch.WithMaxAbandoned", "TopicOption", "missing method applyTopic"},
+		},
+		{
+			name:  "producer's option on a topic",
+			right: `dispatch.NewTopic[int, int]("t", dispatch.WithDefaults())`,
+			wrong: `dispatch.NewTopic[int, int]("t", dispatch.WithGroup("g"))`,
+			want:  []string{"cannot use dispatch.WithGroup", "TopicOption", "missing method applyTopic"},
+		},
+		{
+			name:  "WithDefaults on AddProducer",
+			right: `d.Send(ctx, topic, 1, dispatch.WithDefaults())`,
+			wrong: `d.AddProducer(topic, produce, dispatch.WithDefaults())`,
+			want:  []string{"cannot use dispatch.WithDefaults", "ProducerOption", "missing method applyProducer"},
+		},
+		{
+			name:  "WithRetain on Send",
+			right: `dispatch.NewTopic[int, int]("t", dispatch.WithRetain(1))`,
+			wrong: `d.Send(ctx, topic, 1, dispatch.WithRetain(1))`,
+			want:  []string{"cannot use dispatch.WithRetain", "CallOption", "missing method applyBus"},
+		},
+		{
+			name:  "WithRetain on a bus",
+			right: `dispatch.NewTopic[int, int]("t", dispatch.WithRetain(1))`,
+			wrong: `dispatch.NewBus(dispatch.WithRetain(1))`,
+			want:  []string{"cannot use dispatch.WithRetain", "BusOption", "missing method applyBus"},
+		},
+		{
+			name:  "WithRetain on AddListener",
+			right: `d.AddListener(topic, listen, dispatch.WithRetained())`,
+			wrong: `d.AddListener(topic, listen, dispatch.WithRetain(1))`,
+			want:  []string{"cannot use dispatch.WithRetain", "ListenerOption", "missing method applyListener"},
+		},
+		{
+			name:  "WithRetained on a topic",
+			right: `d.AddListener(topic, listen, dispatch.WithRetained())`,
+			wrong: `dispatch.NewTopic[int, int]("t", dispatch.WithRetained())`,
+			want:  []string{"cannot use dispatch.WithRetained", "TopicOption", "missing method applyTopic"},
+		},
+		{
+			name:  "WithRetained on AddProducer",
+			right: `d.AddListener(topic, listen, dispatch.WithRetained())`,
+			wrong: `d.AddProducer(topic, produce, dispatch.WithRetained())`,
+			want:  []string{"cannot use dispatch.WithRetained", "ProducerOption", "missing method applyProducer"},
+		},
+		{
+			name:  "WithHedgeQuantile on AddProducer",
+			right: `d.Send(ctx, topic, 1, dispatch.WithHedgeQuantile(0.95))`,
+			wrong: `d.AddProducer(topic, produce, dispatch.WithHedgeQuantile(0.95))`,
+			want:  []string{"cannot use dispatch.WithHedgeQuantile", "ProducerOption", "missing method applyProducer"},
+		},
+		{
+			name:  "WithDefaults on AddListener",
+			right: `dispatch.NewTopic[int, int]("t", dispatch.WithDefaults())`,
+			wrong: `d.AddListener(topic, listen, dispatch.WithDefaults())`,
+			want:  []string{"cannot use dispatch.WithDefaults", "ListenerOption", "missing method applyListener"},
+		},
+		{
+			name:  "topic option made outside",
+			right: `var _ dispatch.TopicOption = dispatch.WithQuorum(1)`,
+			wrong: `var _ dispatch.TopicOption = option{}`,
+			want:  []string{"cannot use option{}", "TopicOption", "unexported method applyTopic"},
 		},
 		{
 			name:  "call's option on AddProducer",

@@ -50,7 +50,8 @@
 //  3. Every member has exactly one [Outcome], which is never overwritten. A failure
 //     is an Outcome and never a [Result].
 //  4. Listeners are looked up when a result is recorded. A new one gets the results
-//     from then on, also those of calls in flight.
+//     from then on, also those of calls in flight; under [WithRetained] it first gets the
+//     last results of its topics, as far as these retain them (see [WithRetain]).
 //  5. A topic's name has one pair of types on a bus as long as anything is registered
 //     on it by name; another pair gets [ErrTopicType]. A pattern selects the topics
 //     of its own types and ignores the others. Sending a request does not fix the types

@@ -16,7 +16,7 @@ import (
 //
 // All errors of this package have a method ErrorType() string, which gives a word such
 // as closed, panic or no_producers for them: few enough to count errors by it, as
-// OpenTelemetry does. [errors.AsType] finds it in the errors that wrap them.
+// OpenTelemetry does. [errors.As] finds it in the errors that wrap them.
 var (
 	// ErrInvalidOption is wrapped by every error about an option's value.
 	ErrInvalidOption = newSentinel("invalid_option", "dispatch: invalid option")
@@ -110,10 +110,8 @@ func (e *sentinel) ErrorType() string { return e.kind }
 
 // errorType returns what the error itself says of its type, or else the word given.
 func errorType(err error, otherwise string) string {
-	if typed, ok := errors.AsType[interface {
-		error
-		ErrorType() string
-	}](err); ok {
+	var typed interface{ ErrorType() string }
+	if errors.As(err, &typed) {
 		return typed.ErrorType()
 	}
 	return otherwise

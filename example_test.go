@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -474,6 +475,22 @@ func ExampleWithTargets() {
 
 // Producers of one group stand in for each other: one of them is asked, the next
 // only if it fails. In the report the group is one member.
+func ExampleWithDefaults() {
+	strict := dispatch.NewTopic[string, float64]("shop.price", dispatch.WithFailFast(), dispatch.WithTargets("market"))
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(strict, answers(4.99), dispatch.WithName("corner")))
+	added(shops.AddProducer(strict, fails("closed today"), dispatch.WithName("market")))
+
+	_, err := shops.Gather(context.Background(), strict, "tea")
+	fmt.Println(err)
+	// This call takes what it gets from everybody, whatever the topic says.
+	prices, err := shops.Gather(context.Background(), strict, "tea", dispatch.WithDefaults())
+	fmt.Println(prices, err)
+	// Output:
+	// dispatch: shop.price: failed fast: market failed: closed today
+	// [4.99] dispatch: shop.price: 1 of 2 members did not answer: market failed: closed today
+}
+
 func ExampleWithGroup() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("counter-1"), dispatch.WithGroup("north")))
@@ -497,6 +514,30 @@ func ExampleWithHedge() {
 	added(shops.AddProducer(price, answers(12.5), dispatch.WithGroup("north")))
 
 	prices, err := shops.Gather(context.Background(), price, "lamp", dispatch.WithHedge(5*time.Millisecond))
+	fmt.Println(prices, err)
+	// Output: [12.5] <nil>
+}
+
+// Under WithHedgeQuantile the time that is too long follows from the latencies of the group.
+func ExampleWithHedgeQuantile() {
+	shops := dispatch.New[string, float64]()
+	var stuck atomic.Bool
+	for range 2 {
+		added(shops.AddProducer(price, func(ctx context.Context, thing string) (float64, error) {
+			if stuck.Swap(false) {
+				return silent(ctx, thing)
+			}
+			return 12.5, nil
+		}, dispatch.WithGroup("north")))
+	}
+	hedge := dispatch.WithHedgeQuantile(0.95)
+	for range 20 { // from which it learns
+		if _, err := shops.Gather(context.Background(), price, "lamp", hedge); err != nil {
+			log.Fatal(err)
+		}
+	}
+	stuck.Store(true) // for the one that is asked first
+	prices, err := shops.Gather(context.Background(), price, "lamp", hedge)
 	fmt.Println(prices, err)
 	// Output: [12.5] <nil>
 }
@@ -692,6 +733,33 @@ func ExampleWithMailbox() {
 	// Output:
 	// 14.9
 	// 11.9
+}
+
+// A listener that comes late first gets what the topic retains.
+func ExampleWithRetained() {
+	latest := dispatch.NewTopic[string, float64]("shop.price", dispatch.WithRetain(2))
+	shops := dispatch.New[string, float64]()
+	prices := map[string]float64{"tea": 4.99, "lamp": 12.5, "chair": 45}
+	added(shops.AddProducer(latest, func(_ context.Context, thing string) (float64, error) { return prices[thing], nil }))
+	for _, thing := range []string{"tea", "lamp", "chair"} {
+		if _, err := shops.Gather(context.Background(), latest, thing); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// The display comes late, and shows something all the same.
+	added(shops.AddListener(latest, func(_ context.Context, r dispatch.Result[string, float64]) {
+		fmt.Println(r.Call.Request(), r.Value, "retained:", r.Retained)
+	}, dispatch.WithRetained()))
+	if _, err := shops.Gather(context.Background(), latest, "tea"); err != nil {
+		log.Fatal(err)
+	}
+	if err := shops.Shutdown(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// lamp 12.5 retained: true
+	// chair 45 retained: true
+	// tea 4.99 retained: false
 }
 
 // WithSemaphore lets several registrations share one resource: two topics, but
@@ -1020,4 +1088,66 @@ func ExampleCall_Outcomes() {
 	// Output:
 	// north failed
 	// south ok
+}
+
+func ExampleReport_Missing() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(4.99), dispatch.WithName("corner")))
+	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("market")))
+	added(shops.AddProducer(price, silent, dispatch.WithName("mall")))
+
+	call, err := shops.Send(context.Background(), price, "tea", dispatch.WithTimeout(50*time.Millisecond))
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-call.Done()
+	for _, o := range call.Report().Missing() {
+		fmt.Println(o.Member, o.State)
+	}
+	// Output:
+	// market failed
+	// mall late
+}
+
+// What fmt.Println(call.Report()) prints of a call.
+func ExampleReport_String() {
+	report := dispatch.Report{
+		Call: 1, Topic: "shop.price", Reason: dispatch.ReasonAllEnded, Elapsed: 120 * time.Millisecond,
+		Outcomes: []dispatch.Outcome{
+			{Member: dispatch.Member{Name: "corner"}, State: dispatch.StateOK, Started: true, Tried: 1, Results: 1, Elapsed: 120 * time.Millisecond},
+			{Member: dispatch.Member{Name: "market"}, State: dispatch.StateFailed, Started: true, Tried: 1, Elapsed: 8 * time.Millisecond, Err: errors.New("closed today")},
+		},
+	}
+	fmt.Println(report)
+	// Output:
+	// Call        1 of shop.price
+	// Reason      all ended
+	// Elapsed     120ms
+	// Complete()  false
+	// Err()       dispatch: shop.price: 1 of 2 members did not answer: market failed: closed today
+	//
+	// Member  State   Started  Tried  Results  Elapsed  Err
+	// corner  ok      true     1      1        120ms    <nil>
+	// market  failed  true     1      0        8ms      closed today
+}
+
+func ExampleReport_LogValue() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(4.99), dispatch.WithName("corner")))
+	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("market")))
+
+	call, err := shops.Send(context.Background(), price, "tea")
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-call.Done()
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey || a.Key == "elapsed" {
+			return slog.Attr{} // these differ each time
+		}
+		return a
+	}}))
+	logger.Info("asked", "price", call.Report())
+	// Output:
+	// level=INFO msg=asked price.topic=shop.price price.call=1 price.reason="all ended" price.members=2 price.answered=1 price.missing=[market] price.error="dispatch: shop.price: 1 of 2 members did not answer: market failed: closed today"
 }

@@ -18,11 +18,11 @@ func WithKind(cause, kind error) error      { return withKind(cause, kind) }
 
 // AtRest says what of the counts of a bus is not as it is at rest.
 func AtRest(b *Bus) error {
-	if b.places != nil && !b.places.TryAcquire(int64(b.maxInFlight)) {
+	if b.places != nil && !b.places.free.TryAcquire(int64(b.maxInFlight)) {
 		return fmt.Errorf("places are taken")
 	}
 	if b.places != nil {
-		b.places.Release(int64(b.maxInFlight))
+		b.places.free.Release(int64(b.maxInFlight))
 	}
 	if n := b.spares.Load(); n != 0 {
 		return fmt.Errorf("%d spares", n)

@@ -11,6 +11,7 @@ import (
 // feed brings the log of one call to one recipient. It is a source in the inbox of the
 // recipient, and the task that delivers what it has taken from the log.
 type feed struct {
+	inbox.Links
 	call *gathering
 	to   *recipient
 	next *feed // the next feed of the call; guarded by the call's lock
@@ -25,14 +26,14 @@ type feed struct {
 	link     *feed         // the next in the list that publishLocked has returned
 	since    time.Duration // when it was last put into the inbox, since the bus was made
 	at       calllog.Cursor
-	read     int            // entries taken
-	limit    int            // how many entries may be taken; see cutOff
-	most     int            // how many results may be counted, likewise
-	inHand   int            // singles that are being delivered
-	outcomes int            // members that were looked at for their outcomes at the end
-	counted  int            // results that the inbox has counted
-	drops    []span         // results that are not to be delivered, in order
-	probe    calllog.Cursor // up to where dropped results were looked up for observers
+	read     int    // entries taken
+	come     int    // results that the recipient has come to; exact only if keeps
+	limit    int    // how many entries may be taken; see cutOff
+	most     int    // how many results may be counted, likewise
+	inHand   int    // singles that are being delivered
+	outcomes int    // members that were looked at for their outcomes at the end
+	counted  int    // results that the inbox has counted
+	drops    *drops // nil if the inbox is unbounded
 }
 
 // batch is a part of a call's log on its way to a recipient. It belongs to the goroutine that
@@ -40,17 +41,24 @@ type feed struct {
 type batch struct {
 	now     calllog.Entry // the one that is being delivered
 	entries []calllog.Entry
-	on      *calllog.Page
+	values  any  // of the page that they are on
 	seq     int  // of the first result among the entries, which is one more than that of now
 	heard   int  // results that the recipient was called with
 	half    bool // the result of the first entry has been delivered or dropped
-	handAt  int  // how many entries are left when the last result of the call is taken up; 0 if it is not among them
 	final   bool // the end of the call comes behind the entries
 	done    bool // the end has been told
+
+	retained bool // it was kept, see WithRetain
 }
 
 // span is a row of results that are not to be delivered, from one Seq to before another.
 type span struct{ from, to int }
+
+// drops are the results that a bounded inbox has dropped.
+type drops struct {
+	spans []span         // those that the feed has not passed, in order
+	probe calllog.Cursor // up to where they were looked up for observers
+}
 
 // publishLocked lets readers and recipients see what has been written. It returns the
 // feeds that have to be put into their inboxes.
@@ -73,7 +81,7 @@ func (c *gathering) publishLocked() (feeds *feed) {
 		switch {
 		case f.queued:
 		case f.hasMoreLocked():
-			f.queued, f.since = true, c.base+c.course.Ended()
+			f.queued, f.since = true, c.onBus(c.course.Ended())
 			f.link, feeds = feeds, f
 		case c.closed:
 			f.endIfOverLocked()
@@ -134,13 +142,25 @@ func (c *gathering) recount() {
 
 // appendLocked adds an entry to the log, for those who are there by now.
 func (c *gathering) appendLocked(e calllog.Entry) {
-	c.findListenersLocked()
+	if c.topic.retain > 0 {
+		c.retainLocked(e)
+		return
+	}
+	c.lookUpListenersLocked()
 	c.log.Append(e)
 }
 
 // findListenersLocked gives a feed to each listener that has none yet. It begins
 // at the present end of the log.
 func (c *gathering) findListenersLocked() {
+	if c.topic.retain > 0 { // a listener that is being registered first gets what is kept
+		c.bus.retention.mu.Lock()
+		defer c.bus.retention.mu.Unlock()
+	}
+	c.lookUpListenersLocked()
+}
+
+func (c *gathering) lookUpListenersLocked() {
 	generation := c.bus.registry.Generation()
 	if c.seen == generation {
 		return
@@ -172,10 +192,10 @@ func (c *gathering) addFeedLocked(f *feed, to *recipient, at calllog.Cursor) {
 	f.call, f.to, f.next, f.limit, f.most = c, to, c.feeds, math.MaxInt, math.MaxInt
 	f.at, f.counted, f.batch.seq = at, at.Seq, at.Seq
 	if to.inbox.Bounded() {
-		f.probe = at
+		f.drops = &drops{probe: at}
+		c.bounded = true
 	}
 	c.feeds = f
-	c.bounded = c.bounded || to.inbox.Bounded()
 }
 
 // Take is part of inbox.Source.
@@ -188,9 +208,8 @@ func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
 	f.at.Seq = f.batch.seq
 	b := batch{seq: f.at.Seq}
 	if !f.ended && !f.to.gone.Load() {
-		b.entries, b.on = f.at.Take(min(n, f.limit-f.read))
+		b.entries, b.values = f.at.Take(min(n, f.limit-f.read))
 		f.read += len(b.entries)
-		b.handAt = f.handAtLocked(b.entries)
 		b.final = f.takesEndLocked()
 	}
 	if f.batch = b; len(b.entries) > 0 || b.final {
@@ -200,21 +219,6 @@ func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
 	f.endIfOverLocked()
 	f.call.bus.ledger.Changed()
 	return nil, 0, false
-}
-
-// handAtLocked returns how many of the entries that have just been taken are left when
-// the call has to give back its place: when the last result is taken up, or with the
-// first of them if no result is left.
-func (f *feed) handAtLocked(entries []calllog.Entry) int {
-	if !f.call.closed || !f.keeps || f.read < f.limit && f.at.More() {
-		return 0
-	}
-	for i := len(entries) - 1; i > 0; i-- {
-		if entries[i].Kind&calllog.Result != 0 {
-			return len(entries) - i
-		}
-	}
-	return len(entries)
 }
 
 // takesEndLocked reports whether the end of the call has to be told behind what has just
@@ -227,6 +231,37 @@ func (f *feed) takesEndLocked() bool {
 	return true
 }
 
+// comeTo notes that the recipient comes to a result, and gives back the call's place if no
+// other one follows.
+func (f *feed) comeTo(seq int) {
+	if f.call.placed {
+		f.call.mu.Lock()
+		f.come = seq + 1
+		f.handIfHeardLocked()
+		f.call.mu.Unlock()
+	}
+}
+
+// handIfHeardLocked gives back the place of an ended call if the recipient has come to its
+// last result.
+func (f *feed) handIfHeardLocked() {
+	if f.keeps && f.call.closed && f.heardFromLocked(f.come) {
+		f.handLocked()
+	}
+}
+
+// heardFromLocked reports whether none of the results from this Seq on is to be delivered.
+func (f *feed) heardFromLocked(seq int) bool {
+	if f.drops != nil {
+		for _, s := range f.drops.spans {
+			if s.from <= seq {
+				seq = max(seq, s.to)
+			}
+		}
+	}
+	return seq >= min(f.call.log.Results(), f.most)
+}
+
 // handLocked gives back the place of the call as far as the feed keeps it.
 func (f *feed) handLocked() {
 	if f.keeps {
@@ -235,13 +270,26 @@ func (f *feed) handLocked() {
 	}
 }
 
-// hand is handLocked for callers without the lock.
-func (f *feed) hand() {
+// Release is part of inbox.Source. The recipient is inside a hook, which may be waiting for
+// a place.
+func (f *feed) Release() {
 	if f.call.placed {
 		f.call.mu.Lock()
 		f.handLocked()
 		f.call.mu.Unlock()
 	}
+}
+
+// Spent is part of inbox.Source.
+func (f *feed) Spent() bool {
+	f.call.mu.Lock()
+	defer f.call.mu.Unlock()
+	if !f.call.closed || f.to.audience.wantsEnd() || !f.heardFromLocked(f.at.Seq) {
+		return false
+	}
+	f.limit, f.queued = f.read, false
+	f.endIfOverLocked()
+	return true
 }
 
 // endIfOverLocked ends the feed if nothing more comes of it.
@@ -258,7 +306,7 @@ func (f *feed) endLocked() {
 		return
 	}
 	f.left, f.ended = true, true
-	f.at, f.probe, f.drops = calllog.Cursor{}, calllog.Cursor{}, nil
+	f.at, f.drops = calllog.Cursor{}, nil
 	if f.to.audience.isListener() {
 		f.handLocked()
 		if f.call.leaveLocked() {
@@ -282,24 +330,23 @@ func (f *feed) Run() { f.deliver(&f.batch) }
 func (f *feed) deliver(b *batch) {
 	to, outcomes := f.to, f.to.audience.wantsOutcomes()
 	for len(b.entries) > 0 {
-		if len(b.entries) == b.handAt {
-			f.hand()
-		}
 		b.now = b.entries[0]
 		if b.now.Kind&calllog.Result != 0 && !b.half {
 			if b.half = outcomes; !outcomes {
 				b.entries = b.entries[1:]
 			}
 			b.seq++
+			f.comeTo(b.seq - 1)
 			if !to.silenced() {
 				b.heard++
-				to.waitingSince(f.call.base + b.now.At)
+				to.waitingSince(f.call.onBus(b.now.At))
 				to.audience.result(f.call, b)
 			}
 			continue
 		}
 		b.entries, b.half = b.entries[1:], false
 		if outcomes && b.now.Kind&^calllog.Result != 0 && !to.gone.Load() {
+			f.Release()
 			to.audience.outcome(f.call, b.now)
 		}
 	}
@@ -308,7 +355,7 @@ func (f *feed) deliver(b *batch) {
 		b.heard = 0
 	}
 	if b.final {
-		f.hand() // there may have been no entries
+		f.Release()
 		f.deliverEnd(b)
 	}
 }

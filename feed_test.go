@@ -94,6 +94,13 @@ func TestRemovedListenerLetsGoOfLogs(t *testing.T) {
 			})
 		})
 	}
+	for kind, opts := range map[string][]dispatch.ListenerOption{
+		"unbounded": nil, "bounded": {dispatch.WithMailbox(5, dispatch.DropNewest)}, "concurrent": {dispatch.WithConcurrency(2)},
+	} {
+		t.Run("busy with the very call, "+kind, func(t *testing.T) {
+			testRemovedListenerLetsGo(t, opts, func(*dispatch.Dispatcher[int, *big]) {})
+		})
+	}
 }
 
 func testRemovedListenerLetsGo(t *testing.T, opts []dispatch.ListenerOption, before func(d *dispatch.Dispatcher[int, *big])) {

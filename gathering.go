@@ -32,7 +32,6 @@ type gathering struct {
 	policy    *policy // shared with other calls, except for
 	timeout   time.Duration
 	start     time.Time
-	base      time.Duration // the same, since the bus was made
 	from      *origin
 	parent    CallID     // the call on the same bus that it was sent from; 0 if there is none
 	followed  bool       // the sender's context can end
@@ -100,6 +99,9 @@ type half interface {
 
 // now returns the time since the call's start.
 func (c *gathering) now() time.Duration { return time.Since(c.start) }
+
+// onBus returns a time since the call's start as one since the bus was made.
+func (c *gathering) onBus(at time.Duration) time.Duration { return c.bus.sinceEpoch(c.start) + at }
 
 // budget is how long the producers have.
 func (c *gathering) budget() time.Duration { return c.timeout - c.policy.grace }
@@ -291,7 +293,12 @@ func (c *gathering) closeLocked() {
 	}
 	c.stopWaitingLocked()
 	c.findListenersLocked()
-	c.handLocked()
+	if c.placed {
+		c.handLocked()
+		for f := c.feeds; f != nil; f = f.next {
+			f.handIfHeardLocked()
+		}
+	}
 	if c.done != nil {
 		close(c.done)
 	}
@@ -319,7 +326,7 @@ func (c *gathering) causeLocked() error {
 		return ErrNoProducers
 	case course.Deadline:
 		if c.course.Waiting() || c.course.Size() == 0 && c.policy.minProducers > 0 {
-			return tooFewProducers(c.policy.minProducers, len(c.route.Producers)-len(c.route.Relays))
+			return tooFewProducers(c.policy.minProducers, c.presentLocked())
 		}
 		return context.DeadlineExceeded
 	default:
@@ -388,7 +395,7 @@ func (c *gathering) leaveLocked() bool {
 func (c *gathering) handLocked() {
 	c.unhanded--
 	if c.unhanded == 0 && c.placed {
-		c.bus.places.Release(1)
+		c.bus.places.free.Release(1)
 	}
 }
 
@@ -442,6 +449,17 @@ func (c *gathering) underWay() (info CallInfo, pending bool, running []Member) {
 		}
 	}
 	return c.info(), !c.over(), running
+}
+
+// snapshot returns how far the call is.
+func (c *gathering) snapshot() CallSnapshot {
+	s := CallSnapshot{Report: c.report(), Budget: c.info().Budget, Parent: c.parent, Depth: int(c.from.nesting)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.course.Waiting() {
+		s.WaitsFor = c.policy.minProducers - c.presentLocked()
+	}
+	return s
 }
 
 // load is what a producer has to do for the calls in flight.

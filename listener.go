@@ -15,13 +15,14 @@ type listener struct {
 	fn        any // a Listener of the types of the topic
 	onOutcome func(Outcome)
 	onDone    func(Report)
+	retained  bool // it first gets what is retained
 }
 
 // Registered is part of registry.Registrant.
 func (l *listener) Registered() *registry.Entry { return &l.entry }
 
 func newListener(r Registration, fn any, c listenerConfig) *listener {
-	l := &listener{fn: fn, onOutcome: c.onOutcome, onDone: c.onDone}
+	l := &listener{fn: fn, onOutcome: c.onOutcome, onDone: c.onDone, retained: c.retained}
 	r.entry.Name, r.entry.Kind = c.name, "listener"
 	l.init(r, l, inbox.Config{
 		Width:     int32(min(c.concurrency, math.MaxInt32)),
@@ -46,7 +47,7 @@ func (l *listener) wantsOutcomes() bool { return l.onOutcome != nil }
 
 func (l *listener) outcome(c *gathering, e calllog.Entry) {
 	if e.Kind&calllog.End != 0 {
-		l.onOutcome(c.outcome(int(e.Member)))
+		l.hook(func() { l.onOutcome(c.outcome(int(e.Member))) })
 	}
 }
 
@@ -54,13 +55,32 @@ func (l *listener) wantsEnd() bool { return l.onOutcome != nil || l.onDone != ni
 
 func (l *listener) end(c *gathering) {
 	if l.onDone != nil {
-		l.onDone(c.report())
+		l.hook(func() { l.onDone(c.report()) })
+	}
+}
+
+// hook calls a hook, which may send and wait for a place: none is held until the hook has
+// returned because of what waits for the listener.
+func (l *listener) hook(f func()) {
+	if l.bus.places == nil {
+		f()
+	} else {
+		l.inbox.Away(f)
 	}
 }
 
 // attach and detach are parts of registrant.
-func (l *listener) attach(b *Bus) error { return b.registry.AddListener(l) }
-func (l *listener) detach(b *Bus)       { b.registry.RemoveListener(l) }
+func (l *listener) attach(b *Bus) error {
+	if l.retained {
+		return b.retention.attach(l)
+	}
+	return b.registry.AddListener(l)
+}
+
+func (l *listener) detach(b *Bus) {
+	b.registry.RemoveListener(l)
+	b.retention.release(b, &l.entry.Selection)
+}
 
 func (l *listener) snapshot(now time.Duration) ListenerSnapshot {
 	stats := l.inbox.Stats()

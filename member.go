@@ -19,6 +19,7 @@ type group struct {
 	replicas   []*replica // those that have been claimed, in this order
 	answered   *producer  // the replica whose answer it was, if the member is OK
 	err        error      // why there is no answer
+	latencies  *latencies // nil unless the call is under WithHedgeQuantile
 	first      replica
 	one        [1]*replica // what replicas points to as long as there is but one
 }
@@ -27,6 +28,7 @@ type group struct {
 type replica struct {
 	run
 	index   int32
+	claimed time.Duration
 	began   time.Duration
 	ended   time.Duration
 	how     course.State // Pending until it has ended, or its group has
@@ -60,6 +62,7 @@ func (c *gathering) runLocked(id course.Run) *run {
 		r = new(replica)
 	}
 	r.call, r.member, r.index = c, id.Member, id.Replica
+	r.claimed = c.course.Ended()
 	r.own = rare{asked: g.nextReplica(), competes: r}
 	r.rare = &r.own
 	r.own.asked.occupy(1)
@@ -136,6 +139,7 @@ func (c *gathering) endReplicaLocked(r *replica, how course.State, effect course
 		return
 	}
 	g.answered = r.producer()
+	g.noteLatency(r.ended)
 	for _, other := range g.replicas {
 		if other.how == course.Pending {
 			other.how, other.ended = course.Canceled, r.ended

@@ -17,12 +17,17 @@ import (
 // and is then the default of every call on the bus.
 type BusOption interface{ applyBus(*busConfig) error }
 
+// A TopicOption is accepted by [NewTopic] and [ParseTopic]. Every CallOption is one too,
+// and is then the default of every call of the topic.
+type TopicOption interface{ applyTopic(*topicSpec) error }
+
 // A CallOption is accepted by the methods that make a call, where it counts for
 // that call; by [NewTopic], for all calls of the topic; and by [NewBus], for all
-// calls on the bus. The call's own option overrides the topic's, and the
-// topic's the bus's.
+// calls on the bus. The call's own option overrides the topic's, and the topic's
+// the bus's; [WithDefaults] takes back what they have set.
 type CallOption interface {
 	BusOption
+	TopicOption
 	applyCall(*policy) error
 }
 
@@ -44,21 +49,25 @@ const DefaultTimeout = 5 * time.Second
 
 // policy is what the options of a call, its topic and its bus come to.
 type policy struct {
-	timeout      time.Duration
-	stall        time.Duration // 0: none
-	grace        time.Duration // 0: none
-	stagger      time.Duration // 0: none
-	quorum       int           // 0: none
-	majority     bool          // takes the place of quorum
-	parallelism  int           // 0: no limit
-	hedge        time.Duration // 0: none
-	minProducers int           // 0: those that there are
-	failFast     bool
-	first        bool // see First
-	noWait       bool
-	targets      []string // nil: all
-	required     []string // nil: none
+	timeout       time.Duration
+	stall         time.Duration // 0: none
+	grace         time.Duration // 0: none
+	stagger       time.Duration // 0: none
+	quorum        int           // 0: none
+	majority      bool          // takes the place of quorum
+	parallelism   int           // 0: no limit
+	hedge         time.Duration // 0: none
+	hedgeQuantile float64       // 0: none
+	minProducers  int           // 0: those that there are
+	failFast      bool
+	first         bool // see First
+	noWait        bool
+	targets       []string // nil: all
+	required      []string // nil: none
 }
+
+// defaults is the policy without any option.
+func defaults() policy { return policy{timeout: DefaultTimeout} }
 
 // with returns the policy with the options of a topic and of a call.
 func (p *policy) with(topic, call []CallOption) (*policy, error) {
@@ -100,6 +109,8 @@ type durationOption struct {
 
 func (o durationOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
+func (o durationOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
 func (o durationOption) applyCall(p *policy) error {
 	switch o.name {
 	case "WithStall":
@@ -121,6 +132,8 @@ type numberOption struct {
 }
 
 func (o numberOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o numberOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 func (o numberOption) applyCall(p *policy) error {
 	switch o.name {
@@ -165,6 +178,8 @@ func (o timeoutOption) applyCall(p *policy) error {
 }
 func (o timeoutOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
+func (o timeoutOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
 func (o timeoutOption) applyProducer(c *producerConfig) error {
 	c.timeout = time.Duration(o)
 	return positive("WithTimeout", c.timeout)
@@ -190,6 +205,8 @@ func (majorityOption) applyCall(p *policy) error {
 	return nil
 }
 func (o majorityOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o majorityOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithRequired keeps a call from being satisfied by its quorum before the members of these
 // names have ended, in whatever way. Without a quorum a call waits for all members anyway.
@@ -222,6 +239,8 @@ func (failFastOption) applyCall(p *policy) error {
 }
 func (o failFastOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
+func (o failFastOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
 // firstOption is what makes a call one of First.
 type firstOption struct{}
 
@@ -230,6 +249,8 @@ func (firstOption) applyCall(p *policy) error {
 	return nil
 }
 func (o firstOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o firstOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithGrace ends the producers' contexts d before the call, so that producers that
 // watch them can hand in what they have. A member that returns its context's
@@ -250,11 +271,55 @@ func WithStagger(d time.Duration) CallOption { return durationOption{"WithStagge
 // have less than d left. It concerns members made by [WithGroup] only. d must be positive.
 func WithHedge(d time.Duration) CallOption { return durationOption{"WithHedge", d} }
 
+// WithHedgeQuantile is [WithHedge] with a time that follows the latencies of each group: the
+// next replica is asked when no answer has come after the time that this share of the group's
+// recent answers has taken at most. With 0.95 about one call in twenty asks a second replica,
+// however quick or slow the group is. Dean and Barroso recommend it in "The Tail at Scale"
+// (Communications of the ACM 56, 2, 2013).
+//
+// What has been recent are the last 1,000 to 2,000 answers of the group in calls with this
+// option. Each counts from when its first replica was asked, unless that has failed. As long
+// as there are fewer than 20 of them, or than 1/(1-quantile), but at most 1,000, there is no
+// hedge. If [WithHedge] is given as well, its d counts until then, and after that when the
+// quantile is longer. A producer on several topics has the same latencies on all of them.
+// The quantile must be greater than 0 and less than 1.
+func WithHedgeQuantile(quantile float64) CallOption { return quantileOption(quantile) }
+
+type quantileOption float64
+
+func (o quantileOption) applyCall(p *policy) error {
+	p.hedgeQuantile = float64(o)
+	if o > 0 && o < 1 { // which NaN is not
+		return nil
+	}
+	return invalidOption("WithHedgeQuantile(%v): must be between 0 and 1", float64(o))
+}
+func (o quantileOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o quantileOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
 // WithMinProducers lets the call wait, within its deadline, until at least n
 // producers are registered on the topic; those are asked. If they do not come, no producer
 // is asked and the call ends with [ReasonDeadline] and [ErrTooFewProducers]. Relays and the
 // members that they would name are not counted. n must be positive.
 func WithMinProducers(n int) CallOption { return numberOption{"WithMinProducers", n} }
+
+// WithDefaults forgets what has been set before it for the calls that it concerns: given to a
+// call, the options of the topic and the bus; given to a topic, those of the bus. Options
+// after it count. So it takes back what no other option can, such as [WithFailFast], [WithNoWait],
+// [WithTargets] or [WithQuorum]. The timeout is then [DefaultTimeout]. Options that only a bus
+// has, such as [WithMaxInFlight], remain.
+func WithDefaults() CallOption { return defaultsOption{} }
+
+type defaultsOption struct{}
+
+func (defaultsOption) applyCall(p *policy) error {
+	*p = defaults()
+	return nil
+}
+func (o defaultsOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o defaultsOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithTargets asks only the producers of these names. A name is that of a producer, or of a
 // group for all its replicas, or what [Member.String] gives for a member in a report:
@@ -288,6 +353,8 @@ func (o namesOption) applyCall(p *policy) error {
 }
 func (o namesOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
+func (o namesOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
 // busConfig is what the options of a bus come to.
 type busConfig struct {
 	policy       policy
@@ -302,7 +369,7 @@ type busConfig struct {
 
 func newBusConfig(opts []BusOption) (busConfig, error) {
 	c := busConfig{
-		policy:       policy{timeout: DefaultTimeout},
+		policy:       defaults(),
 		maxAbandoned: 64,
 		slowListener: 5 * time.Second,
 	}
@@ -364,7 +431,8 @@ func (o maxAbandonedOption) applyBus(c *busConfig) error {
 
 // WithSlowListener sets how long a listener's oldest result may wait, for its turn
 // and for the callback to return, before the listener is logged, once. Observers
-// and OnLate hooks are logged likewise. The default is 5 seconds; d must be positive.
+// and OnLate hooks are logged likewise, and so are senders that wait as long for a place
+// under [WithMaxInFlight]. The default is 5 seconds; d must be positive.
 func WithSlowListener(d time.Duration) BusOption { return slowListenerOption(d) }
 
 type slowListenerOption time.Duration
@@ -433,6 +501,7 @@ type listenerConfig struct {
 	mailbox   mailboxOption
 	onOutcome func(Outcome)
 	onDone    func(Report)
+	retained  bool
 }
 
 func newListenerConfig(opts []ListenerOption) (listenerConfig, error) {
@@ -535,16 +604,49 @@ func (o mailboxOption) applyListener(c *listenerConfig) error {
 	return positive("WithMailbox", o.n)
 }
 
+// WithRetain keeps the last n results of the topic for listeners that come later and ask for
+// them, see [WithRetained]. It concerns the results of calls that are made through this
+// handle of the topic. If there are several handles of one name with different n, the largest
+// counts. What is kept are results in time, in the order in which they were recorded, also of
+// calls that go on. A result keeps its call in memory, with all results of that. All are let
+// go of when nothing is registered on the topic any more, neither by name nor by a pattern,
+// and at [Bus.Close]. n must be positive.
+func WithRetain(n int) TopicOption { return retainOption(n) }
+
+type retainOption int
+
+func (o retainOption) applyTopic(s *topicSpec) error {
+	s.retain = int(o)
+	return positive("WithRetain", int(o))
+}
+
+// WithRetained calls the listener first with the results that its topics retain, see
+// [WithRetain]: of each topic the last ones in order, with [Result.Retained] set. Those that
+// are recorded after the listener was registered follow: there is no gap between the two, and
+// no result comes twice. What is retained waits in the listener's mailbox as all results do,
+// so [WithMailbox] and [WithConcurrency] concern it, too. OnOutcome and OnDone are called only
+// for what happens from then on.
+func WithRetained() ListenerOption { return retainedOption{} }
+
+type retainedOption struct{}
+
+func (retainedOption) applyListener(c *listenerConfig) error {
+	c.retained = true
+	return nil
+}
+
 // WithMaxInFlight bounds the calls in flight on the bus: a call keeps its place until it
-// has ended and every listener has come to the last of its results and outcomes. So a slow
-// listener holds back senders. [Dispatcher.Send] waits for a place until its context ends,
-// and then returns [ErrOverloaded].
+// has ended and every listener has come to the last of its results. So a slow listener holds
+// back senders. [Dispatcher.Send] waits for a place until its context ends, and then returns
+// [ErrOverloaded]. If a Send waits for longer than [WithSlowListener] says, that is logged,
+// once, with the listener that keeps most places.
 //
 // Calls that are sent from producers or listeners, with their contexts, are not counted, to
 // avoid deadlock, as long as the outer call is of the same bus and still under way. Do not
-// wait for a place in a callback or hook with any other context: all places can be those of
-// calls that wait for that callback. Use [WithNoWait], or another goroutine. n must be
-// positive.
+// wait for a place in a listener with any other context: all places can be those of calls
+// whose results wait for that listener. Use [WithNoWait], or another goroutine. OnOutcome and
+// OnDone hooks may send: while one runs, calls do not keep their places for its listener.
+// n must be positive.
 func WithMaxInFlight(n int) BusOption { return maxInFlightOption(n) }
 
 type maxInFlightOption int
@@ -565,6 +667,8 @@ func (noWaitOption) applyCall(p *policy) error {
 	return nil
 }
 func (o noWaitOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o noWaitOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithGroup makes the producer a replica: all producers of a topic with the same
 // group stand in for each other and are one member of a call. Each call asks the least busy
@@ -600,8 +704,8 @@ func (o semaphoreOption) applyProducer(c *producerConfig) error {
 
 // OnOutcome calls f when a member of a call ends: after the results of the
 // member, in line with the listener's callbacks and never at the same time as
-// one of them. Members that have not ended when the call does follow at its end. See
-// [WithMaxInFlight] for calls that f sends.
+// one of them. Members that have not ended when the call does follow at its end. Calls do
+// not keep their places under [WithMaxInFlight] for the listener while f runs.
 func OnOutcome(f func(Outcome)) ListenerOption { return onOutcomeOption{f} }
 
 type onOutcomeOption struct{ f func(Outcome) }
@@ -616,8 +720,8 @@ func (o onOutcomeOption) applyListener(c *listenerConfig) error {
 
 // OnDone calls f once for each call that ends while the listener is registered, after all
 // results and outcomes of the call, and never at the same time as another of the listener's
-// callbacks. This listener does not keep the call's place under [WithMaxInFlight] any more
-// then; see there for calls that f sends.
+// callbacks. Calls do not keep their places under [WithMaxInFlight] for the listener while f
+// runs.
 func OnDone(f func(Report)) ListenerOption { return onDoneOption{f} }
 
 type onDoneOption struct{ f func(Report) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -37,6 +38,11 @@ func TestInvalidCallOptionsAreRefused(t *testing.T) {
 		{dispatch.WithStagger(-1), "WithStagger(-1ns)"},
 		{dispatch.WithHedge(0), "WithHedge(0s)"},
 		{dispatch.WithHedge(-time.Second), "WithHedge(-1s)"},
+		{dispatch.WithHedgeQuantile(0), "WithHedgeQuantile(0): must be between 0 and 1"},
+		{dispatch.WithHedgeQuantile(1), "WithHedgeQuantile(1)"},
+		{dispatch.WithHedgeQuantile(-0.5), "WithHedgeQuantile(-0.5)"},
+		{dispatch.WithHedgeQuantile(95), "WithHedgeQuantile(95)"},
+		{dispatch.WithHedgeQuantile(math.NaN()), "WithHedgeQuantile(NaN)"},
 		{dispatch.WithMinProducers(0), "WithMinProducers(0)"},
 		{dispatch.WithMinProducers(-1), "WithMinProducers(-1)"},
 		{dispatch.WithTargets(), "WithTargets: no names"},
@@ -49,41 +55,41 @@ func TestInvalidCallOptionsAreRefused(t *testing.T) {
 	topic := dispatch.NewTopic[int, int]("a")
 	valid := dispatch.WithTimeout(time.Second)
 	places := []struct {
-		name string
-		give func(ctx context.Context, d dispatcher, o dispatch.CallOption) error
+		name, kind string
+		give       func(ctx context.Context, d dispatcher, o dispatch.CallOption) error
 	}{
-		{"Send", func(ctx context.Context, d dispatcher, o dispatch.CallOption) error {
+		{"Send", "CallOption", func(ctx context.Context, d dispatcher, o dispatch.CallOption) error {
 			c, err := d.Send(ctx, topic, 0, valid, o, valid)
 			if c != nil {
 				return errors.New("there is a call in spite of the error")
 			}
 			return err
 		}},
-		{"Gather", func(ctx context.Context, d dispatcher, o dispatch.CallOption) error {
+		{"Gather", "CallOption", func(ctx context.Context, d dispatcher, o dispatch.CallOption) error {
 			_, err := d.Gather(ctx, topic, 0, valid, o, valid)
 			return err
 		}},
-		{"First", func(ctx context.Context, d dispatcher, o dispatch.CallOption) error {
+		{"First", "CallOption", func(ctx context.Context, d dispatcher, o dispatch.CallOption) error {
 			_, err := d.First(ctx, topic, 0, valid, o, valid)
 			return err
 		}},
-		{"Stream", func(ctx context.Context, d dispatcher, o dispatch.CallOption) (err error) {
+		{"Stream", "CallOption", func(ctx context.Context, d dispatcher, o dispatch.CallOption) (err error) {
 			for _, e := range d.Stream(ctx, topic, 0, valid, o, valid) {
 				err = errors.Join(err, e)
 			}
 			return err
 		}},
-		{"ParseTopic", func(_ context.Context, _ dispatcher, o dispatch.CallOption) error {
+		{"ParseTopic", "TopicOption", func(_ context.Context, _ dispatcher, o dispatch.CallOption) error {
 			_, err := dispatch.ParseTopic[int, int]("a", valid, o, valid)
 			return err
 		}},
-		{"NewTopic", func(_ context.Context, _ dispatcher, o dispatch.CallOption) error {
+		{"NewTopic", "TopicOption", func(_ context.Context, _ dispatcher, o dispatch.CallOption) error {
 			return panicOf(func() { dispatch.NewTopic[int, int]("a", valid, o, valid) })
 		}},
-		{"NewBus", func(_ context.Context, _ dispatcher, o dispatch.CallOption) error {
+		{"NewBus", "BusOption", func(_ context.Context, _ dispatcher, o dispatch.CallOption) error {
 			return panicOf(func() { dispatch.NewBus(valid, o, valid) })
 		}},
-		{"New", func(_ context.Context, _ dispatcher, o dispatch.CallOption) error {
+		{"New", "BusOption", func(_ context.Context, _ dispatcher, o dispatch.CallOption) error {
 			return panicOf(func() { dispatch.New[int, int](valid, o, valid) })
 		}},
 	}
@@ -98,8 +104,8 @@ func TestInvalidCallOptionsAreRefused(t *testing.T) {
 				}))
 				err := place.give(t.Context(), d, o.option)
 				want := o.want
-				if o.option == nil && strings.HasPrefix(place.name, "New") && place.name != "NewTopic" {
-					want = "nil BusOption at index 1"
+				if o.option == nil {
+					want = fmt.Sprintf("nil %s at index 1", place.kind)
 				}
 				invalidOption(t, err, want)
 				synctest.Wait()
@@ -324,6 +330,76 @@ func TestOptionsMayAskForMoreThanThereIs(t *testing.T) {
 	}
 }
 
+// What topic and bus have set does not count in a call WithDefaults, and what is given after
+// it does.
+func TestDefaultsForgetWhatWasSetBefore(t *testing.T) {
+	everything := []dispatch.CallOption{
+		dispatch.WithTimeout(time.Second), dispatch.WithStall(time.Second), dispatch.WithGrace(time.Second / 2),
+		dispatch.WithStagger(time.Second), dispatch.WithQuorum(1), dispatch.WithParallelism(1), dispatch.WithHedge(1),
+		dispatch.WithHedgeQuantile(0.9),
+		dispatch.WithMinProducers(9), dispatch.WithFailFast(), dispatch.WithNoWait(),
+		dispatch.WithTargets("b"),
+	}
+	var ofBus []dispatch.BusOption
+	var ofTopic []dispatch.TopicOption
+	for _, o := range everything {
+		ofBus, ofTopic = append(ofBus, o), append(ofTopic, o)
+	}
+	forget := dispatch.WithDefaults()
+	plain := "all ended: a failed, b ok in 4.5s"
+	for name, test := range map[string]struct {
+		bus   []dispatch.BusOption
+		topic []dispatch.TopicOption
+		call  []dispatch.CallOption
+		want  string
+	}{
+		"nothing to forget":        {nil, nil, opts(forget), plain},
+		"bus, by the call":         {ofBus, nil, opts(forget), plain},
+		"topic, by the call":       {nil, ofTopic, opts(forget), plain},
+		"both, by the call":        {ofBus, ofTopic, opts(forget), plain},
+		"bus, by the topic":        {ofBus, []dispatch.TopicOption{forget}, nil, plain},
+		"bus, by the bus":          {append(slices.Clone(ofBus), forget), nil, nil, plain},
+		"topic, by the topic":      {nil, append(slices.Clone(ofTopic), forget), nil, plain},
+		"call, by the call":        {nil, nil, append(slices.Clone(everything), forget), plain},
+		"what follows on a call":   {ofBus, ofTopic, opts(forget, dispatch.WithFailFast()), "failed fast: a failed, b canceled in 0s"},
+		"what follows on a topic":  {ofBus, []dispatch.TopicOption{forget, dispatch.WithTargets("b")}, nil, "all ended: b ok in 4.5s"},
+		"the call after the topic": {ofBus, []dispatch.TopicOption{forget}, opts(dispatch.WithTimeout(time.Second)), "deadline: a failed, b late in 1s"},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d := quiet[int, int](test.bus...)
+			topic := dispatch.NewTopic[int, int]("kit.ask", test.topic...)
+			must(d.AddProducer(topic, failing(errBroken), dispatch.WithName("a")))
+			must(d.AddProducer(topic, slow(4500*time.Millisecond, 1), dispatch.WithName("b")))
+			c := must(d.Send(t.Context(), topic, 0, test.call...))
+			<-c.Done()
+			equal(t, "the call", fmt.Sprintf("%s in %v", told(c.Report()), c.Report().Elapsed), test.want)
+		})
+	}
+}
+
+// First is First whatever its options are.
+func TestFirstWithDefaultsEndsWithTheFirstResult(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		d := quiet[int, int]()
+		must(d.AddProducer(ask, slow(time.Second, 1)))
+		must(d.AddProducer(ask, slow(time.Hour, 2)))
+		began := time.Now()
+		v, err := d.First(t.Context(), ask, 0, dispatch.WithDefaults())
+		if v != 1 || err != nil || time.Since(began) != time.Second {
+			t.Errorf("got %v, %v after %v, want 1 after a second", v, err, time.Since(began))
+		}
+	})
+}
+
+// A default timeout is there to be compared with, too.
+func TestDefaultsHaveTheDefaultTimeout(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		d := quiet[int, int](dispatch.WithTimeout(time.Hour))
+		_, err := d.Send(t.Context(), ask, 0, dispatch.WithDefaults(), dispatch.WithGrace(dispatch.DefaultTimeout))
+		invalidOption(t, err, "WithGrace(5s): must be less than the timeout of 5s")
+	})
+}
+
 func TestGraceOfTheBusHasToFitTheTopic(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		d := quiet[int, int](dispatch.WithGrace(time.Second))
@@ -418,7 +494,7 @@ func TestNoMemberIsAskedIfTheContextHasEnded(t *testing.T) {
 				t.Error("there is a result")
 			}
 			values, err := d.Gather(ctx, topic, 0)
-			if _, ok := errors.AsType[*dispatch.PartialError](err); !ok || len(values) != 0 || !errors.Is(err, tt.err) {
+			if partial := (*dispatch.PartialError)(nil); !errors.As(err, &partial) || len(values) != 0 || !errors.Is(err, tt.err) {
 				t.Errorf("Gather: %v, %v, want a PartialError that wraps %v", values, err, tt.err)
 			}
 			if _, err := d.First(ctx, topic, 0); !errors.Is(err, tt.err) {
@@ -480,8 +556,12 @@ func TestTheNearestTimeoutCounts(t *testing.T) {
 			for _, o := range timeout(tt.bus) {
 				ofBus = append(ofBus, o)
 			}
+			var ofTopic []dispatch.TopicOption
+			for _, o := range timeout(tt.topic) {
+				ofTopic = append(ofTopic, o)
+			}
 			d := quiet[int, int](ofBus...)
-			topic := dispatch.NewTopic[int, int]("a", timeout(tt.topic)...)
+			topic := dispatch.NewTopic[int, int]("a", ofTopic...)
 			start := time.Now()
 			var ofProducer time.Duration
 			must(d.AddProducer(topic, func(ctx context.Context, _ int) (int, error) {
@@ -561,8 +641,12 @@ func TestDefaultsOfTopicAndBus(t *testing.T) {
 				for _, o := range bus {
 					ofBus = append(ofBus, o)
 				}
+				var ofTopic []dispatch.TopicOption
+				for _, o := range defaults {
+					ofTopic = append(ofTopic, o)
+				}
 				d := quiet[int, int](ofBus...)
-				topic := dispatch.NewTopic[int, int]("a", defaults...)
+				topic := dispatch.NewTopic[int, int]("a", ofTopic...)
 				must(d.AddProducer(topic, answerAfter[int](1, time.Second)))
 				must(d.AddProducer(topic, answerAfter[int](2, 2*time.Second)))
 				must(d.AddProducer(topic, func(context.Context, int) (int, error) {

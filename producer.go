@@ -49,6 +49,7 @@ type producer struct {
 	mu        sync.Mutex // guards the fields below
 	abandoned int        // runs that have outlived their calls
 	busy      int        // runs that are claimed; counted for replicas
+	latencies *latencies // of its group; nil until a call asks for them
 	turn      int        // how often the group was asked while this producer came first
 	failed    uint64
 	lastError string
@@ -147,8 +148,12 @@ func (p *producer) kind() string {
 
 // attach, detach and stop are parts of registrant.
 func (p *producer) attach(b *Bus) error { return b.registry.AddProducer(p) }
-func (p *producer) detach(b *Bus)       { b.registry.RemoveProducer(p) }
 func (p *producer) stop()               { p.gates.Or(gateRemoved) }
+
+func (p *producer) detach(b *Bus) {
+	b.registry.RemoveProducer(p)
+	b.retention.release(b, &p.entry.Selection)
+}
 
 // settle waits until the producer has no part left in the calls in flight. Its
 // registration has been taken away already, so there will be no more of them.

@@ -70,6 +70,7 @@ func (r *recipient) tell(e *event) {
 
 // event is something for one recipient that is not in the log of a call.
 type event struct {
+	inbox.Links
 	to    *recipient
 	since time.Duration // since the bus was made
 	call  func()
@@ -88,6 +89,12 @@ func (e *event) Fresh() int { return 0 }
 
 // Drop is part of inbox.Source.
 func (e *event) Drop(int, bool) int { return 0 }
+
+// Spent is part of inbox.Source.
+func (e *event) Spent() bool { return false }
+
+// Release is part of inbox.Source.
+func (e *event) Release() {}
 
 // Discard is part of inbox.Source.
 func (e *event) Discard() {}

@@ -176,12 +176,7 @@ type Report struct {
 // Complete reports whether the results are the whole answer: there was at
 // least one member, and every member answered or declined.
 func (r Report) Complete() bool {
-	for _, o := range r.Outcomes {
-		if o.State != StateOK && o.State != StateDeclined {
-			return false
-		}
-	}
-	return len(r.Outcomes) > 0
+	return len(r.Outcomes) > 0 && !slices.ContainsFunc(r.Outcomes, Outcome.missing)
 }
 
 // Err returns nil if the call was satisfied, or if it is complete and the

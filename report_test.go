@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
@@ -291,4 +293,138 @@ func TestReportAsJSON(t *testing.T) {
 	equal(t, "JSON", string(got), `{"call":7,"topic":"kit.ask","reason":"deadline","started":"2026-01-02T03:04:05Z","elapsed_ns":1000000000,"outcomes":[`+
 		`{"member":{"name":"a"},"state":"ok","started":true,"results":1,"tried":1,"began_ns":5,"elapsed_ns":20},`+
 		`{"member":{"group":"g","name":"b"},"state":"failed","started":true,"results":0,"tried":1,"began_ns":0,"elapsed_ns":30,"error":"broken"}]}`)
+}
+
+// manyOutcomes is a report of n members that failed, with long names and errors.
+func manyOutcomes(n int) dispatch.Report {
+	r := dispatch.Report{Topic: "t", Reason: dispatch.ReasonAllEnded}
+	for i := range n {
+		name := fmt.Sprint("site-", i, strings.Repeat("n", 300), "\nand\tmore")
+		r.Outcomes = append(r.Outcomes, dispatch.Outcome{
+			Member: dispatch.Member{Name: name}, State: dispatch.StateFailed, Err: errors.New(strings.Repeat("e", 5000) + "\nx"),
+		})
+	}
+	return r
+}
+
+func TestAReportPrintsEveryMemberOnALineOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", slow(time.Second, 1))
+		produce(t, d, "b", failing(errors.New("broken\nin two")))
+		produce(t, d, "c", failing(dispatch.ErrDecline))
+		produce(t, d, "d", patient)
+		c := send(t, d)
+		equal(t, "text while it goes on", c.Report().String(), strings.TrimPrefix(`
+Call        1 of kit.ask
+Reason      pending
+Elapsed     0s
+Complete()  false
+Err()       dispatch: kit.ask: pending (4 members unfinished)
+
+Member  State    Started  Tried  Results  Elapsed  Err
+a       pending  false    0      0        0s       <nil>
+b       pending  false    0      0        0s       <nil>
+c       pending  false    0      0        0s       <nil>
+d       pending  false    0      0        0s       <nil>`, "\n"))
+		<-c.Done()
+		equal(t, "text", fmt.Sprint(c.Report()), strings.TrimPrefix(`
+Call        1 of kit.ask
+Reason      deadline
+Elapsed     5s
+Complete()  false
+Err()       dispatch: kit.ask: deadline exceeded: 3 of 4 members did not answer: 1 declined, b failed: broken\nin two; d late
+
+Member  State     Started  Tried  Results  Elapsed  Err
+a       ok        true     1      1        1s       <nil>
+b       failed    true     1      0        0s       broken\nin two
+c       declined  true     1      0        0s       declined
+d       late      true     1      0        5s       context deadline exceeded`, "\n"))
+	})
+	equal(t, "text of the zero report", dispatch.Report{}.String(), strings.TrimPrefix(`
+Call        0
+Reason      pending
+Elapsed     0s
+Complete()  false
+Err()       dispatch: : pending`, "\n"))
+}
+
+func TestTheTextOfAReportIsAsLongAsTheReport(t *testing.T) {
+	const n = 500
+	lines := strings.Split(manyOutcomes(n).String(), "\n")
+	equal(t, "lines", len(lines), 5+2+n)
+	for _, l := range lines[6:] {
+		if len(l) > 256+256+100 {
+			t.Fatalf("a line has %d bytes: %s", len(l), l)
+		}
+	}
+	if len(lines[4]) > 1100 {
+		t.Errorf("the line of Err() has %d bytes", len(lines[4]))
+	}
+}
+
+// An error whose Error method panics harms neither text.
+func TestTheTextsOfAReportSurviveErrorsThatPanic(t *testing.T) {
+	var none *fs.PathError
+	r := dispatch.Report{Topic: "t", Outcomes: []dispatch.Outcome{{State: dispatch.StateFailed, Err: none}}}
+	for _, text := range []string{r.String(), fmt.Sprint(r.LogValue())} {
+		if !strings.Contains(text, "failed") && !strings.Contains(text, "nil") {
+			t.Errorf("the text is %s", text)
+		}
+	}
+}
+
+func TestMissingAreThoseThatNeitherAnsweredNorDeclined(t *testing.T) {
+	r := dispatch.Report{}
+	for s := dispatch.StatePending; s <= dispatch.StateGone; s++ {
+		o := dispatch.Outcome{Member: dispatch.Member{Name: s.String()}, State: s}
+		equal(t, "answered as "+s.String(), o.Answered(), s == dispatch.StateOK)
+		r.Outcomes = append(r.Outcomes, o)
+		one := dispatch.Report{Outcomes: []dispatch.Outcome{o}}
+		equal(t, "complete, and not missing, as "+s.String(), one.Complete(), len(one.Missing()) == 0)
+	}
+	var names []string
+	for _, o := range r.Missing() {
+		names = append(names, o.Member.Name)
+	}
+	equal(t, "missing", strings.Join(names, " "), "pending failed panicked late canceled rejected gone")
+	equal(t, "first outcome still", r.Outcomes[1].State, dispatch.StateOK)
+	equal(t, "missing of no members", len(dispatch.Report{}.Missing()), 0)
+}
+
+func TestAReportLogsItselfInBoundedLength(t *testing.T) {
+	logged := func(r dispatch.Report) map[string]any {
+		var b strings.Builder
+		slog.New(slog.NewJSONHandler(&b, nil)).Info("asked", "report", r)
+		var line struct{ Report map[string]any }
+		if err := json.Unmarshal([]byte(b.String()), &line); err != nil {
+			t.Fatal(err)
+		}
+		return line.Report
+	}
+	got := logged(dispatch.Report{
+		Call: 7, Topic: "t", Reason: dispatch.ReasonAllEnded, Elapsed: time.Second,
+		Outcomes: []dispatch.Outcome{
+			{Member: dispatch.Member{Name: "a"}, State: dispatch.StateOK},
+			{Member: dispatch.Member{Name: "b", Group: "g"}, State: dispatch.StateFailed, Err: errBroken},
+		},
+	})
+	want := map[string]any{
+		"call": 7.0, "topic": "t", "reason": "all ended", "elapsed": 1e9, "members": 2.0, "answered": 1.0,
+		"missing": []any{"g/b"}, "error": "dispatch: t: 1 of 2 members did not answer: g/b failed: broken",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("what is logged (-want +got):\n%s", diff)
+	}
+	whole := logged(dispatch.Report{Topic: "t", Outcomes: []dispatch.Outcome{{State: dispatch.StateOK}}})
+	for _, key := range []string{"missing", "error"} {
+		if v, ok := whole[key]; ok {
+			t.Errorf("a complete report has %s %v", key, v)
+		}
+	}
+	many := manyOutcomes(500)
+	equal(t, "names of missing members", len(logged(many)["missing"].([]any)), 10)
+	if n := len(fmt.Sprint(many.LogValue())); n > 20_000 {
+		t.Errorf("a long report is logged in %d bytes", n)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -45,7 +46,7 @@ func (c *gathering) admitted(ctx context.Context) (ledger.Level, error) {
 		return ledger.Open, nil
 	}
 	c.placed = true
-	return ledger.Open, b.takePlace(ctx, c.policy.noWait)
+	return ledger.Open, b.places.take(ctx, c.topic.Name, c.policy.noWait)
 }
 
 // enter enters the call into the ledger and finds out who is asked. It is in the
@@ -53,9 +54,7 @@ func (c *gathering) admitted(ctx context.Context) (ledger.Level, error) {
 // ledger then.
 func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	b := c.bus
-	c.from.id = CallID(b.calls.Add(1))
 	c.start = time.Now()
-	c.base = b.sinceEpoch(c.start)
 	c.timeout, c.followed = c.policy.timeout, ctx.Done() != nil
 	var slack time.Duration
 	if at, ok := ctx.Deadline(); ok {
@@ -73,7 +72,7 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.holds, c.unhanded = 1, 1
-	if !b.ledger.Enter(&c.from.place, c, uint64(c.from.id), level) {
+	if !b.ledger.Enter(&c.from.place, c, rand.Uint64(), level) {
 		c.handLocked()
 		return ErrClosed
 	}
@@ -86,6 +85,7 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 		c.handLocked()
 		return err
 	}
+	c.from.id = CallID(b.calls.Add(1))
 	if ended {
 		c.cause, c.err = cause, endedBy
 		c.course.Stop(0, reason)
@@ -117,7 +117,9 @@ func (p *policy) course(timeout, slack time.Duration) course.Policy {
 }
 
 // timed reports whether something other than the deadline can become due.
-func (p *policy) timed() bool { return p.grace > 0 || p.stagger > 0 || p.hedge > 0 || p.stall > 0 }
+func (p *policy) timed() bool {
+	return p.grace > 0 || p.stagger > 0 || p.hedge > 0 || p.hedgeQuantile > 0 || p.stall > 0
+}
 
 // findProducersLocked takes the snapshot, unless the call has to wait for more
 // producers.
@@ -132,13 +134,16 @@ func (c *gathering) findProducersLocked() error {
 		c.stopWaitingLocked()
 		return registryError(&registry.TypeError{Topic: c.topic.Name, Have: c.route.Types, Want: c.topic.Types})
 	}
-	if len(c.route.Producers)-len(c.route.Relays) < c.policy.minProducers {
+	if c.presentLocked() < c.policy.minProducers {
 		return nil
 	}
 	c.stopWaitingLocked()
 	c.enrollLocked(c.route)
 	return nil
 }
+
+// presentLocked returns how many producers count for WithMinProducers.
+func (c *gathering) presentLocked() int { return len(c.route.Producers) - len(c.route.Relays) }
 
 // stopWaitingLocked ends the wait for producers, if the call is in it.
 func (c *gathering) stopWaitingLocked() {
@@ -173,6 +178,9 @@ func (c *gathering) enrollLocked(on *route) {
 	c.log.Expect(len(c.producers))
 	c.course.Enroll(c.now(), c.half.roomLocked(len(c.producers)), candidates, sources)
 	c.requireLocked()
+	if c.policy.hedgeQuantile > 0 {
+		c.hedgeLocked()
+	}
 	if sources > len(relays) && !c.over() {
 		c.missTargetsLocked()
 		c.course.EndRelay(0)
@@ -271,24 +279,4 @@ func (c *gathering) findProducers() {
 		c.startRelaysLocked()
 	}
 	c.tellAndUnlock()
-}
-
-// takePlace takes a place for a call, or returns why there is none.
-func (b *Bus) takePlace(ctx context.Context, noWait bool) error {
-	if b.places.TryAcquire(1) {
-		return nil
-	}
-	if noWait {
-		return fmt.Errorf("%w: %d calls are in flight", ErrOverloaded, b.maxInFlight)
-	}
-	either, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(b.intake, cancel)()
-	if err := b.places.Acquire(either, 1); err == nil {
-		return nil
-	}
-	if b.intake.Err() != nil {
-		return ErrClosed
-	}
-	return fmt.Errorf("%w: %d calls are in flight: %w", ErrOverloaded, b.maxInFlight, context.Cause(ctx))
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -124,14 +125,18 @@ func TestNoWaitForAPlace(t *testing.T) {
 	})
 }
 
-// A call holds its place until its results are handed to every listener, and in
-// no case longer.
-func TestPlaceIsHeldForTheListeners(t *testing.T) {
-	kinds := map[string][]dispatch.ListenerOption{
+// listenerKinds are the kinds of mailboxes.
+func listenerKinds() map[string][]dispatch.ListenerOption {
+	return map[string][]dispatch.ListenerOption{
 		"plain":      nil,
 		"mailbox":    {dispatch.WithMailbox(9, dispatch.DropOldest)},
 		"concurrent": {dispatch.WithConcurrency(2)},
 	}
+}
+
+// A call holds its place until its results are handed to every listener, and in
+// no case longer.
+func TestPlaceIsHeldForTheListeners(t *testing.T) {
 	frees := map[string]func(d *dispatcher, r *dispatch.Registration, release chan struct{}){
 		"return": func(_ *dispatcher, _ *dispatch.Registration, release chan struct{}) { close(release) },
 		"Remove": func(_ *dispatcher, r *dispatch.Registration, release chan struct{}) { r.Remove(); close(release) },
@@ -142,7 +147,7 @@ func TestPlaceIsHeldForTheListeners(t *testing.T) {
 			close(release)
 		},
 	}
-	for kind, opts := range kinds {
+	for kind, opts := range listenerKinds() {
 		for free, how := range frees {
 			for _, unwind := range []func(){func() {}, func() { panic("boom") }, runtime.Goexit} {
 				t.Run(fmt.Sprintf("%s, %s", kind, free), func(t *testing.T) {
@@ -180,6 +185,127 @@ func TestPlaceIsHeldForTheListeners(t *testing.T) {
 					})
 				})
 			}
+		}
+	}
+}
+
+// A place does not wait for a listener that has come to the last result of its call before
+// the call ended.
+func TestPlaceAfterTheLastResultOfACallThatGoesOn(t *testing.T) {
+	for name, opts := range listenerKinds() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher(dispatch.WithMaxInFlight(1))
+				produce(t, d, "quick", quick(1))
+				produce(t, d, "failing", func(context.Context, int) (int, error) {
+					time.Sleep(time.Second)
+					return 0, errBroken
+				})
+				release := make(chan struct{})
+				defer close(release)
+				listen(t, d, func(context.Context, result) { <-release }, opts...)
+				<-send(t, d).Done()
+				synctest.Wait()
+				if full(t, d) {
+					t.Error("the listener has nothing more to do with the call, and holds its place")
+				}
+			})
+		})
+	}
+}
+
+// A place does not wait for a listener whose mailbox has dropped all that was left of the
+// call, and nor does the call's memory.
+func TestCallsWhoseResultsWereDroppedAreLetGo(t *testing.T) {
+	for _, overflow := range []dispatch.Overflow{dispatch.DropOldest, dispatch.DropNewest} {
+		for name, opts := range map[string][]dispatch.ListenerOption{
+			"results only": nil,
+			"with OnDone":  {dispatch.OnDone(func(dispatch.Report) {})},
+		} {
+			t.Run(fmt.Sprintf("%v, %s", overflow, name), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					d, _ := newDispatcher(dispatch.WithMaxInFlight(3), dispatch.WithNoWait())
+					produce(t, d, "a", quick(1))
+					release := make(chan struct{})
+					listen(t, d, func(context.Context, result) { <-release }, append(opts, dispatch.WithMailbox(1, overflow))...)
+					var calls []weak.Pointer[inFlight]
+					for range 50 {
+						c := send(t, d)
+						<-c.Done()
+						synctest.Wait()
+						calls = append(calls, weak.Make(c))
+					}
+					if name == "results only" {
+						// The one in hand, the one that waits, and those that the bus
+						// looks at just now.
+						if n := reachable(calls, 4); n > 4 {
+							t.Errorf("%d calls are still reachable", n)
+						}
+						if n := d.Bus().Snapshot().Topics[0].Listeners[0].Queued; n > 2 {
+							t.Errorf("%d calls are in the queue", n)
+						}
+					}
+					close(release)
+					synctest.Wait()
+					if got := d.Bus().Snapshot().Topics[0].Listeners[0]; got.Delivered != 2 || got.Dropped != 48 || got.Queued != 0 {
+						t.Errorf("%+v", got)
+					}
+					if err := dispatch.AtRest(d.Bus()); err != nil {
+						t.Error(err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// While a hook of a listener runs, no place waits for the listener: the hook may send, with
+// whatever context.
+func TestHooksThatSendFindAPlace(t *testing.T) {
+	for name, opts := range listenerKinds() {
+		for _, hook := range []string{"OnDone", "OnOutcome"} {
+			t.Run(name+", "+hook, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					d, logged := newDispatcher(dispatch.WithMaxInFlight(4), dispatch.WithTimeout(time.Minute))
+					produce(t, d, "a", quick(1))
+					produce(t, d, "b", slow(time.Millisecond, 2))
+					if _, err := d.AddProducer(other, quick(3)); err != nil {
+						t.Fatal(err)
+					}
+					var sent atomic.Int32
+					use := func() {
+						if _, err := d.Gather(context.Background(), other, 0); err != nil {
+							t.Error(err)
+						}
+						sent.Add(1)
+					}
+					if hook == "OnDone" {
+						opts = append(opts, dispatch.OnDone(func(dispatch.Report) { use() }))
+					} else {
+						opts = append(opts, dispatch.OnOutcome(func(dispatch.Outcome) { use() }))
+					}
+					listen(t, d, func(context.Context, result) {}, opts...)
+					var senders sync.WaitGroup
+					for range 8 {
+						senders.Go(func() {
+							for range 50 {
+								if _, err := d.Gather(context.Background(), ask, 0); err != nil {
+									t.Error(err)
+								}
+							}
+						})
+					}
+					senders.Wait()
+					synctest.Wait()
+					if want := map[string]int32{"OnDone": 400, "OnOutcome": 800}[hook]; sent.Load() != want {
+						t.Errorf("hooks have sent %d requests, want %d", sent.Load(), want)
+					}
+					if err := dispatch.AtRest(d.Bus()); err != nil {
+						t.Error(err)
+					}
+					logged.nothing(t)
+				})
+			})
 		}
 	}
 }

@@ -9,13 +9,16 @@ import (
 type Snapshot struct {
 	State     string              `json:"state"`     // open, draining or closed
 	Started   time.Time           `json:"started"`   // when the bus was made
-	Sent      uint64              `json:"sent"`      // calls since the bus was made
+	Sent      uint64              `json:"sent"`      // calls since the bus was made, without those that were refused
 	Topics    []TopicSnapshot     `json:"topics"`    // with registrations by name, sorted by name
 	Patterns  TopicSnapshot       `json:"patterns"`  // what is registered by patterns, of all types
 	Calls     []CallSnapshot      `json:"calls"`     // in flight, the oldest first
 	Abandoned []AbandonedSnapshot `json:"abandoned"` // runs that have outlived their calls, the oldest first
 	Misuse    uint64              `json:"misuse"`    // calls of roster methods by relays that were misuse, see Roster
 	Observers []ObserverSnapshot  `json:"observers"` // in the order in which they were added
+
+	MaxInFlight    int `json:"max_in_flight"`   // the bound of WithMaxInFlight; 0 if there is none
+	SendersWaiting int `json:"senders_waiting"` // senders that wait for a place under it
 }
 
 // TopicSnapshot is one topic and all that is registered on it, by name or by
@@ -67,6 +70,10 @@ type CallSnapshot struct {
 	Budget time.Duration `json:"budget_ns"` // how long it has left
 	Parent CallID        `json:"parent"`    // the call on this bus that it was sent from; 0 if there is none
 	Depth  int           `json:"depth"`     // how many calls it is nested in
+
+	// WaitsFor is how many producers are missing under WithMinProducers; 0 if the call does
+	// not wait for producers.
+	WaitsFor int `json:"waits_for"`
 }
 
 // AbandonedSnapshot is one run that has outlived its call.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 	"github.com/seed-bb4b4d74/dispatch/internal/subject"
@@ -25,6 +24,13 @@ type Topic[Req, Res any] struct {
 type topicSpec struct {
 	registry.Topic
 	defaults []CallOption
+	retain   int // results that are kept; 0: none
+}
+
+// addDefault adds a default of the topic's calls, if its value is right.
+func (s *topicSpec) addDefault(o CallOption) error {
+	s.defaults = append(s.defaults, o)
+	return o.applyCall(new(policy))
 }
 
 func typesOf[Req, Res any]() registry.Types {
@@ -32,25 +38,32 @@ func typesOf[Req, Res any]() registry.Types {
 }
 
 // NewTopic returns the topic of this name: 1 to 255 bytes of tokens of
-// A–Z a–z 0–9 _ - joined by dots. The defaults apply to every call of the topic
+// A–Z a–z 0–9 _ - joined by dots. The options apply to every call of the topic
 // made through this handle; the options of the call itself come before them.
 //
 // NewTopic panics if the name or an option is invalid, as [regexp.MustCompile]
 // does. For names known only at run time there is [ParseTopic].
-func NewTopic[Req, Res any](name string, defaults ...CallOption) Topic[Req, Res] {
-	return must(ParseTopic[Req, Res](name, defaults...))
+func NewTopic[Req, Res any](name string, opts ...TopicOption) Topic[Req, Res] {
+	return must(ParseTopic[Req, Res](name, opts...))
 }
 
 // ParseTopic is [NewTopic] with an error, which wraps [ErrInvalidTopic] or
 // [ErrInvalidOption], in the place of a panic.
-func ParseTopic[Req, Res any](name string, defaults ...CallOption) (Topic[Req, Res], error) {
+func ParseTopic[Req, Res any](name string, opts ...TopicOption) (Topic[Req, Res], error) {
 	if err := subject.CheckName(name); err != nil {
 		return Topic[Req, Res]{}, fmt.Errorf("%w: %w", ErrInvalidTopic, err)
 	}
-	if err := new(policy).apply(defaults); err != nil {
-		return Topic[Req, Res]{}, fmt.Errorf("topic %q: %w", name, err)
+	spec := &topicSpec{Topic: registry.NewTopic(name, typesOf[Req, Res]())}
+	for i, o := range opts {
+		err := invalidOption("nil TopicOption at index %d", i)
+		if o != nil {
+			err = o.applyTopic(spec)
+		}
+		if err != nil {
+			return Topic[Req, Res]{}, fmt.Errorf("topic %q: %w", name, err)
+		}
 	}
-	return Topic[Req, Res]{spec: &topicSpec{registry.NewTopic(name, typesOf[Req, Res]()), slices.Clone(defaults)}}, nil
+	return Topic[Req, Res]{spec: spec}, nil
 }
 
 // Name returns the topic's name, or the empty string for the zero Topic.

@@ -135,7 +135,7 @@ func TestTopicIsAHandle(t *testing.T) {
 	})
 	bubble(t, "the defaults are the handle's own", func(t *testing.T) {
 		d := quiet[int, int]()
-		defaults := []dispatch.CallOption{dispatch.WithTimeout(time.Second)}
+		defaults := []dispatch.TopicOption{dispatch.WithTimeout(time.Second)}
 		quick, slow := dispatch.NewTopic[int, int]("a", defaults...), dispatch.NewTopic[int, int]("a")
 		defaults[0] = dispatch.WithTimeout(time.Hour) // too late
 		must(d.AddProducer(quick, answerAfter[int](1, 10*time.Second)))

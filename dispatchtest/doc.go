@@ -67,7 +67,7 @@
 // # Producers
 //
 // The producers are named after how they behave: [Answer], [Slow], [Deaf],
-// [Failing], [Declining], [Panicking], [Exiting] and [Flaky]. Those that have a
+// [Failing], [Declining], [Panicking], [Exiting], [Flaky] and [Delayed]. Those that have a
 // value hand out the same one, not a copy of what it points to, to every request.
 // The request's type cannot be inferred and is written out, as above; [Failing],
 // [Declining], [Panicking] and [Exiting] need both types. All may be called

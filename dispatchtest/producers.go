@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -121,5 +122,54 @@ func Flaky[Req, Res any](seed uint64, share float64, p dispatch.Producer[Req, Re
 			return none, ErrFlaky
 		}
 		return p(ctx, req)
+	}
+}
+
+// A Latency draws from a distribution of latencies. It is called with a source of random
+// numbers, and never concurrently with the same one. A latency that is negative counts as 0.
+type Latency func(*rand.Rand) time.Duration
+
+// LogNormal is the log-normal distribution with this median and this 99th percentile, which
+// is what the latencies of many real services look like: most are close to the median, a few
+// are many times as long. It panics unless the median is positive and less than p99.
+func LogNormal(median, p99 time.Duration) Latency {
+	if median <= 0 || p99 <= median {
+		panic(fmt.Sprintf("dispatchtest.LogNormal: median %v and p99 %v are not 0 < median < p99", median, p99))
+	}
+	const quantile = 2.3263478740408408 // of 0.99 in the standard normal distribution
+	sigma := math.Log(float64(p99)/float64(median)) / quantile
+	return func(r *rand.Rand) time.Duration {
+		return time.Duration(min(float64(median)*math.Exp(sigma*r.NormFloat64()), math.MaxInt64/2))
+	}
+}
+
+// Delayed returns a producer that lets a time pass before it hands a request on to p, which
+// differs from request to request. The times, in the order in which the requests come,
+// depend on the seed alone. If the context ends first the producer returns its cause, as one
+// made by [Slow] does. It panics if the latency or p is nil.
+func Delayed[Req, Res any](seed uint64, latency Latency, p dispatch.Producer[Req, Res]) dispatch.Producer[Req, Res] {
+	if latency == nil {
+		panic("dispatchtest.Delayed: nil Latency")
+	}
+	if p == nil {
+		panic("dispatchtest.Delayed: nil Producer")
+	}
+	var mu sync.Mutex // guards random
+	random := rand.New(rand.NewPCG(seed, 0))
+	draw := func() time.Duration {
+		mu.Lock()
+		defer mu.Unlock()
+		return latency(random)
+	}
+	return func(ctx context.Context, req Req) (Res, error) {
+		timer := time.NewTimer(draw())
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return p(ctx, req)
+		case <-ctx.Done():
+			var none Res
+			return none, context.Cause(ctx)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -168,14 +169,67 @@ func TestFlakyIsReproducible(t *testing.T) {
 	}
 }
 
+// latencies returns how long n requests take, one after another.
+func latencies(t *testing.T, n int, p producer) (all []time.Duration) {
+	t.Helper()
+	for range n {
+		began := time.Now()
+		if v, err := p(t.Context(), "vdd"); v != 1.2 || err != nil {
+			t.Fatalf("it returned %v, %v", v, err)
+		}
+		all = append(all, time.Since(began))
+	}
+	return all
+}
+
+func TestDelayedHasTheLatenciesOfItsSeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 10_000
+		latency := dispatchtest.LogNormal(10*time.Millisecond, 200*time.Millisecond)
+		delayed := func(seed uint64) []time.Duration {
+			return latencies(t, n, dispatchtest.Delayed(seed, latency, dispatchtest.Answer[string](1.2)))
+		}
+		first := delayed(7)
+		if !slices.Equal(first, delayed(7)) {
+			t.Error("with the same seed there are other latencies")
+		}
+		if slices.Equal(first, delayed(8)) {
+			t.Error("with another seed there are the same latencies")
+		}
+		slices.Sort(first)
+		for at, want := range map[int]time.Duration{n / 2: 10 * time.Millisecond, n * 99 / 100: 200 * time.Millisecond} {
+			if got := first[at]; got < want*9/10 || got > want*11/10 {
+				t.Errorf("%d of %d requests take up to %v, want about %v", at, n, got, want)
+			}
+		}
+	})
+}
+
+func TestDelayedReturnsTheCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		why := errors.New("operator pressed stop")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(why) })
+		hour := func(*rand.Rand) time.Duration { return time.Hour }
+		began := time.Now()
+		if _, err := dispatchtest.Delayed(1, hour, dispatchtest.Answer[string](1.2))(ctx, "vdd"); err != why || time.Since(began) != time.Second {
+			t.Errorf("error is %v after %v, want %v after 1s", err, time.Since(began), why)
+		}
+	})
+}
+
 func TestProducersRefuseWhatMakesNoSense(t *testing.T) {
 	answer := dispatchtest.Answer[string](1.2)
 	for name, build := range map[string]func(){
-		"Failing: nil error":  func() { dispatchtest.Failing[string, float64](nil) },
-		"Flaky: share -0.1":   func() { dispatchtest.Flaky(1, -0.1, answer) },
-		"Flaky: share 1.1":    func() { dispatchtest.Flaky(1, 1.1, answer) },
-		"Flaky: share NaN":    func() { dispatchtest.Flaky(1, math.NaN(), answer) },
-		"Flaky: nil Producer": func() { dispatchtest.Flaky[string, float64](1, 0.5, nil) },
+		"Failing: nil error":              func() { dispatchtest.Failing[string, float64](nil) },
+		"Flaky: share -0.1":               func() { dispatchtest.Flaky(1, -0.1, answer) },
+		"Flaky: share 1.1":                func() { dispatchtest.Flaky(1, 1.1, answer) },
+		"Flaky: share NaN":                func() { dispatchtest.Flaky(1, math.NaN(), answer) },
+		"Flaky: nil Producer":             func() { dispatchtest.Flaky[string, float64](1, 0.5, nil) },
+		"Delayed: nil Latency":            func() { dispatchtest.Delayed(1, nil, answer) },
+		"Delayed: nil Producer":           func() { dispatchtest.Delayed[string, float64](1, dispatchtest.LogNormal(1, 2), nil) },
+		"LogNormal: median 0s and p99 1s": func() { dispatchtest.LogNormal(0, time.Second) },
+		"LogNormal: median 1s and p99 1s": func() { dispatchtest.LogNormal(time.Second, time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {

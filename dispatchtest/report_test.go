@@ -71,3 +71,36 @@ func TestWantStatesTellsNodesApart(t *testing.T) {
 		"site": dispatch.StateOK, "b/site": dispatch.StateLate, "b/sites/site": dispatch.StateFailed,
 	})
 }
+
+func TestWantMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cell := newCell(t)
+		dispatchtest.Produce(t, cell, measure, dispatchtest.Declining[string, float64](), dispatch.WithName("d"))
+		dispatchtest.Produce(t, cell, measure, dispatchtest.Failing[string, float64](dispatchtest.ErrFlaky), dispatch.WithName("e"))
+		call := send(t, cell)
+		if err := call.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for name, test := range map[string]struct {
+			want  []string
+			fails int
+		}{
+			"those who are":   {[]string{"c", "e"}, 0},
+			"in any order":    {[]string{"e", "c"}, 0},
+			"one too few":     {[]string{"c"}, 1},
+			"one that is not": {[]string{"a", "c", "e"}, 1},
+			"nobody":          {nil, 1},
+		} {
+			failed := failures(t, func(t testing.TB) { dispatchtest.WantMissing(t, call.Report(), test.want...) })
+			if len(failed) != test.fails {
+				t.Errorf("%s: it fails with %q", name, failed)
+			}
+			for _, text := range failed {
+				if !strings.HasPrefix(text, "missing members (-want +got):") || !strings.HasSuffix(text, call.Report().String()) {
+					t.Errorf("%s: it says %s", name, text)
+				}
+			}
+		}
+		dispatchtest.WantMissing(t, dispatch.Report{})
+	})
+}

@@ -41,8 +41,10 @@ type Page struct {
 	entries []Entry // appended to up to its capacity
 	values  int16   // how many results are in Values
 	next    *Page   // set when this page is full
-	few     [10]Entry
 }
+
+// Few is room for the entries of a small call.
+type Few [10]Entry
 
 // Cap returns how many entries the page can have.
 func (p *Page) Cap() int { return cap(p.entries) }
@@ -54,9 +56,10 @@ type Log struct {
 	written int
 }
 
-// Open begins the log on its first page.
-func (l *Log) Open(first *Page) {
-	first.entries = first.few[:0]
+// Open begins the log on its first page. What keeps the room for entries in memory should
+// not keep the page, or a reader that still has some entries keeps all that follows.
+func (l *Log) Open(first *Page, room *Few) {
+	first.entries = room[:0]
 	l.tail = first
 }
 
@@ -110,9 +113,9 @@ type Cursor struct {
 	Seq  int // how many results are before it; kept by the reader
 }
 
-// Take returns up to n entries from the cursor on, all on one page, and steps over
-// them. It leaves Seq to the reader.
-func (c *Cursor) Take(n int) (entries []Entry, on *Page) {
+// Take returns up to n entries from the cursor on, all on one page, and the Values of that,
+// and steps over them. It leaves Seq to the reader.
+func (c *Cursor) Take(n int) (entries []Entry, values any) {
 	if c.page == nil {
 		return nil, nil
 	}
@@ -122,7 +125,7 @@ func (c *Cursor) Take(n int) (entries []Entry, on *Page) {
 	entries = c.page.entries[c.at:]
 	entries = entries[:min(n, len(entries))]
 	c.at += len(entries)
-	return entries, c.page
+	return entries, c.page.Values
 }
 
 // More reports whether Take would return something.

@@ -298,7 +298,7 @@ func (n *node) appendKey(key []byte, all []fate) []byte {
 			for _, how := range f.failed {
 				put(int(how))
 			}
-			if p.policy.Hedge > 0 {
+			if f.after > 0 {
 				put(int(f.last))
 			}
 		}

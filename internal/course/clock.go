@@ -26,8 +26,7 @@ func (c *Course) Tick(now time.Duration) {
 	c.graced = c.graced || c.policy.Grace > 0 && c.now >= c.budget()
 	for c.now >= c.nextHedge() {
 		member := c.hedges[0].member
-		c.release(member, &c.groups[c.members[member].group-1])
-		c.prune() // which does away with the hedge
+		c.release(member, &c.groups[c.members[member].group-1]) // which does away with the hedge
 	}
 }
 

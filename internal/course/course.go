@@ -87,9 +87,9 @@ type Course struct {
 	nextStart time.Duration // when the stagger lets the next member start
 	credits   int           // members that the stagger lets start at once
 	again     []int32       // a member for each replica that is released and not claimed
-	hedges    []hedge       // in the order of their times
-	limits    limits        // of the runs that have one
-	overdue   []Overdue     // runs that Overdue has not returned yet
+	hedges    heap[hedge]
+	limits    heap[limit] // of the runs that have one
+	overdue   []Overdue   // runs that Overdue has not returned yet
 
 	waiting  bool // Enroll is still to come
 	relays   int  // how many may name further members
@@ -120,7 +120,7 @@ func (c *Course) Enroll(now time.Duration, members []Member, candidates func(i i
 	c.members, c.local, c.relays = members, len(members), relays
 	for i := 0; candidates != nil && i < len(members); i++ {
 		if n := candidates(i); n > 1 {
-			c.groups = append(c.groups, group{replicas: int32(n)})
+			c.groups = append(c.groups, group{replicas: int32(n), hedge: c.policy.Hedge})
 			c.members[i].group = int32(len(c.groups))
 		}
 	}

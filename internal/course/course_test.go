@@ -201,6 +201,40 @@ func TestAReplicaIsAskedAfterEachHedgeAsLongAsItHasAsMuchTimeLeft(t *testing.T) 
 	}
 }
 
+func TestEachGroupIsHedgedAfterItsOwnTime(t *testing.T) {
+	c := call(Policy{Timeout: 20, Hedge: 4}, 0, 2, 2, 2, 2, 1)
+	for i, after := range []time.Duration{9, 3, 0, 11} { // 11 would leave the replica less than 11
+		c.SetHedge(i, after)
+	}
+	c.SetHedge(4, 1) // no group
+	ask(t, c, 0)
+	for _, want := range []struct {
+		at     time.Duration
+		member int32
+	}{{3, 1}, {9, 0}} {
+		if at := c.Due(); at != want.at {
+			t.Fatalf("due at %v, want %v", at, want.at)
+		}
+		c.Tick(want.at)
+		if asked := ask(t, c, want.at); !slices.Equal(asked, []Run{{want.member, 1}}) {
+			t.Errorf("asked %v at %v", asked, want.at)
+		}
+	}
+	want(t, "due then", c.Due(), 20)
+}
+
+// A late timer comes too late for one group, and not for another one with a shorter hedge.
+func TestAHedgeThatIsNotWorthItHoldsUpNoOther(t *testing.T) {
+	c := call(Policy{Timeout: 20}, 0, 2, 2)
+	c.SetHedge(0, 7)
+	c.SetHedge(1, 3)
+	ask(t, c, 0)
+	c.Tick(15) // too late for the first, which would have less than 7
+	if asked := ask(t, c, 15); !slices.Equal(asked, []Run{{1, 1}}) {
+		t.Errorf("asked %v, want the replica of the second group", asked)
+	}
+}
+
 func TestALateTimerAsksNoReplicaThatHasLessTimeThanTheHedge(t *testing.T) {
 	c := call(Policy{Timeout: 10, Hedge: 4}, 0, 3)
 	first := ask(t, c, 0)[0]

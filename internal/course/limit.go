@@ -24,7 +24,7 @@ func (c *Course) limit(r Run, at time.Duration) {
 			g.ended = make([]bool, g.replicas)
 		}
 	}
-	c.limits.push(limit{r, at})
+	c.limits.add(limit{r, at})
 }
 
 // overrun ends the runs that are overdue, apart from those whose limits do not come before
@@ -67,33 +67,4 @@ type limit struct {
 	at  time.Duration
 }
 
-// limits is a heap: that at i is not after those at 2i+1 and 2i+2, so the first limit comes
-// first. Package heap would have every course allocated.
-type limits []limit
-
-func (l *limits) push(x limit) {
-	*l = append(*l, x)
-	h := *l
-	for i := len(h) - 1; i > 0 && h[i].at < h[(i-1)/2].at; i = (i - 1) / 2 {
-		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
-	}
-}
-
-// pop drops the first limit.
-func (l *limits) pop() {
-	h := *l
-	last := len(h) - 1
-	h[0], h = h[last], h[:last]
-	for i := 0; 2*i+1 < last; {
-		next := 2*i + 1
-		if next+1 < last && h[next+1].at < h[next].at {
-			next++
-		}
-		if h[i].at <= h[next].at {
-			break
-		}
-		h[i], h[next] = h[next], h[i]
-		i = next
-	}
-	*l = h
-}
+func (l limit) due() time.Duration { return l.at }

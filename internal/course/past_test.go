@@ -160,6 +160,7 @@ type fate struct {
 	asked  int              // runs claimed
 	may    int              // runs that may have been claimed
 	last   time.Duration    // when the last one was
+	after  time.Duration    // of the hedge
 	size   int              // candidates, 0 for one that was named
 	named  bool             // and not missed
 }
@@ -171,8 +172,8 @@ func (p *past) fates(all []fate) []fate {
 	for _, e := range p.events {
 		switch e.kind {
 		case enroll:
-			for _, n := range p.members {
-				all = append(all, fate{size: max(1, n)})
+			for i, n := range p.members {
+				all = append(all, fate{size: max(1, n), after: p.hedgeOf(i)})
 			}
 		case name:
 			all = append(all, fate{Member: Member{Tried: 1, Began: e.when}, named: true})
@@ -284,16 +285,16 @@ func (p *past) overdue(before, all []fate) (runs []Overdue) {
 
 // hedge lets one more replica be asked if none was for the time of a hedge.
 func (f *fate) hedge(p *past, now time.Duration) {
-	if at, ok := f.hedgeDue(p); ok && now >= at && now+p.policy.Hedge <= p.budget() {
+	if at, ok := f.hedgeDue(p); ok && now >= at && now+f.after <= p.budget() {
 		f.may++
 	}
 }
 
 // hedgeDue returns when one more replica is due, unless the past changes.
 func (f *fate) hedgeDue(p *past) (at time.Duration, ok bool) {
-	at = f.last + p.policy.Hedge
-	ok = p.policy.Hedge > 0 && f.State == Pending && f.asked > 0 && f.asked == f.may && f.may < f.size &&
-		at+p.policy.Hedge <= p.budget()
+	at = f.last + f.after
+	ok = f.after > 0 && f.State == Pending && f.asked > 0 && f.asked == f.may && f.may < f.size &&
+		at+f.after <= p.budget()
 	return at, ok
 }
 
@@ -477,7 +478,7 @@ func (p *past) due(all []fate) time.Duration {
 				due = min(due, at)
 			}
 		}
-		if at, ok := f.hedgeDue(p); ok && p.now()+p.policy.Hedge <= p.budget() {
+		if at, ok := f.hedgeDue(p); ok && p.now()+f.after <= p.budget() {
 			due = min(due, at)
 		}
 	}

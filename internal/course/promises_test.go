@@ -72,12 +72,12 @@ func (p *past) checkFirstRun() error {
 // checkReplica holds a replica that has just been asked against the reasons for it: one
 // before has failed, or has had the time of a hedge, which the replica must have as well.
 func (p *past) checkReplica(run Run) error {
-	reasons := 0
+	reasons, hedge := 0, p.hedgeOf(int(run.Member))
 	for _, e := range p.events {
 		switch {
 		case e.kind == end && e.run.Member == run.Member && e.how != OK:
 			reasons++
-		case e.kind == tick && p.policy.Hedge > 0 && e.when >= p.policy.Hedge && e.when+p.policy.Hedge <= p.budget():
+		case e.kind == tick && hedge > 0 && e.when >= hedge && e.when+hedge <= p.budget():
 			reasons++
 		}
 		for _, o := range e.overdue {

@@ -11,15 +11,16 @@ import (
 type scenario struct {
 	name    string
 	policy  Policy
-	members []int // candidates of each local member
-	streams bool  // plain members have results before they end
-	relays  int   // at work
-	names   int   // how many members they name at most
-	misses  int   // how many they miss at most
-	waits   bool  // for Enroll
-	lags    bool  // events are told with a time that has passed
-	pair    bool  // it has two options
-	limits  bool  // runs may be overdue
+	members []int           // candidates of each local member
+	hedges  []time.Duration // of the members, if they differ from the policy's; 0: none
+	streams bool            // plain members have results before they end
+	relays  int             // at work
+	names   int             // how many members they name at most
+	misses  int             // how many they miss at most
+	waits   bool            // for Enroll
+	lags    bool            // events are told with a time that has passed
+	pair    bool            // it has two options
+	limits  bool            // runs may be overdue
 
 	required     []int // local members that are
 	requiresName bool  // the first member that is named is required
@@ -66,19 +67,22 @@ type option struct {
 	set  func(*scenario)
 }
 
-// kind is the option's name without its number: of each kind a call has one.
-func (o option) kind() string {
-	if kind, _, numbered := strings.Cut(o.name, " "); numbered {
-		return kind
+// kind is the first word of the option's name: of each kind a call has one.
+func (o option) kind() string { return strings.Fields(o.name)[0] }
+
+// hedgeOf returns after what time the next replica of a local member is asked.
+func (s *scenario) hedgeOf(member int) time.Duration {
+	if member < len(s.hedges) {
+		return s.hedges[member]
 	}
-	return o.name
+	return s.policy.Hedge
 }
 
 // options returns those that make a difference to a call of the shape.
 func (s *shape) options() []option {
 	all := []option{
 		{"first", func(s *scenario) { s.policy.First = true }},
-		{"fail-fast", func(s *scenario) { s.policy.FailFast = true }},
+		{"fail fast", func(s *scenario) { s.policy.FailFast = true }},
 		{"stall", func(s *scenario) { s.policy.Stall = 3 }},
 		{"grace", func(s *scenario) { s.policy.Grace = 4 }},
 		{"slack", func(s *scenario) { s.policy.Slack = 2 }},
@@ -110,7 +114,10 @@ func (s *shape) options() []option {
 			option{"parallelism 2", func(s *scenario) { s.policy.Parallelism = 2 }})
 	}
 	if slices.ContainsFunc(s.members, func(n int) bool { return n > 1 }) {
-		all = append(all, option{"hedge", func(s *scenario) { s.policy.Hedge = 2 }})
+		all = append(all,
+			option{"hedge", func(s *scenario) { s.policy.Hedge = 2 }},
+			option{"hedge each 1", func(s *scenario) { s.hedges = []time.Duration{3, 1, 2} }},
+			option{"hedge each 2", func(s *scenario) { s.policy.Hedge, s.hedges = 4, []time.Duration{1, 0, 3} }})
 	}
 	return all
 }

@@ -18,6 +18,7 @@ import (
 // A Source has events for the owner of an inbox. Its methods, except Discard, are called
 // under the inbox's lock, and must not call the inbox.
 type Source interface {
+	Linked() *Links
 	// Take takes at most n events out of the source and returns the task that delivers
 	// them, how many of them count as results, and whether the source has more now. If
 	// the task is nil there was nothing: the source is put again when it has something.
@@ -27,7 +28,13 @@ type Source interface {
 	// Drop drops up to n of the results that wait, the oldest ones or the newest, and
 	// returns how many it has dropped.
 	Drop(n int, oldest bool) int
-	// Discard says that nothing is taken any more.
+	// Spent reports that nothing more comes of a source in the queue, which is removed
+	// from the queue then.
+	Spent() bool
+	// Release says that the owner may be a while: what is held back until the source is
+	// taken is to be let go.
+	Release()
+	// Discard says that nothing is taken any more. A task of the source may be running.
 	Discard()
 }
 
@@ -63,8 +70,10 @@ type Inbox struct {
 
 	mu      sync.Mutex // guards the fields below; it is held when the locks of sources are taken
 	queue   queue
+	taken   Source // the one whose task runs, to be put back then; nil if it has been already
 	runners int32  // goroutines that run tasks
 	inHand  int32  // tasks that they run
+	away    int32  // of these, those that are in Away
 	waiting int    // results that wait, as far as they are counted
 	dropped uint64 // results that were dropped
 	unwound uint64 // tasks that have unwound the stack
@@ -84,7 +93,27 @@ func (b *Inbox) Put(s Source) (run bool) {
 	defer b.mu.Unlock()
 	b.queue.push(s)
 	b.countLocked(s)
-	return b.wakeLocked()
+	if b.away > 0 {
+		b.queue.release()
+	}
+	return b.queue.length > 0 && b.wakeLocked()
+}
+
+// Preload adds a source to an inbox that nobody else knows yet, once Wake has been called or
+// another source is put. It is first in the queue until it is spent, and its Release does
+// nothing.
+func (b *Inbox) Preload(s Source) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.queue.unshift(s)
+	b.countLocked(s)
+}
+
+// Wake reports whether the caller has to call Run for what Preload has added.
+func (b *Inbox) Wake() (run bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.queue.length > 0 && b.wakeLocked()
 }
 
 // wakeLocked reports whether one more runner has to be started, and counts it.
@@ -108,24 +137,25 @@ func (b *Inbox) Count(s Source) {
 }
 
 func (b *Inbox) countLocked(s Source) {
-	if b.config.Bound == 0 {
+	if !b.Bounded() {
 		return
 	}
 	fresh := s.Fresh()
 	b.waiting += fresh
 	// A result that is about to be taken into the hand does not wait.
-	excess := b.waiting - int(b.config.Bound) - int(max(1, b.config.Width)-b.inHand)
-	if excess <= 0 {
-		return
+	if excess := b.waiting - int(b.config.Bound) - int(max(1, b.config.Width)-b.inHand); excess > 0 {
+		var dropped int
+		if b.config.DropFirst {
+			dropped = b.queue.drop(excess)
+		} else {
+			dropped = s.Drop(min(excess, fresh), false)
+		}
+		b.waiting -= dropped
+		b.dropped += uint64(dropped)
 	}
-	var dropped int
-	if b.config.DropFirst {
-		dropped = b.queue.drop(excess)
-	} else {
-		dropped = s.Drop(min(excess, fresh), false)
+	if b.queue.has(s) && s.Spent() {
+		b.queue.remove(s)
 	}
-	b.waiting -= dropped
-	b.dropped += uint64(dropped)
 }
 
 // Run runs tasks until none is left. It must be called exactly once for each time Put
@@ -153,9 +183,8 @@ func (b *Inbox) RunOne() {
 
 // hand is what a runner has in hand.
 type hand struct {
-	task   Task
-	source Source // to be put back when the task has been run; nil if it has been already
-	fine   bool   // no task has unwound the stack
+	task Task
+	fine bool // no task has unwound the stack
 }
 
 // resume goes on for another goroutine.
@@ -209,14 +238,15 @@ func (b *Inbox) note(value any, stack []byte) {
 // has to stop.
 func (b *Inbox) take(h *hand) {
 	b.mu.Lock()
-	if s := b.queue.first(); s != nil {
+	if s := b.queue.head; s != nil {
 		b.countLocked(s) // what has come while the task was in hand
 	}
 	if h.task != nil {
 		b.inHand--
 	}
-	if h.source != nil {
-		b.queue.push(h.source)
+	if b.taken != nil {
+		b.pushBackLocked(b.taken)
+		b.taken = nil
 	}
 	more := b.nextLocked(h)
 	if h.task == nil {
@@ -233,13 +263,13 @@ func (b *Inbox) take(h *hand) {
 // nextLocked takes the next task into the hand, and reports whether one more runner is
 // to be started for those behind it.
 func (b *Inbox) nextLocked(h *hand) (start bool) {
-	h.task, h.source = nil, nil
+	h.task = nil
 	n := atOnce
 	if b.Single() {
 		n = 1
 	}
-	for s := b.queue.first(); s != nil; s = b.queue.first() {
-		b.queue.pop()
+	for s := b.queue.head; s != nil; s = b.queue.head {
+		b.queue.remove(s)
 		t, results, more := s.Take(n)
 		if t == nil {
 			continue
@@ -247,22 +277,51 @@ func (b *Inbox) nextLocked(h *hand) (start bool) {
 		b.inHand++
 		h.task = t
 		if n > 1 {
-			h.source = s
+			b.taken = s
 			return false
 		}
-		b.waiting -= results
+		if b.Bounded() {
+			b.waiting -= results
+		}
 		if more {
-			b.queue.push(s)
+			b.pushBackLocked(s)
 		}
 		return more && b.wakeLocked()
 	}
 	return false
 }
 
-// Discard drops all that waits. What is being run is not affected.
+// pushBackLocked puts back a source that has been taken and may have more.
+func (b *Inbox) pushBackLocked(s Source) {
+	if s.Linked().first {
+		b.queue.unshift(s)
+	} else {
+		b.queue.push(s)
+	}
+}
+
+// Away runs a part of a task that may wait for something that sources hold back. They
+// hold back nothing until it has returned.
+func (b *Inbox) Away(f func()) {
+	b.mu.Lock()
+	b.away++
+	b.queue.release()
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		b.away--
+		b.mu.Unlock()
+	}()
+	f()
+}
+
+// Discard drops all that waits. A task that runs is not affected.
 func (b *Inbox) Discard() {
 	b.mu.Lock()
 	sources := b.queue.clear()
+	if b.taken != nil {
+		sources = append(sources, b.taken)
+	}
 	b.waiting = 0
 	b.mu.Unlock()
 	for _, s := range sources {
@@ -285,7 +344,7 @@ type Stats struct {
 func (b *Inbox) Stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Stats{b.queue.len() + int(b.inHand), b.waiting, b.dropped, b.unwound}
+	return Stats{b.queue.length + int(b.inHand), b.waiting, b.dropped, b.unwound}
 }
 
 // Locked calls f under the lock of the inbox.

@@ -23,6 +23,7 @@ type event struct {
 
 // source is a list of events, all of them results, for one inbox.
 type source struct {
+	inbox.Links
 	to *owner
 
 	mu        sync.Mutex
@@ -31,6 +32,9 @@ type source struct {
 	counted   int   // the first of these are counted by the inbox
 	queued    bool
 	discarded bool
+	whole     bool // no event comes any more
+	spent     bool // it has been removed from the queue because of that
+	released  int
 	drops     int // calls of Drop
 }
 
@@ -91,6 +95,20 @@ func (s *source) Drop(n int, oldest bool) int {
 	return n
 }
 
+func (s *source) Spent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spent = s.whole && len(s.events) == 0
+	s.queued = s.queued && !s.spent
+	return s.spent
+}
+
+func (s *source) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.released++
+}
+
 func (s *source) Discard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,6 +133,8 @@ func (t *task) Run() {
 type owner struct {
 	inbox.Inbox
 	do func(event) // what it does with each event
+
+	sources []*source // that a test looks at
 
 	mu        sync.Mutex
 	delivered []event
@@ -208,6 +228,67 @@ func from(n, count int) (values []int) {
 		values = append(values, n+i)
 	}
 	return values
+}
+
+// What was there before the inbox was known comes before all that is put later, also where that
+// is more than the events of one turn, and also where another source has woken the inbox.
+func TestWhatIsPreloadedComesFirst(t *testing.T) {
+	for _, c := range []inbox.Config{{}, {Bound: 10_000}, {Bound: 10_000, DropFirst: true}} {
+		for _, before := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				o := newOwner(c, nil)
+				old, live := o.source("old"), o.source("live")
+				old.events, old.queued, old.whole = from(0, 200), true, true
+				o.Preload(old)
+				synctest.Wait()
+				if o.told() != "" || !o.Idle() {
+					t.Error("it has begun before it was woken")
+				}
+				if before {
+					live.add(from(200, 100)...)
+				}
+				if o.Wake() {
+					if before {
+						t.Error("it has to be run twice")
+					}
+					go o.Run()
+				}
+				if !before {
+					live.add(from(200, 100)...)
+				}
+				synctest.Wait()
+				if got := o.values(); !slices.Equal(got, from(0, 300)) {
+					t.Errorf("%+v: delivered %v", c, got)
+				}
+				if o.Wake() {
+					t.Error("it has to be run when there is nothing")
+				}
+				live.add(300)
+				o.atRest(t)
+			})
+		}
+	}
+}
+
+// The oldest that are dropped are those that were preloaded.
+func TestAFullInboxDropsWhatIsPreloadedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		o := newOwner(inbox.Config{Bound: 4, DropFirst: true}, func(event) { <-release })
+		old, live := o.source("old"), o.source("live")
+		old.events, old.queued, old.whole = from(0, 8), true, true
+		o.Preload(old)
+		if o.Wake() {
+			go o.Run()
+		}
+		synctest.Wait()
+		live.add(from(8, 3)...)
+		close(release)
+		o.atRest(t)
+		if got := fmt.Sprint(o.values(), o.dropped); got != "[3 7 8 9 10] [0 1 2 4 5 6]" {
+			t.Errorf("delivered and dropped: %v", got)
+		}
+	})
 }
 
 func TestEventsOfASourceKeepTheirOrder(t *testing.T) {
@@ -528,7 +609,8 @@ func TestDiscardDropsWhatWaits(t *testing.T) {
 				t.Errorf("%+v after Discard, and %d in hand", s, running)
 			}
 			for i, s := range sources {
-				if s.discarded != (i >= running) {
+				// A source whose task runs would be put back afterwards; a single event is not.
+				if s.discarded != (i >= running || !o.Single()) {
 					t.Errorf("source %d: discarded %t", i, s.discarded)
 				}
 			}
@@ -622,5 +704,87 @@ func TestConcurrentUse(t *testing.T) {
 				t.Errorf("%d dropped, %+v", len(o.dropped), o.Stats())
 			}
 		})
+	}
+}
+
+// While a task is in Away all sources are released, each once, those that come later too.
+func TestAwayReleasesWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second := make(chan struct{}), make(chan struct{})
+		var o *owner
+		o = newOwner(inbox.Config{}, func(e event) {
+			switch e.value {
+			case 1:
+				<-first
+				o.Away(func() { <-second })
+			case 5:
+				o.Away(func() {})
+			}
+		})
+		released := func() (list []int) {
+			for _, s := range o.sources {
+				s.mu.Lock()
+				list = append(list, s.released)
+				s.mu.Unlock()
+			}
+			return list
+		}
+		a, b, c, d := o.source("a"), o.source("b"), o.source("c"), o.source("d")
+		o.sources = []*source{a, b, c, d}
+		a.add(1)
+		b.add(2)
+		c.add(3)
+		synctest.Wait()
+		want(t, "before", fmt.Sprint(released()), "[0 0 0 0]")
+		close(first)
+		synctest.Wait()
+		want(t, "away", fmt.Sprint(released()), "[0 1 1 0]")
+		d.add(4)
+		want(t, "put while away", fmt.Sprint(released()), "[0 1 1 1]")
+		close(second)
+		synctest.Wait()
+		b.add(5)
+		synctest.Wait()
+		want(t, "away with nothing waiting", fmt.Sprint(released()), "[0 1 1 1]")
+		o.atRest(t)
+	})
+}
+
+// A source of which nothing more comes leaves the queue when its last result is dropped.
+func TestSpentSourcesLeaveTheQueue(t *testing.T) {
+	for _, dropFirst := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			o := newOwner(inbox.Config{Bound: 3, DropFirst: dropFirst}, func(event) { <-release })
+			o.source("busy").add(0)
+			synctest.Wait()
+			var sources []*source
+			for i := range 100 {
+				s := o.source("")
+				s.whole = i%2 == 0
+				sources = append(sources, s)
+				s.add(i)
+			}
+			spent := 0
+			for _, s := range sources {
+				if s.spent {
+					spent++
+				}
+			}
+			// Of the three that wait one or two are whole.
+			if got := o.Stats(); got.Waiting != 3 || got.Queued != 1+100-spent || spent < 48 || spent > 49 {
+				t.Errorf("%d are spent: %+v", spent, got)
+			}
+			close(release)
+			synctest.Wait()
+			o.atRest(t)
+		})
+	}
+}
+
+func want[T comparable](t *testing.T, what string, got, expected T) {
+	t.Helper()
+	if got != expected {
+		t.Errorf("%s: got %v, want %v", what, got, expected)
 	}
 }

@@ -1,63 +1,106 @@
 package inbox
 
+// Links are the place of a source in the queue of an inbox, to be part of the source.
+// The inbox's lock guards it.
+type Links struct {
+	prev, next Source
+	released   bool // so are all sources before it
+	first      bool // it is put back before all others
+}
+
+// Linked is part of Source.
+func (n *Links) Linked() *Links { return n }
+
 // queue is a first-in, first-out queue of sources.
 type queue struct {
-	sources []Source // those from head on wait
-	head    int32
-	empty   int32 // those before it, from head on, have no results to drop
+	head, tail Source
+	length     int
+	full       Source // the sources before it have no results to drop; nil: nothing is known
 }
 
-func (q *queue) len() int { return len(q.sources) - int(q.head) }
+func (q *queue) has(s Source) bool { return q.head == s || s.Linked().prev != nil }
 
-// push adds a source. Where most of the array is room that the first have left, they
-// move there: a queue that stays as long as it is does not grow.
 func (q *queue) push(s Source) {
-	if len(q.sources) == cap(q.sources) && int(q.head) > len(q.sources)/2 {
-		n := copy(q.sources, q.sources[q.head:])
-		clear(q.sources[n:])
-		q.sources, q.empty, q.head = q.sources[:n], max(0, q.empty-q.head), 0
+	s.Linked().prev = q.tail
+	if q.tail == nil {
+		q.head = s
+	} else {
+		q.tail.Linked().next = s
 	}
-	q.sources = append(q.sources, s)
+	q.tail = s
+	q.length++
 }
 
-// first returns the source that is next, or nil.
-func (q *queue) first() Source {
-	if q.len() == 0 {
-		return nil
+// unshift adds a source that holds back nothing before all others.
+func (q *queue) unshift(s Source) {
+	*s.Linked() = Links{next: q.head, released: true, first: true}
+	if q.head == nil {
+		q.tail = s
+	} else {
+		q.head.Linked().prev = s
 	}
-	return q.sources[q.head]
+	q.head, q.full = s, nil
+	q.length++
 }
 
-// pop removes the source that is next. A small array is kept, so that an inbox that is
-// used now and then does not allocate each time.
-func (q *queue) pop() {
-	q.sources[q.head] = nil
-	if q.head++; int(q.head) < len(q.sources) {
-		return
+func (q *queue) remove(s Source) {
+	n := s.Linked()
+	if n.prev == nil {
+		q.head = n.next
+	} else {
+		n.prev.Linked().next = n.next
 	}
-	q.head, q.empty = 0, 0
-	if q.sources = q.sources[:0]; cap(q.sources) > 64 {
-		q.sources = nil
+	if n.next == nil {
+		q.tail = n.prev
+	} else {
+		n.next.Linked().prev = n.prev
 	}
+	if q.full == s {
+		if q.full = n.next; q.full == nil {
+			q.full = n.prev
+		}
+	}
+	*n = Links{first: n.first}
+	q.length--
 }
 
-// drop drops n results of the sources that are next and returns how many there were.
-// It looks again at those that had none only if all others have none either.
+// drop drops n results of the sources that are next, removes those that are spent then,
+// and returns how many results there were. It looks again at the sources that had none
+// only if all others have none either.
 func (q *queue) drop(n int) (dropped int) {
 	for range 2 {
-		for i := max(q.empty, q.head); int(i) < len(q.sources); i++ {
-			q.empty = i
-			if dropped += q.sources[i].Drop(n-dropped, true); dropped == n {
-				return dropped
-			}
+		if q.full == nil {
+			q.full = q.head
 		}
-		q.empty = q.head
+		for s := q.full; s != nil && dropped < n; {
+			q.full = s
+			next := s.Linked().next
+			dropped += s.Drop(n-dropped, true)
+			if s.Spent() {
+				q.remove(s)
+			}
+			s = next
+		}
+		if dropped == n {
+			break
+		}
+		q.full = nil
 	}
 	return dropped
 }
 
+// release releases the sources that have not been released yet.
+func (q *queue) release() {
+	for s := q.tail; s != nil && !s.Linked().released; s = s.Linked().prev {
+		s.Linked().released = true
+		s.Release()
+	}
+}
+
 func (q *queue) clear() (sources []Source) {
-	sources = q.sources[q.head:]
-	*q = queue{}
+	for s := q.head; s != nil; s = q.head {
+		q.remove(s)
+		sources = append(sources, s)
+	}
 	return sources
 }

@@ -63,7 +63,7 @@ func TestProducerNamesAreUniqueOnEachTopic(t *testing.T) {
 						must(t, err)
 						return
 					}
-					if dup, ok := errors.AsType[*registry.DuplicateError](err); !ok || dup.Name != name || !slices.Contains(subjects(&first), dup.Where) {
+					if dup := (*registry.DuplicateError)(nil); !errors.As(err, &dup) || dup.Name != name || !slices.Contains(subjects(&first), dup.Where) {
 						t.Fatalf("got %v, want a *DuplicateError for %s on one of %v", err, name, subjects(&first))
 					}
 					must(t, b.AddListener(&listener{Entry: registry.Entry{Name: name, Kind: registry.KindListener, Selection: next}}))
@@ -107,7 +107,7 @@ func TestTopicHasOnePairOfTypes(t *testing.T) {
 			b.AddProducer(newProducer("", on(topic("new", texts), other))),
 			b.AddListener(newListener(on(other))),
 		} {
-			if e, ok := errors.AsType[*registry.TypeError](err); !ok || *e != (registry.TypeError{Topic: "a", Have: ints, Want: texts}) {
+			if e := (*registry.TypeError)(nil); !errors.As(err, &e) || *e != (registry.TypeError{Topic: "a", Have: ints, Want: texts}) {
 				t.Errorf("got %v, want a *TypeError", err)
 			}
 		}
@@ -140,6 +140,35 @@ func TestCloseRefusesAddOnly(t *testing.T) {
 	if rt := b.Route(a); len(rt.Producers) != 1 || !b.RemoveProducer(p) {
 		t.Error("Route or RemoveProducer fail on a closed registry")
 	}
+}
+
+func TestATopicLeadsSomewhereAsLongAsSomethingIsRegisteredOnIt(t *testing.T) {
+	b, a, sameName := newBus(), topic("x.a"), topic("x.a", texts)
+	leads := func(when string, want, ofTexts bool) {
+		t.Helper()
+		if got := b.Leads(a); got != want {
+			t.Errorf("%s it leads somewhere: %t", when, got)
+		}
+		if got := b.Leads(sameName); got != ofTexts {
+			t.Errorf("%s that of other types leads somewhere: %t", when, got)
+		}
+	}
+	leads("at first", false, false)
+	p, l := newProducer("", on(a)), newListener(registry.SelectPattern("x.*", ints))
+	must(t, b.AddListener(newListener(registry.SelectPattern("y.>", ints))))
+	leads("with another pattern", false, false)
+	must(t, b.AddProducer(p))
+	leads("with a producer", true, false)
+	must(t, b.AddListener(l))
+	b.RemoveProducer(p)
+	leads("with a pattern", true, false)
+	q := newProducer("", on(sameName))
+	must(t, b.AddProducer(q))
+	leads("with both", true, true)
+	b.RemoveListener(l)
+	leads("with that of other types", false, true)
+	b.RemoveProducer(q)
+	leads("in the end", false, false)
 }
 
 func TestTopicsMayStop(t *testing.T) {

@@ -55,6 +55,18 @@ func (r *Registry[P, L]) Matching(t *Topic) *Route[P, L] {
 	return rt
 }
 
+// Leads reports whether anything is registered on the topic with its types, by name or by
+// a pattern.
+func (r *Registry[P, L]) Leads(t *Topic) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if rec := r.record(t); rec != nil && rec.scope.types == t.Types {
+		return true
+	}
+	s := r.scopes[t.Types]
+	return s != nil && !s.patterns.overlapping(t.Name, 0, func(*tree[list[Registrant]]) bool { return false })
+}
+
 // find builds the route of a topic, by name and patterns or by patterns alone. The
 // record is nil if nothing was found by name.
 func (r *Registry[P, L]) find(t *Topic, byName bool) (*Route[P, L], *record[P, L]) {

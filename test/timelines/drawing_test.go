@@ -179,47 +179,26 @@ func note(o *dispatch.Outcome, runs []*run) string {
 
 func digit(i int) byte { return "0123456789"[i] }
 
-// report writes what the reports of the calls say.
+// report writes what the reports of the calls say: a single one as it prints itself.
 func (s *stage) report() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sortLocked()
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	several := len(s.reports) > 1
-	if several {
+	if len(s.reports) == 1 {
+		fmt.Fprintln(&b, s.reports[0])
+	} else {
 		fmt.Fprintln(w, "Call\tReason\tMember\tState\tStarted\tElapsed\tErr")
-	}
-	for _, r := range s.reports {
-		if several {
+		for _, r := range s.reports {
 			for _, o := range r.Outcomes {
 				fmt.Fprintf(w, "%v\t%v\t%v\t%v\t%v\t%v\t%v\n", r.Call, r.Reason, o.Member, o.State, o.Started, o.Elapsed, o.Err)
 			}
-			continue
-		}
-		fmt.Fprintf(w, "Reason\t%v\nElapsed\t%v\nComplete()\t%v\nErr()\t%v\n", r.Reason, r.Elapsed, r.Complete(), wrapped(r.Err()))
-		if len(r.Outcomes) > 0 {
-			fmt.Fprintln(w, "\nMember\tState\tStarted\tTried\tResults\tElapsed\tErr")
-		}
-		for _, o := range r.Outcomes {
-			fmt.Fprintf(w, "%v\t%v\t%v\t%v\t%v\t%v\t%v\n", o.Member, o.State, o.Started, o.Tried, o.Results, o.Elapsed, wrapped(o.Err))
 		}
 	}
 	if s.callbacks != nil {
 		fmt.Fprintf(w, "\nListener\tDropped\n%s\t%d\n", s.callbacks[0].name, s.dropped)
 	}
 	s.check(w.Flush())
-	var lines strings.Builder
-	for l := range strings.Lines(b.String()) {
-		lines.WriteString(strings.TrimRight(l, " \n") + "\n")
-	}
-	return lines.String()
-}
-
-// wrapped breaks the long text of an error where the members' errors begin.
-func wrapped(err error) string {
-	if err == nil {
-		return "<nil>"
-	}
-	return strings.ReplaceAll(err.Error(), "; ", ";\n\t  ")
+	return b.String()
 }

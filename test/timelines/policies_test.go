@@ -90,6 +90,11 @@ func stagger(ctx context.Context, cell *dispatcher) (float64, error) {
 	return volts, nil
 }
 
+func relaxed(ctx context.Context, cell *dispatcher, strict topic) ([]float64, error) {
+	// strict has WithFailFast() and WithQuorum(3), and the bus a timeout of its own.
+	return cell.Gather(ctx, strict, "vdd", dispatch.WithDefaults(), dispatch.WithQuorum(2))
+}
+
 func group(ctx context.Context, cell *dispatcher, meters []producer) ([]float64, error) {
 	for i, meter := range meters {
 		name := dispatch.WithName(fmt.Sprint("meter-", i+1))
@@ -106,6 +111,10 @@ func hedge(ctx context.Context, cell *dispatcher) ([]float64, error) {
 		return nil, err
 	}
 	return volts, nil
+}
+
+func hedgeQuantile(ctx context.Context, cell *dispatcher) ([]float64, error) {
+	return cell.Gather(ctx, measure, "vdd", dispatch.WithHedgeQuantile(0.95))
 }
 
 func targets(ctx context.Context, cell *dispatcher) ([]float64, error) {
@@ -143,6 +152,15 @@ func mailbox(cell *dispatcher, show dispatch.Listener[string, float64]) error {
 	_, err := cell.AddListener(measure, show,
 		dispatch.WithName("display"),
 		dispatch.WithMailbox(1, dispatch.DropOldest)) // only the latest counts
+	return err
+}
+
+func retain(cell *dispatcher, show dispatch.Listener[string, float64]) error {
+	// The calls are made through
+	// dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithRetain(2), …)
+	_, err := cell.AddListener(measure, show,
+		dispatch.WithName("display"),
+		dispatch.WithRetained()) // first what there was
 	return err
 }
 

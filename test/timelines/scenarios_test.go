@@ -117,6 +117,14 @@ var scenarios = map[string]scenario{
 		_, err = s.cell.Gather(s.t.Context(), measure, "vdd")
 		return err
 	}},
+	"retain": {play: func(s *stage) error {
+		latest := dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithTimeout(4*second), dispatch.WithRetain(2))
+		_, err := s.cell.AddStreamProducer(latest, s.yields("site-1", 6, at(5)), dispatch.WithName("site-1"))
+		s.check(err)
+		time.AfterFunc(at(22), func() { s.check(retain(s.cell, s.takes("display", at(2)))) })
+		_, err = s.cell.Gather(s.t.Context(), latest, "vdd")
+		return err
+	}},
 	"maxInFlight": {inTurn: true, play: func(s *stage) error {
 		takes := map[string]time.Duration{"vdd": at(10), "vio": at(22), "vref": at(8), "vpll": at(12)}
 		site := func(ctx context.Context, pin string) (float64, error) { return answersAfter(takes[pin])(ctx, pin) }
@@ -167,6 +175,52 @@ func TestNoWaitFailsAtOnce(t *testing.T) {
 		}
 		if err := cell.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// With the options of its topic and bus the call of this snippet would fail at once.
+func TestTheRelaxedCallForgetsWhatTheTopicSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cell := dispatch.New[string, float64](dispatch.WithTimeout(at(3)))
+		strict := dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithFailFast(), dispatch.WithQuorum(3))
+		for _, p := range []producer{failsAfter(at(1)), answersAfter(at(5)), answersAfter(at(7))} {
+			if _, err := cell.AddProducer(strict, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if volts, err := relaxed(t.Context(), cell, strict); len(volts) != 2 || err != nil {
+			t.Errorf("got %v, %v, want two values", volts, err)
+		}
+	})
+}
+
+// A picture of this would have to show the calls that it learns from.
+func TestTheHedgeAtAQuantileNeedsTwentyAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cell := dispatch.New[string, float64]()
+		calls := 0
+		for range 2 {
+			meter := func(ctx context.Context, pin string) (float64, error) {
+				if calls++; calls == 21 {
+					return never(ctx, pin)
+				}
+				return answersAfter(at(8))(ctx, pin)
+			}
+			if _, err := cell.AddProducer(measure, meter, dispatch.WithGroup("meters")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 20 {
+			took(t, at(8), func() {
+				if _, err := hedgeQuantile(t.Context(), cell); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		began := time.Now()
+		if volts, err := hedgeQuantile(t.Context(), cell); len(volts) != 1 || err != nil || time.Since(began) > at(18) {
+			t.Errorf("got %v, %v after %v, want one value after 1.6 s or a little more", volts, err, time.Since(began))
 		}
 	})
 }

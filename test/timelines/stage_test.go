@@ -17,6 +17,7 @@ import (
 
 type (
 	dispatcher = dispatch.Dispatcher[string, float64]
+	topic      = dispatch.Topic[string, float64]
 	producer   = dispatch.Producer[string, float64]
 	result     = dispatch.Result[string, float64]
 )

@@ -1,0 +1,130 @@
+package dispatch
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// places bounds the calls in flight on a bus.
+type places struct {
+	bus    *Bus
+	free   *semaphore.Weighted
+	intake context.Context    // ends when nothing new is accepted
+	refuse context.CancelFunc // ends intake
+
+	mu      sync.Mutex
+	waiting int  // senders that wait for a place
+	logged  bool // that they wait is logged
+}
+
+func newPlaces(b *Bus) *places {
+	p := &places{bus: b, free: semaphore.NewWeighted(int64(b.maxInFlight))}
+	p.intake, p.refuse = context.WithCancel(context.Background())
+	return p
+}
+
+// take takes a place for a call, or returns why there is none.
+func (p *places) take(ctx context.Context, topic string, noWait bool) error {
+	if p.free.TryAcquire(1) {
+		return nil
+	}
+	if noWait {
+		return fmt.Errorf("%w: %d calls are in flight", ErrOverloaded, p.bus.maxInFlight)
+	}
+	defer p.wait(topic)()
+	either, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.intake, cancel)()
+	if err := p.free.Acquire(either, 1); err == nil {
+		return nil
+	}
+	if p.intake.Err() != nil {
+		return ErrClosed
+	}
+	return fmt.Errorf("%w: %d calls are in flight: %w", ErrOverloaded, p.bus.maxInFlight, context.Cause(ctx))
+}
+
+// wait counts a sender that waits until it calls the function that wait returns.
+func (p *places) wait(topic string) (arrived func()) {
+	p.mu.Lock()
+	p.waiting++
+	p.mu.Unlock()
+	slow := time.AfterFunc(p.bus.slowListener, func() { p.log(topic) })
+	return func() {
+		slow.Stop()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.waiting--; p.waiting == 0 {
+			p.logged = false
+		}
+	}
+}
+
+// log logs, once while senders wait, what keeps the places.
+func (p *places) log(topic string) {
+	p.mu.Lock()
+	waiting, logged := p.waiting, p.logged
+	p.logged = true
+	p.mu.Unlock()
+	if logged || waiting == 0 {
+		return
+	}
+	underWay, kept := p.kept()
+	attrs := []slog.Attr{
+		slog.String("topic", topic), slog.Int("senders_waiting", waiting),
+		slog.Int("max_in_flight", p.bus.maxInFlight), slog.Int("calls_under_way", underWay),
+	}
+	var most *recipient
+	for l, n := range kept {
+		if most == nil || cmp.Or(cmp.Compare(n, kept[most]), cmp.Compare(most.entry.ID, l.entry.ID)) > 0 {
+			most = l
+		}
+	}
+	if most != nil {
+		attrs = append(attrs, slog.String("listener", most.Name()), slog.Int("places_kept", kept[most]), slog.String("added_at", most.addedAt()))
+	}
+	p.bus.log(slog.LevelWarn, "senders wait for a place", attrs...)
+}
+
+// kept returns how many places are those of calls under way, and how many each listener
+// keeps because it has not come to the last results of calls that have ended.
+func (p *places) kept() (underWay int, by map[*recipient]int) {
+	by = make(map[*recipient]int)
+	for owner := range p.bus.ledger.All() {
+		if c, ok := owner.(*gathering); ok && c.placed {
+			underWay += c.addKept(by)
+		}
+	}
+	return underWay, by
+}
+
+// addKept adds the listeners that keep the place of an ended call, or returns 1.
+func (c *gathering) addKept(by map[*recipient]int) (underWay int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over() {
+		return 1
+	}
+	for f := c.feeds; f != nil; f = f.next {
+		if f.keeps {
+			by[f.to]++
+		}
+	}
+	return 0
+}
+
+// inUse returns the bound, or 0 if there is none, and how many senders wait.
+func (p *places) inUse() (most, waiting int) {
+	if p == nil {
+		return 0, 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bus.maxInFlight, p.waiting
+}

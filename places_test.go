@@ -1,0 +1,119 @@
+package dispatch_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// Senders that wait for long are logged once, with the listener that keeps most places, and
+// are in the Snapshot.
+func TestSendersThatWaitAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher(dispatch.WithMaxInFlight(4), dispatch.WithSlowListener(time.Hour), dispatch.WithTimeout(time.Minute))
+		produce(t, d, "a", quick(1))
+		must(d.AddProducer(other, slow(40*time.Hour, 1)))
+		release := make(chan struct{})
+		listen(t, d, func(context.Context, result) { <-release }, dispatch.WithName("stuck"))
+		listen(t, d, func(context.Context, result) {}, dispatch.WithName("quick"))
+		must(d.AddListener(other, func(context.Context, result) {}, dispatch.WithName("idle")))
+		for range 4 {
+			<-send(t, d).Done() // the listener has the first one in hand, and keeps three places
+		}
+		synctest.Wait()
+		must(d.Send(t.Context(), other, 0, dispatch.WithTimeout(50*time.Hour)))
+		for range 3 {
+			go d.Send(t.Context(), ask, 0)
+		}
+		synctest.Wait()
+		if s := d.Bus().Snapshot(); s.MaxInFlight != 4 || s.SendersWaiting != 3 || s.Sent != 5 {
+			t.Errorf("%d senders wait for %d places, %d are sent", s.SendersWaiting, s.MaxInFlight, s.Sent)
+		}
+		time.Sleep(time.Hour - time.Nanosecond)
+		for _, line := range logged.all() {
+			if strings.Contains(line, "senders") {
+				t.Errorf("logged too early: %s", line)
+			}
+		}
+		time.Sleep(3 * time.Hour)
+		var lines []string
+		for _, line := range logged.all() {
+			if strings.Contains(line, "senders") {
+				lines = append(lines, line[:strings.Index(line, " added_at")])
+			}
+		}
+		wantLines(t, lines, "WARN senders wait for a place dispatch=[topic=kit.ask senders_waiting=3 max_in_flight=4 calls_under_way=1 listener=stuck places_kept=3")
+		close(release)
+		synctest.Wait()
+		if s := d.Bus().Snapshot(); s.SendersWaiting != 0 || s.Sent != 8 {
+			t.Errorf("%d senders wait, %d are sent", s.SendersWaiting, s.Sent)
+		}
+		time.Sleep(100 * time.Hour)
+	})
+}
+
+// It is logged again when senders wait once more, and names no listener if none is to blame.
+func TestSendersThatWaitForProducersAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher(dispatch.WithMaxInFlight(1), dispatch.WithSlowListener(time.Second), dispatch.WithTimeout(time.Minute))
+		produce(t, d, "a", slow(3*time.Second, 1))
+		for range 2 {
+			send(t, d)
+			<-send(t, d).Done()
+			synctest.Wait()
+		}
+		wantLines(t, logged.all(),
+			"WARN senders wait for a place dispatch=[topic=kit.ask senders_waiting=1 max_in_flight=1 calls_under_way=1]",
+			"WARN senders wait for a place dispatch=[topic=kit.ask senders_waiting=1 max_in_flight=1 calls_under_way=1]")
+	})
+}
+
+// What was refused, for whatever reason, was not sent.
+func TestRefusedRequestsAreNotCountedAsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", quick(1))
+		bad := dispatch.NewTopic[string, string](ask.Name())
+		if _, err := dispatch.On[string, string](d.Bus()).Send(t.Context(), bad, ""); !errors.Is(err, dispatch.ErrTopicType) {
+			t.Errorf("error %v", err)
+		}
+		first := send(t, d)
+		<-first.Done()
+		synctest.Wait()
+		d.Close()
+		if _, err := d.Send(t.Context(), ask, 0); !errors.Is(err, dispatch.ErrClosed) {
+			t.Errorf("error %v", err)
+		}
+		if n := d.Bus().Snapshot().Sent; n != 1 || first.ID() != 1 {
+			t.Errorf("%d are sent, the first is %v", n, first.ID())
+		}
+	})
+}
+
+func TestSnapshotOfACallThatWaitsForProducers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", quick(1))
+		c := send(t, d, dispatch.WithMinProducers(3))
+		waitsFor := func(want int) {
+			t.Helper()
+			if got := d.Bus().Snapshot().Calls[0].WaitsFor; got != want {
+				t.Errorf("it waits for %d more, want %d", got, want)
+			}
+		}
+		waitsFor(2)
+		produce(t, d, "b", quick(1))
+		waitsFor(1)
+		release := make(chan struct{})
+		produce(t, d, "c", deaf(release, 1))
+		synctest.Wait()
+		waitsFor(0)
+		close(release)
+		<-c.Done()
+	})
+}
