@@ -71,10 +71,8 @@ type missing struct {
 
 func newEnding(r dispatch.Report) ending {
 	e := ending{r.Reason, r.Elapsed, []missing{}}
-	for _, o := range r.Outcomes {
-		if o.State != dispatch.StateOK && o.State != dispatch.StateDeclined {
-			e.Missing = append(e.Missing, missing{o.Member.String(), o.State, o.Err.Error()})
-		}
+	for _, o := range r.Missing() {
+		e.Missing = append(e.Missing, missing{o.Member.String(), o.State, o.Err.Error()})
 	}
 	return e
 }

@@ -10,15 +10,21 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// newObserved returns a side with an observer that only follows what happens, as
-// metrics do.
-func newObserved(producers int) (*side, error) {
-	w := &watcher{}
-	d := dispatch.New[int, int](dispatch.WithObserver(dispatch.Observer{
-		CallEnd:   w.callEnd,
-		MemberEnd: func(_ context.Context, _ dispatch.MemberInfo, o dispatch.Outcome) { w.members.add(o.Elapsed) },
-		Result:    func(context.Context, dispatch.MemberInfo, dispatch.ResultInfo) { w.results++ },
-	}))
+// newObserved returns a side with an observer that counts and keeps latencies, as metrics
+// do: by the reports of calls, or by each event.
+func newObserved(each bool) func(producers int) (*side, error) {
+	return func(producers int) (*side, error) { return observed(each, producers) }
+}
+
+func observed(each bool, producers int) (*side, error) {
+	w := &watcher{producers: make([]latencies, producers)}
+	hooks := dispatch.Observer{CallEnd: w.callEnd}
+	if each {
+		w.producers = nil
+		hooks.MemberEnd = func(_ context.Context, _ dispatch.MemberInfo, o dispatch.Outcome) { w.members.add(o.Elapsed) }
+		hooks.Result = func(context.Context, dispatch.MemberInfo, dispatch.ResultInfo) { w.results++ }
+	}
+	d := dispatch.New[int, int](dispatch.WithObserver(hooks))
 	s, r, err := newDispatchedOn(d, setup{work: quick, producers: producers})
 	if err != nil {
 		return nil, err
@@ -34,6 +40,9 @@ func newObserved(producers int) (*side, error) {
 	s.After = func() { w.await(r.calls) }
 	s.verify = func() error {
 		w.await(r.calls)
+		for _, p := range w.producers {
+			w.members.count += p.count
+		}
 		if want := r.calls * producers; w.results != want || w.members.count != want {
 			return fmt.Errorf("the observer saw %d members and %d results, not %d", w.members.count, w.results, want)
 		}
@@ -52,10 +61,17 @@ type watcher struct {
 	calls   latencies
 	members latencies
 	results int
+
+	producers []latencies // by index, if they are told by reports
 }
 
 func (w *watcher) callEnd(_ context.Context, r dispatch.Report) {
 	w.calls.add(r.Elapsed)
+	for i := range w.producers {
+		o := &r.Outcomes[i]
+		w.producers[i].add(o.Elapsed - o.Began)
+		w.results += o.Results
+	}
 	w.ended.Add(1)
 }
 

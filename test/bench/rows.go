@@ -55,9 +55,13 @@ var rows = []row{
 		time: []float64{1.06, 1.1, 1.06},
 	},
 	{
-		name: "observed", title: "An observer that counts and keeps latencies, beside none; quick producers",
-		base: byDispatch(quick).as("unobserved"), others: []contender{{"observed", newObserved}}, sizes: []int{1, 10, 100, 1000},
+		name: "observed", title: "An observer that counts and keeps latencies by the reports of calls, beside none; quick producers",
+		base: byDispatch(quick).as("unobserved"), others: []contender{{"observed", newObserved(false)}}, sizes: []int{1, 10, 100, 1000},
 		cpu: []float64{1.3, 1.3, 1.3, 1.3},
+	},
+	{
+		name: "events", title: "An observer that is told each result and each end of a member, beside none; quick producers",
+		base: byDispatch(quick).as("unobserved"), others: []contender{{"observed", newObserved(true)}}, sizes: []int{1, 10, 100, 1000},
 	},
 	{
 		name: "page", title: "The live page, which nobody has open, beside no observer; quick producers",
