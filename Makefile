@@ -3,6 +3,9 @@
 MODULES := $(sort $(patsubst %/go.mod,%,$(shell find . \( -name '.?*' -o -name node_modules -o -path ./tools \) -prune -o -name go.mod -print)))
 $(if $(MODULES),,$(error no go.mod found: every target would pass without having done anything))
 
+# The modules that others can get, each with tags of its own; the rest is for the tests.
+RELEASED := . natsdispatch oteldispatch
+
 # A tool at its pinned version, whatever module it is run in.
 TOOL := go tool -modfile='$(CURDIR)/tools/go.mod'
 
@@ -19,17 +22,29 @@ each = @set -e; for module in $(MODULES); do echo "== $$module: $(1)"; (cd "$$mo
 # How long the soak goes on.
 MINUTES ?= 1
 
-.PHONY: help test variants lint cover fuzz bench hedge scale house soak mutants
+# The oldest Go that the root module works with.
+OLDEST_GO ?= go1.25.14
+
+# If it is not empty, make test fails where it would skip what the machine lacks.
+NO_SKIPS ?=
+
+.PHONY: help quick test deps variants lint cover fuzz bench hedge scale house soak mutants stranger release
 
 help: ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "modules: $(MODULES)"
 
-test: ## test every module under the race detector, in random order
-	@.ci/browser
-	$(call each,go test -race -shuffle=on ./...)
+quick: ## test what the root module gives to users, in short mode, without the race detector
+	go test -short -vet=off . ./dispatchdebug ./dispatchtest ./examples/... ./internal/...
 
-variants: ## test the root package on 32 bits, on one processor, and with panicnil=1
+test: ## test every module under the race detector, in random order; skip what the machine lacks
+	@go run ./test/modules $(if $(NO_SKIPS),-no-skips) $(MODULES)
+
+deps: ## install what the tests use besides Go (on Debian, as root or with sudo)
+	@.ci/deps
+
+variants: ## test with the oldest Go, and the root package on 32 bits, on one processor, and with panicnil=1
+	GOTOOLCHAIN=$(OLDEST_GO) go test ./...
 	GOARCH=386 go vet ./...
 	GOARCH=386 go test .
 	GOMAXPROCS=1 go test -count=1 .
@@ -58,6 +73,7 @@ hedge: ## show what hedging does to latencies with a heavy tail, and draw its ch
 
 scale: ## show what very many calls, producers and listeners take, and how costs grow
 	@cd test/scale && go run .
+	@go test ./internal/course -run '^$$' -bench Event -benchtime 20x
 
 house: ## show how much code, how many locks and how large a cycle of files there are
 	@go run ./test/house
@@ -67,3 +83,9 @@ soak: ## run a random mix of everything for MINUTES (1) and check the books
 
 mutants: ## delete the guards one by one; each time a test has to fail
 	@./test/mutants/run
+
+stranger: ## get and build every released module from outside the repository
+	@.ci/stranger $(RELEASED)
+
+release: ## write VERSION (v0.1.0) into the modules and the change log, and commit that
+	@.ci/release '$(VERSION)' $(RELEASED)

@@ -264,15 +264,16 @@ func (c *Call[Req, Res]) hand(r *run, member int32, value Res) bool {
 	now := c.now()
 	c.mu.Lock()
 	if !c.course.Result(now, member) {
-		over := c.over()
+		over, ended := c.over(), c.course.Member(int(member)).Ended
 		c.mu.Unlock()
-		if over {
+		switch from := c.memberAt(int(member)); {
+		case r.member >= 0: // it streams, and the call is over or its own time is
+			c.offerLate(from, value, now, max(0, now-ended))
+		case over:
 			at, by := c.lateness()
-			if r.member < 0 {
-				c.observeLate(r, c.memberAt(int(member)), at, by, nil)
-			}
-			c.offerLate(c.memberAt(int(member)), value, at, by)
-		} else {
+			c.observeLate(r, from, at, by, nil)
+			c.offerLate(from, value, at, by)
+		default:
 			c.bus.misuse.Add(1)
 		}
 		return false
@@ -382,7 +383,7 @@ func (c *Call[Req, Res]) offerLate(from Member, value Res, at, by time.Duration)
 			continue
 		}
 		r := Result[Req, Res]{Call: c, From: from, Value: value, Seq: -1, Elapsed: at}
-		h.tell(&event{since: c.base + at, call: func() {
+		h.tell(&event{since: c.onBus(at), call: func() {
 			if !h.silenced() {
 				h.fn.(func(Result[Req, Res], time.Duration))(r, by)
 			}

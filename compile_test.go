@@ -392,14 +392,32 @@ func TestWrongProgramsDoNotCompile(t *testing.T) {
 		{
 			name:  "call's option on AddProducer",
 			right: `d.AddProducer(topic, produce, dispatch.WithConcurrency(1))`,
-			wrong: `d.AddProducer(topic, produce, dispatch.WithTimeout(time.Second))`,
-			want:  []string{"cannot use dispatch.WithTimeout", "ProducerOption", "missing method applyProducer"},
+			wrong: `d.AddProducer(topic, produce, dispatch.WithStall(time.Second))`,
+			want:  []string{"cannot use dispatch.WithStall", "ProducerOption", "missing method applyProducer"},
 		},
 		{
 			name:  "call's option on AddListener",
 			right: `d.AddListener(topic, listen, dispatch.OnDone(func(dispatch.Report) {}))`,
 			wrong: `d.AddListener(topic, listen, dispatch.WithFailFast())`,
 			want:  []string{"cannot use dispatch.WithFailFast", "ListenerOption", "missing method applyListener"},
+		},
+		{
+			name:  "majority on AddProducer",
+			right: `d.AddProducer(topic, produce, dispatch.WithTimeout(time.Second))`,
+			wrong: `d.AddProducer(topic, produce, dispatch.WithMajority())`,
+			want:  []string{"cannot use dispatch.WithMajority", "ProducerOption", "missing method applyProducer"},
+		},
+		{
+			name:  "required names on AddProducer",
+			right: `d.Send(ctx, topic, 1, dispatch.WithMajority(), dispatch.WithRequired("p"))`,
+			wrong: `d.AddProducer(topic, produce, dispatch.WithRequired("p"))`,
+			want:  []string{"cannot use dispatch.WithRequired", "ProducerOption", "missing method applyProducer"},
+		},
+		{
+			name:  "timeout on AddListener",
+			right: `d.AddStreamProducer(topic, stream, dispatch.WithTimeout(time.Second))`,
+			wrong: `d.AddListener(topic, listen, dispatch.WithTimeout(time.Second))`,
+			want:  []string{"cannot use dispatch.WithTimeout", "ListenerOption", "missing method applyListener"},
 		},
 		{
 			name:  "selector made outside",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/seed-bb4b4d74/dispatch/internal/course"
 	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
 )
 
@@ -28,11 +27,18 @@ func CallFrom(ctx context.Context) (CallInfo, bool) {
 	return CallInfo{}, false
 }
 
-// Deadline returns the end of the call, less the grace.
-func (r *run) Deadline() (time.Time, bool) { return r.call.deadline(), true }
+// Deadline returns the end of the call, less the grace, or that of the run's own timeout
+// if it is earlier.
+func (r *run) Deadline() (time.Time, bool) {
+	at := r.call.budget()
+	if own, ok := r.overdueAt(); ok {
+		at = min(at, own)
+	}
+	return r.call.start.Add(at), true
+}
 
-// Done returns a channel that is closed when the call ends, its grace begins, or
-// another replica has answered.
+// Done returns a channel that is closed when the call ends, its grace begins, the run's
+// own timeout is over, or another replica has answered.
 func (r *run) Done() <-chan struct{} { return r.context().Done() }
 
 // Err returns nil until then.
@@ -49,16 +55,16 @@ func (r *run) Value(key any) any {
 		return r
 	}
 	// Package context finds the cause of an end in this way, too.
-	if r.competes() && (r.replica().base != nil || r.looksEnded()) {
-		return r.context().Value(key)
+	if own := r.ownContext(); own != nil && (own.base != nil || r.looksEnded()) {
+		return r.contextOf(own).Value(key)
 	}
 	return r.call.context().Value(key)
 }
 
 // context returns a context of package context that ends when the run should.
 func (r *run) context() context.Context {
-	if r.competes() {
-		return r.replica().ownContext()
+	if own := r.ownContext(); own != nil {
+		return r.contextOf(own)
 	}
 	return r.call.context()
 }
@@ -69,8 +75,8 @@ func (r *run) looksEnded() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	made := c.shared != nil
-	if r.competes() {
-		made = r.replica().ctx != nil || r.replica().how == course.Canceled
+	if own := r.ownContext(); own != nil {
+		made = own.ctx != nil || r.endedLocked() != nil
 	}
 	return made || c.over() || c.course.Graced()
 }
@@ -81,6 +87,9 @@ func (r *run) callInfo() CallInfo {
 	info := r.call.info()
 	if r.member >= 0 { // a relay is no member
 		info.Member = r.producer().member()
+	}
+	if at, ok := r.overdueAt(); ok {
+		info.Budget = min(info.Budget, max(0, at-r.call.now()))
 	}
 	return info
 }

@@ -216,7 +216,8 @@ func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], re
 // [Producer].
 //
 // If there is no result, the error is a [*PartialError] that names every member, or
-// [ErrNoResult] if all have ended well without one. [WithQuorum] has no effect.
+// [ErrNoResult] if all have ended well without one. [WithQuorum], [WithMajority] and
+// [WithRequired] have no effect.
 func (d *Dispatcher[Req, Res]) First(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (Res, error) {
 	var none Res
 	c, err := d.send("First", ctx, t, req, append(opts[:len(opts):len(opts)], firstOption{}))
@@ -306,7 +307,8 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 }
 
 // OnLate calls f with each result that comes after the end of its call, or after another
-// replica has answered for its group (the loser of a hedge), and how long after. Whatever
+// replica has answered for its group (the loser of a hedge), or after the timeout of its
+// producer, and how long after. Whatever
 // such a result holds open can be closed there. It concerns all calls of these types on
 // the bus, whichever dispatcher has sent them. The calls of f do not overlap, and nothing
 // waits for them. After [Bus.Close] f is not called. OnLate panics if f is nil, or the

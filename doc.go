@@ -42,7 +42,7 @@
 //     that is registered later does not join. A producer that is removed while it runs
 //     may still answer; one that is removed before its turn is [StateGone]. A name of
 //     [WithTargets] that no producer has is a member that is Gone from the beginning; a
-//     call that has only such members ends at once.
+//     call that has only such members ends at once. The same holds for [WithRequired].
 //  2. Producers of one group, see [WithGroup], are one member. One replica is asked,
 //     the next one if it ends without an answer, and under [WithHedge] also if it takes
 //     too long. Replicas that were never asked have no outcome. A relay is not a member;
@@ -61,8 +61,8 @@
 // # The end of a call
 //
 //  6. A call ends at the first of these: every member has ended
-//     ([ReasonAllEnded]); the quorum is reached, or First has its result
-//     ([ReasonSatisfied]); the quorum cannot be reached any more ([ReasonQuorumLost]);
+//     ([ReasonAllEnded]); the quorum is reached and the members of [WithRequired] have
+//     ended, or First has its result ([ReasonSatisfied]); the quorum cannot be reached any more ([ReasonQuorumLost]);
 //     under [WithFailFast] a member has failed ([ReasonFailedFast]); under [WithStall] no
 //     further result came ([ReasonStalled]); time is up ([ReasonDeadline]); the caller
 //     canceled the call or its context ([ReasonCanceled]); the bus was closed
@@ -76,18 +76,21 @@
 //     is the cause of the end; the call waits up to 100 ms for that context to end.
 //  8. A result is in time if it was recorded before the call ended; that is decided
 //     once, for all readers and listeners. Members that have not ended by then are
-//     [StateLate] if the call ended at its deadline, and [StateCanceled] otherwise. No
-//     outcome has a longer Elapsed than its report.
+//     [StateLate] if the call ended at its deadline, and [StateCanceled] otherwise. A
+//     member whose run has taken longer than the producer's own [WithTimeout] is Late
+//     then, and the call goes on. No outcome has a longer Elapsed than its report.
 //  9. A producer that ignores its context does not hold up the end of the call.
 //  10. A value that a producer or relay gives after the end of its call, or that a replica
-//     returns after another one has answered, reaches neither caller nor listeners. It is
+//     returns after another one has answered, or a run after its own timeout, reaches
+//     neither caller nor listeners. It is
 //     offered to [Dispatcher.OnLate], and is not kept otherwise.
 //
 // # Cancellation
 //
 //  11. The context of a producer has the values of the sender's and the deadline of
 //     the call, and ends when the call ends and not before; that of a replica also ends
-//     when another replica has answered. [WithGrace] makes both deadline and end earlier
+//     when another replica has answered, and one of a producer with a timeout of its own
+//     has that deadline and ends then. [WithGrace] makes both deadline and end earlier
 //     than the end of the call, so that a producer can hand in what it has. Its
 //     [context.Cause] says why it ended: [context.DeadlineExceeded], [ErrSatisfied],
 //     [ErrQuorumLost], [ErrFailFast], [ErrStalled], [ErrClosed], what was passed to

@@ -52,9 +52,10 @@ type run struct {
 
 // rare is what few runs have.
 type rare struct {
-	err      error     // how it has ended; final once the member has ended
-	asked    *producer // who is asked, if that is a replica or a relay
-	competes *replica  // the replica that it is the run of, or nil
+	err      error       // how it has ended; final once the member has ended
+	asked    *producer   // who is asked, if that is a replica or a relay
+	competes *replica    // the replica that it is the run of, or nil
+	own      *ownContext // of a plain run that can be overdue
 }
 
 // producer returns who is asked.
@@ -227,13 +228,18 @@ func (c *gathering) claimLocked(now time.Duration) *run {
 
 // startLocked starts a claimed run unless it is too late for it.
 func (c *gathering) startLocked(r *run, now time.Duration) bool {
-	if !c.course.Start(now, r.id()) {
+	limit := r.producer().timeout
+	if !c.course.Start(now, r.id(), limit) {
 		return false
 	}
 	r.phase, r.started = runGoes, true
 	c.running++
-	if r.replica() != nil {
-		r.replica().began = now
+	c.timed = c.timed || limit > 0
+	if own := r.replica(); own != nil {
+		own.began = now
+		if limit > 0 && own.ctx != nil { // it has waited for a slot without a timeout
+			own.base, own.ctx = own.ctx, nil
+		}
 	}
 	return true
 }
@@ -257,6 +263,7 @@ func (c *gathering) admit(r *run) {
 	if p.is(gateRemoved) || !c.startLocked(r, now) {
 		r.fail(ErrRemoved)
 	}
+	c.afterLocked()
 }
 
 // howEnded is the state in which a run ends.
@@ -301,6 +308,9 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	now, how := c.now(), r.howEnded()
 	if r.limited {
 		r.producer().limits.release()
+	}
+	if how == course.Expired && r.producer().timeout > 0 {
+		c.expire() // it may be quicker than the timer to say that its time is over
 	}
 	c.mu.Lock()
 	how = c.course.Resolve(now, how)
@@ -426,13 +436,17 @@ func (c *gathering) returnLocked(r *run) {
 }
 
 // settleLate is the part of settle that concerns a run that has come too late: its call
-// was over, or another replica had answered.
+// was over, another replica had answered, or its own time was over.
 func (c *gathering) settleLate(r *run, how course.State, now time.Duration) {
 	if !r.started {
 		return
 	}
 	c.mu.Lock()
-	by := max(0, now-c.course.Member(int(r.member)).Ended)
+	ended := c.course.Member(int(r.member)).Ended
+	if own := r.replica(); own != nil && own.overdue {
+		ended = own.ended
+	}
+	by := max(0, now-ended)
 	c.mu.Unlock()
 	c.observeLate(r, r.producer().member(), now, by, r.err())
 	if how == course.Panicked {

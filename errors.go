@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
+	"time"
 )
 
 // The sentinels that errors of this package wrap. Test for them with
@@ -14,7 +16,7 @@ import (
 //
 // All errors of this package have a method ErrorType() string, which gives a word such
 // as closed, panic or no_producers for them: few enough to count errors by it, as
-// OpenTelemetry does. [errors.AsType] finds it in the errors that wrap them.
+// OpenTelemetry does. [errors.As] finds it in the errors that wrap them.
 var (
 	// ErrInvalidOption is wrapped by every error about an option's value.
 	ErrInvalidOption = newSentinel("invalid_option", "dispatch: invalid option")
@@ -52,7 +54,12 @@ var (
 	// ErrTooFewProducers reports that the producers that [WithMinProducers] asked
 	// for did not come in time.
 	ErrTooFewProducers = newSentinel("too_few_producers", "dispatch: too few producers")
-	// ErrUnknownMember reports that no producer has a name that [WithTargets] asked for.
+	// ErrTimeout reports that a run of a producer took longer than its own [WithTimeout]
+	// allows. The error that wraps it says how long that is, and wraps
+	// [context.DeadlineExceeded] as well.
+	ErrTimeout = newSentinel("timeout", "dispatch: timeout")
+	// ErrUnknownMember reports that no producer has a name that [WithTargets] or
+	// [WithRequired] asked for.
 	ErrUnknownMember = newSentinel("unknown_member", "dispatch: unknown member")
 	// ErrUnreachable reports that a member elsewhere did not take the request.
 	ErrUnreachable = newSentinel("unreachable", "dispatch: unreachable")
@@ -103,10 +110,8 @@ func (e *sentinel) ErrorType() string { return e.kind }
 
 // errorType returns what the error itself says of its type, or else the word given.
 func errorType(err error, otherwise string) string {
-	if typed, ok := errors.AsType[interface {
-		error
-		ErrorType() string
-	}](err); ok {
+	var typed interface{ ErrorType() string }
+	if errors.As(err, &typed) {
 		return typed.ErrorType()
 	}
 	return otherwise
@@ -332,6 +337,24 @@ func isPanic(err error) bool {
 	}
 	return false
 }
+
+// timeoutError is the error of a run that took longer than this.
+type timeoutError time.Duration
+
+func (e timeoutError) Error() string { return fmt.Sprintf("%v of %v", ErrTimeout, time.Duration(e)) }
+
+// Unwrap returns what it is, and what it is a kind of.
+func (e timeoutError) Unwrap() []error { return []error{ErrTimeout, context.DeadlineExceeded} }
+
+// unknownError is the error of a name that no producer has.
+type unknownError string
+
+func (e unknownError) Error() string {
+	return "dispatch: " + unknownMember + strconv.QuoteToGraphic(string(e))
+}
+
+// Unwrap returns ErrUnknownMember.
+func (e unknownError) Unwrap() error { return ErrUnknownMember }
 
 // tooFewProducers returns the cause of a call under WithMinProducers that ended before
 // enough producers were registered.

@@ -472,7 +472,7 @@ func TestFirstErrIsNeverNil(t *testing.T) {
 		}
 	}
 	err := dispatch.FirstErr(ending{reason: dispatch.ReasonAllEnded, members: ends{declined("a")}}.report())
-	if partial, ok := errors.AsType[*dispatch.PartialError](err); !ok || partial.ErrorType() != "partial" || errors.Is(err, dispatch.ErrDecline) {
+	if partial := (*dispatch.PartialError)(nil); !errors.As(err, &partial) || partial.ErrorType() != "partial" || errors.Is(err, dispatch.ErrDecline) {
 		t.Errorf("after declines alone: %v", err)
 	}
 }
@@ -697,11 +697,8 @@ func TestACauseKeepsItsKind(t *testing.T) {
 
 func TestErrorTypes(t *testing.T) {
 	typeOf := func(err error) string {
-		typed, ok := errors.AsType[interface {
-			error
-			ErrorType() string
-		}](err)
-		if !ok {
+		var typed interface{ ErrorType() string }
+		if !errors.As(err, &typed) {
 			return ""
 		}
 		return typed.ErrorType()

@@ -329,6 +329,59 @@ func ExampleWithQuorum_lost() {
 	// Output: true
 }
 
+// Under WithMajority more than half of the members have to answer, however many there are.
+func ExampleWithMajority() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+	added(shops.AddProducer(price, silent, dispatch.WithName("south")))
+	added(shops.AddProducer(price, answers(11.9), dispatch.WithName("west")))
+
+	prices, err := shops.Gather(context.Background(), price, "lamp", dispatch.WithMajority())
+	fmt.Println(prices, err)
+
+	for _, name := range []string{"east", "mall", "outlet"} {
+		added(shops.AddProducer(price, fails("closed today"), dispatch.WithName(name)))
+	}
+	prices, err = shops.Gather(context.Background(), price, "lamp", dispatch.WithMajority())
+	fmt.Println(prices)
+	fmt.Println(err)
+	// Output:
+	// [12.5 11.9] <nil>
+	// [12.5 11.9]
+	// dispatch: shop.price: quorum of 4 lost: 2 of 6 members answered (1 member unfinished): east, mall, outlet failed: closed today
+}
+
+// Under WithRequired the answers of a quorum are enough, but certain members must have
+// ended as well.
+func ExampleWithRequired() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+	added(shops.AddProducer(price, silent, dispatch.WithName("south")))
+	added(shops.AddProducer(price, func(context.Context, string) (float64, error) {
+		time.Sleep(10 * time.Millisecond)
+		return 9.9, nil
+	}, dispatch.WithName("outlet")))
+
+	prices, err := shops.Gather(context.Background(), price, "lamp", dispatch.WithQuorum(1), dispatch.WithRequired("outlet"))
+	fmt.Println(prices, err)
+	// Output: [12.5 9.9] <nil>
+}
+
+// A producer can have less time than the call. When that is over it is late, and the call
+// goes on without it.
+func ExampleWithTimeout() {
+	shops := dispatch.New[string, float64]()
+	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
+	added(shops.AddProducer(price, silent, dispatch.WithName("south"), dispatch.WithTimeout(10*time.Millisecond)))
+
+	prices, err := shops.Gather(context.Background(), price, "lamp", dispatch.WithTimeout(time.Hour))
+	fmt.Println(prices)
+	fmt.Println(err)
+	// Output:
+	// [12.5]
+	// dispatch: shop.price: 1 of 2 members did not answer: south late: timeout of 10ms
+}
+
 // Under WithFailFast the first failure ends the call.
 func ExampleWithFailFast() {
 	shops := dispatch.New[string, float64]()

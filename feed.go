@@ -26,15 +26,14 @@ type feed struct {
 	link     *feed         // the next in the list that publishLocked has returned
 	since    time.Duration // when it was last put into the inbox, since the bus was made
 	at       calllog.Cursor
-	read     int            // entries taken
-	come     int            // results that the recipient has come to; exact only if keeps
-	limit    int            // how many entries may be taken; see cutOff
-	most     int            // how many results may be counted, likewise
-	inHand   int            // singles that are being delivered
-	outcomes int            // members that were looked at for their outcomes at the end
-	counted  int            // results that the inbox has counted
-	drops    []span         // results that are not to be delivered, in order
-	probe    calllog.Cursor // up to where dropped results were looked up for observers
+	read     int    // entries taken
+	come     int    // results that the recipient has come to; exact only if keeps
+	limit    int    // how many entries may be taken; see cutOff
+	most     int    // how many results may be counted, likewise
+	inHand   int    // singles that are being delivered
+	outcomes int    // members that were looked at for their outcomes at the end
+	counted  int    // results that the inbox has counted
+	drops    *drops // nil if the inbox is unbounded
 }
 
 // batch is a part of a call's log on its way to a recipient. It belongs to the goroutine that
@@ -54,6 +53,12 @@ type batch struct {
 
 // span is a row of results that are not to be delivered, from one Seq to before another.
 type span struct{ from, to int }
+
+// drops are the results that a bounded inbox has dropped.
+type drops struct {
+	spans []span         // those that the feed has not passed, in order
+	probe calllog.Cursor // up to where they were looked up for observers
+}
 
 // publishLocked lets readers and recipients see what has been written. It returns the
 // feeds that have to be put into their inboxes.
@@ -76,7 +81,7 @@ func (c *gathering) publishLocked() (feeds *feed) {
 		switch {
 		case f.queued:
 		case f.hasMoreLocked():
-			f.queued, f.since = true, c.base+c.course.Ended()
+			f.queued, f.since = true, c.onBus(c.course.Ended())
 			f.link, feeds = feeds, f
 		case c.closed:
 			f.endIfOverLocked()
@@ -187,10 +192,10 @@ func (c *gathering) addFeedLocked(f *feed, to *recipient, at calllog.Cursor) {
 	f.call, f.to, f.next, f.limit, f.most = c, to, c.feeds, math.MaxInt, math.MaxInt
 	f.at, f.counted, f.batch.seq = at, at.Seq, at.Seq
 	if to.inbox.Bounded() {
-		f.probe = at
+		f.drops = &drops{probe: at}
+		c.bounded = true
 	}
 	c.feeds = f
-	c.bounded = c.bounded || to.inbox.Bounded()
 }
 
 // Take is part of inbox.Source.
@@ -247,9 +252,11 @@ func (f *feed) handIfHeardLocked() {
 
 // heardFromLocked reports whether none of the results from this Seq on is to be delivered.
 func (f *feed) heardFromLocked(seq int) bool {
-	for _, s := range f.drops {
-		if s.from <= seq {
-			seq = max(seq, s.to)
+	if f.drops != nil {
+		for _, s := range f.drops.spans {
+			if s.from <= seq {
+				seq = max(seq, s.to)
+			}
 		}
 	}
 	return seq >= min(f.call.log.Results(), f.most)
@@ -299,7 +306,7 @@ func (f *feed) endLocked() {
 		return
 	}
 	f.left, f.ended = true, true
-	f.at, f.probe, f.drops = calllog.Cursor{}, calllog.Cursor{}, nil
+	f.at, f.drops = calllog.Cursor{}, nil
 	if f.to.audience.isListener() {
 		f.handLocked()
 		if f.call.leaveLocked() {
@@ -332,7 +339,7 @@ func (f *feed) deliver(b *batch) {
 			f.comeTo(b.seq - 1)
 			if !to.silenced() {
 				b.heard++
-				to.waitingSince(f.call.base + b.now.At)
+				to.waitingSince(f.call.onBus(b.now.At))
 				to.audience.result(f.call, b)
 			}
 			continue

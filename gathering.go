@@ -32,7 +32,6 @@ type gathering struct {
 	policy    *policy // shared with other calls, except for
 	timeout   time.Duration
 	start     time.Time
-	base      time.Duration // the same, since the bus was made
 	from      *origin
 	parent    CallID     // the call on the same bus that it was sent from; 0 if there is none
 	followed  bool       // the sender's context can end
@@ -57,6 +56,7 @@ type gathering struct {
 	spare     bool        // a worker is started and has not yet claimed anything
 	launched  bool        // runs may start
 	found     bool        // the call does not wait for producers any more
+	timed     bool        // something other than the deadline can become due
 	closed    bool        // what follows from the end of the course has been done
 	holds     int         // goroutines and feeds that keep the call in the ledger
 	unhanded  int         // feeds, and the call itself as long as it goes on, that keep its place
@@ -99,6 +99,9 @@ type half interface {
 
 // now returns the time since the call's start.
 func (c *gathering) now() time.Duration { return time.Since(c.start) }
+
+// onBus returns a time since the call's start as one since the bus was made.
+func (c *gathering) onBus(at time.Duration) time.Duration { return c.bus.sinceEpoch(c.start) + at }
 
 // budget is how long the producers have.
 func (c *gathering) budget() time.Duration { return c.timeout - c.policy.grace }
@@ -221,17 +224,24 @@ func (c *gathering) expire() {
 	c.due = never
 	graced := c.course.Graced()
 	c.course.Tick(now)
+	var overdue []context.CancelCauseFunc
+	for _, o := range c.course.Overdue() {
+		if cancel := c.overdueLocked(o); cancel != nil {
+			overdue = append(overdue, cancel)
+		}
+	}
 	shared := c.shared
 	graced = c.course.Graced() && !graced && shared != nil
-	c.tellAndUnlock()
+	c.tellAndUnlock(overdue...)
 	if graced {
 		c.endContext(shared)
 	}
 }
 
 // tellAndUnlock does what follows from events that are not the end of a run: it starts
-// a worker if something has been released, and tells what has been written.
-func (c *gathering) tellAndUnlock() {
+// a worker if something has been released, and tells what has been written. The contexts of
+// runs that are overdue end before that of the call.
+func (c *gathering) tellAndUnlock(overdue ...context.CancelCauseFunc) {
 	c.holds++
 	c.afterLocked()
 	spare := c.launched && c.wantsSpareLocked(c.now())
@@ -239,6 +249,9 @@ func (c *gathering) tellAndUnlock() {
 	c.mu.Unlock()
 	if spare {
 		c.startSpare()
+	}
+	for _, cancel := range overdue {
+		cancel(context.DeadlineExceeded)
 	}
 	if over {
 		c.spread()
@@ -261,7 +274,7 @@ func (c *gathering) afterLocked() {
 		}
 		return
 	}
-	if c.timer == nil || c.due != never && !c.policy.timed() {
+	if c.timer == nil || c.due != never && !c.timed {
 		return
 	}
 	if due := c.course.Due(); due < c.due {

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/seed-bb4b4d74/dispatch/internal/callcontext"
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
@@ -30,12 +31,20 @@ type replica struct {
 	claimed time.Duration
 	began   time.Duration
 	ended   time.Duration
-	how     course.State            // Pending until it has ended, or its group has
-	box     any                     // a pointer to what it has returned, unless it is the first
-	base    context.Context         // what ctx is derived from; nil for the call's
-	ctx     context.Context         // what it has looked at; ends when another replica has answered
-	cancel  context.CancelCauseFunc // ends ctx
-	own     rare
+	how     course.State // Pending until it has ended, or its group has
+	overdue bool         // it has taken as long as it may
+	box     any          // a pointer to what it has returned, unless it is the first
+	ownContext
+	own rare
+}
+
+// ownContext is the context of a run that may end before its call does: that of a replica
+// ends when another one has answered, that of a run with a timeout after this time. The
+// call's lock guards it.
+type ownContext struct {
+	base   context.Context         // what ctx is derived from; nil for the call's
+	ctx    context.Context         // nil until the run looks at it
+	cancel context.CancelCauseFunc // ends ctx
 }
 
 // runLocked returns the run that the course has handed out.
@@ -43,7 +52,9 @@ func (c *gathering) runLocked(id course.Run) *run {
 	g := c.groupAt(int(id.Member))
 	if g == nil {
 		r := &c.local[id.Member]
-		r.call, r.member = c, id.Member
+		if r.call, r.member = c, id.Member; c.producers[id.Member].timeout > 0 {
+			r.rare = &rare{own: new(ownContext)}
+		}
 		return r
 	}
 	r := &g.first
@@ -174,42 +185,113 @@ func (r *run) competes() bool {
 	return r.replica() != nil && (len(r.call.groups[r.member].candidates) > 1 || r.replica().base != nil)
 }
 
-// ownContext returns the context of a replica, which ends with the answer of another.
-func (r *replica) ownContext() context.Context {
-	r.call.mu.Lock()
-	own := r.ctx
-	r.call.mu.Unlock()
-	if own != nil {
-		return own
-	}
-	base := r.base
-	if base == nil {
-		base = r.call.context()
-	}
-	if r.hasLost() {
-		base = context.WithoutCancel(base) // the call may have ended meanwhile, for another cause
-	}
-	made, cancel := context.WithCancelCause(base)
-	r.call.mu.Lock()
-	if r.ctx != nil {
-		cancel(nil) // another goroutine was quicker
+// overdueLocked records that a run has taken as long as it may. It returns what ends the
+// context of the run, or nil.
+func (c *gathering) overdueLocked(o course.Overdue) context.CancelCauseFunc {
+	var r *run
+	if g := c.groupAt(int(o.Member)); g == nil {
+		r = &c.local[o.Member]
 	} else {
-		r.ctx, r.cancel = made, cancel
+		own := g.replicas[o.Replica]
+		own.how, own.overdue, own.ended = course.Late, true, c.course.Ended()
+		c.logReplicaLocked(own)
+		if r = &own.run; o.Ends {
+			g.err = c.groupErrorLocked(g)
+		}
 	}
-	own, cancel = r.ctx, r.cancel
-	lost := r.how == course.Canceled
-	r.call.mu.Unlock()
-	if lost {
-		cancel(ErrSatisfied)
+	if o.Ends {
+		c.appendLocked(calllog.Entry{At: c.course.Ended(), Member: o.Member, Kind: calllog.End})
 	}
-	return own
+	return r.ownContext().cancel
 }
 
-// hasLost reports whether another replica was quicker.
-func (r *replica) hasLost() bool {
+// ownContext returns where a run keeps its own context, or nil if it has that of the call.
+func (r *run) ownContext() *ownContext {
+	switch {
+	case r.competes():
+		return &r.replica().ownContext
+	case r.member < 0 || r.producer().timeout == 0 || !r.started:
+		return nil
+	case r.isPlain():
+		return r.rare.own
+	default:
+		return &r.replica().ownContext
+	}
+}
+
+// contextOf returns the context of a run that has its own.
+func (r *run) contextOf(own *ownContext) context.Context {
+	c := r.call
+	c.mu.Lock()
+	ctx, base, ended := own.ctx, own.base, r.endedLocked()
+	c.mu.Unlock()
+	if ctx != nil {
+		return ctx
+	}
+	if base == nil {
+		base = c.context()
+	}
+	if ended != nil {
+		base = context.WithoutCancel(base) // the call may have ended meanwhile, for another cause
+	}
+	made, cancel := r.derive(base)
+	c.mu.Lock()
+	if own.ctx == nil {
+		own.ctx, own.cancel = made, cancel
+	} else {
+		made, cancel = own.ctx, own.cancel // another goroutine was quicker
+	}
+	ended = r.endedLocked()
+	c.mu.Unlock()
+	if ended != nil {
+		cancel(ended)
+	}
+	return made
+}
+
+// derive returns a context for the run alone.
+func (r *run) derive(base context.Context) (context.Context, context.CancelCauseFunc) {
+	at, limited := r.overdueAt()
+	if !limited {
+		return context.WithCancelCause(base)
+	}
+	ctx := callcontext.Within(base, r.call.start.Add(at))
+	return ctx, func(cause error) { ctx.End(cause == context.DeadlineExceeded, cause) }
+}
+
+// endedLocked returns why the context of a run that has its own has to have ended before
+// the call does, or nil: another replica was quicker, or the run is overdue.
+func (r *run) endedLocked() error {
+	c, own := r.call, r.replica()
+	overdue := own != nil && own.overdue || own == nil && c.course.Member(int(r.member)).Overdue
+	at, limited := r.overdueAtLocked()
+	switch {
+	case own != nil && own.how == course.Canceled:
+		return ErrSatisfied
+	case overdue, limited && c.over() && at < c.course.Ended(), limited && !c.over() && at < c.now():
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// overdueAt returns when the run has taken as long as it may, if it has started and has a
+// timeout.
+func (r *run) overdueAt() (at time.Duration, ok bool) {
+	if r.member < 0 || r.producer().timeout == 0 {
+		return 0, false
+	}
 	r.call.mu.Lock()
 	defer r.call.mu.Unlock()
-	return r.how == course.Canceled
+	return r.overdueAtLocked()
+}
+
+func (r *run) overdueAtLocked() (at time.Duration, ok bool) {
+	timeout := r.producer().timeout
+	if own := r.replica(); own != nil {
+		return own.began + timeout, r.started && timeout > 0
+	}
+	return r.call.course.Began(int(r.member)) + timeout, r.started && timeout > 0
 }
 
 // runsLocked ranges over all runs that have been claimed.
@@ -298,6 +380,9 @@ func (c *gathering) errorAtLocked(i int) error {
 	if g := c.groupAt(i); g != nil {
 		return g.err
 	}
+	if c.course.Member(i).Overdue {
+		return timeoutError(c.producers[i].timeout) // its worker may be writing its own
+	}
 	return c.local[i].err()
 }
 
@@ -346,6 +431,8 @@ func (c *gathering) replicaOutcomeLocked(r *replica) Outcome {
 			o.State = StateLate
 		}
 		o.Err, o.Elapsed = c.err, c.course.Ended()
+	case r.overdue:
+		o.Err = timeoutError(r.producer().timeout)
 	case r.how == course.OK:
 		o.Results = 1
 	case r.how == course.Canceled:
@@ -369,7 +456,7 @@ func (c *gathering) report() Report {
 	defer c.mu.Unlock()
 	r := Report{
 		Call: c.id(), Topic: c.topic.Name, Reason: Reason(c.course.Reason()), Started: c.start, Elapsed: c.course.Ended(),
-		Outcomes: make([]Outcome, c.course.Size()), cause: c.err, quorum: c.policy.quorum, first: c.policy.first,
+		Outcomes: make([]Outcome, c.course.Size()), cause: c.err, quorum: c.course.Quorum(), first: c.policy.first,
 	}
 	if !c.over() {
 		r.Elapsed = c.now()

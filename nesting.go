@@ -207,7 +207,7 @@ func (h *listenerHooks) begin() {
 func (h *listenerHooks) end() {
 	at := h.call.now()
 	info := h.call.listenerInfo(&h.listener.recipient, h.from, h.seq, at)
-	h.call.observing.tell(h.call.base+at, func(o *Observer) func() {
+	h.call.observing.tell(h.call.onBus(at), func(o *Observer) func() {
 		if hook := o.ListenerEnd; hook != nil {
 			return func() { hook(h.ctx, info, at-h.began, h.panicked) }
 		}

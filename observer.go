@@ -56,8 +56,8 @@ type Observer struct {
 	// Result is called with each result in time.
 	Result func(ctx context.Context, m MemberInfo, r ResultInfo)
 
-	// Late is called when a closure returns after the end of its call, or of its
-	// group, by how much and with what error; for relays, too, and for late results of
+	// Late is called when a closure returns after the end of its call or of its
+	// group, or after its own timeout, by how much and with what error; for relays, too, and for late results of
 	// members that they have named. A value that comes late has no error.
 	Late func(ctx context.Context, m MemberInfo, by time.Duration, err error)
 	// Abandoned is called once for a closure that has not returned some time after

@@ -156,7 +156,7 @@ func (o *observer) outcome(c *gathering, e calllog.Entry) {
 		return
 	}
 	c.mu.Lock()
-	out, running := c.outcomeLocked(i), !c.course.HasEnded(i)
+	out, running := c.outcomeLocked(i), !c.course.HasEnded(i) || c.course.Member(i).Overdue
 	var left []*replica // the replicas that have not ended either
 	if g := c.groupAt(i); g != nil && running {
 		left = slices.DeleteFunc(slices.Clone(g.replicas), func(r *replica) bool { return r.how != course.Pending })
@@ -223,7 +223,7 @@ func (c *gathering) observeLate(r *run, m Member, at, by time.Duration, err erro
 		return
 	}
 	ctx, info := c.runInfo(r, m, at)
-	c.observing.tell(c.base+at, func(o *Observer) func() {
+	c.observing.tell(c.onBus(at), func(o *Observer) func() {
 		if hook := o.Late; hook != nil {
 			return func() { hook(ctx, info, by, err) }
 		}
@@ -237,7 +237,7 @@ func (c *gathering) observeAbandoned(r *run, at, after time.Duration) {
 		return
 	}
 	ctx, info := c.runInfo(r, r.producer().member(), at)
-	c.observing.tell(c.base+at, func(o *Observer) func() {
+	c.observing.tell(c.onBus(at), func(o *Observer) func() {
 		if hook := o.Abandoned; hook != nil {
 			return func() { hook(ctx, info, after) }
 		}
@@ -249,7 +249,7 @@ func (c *gathering) observeAbandoned(r *run, at, after time.Duration) {
 func (c *gathering) observeDropped(by *recipient, d dropped) {
 	at := c.now()
 	info := c.listenerInfo(by, c.memberAt(int(d.member)), d.seq, at)
-	c.observing.tell(c.base+at, func(o *Observer) func() {
+	c.observing.tell(c.onBus(at), func(o *Observer) func() {
 		if hook := o.Dropped; hook != nil {
 			return func() { hook(c.observing.ctx, info) }
 		}

@@ -54,6 +54,7 @@ type policy struct {
 	grace         time.Duration // 0: none
 	stagger       time.Duration // 0: none
 	quorum        int           // 0: none
+	majority      bool          // takes the place of quorum
 	parallelism   int           // 0: no limit
 	hedge         time.Duration // 0: none
 	hedgeQuantile float64       // 0: none
@@ -62,6 +63,7 @@ type policy struct {
 	first         bool // see First
 	noWait        bool
 	targets       []string // nil: all
+	required      []string // nil: none
 }
 
 // defaults is the policy without any option.
@@ -111,8 +113,6 @@ func (o durationOption) applyTopic(s *topicSpec) error { return s.addDefault(o) 
 
 func (o durationOption) applyCall(p *policy) error {
 	switch o.name {
-	case "WithTimeout":
-		p.timeout = o.d
 	case "WithStall":
 		p.stall = o.d
 	case "WithGrace":
@@ -138,7 +138,7 @@ func (o numberOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 func (o numberOption) applyCall(p *policy) error {
 	switch o.name {
 	case "WithQuorum":
-		p.quorum = o.n
+		p.quorum, p.majority = o.n, false
 	case "WithParallelism":
 		p.parallelism = o.n
 	case "WithMinProducers":
@@ -147,15 +147,76 @@ func (o numberOption) applyCall(p *policy) error {
 	return positive(o.name, o.n)
 }
 
-// WithTimeout bounds the call: at the latest after d it ends, and members that
-// have not answered are Late. The deadline of the context counts as well; the
-// earlier of the two wins. The default is [DefaultTimeout]; d must be positive.
-func WithTimeout(d time.Duration) CallOption { return durationOption{"WithTimeout", d} }
+// A TimeoutOption is what [WithTimeout] returns. It is accepted where a call is made and
+// where a producer is added.
+type TimeoutOption interface {
+	CallOption
+	ProducerOption
+}
+
+// WithTimeout bounds a call, or each run of a producer. d must be positive.
+//
+// Given to a call, a topic or a bus, it ends the call after d at the latest, and members
+// that have not answered are Late. The deadline of the context counts as well; the
+// earlier of the two wins. The default is [DefaultTimeout].
+//
+// Given to a producer, it bounds each of its runs, from the start of the closure; the time
+// that a run waits for its turn does not count. After d the member is Late with
+// [ErrTimeout], and the call goes on without it. The context of the run ends then, with the
+// cause [context.DeadlineExceeded], and its deadline says so. A value that comes later is
+// offered to OnLate, and so is the rest of a stream, whose earlier results stay. A replica
+// that takes too long counts as one that failed: the next one is asked. Relays cannot have
+// this option. A run that goes on counts as abandoned 100 ms after the end of its call, as
+// any other does; until it returns it keeps its slot under [WithConcurrency].
+func WithTimeout(d time.Duration) TimeoutOption { return timeoutOption(d) }
+
+type timeoutOption time.Duration
+
+func (o timeoutOption) applyCall(p *policy) error {
+	p.timeout = time.Duration(o)
+	return positive("WithTimeout", p.timeout)
+}
+func (o timeoutOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o timeoutOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
+func (o timeoutOption) applyProducer(c *producerConfig) error {
+	c.timeout = time.Duration(o)
+	return positive("WithTimeout", c.timeout)
+}
 
 // WithQuorum ends the call with [ReasonSatisfied] after n members have answered, or with
 // [ReasonQuorumLost] once that is impossible. The other members are canceled. Members that
-// declined do not count as answers. n must be positive.
+// declined do not count as answers. It takes the place of [WithMajority]. n must be
+// positive.
 func WithQuorum(n int) CallOption { return numberOption{"WithQuorum", n} }
+
+// WithMajority is [WithQuorum] with more than half of the members of the call: 2 of 2 or 3,
+// 3 of 4 or 5. Members that decline, fail or are gone count among the members; so does a
+// name of [WithTargets] or [WithRequired] that no producer has. Relays name members while
+// the call goes on, so under this option a call with relays is not satisfied before all of
+// them have returned. It takes the place of WithQuorum.
+func WithMajority() CallOption { return majorityOption{} }
+
+type majorityOption struct{}
+
+func (majorityOption) applyCall(p *policy) error {
+	p.quorum, p.majority = 0, true
+	return nil
+}
+func (o majorityOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+
+func (o majorityOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+
+// WithRequired keeps a call from being satisfied by its quorum before the members of these
+// names have ended, in whatever way. Without a quorum a call waits for all members anyway.
+// The names are those of [WithTargets]; a name with several members waits for all of them.
+// A name that no member has is a member that is Gone, with [ErrUnknownMember]; as long as
+// a relay may name it, it is waited for. It does not ask a member that WithTargets leaves
+// out. There must be at least one name, and none may be empty.
+func WithRequired(names ...string) CallOption {
+	return namesOption{"WithRequired", slices.Clone(names)}
+}
 
 // WithStall ends the call with [ReasonStalled] if no new result arrives within d of the
 // last one. Before the first result only the deadline counts. d must be positive.
@@ -184,7 +245,7 @@ func (o failFastOption) applyTopic(s *topicSpec) error { return s.addDefault(o) 
 type firstOption struct{}
 
 func (firstOption) applyCall(p *policy) error {
-	p.first, p.quorum = true, 0
+	p.first, p.quorum, p.majority, p.required = true, 0, false, nil
 	return nil
 }
 func (o firstOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
@@ -260,27 +321,39 @@ func (o defaultsOption) applyBus(c *busConfig) error { return o.applyCall(&c.pol
 
 func (o defaultsOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
-// WithTargets asks only the producers of these names; the name of a group stands for all
-// its replicas. A name that no producer has is a member that is Gone, with
-// [ErrUnknownMember]. If that is so of all names, the call ends at once, unless a relay may
-// name them. There must be at least one name, and none may be empty.
-func WithTargets(names ...string) CallOption { return targetsOption{slices.Clone(names)} }
+// WithTargets asks only the producers of these names. A name is that of a producer, or of a
+// group for all its replicas, or what [Member.String] gives for a member in a report:
+// group/name, node/name, node/group or node/group/name; node/* stands for all members of a
+// node. See [Member.Matches].
+//
+// A name that no producer has is a member that is Gone, with [ErrUnknownMember]. If that is
+// so of all names, the call ends at once, unless a relay may name them. There must be at
+// least one name, and none may be empty.
+func WithTargets(names ...string) CallOption { return namesOption{"WithTargets", slices.Clone(names)} }
 
-type targetsOption struct{ names []string }
+// namesOption is a CallOption that names members.
+type namesOption struct {
+	name  string
+	names []string
+}
 
-func (o targetsOption) applyCall(p *policy) error {
-	p.targets = o.names
+func (o namesOption) applyCall(p *policy) error {
+	if o.name == "WithTargets" {
+		p.targets = o.names
+	} else {
+		p.required = o.names
+	}
 	if len(o.names) == 0 {
-		return invalidOption("WithTargets: no names")
+		return invalidOption("%s: no names", o.name)
 	}
 	if i := slices.Index(o.names, ""); i >= 0 {
-		return invalidOption("WithTargets: empty name at index %d", i)
+		return invalidOption("%s: empty name at index %d", o.name, i)
 	}
 	return nil
 }
-func (o targetsOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
+func (o namesOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
-func (o targetsOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+func (o namesOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // busConfig is what the options of a bus come to.
 type busConfig struct {
@@ -404,7 +477,8 @@ type registrationConfig struct {
 type producerConfig struct {
 	registrationConfig
 	group    string
-	maxQueue int // 0: no limit
+	timeout  time.Duration // of each run; 0: none
+	maxQueue int           // 0: no limit
 	shared   *semaphore.Weighted
 }
 

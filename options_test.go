@@ -47,6 +47,8 @@ func TestInvalidCallOptionsAreRefused(t *testing.T) {
 		{dispatch.WithMinProducers(-1), "WithMinProducers(-1)"},
 		{dispatch.WithTargets(), "WithTargets: no names"},
 		{dispatch.WithTargets("a", ""), "WithTargets: empty name at index 1"},
+		{dispatch.WithRequired(), "WithRequired: no names"},
+		{dispatch.WithRequired("a", ""), "WithRequired: empty name at index 1"},
 		{nil, "nil CallOption at index 1"},
 	}
 	type dispatcher = *dispatch.Dispatcher[int, int]
@@ -180,6 +182,9 @@ func TestInvalidRegistrationOptionsAreRefused(t *testing.T) {
 		{producer(dispatch.WithGroup("")), "WithGroup: empty"},
 		{producer(dispatch.WithMaxQueue(0)), "WithMaxQueue(0)"},
 		{producer(dispatch.WithMaxQueue(3)), "WithMaxQueue(3): nothing to wait for"},
+		{producer(dispatch.WithTimeout(0)), "WithTimeout(0s)"},
+		{stream(dispatch.WithTimeout(-time.Second)), "WithTimeout(-1s)"},
+		{relay(dispatch.WithTimeout(time.Second)), "WithTimeout(1s): a relay has no time of its own"},
 		{stream(dispatch.WithConcurrency(0)), "WithConcurrency(0)"},
 		{stream(dispatch.WithGroup("replicas")), `WithGroup("replicas")`},
 		{stream(nil), "nil ProducerOption at index 1"},
@@ -489,7 +494,7 @@ func TestNoMemberIsAskedIfTheContextHasEnded(t *testing.T) {
 				t.Error("there is a result")
 			}
 			values, err := d.Gather(ctx, topic, 0)
-			if _, ok := errors.AsType[*dispatch.PartialError](err); !ok || len(values) != 0 || !errors.Is(err, tt.err) {
+			if partial := (*dispatch.PartialError)(nil); !errors.As(err, &partial) || len(values) != 0 || !errors.Is(err, tt.err) {
 				t.Errorf("Gather: %v, %v, want a PartialError that wraps %v", values, err, tt.err)
 			}
 			if _, err := d.First(ctx, topic, 0); !errors.Is(err, tt.err) {

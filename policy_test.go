@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -397,6 +398,8 @@ func TestTargets(t *testing.T) {
 		"a case of its own":    {[]string{"A"}, nil, "all ended: A gone", nil},
 		"a group":              {[]string{"g"}, nil, "all ended: g/g1 ok", []string{"g1"}},
 		"a replica":            {[]string{"g2"}, nil, "all ended: g/g2 ok", []string{"g2"}},
+		"a replica of a group": {[]string{"g/g2"}, nil, "all ended: g/g2 ok", []string{"g2"}},
+		"none of the group":    {[]string{"g/a", "g/g3"}, nil, "all ended: g/a gone, g/g3 gone", nil},
 		"a group and others":   {[]string{"c", "g"}, nil, "all ended: g/g1 ok, c ok", []string{"c", "g1"}},
 		"a group and replica":  {[]string{"g2", "g"}, nil, "all ended: g/g1 ok", []string{"g1"}},
 		"a quorum of those":    {[]string{"a", "x"}, opts(dispatch.WithQuorum(1), dispatch.WithParallelism(1)), "satisfied: a ok, x gone", []string{"a"}},
@@ -673,6 +676,509 @@ func TestMinProducersRaceOfSendAndRegistration(t *testing.T) {
 		}
 		if err := d.Shutdown(context.Background()); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// A producer with a timeout of its own is late after that, and the call goes on.
+func TestAProducerHasItsOwnTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher()
+		diary := keepDiary(t, d)
+		var late notes
+		d.OnLate(func(r result, by time.Duration) {
+			late.add("%v=%d seq %d after %v, by %v", r.From, r.Value, r.Seq, r.Elapsed, by)
+		})
+		release := make(chan struct{})
+		timeout := dispatch.WithTimeout(time.Second)
+		produce(t, d, "deaf", deaf(release, 1), timeout)
+		produce(t, d, "heeds", patient, timeout)
+		produce(t, d, "quick", slow(time.Second/2, 2), timeout)
+		produce(t, d, "slow", slow(3*time.Second, 3))
+		time.AfterFunc(1050*time.Millisecond, func() { close(release) })
+		c := send(t, d)
+		time.Sleep(2 * time.Second)
+		expect(t, c.Report(), "pending: deaf late, heeds late, quick ok, slow pending")
+		<-c.Done()
+		expect(t, c.Report(), "all ended: deaf late, heeds late, quick ok, slow ok")
+		for _, o := range c.Report().Outcomes[:2] {
+			if o.Elapsed != time.Second || !o.Started || o.Err.Error() != "dispatch: timeout of 1s" ||
+				!errors.Is(o.Err, dispatch.ErrTimeout) || !errors.Is(o.Err, context.DeadlineExceeded) {
+				t.Errorf("outcome %+v", o)
+			}
+		}
+		want := "dispatch: kit.ask: 2 of 4 members did not answer: deaf, heeds late: timeout of 1s"
+		if err := c.Report().Err(); err == nil || err.Error() != want {
+			t.Errorf("error %v, want %s", err, want)
+		}
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"deaf=1 seq -1 after 1.05s, by 50ms"}, late.all()); diff != "" {
+			t.Errorf("late (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{
+			"result quick=2", "outcome quick ok", "outcome deaf late", "outcome heeds late", "result slow=3", "outcome slow ok", "done all ended",
+		}, diary.all()); diff != "" {
+			t.Errorf("listener was told (-want +got):\n%s", diff)
+		}
+		logged.nothing(t)
+	})
+}
+
+// Everything that a run can see of its own timeout.
+func TestTheContextOfARunWithATimeout(t *testing.T) {
+	for name, test := range map[string]struct {
+		with  []dispatch.ProducerOption
+		opts  []dispatch.CallOption
+		limit time.Duration // of the run
+		cause error         // of the end of its context
+		want  string
+	}{
+		"its own":               {nil, nil, time.Second, context.DeadlineExceeded, "all ended: p late"},
+		"a replica's":           {[]dispatch.ProducerOption{dispatch.WithGroup("g")}, nil, time.Second, context.DeadlineExceeded, "all ended: g late"},
+		"the call's is earlier": {nil, opts(dispatch.WithTimeout(time.Second / 2)), time.Second / 2, context.DeadlineExceeded, "deadline: p late"},
+		"the grace is earlier":  {nil, opts(dispatch.WithTimeout(time.Second), dispatch.WithGrace(time.Second/4)), 3 * time.Second / 4, context.DeadlineExceeded, "all ended: p late"},
+		"the same":              {nil, opts(dispatch.WithTimeout(time.Second)), time.Second, context.DeadlineExceeded, "deadline: p late"},
+		"a slot is waited for":  {[]dispatch.ProducerOption{dispatch.WithConcurrency(1)}, nil, time.Second, context.DeadlineExceeded, "all ended: p late"},
+		"a replica waits for a slot": {
+			[]dispatch.ProducerOption{dispatch.WithConcurrency(1), dispatch.WithGroup("rivals")},
+			nil, time.Second, context.DeadlineExceeded, "all ended: rivals failed",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher()
+				ended := make(chan struct{})
+				produce(t, d, "p", func(ctx context.Context, _ int) (int, error) {
+					defer close(ended)
+					began := time.Now()
+					at, ok := ctx.Deadline()
+					info, _ := dispatch.CallFrom(ctx)
+					if left := time.Until(at); !ok || left != test.limit || info.Budget != left {
+						t.Errorf("%v left, and a budget of %v, want %v", left, info.Budget, test.limit)
+					}
+					derived, cancel := context.WithCancel(ctx)
+					defer cancel()
+					if ctx.Err() != nil || derived.Err() != nil {
+						t.Error("the context has ended before its time")
+					}
+					<-derived.Done()
+					if took := time.Since(began); took != test.limit {
+						t.Errorf("the context has ended after %v, want %v", took, test.limit)
+					}
+					for _, ctx := range []context.Context{ctx, derived} {
+						if ctx.Err() != context.DeadlineExceeded || context.Cause(ctx) != test.cause {
+							t.Errorf("%v because of %v", ctx.Err(), context.Cause(ctx))
+						}
+					}
+					return 0, derived.Err()
+				}, append(test.with, dispatch.WithTimeout(time.Second))...)
+				if strings.Contains(test.want, "rivals") {
+					produce(t, d, "rival", failing(errBroken), dispatch.WithGroup("rivals"))
+				}
+				c := send(t, d, test.opts...)
+				<-ended
+				<-c.Done()
+				expect(t, c.Report(), test.want)
+			})
+		})
+	}
+}
+
+// A producer with a clock of its own may be quicker than the timer of the call.
+func TestAProducerThatGivesUpAtItsDeadlineIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		for i := range 200 {
+			produce(t, d, fmt.Sprint("p", i), func(ctx context.Context, _ int) (int, error) {
+				at, _ := ctx.Deadline()
+				time.Sleep(time.Until(at))
+				return 0, context.DeadlineExceeded
+			}, dispatch.WithTimeout(time.Second))
+		}
+		for _, o := range ended(t, d).Outcomes {
+			if o.State != dispatch.StateLate || !errors.Is(o.Err, dispatch.ErrTimeout) {
+				t.Fatalf("outcome %+v", o)
+			}
+		}
+	})
+}
+
+// Who looks at such a context for the first time when it is too late finds that it ended
+// with its own timeout, whatever ended the call since.
+func TestAContextThatIsLookedAtAfterItsTimeout(t *testing.T) {
+	for _, group := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher()
+			with := []dispatch.ProducerOption{dispatch.WithTimeout(time.Second)}
+			if group {
+				with = append(with, dispatch.WithGroup("g"))
+			}
+			for _, after := range []time.Duration{2 * time.Second, 4 * time.Second} {
+				r := produce(t, d, "p", func(ctx context.Context, _ int) (int, error) {
+					time.Sleep(after)
+					if ctx.Err() != context.DeadlineExceeded || context.Cause(ctx) != context.DeadlineExceeded {
+						t.Errorf("after %v: %v because of %v", after, ctx.Err(), context.Cause(ctx))
+					}
+					return 0, nil
+				}, with...)
+				other := produce(t, d, "other", slow(3*time.Second, 1))
+				ended(t, d, dispatch.WithQuorum(1))
+				time.Sleep(5 * time.Second)
+				r.Remove()
+				other.Remove()
+			}
+		})
+	}
+}
+
+// The time that a run waits for its turn is not its own.
+func TestATimeoutBeginsWithTheClosure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		for _, with := range [][]dispatch.ProducerOption{nil, {dispatch.WithGroup("g")}} {
+			r := produce(t, d, "p", slow(900*time.Millisecond, 1),
+				append(with, dispatch.WithConcurrency(1), dispatch.WithTimeout(time.Second))...)
+			first, second, third := send(t, d), send(t, d), send(t, d)
+			for _, c := range []*inFlight{first, second, third} {
+				if <-c.Done(); !c.Report().Complete() {
+					t.Errorf("the call ended as %s", told(c.Report()))
+				}
+			}
+			r.Remove()
+		}
+		produce(t, d, "overdue", slow(1100*time.Millisecond, 1), dispatch.WithConcurrency(1), dispatch.WithTimeout(time.Second))
+		first := send(t, d)
+		time.Sleep(time.Second / 2)
+		second := send(t, d) // waits for that long, until the first run has seen the end of its context
+		for i, c := range []*inFlight{first, second} {
+			<-c.Done()
+			expect(t, c.Report(), "all ended: overdue late")
+			if o := c.Report().Outcomes[0]; o.Elapsed != o.Began+time.Second || o.Began != time.Duration(i)*time.Second/2 {
+				t.Errorf("call %d: late after %v, begun after %v", i, o.Elapsed, o.Began)
+			}
+		}
+	})
+}
+
+// Runs that start later do not put off those that are overdue before, nor do they wait for
+// them.
+func TestTimeoutsOfRunsThatStartAtDifferentTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		for i := range 3 {
+			produce(t, d, fmt.Sprint("p", i), patient, dispatch.WithTimeout(time.Duration(5-i)*time.Second))
+		}
+		produce(t, d, "after", quick(1), dispatch.WithTimeout(time.Minute))
+		r := ended(t, d, dispatch.WithStagger(time.Second), dispatch.WithTimeout(time.Hour))
+		expect(t, r, "all ended: p0 late, p1 late, p2 late, after ok")
+		for i, want := range []time.Duration{5, 5, 5} {
+			if got := r.Outcomes[i].Elapsed; got != want*time.Second {
+				t.Errorf("p%d was late after %v, want %v", i, got, want*time.Second)
+			}
+		}
+		r = ended(t, d, dispatch.WithParallelism(1), dispatch.WithTimeout(time.Hour))
+		expect(t, r, "all ended: p0 late, p1 late, p2 late, after ok")
+		if r.Elapsed != 12*time.Second {
+			t.Errorf("ended after %v: one that is overdue has kept its place", r.Elapsed)
+		}
+	})
+}
+
+func TestAStreamWithATimeoutKeepsWhatCameInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher()
+		var late notes
+		d.OnLate(func(r result, by time.Duration) { late.add("%v=%d by %v", r.From, r.Value, by) })
+		must(d.AddStreamProducer(ask, func(context.Context, int) iter.Seq2[int, error] {
+			return func(yield func(int, error) bool) {
+				for i := range 5 {
+					time.Sleep(400 * time.Millisecond)
+					if !yield(i, nil) {
+						return
+					}
+				}
+			}
+		}, dispatch.WithName("stream"), dispatch.WithTimeout(time.Second)))
+		produce(t, d, "slow", slow(3*time.Second, 9))
+		c := send(t, d)
+		<-c.Done()
+		expect(t, c.Report(), "all ended: stream late, slow ok")
+		if o := c.Report().Outcomes[0]; o.Results != 2 || o.Elapsed != time.Second {
+			t.Errorf("outcome %+v", o)
+		}
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"stream=2 by 200ms"}, late.all()); diff != "" {
+			t.Errorf("late (-want +got):\n%s", diff)
+		}
+		if n := d.Bus().Snapshot().Misuse; n != 0 {
+			t.Errorf("%d cases of misuse", n)
+		}
+		logged.nothing(t)
+	})
+}
+
+func TestAReplicaThatIsOverdueIsReplaced(t *testing.T) {
+	for name, test := range map[string]struct {
+		second  producer
+		timeout time.Duration // of the second
+		want    string
+		after   time.Duration
+		err     string
+	}{
+		"by one that answers": {slow(time.Second/2, 2), time.Second, "all ended: g/b ok", 1500 * time.Millisecond, ""},
+		"by one that fails":   {failing(errBroken), time.Second, "all ended: g failed", time.Second, "no replica answered: b failed: broken; a late: timeout of 1s"},
+		"by another":          {patient, 2 * time.Second, "all ended: g late", 3 * time.Second, "no replica answered: a late: timeout of 1s; b late: timeout of 2s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, logged := newDispatcher()
+				var late notes
+				d.OnLate(func(r result, by time.Duration) { late.add("%v=%d by %v", r.From, r.Value, by) })
+				var ends notes
+				must(d.Bus().Observe(dispatch.Observer{
+					MemberEnd: func(_ context.Context, m dispatch.MemberInfo, o dispatch.Outcome) {
+						ends.add("%v %v running %t at %v", m.Member, o.State, m.Running, o.Elapsed)
+					},
+					Late: func(_ context.Context, m dispatch.MemberInfo, by time.Duration, err error) {
+						ends.add("%v returned by %v: %v", m.Member, by, err)
+					},
+				}))
+				produce(t, d, "a", answerAfter[int](7, 1050*time.Millisecond), dispatch.WithGroup("g"), dispatch.WithTimeout(time.Second))
+				produce(t, d, "b", test.second, dispatch.WithGroup("g"), dispatch.WithTimeout(test.timeout))
+				r := ended(t, d)
+				expect(t, r, test.want)
+				if r.Elapsed != test.after || r.Outcomes[0].Tried != 2 {
+					t.Errorf("after %v, tried %d", r.Elapsed, r.Outcomes[0].Tried)
+				}
+				if err := r.Outcomes[0].Err; test.err != "" && (err == nil || err.Error() != test.err) {
+					t.Errorf("error\n%v, want\n%s", err, test.err)
+				}
+				time.Sleep(time.Minute)
+				if diff := cmp.Diff([]string{"g/a=7 by 50ms"}, late.all()); diff != "" {
+					t.Errorf("late (-want +got):\n%s", diff)
+				}
+				for _, want := range []string{"g/a late running true at 1s", "g/a returned by 50ms: <nil>"} {
+					if ends.count(want) != 1 {
+						t.Errorf("an observer was not told %q, but %q", want, ends.all())
+					}
+				}
+				logged.nothing(t)
+			})
+		})
+	}
+}
+
+// A run that is overdue is abandoned 100 ms after the end of its call, and not before.
+func TestARunThatIsOverdueIsAbandonedAfterItsCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher()
+		release := make(chan struct{})
+		produce(t, d, "deaf", deaf(release, 1), dispatch.WithTimeout(time.Second))
+		produce(t, d, "slow", slow(3*time.Second, 1))
+		c := send(t, d)
+		<-c.Done()
+		abandoned := func() int { return len(d.Bus().Snapshot().Abandoned) }
+		if time.Sleep(99 * time.Millisecond); abandoned() != 0 {
+			t.Error("it is abandoned too early")
+		}
+		if time.Sleep(2 * time.Millisecond); abandoned() != 1 || logged.count("outlived its call") != 1 {
+			t.Errorf("%d are abandoned, and logged: %q", abandoned(), logged.all())
+		}
+		close(release)
+		if synctest.Wait(); abandoned() != 0 {
+			t.Error("it is abandoned although it has returned")
+		}
+	})
+}
+
+func TestAMajority(t *testing.T) {
+	for name, test := range map[string]struct {
+		producers string // a: answers, f: fails, d: declines, each a second after the one before; p: waits
+		opts      []dispatch.CallOption
+		want      string
+		after     time.Duration
+		err       string
+	}{
+		"1 of 1":      {"a", nil, "satisfied: 0 ok", 1, ""},
+		"2 of 2":      {"aa", nil, "satisfied: 0 ok, 1 ok", 2, ""},
+		"2 of 3":      {"aap", nil, "satisfied: 0 ok, 1 ok, 2 canceled", 2, ""},
+		"3 of 4":      {"aaap", nil, "satisfied: 0 ok, 1 ok, 2 ok, 3 canceled", 3, ""},
+		"lost":        {"affp", nil, "quorum lost: 0 ok, 1 failed, 2 failed, 3 canceled", 3, "dispatch: kit.ask: quorum of 3 lost: 1 of 4 members answered (1 member unfinished): 1, 2 failed: broken"},
+		"a tie":       {"afaf", nil, "quorum lost: 0 ok, 1 failed, 2 ok, 3 failed", 4, "dispatch: kit.ask: quorum of 3 lost: 2 of 4 members answered: 1, 3 failed: broken"},
+		"of declines": {"add", nil, "quorum lost: 0 ok, 1 declined, 2 declined", 3, "dispatch: kit.ask: quorum of 2 lost: 1 of 3 members answered: 2 declined"},
+		"of targets":  {"aappp", opts(dispatch.WithTargets("0", "1", "2")), "satisfied: 0 ok, 1 ok, 2 canceled", 2, ""},
+		"of a target that is not there": {
+			"aap", opts(dispatch.WithTargets("0", "1", "x")),
+			"satisfied: 0 ok, 1 ok, x gone", 2, "",
+		},
+		"after WithQuorum":  {"aap", opts(dispatch.WithQuorum(1), dispatch.WithMajority()), "satisfied: 0 ok, 1 ok, 2 canceled", 2, ""},
+		"before WithQuorum": {"aap", opts(dispatch.WithQuorum(1)), "satisfied: 0 ok, 1 canceled, 2 canceled", 1, ""},
+		"of nobody":         {"", nil, "no producers: ", 0, "dispatch: kit.ask: no producers"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher(dispatch.WithMajority())
+				for i, kind := range test.producers {
+					p := producer(patient)
+					if err := map[rune]error{'f': errBroken, 'd': dispatch.ErrDecline}[kind]; kind != 'p' {
+						p = func(context.Context, int) (int, error) {
+							time.Sleep(time.Duration(i+1) * time.Second)
+							return i, err
+						}
+					}
+					produce(t, d, fmt.Sprint(i), p)
+				}
+				r := ended(t, d, test.opts...)
+				expect(t, r, test.want)
+				if r.Elapsed != test.after*time.Second {
+					t.Errorf("ended after %v", r.Elapsed)
+				}
+				if err := r.Err(); (err == nil) != (test.err == "") || err != nil && err.Error() != test.err {
+					t.Errorf("error\n%v, want\n%s", err, test.err)
+				}
+				if v, err := d.First(context.Background(), ask, 0); test.producers == "aap" && (v != 0 || err != nil) {
+					t.Errorf("First: %v, %v", v, err)
+				}
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
+func TestAQuorumWaitsForRequiredMembers(t *testing.T) {
+	for name, test := range map[string]struct {
+		opts  []dispatch.CallOption
+		want  string
+		after time.Duration
+	}{
+		"that come later": {opts(dispatch.WithQuorum(1), dispatch.WithRequired("b")), "satisfied: a ok, b ok, c canceled, g canceled", 2},
+		"that fail":       {opts(dispatch.WithQuorum(2), dispatch.WithRequired("c")), "satisfied: a ok, b ok, c failed, g canceled", 3},
+		"that came first": {opts(dispatch.WithQuorum(2), dispatch.WithRequired("a")), "satisfied: a ok, b ok, c canceled, g canceled", 2},
+		"of a majority":   {opts(dispatch.WithMajority(), dispatch.WithRequired("a", "b")), "satisfied: a ok, b ok, c failed, g/g2 ok", 5},
+		"a group":         {opts(dispatch.WithQuorum(1), dispatch.WithRequired("g")), "satisfied: a ok, b ok, c failed, g/g2 ok", 5},
+		"a replica":       {opts(dispatch.WithQuorum(1), dispatch.WithRequired("g/g2", "g1")), "satisfied: a ok, b ok, c failed, g/g2 ok", 5},
+		"twice":           {opts(dispatch.WithQuorum(1), dispatch.WithRequired("a", "a")), "satisfied: a ok, b canceled, c canceled, g canceled", 1},
+		"that are not there": {
+			opts(dispatch.WithQuorum(2), dispatch.WithRequired("x", "x", "a")),
+			"satisfied: a ok, b ok, c canceled, g canceled, x gone", 2,
+		},
+		"that are no targets": {
+			opts(dispatch.WithQuorum(1), dispatch.WithTargets("a", "c"), dispatch.WithRequired("b")),
+			"satisfied: a ok, c canceled, b gone", 1,
+		},
+		"that never end":   {opts(dispatch.WithQuorum(1), dispatch.WithRequired("g"), dispatch.WithTimeout(3500*time.Millisecond)), "deadline: a ok, b ok, c failed, g late", 3500},
+		"without a quorum": {opts(dispatch.WithRequired("a")), "all ended: a ok, b ok, c failed, g/g2 ok", 5},
+		"a lost quorum":    {opts(dispatch.WithQuorum(4), dispatch.WithRequired("g")), "quorum lost: a ok, b ok, c failed, g canceled", 3},
+		"the last counts":  {opts(dispatch.WithQuorum(1), dispatch.WithRequired("g"), dispatch.WithRequired("a")), "satisfied: a ok, b canceled, c canceled, g canceled", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher()
+				produce(t, d, "a", slow(time.Second, 1))
+				produce(t, d, "b", slow(2*time.Second, 2))
+				produce(t, d, "c", func(context.Context, int) (int, error) {
+					time.Sleep(3 * time.Second)
+					return 0, errBroken
+				})
+				produce(t, d, "g1", func(context.Context, int) (int, error) {
+					time.Sleep(4 * time.Second)
+					return 0, errBroken
+				}, dispatch.WithGroup("g"))
+				produce(t, d, "g2", slow(time.Second, 4), dispatch.WithGroup("g"))
+				r := ended(t, d, append([]dispatch.CallOption{dispatch.WithTimeout(time.Minute)}, test.opts...)...)
+				expect(t, r, test.want)
+				if want := test.after * time.Second; r.Elapsed != want && r.Elapsed != want/1000 {
+					t.Errorf("ended after %v", r.Elapsed)
+				}
+				for _, o := range r.Outcomes {
+					if o.State == dispatch.StateGone && (!errors.Is(o.Err, dispatch.ErrUnknownMember) || o.Err.Error() != fmt.Sprintf("dispatch: no producer named %q", o.Member.Name)) {
+						t.Errorf("outcome %+v", o)
+					}
+				}
+				if r.Reason == dispatch.ReasonSatisfied {
+					began := time.Now()
+					if _, err := d.First(context.Background(), ask, 0, test.opts...); err != nil || time.Since(began) != time.Second {
+						t.Errorf("First has waited for %v: %v", time.Since(began), err)
+					}
+				}
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
+// A relay names members while the call goes on: a majority is known, and a required
+// member that is not named yet is missing, when it has returned.
+func TestQuorumsOfRelays(t *testing.T) {
+	for name, test := range map[string]struct {
+		opts  []dispatch.CallOption
+		want  string
+		after time.Duration
+	}{
+		"a majority":           {opts(dispatch.WithMajority()), "satisfied: here ok, far/x ok, far/y failed", 4},
+		"a required member":    {opts(dispatch.WithQuorum(1), dispatch.WithRequired("far/y")), "satisfied: here ok, far/x ok, far/y failed", 3},
+		"one that is local":    {opts(dispatch.WithQuorum(1), dispatch.WithRequired("here")), "satisfied: here ok", 0},
+		"all of a node":        {opts(dispatch.WithQuorum(1), dispatch.WithRequired("far/*")), "satisfied: here ok, far/x ok", 2},
+		"one that nobody has":  {opts(dispatch.WithQuorum(1), dispatch.WithRequired("far/z")), "satisfied: here ok, far/x ok, far/y failed, far/z gone", 4},
+		"without these at all": {opts(dispatch.WithQuorum(2)), "satisfied: here ok, far/x ok", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher()
+				addRelay(t, d, "link", func(_ context.Context, _ int, to roster) error {
+					for i, name := range []string{"x", "y"} {
+						time.Sleep(time.Second)
+						m := dispatch.Member{Node: "far", Name: name}
+						to.Name(m)
+						if i == 0 {
+							time.Sleep(time.Second)
+							to.Result(m, 1)
+							to.End(m, nil)
+						} else {
+							to.End(m, errBroken)
+						}
+					}
+					time.Sleep(time.Second)
+					return nil
+				})
+				produce(t, d, "here", quick(1))
+				r := ended(t, d, test.opts...)
+				expect(t, r, test.want)
+				if r.Elapsed.Round(time.Second) != test.after*time.Second {
+					t.Errorf("ended after %v", r.Elapsed)
+				}
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
+// What a report prints for a member means that member, and so do shorter names.
+func TestNamesOfMembers(t *testing.T) {
+	for _, test := range []struct {
+		member dispatch.Member
+		names  string
+		others string
+	}{
+		{dispatch.Member{Name: "a"}, "a", "b * /a /* a/ a/a"},
+		{dispatch.Member{Group: "g", Name: "a"}, "a g g/a", "g/ g/b /a g/* g/g"},
+		{dispatch.Member{Group: "g"}, "g g/a", "g/ a h/a"},
+		{dispatch.Member{Node: "n", Name: "a"}, "a n/a n/*", "n n/ * n/b m/a m/* n/n /a"},
+		{dispatch.Member{Node: "n", Group: "g"}, "g g/a n/g n/g/a n/*", "n/ g/ n/g/ n/a m/g"},
+		{dispatch.Member{Node: "n", Group: "g", Name: "a"}, "a g g/a n/a n/g n/g/a n/*", "n/g/b n/g/* a/n"},
+		{dispatch.Member{Name: "a/b"}, "a/b", "a b"},
+		{dispatch.Member{Node: "n/m", Name: "a"}, "a n/m/a n/m/*", "n/* m/a n/a"},
+	} {
+		names := append(strings.Fields(test.names), test.member.String())
+		for _, name := range names {
+			if !test.member.Matches(name) {
+				t.Errorf("%q does not mean %+v", name, test.member)
+			}
+		}
+		for _, name := range append(strings.Fields(test.others), "") {
+			if test.member.Matches(name) {
+				t.Errorf("%q means %+v", name, test.member)
+			}
 		}
 	}
 }

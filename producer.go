@@ -6,6 +6,7 @@ import (
 	"iter"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
@@ -40,9 +41,10 @@ type StreamProducer[Req, Res any] func(ctx context.Context, req Req) iter.Seq2[R
 // Its lock may be taken under that of a call.
 type producer struct {
 	Registration
-	fn     any // a closure with the types of the topic
-	limits *limits
-	gates  atomic.Uint32 // what can stand between a call and the closure; written under mu
+	fn      any // a closure with the types of the topic
+	limits  *limits
+	timeout time.Duration // of each run; 0: none
+	gates   atomic.Uint32 // what can stand between a call and the closure; written under mu
 
 	mu        sync.Mutex // guards the fields below
 	abandoned int        // runs that have outlived their calls
@@ -178,8 +180,10 @@ func newProducer(r Registration, fn any, gate uint32, c producerConfig) (*produc
 		return nil, invalidOption("WithGroup(%q): only a Producer can be a replica", c.group)
 	case gate == gateRelay && limits != nil:
 		return nil, invalidOption("WithConcurrency and WithSemaphore do not concern relays")
+	case gate == gateRelay && c.timeout > 0:
+		return nil, invalidOption("WithTimeout(%v): a relay has no time of its own; its members may have", c.timeout)
 	}
-	p := &producer{Registration: r, fn: fn, limits: limits}
+	p := &producer{Registration: r, fn: fn, limits: limits, timeout: c.timeout}
 	p.self, p.entry.Name, p.entry.Group, p.entry.Kind = p, c.name, c.group, "producer"
 	if gate == gateRelay {
 		p.entry.Kind = "relay"

@@ -41,6 +41,24 @@ func TestREADMEProgramIsTheExample(t *testing.T) {
 	}
 }
 
+// A fresh machine needs two commands, one for an example and one for all tests, and CI
+// runs the latter as it stands there.
+func TestREADMEHasTwoCommands(t *testing.T) {
+	_, rest, _ := strings.Cut(readFile(t, "README.md"), "```sh\n")
+	block, _, _ := strings.Cut(rest, "```\n")
+	var commands []string
+	for line := range strings.Lines(block) {
+		command, _, _ := strings.Cut(line, "#")
+		commands = append(commands, strings.TrimSpace(command))
+	}
+	if diff := cmp.Diff([]string{"go run ./examples/quickstart", "make test"}, commands); diff != "" {
+		t.Errorf("commands (-want +README.md):\n%s", diff)
+	}
+	if script := readFile(t, ".ci/run"); !strings.Contains(script, "\nmake test\n") {
+		t.Error(".ci/run does not run make test")
+	}
+}
+
 // The table of options in the README has every option once, and no other.
 func TestREADMEListsTheOptions(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "options.go", nil, 0)

@@ -41,13 +41,14 @@ func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
 func (r *Roster[Res]) Result(m Member, v Res) bool { return r.result(r.run, m, v) }
 
 // End says how m has ended: OK if err is nil, Panicked with a [*PanicError], Declined
-// with [ErrDecline], Gone with [ErrGone], Rejected with [ErrOverloaded], otherwise
-// Failed. These four count only if err is one of them or wraps one, and every error
+// with [ErrDecline], Gone with [ErrGone], Rejected with [ErrOverloaded], Late with
+// [ErrTimeout], otherwise Failed. These five count only if err is one of them or wraps one, and every error
 // on the way wraps no other: fmt.Errorf("%w: %v", ErrGone, why) is Gone, and
 // errors.Join(ErrGone, why) is Failed.
 func (r *Roster[Res]) End(m Member, err error) bool { return r.run.end(m, err) }
 
-// Targets returns the names that [WithTargets] asks for, or nil without that option.
+// Targets returns the names that [WithTargets] asks for, or nil without that option. Some
+// may be those of a node: [Member.Matches] tells which members they mean.
 func (r *Roster[Res]) Targets() []string { return slices.Clone(r.run.call.policy.targets) }
 
 // relaying is the part of a call that only calls with relays have, and those with
@@ -56,6 +57,7 @@ type relaying struct {
 	runs     []*relayRun
 	named    []*named // the members behind those of this bus
 	byMember map[Member]int32
+	missing  []string // of WithRequired, that no member has yet
 }
 
 // relayRun is a relay at work for a call.
@@ -125,6 +127,8 @@ func stateOf(err error) (how course.State) {
 		how = course.Gone
 	case is(err, ErrOverloaded):
 		how = course.Rejected
+	case is(err, ErrTimeout):
+		how = course.Late
 	default:
 		how = howFailed(err)
 	}
@@ -151,6 +155,11 @@ func (c *gathering) nameLocked(r *relayRun, m Member) int32 {
 	i, _ := c.course.Name(c.now())
 	c.relaying.named = append(c.relaying.named, &named{member: m, by: r})
 	c.relaying.byMember[m] = i
+	if slices.ContainsFunc(c.policy.required, m.Matches) {
+		c.course.Require(i)
+		c.relaying.missing = slices.DeleteFunc(c.relaying.missing, m.Matches)
+		c.course.Missing(len(c.relaying.missing))
+	}
 	return i
 }
 
@@ -269,17 +278,17 @@ func (c *gathering) endRelayLocked(r *relayRun, how course.State) {
 	}
 }
 
-// missTargetsLocked adds a member for each target that neither we nor a relay know.
+// missTargetsLocked adds a member for each name of WithTargets and WithRequired that no
+// member has.
 func (c *gathering) missTargetsLocked() {
-	for k, name := range c.policy.targets {
-		known := slices.Contains(c.policy.targets[:k], name)
+	for _, name := range slices.Concat(c.policy.targets, c.policy.required) {
+		known := false
 		for i := 0; i < c.course.Size() && !known; i++ {
 			known = c.answersTo(i, name)
 		}
-		if known {
-			continue
+		if !known {
+			c.missLocked(Member{Name: name}, course.Gone, unknownError(name))
 		}
-		c.missLocked(Member{Name: name}, course.Gone, fmt.Errorf("%w: %q", ErrUnknownMember, name))
 	}
 }
 
@@ -293,21 +302,12 @@ func (c *gathering) missLocked(m Member, how course.State, err error) {
 	c.appendLocked(calllog.Entry{At: c.course.Ended(), Member: i, Kind: calllog.End})
 }
 
-// answersTo reports whether WithTargets means the member of this index by the name.
+// answersTo reports whether a name means the member of this index.
 func (c *gathering) answersTo(i int, name string) bool {
 	if g := c.groupAt(i); g != nil {
-		for _, p := range g.candidates {
-			if p.answersTo(name) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(g.candidates, func(p *producer) bool { return p.answersTo(name) })
 	}
-	m := c.memberAtLocked(i)
-	return m.Name == name || m.Group == name
+	return c.memberAtLocked(i).Matches(name)
 }
 
-// answersTo reports whether WithTargets means the producer by the name.
-func (p *producer) answersTo(name string) bool {
-	return p.entry.Name == name || p.entry.Group != "" && p.entry.Group == name
-}
+func (p *producer) answersTo(name string) bool { return p.member().Matches(name) }

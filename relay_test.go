@@ -448,6 +448,9 @@ func TestRelaysAndTargets(t *testing.T) {
 		"one of no relay":    {[]string{"n", "a"}, "all ended: a ok, n gone"},
 		"of no relay at all": {[]string{"n", "n", "m"}, "all ended: n gone, m gone"},
 		"a group there":      {[]string{"g"}, "all ended: far/g/g0 ok"},
+		"by its node":        {[]string{"far/x", "a"}, "all ended: a ok, far/x ok"},
+		"all of a node":      {[]string{"far/*"}, "all ended: far/x ok, far/y ok"},
+		"all of no node":     {[]string{"near/*", "a"}, "all ended: a ok, near/* gone"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -460,7 +463,7 @@ func TestRelaysAndTargets(t *testing.T) {
 					asked = to.Targets()
 					for _, o := range must(there.Send(ctx, ask, req)).Report().Outcomes {
 						m := dispatch.Member{Node: "far", Name: o.Member.Name}
-						if slices.Contains(asked, m.Name) {
+						if slices.ContainsFunc(asked, m.Matches) {
 							to.Name(m)
 							to.End(m, nil)
 						}

@@ -36,6 +36,30 @@ func (m Member) String() string {
 	return strings.Join(parts, "/")
 }
 
+// Matches reports whether a name of [WithTargets] or [WithRequired] means the member: its
+// name, its group, or group/name, each of which may have the node and a slash in front; or
+// node/* for whatever runs on the node. A group without the name of a replica may stand for
+// any of them, and so matches group/name for every name.
+func (m Member) Matches(name string) bool {
+	if m.Node == "" || m.matchesHere(name) {
+		return m.matchesHere(name)
+	}
+	here, ok := strings.CutPrefix(name, m.Node+"/")
+	return ok && (here == "*" || m.matchesHere(here))
+}
+
+// matchesHere is Matches for a name without a node.
+func (m Member) matchesHere(name string) bool {
+	switch {
+	case name == "" || m.Group == "":
+		return name != "" && name == m.Name
+	case name == m.Name || name == m.Group:
+		return true
+	}
+	replica, ok := strings.CutPrefix(name, m.Group+"/")
+	return ok && replica != "" && (m.Name == "" || replica == m.Name)
+}
+
 // State says how one member of a call ended.
 type State uint8
 
@@ -46,7 +70,7 @@ const (
 	StateFailed                // it returned an error, or ended its goroutine
 	StatePanicked              // it panicked
 	StateDeclined              // it had nothing to say
-	StateLate                  // it had not ended at the deadline
+	StateLate                  // it had not ended at the deadline, or at its own under WithTimeout
 	StateCanceled              // it had not ended when the call did, for another reason than the deadline
 	StateRejected              // it was not asked: it had too much to do, or too many runs that never returned
 	StateGone                  // it left before it was asked or before it answered
@@ -75,7 +99,7 @@ type Reason uint8
 const (
 	ReasonPending     Reason = iota // the call is under way
 	ReasonAllEnded                  // every member ended
-	ReasonSatisfied                 // as many members answered as WithQuorum asks for, or First has its result
+	ReasonSatisfied                 // as many members answered as WithQuorum or WithMajority asks for, or First has its result
 	ReasonQuorumLost                // too few members were left for the quorum
 	ReasonStalled                   // no further result came within the time of WithStall
 	ReasonDeadline                  // time was up

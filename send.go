@@ -55,7 +55,6 @@ func (c *gathering) admitted(ctx context.Context) (ledger.Level, error) {
 func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	b := c.bus
 	c.start = time.Now()
-	c.base = b.sinceEpoch(c.start)
 	c.timeout, c.followed = c.policy.timeout, ctx.Done() != nil
 	var slack time.Duration
 	if at, ok := ctx.Deadline(); ok {
@@ -80,6 +79,7 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	c.observing = b.newObserving(ctx)
 	c.nestLocked()
 	c.course = course.New(c.policy.course(c.timeout, slack))
+	c.timed = c.policy.timed()
 	if err := c.findProducersLocked(); err != nil {
 		b.ledger.Leave(&c.from.place)
 		c.handLocked()
@@ -111,7 +111,7 @@ func senderEnd(ctx context.Context) (course.Reason, error) {
 func (p *policy) course(timeout, slack time.Duration) course.Policy {
 	return course.Policy{
 		Timeout: timeout, Slack: slack, Grace: p.grace,
-		Quorum: p.quorum, First: p.first, FailFast: p.failFast,
+		Quorum: p.quorum, Majority: p.majority, First: p.first, FailFast: p.failFast,
 		Parallelism: p.parallelism, Stagger: p.stagger, Hedge: p.hedge, Stall: p.stall,
 	}
 }
@@ -157,8 +157,10 @@ func (c *gathering) stopWaitingLocked() {
 func (c *gathering) enrollLocked(on *route) {
 	seats, relays, sources := on.Seats, on.Relays, len(on.Relays)
 	c.producers = on.Producers
-	if targets := c.policy.targets; targets != nil {
+	if c.policy.targets != nil || c.policy.required != nil {
 		sources = max(sources, 1) // what is missing is known once all relays have ended
+	}
+	if targets := c.policy.targets; targets != nil {
 		if seats == nil {
 			c.producers = slices.DeleteFunc(slices.Clone(on.Producers), func(p *producer) bool { return !p.isAmong(targets) })
 		} else {
@@ -178,10 +180,28 @@ func (c *gathering) enrollLocked(on *route) {
 	if c.policy.hedgeQuantile > 0 {
 		c.hedgeLocked()
 	}
+	c.requireLocked()
 	if sources > len(relays) && !c.over() {
 		c.missTargetsLocked()
 		c.course.EndRelay(0)
 	}
+}
+
+// requireLocked tells the course which members are required.
+func (c *gathering) requireLocked() {
+	names := c.policy.required
+	if names == nil {
+		return
+	}
+	missing := slices.Clone(names)
+	for i := range c.producers {
+		if slices.ContainsFunc(names, func(name string) bool { return c.answersTo(i, name) }) {
+			c.course.Require(int32(i))
+			missing = slices.DeleteFunc(missing, func(name string) bool { return c.answersTo(i, name) })
+		}
+	}
+	c.relaying.missing = missing
+	c.course.Missing(len(missing))
 }
 
 // isAmong reports whether one of the names means the producer.

@@ -16,8 +16,8 @@ type single struct {
 func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 	s := &single{feed: f}
 	for !f.ended && !f.to.gone.Load() && f.read < f.limit {
-		if f.probe.Seq < f.at.Seq {
-			f.probe = f.at // or what is behind it would be kept
+		if f.drops != nil && f.drops.probe.Seq < f.at.Seq {
+			f.drops.probe = f.at // or what is behind it would be kept
 		}
 		entries, values := f.at.Take(1)
 		if len(entries) == 0 {
@@ -53,10 +53,15 @@ func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 // droppedLocked reports whether the result of this Seq has been dropped. It is asked for
 // each result once, in order.
 func (f *feed) droppedLocked(seq int) bool {
-	for len(f.drops) > 0 && f.drops[0].to <= seq {
-		f.drops = f.drops[1:]
+	if f.drops == nil {
+		return false
 	}
-	return len(f.drops) > 0 && f.drops[0].from <= seq
+	spans := f.drops.spans
+	for len(spans) > 0 && spans[0].to <= seq {
+		spans = spans[1:]
+	}
+	f.drops.spans = spans
+	return len(spans) > 0 && spans[0].from <= seq
 }
 
 // Run delivers the event, and puts the feed back if the end of the call has waited for
@@ -75,7 +80,7 @@ func (s *single) Run() {
 		f.endIfOverLocked()
 	}
 	c.mu.Unlock()
-	if again && f.to.put(f, c.base+ended) {
+	if again && f.to.put(f, c.onBus(ended)) {
 		f.to.start()
 	} else {
 		f.to.tellDropped()
@@ -102,9 +107,10 @@ func (f *feed) Drop(n int, oldest bool) int {
 	if f.ended {
 		return 0
 	}
-	from := f.at.Seq
-	if last := len(f.drops) - 1; last >= 0 {
-		from = max(from, f.drops[last].to)
+	from, spans := f.at.Seq, f.drops.spans
+	last := len(spans) - 1
+	if last >= 0 {
+		from = max(from, spans[last].to)
 	}
 	n = min(n, f.counted-from)
 	if n <= 0 {
@@ -113,10 +119,10 @@ func (f *feed) Drop(n int, oldest bool) int {
 	if !oldest {
 		from = f.counted - n
 	}
-	if last := len(f.drops) - 1; last >= 0 && f.drops[last].to == from {
-		f.drops[last].to += n
+	if last >= 0 && spans[last].to == from {
+		spans[last].to += n
 	} else {
-		f.drops = append(f.drops, span{from, from + n})
+		f.drops.spans = append(spans, span{from, from + n})
 	}
 	f.noteDroppedLocked(span{from, from + n})
 	f.handIfHeardLocked()
@@ -128,16 +134,17 @@ func (f *feed) noteDroppedLocked(s span) {
 	if !f.call.observing.wants(func(o *Observer) bool { return o.Dropped != nil }) {
 		return
 	}
-	for f.probe.Seq < s.to {
-		entries, _ := f.probe.Take(1)
+	probe := &f.drops.probe
+	for probe.Seq < s.to {
+		entries, _ := probe.Take(1)
 		if len(entries) == 0 {
 			return
 		}
 		if entries[0].Kind&calllog.Result == 0 {
 			continue
 		}
-		if f.probe.Seq++; f.probe.Seq > s.from {
-			f.to.noteDropped(dropped{f.call, entries[0].Member, f.probe.Seq - 1})
+		if probe.Seq++; probe.Seq > s.from {
+			f.to.noteDropped(dropped{f.call, entries[0].Member, probe.Seq - 1})
 		}
 	}
 }

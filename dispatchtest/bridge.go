@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -32,7 +33,7 @@ func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispa
 		}
 		// Far's own default must not cut the call short.
 		opts := []dispatch.CallOption{dispatch.WithTimeout(max(1, info.Budget))}
-		targets := to.Targets()
+		targets := targetsOn(node, to.Targets())
 		if targets != nil {
 			opts = append(opts, dispatch.WithTargets(targets...))
 		}
@@ -64,7 +65,7 @@ func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispa
 					to.Name(m)
 				}
 				switch {
-				case o.State == dispatch.StateLate:
+				case o.State == dispatch.StateLate && !errors.Is(o.Err, dispatch.ErrTimeout):
 					late = true
 				case o.State != dispatch.StatePending && results == o.Results:
 					given[m] = ended
@@ -98,10 +99,28 @@ func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispa
 	}
 }
 
+// targetsOn returns the names as they are known on the node itself; nil stands for all of
+// its members.
+func targetsOn(node string, targets []string) []string {
+	names := slices.Clone(targets)
+	for i, name := range names {
+		here, ok := strings.CutPrefix(name, node+"/")
+		switch {
+		case ok && here == "*":
+			return nil
+		case ok:
+			names[i] = here
+		}
+	}
+	return names
+}
+
 // has reports whether a bus has a producer of this name on the topic. A report says
 // so only when the call has come to that member.
 func has(s dispatch.Snapshot, topic, name string) bool {
-	named := func(p dispatch.ProducerSnapshot) bool { return p.Name == name }
+	named := func(p dispatch.ProducerSnapshot) bool {
+		return dispatch.Member{Group: p.Group, Name: p.Name}.Matches(name)
+	}
 	return slices.ContainsFunc(s.Patterns.Producers, named) ||
 		slices.ContainsFunc(s.Topics, func(t dispatch.TopicSnapshot) bool {
 			return t.Name == topic && slices.ContainsFunc(t.Producers, named)
@@ -127,6 +146,8 @@ func endOf(o dispatch.Outcome) error {
 		return endError{dispatch.ErrGone, o.Err}
 	case dispatch.StateRejected:
 		return endError{dispatch.ErrOverloaded, o.Err}
+	case dispatch.StateLate:
+		return endError{dispatch.ErrTimeout, o.Err}
 	case dispatch.StateCanceled:
 		if errors.Is(o.Err, dispatch.ErrClosed) {
 			return endError{dispatch.ErrGone, o.Err}

@@ -330,12 +330,29 @@ var relayRules = []relayRule{
 		r.want(r.ended(r.send("x", dispatch.WithTargets("a"))), dispatch.ReasonAllEnded, "far/a ok")
 		r.want(r.ended(r.send("x", dispatch.WithTargets("here"))), dispatch.ReasonAllEnded, "here ok")
 		r.want(r.ended(r.send("x", dispatch.WithTargets("here", "a"))), dispatch.ReasonAllEnded, "here ok", "far/a ok")
-		report := r.ended(r.send("x", dispatch.WithTargets("nobody", "a")))
-		r.want(report, dispatch.ReasonAllEnded, "far/a ok", "nobody gone")
+		a := r.outcome(r.ended(r.send("x", dispatch.WithTargets("a"))), "far/a").Member
+		r.want(r.ended(r.send("x", dispatch.WithTargets(a.String()))), dispatch.ReasonAllEnded, "far/a ok")
+		report := r.ended(r.send("x", dispatch.WithTargets("nobody", "a", "elsewhere/b")))
+		r.want(report, dispatch.ReasonAllEnded, "far/a ok", "nobody gone", "elsewhere/b gone")
 		r.wantErr(report, "nobody", dispatch.ErrUnknownMember, "")
-		if a, b := r.ran("a"), r.ran("b"); a != 3 || b != 0 {
-			r.Errorf("a was asked %d times and b %d times, want 3 and 0", a, b)
+		if a, b := r.ran("a"), r.ran("b"); a != 5 || b != 0 {
+			r.Errorf("a was asked %d times and b %d times, want 5 and 0", a, b)
 		}
+		r.want(r.ended(r.send("x", dispatch.WithTargets(a.Node+"/*", "here"))), dispatch.ReasonAllEnded, "here ok", "far/a ok", "far/b ok")
+	}},
+
+	// A far producer that has less time than the call is late when that is over, and not
+	// when the call is.
+	{"timeout", func(r *relayTest) {
+		r.produce("late", func(ctx context.Context, _ string) (string, error) {
+			<-ctx.Done()
+			return "", ctx.Err()
+		}, dispatch.WithTimeout(10*time.Millisecond))
+		r.join()
+		report := r.ended(r.send("x", dispatch.WithTimeout(time.Hour)))
+		r.want(report, dispatch.ReasonAllEnded, "far/late late")
+		r.wantErr(report, "far/late", dispatch.ErrTimeout, "")
+		r.wantErr(report, "far/late", context.DeadlineExceeded, "")
 	}},
 
 	// Replicas on the far side stand in for each other as they do here: one of them
@@ -357,7 +374,10 @@ var relayRules = []relayRule{
 		if n := r.ran("g0") + r.ran("g1") + r.ran("g2"); n != 1 {
 			r.Errorf("%d replicas were asked, want 1", n)
 		}
-		r.want(r.ended(r.send("x", dispatch.WithTargets("g"))), dispatch.ReasonAllEnded, "far/g ok")
+		m := r.outcome(report, "far/g").Member
+		for _, name := range []string{"g", m.String(), m.Node + "/*"} {
+			r.want(r.ended(r.send("x", dispatch.WithTargets(name))), dispatch.ReasonAllEnded, "far/g ok")
+		}
 	}},
 
 	// Who registers on the far side takes part from then on, or as soon as the

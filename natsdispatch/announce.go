@@ -50,13 +50,13 @@ func (n *Node) announceAll(event string) {
 		return
 	}
 	for _, s := range n.topics {
-		n.announce(s, event, "")
+		n.announce(s, event, "", nil)
 	}
 }
 
-// announce says one thing about the node on one topic, to one who has asked or to
-// everybody.
-func (n *Node) announce(s *served, event, to string) {
+// announce says one thing about the node on one topic, to one who has asked, perhaps for
+// more, or to everybody.
+func (n *Node) announce(s *served, event, to string, more *detail) {
 	n.state.Lock()
 	leaving := n.leaving
 	n.state.Unlock()
@@ -68,6 +68,7 @@ func (n *Node) announce(s *served, event, to string) {
 	a := announcement{
 		Node: n.node, Topic: s.name, Event: event, Epoch: n.epoch, Seq: s.seq, BeatMS: n.beat.Milliseconds(),
 		Versions: []int{version}, Types: n.types, Groups: s.names, Bus: n.bus, Draining: leaving,
+		Detail: more,
 	}
 	for _, c := range n.codecs {
 		a.Codecs = append(a.Codecs, c.Name())
@@ -97,7 +98,7 @@ func (n *Node) hearProbe(m *nats.Msg) {
 	}
 	for _, s := range n.topics {
 		if matches(string(m.Data), s.name) {
-			n.announce(s, eventBeat, m.Reply)
+			n.announce(s, eventBeat, m.Reply, n.detailFor(m, s))
 		}
 	}
 }

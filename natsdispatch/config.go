@@ -31,6 +31,7 @@ type serveConfig struct {
 	maxRequests int
 	sign        Sign
 	micro       string
+	publish     bool
 }
 
 type joinConfig struct {

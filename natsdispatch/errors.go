@@ -76,6 +76,7 @@ var codes = [...]code{
 	{"quorum-lost", dispatch.ErrQuorumLost},
 	{"stalled", dispatch.ErrStalled},
 	{"failed-fast", dispatch.ErrFailFast},
+	{"timeout", dispatch.ErrTimeout},
 	{"deadline", context.DeadlineExceeded},
 	{"cancelled", context.Canceled},
 }
@@ -138,12 +139,20 @@ func (f failure) error(node string) error {
 		e.is, e.also = dispatch.ErrGone, sentinel
 	case f.state == dispatch.StateRejected:
 		e.is, e.also = dispatch.ErrOverloaded, sentinel
+	case sentinel == dispatch.ErrTimeout:
+		e.is, e.also = sentinel, context.DeadlineExceeded
 	case sentinel == dispatch.ErrGone || sentinel == dispatch.ErrOverloaded || sentinel == dispatch.ErrClosed:
 		// It has failed because of somebody else's end, which is not its own.
 	default:
 		e.is = sentinel
 	}
 	return e
+}
+
+// isLate reports whether the node's time was over for a member, so that it is the asker's
+// deadline that makes it late here. The end of one that had less time than the call is final.
+func (f failure) isLate() bool {
+	return f.state == dispatch.StateLate && sentinelOf(f.code) != dispatch.ErrTimeout
 }
 
 // serviceCode is the code of the standard header Nats-Service-Error-Code.

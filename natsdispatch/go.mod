@@ -8,7 +8,7 @@ require (
 	github.com/nats-io/nats.go v1.55.0
 	github.com/nats-io/nkeys v0.4.17
 	github.com/nats-io/nuid v1.0.1
-	github.com/seed-bb4b4d74/dispatch v0.0.0
+	github.com/seed-bb4b4d74/dispatch v0.1.0
 )
 
 require (

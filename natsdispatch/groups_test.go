@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -154,6 +155,43 @@ func TestGroupSecondAccept(t *testing.T) {
 	for r := range call.Results() {
 		if r.Value != "right" {
 			t.Errorf("value %q, want right", r.Value)
+		}
+	}
+	noMisuse(t, near)
+}
+
+// What a report prints for a member asks that member again, and nobody else.
+func TestTargetsOfOneNode(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	for _, name := range []string{"n1", "n2"} {
+		far := newBus()
+		produce(t, far, "own", echo(name))
+		produce(t, far, "other", echo(name))
+		produce(t, far, "r1", echo(name+" r1"), dispatch.WithGroup("g"))
+		produce(t, far, "r2", echo(name+" r2"), dispatch.WithGroup("g"))
+		serve(t, connect(t, s.ClientURL()), far, name)
+	}
+	join(t, connect(t, s.ClientURL()), near, []string{"n1", "n2"})
+	for _, test := range []struct {
+		targets []string
+		want    []string
+		value   string // of the first result, in whole or in part
+	}{
+		{[]string{"n2/own"}, []string{"n2/own ok"}, "n2"},
+		{[]string{"n2/own", "n1/other"}, []string{"n2/own ok", "n1/other ok"}, ""},
+		{[]string{"n1/g"}, []string{"n1/g ok"}, "n1"},
+		{[]string{"n2/g/r2"}, []string{"n2/g ok"}, "n2 r2"},
+		{[]string{"n1/*"}, []string{"n1/own ok", "n1/other ok", "n1/g ok"}, "n1"},
+		{[]string{"own"}, []string{"n1/own ok", "n2/own ok"}, ""},
+		{[]string{"n2/own", "n3/own", "n3/*"}, []string{"n2/own ok", "n3/own gone", "n3/* gone"}, "n2"},
+	} {
+		call := send(t, near, "x", dispatch.WithTargets(test.targets...))
+		want(t, ended(t, call), dispatch.ReasonAllEnded, test.want...)
+		for r := range call.Results() {
+			if !strings.Contains(r.Value, test.value) {
+				t.Errorf("%q: %q from %v", test.targets, r.Value, r.From)
+			}
 		}
 	}
 	noMisuse(t, near)

@@ -159,6 +159,7 @@ func (r *Remote) begin(q *inquiry) (misfits []announcement, ok bool) {
 		default:
 			q.tally(all, a.Node, a.Epoch)
 			for _, g := range a.Groups {
+				// A name with a node is for that node, which is asked for its members anyway.
 				if q.request.targets == nil || slices.Contains(q.request.targets, g) {
 					groups = append(groups, g)
 				}

@@ -21,16 +21,17 @@ import (
 type Node struct {
 	link
 	serveConfig
-	bus      string
-	epoch    int64
-	topics   []*served
-	counts   nodeCounts
-	answers  sync.WaitGroup
-	inHand   atomic.Int64 // requests
-	watching sync.WaitGroup
-	stop     context.CancelFunc
-	service  micro.Service
-	served   bool // Serve has succeeded
+	bus        string
+	epoch      int64
+	topics     []*served
+	counts     nodeCounts
+	answers    sync.WaitGroup
+	inHand     atomic.Int64 // requests
+	watching   sync.WaitGroup
+	stop       context.CancelFunc
+	service    micro.Service
+	publishing publishing
+	served     bool // Serve has succeeded
 
 	state   sync.Mutex // guards what follows
 	work    map[string]*work
@@ -132,6 +133,9 @@ func (n *Node) Drain(ctx context.Context) error {
 			err = context.Cause(ctx)
 		}
 	}
+	if err == nil {
+		err = n.publishing.drain(ctx)
+	}
 	if err != nil {
 		err = fmt.Errorf("natsdispatch: node %s: drain: %w", n.node, err)
 	}
@@ -196,6 +200,7 @@ func (n *Node) Close() error {
 // off says bye and ends what the node has on the connection.
 func (n *Node) off() {
 	n.stop()
+	n.publishing.stop()
 	subs := n.subscriptions()
 	if n.probes != nil {
 		subs = append(subs, n.probes)

@@ -25,6 +25,7 @@ type announcement struct {
 	Groups   []string `json:"groups,omitempty"`
 	Bus      string   `json:"bus,omitempty"`
 	Draining bool     `json:"draining,omitempty"`
+	Detail   *detail  `json:"detail,omitempty"`
 }
 
 // The events of announcements.

@@ -52,7 +52,11 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 		}
 		n.topics = append(n.topics, &served{name: name, bus: &typedBus[Req, Res]{d, topic}, groups: make(map[string]*nats.Subscription)})
 	}
-	if err := n.start(); err != nil {
+	err = n.start()
+	if err == nil {
+		err = n.startPublishing()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("natsdispatch: Serve: %w", err), n.Close())
 	}
 	n.served = true

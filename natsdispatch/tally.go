@@ -109,11 +109,11 @@ func (t *tally) take(f frame) error {
 		t.result(m, f)
 	case kindEnd:
 		// A later end takes the place of an earlier one that still waits for results.
-		if m.ended = true; m.failure.state == dispatch.StateLate {
+		if m.ended = true; m.failure.isLate() {
 			t.late--
 		}
 		m.want, m.failure = f.results, f.failure
-		if m.failure.state == dispatch.StateLate {
+		if m.failure.isLate() {
 			t.late++
 		}
 		t.settle(m)
@@ -161,7 +161,7 @@ func (t *tally) result(m *account, f frame) {
 
 // settle tells how the member has ended if all its results have come.
 func (t *tally) settle(m *account) {
-	if m.ended && !m.closed && m.failure.state != dispatch.StateLate && m.results >= m.want {
+	if m.ended && !m.closed && !m.failure.isLate() && m.results >= m.want {
 		t.close(m, m.failure.error(t.node))
 	}
 }
@@ -176,7 +176,7 @@ func (t *tally) finish(members int) {
 	t.over = true
 	for i := range t.members {
 		switch m := &t.members[i]; {
-		case m.closed, m.failure.state == dispatch.StateLate:
+		case m.closed, m.failure.isLate():
 		case m.ended:
 			t.close(m, fmt.Errorf("%w: %d of %d results of %v", dispatch.ErrLost, m.want-m.results, m.want, m.who))
 		default:

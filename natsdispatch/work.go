@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -231,7 +232,7 @@ func (n *Node) begin(w *work, codec Codec) (call, failure) {
 		return nil, failed(dispatch.StateFailed, err)
 	}
 	opts := []dispatch.CallOption{dispatch.WithTimeout(max(time.Until(w.ends), 1)), dispatch.WithNoWait()}
-	if names, all := w.meant(); !all {
+	if names, all := w.meant(n.node); !all {
 		if len(names) == 0 && w.group != "" {
 			return nil, failed(dispatch.StateGone, fmt.Errorf("%w: node %s has no replica of %s any more", dispatch.ErrGone, n.node, w.group))
 		}
@@ -256,18 +257,33 @@ func (n *Node) begin(w *work, codec Codec) (call, failure) {
 	return c, failure{}
 }
 
-// meant returns the names of those whom the request is for, or that it is for all.
-func (w *work) meant() (names []string, all bool) {
+// meant returns the names of those whom the request is for, or that it is for all. A
+// request to a group is for the group alone. One to the members of nodes is for their
+// groups, too, if it names the node.
+func (w *work) meant(node string) (names []string, all bool) {
 	members := w.topic.bus.members()
-	isMeant := func(m dispatch.Member) bool {
-		return m.Group == w.group && (w.targets == nil || slices.Contains(w.targets, cmp.Or(m.Group, m.Name)))
-	}
-	if w.targets == nil && !slices.ContainsFunc(members, func(m dispatch.Member) bool { return !isMeant(m) }) && w.group == "" {
-		return nil, true
+	if w.targets == nil {
+		others := func(m dispatch.Member) bool { return m.Group != w.group }
+		if w.group == "" && !slices.ContainsFunc(members, others) {
+			return nil, true
+		}
+		for _, m := range members {
+			if m.Group == w.group {
+				names = append(names, cmp.Or(m.Group, m.Name))
+			}
+		}
+		return names, false
 	}
 	for _, m := range members {
-		if isMeant(m) {
-			names = append(names, cmp.Or(m.Group, m.Name))
+		for _, target := range w.targets {
+			here, ours := strings.CutPrefix(target, node+"/")
+			switch {
+			case m.Group != w.group && (w.group != "" || !ours):
+			case ours && m.Group != "" && strings.HasPrefix(here, m.Group+"/"):
+				names = append(names, here) // one replica
+			case m.Matches(target), ours && (here == "*" || m.Matches(here)):
+				names = append(names, cmp.Or(m.Group, m.Name))
+			}
 		}
 	}
 	return names, false

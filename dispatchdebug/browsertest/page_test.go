@@ -2,12 +2,13 @@ package browsertest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -523,17 +524,14 @@ func TestAxe(t *testing.T) {
 	}
 }
 
-// axeSource returns axe-core, which npm brings as package-lock.json says.
+// axeSource returns axe-core, which make deps installs as package-lock.json says.
 func axeSource(t *testing.T) string {
 	t.Helper()
-	browser(t) // without one, axe is not needed
-	path := filepath.Join("node_modules", "axe-core", "axe.min.js")
-	if _, err := os.Stat(path); err != nil {
-		if out, err := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts").CombinedOutput(); err != nil {
-			t.Fatalf("npm ci: %v\n%s", err, out)
-		}
+	browser(t) // without a browser, axe-core is of no use
+	source, err := os.ReadFile(filepath.Join("node_modules", "axe-core", "axe.min.js"))
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("this machine lacks axe-core")
 	}
-	source, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ package callcontext
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -26,6 +27,19 @@ func New(sender context.Context, deadline time.Time) *Context {
 	p.Context, p.setCause = context.WithCancelCause(context.WithoutCancel(sender))
 	ctx, cancel := context.WithCancelCause(p)
 	return &Context{Context: ctx, cancel: cancel, parent: p}
+}
+
+// Within returns a context that ends when base does, and has its values and this deadline.
+func Within(base context.Context, deadline time.Time) *Context {
+	c := New(base, deadline)
+	end := func() { c.End(errors.Is(base.Err(), context.DeadlineExceeded), context.Cause(base)) }
+	if base.Err() != nil {
+		end()
+		return c
+	}
+	stop := context.AfterFunc(base, end)
+	context.AfterFunc(c, func() { stop() })
+	return c
 }
 
 // End ends the context, as exceeded if its deadline has come and as canceled otherwise.

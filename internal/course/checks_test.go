@@ -49,7 +49,11 @@ func (n *node) checkOutcome(got outcome, before, all []fate) error {
 		}
 	case name, miss:
 		want.member = int32(len(before))
-	case enroll, endRelay, stop, tick, wait:
+	case tick:
+		want.ok = false
+		last.overdue = n.past.overdue(before, all)
+		want.overdue = inOrder(last.overdue)
+	case enroll, endRelay, stop, wait:
 		want.ok = false
 	}
 	if got != want {
@@ -73,7 +77,7 @@ func (n *node) checkMembers(all []fate) error {
 				want.State = Late
 			}
 		}
-		if got.group = 0; got != want {
+		if got.group, got.required = 0, false; got != want {
 			return fmt.Errorf("member %d is %v, want %v", i, got, want)
 		}
 		if got.State != Pending && (got.Began > got.Ended || got.Ended > c.Ended()) {
@@ -127,14 +131,15 @@ func (n *node) checkSchedule(all []fate) error {
 
 // look is what the passing of time can change.
 type look struct {
-	reason Reason
-	graced bool
-	claims int // runs that can be claimed, one after the other
+	reason  Reason
+	graced  bool
+	overdue int // runs
+	claims  int // runs that can be claimed, one after the other
 }
 
 // lookAt returns what a call is like at a time, and claims what can be claimed.
 func lookAt(c *Course, at time.Duration) look {
-	l := look{reason: c.Reason(), graced: c.Graced()}
+	l := look{reason: c.Reason(), graced: c.Graced(), overdue: len(c.Overdue())}
 	for l.claims < 100 {
 		if _, ok := c.Claim(at); !ok {
 			break
@@ -204,7 +209,7 @@ func (n *node) checkEnd(all []fate) error {
 		member := int32(i)
 		for replica, stage := range f.runs {
 			run := Run{member, int32(replica)}
-			if stage == claimed && c.Start(at, run) {
+			if stage == claimed && c.Start(at, run, 0) {
 				return fmt.Errorf("run %v has started after the end", run)
 			}
 			if (stage == claimed || stage == running) && c.End(at, run, OK, true) != TooLate {
@@ -279,10 +284,14 @@ func (n *node) appendKey(key []byte, all []fate) []byte {
 		put(int(p.stagger(all)), int(c.nextStart), c.credits)
 	}
 	put(p.count(miss))
+	put(c.missing)
 	for i, f := range all {
 		put(int(c.members[i].State), int(f.State), int(f.Results), min(1, int(f.Tried)))
-		for _, stage := range f.runs {
+		for replica, stage := range f.runs {
 			put(int(stage))
+			if stage == running && f.State == Pending {
+				put(int(f.limits[replica]))
+			}
 		}
 		if f.size > 1 && f.State == Pending {
 			put(f.asked, f.may)

@@ -12,7 +12,10 @@ func (c *Course) Tick(now time.Duration) {
 	}
 	c.advance(now)
 	stall, expiry := c.stall(), c.expiry()
+	c.overrun(min(stall, expiry))
 	switch {
+	case c.reason != Underway:
+		return
 	case c.now >= stall && stall < expiry: // a stall that came first counts, however late the timer is
 		c.reason = Stalled
 		return
@@ -36,6 +39,9 @@ func (c *Course) Due() time.Duration {
 	}
 	if c.hasRoom() && !c.mayBegin(c.now) {
 		due = min(due, c.nextStart)
+	}
+	if len(c.limits) > 0 {
+		due = min(due, c.limits[0].at)
 	}
 	return min(due, c.nextHedge())
 }

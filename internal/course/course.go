@@ -65,6 +65,7 @@ type Policy struct {
 	Slack       time.Duration // how much later the call ends by itself: until then the sender's context may end it
 	Grace       time.Duration // before the timeout, in which producers hand in what they have
 	Quorum      int           // how many answers are enough
+	Majority    bool          // the answers of more than half of the members are enough
 	First       bool          // one result is enough
 	FailFast    bool          // one failure is enough
 	Parallelism int           // how many members have a run at the same time
@@ -86,10 +87,14 @@ type Course struct {
 	nextStart time.Duration // when the stagger lets the next member start
 	credits   int           // members that the stagger lets start at once
 	again     []int32       // a member for each replica that is released and not claimed
-	hedges    []hedge       // a heap, see noteHedge
+	hedges    heap[hedge]
+	limits    heap[limit] // of the runs that have one
+	overdue   []Overdue   // runs that Overdue has not returned yet
 
 	waiting  bool // Enroll is still to come
 	relays   int  // how many may name further members
+	required int  // required members that have not ended
+	missing  int  // how many required members are not named yet
 	answered int
 	failed   int
 	other    int // members that ended without an answer or a failure
@@ -137,17 +142,40 @@ func (c *Course) Stop(now time.Duration, reason Reason) {
 func (c *Course) judge() {
 	left := len(c.members) - c.answered - c.failed - c.other
 	switch {
-	case c.policy.Quorum > 0 && c.answered >= c.policy.Quorum, c.policy.First && c.results:
+	case c.satisfied():
 		c.reason = Satisfied
 	case c.policy.FailFast && c.failed > 0:
 		c.reason = FailedFast
 	case c.relays > 0:
 	case len(c.members) == 0:
 		c.reason = NoProducers
-	case c.policy.Quorum > c.answered+left:
+	case c.Quorum() > c.answered+left:
 		c.reason = QuorumLost
 	case left == 0:
 		c.reason = AllEnded
+	}
+}
+
+// satisfied reports whether the answers are enough, and every member that is required has
+// ended. A relay may name one of those as long as it names any.
+func (c *Course) satisfied() bool {
+	if c.policy.First && c.results {
+		return true
+	}
+	quorum := c.Quorum()
+	return quorum > 0 && c.answered >= quorum && c.required == 0 && (c.missing == 0 || c.relays == 0)
+}
+
+// Quorum returns how many answers are enough. It is 0 if there is no quorum, and for a
+// majority as long as relays may name further members.
+func (c *Course) Quorum() int {
+	switch {
+	case !c.policy.Majority:
+		return c.policy.Quorum
+	case c.waiting || c.relays > 0:
+		return 0
+	default:
+		return len(c.members)/2 + 1
 	}
 }
 

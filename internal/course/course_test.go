@@ -3,6 +3,7 @@ package course
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ func ask(t *testing.T, c *Course, at time.Duration) (asked []Run) {
 		if !ok {
 			return asked
 		}
-		if !c.Start(at, r) {
+		if !c.Start(at, r, 0) {
 			t.Fatalf("run %v has not started", r)
 		}
 		asked = append(asked, r)
@@ -320,7 +321,7 @@ func TestAMemberThatHasNotEndedEndsWithTheCall(t *testing.T) {
 	for reason, state := range map[Reason]State{Stopped: Canceled, Closed: Canceled, Deadline: Late} {
 		c := call(Policy{Timeout: 10}, 1, 1, 1)
 		r, _ := c.Claim(1)
-		c.Start(2, r)
+		c.Start(2, r, 0)
 		c.Name(3)
 		c.Stop(4, reason)
 		want(t, "one that runs", c.Member(0), Member{Began: 2, Ended: 4, Tried: 1, State: state})
@@ -343,9 +344,36 @@ func TestResolveSaysHowARunThatExpiresEnds(t *testing.T) {
 		c := New(Policy{Timeout: 10, Grace: 2})
 		c.Enroll(0, make([]Member, 1), nil, 0)
 		r, _ := c.Claim(1)
-		c.Start(1, r)
+		c.Start(1, r, 0)
 		if got := c.Resolve(tt.at, tt.how); got != tt.want || c.Began(0) != 1 {
 			t.Errorf("%v at %v is %v, want %v; it began at %v", tt.how, tt.at, got, tt.want, c.Began(0))
 		}
+	}
+}
+
+// The exploration has few limits at the same time.
+func TestTheFirstLimitIsDueWhateverTheOrderOfStarts(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for n := range 40 {
+		c := New(Policy{Timeout: 1000})
+		c.Enroll(0, make([]Member, n+1), nil, 0)
+		due := make([]time.Duration, n)
+		for i := range due {
+			r, _ := c.Claim(0)
+			due[i] = 1 + time.Duration(random.IntN(500))
+			c.Start(0, r, due[i])
+		}
+		for _, i := range random.Perm(n)[:n/3] { // these end before they are overdue
+			c.End(0, Run{Member: int32(i)}, OK, true)
+			due[i] = 1000
+		}
+		for slices.Sort(due); len(due) > 0 && due[0] < 1000; due = due[1:] {
+			want(t, "the first limit", c.Due(), due[0])
+			c.Tick(c.Due())
+			for o := c.Overdue(); len(o) > 1; o = o[1:] {
+				due = due[1:]
+			}
+		}
+		want(t, "without limits", c.Due(), 1000)
 	}
 }

@@ -5,15 +5,23 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
 var deep = flag.Bool("course.deep", false, "explore the course of calls for minutes")
 
-// leastEvents is the length of the orders of events of which all are tried in each call.
-// Longer ones are tried as long as the call has had fewer states than the limit.
-const leastEvents = 8
+// leastEvents and leastOfPairs are the lengths of the orders of events of which all are tried
+// in each call, and in each with two options. Longer ones are tried as long as the call has
+// had fewer states than the limit.
+const (
+	leastEvents  = 8
+	leastOfPairs = 7
+)
+
+// shortEvents stands in for leastEvents in short mode.
+const shortEvents = 6
 
 const unlimited = 1 << 30
 
@@ -22,25 +30,35 @@ const unlimited = 1 << 30
 func TestACourseKeepsItsPromisesInEveryOrderOfEvents(t *testing.T) {
 	began := time.Now()
 	sum := sizes{least: unlimited}
-	limit := 4000
+	limit, events := 2500, leastEvents
 	switch {
+	case testing.Short():
+		limit, events = 0, shortEvents
 	case raced:
 		limit = 0
 	case *deep:
 		limit = 200_000
 	}
-	for _, shape := range shapes() {
-		part := sizes{least: unlimited}
-		for _, s := range shape.scenarios() {
-			e := explorer{scenario: &s, limit: limit, seen: make(map[string]struct{})}
-			if err := e.explore(); err != nil {
-				t.Fatal(err)
-			}
-			part.add(e.sizes)
+	t.Run("shapes", func(t *testing.T) {
+		var mu sync.Mutex
+		for _, shape := range shapes() {
+			t.Run(shape.name, func(t *testing.T) {
+				t.Parallel()
+				part := sizes{least: unlimited}
+				for _, s := range shape.scenarios() {
+					e := explorer{scenario: &s, limit: limit, events: events, seen: make(map[string]struct{})}
+					if err := e.explore(); err != nil {
+						t.Fatal(err)
+					}
+					part.add(e.sizes)
+				}
+				t.Log(part)
+				mu.Lock()
+				defer mu.Unlock()
+				sum.add(part)
+			})
 		}
-		t.Logf("%-28s %v", shape.name, part)
-		sum.add(part)
-	}
+	})
 	fmt.Printf("course: %v in %v\n", sum, time.Since(began).Round(100*time.Millisecond))
 }
 
@@ -78,12 +96,13 @@ type node struct {
 type explorer struct {
 	*scenario
 	sizes
-	limit int
-	seen  map[string]struct{}
-	level []node // that are to be explored
-	next  []node // that they have led to
-	key   []byte
-	moves []event
+	limit  int // of states, from which on longer orders are not tried
+	events int // in orders that are tried in any case
+	seen   map[string]struct{}
+	level  []node // that are to be explored
+	next   []node // that they have led to
+	key    []byte
+	moves  []event
 
 	before []fate // of the members, in the state that is left
 	after  node   // the state that a move has led to, in memory that is used again
@@ -100,7 +119,11 @@ func (e *explorer) explore() error {
 		return err
 	}
 	depth := 0
-	for ; len(e.next) > 0 && (depth < leastEvents || e.states < e.limit); depth++ {
+	least := e.events
+	if e.pair && !*deep {
+		least = min(least, leastOfPairs)
+	}
+	for ; len(e.next) > 0 && (depth < least || e.states < e.limit); depth++ {
 		e.level, e.next = e.next, e.level[:0]
 		for i := range e.level {
 			if err := e.leave(&e.level[i]); err != nil {
@@ -184,7 +207,11 @@ func cloneTo(memory Course, c *Course) Course {
 	d.members = append(memory.members[:0], c.members...)
 	d.groups = append(memory.groups[:0], c.groups...)
 	d.again = append(memory.again[:0], c.again...)
+	for i, g := range d.groups {
+		d.groups[i].ended = slices.Clone(g.ended)
+	}
 	d.hedges = append(memory.hedges[:0], c.hedges...)
+	d.limits = append(memory.limits[:0], c.limits...)
 	return d
 }
 
@@ -193,6 +220,25 @@ type outcome struct {
 	ok     bool
 	effect Effect
 	member int32
+
+	overdue string
+}
+
+// inOrder returns runs that are overdue, and the members that have ended with one, as text.
+func inOrder(overdue []Overdue) string {
+	if len(overdue) == 0 {
+		return ""
+	}
+	var runs, ended []string
+	for _, o := range overdue {
+		runs = append(runs, fmt.Sprint(o.Run))
+		if o.Ends {
+			ended = append(ended, fmt.Sprint(o.Member))
+		}
+	}
+	slices.Sort(runs)
+	slices.Sort(ended)
+	return fmt.Sprint(runs, ended)
 }
 
 // apply tells the course of an event. Of a claim it keeps the run.
@@ -203,16 +249,25 @@ func (s *scenario) apply(c *Course, e *event) (o outcome) {
 		for i := range min(len(s.hedges), len(s.members)) {
 			c.SetHedge(i, s.hedges[i])
 		}
+		for _, i := range s.required {
+			c.Require(int32(i))
+		}
+		if s.requiresName {
+			c.Missing(1)
+		}
 	case claim:
 		e.run, o.ok = c.Claim(e.at)
 	case start:
-		o.ok = c.Start(e.at, e.run)
+		o.ok = c.Start(e.at, e.run, s.limit(e.run))
 	case end:
 		o.effect = c.End(e.at, e.run, e.how, e.result)
 	case result:
 		o.ok = c.Result(e.at, e.run.Member)
 	case name:
-		o.member, o.ok = c.Name(e.at)
+		if o.member, o.ok = c.Name(e.at); s.requiresName && c.missing > 0 {
+			c.Require(o.member)
+			c.Missing(0)
+		}
 	case miss:
 		o.member, o.ok = c.Miss(e.at, e.how)
 	case endNamed:
@@ -223,6 +278,7 @@ func (s *scenario) apply(c *Course, e *event) (o outcome) {
 		c.Stop(e.at, e.reason)
 	case tick:
 		c.Tick(e.at)
+		o.overdue = inOrder(c.Overdue())
 	case wait:
 	}
 	return o

@@ -10,6 +10,7 @@ type group struct {
 	asked    int32         // how many of them have been claimed
 	failed   int32         // how many of those have ended without an answer
 	common   State         // how all of these did; Failed if not all ended alike
+	ended    []bool        // which of them have; nil as long as no run of the group has a limit
 }
 
 // claimReplica claims the next replica of a group. With the last one that is released it
@@ -20,7 +21,7 @@ func (c *Course) claimReplica(member int32, g *group) (replica int32) {
 	g.released = max(g.released, g.asked)
 	due := later(c.now, g.hedge)
 	if g.hedge > 0 && g.asked == g.released && g.released < g.replicas && c.worthHedging(g, due) {
-		c.noteHedge(hedge{member, g.released, due})
+		c.hedges.push(hedge{member, g.released, due})
 	}
 	return replica
 }
@@ -47,5 +48,4 @@ func (c *Course) failOver(member int32, g *group, how State) State {
 func (c *Course) release(member int32, g *group) {
 	g.released++
 	c.again = append(c.again, member)
-	c.prune()
 }

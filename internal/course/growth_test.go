@@ -1,6 +1,7 @@
 package course
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -11,7 +12,7 @@ const hour = time.Hour
 func plain(c *Course) (events int) {
 	at := time.Duration(0)
 	for r, ok := c.Claim(at); ok; r, ok = c.Claim(at) {
-		c.Start(at, r)
+		c.Start(at, r, 0)
 		c.End(at, r, OK, true)
 		at++
 		events += 3
@@ -52,7 +53,7 @@ func rivalsApart(c *Course, n int) (events int) {
 // failures asks all replicas of all groups, one after the other has failed.
 func failures(c *Course) (events int) {
 	for r, ok := c.Claim(0); ok; r, ok = c.Claim(0) {
-		c.Start(0, r)
+		c.Start(0, r, 0)
 		if r.Replica > 0 || r.Member%2 == 0 {
 			c.End(0, r, Failed, false)
 		}
@@ -74,41 +75,59 @@ func relayed(c *Course, n int) (events int) {
 	return events
 }
 
-// An event costs the same however many members, groups and hedges there are.
-func TestTheCostOfAnEventDoesNotGrow(t *testing.T) {
+// limited starts all members, those that start later with shorter limits, and lets every
+// second one be overdue.
+func limited(c *Course, n int) (events int) {
+	for r, ok := c.Claim(0); ok; r, ok = c.Claim(0) {
+		c.Start(0, r, time.Duration(2*n-int(r.Member)))
+		events += 2
+	}
+	for i := range n {
+		r := Run{Member: int32(n - 1 - i)}
+		if i%2 == 0 {
+			c.End(c.now, r, OK, true)
+		} else {
+			c.Tick(c.Due())
+			c.Overdue()
+		}
+		events += 2
+	}
+	return events
+}
+
+// BenchmarkEvent is what an event costs in calls of different sizes. It should cost about the
+// same however many members, groups and hedges there are.
+func BenchmarkEvent(b *testing.B) {
 	one := func(int) int { return 1 }
 	three := func(int) int { return 3 }
-	for name, test := range map[string]struct {
+	for _, kind := range []struct {
+		name       string
 		policy     Policy
 		candidates func(int) int
 		run        func(c *Course, n int) (events int)
 	}{
-		"members":             {Policy{Timeout: hour}, one, func(c *Course, _ int) int { return plain(c) }},
-		"staggered members":   {Policy{Timeout: hour, Stagger: 1, Parallelism: 5}, one, func(c *Course, _ int) int { return plain(c) }},
-		"hedged groups":       {Policy{Timeout: hour, Hedge: 1}, three, rivals},
-		"groups hedged apart": {Policy{Timeout: hour}, three, rivalsApart},
-		"failing groups":      {Policy{Timeout: hour, Hedge: hour / 2}, three, func(c *Course, _ int) int { return failures(c) }},
-		"named members":       {Policy{Timeout: hour}, one, relayed},
+		{"members", Policy{Timeout: hour}, one, func(c *Course, _ int) int { return plain(c) }},
+		{"staggered members", Policy{Timeout: hour, Stagger: 1, Parallelism: 5}, one, func(c *Course, _ int) int { return plain(c) }},
+		{"hedged groups", Policy{Timeout: hour, Hedge: 1}, three, rivals},
+		{"groups hedged apart", Policy{Timeout: hour}, three, rivalsApart},
+		{"failing groups", Policy{Timeout: hour, Hedge: hour / 2}, three, func(c *Course, _ int) int { return failures(c) }},
+		{"named members", Policy{Timeout: hour}, one, relayed},
+		{"limited members", Policy{Timeout: hour}, one, limited},
 	} {
-		t.Run(name, func(t *testing.T) {
-			cost := func(n int) time.Duration {
-				c := New(test.policy)
-				c.Enroll(0, make([]Member, n), test.candidates, 1)
-				began := time.Now()
-				events := test.run(&c, n)
-				return time.Since(began) * 1000 / time.Duration(events)
-			}
-			few := max(cost(1000), cost(1000), cost(1000))
-			many := cost(100_000)
-			for range 2 { // it may have been disturbed
-				if many > 20*few {
-					many = min(many, cost(100_000))
+		for _, n := range []int{1000, 100_000} {
+			b.Run(fmt.Sprintf("%s/%d", kind.name, n), func(b *testing.B) {
+				events := 0
+				for b.Loop() {
+					b.StopTimer()
+					c := New(kind.policy)
+					c.Enroll(0, make([]Member, n), kind.candidates, 1)
+					b.StartTimer()
+					events += kind.run(&c, n)
 				}
-			}
-			if t.Logf("1000 events take %v with 1,000 members, %v with 100,000", few, many); many > 20*few {
-				t.Errorf("it costs too much with 100,000 members")
-			}
-		})
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(events), "ns/event")
+				b.ReportMetric(0, "ns/op")
+			})
+		}
 	}
 }
 

@@ -9,6 +9,8 @@ type hedge struct {
 	at       time.Duration
 }
 
+func (h hedge) due() time.Duration { return h.at }
+
 // SetHedge says after what time the next replica of a group is asked, in the place of what
 // the policy says; 0 stands for never. It has to be said before the group is asked. For a
 // member that is no group it has no meaning.
@@ -33,7 +35,7 @@ func (c *Course) worthHedging(g *group, at time.Duration) bool {
 	return later(at, g.hedge) <= c.budget()
 }
 
-// prune keeps what is first in again and hedges something that is to be done: what has
+// prune keeps what is first in again, hedges and limits something that is to be done: what has
 // become void behind it is dropped when it comes first. So each costs about the same, however
 // many there are.
 func (c *Course) prune() {
@@ -41,7 +43,10 @@ func (c *Course) prune() {
 		c.again = c.again[1:]
 	}
 	for len(c.hedges) > 0 && !c.stands(c.hedges[0]) {
-		c.dropHedge()
+		c.hedges.pop()
+	}
+	for len(c.limits) > 0 && (c.members[c.limits[0].run.Member].State != Pending || c.hasEnded(c.limits[0].run)) {
+		c.limits.pop()
 	}
 }
 
@@ -51,33 +56,4 @@ func (c *Course) stands(h hedge) bool {
 	m := c.members[h.member]
 	g := &c.groups[m.group-1]
 	return m.State == Pending && g.released == h.released && c.worthHedging(g, c.now)
-}
-
-// noteHedge and dropHedge keep the hedges in a heap: each is due no later than the two that
-// stand at twice its index and one or two more.
-
-func (c *Course) noteHedge(h hedge) {
-	c.hedges = append(c.hedges, h)
-	for i := len(c.hedges) - 1; i > 0 && c.hedges[i].at < c.hedges[(i-1)/2].at; i = (i - 1) / 2 {
-		c.hedges[i], c.hedges[(i-1)/2] = c.hedges[(i-1)/2], c.hedges[i]
-	}
-}
-
-func (c *Course) dropHedge() {
-	last := len(c.hedges) - 1
-	c.hedges[0] = c.hedges[last]
-	c.hedges = c.hedges[:last]
-	for i := 0; ; {
-		first := i
-		for _, below := range [...]int{2*i + 1, 2*i + 2} {
-			if below < last && c.hedges[below].at < c.hedges[first].at {
-				first = below
-			}
-		}
-		if first == i {
-			return
-		}
-		c.hedges[i], c.hedges[first] = c.hedges[first], c.hedges[i]
-		i = first
-	}
 }

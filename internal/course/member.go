@@ -4,12 +4,14 @@ import "time"
 
 // Member is the record of one member. Only its course writes it.
 type Member struct {
-	Began   time.Duration // when its first run started
-	Ended   time.Duration // when State became final
-	Results int32         // results in time
-	Tried   int32         // runs started
-	group   int32         // one more than the index of its group; 0 for none
-	State   State
+	Began    time.Duration // when its first run started
+	Ended    time.Duration // when State became final
+	Results  int32         // results in time
+	Tried    int32         // runs started
+	group    int32         // one more than the index of its group; 0 for none
+	State    State
+	required bool // the call is not satisfied before it has ended
+	Overdue  bool // it has ended because a run has taken as long as it may
 }
 
 // Effect says what the end of a run, or of a named member, has come to.
@@ -25,6 +27,9 @@ const (
 // finish makes the state of a member final.
 func (c *Course) finish(m *Member, how State) {
 	m.State, m.Ended = how, c.now
+	if m.required {
+		c.required--
+	}
 	switch {
 	case how == OK:
 		c.answered++
@@ -52,6 +57,17 @@ func (c *Course) result(m *Member) {
 	m.Results++
 	c.results, c.lastResult = true, c.now
 }
+
+// Require says that the call is not satisfied before a member has ended that is still
+// pending.
+func (c *Course) Require(member int32) {
+	c.members[member].required = true
+	c.required++
+}
+
+// Missing says how many required members are not named yet. They are waited for as long as
+// there are relays.
+func (c *Course) Missing(n int) { c.missing = n }
 
 // Name adds a member that a relay has named and returns its index, or false if the
 // call is over.

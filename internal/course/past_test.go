@@ -36,8 +36,10 @@ type event struct {
 	run    Run    // of a claim, a start, an end or a result
 	at     time.Duration
 	when   time.Duration // the latest time that an event has had so far
-	void   bool          // it came after its member had ended
+	void   bool          // it came after its run or its member had ended
 	ends   State         // how its member has ended with it, or Pending
+
+	overdue []Overdue // the runs that were at it
 }
 
 func (e event) String() string {
@@ -67,7 +69,7 @@ type past struct {
 // is what has become of the members so far.
 func (p past) with(memory []event, e event, all []fate) past {
 	concerns := e.kind == start || e.kind == end || e.kind == result || e.kind == endNamed
-	e.void = concerns && all[e.run.Member].State != Pending
+	e.void = concerns && (all[e.run.Member].State != Pending || e.kind == end && all[e.run.Member].runs[e.run.Replica] == overran)
 	e.when = p.now()
 	if e.kind != wait && !e.void {
 		e.when = max(e.when, e.at)
@@ -118,10 +120,18 @@ func (p *past) graced() bool {
 func (p *past) budget() time.Duration { return p.policy.Timeout - p.policy.Grace }
 func (p *past) expiry() time.Duration { return p.policy.Timeout + p.policy.Slack }
 
+// end returns when the call ends if nothing else happens.
+func (p *past) end() time.Duration {
+	if at, ok := p.stall(); ok {
+		return min(at, p.expiry())
+	}
+	return p.expiry()
+}
+
 // stall returns when the call stalls, if it ever does.
 func (p *past) stall() (at time.Duration, ok bool) {
 	for _, e := range p.events {
-		if e.kind == result || e.kind == end && e.result {
+		if !e.void && (e.kind == result || e.kind == end && e.result) {
 			at, ok = e.when+p.policy.Stall, p.policy.Stall > 0
 		}
 	}
@@ -136,6 +146,7 @@ const (
 	claimed
 	refused // its start was
 	running
+	overran // it runs, but has taken as long as it may
 	returned
 )
 
@@ -143,14 +154,15 @@ const (
 type fate struct {
 	Member
 	runs   [4]stage
-	failed [4]State      // how runs have ended without an answer
-	losses int           // how many have
-	asked  int           // runs claimed
-	may    int           // runs that may have been claimed
-	last   time.Duration // when the last one was
-	after  time.Duration // of the hedge
-	size   int           // candidates, 0 for one that was named
-	named  bool          // and not missed
+	limits [4]time.Duration // when runs are overdue, or 0
+	failed [4]State         // how runs have ended without an answer
+	losses int              // how many have
+	asked  int              // runs claimed
+	may    int              // runs that may have been claimed
+	last   time.Duration    // when the last one was
+	after  time.Duration    // of the hedge
+	size   int              // candidates, 0 for one that was named
+	named  bool             // and not missed
 }
 
 // fates returns what has become of every member. A result or an end that comes after
@@ -171,6 +183,7 @@ func (p *past) fates(all []fate) []fate {
 			all[e.run.Member].suffer(p, e)
 		case tick:
 			for i := range all {
+				all[i].overrun(p, e)
 				all[i].hedge(p, e.when)
 			}
 		case endRelay, stop, wait:
@@ -194,6 +207,9 @@ func (f *fate) suffer(p *past, e event) {
 		}
 		if f.Tried++; f.Tried == 1 {
 			f.Began = e.when
+		}
+		if limit := p.limit(e.run); limit > 0 {
+			f.limits[e.run.Replica] = e.when + limit
 		}
 	case end:
 		if *run = returned; !e.void {
@@ -221,18 +237,50 @@ func (f *fate) end(p *past, e event) {
 		}
 		return
 	}
-	f.failed[f.losses] = p.told(e)
+	f.lose(p.told(e), e.when)
+}
+
+// lose is the end of a run without an answer.
+func (f *fate) lose(how State, when time.Duration) {
+	f.failed[f.losses] = how
 	f.losses++
 	f.may = min(f.may+1, f.size)
 	if f.losses < f.size {
 		return
 	}
-	f.State, f.Ended = f.failed[0], e.when
+	f.State, f.Ended = f.failed[0], when
 	for _, how := range f.failed[:f.losses] {
 		if how != f.failed[0] {
 			f.State = Failed
 		}
 	}
+}
+
+// overrun ends the runs that are overdue before the call ends.
+func (f *fate) overrun(p *past, tick event) {
+	for replica, at := range f.limits {
+		if f.runs[replica] == running && f.State == Pending && at > 0 && tick.when >= at && at < p.end() {
+			f.runs[replica] = overran
+			f.lose(Late, tick.when)
+			f.Overdue = f.State != Pending
+		}
+	}
+}
+
+// overdue returns the runs that the last event, a tick, has found to be overdue.
+func (p *past) overdue(before, all []fate) (runs []Overdue) {
+	for i, f := range all {
+		own := len(runs)
+		for replica, stage := range f.runs {
+			if stage == overran && before[i].runs[replica] == running {
+				runs = append(runs, Overdue{Run: Run{int32(i), int32(replica)}})
+			}
+		}
+		if own < len(runs) {
+			runs[len(runs)-1].Ends = f.State != Pending
+		}
+	}
+	return runs
 }
 
 // hedge lets one more replica be asked if none was for the time of a hedge.
@@ -268,11 +316,21 @@ func (p *past) verdict(all []fate) Reason {
 	switch {
 	case last.kind == stop:
 		return last.reason
+	case last.kind == tick && last.lost() > 0:
+		if reason := p.enough(all); reason != Underway {
+			return reason
+		}
+		fallthrough
 	case last.kind == tick:
 		return p.timeIsUp(last.when)
 	case !last.decides():
 		return Underway
 	}
+	return p.enough(all)
+}
+
+// enough returns why what is known of the members ends the call.
+func (p *past) enough(all []fate) Reason {
 	var answers, failures, owed, results int
 	for _, f := range all {
 		results += int(f.Results)
@@ -287,8 +345,12 @@ func (p *past) verdict(all []fate) Reason {
 		}
 	}
 	quorum := p.policy.Quorum
+	if p.policy.Majority {
+		quorum = len(all)/2 + 1
+	}
+	certain := !p.policy.Majority || p.openRelays() == 0
 	switch {
-	case quorum > 0 && answers >= quorum, p.policy.First && results > 0:
+	case certain && quorum > 0 && answers >= quorum && !p.requires(all), p.policy.First && results > 0:
 		return Satisfied
 	case p.policy.FailFast && failures > 0:
 		return FailedFast
@@ -303,6 +365,20 @@ func (p *past) verdict(all []fate) Reason {
 	default:
 		return Underway
 	}
+}
+
+// requires reports whether a required member has not ended, or may yet be named.
+func (p *past) requires(all []fate) bool {
+	for _, i := range p.required {
+		if all[i].State == Pending {
+			return true
+		}
+	}
+	named := slices.IndexFunc(all, func(f fate) bool { return f.named })
+	if p.requiresName && named < 0 {
+		return p.openRelays() > 0
+	}
+	return p.requiresName && all[named].State == Pending
 }
 
 // timeIsUp returns why the passing of time ends the call: the first of what it brings.
@@ -366,11 +442,22 @@ func (p *past) stagger(all []fate) time.Duration {
 		case e.kind == end && e.ends != Pending && e.ends != OK:
 			owed++
 		}
+		owed += e.lost()
 	}
 	if owed > 0 {
 		return 0
 	}
 	return at
+}
+
+// lost returns how many members have ended because their runs were overdue at an event.
+func (e event) lost() (lost int) {
+	for _, o := range e.overdue {
+		if o.Ends {
+			lost++
+		}
+	}
+	return lost
 }
 
 // due returns the next time at which the passing of time changes something.
@@ -386,6 +473,11 @@ func (p *past) due(all []fate) time.Duration {
 		due = min(due, p.stagger(all))
 	}
 	for _, f := range all {
+		for replica, at := range f.limits {
+			if f.runs[replica] == running && f.State == Pending && at > 0 {
+				due = min(due, at)
+			}
+		}
 		if at, ok := f.hedgeDue(p); ok && p.now()+f.after <= p.budget() {
 			due = min(due, at)
 		}

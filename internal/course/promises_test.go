@@ -12,6 +12,9 @@ func (n *node) checkPromises(from *Course, all []fate) error {
 	if c.Ended() < from.Ended() {
 		return fmt.Errorf("the time goes back from %d to %d", from.Ended(), c.Ended())
 	}
+	if c.Reason() == Satisfied && !p.policy.First && p.requires(all) {
+		return fmt.Errorf("the call is satisfied before a required member has ended")
+	}
 	for i := range from.Size() {
 		if from.HasEnded(i) && c.Member(i) != from.Member(i) {
 			return fmt.Errorf("member %d has changed from %v to %v", i, from.Member(i), c.Member(i))
@@ -54,6 +57,8 @@ func (p *past) checkFirstRun() error {
 			ended++
 			unanswered++
 		}
+		ended += e.lost()
+		unanswered += e.lost()
 	}
 	if limit := p.policy.Parallelism; limit > 0 && asked-ended > limit {
 		return fmt.Errorf("%d members run at the same time, want %d at most", asked-ended, limit)
@@ -74,6 +79,11 @@ func (p *past) checkReplica(run Run) error {
 			reasons++
 		case e.kind == tick && hedge > 0 && e.when >= hedge && e.when+hedge <= p.budget():
 			reasons++
+		}
+		for _, o := range e.overdue {
+			if o.Member == run.Member {
+				reasons++
+			}
 		}
 	}
 	if int(run.Replica) > reasons {

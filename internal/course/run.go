@@ -45,9 +45,10 @@ func (c *Course) Claim(now time.Duration) (r Run, ok bool) {
 	return r, true
 }
 
-// Start says that the closure of a claimed run is about to be called. It returns false
-// if it must not be: the call is over, or the member has ended.
-func (c *Course) Start(now time.Duration, r Run) bool {
+// Start says that the closure of a claimed run is about to be called, and how long it may
+// take; 0 is as long as the call goes on. It returns false if the closure must not be
+// called: the call is over, or the member has ended.
+func (c *Course) Start(now time.Duration, r Run, limit time.Duration) bool {
 	m := &c.members[r.Member]
 	if c.reason != Underway || m.State != Pending {
 		return false
@@ -57,6 +58,9 @@ func (c *Course) Start(now time.Duration, r Run) bool {
 		m.Began = c.now
 	}
 	m.Tried++
+	if limit > 0 {
+		c.limit(r, later(c.now, limit))
+	}
 	return true
 }
 
@@ -64,13 +68,28 @@ func (c *Course) Start(now time.Duration, r Run) bool {
 // results before, or Expired or any other final state.
 func (c *Course) End(now time.Duration, r Run, how State, result bool) Effect {
 	m := &c.members[r.Member]
-	if c.reason != Underway || m.State != Pending {
+	if c.reason != Underway || m.State != Pending || c.hasEnded(r) {
 		return TooLate
 	}
 	c.advance(now)
-	how = c.graceful(how)
-	if m.group > 0 && how != OK {
-		if how = c.failOver(r.Member, &c.groups[m.group-1], how); how == Pending {
+	effect := c.end(r, c.graceful(how), result)
+	if effect == Ends {
+		c.judge()
+	}
+	return effect
+}
+
+// end is the end of a run of a member that has not ended.
+func (c *Course) end(r Run, how State, result bool) Effect {
+	m := &c.members[r.Member]
+	if m.group > 0 {
+		g := &c.groups[m.group-1]
+		g.note(r.Replica)
+		if how != OK {
+			how = c.failOver(r.Member, g, how)
+		}
+		if how == Pending {
+			c.prune()
 			return GoesOn
 		}
 	}
@@ -83,7 +102,6 @@ func (c *Course) End(now time.Duration, r Run, how State, result bool) Effect {
 	if how != OK {
 		c.credits++
 	}
-	c.judge()
 	return Ends
 }
 

@@ -19,8 +19,14 @@ type scenario struct {
 	misses  int             // how many they miss at most
 	waits   bool            // for Enroll
 	lags    bool            // events are told with a time that has passed
-	asked   []State         // how started runs and named members can end
-	unasked []State         // how runs can end that have not been started
+	pair    bool            // it has two options
+	limits  bool            // runs may be overdue
+
+	required     []int // local members that are
+	requiresName bool  // the first member that is named is required
+
+	asked   []State // how started runs and named members can end
+	unasked []State // how runs can end that have not been started
 }
 
 // shape is a call without a policy.
@@ -47,11 +53,11 @@ func shapes() []shape {
 		{scenario{name: "2 streams", members: []int{1, 1}, streams: true, asked: essentials, unasked: onlyRemoved}},
 		{scenario{name: "relay of 2", relays: 1, names: 2, misses: 1, asked: essentials, unasked: []State{Rejected}}},
 		{scenario{name: "member, group of 3", members: []int{1, 3}, asked: []State{OK, Declined}, unasked: []State{Rejected}}},
-		{scenario{name: "2 groups of 2", members: []int{2, 2}, asked: essentials, unasked: onlyRemoved}},
+		{scenario{name: "2 groups of 2", members: []int{2, 2}, asked: []State{OK, Expired}, unasked: onlyRemoved}},
 		{scenario{name: "4 members", members: []int{1, 1, 1, 1}, asked: []State{OK, Declined}, unasked: []State{Rejected}}},
 		{scenario{name: "group of 2, 2 members", members: []int{2, 1, 1}, asked: []State{OK, Panicked}, unasked: onlyRemoved}},
-		{scenario{name: "member, relay of 2", members: []int{1}, relays: 1, names: 2, asked: essentials, unasked: onlyRemoved}},
-		{scenario{name: "group of 2, relay of 1", members: []int{2}, relays: 1, names: 1, misses: 1, asked: essentials, unasked: []State{Rejected}}},
+		{scenario{name: "member, relay of 2", members: []int{1}, relays: 1, names: 2, asked: []State{OK, Failed}, unasked: onlyRemoved}},
+		{scenario{name: "group of 2, relay of 1", members: []int{2}, relays: 1, names: 1, misses: 1, asked: []State{OK, Failed}, unasked: []State{Rejected}}},
 	}
 }
 
@@ -61,8 +67,13 @@ type option struct {
 	set  func(*scenario)
 }
 
-// kind is the first word of the option's name: of each kind a call has one.
-func (o option) kind() string { return strings.Fields(o.name)[0] }
+// kind is the option's name without its number: of each kind a call has one.
+func (o option) kind() string {
+	if kind, _, numbered := strings.Cut(o.name, " "); numbered {
+		return kind
+	}
+	return o.name
+}
 
 // hedgeOf returns after what time the next replica of a local member is asked.
 func (s *scenario) hedgeOf(member int) time.Duration {
@@ -76,7 +87,7 @@ func (s *scenario) hedgeOf(member int) time.Duration {
 func (s *shape) options() []option {
 	all := []option{
 		{"first", func(s *scenario) { s.policy.First = true }},
-		{"fail fast", func(s *scenario) { s.policy.FailFast = true }},
+		{"fail-fast", func(s *scenario) { s.policy.FailFast = true }},
 		{"stall", func(s *scenario) { s.policy.Stall = 3 }},
 		{"grace", func(s *scenario) { s.policy.Grace = 4 }},
 		{"slack", func(s *scenario) { s.policy.Slack = 2 }},
@@ -85,6 +96,21 @@ func (s *shape) options() []option {
 	}
 	for n := range len(s.members) + s.names + 1 {
 		all = append(all, option{fmt.Sprint("quorum ", n+1), func(s *scenario) { s.policy.Quorum = n + 1 }})
+	}
+	if len(s.members)+s.names > 0 {
+		all = append(all,
+			option{"quorum of most", func(s *scenario) { s.policy.Majority = true }},
+			option{"required", func(s *scenario) {
+				if !s.policy.Majority {
+					s.policy.Quorum = max(1, s.policy.Quorum)
+				}
+				if s.requiresName = s.names > 0; len(s.members) > 0 {
+					s.required = []int{len(s.members) - 1}
+				}
+			}})
+	}
+	if len(s.members) > 0 {
+		all = append(all, option{"limits", func(s *scenario) { s.limits = true }})
 	}
 	if len(s.members) > 1 {
 		all = append(all,
@@ -107,7 +133,7 @@ func (s *shape) scenarios() []scenario {
 	var all []scenario
 	add := func(options ...option) {
 		made := s.scenario
-		made.policy.Timeout = 10
+		made.policy.Timeout, made.pair = 10, len(options) > 1
 		for _, o := range options {
 			o.set(&made)
 			made.name += ", " + o.name
@@ -125,6 +151,15 @@ func (s *shape) scenarios() []scenario {
 		}
 	}
 	return all
+}
+
+// limit returns how long a run may take: runs that are claimed one after the other have
+// limits in another order.
+func (s *scenario) limit(r Run) time.Duration {
+	if !s.limits {
+		return 0
+	}
+	return [...]time.Duration{4, 2, 0}[(r.Member+r.Replica)%3]
 }
 
 // moves appends what can happen in a state of a call that goes on.
@@ -181,10 +216,10 @@ func (s *scenario) movesOf(moves []event, member int32, f fate, at time.Duration
 				moves = append(moves, event{kind: end, run: run, how: how, at: at})
 			}
 		}
-		if stage != running {
+		if stage != running && stage != overran {
 			continue
 		}
-		if s.streams && f.Results < 2 {
+		if s.streams && f.Results < 2 && stage == running {
 			moves = append(moves, event{kind: result, run: run, at: at})
 		}
 		for _, how := range s.asked {

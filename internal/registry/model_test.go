@@ -249,12 +249,12 @@ func checkAdded(t *testing.T, m *model, e *registry.Entry, got, want error) bool
 		}
 		return true
 	case *registry.TypeError:
-		if have, ok := errors.AsType[*registry.TypeError](got); !ok || *have != *want {
+		if have := (*registry.TypeError)(nil); !errors.As(got, &have) || *have != *want {
 			t.Fatalf("%v: got %v, want %v", e, got, want)
 		}
 	case *registry.DuplicateError:
-		have, ok := errors.AsType[*registry.DuplicateError](got)
-		if !ok || have.Name != want.Name || !slices.ContainsFunc(subjects(&e.Selection), func(s string) bool { return subject.Overlap(s, have.Where) }) {
+		var have *registry.DuplicateError
+		if !errors.As(got, &have) || have.Name != want.Name || !slices.ContainsFunc(subjects(&e.Selection), func(s string) bool { return subject.Overlap(s, have.Where) }) {
 			t.Fatalf("%v: got %v, want %v", e, got, want)
 		}
 	}

@@ -63,7 +63,7 @@ func TestProducerNamesAreUniqueOnEachTopic(t *testing.T) {
 						must(t, err)
 						return
 					}
-					if dup, ok := errors.AsType[*registry.DuplicateError](err); !ok || dup.Name != name || !slices.Contains(subjects(&first), dup.Where) {
+					if dup := (*registry.DuplicateError)(nil); !errors.As(err, &dup) || dup.Name != name || !slices.Contains(subjects(&first), dup.Where) {
 						t.Fatalf("got %v, want a *DuplicateError for %s on one of %v", err, name, subjects(&first))
 					}
 					must(t, b.AddListener(&listener{Entry: registry.Entry{Name: name, Kind: registry.KindListener, Selection: next}}))
@@ -107,7 +107,7 @@ func TestTopicHasOnePairOfTypes(t *testing.T) {
 			b.AddProducer(newProducer("", on(topic("new", texts), other))),
 			b.AddListener(newListener(on(other))),
 		} {
-			if e, ok := errors.AsType[*registry.TypeError](err); !ok || *e != (registry.TypeError{Topic: "a", Have: ints, Want: texts}) {
+			if e := (*registry.TypeError)(nil); !errors.As(err, &e) || *e != (registry.TypeError{Topic: "a", Have: ints, Want: texts}) {
 				t.Errorf("got %v, want a *TypeError", err)
 			}
 		}

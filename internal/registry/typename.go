@@ -2,7 +2,6 @@ package registry
 
 import (
 	"fmt"
-	"iter"
 	"reflect"
 	"strings"
 )
@@ -32,7 +31,7 @@ func TypeName(t reflect.Type) string {
 		}
 		return t.ChanDir().String() + " " + elem
 	case reflect.Func:
-		in, out := typeNames(t.Ins()), typeNames(t.Outs())
+		in, out := typeNames(t.NumIn(), t.In), typeNames(t.NumOut(), t.Out)
 		if last := len(in) - 1; t.IsVariadic() {
 			in[last] = "..." + strings.TrimPrefix(in[last], "[]")
 		}
@@ -45,9 +44,11 @@ func TypeName(t reflect.Type) string {
 	return t.String()
 }
 
-func typeNames(types iter.Seq[reflect.Type]) (names []string) {
-	for t := range types {
-		names = append(names, TypeName(t))
+// typeNames returns the names of n types, which at returns.
+func typeNames(n int, at func(int) reflect.Type) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = TypeName(at(i))
 	}
 	return names
 }

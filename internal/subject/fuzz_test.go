@@ -53,8 +53,8 @@ func compare(t *testing.T, check func(string) error, text string, valid bool) {
 	if valid {
 		return
 	}
-	bad, ok := errors.AsType[*subject.Error](err)
-	if !ok {
+	var bad *subject.Error
+	if !errors.As(err, &bad) {
 		t.Fatalf("%q: got a %T, want a *subject.Error", text, err)
 	}
 	if bad.Text != text {

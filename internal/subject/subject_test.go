@@ -45,7 +45,8 @@ func ExampleMatch() {
 
 func ExampleError() {
 	err := subject.CheckName("cell 3")
-	if bad, ok := errors.AsType[*subject.Error](err); ok {
+	var bad *subject.Error
+	if errors.As(err, &bad) {
 		fmt.Printf("%q, byte %d: %s\n", bad.Text, bad.Offset, bad.Problem)
 	}
 	// Output:
@@ -185,8 +186,8 @@ func TestBadPattern(t *testing.T) {
 
 func wantError(t *testing.T, err error, text string, offset int, message string) {
 	t.Helper()
-	bad, ok := errors.AsType[*subject.Error](err)
-	if !ok {
+	var bad *subject.Error
+	if !errors.As(err, &bad) {
 		t.Errorf("%.80q: got %v, want a *subject.Error", text, err)
 		return
 	}

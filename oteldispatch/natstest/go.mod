@@ -12,9 +12,9 @@ require (
 	github.com/google/go-cmp v0.7.0
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
-	github.com/seed-bb4b4d74/dispatch v0.0.0
-	github.com/seed-bb4b4d74/dispatch/natsdispatch v0.0.0
-	github.com/seed-bb4b4d74/dispatch/oteldispatch v0.0.0
+	github.com/seed-bb4b4d74/dispatch v0.1.0
+	github.com/seed-bb4b4d74/dispatch/natsdispatch v0.1.0
+	github.com/seed-bb4b4d74/dispatch/oteldispatch v0.1.0
 	go.opentelemetry.io/otel v1.47.0
 	go.opentelemetry.io/otel/metric v1.47.0
 	go.opentelemetry.io/otel/sdk v1.47.0

@@ -2,6 +2,7 @@ package timelines_test
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -116,9 +117,13 @@ func (d *drawing) row(p actor) timelines.Row {
 	case len(d.report.Outcomes) == 0: // all have waited in vain
 		span(since, d.end, '.')
 	}
+	end := d.end
+	if outcome != nil && errors.Is(outcome.Err, dispatch.ErrTimeout) {
+		end = d.from + outcome.Elapsed // its own
+	}
 	for _, run := range runs {
-		span(run.from, min(run.to, d.end), '=')
-		span(max(run.from, d.end), run.to, '~')
+		span(run.from, min(run.to, end), '=')
+		span(max(run.from, end), run.to, '~')
 	}
 
 	if d.deadline > d.end {

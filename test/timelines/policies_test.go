@@ -36,6 +36,28 @@ func quorumLost(ctx context.Context, cell *dispatcher) ([]float64, error) {
 	return volts, err
 }
 
+func majority(ctx context.Context, cell *dispatcher) ([]float64, error) {
+	volts, err := cell.Gather(ctx, measure, "vdd", dispatch.WithMajority())
+	if err != nil {
+		return nil, err // no more than half of the sites have answered
+	}
+	return volts, nil
+}
+
+func required(ctx context.Context, cell *dispatcher) ([]float64, error) {
+	volts, err := cell.Gather(ctx, measure, "vdd", dispatch.WithQuorum(2), dispatch.WithRequired("site-3"))
+	if err != nil {
+		return nil, err
+	}
+	return volts, nil
+}
+
+func ownTimeout(cell *dispatcher, site producer) error {
+	_, err := cell.AddProducer(measure, site, dispatch.WithName("site-2"),
+		dispatch.WithTimeout(time.Second)) // however long the call goes on
+	return err
+}
+
 func stall(ctx context.Context, cell *dispatcher) ([]float64, error) {
 	volts, err := cell.Gather(ctx, measure, "vdd", dispatch.WithStall(time.Second))
 	if errors.Is(err, dispatch.ErrStalled) {

@@ -47,9 +47,22 @@ var scenarios = map[string]scenario{
 	}(),
 	"quorum":     gather(nil, quorum, answersAfter(at(5)), answersAfter(at(20)), never),
 	"quorumLost": gather(dispatch.ErrQuorumLost, quorumLost, answersAfter(at(5)), failsAfter(at(10)), failsAfter(at(20)), never),
-	"stall":      gather(nil, stall, answersAfter(at(5)), answersAfter(at(12)), never),
-	"failFast":   gather(dispatch.ErrFailFast, failFast, answersAfter(at(5)), failsAfter(at(12)), never),
-	"grace":      gather(nil, grace, answersAfter(at(5)), averages(at(3)), never, deafFor(at(46))),
+	"majority":   gather(nil, majority, answersAfter(at(5)), failsAfter(at(8)), answersAfter(at(12)), answersAfter(at(20)), never),
+	"required":   gather(nil, required, answersAfter(at(5)), answersAfter(at(8)), answersAfter(at(20)), never),
+	"ownTimeout": {play: func(s *stage) error {
+		s.add("site-1", answersAfter(at(20)))
+		if err := ownTimeout(s.cell, s.drawn("site-2", deafFor(at(16)))); err != nil {
+			return err
+		}
+		_, err := s.cell.Gather(s.t.Context(), measure, "vdd")
+		if !errors.Is(err, dispatch.ErrTimeout) {
+			s.t.Errorf("error is %v, want a timeout", err)
+		}
+		return nil
+	}},
+	"stall":    gather(nil, stall, answersAfter(at(5)), answersAfter(at(12)), never),
+	"failFast": gather(dispatch.ErrFailFast, failFast, answersAfter(at(5)), failsAfter(at(12)), never),
+	"grace":    gather(nil, grace, answersAfter(at(5)), averages(at(3)), never, deafFor(at(46))),
 	"stagger": {play: func(s *stage) error {
 		s.add("site-1", never)
 		s.add("site-2", failsAfter(at(5)))

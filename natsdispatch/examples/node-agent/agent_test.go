@@ -1,5 +1,5 @@
 // Package agent has the test of a node that is written in JavaScript. It needs
-// Node.js 20 or later, and npm, which fetches the NATS client.
+// Node.js 20 or later, and the NATS client that make deps installs.
 package agent
 
 import (
@@ -39,8 +39,9 @@ var measure = dispatch.NewTopic[Request, Reading]("cell.measure", dispatch.WithT
 // patience is how long a test waits for what should come at once.
 const patience = 30 * time.Second
 
-// TestAgent has one server and one installation of the agent for all of its parts.
+// TestAgent has one server for all of its parts.
 func TestAgent(t *testing.T) {
+	installed(t)
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +51,6 @@ func TestAgent(t *testing.T) {
 	if !s.ReadyForConnections(patience) {
 		t.Fatal("the server does not start")
 	}
-	dir := install(t)
 	for _, part := range []struct {
 		name string
 		test func(*testing.T, *floor)
@@ -69,7 +69,7 @@ func TestAgent(t *testing.T) {
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			f := newFloor(t, s.ClientURL())
-			f.agent = startAgent(t, dir, s.ClientURL())
+			f.agent = startAgent(t, s.ClientURL())
 			f.await("oven-2")
 			part.test(t, f)
 		})

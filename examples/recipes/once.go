@@ -1,0 +1,37 @@
+package recipes
+
+import (
+	"context"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// Once returns a producer that runs p once for all requests of the same key that it gets
+// while that run goes on; all of them get its result. The run belongs to none of their calls:
+// it goes on when they end, and has a limit of its own.
+func Once[Req, Res any](p dispatch.Producer[Req, Res], key func(Req) string, limit time.Duration) dispatch.Producer[Req, Res] {
+	var group singleflight.Group
+	return func(ctx context.Context, req Req) (res Res, err error) {
+		run := group.DoChan(key(req), func() (_ any, err error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+			defer cancel()
+			defer func() { // a panic here would end the process
+				if v := recover(); v != nil {
+					err = &dispatch.PanicError{Value: v, Stack: debug.Stack()}
+				}
+			}()
+			return p(ctx, req)
+		})
+		select {
+		case r := <-run:
+			res, _ = r.Val.(Res)
+			return res, r.Err
+		case <-ctx.Done():
+			return res, context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
+)
+
+const askUsage = `TOPIC [JSON] [FLAGS]
+
+Ask sends a request to all nodes that serve the topic, prints each result as it comes,
+and then how every member ended. The request is JSON, or is read from the input if it is
+-; without it the request is null. The nodes' types are not known here and not compared.
+
+  --timeout DURATION  how long the call may take               5s, NATS_TIMEOUT
+  --quorum N          end the call when N members have answered
+  --target MEMBER     ask only this member or group; may be repeated
+  --discovery TIME    how long nodes may take to announce themselves, before the
+                      request is sent                          250ms
+  --json              print results, outcomes and report as JSON, one on each line
+
+The exit status is 0 if all members or the quorum answered, 1 if some members answered,
+2 if none did, 64 if the command is misused, and 69 if there is no server.
+`
+
+// raw is JSON whose type is not known.
+type raw = json.RawMessage
+
+// question is what ask sends, and how.
+type question struct {
+	connection
+	topic     dispatch.Topic[raw, raw]
+	request   raw
+	timeout   time.Duration
+	discovery time.Duration
+	quorum    int
+	targets   []string
+	json      bool
+}
+
+func (p *program) ask(ctx context.Context, args []string) (int, error) {
+	q, err := p.parseAsk(args)
+	if err != nil {
+		return 0, err
+	}
+	nc, err := p.connect(&q.connection)
+	if err != nil {
+		return 0, err
+	}
+	defer nc.Close()
+	floor := dispatch.New[raw, raw](dispatch.WithLogger(slog.New(slog.DiscardHandler)))
+	defer floor.Close()
+	remote, err := natsdispatch.Join(nc, floor, q.topic, natsdispatch.WithTypes(""), natsdispatch.WithDiscovery(q.discovery),
+		natsdispatch.WithSpace(q.space), natsdispatch.WithPrefix(q.prefix), natsdispatch.WithErrorHandler(p.complain))
+	if err != nil {
+		return 0, err
+	}
+	defer remote.Close()
+	// The time of the call begins when it is known who is there.
+	wait(ctx, q.discovery)
+	opts := []dispatch.CallOption{dispatch.WithTimeout(q.timeout)}
+	if q.quorum > 0 {
+		opts = append(opts, dispatch.WithQuorum(q.quorum))
+	}
+	if len(q.targets) > 0 {
+		opts = append(opts, dispatch.WithTargets(q.targets...))
+	}
+	call, err := floor.Send(ctx, q.topic, q.request, opts...)
+	if err != nil {
+		return 0, misused("%v", err)
+	}
+	out := answers{to: p.stdout, json: q.json, width: p.width}
+	results := 0
+	for r := range call.Results() {
+		results++
+		out.result(r)
+	}
+	return out.report(call.Report(), results), nil
+}
+
+func (p *program) parseAsk(args []string) (q question, err error) {
+	set := p.flags("ask")
+	q.addTo(set, p.getenv)
+	set.DurationVar(&q.timeout, "timeout", 5*time.Second, "")
+	set.DurationVar(&q.discovery, "discovery", natsdispatch.DefaultDiscovery, "")
+	set.IntVar(&q.quorum, "quorum", 0, "")
+	set.BoolVar(&q.json, "json", false, "")
+	set.Func("target", "", func(name string) error {
+		q.targets = append(q.targets, name)
+		return nil
+	})
+	if d := p.getenv("NATS_TIMEOUT"); d != "" {
+		if err := set.Set("timeout", d); err != nil {
+			return q, misused("NATS_TIMEOUT: %v", err)
+		}
+	}
+	others, err := parse(set, args)
+	if err != nil {
+		return q, err
+	}
+	switch {
+	case len(others) == 0:
+		return q, misused("the topic is missing")
+	case len(others) > 2:
+		return q, misused("%q is too much: topic and request are all", others[2])
+	case q.timeout <= 0:
+		return q, misused("--timeout %v is not positive", q.timeout)
+	case q.discovery <= 0:
+		return q, misused("--discovery %v is not positive", q.discovery)
+	case q.quorum < 0:
+		return q, misused("--quorum %d is negative", q.quorum)
+	}
+	if q.topic, err = dispatch.ParseTopic[raw, raw](others[0]); err != nil {
+		return q, misused("%v", err)
+	}
+	q.request = raw("null")
+	if len(others) == 2 {
+		q.request = raw(others[1])
+	}
+	if string(q.request) == "-" {
+		if q.request, err = io.ReadAll(p.stdin); err != nil {
+			return q, fmt.Errorf("read the request: %w", err)
+		}
+	}
+	if !json.Valid(q.request) {
+		return q, misused("the request is no JSON: %.60q", q.request)
+	}
+	return q, nil
+}
+
+// wait waits until the time is over or the context has ended.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// answers prints what comes of a call.
+type answers struct {
+	to    io.Writer
+	json  bool
+	width int
+}
+
+func (a answers) result(r dispatch.Result[raw, raw]) {
+	if a.json {
+		a.line(struct {
+			Type    string          `json:"type"`
+			Member  dispatch.Member `json:"member"`
+			Seq     int             `json:"seq"`
+			Elapsed time.Duration   `json:"elapsed_ns"`
+			Value   raw             `json:"value"`
+		}{"result", r.From, r.Seq, r.Elapsed, r.Value})
+		return
+	}
+	fmt.Fprintf(a.to, "%s %s\n", printable(r.From.String()), oneLine(r.Value))
+}
+
+// report prints how the call and its members ended, and returns the exit status.
+func (a answers) report(r dispatch.Report, results int) int {
+	slices.SortStableFunc(r.Outcomes, func(x, y dispatch.Outcome) int { return strings.Compare(x.Member.String(), y.Member.String()) })
+	status, word := verdict(r, results)
+	if !a.json {
+		if results > 0 {
+			fmt.Fprintln(a.to)
+		}
+		for _, line := range waterfall(r, a.width) {
+			fmt.Fprintln(a.to, line)
+		}
+		fmt.Fprintf(a.to, "%s: %s\n", word, summary(r))
+		return status
+	}
+	for _, o := range r.Outcomes {
+		text := ""
+		if o.Err != nil {
+			text = o.Err.Error()
+		}
+		a.line(struct {
+			Type    string          `json:"type"`
+			Member  dispatch.Member `json:"member"`
+			State   dispatch.State  `json:"state"`
+			Results int             `json:"results"`
+			Began   time.Duration   `json:"began_ns"`
+			Elapsed time.Duration   `json:"elapsed_ns"`
+			Error   string          `json:"error,omitempty"`
+		}{"outcome", o.Member, o.State, o.Results, o.Began, o.Elapsed, text})
+	}
+	text := ""
+	if err := r.Err(); err != nil {
+		text = err.Error()
+	}
+	a.line(struct {
+		Type     string          `json:"type"`
+		Verdict  string          `json:"verdict"`
+		Reason   dispatch.Reason `json:"reason"`
+		Answered int             `json:"answered"`
+		Members  int             `json:"members"`
+		Results  int             `json:"results"`
+		Elapsed  time.Duration   `json:"elapsed_ns"`
+		Error    string          `json:"error,omitempty"`
+	}{"report", word, r.Reason, answered(r), len(r.Outcomes), results, r.Elapsed, text})
+	return status
+}
+
+func (a answers) line(v any) { printJSON(a.to, v) }
+
+// printJSON prints a value on a line of its own.
+func printJSON(to io.Writer, v any) {
+	line, err := json.Marshal(v)
+	if err != nil { // it never is, for values that were JSON
+		line = fmt.Appendf(nil, `{"type":"error","error":%q}`, err)
+	}
+	fmt.Fprintf(to, "%s\n", line)
+}
+
+// verdict says how complete the answer is.
+func verdict(r dispatch.Report, results int) (status int, word string) {
+	switch {
+	case r.Err() == nil:
+		return exitComplete, "complete"
+	case results > 0:
+		return exitPartial, "partial"
+	default:
+		return exitNothing, "nothing"
+	}
+}
+
+// answered counts the members that answered or declined.
+func answered(r dispatch.Report) (n int) {
+	for _, o := range r.Outcomes {
+		if o.State == dispatch.StateOK || o.State == dispatch.StateDeclined {
+			n++
+		}
+	}
+	return n
+}
+
+func summary(r dispatch.Report) string {
+	if len(r.Outcomes) == 0 && r.Reason == dispatch.ReasonNoProducers {
+		return fmt.Sprintf("nobody serves %s", r.Topic)
+	}
+	return fmt.Sprintf("%d of %s answered; %s after %s", answered(r), plural(len(r.Outcomes), "member"), r.Reason, short(r.Elapsed))
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// step is one thing that a census takes in, and what it says has changed.
+type step struct {
+	after time.Duration // since the step before
+	say   announcement  // without a node: nothing is announced, and who is silent is looked for
+	want  string        // the change, empty for none
+}
+
+func of(event string, epoch int64, seq uint64) announcement {
+	return announcement{Node: "n", Topic: "t", Event: event, Epoch: epoch, Seq: seq, BeatMS: 1000, Versions: []int{1}}
+}
+
+func TestCensus(t *testing.T) {
+	draining := of("change", 7, 2)
+	draining.Draining = true
+	grouped := of("beat", 7, 2)
+	grouped.Groups = []string{"g"}
+	unhurried := of("hello", 7, 0)
+	unhurried.BeatMS = 0
+	for _, c := range []struct {
+		name   string
+		steps  []step
+		states []string // of what is shown at the end
+	}{
+		{"one comes and stays", []step{{0, of("hello", 7, 0), "came"}, {time.Second, of("beat", 7, 1), ""}}, []string{"present"}},
+		{"bye", []step{{0, of("hello", 7, 0), "came"}, {0, of("bye", 7, 1), "left"}, {0, of("bye", 7, 1), ""}}, nil},
+		{"three beats missed", []step{
+			{0, of("hello", 7, 0), "came"},
+			{2999 * time.Millisecond, announcement{}, ""},
+			{time.Millisecond, announcement{}, "gone"},
+			{time.Hour, announcement{}, ""},
+		}, []string{"gone"}},
+		{"without beat_ms it beats every two seconds", []step{
+			{0, unhurried, "came"}, {5999 * time.Millisecond, announcement{}, ""}, {time.Millisecond, announcement{}, "gone"},
+		}, []string{"gone"}},
+		{"back after a silence", []step{
+			{0, of("hello", 7, 0), "came"}, {3 * time.Second, announcement{}, "gone"}, {0, of("beat", 7, 1), "came back"},
+		}, []string{"present"}},
+		{"killed and started again", []step{{0, of("hello", 7, 0), "came"}, {0, of("hello", 8, 0), "started anew"}}, []string{"present"}},
+		{"killed, gone, and heard again before its hello", []step{
+			{0, of("hello", 7, 0), "came"}, {3 * time.Second, announcement{}, "gone"}, {0, of("beat", 8, 1), "started anew"},
+		}, []string{"present"}},
+		{"twins that were there before", []step{{0, of("beat", 7, 3), "came"}, {0, of("beat", 8, 5), "came"}}, []string{"twin", "twin"}},
+		{"a twin that starts", []step{
+			{0, of("hello", 7, 0), "came"}, {0, of("hello", 8, 0), "started anew"}, {0, of("beat", 7, 1), "came"},
+		}, []string{"twin", "twin"}},
+		{"a twin that is gone", []step{
+			{0, of("beat", 7, 3), "came"}, {0, of("beat", 8, 5), "came"}, {2 * time.Second, of("beat", 8, 6), ""}, {time.Second, announcement{}, "gone"},
+		}, []string{"gone", "present"}},
+		{"draining", []step{{0, of("hello", 7, 0), "came"}, {0, draining, "changed"}, {0, draining, ""}}, []string{"draining"}},
+		{"groups", []step{{0, of("hello", 7, 0), "came"}, {0, grouped, "changed"}}, []string{"present"}},
+		{"an older announcement that was overtaken", []step{{0, of("hello", 7, 0), "came"}, {0, draining, "changed"}, {0, of("beat", 7, 1), ""}}, []string{"draining"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var census census
+			now := time.Unix(1e9, 0)
+			for i, s := range c.steps {
+				now = now.Add(s.after)
+				var changes []change
+				if s.say.Node != "" {
+					changes = census.hear(s.say, now)
+				} else {
+					changes = census.expire(now)
+				}
+				got := ""
+				for _, ch := range changes {
+					got += ch.what
+				}
+				if got != s.want {
+					t.Errorf("step %d: %q, want %q", i, got, s.want)
+				}
+			}
+			var states []string
+			for _, r := range census.rows(now) {
+				states = append(states, r.State)
+			}
+			if diff := cmp.Diff(c.states, states); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A beat does not say who the members are; what is known of them stays. Nobody is gone
+// because the connection was.
+func TestCensusKeepsWhatItKnows(t *testing.T) {
+	var c census
+	now := time.Unix(1e9, 0)
+	a, err := parseAnnouncement([]byte(`{"node":"n","topic":"t","event":"beat","epoch":7,"seq":1,"beat_ms":1000,"detail":{"members":["g/","a=20b"],"count":3,"in_flight":2}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.hear(a, now)
+	c.hear(of("beat", 7, 2), now)
+	c.excuse(now.Add(time.Hour))
+	if gone := c.expire(now.Add(time.Hour)); len(gone) != 0 {
+		t.Errorf("gone: %v", gone)
+	}
+	r := c.rows(now.Add(time.Hour))[0]
+	if !cmp.Equal(r.Members, []string{"g", "a b"}) || *r.Count != 3 || *r.InFlight != 2 {
+		t.Errorf("row %+v", r)
+	}
+	a.Seq, a.Detail.Members = 3, []string{"g/"}
+	b := a
+	detail := *a.Detail
+	b.Detail = &detail
+	b.Seq, b.Detail.Members = 4, []string{"h/"}
+	c.hear(a, now)
+	if changes := c.hear(b, now); len(changes) != 1 || changes[0].what != "changed" {
+		t.Errorf("other members: %v", changes)
+	}
+}
+
+func TestTable(t *testing.T) {
+	two, none := 2, 0
+	rows := []row{
+		{Node: "cell-7", Topic: "cell.measure", State: "present", Versions: []int{1, 2}, Members: []string{"site-1"}, Count: &two, InFlight: &two, Heard: 1500 * time.Millisecond},
+		{Node: "a\x1b[2J", Topic: "t", State: "gone", Heard: 200 * time.Second},
+		{Node: "idle", Topic: "t", State: "present", Versions: []int{1}, Members: []string{}, Count: &none, InFlight: &none},
+	}
+	const want = `NODE      TOPIC         STATE    VERSION  HEARD       IN FLIGHT  MEMBERS
+cell-7    cell.measure  present  1,2      1.5 s ago   2          2: site-1
+a\x1b[2J  t             gone              3m20s ago   ?          ?
+idle      t             present  1        0.0 ms ago  0          0
+`
+	if diff := cmp.Diff(want, table(rows, 200)); diff != "" {
+		t.Error(diff)
+	}
+	if got, want := table(rows[2:], 10), "NODE  TOP…\nidle  t  …\n"; got != want {
+		t.Errorf("cut to 10 columns: %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+func presenceChecks() []check {
+	return []check{
+		{"presence: fields", "An announcement has node, topic, event, epoch, seq, beat_ms, versions and codecs.", fields},
+		{"presence: a pattern in a probe", "A node answers a probe whose body is a pattern that matches a topic of its own.", patterns},
+		{"presence: a probe for another topic", "A node answers a probe whose body is one of its topics or a pattern that matches one.", otherTopic},
+		{"presence: seq and epoch", "seq counts the announcements of an epoch; the epoch stays the same until the node starts again.", counts},
+		{"presence: beats", "A node announces itself every beat_ms on {prefix}.{space}.presence.{node}.{topic}.", beats},
+	}
+}
+
+func fields(e *examiner) error {
+	a := e.about
+	switch {
+	case a.Topic != e.topic:
+		return wrong("the topic "+e.topic, "%s", a.Topic)
+	case a.Event != "beat":
+		return wrong("the event beat in the answer to a probe", "%q", a.Event)
+	case a.Epoch >= 1<<53:
+		return wrong("an epoch below 2^53", "%d", a.Epoch)
+	case a.BeatMS <= 0:
+		return wrong("a beat_ms above 0", "%d", a.BeatMS)
+	case !slices.Contains(a.Versions, 1):
+		return wrong("1 among the versions", "%v", a.Versions)
+	case !slices.Contains(a.Codecs, "json"):
+		return wrong("json among the codecs, which this suite needs", "%q", a.Codecs)
+	}
+	return nil
+}
+
+func patterns(e *examiner) error {
+	tokens := strings.Split(e.topic, ".")
+	tokens[len(tokens)-1] = "*"
+	for _, pattern := range []string{strings.Join(tokens, "."), strings.Join(append(tokens[:len(tokens)-1:len(tokens)-1], ">"), "."), ">"} {
+		in, err := e.probe(pattern)
+		if err != nil {
+			return err
+		}
+		defer in.close()
+		for {
+			a, err := e.announced(in)
+			if err != nil {
+				return wrong("an answer to a probe for "+pattern, "%v", err)
+			}
+			if a.Topic == e.topic {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func otherTopic(e *examiner) error {
+	in, err := e.probe(e.topic + ".more")
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	for _, pattern := range []string{e.topic + ".>", e.topic + ".*", e.nobody} {
+		if err := e.probeTo(in, pattern); err != nil {
+			return err
+		}
+	}
+	own, err := e.probe(e.topic)
+	if err != nil {
+		return err
+	}
+	defer own.close()
+	if _, err := e.announced(own); err != nil {
+		return err
+	}
+	for {
+		m, err := in.next(e.quiet)
+		if err != nil {
+			return nil
+		}
+		a, err := parseAnnouncement(m.Data)
+		if err == nil && a.Node == e.about.Node && (a.Topic == e.topic || !strings.HasPrefix(a.Topic, e.topic+".")) {
+			return wrong("no answer to a probe for "+e.topic+".more, "+e.topic+".>, "+e.topic+".* and "+e.nobody, "%s", m.Data)
+		}
+	}
+}
+
+func counts(e *examiner) error {
+	in, err := e.probe(e.topic)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	first, err := e.announced(in)
+	if err != nil {
+		return err
+	}
+	if err := e.probeTo(in, e.topic); err != nil {
+		return err
+	}
+	second, err := e.announced(in)
+	switch {
+	case err != nil:
+		return err
+	case first.Epoch != second.Epoch:
+		return wrong(fmt.Sprintf("the epoch %d again", first.Epoch), "%d", second.Epoch)
+	case second.Seq <= first.Seq:
+		return wrong(fmt.Sprintf("a seq above %d", first.Seq), "%d", second.Seq)
+	}
+	return nil
+}
+
+func beats(e *examiner) error {
+	const most = 10 * time.Second
+	if beat := time.Duration(e.about.BeatMS) * time.Millisecond; beat > most {
+		return skipped(fmt.Sprintf("it beats every %v, and this suite waits for %v at most", beat, most))
+	}
+	subject := e.prefix + "." + e.space + ".presence." + escape(e.about.Node) + "." + e.topic
+	in, err := e.subscribe(subject)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	m, err := in.next(e.patience + e.about.patience())
+	if err != nil {
+		return wrong("a beat on "+subject, "%v", err)
+	}
+	a, err := parseAnnouncement(m.Data)
+	if err != nil || a.Node != e.about.Node || a.Topic != e.topic {
+		return wrong("an announcement of node "+e.about.Node+" on "+e.topic, "%s", m.Data)
+	}
+	return nil
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
+)
+
+const connectionUsage = `
+Connection, as for the nats command:
+  -s, --server URL         servers, separated by commas            NATS_URL
+      --context NAME       a context of the nats command           NATS_CONTEXT
+      --no-context         ignore the context that is selected
+      --user USER          user name, or token without a password  NATS_USER
+      --password PASSWORD                                          NATS_PASSWORD
+      --creds FILE         credentials                             NATS_CREDS
+      --nkey FILE          seed of an nkey                         NATS_NKEY
+      --tlscert FILE       certificate of the client               NATS_CERT
+      --tlskey FILE        its key                                 NATS_KEY
+      --tlsca FILE         certificate authorities                 NATS_CA
+      --tlsfirst           TLS before the server's greeting
+      --inbox-prefix NAME  what reply subjects begin with
+
+Flags win over the environment, and both over the context.
+
+Where the nodes are:
+      --space NAME         natsdispatch.WithSpace                  default
+      --prefix SUBJECT     natsdispatch.WithPrefix                 dispatch
+`
+
+// connection is what the flags say of the server, and of the space.
+type connection struct {
+	server, context            string
+	user, password             string
+	creds, nkey                string
+	tlsCert, tlsKey, tlsCA     string
+	inboxPrefix, space, prefix string
+	tlsFirst, noContext        bool
+}
+
+// addTo adds the flags to a set.
+func (c *connection) addTo(set *flag.FlagSet, getenv func(string) string) {
+	set.StringVar(&c.server, "s", getenv("NATS_URL"), "")
+	for _, f := range []struct {
+		to        *string
+		name, env string
+	}{
+		{&c.server, "server", "NATS_URL"},
+		{&c.context, "context", "NATS_CONTEXT"},
+		{&c.user, "user", "NATS_USER"},
+		{&c.password, "password", "NATS_PASSWORD"},
+		{&c.creds, "creds", "NATS_CREDS"},
+		{&c.nkey, "nkey", "NATS_NKEY"},
+		{&c.tlsCert, "tlscert", "NATS_CERT"},
+		{&c.tlsKey, "tlskey", "NATS_KEY"},
+		{&c.tlsCA, "tlsca", "NATS_CA"},
+	} {
+		set.StringVar(f.to, f.name, getenv(f.env), "")
+	}
+	set.StringVar(&c.inboxPrefix, "inbox-prefix", "", "")
+	set.BoolVar(&c.tlsFirst, "tlsfirst", false, "")
+	set.BoolVar(&c.noContext, "no-context", false, "")
+	set.StringVar(&c.space, "space", natsdispatch.DefaultSpace, "")
+	set.StringVar(&c.prefix, "prefix", natsdispatch.DefaultPrefix, "")
+}
+
+// checkNames reports what keeps prefix and space from being tokens of subjects.
+func (c *connection) checkNames() error {
+	if c.space == "" || escape(c.space) != c.space {
+		return misused("--space %q: it is one token of A–Z a–z 0–9 _ -", c.space)
+	}
+	for token := range strings.SplitSeq(c.prefix, ".") {
+		if token == "" || escape(token) != token {
+			return misused("--prefix %q: it is made of tokens of A–Z a–z 0–9 _ -", c.prefix)
+		}
+	}
+	return nil
+}
+
+// settings returns what flags, environment and context say together.
+func (c *connection) settings(getenv func(string) string) (settings, error) {
+	var s settings
+	if !c.noContext {
+		var err error
+		if s, err = readContext(c.context, getenv); err != nil {
+			return s, err
+		}
+	}
+	if c.user != "" || c.creds != "" || c.nkey != "" {
+		// Who one is comes from one place as a whole.
+		s.User, s.Password, s.Token, s.Creds, s.NKey, s.UserJWT, s.UserSeed = c.user, c.password, "", c.creds, c.nkey, "", ""
+		if c.password == "" {
+			s.User, s.Token = "", c.user
+		}
+	}
+	for _, f := range []struct {
+		to   *string
+		flag string
+	}{
+		{&s.URL, c.server},
+		{&s.Cert, c.tlsCert},
+		{&s.Key, c.tlsKey},
+		{&s.CA, c.tlsCA},
+		{&s.InboxPrefix, c.inboxPrefix},
+	} {
+		if f.flag != "" {
+			*f.to = f.flag
+		}
+	}
+	s.TLSFirst = s.TLSFirst || c.tlsFirst
+	if s.URL == "" {
+		s.URL = nats.DefaultURL
+	}
+	return s, nil
+}
+
+// connect connects to the server. A connection that breaks is made again, but the first
+// one has to succeed.
+func (p *program) connect(c *connection) (*nats.Conn, error) {
+	if err := c.checkNames(); err != nil {
+		return nil, err
+	}
+	s, err := c.settings(p.getenv)
+	if err != nil {
+		return nil, err
+	}
+	opts, err := s.options()
+	if err != nil {
+		return nil, err
+	}
+	opts = append([]nats.Option{
+		natsdispatch.Robust, nats.RetryOnFailedConnect(false), nats.Timeout(5 * time.Second), nats.Name("dispatch command"),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { p.complain(err) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				p.complain(fmt.Errorf("the connection to the server broke: %w", err))
+			}
+		}),
+	}, opts...)
+	nc, err := nats.Connect(s.URL, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", redacted(s.URL), err)
+	}
+	if !nc.HeadersSupported() {
+		nc.Close()
+		return nil, fmt.Errorf("the server %s does not support headers; it must be 2.2 or later", nc.ConnectedServerVersion())
+	}
+	return nc, nil
+}
+
+// complain prints what went wrong beside the result of the command.
+func (p *program) complain(err error) {
+	if !errors.Is(err, nats.ErrConnectionClosed) {
+		fmt.Fprintf(p.stderr, "dispatch: %s\n", printable(err.Error()))
+	}
+}

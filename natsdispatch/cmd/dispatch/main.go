@@ -1,0 +1,146 @@
+// Command dispatch shows who serves the topics of package natsdispatch on a NATS server,
+// asks them, listens to the results that they publish, and tests whether a node keeps the
+// protocol. It needs no program that knows the types of a topic: requests and results are
+// JSON. README.md shows a session.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+)
+
+// The exit statuses. Those above 2 are those of sysexits.h.
+const (
+	exitComplete    = 0
+	exitPartial     = 1 // some members answered, or some checks failed
+	exitNothing     = 2 // no member answered, or no node is there
+	exitUsage       = 64
+	exitUnavailable = 69 // no server, or it refuses
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, width: 80}
+	if info, err := os.Stdout.Stat(); err == nil {
+		p.terminal = info.Mode()&os.ModeCharDevice != 0
+	}
+	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
+		p.width = n
+	}
+	status := p.run(ctx, os.Args[1:])
+	stop()
+	os.Exit(status)
+}
+
+// program is what a command knows of the process.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	terminal       bool // stdout is one
+	width          int  // of the terminal, in columns
+}
+
+// command is one of the commands of the program.
+type command struct {
+	name  string
+	usage string // what follows the name, and what it does
+	run   func(p *program, ctx context.Context, args []string) (status int, err error)
+}
+
+func commands() []command {
+	return []command{
+		{"nodes", nodesUsage, (*program).nodes},
+		{"ask", askUsage, (*program).ask},
+		{"listen", listenUsage, (*program).listen},
+		{"conformance", conformanceUsage, (*program).conformance},
+	}
+}
+
+// errUsage is wrapped by errors that are the caller's.
+var errUsage = errors.New("usage")
+
+func misused(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errUsage, fmt.Sprintf(format, args...))
+}
+
+// run runs the command of the arguments and returns the exit status.
+func (p *program) run(ctx context.Context, args []string) int {
+	if len(args) == 0 {
+		p.help(p.stderr)
+		return exitUsage
+	}
+	if name := args[0]; name == "help" || name == "-h" || name == "-help" || name == "--help" {
+		p.help(p.stdout)
+		return exitComplete
+	}
+	for _, c := range commands() {
+		if c.name != args[0] {
+			continue
+		}
+		status, err := c.run(p, ctx, args[1:])
+		switch {
+		case errors.Is(err, flag.ErrHelp):
+			fmt.Fprintf(p.stdout, "usage: dispatch %s %s\n%s", c.name, c.usage, connectionUsage)
+			return exitComplete
+		case errors.Is(err, errUsage):
+			fmt.Fprintf(p.stderr, "dispatch %s: %v\nSee dispatch %s --help.\n", c.name, err, c.name)
+			return exitUsage
+		case err != nil:
+			fmt.Fprintf(p.stderr, "dispatch %s: %v\n", c.name, err)
+			return exitUnavailable
+		}
+		return status
+	}
+	fmt.Fprintf(p.stderr, "dispatch: there is no command %q\n", args[0])
+	p.help(p.stderr)
+	return exitUsage
+}
+
+func (p *program) help(to io.Writer) {
+	fmt.Fprint(to, `Dispatch shows and asks the nodes of dispatch topics on a NATS server.
+
+usage: dispatch COMMAND [ARGUMENTS] [FLAGS]
+
+  nodes        who is there, with members and requests in flight
+  ask          sends a request, prints the results and who did not answer
+  listen       prints the results that nodes publish
+  conformance  tests whether a node keeps the wire protocol
+
+dispatch COMMAND --help says more.
+`)
+}
+
+// flags returns an empty set of flags, which prints nothing.
+func (p *program) flags(name string) *flag.FlagSet {
+	set := flag.NewFlagSet(name, flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	set.Usage = func() {}
+	return set
+}
+
+// parse reads flags and other arguments in any order. After -- there are no flags.
+func parse(set *flag.FlagSet, args []string) (others []string, err error) {
+	for {
+		if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		} else if err != nil {
+			return nil, misused("%v", err)
+		}
+		rest := set.Args()
+		if len(rest) == 0 {
+			return others, nil
+		}
+		if flags := args[:len(args)-len(rest)]; len(flags) > 0 && flags[len(flags)-1] == "--" {
+			return append(others, rest...), nil
+		}
+		others, args = append(others, rest[0]), rest[1:]
+	}
+}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
+)
+
+const nodesUsage = `[TOPIC] [FLAGS]
+
+Nodes shows who serves the topic, or all topics: node, topic, state, members, versions of
+the protocol, when it was heard last, and its requests in flight. TOPIC may be a pattern,
+such as cell.* or cell.>. A ? is what a node does not tell.
+
+The state is present; draining; twin, if several processes go by the same name; or gone,
+for a node that was there and missed three beats, under --watch alone.
+
+  --wait DURATION  how long nodes may take to answer  250ms
+  --watch          go on, and show what changes
+  --json           print JSON, one line for each node and topic; under --watch one line
+                   for each change, whose event is came, changed, left, gone, came back
+                   or started anew
+
+The exit status is 0 if a node is there, 2 if none is, and 0 at the end of --watch.
+`
+
+// view is what nodes shows.
+type view struct {
+	connection
+	pattern string
+	wait    time.Duration
+	watch   bool
+	json    bool
+}
+
+func (p *program) nodes(ctx context.Context, args []string) (int, error) {
+	v, err := p.parseNodes(args)
+	if err != nil {
+		return 0, err
+	}
+	nc, err := p.connect(&v.connection)
+	if err != nil {
+		return 0, err
+	}
+	defer nc.Close()
+	ear, err := listenToPresence(nc, &v)
+	if err != nil {
+		return 0, err
+	}
+	var c census
+	if err := ear.probe(); err != nil {
+		return 0, err
+	}
+	if v.watch {
+		return exitComplete, p.watch(ctx, ear, &c, v)
+	}
+	end := time.NewTimer(v.wait)
+	defer end.Stop()
+	for {
+		select {
+		case m := <-ear.messages:
+			if a, ok := ear.announcement(m); ok {
+				c.hear(a, time.Now())
+			}
+			continue
+		case <-end.C:
+		case <-ctx.Done():
+		}
+		break
+	}
+	rows := c.rows(time.Now())
+	if v.json {
+		for _, r := range rows {
+			printJSON(p.stdout, r)
+		}
+	} else if len(rows) > 0 {
+		fmt.Fprint(p.stdout, table(rows, p.width))
+	}
+	if len(rows) == 0 {
+		fmt.Fprintf(p.stderr, "nobody serves %s\n", v.pattern)
+		return exitNothing, nil
+	}
+	return exitComplete, nil
+}
+
+func (p *program) parseNodes(args []string) (v view, err error) {
+	set := p.flags("nodes")
+	v.addTo(set, p.getenv)
+	set.DurationVar(&v.wait, "wait", natsdispatch.DefaultDiscovery, "")
+	set.BoolVar(&v.watch, "watch", false, "")
+	set.BoolVar(&v.json, "json", false, "")
+	others, err := parse(set, args)
+	if err != nil {
+		return v, err
+	}
+	v.pattern = ">"
+	switch {
+	case len(others) > 1:
+		return v, misused("%q is too much: one topic or pattern is all", others[1])
+	case len(others) == 1:
+		v.pattern = others[0]
+	}
+	if v.wait <= 0 {
+		return v, misused("--wait %v is not positive", v.wait)
+	}
+	return v, checkPattern(v.pattern)
+}
+
+// checkPattern reports what keeps s from being a topic or a pattern of topics.
+func checkPattern(s string) error {
+	tokens := strings.Split(s, ".")
+	for i, token := range tokens {
+		if token == "*" || token == ">" && i == len(tokens)-1 {
+			continue
+		}
+		if token == "" || escape(token) != token {
+			return misused("%q is no topic and no pattern of topics", s)
+		}
+	}
+	return nil
+}
+
+// presenceEar hears who announces itself, to everybody or as the answer to a probe.
+type presenceEar struct {
+	nc       *nats.Conn
+	view     *view
+	inbox    string
+	messages chan *nats.Msg
+}
+
+func listenToPresence(nc *nats.Conn, v *view) (*presenceEar, error) {
+	e := &presenceEar{nc: nc, view: v, inbox: nc.NewInbox(), messages: make(chan *nats.Msg, 1<<16)}
+	subjects := []string{e.inbox}
+	if v.watch {
+		subjects = append(subjects, v.prefix+"."+v.space+".presence.*."+v.pattern)
+	}
+	for _, subject := range subjects {
+		if _, err := nc.ChanSubscribe(subject, e.messages); err != nil {
+			return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
+		}
+	}
+	return e, nil
+}
+
+// probe asks all nodes to announce themselves, with members and requests in flight.
+func (e *presenceEar) probe() error {
+	m := nats.NewMsg(e.view.prefix + "." + e.view.space + ".probe")
+	m.Header, m.Reply, m.Data = nats.Header{"Dispatch-Detail": {"1"}}, e.inbox, []byte(e.view.pattern)
+	if err := e.nc.PublishMsg(m); err != nil {
+		return fmt.Errorf("send a probe: %w", err)
+	}
+	return e.nc.FlushTimeout(5 * time.Second)
+}
+
+// announcement reads a message. What is none, or comes from another node than it says, is
+// passed over.
+func (e *presenceEar) announcement(m *nats.Msg) (a announcement, ok bool) {
+	if m.Header.Get("Status") != "" {
+		return a, false // there was nobody to answer
+	}
+	a, err := parseAnnouncement(m.Data)
+	own := e.view.prefix + "." + e.view.space + ".presence." + escape(a.Node) + "." + a.Topic
+	return a, err == nil && (m.Subject == e.inbox || m.Subject == own)
+}
+
+// watch shows what changes until ctx ends. It asks again as often as nodes usually beat,
+// because beats do not say who the members are and what is in flight.
+func (p *program) watch(ctx context.Context, ear *presenceEar, c *census, v view) error {
+	ask := time.NewTicker(defaultBeat)
+	defer ask.Stop()
+	draw := time.NewTicker(drawEvery)
+	defer draw.Stop()
+	for {
+		var changes []change
+		select {
+		case <-ctx.Done():
+			return nil
+		case m := <-ear.messages:
+			if a, ok := ear.announcement(m); ok {
+				changes = c.hear(a, time.Now())
+			}
+		case <-ask.C:
+			if err := ear.probe(); err != nil && ear.nc.IsConnected() {
+				return err
+			}
+		case <-draw.C:
+			if !ear.nc.IsConnected() {
+				c.excuse(time.Now())
+			}
+			changes = c.expire(time.Now())
+			if p.terminal && !v.json {
+				p.draw(c.rows(time.Now()), v.pattern)
+			}
+		}
+		if !p.terminal || v.json {
+			p.printChanges(changes, c, v.json)
+		}
+	}
+}
+
+// drawEvery is how often the table is drawn, and how soon it is noticed that a node is gone.
+const drawEvery = 500 * time.Millisecond
+
+// draw replaces what is on the terminal.
+func (p *program) draw(rows []row, pattern string) {
+	var b bytes.Buffer
+	b.WriteString("\x1b[H\x1b[2J")
+	fmt.Fprintf(&b, "%s  %s\n\n", time.Now().Format(time.TimeOnly), pattern)
+	b.WriteString(table(rows, p.width))
+	_, _ = p.stdout.Write(b.Bytes()) // the terminal may be closed
+}
+
+func (p *program) printChanges(changes []change, c *census, asJSON bool) {
+	for _, ch := range changes {
+		if !asJSON {
+			fmt.Fprintf(p.stdout, "%s %s %s %s\n", time.Now().Format(time.TimeOnly), printable(ch.node), printable(ch.topic), ch.what)
+			continue
+		}
+		event := struct {
+			Event string `json:"event"`
+			row
+		}{Event: ch.what, row: row{Node: ch.node, Topic: ch.topic, Epoch: ch.epoch, State: "left"}}
+		for _, r := range c.rows(time.Now()) {
+			if (life{r.Node, r.Topic, r.Epoch}) == ch.life {
+				event.row = r
+			}
+		}
+		printJSON(p.stdout, event)
+	}
+}
+
+// table writes rows for people.
+func table(rows []row, width int) string {
+	lines := [][]string{{"NODE", "TOPIC", "STATE", "VERSION", "HEARD", "IN FLIGHT", "MEMBERS"}}
+	for _, r := range rows {
+		inFlight, members := "?", "?"
+		if r.InFlight != nil {
+			inFlight = strconv.Itoa(*r.InFlight)
+		}
+		if r.Count != nil {
+			members = strconv.Itoa(*r.Count)
+			if len(r.Members) > 0 {
+				members += ": " + strings.Join(r.Members, ", ")
+			}
+		}
+		versions := make([]string, len(r.Versions))
+		for i, v := range r.Versions {
+			versions[i] = strconv.Itoa(v)
+		}
+		lines = append(lines, []string{
+			printable(r.Node), printable(r.Topic), r.State, strings.Join(versions, ","), short(r.Heard) + " ago", inFlight, printable(members),
+		})
+	}
+	widths := make([]int, len(lines[0]))
+	for _, line := range lines {
+		for i, text := range line {
+			widths[i] = max(widths[i], longest([]string{text}))
+		}
+	}
+	var b strings.Builder
+	for _, line := range lines {
+		for i, text := range line {
+			line[i] = padded(text, widths[i])
+		}
+		b.WriteString(cut(strings.TrimRight(strings.Join(line, "  "), " "), width) + "\n")
+	}
+	return b.String()
+}
+
+// cut shortens a line that is longer than the width.
+func cut(line string, width int) string {
+	if runes := []rune(line); len(runes) > width {
+		return string(runes[:max(width-1, 0)]) + "…"
+	}
+	return line
+}

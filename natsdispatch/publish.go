@@ -1,0 +1,156 @@
+package natsdispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// The headers of published results, besides those of replies.
+const (
+	headerMember = "Dispatch-Member"
+
+	typeResult = "result"
+)
+
+// WithPublish makes the node publish the results of its members on a subject of the space,
+// for programs that listen and do not ask: "dispatch listen" is one. These are the results
+// of all calls on the node's bus, from wherever the call was sent, in the order in which a
+// listener of the bus is called with them. Results of members on other nodes are left to
+// those nodes. Without this option a result reaches the asker alone.
+//
+// Values are written by the first codec of the node, one message for each. A value that is
+// larger than the server's max_payload, that the codec cannot write, or that comes while
+// there is no connection is not published: it is counted in [NodeStats] as unsent, its number is
+// skipped, so that listeners notice, and the first one goes to the error handler. Nothing
+// waits for the publication, and nothing is published twice.
+func WithPublish() ServeOption {
+	return serveOption(func(c *serveConfig) error {
+		c.publish = true
+		return nil
+	})
+}
+
+// result is the subject of a node's published results on a topic.
+func (s subjects) result(node, topic string) string {
+	return s.prefix + ".v1." + s.space + ".result." + escape(node) + "." + topic
+}
+
+// audible is a topic of a bus whose results can be heard without knowing their type.
+type audible interface {
+	// listen has hear called with each result, one at a time. The value is what write
+	// makes of it.
+	listen(name string, hear func(call dispatch.CallID, from dispatch.Member, write func(Codec) ([]byte, error))) (*dispatch.Registration, error)
+}
+
+func (b *typedBus[Req, Res]) listen(name string, hear func(dispatch.CallID, dispatch.Member, func(Codec) ([]byte, error))) (*dispatch.Registration, error) {
+	return b.d.AddListener(b.topic, func(_ context.Context, r dispatch.Result[Req, Res]) {
+		hear(r.Call.ID(), r.From, func(c Codec) ([]byte, error) { return c.Marshal(r.Value) })
+	}, dispatch.WithName(name))
+}
+
+// publishing is what a node with [WithPublish] has registered on its bus.
+type publishing struct{ listeners []*dispatch.Registration }
+
+// startPublishing begins to publish, if the node is to.
+func (n *Node) startPublishing() error {
+	if !n.publish {
+		return nil
+	}
+	for _, s := range n.topics {
+		p := &publisher{node: n, topic: s.name}
+		added, err := s.bus.(audible).listen("nats:"+n.subjects.String(), p.hear)
+		if err != nil {
+			return fmt.Errorf("publish the results of %s: %w", s.name, err)
+		}
+		n.publishing.listeners = append(n.publishing.listeners, added)
+	}
+	return nil
+}
+
+// drain publishes what calls that have ended are still to be told of, and stops.
+func (p *publishing) drain(ctx context.Context) error {
+	for _, l := range p.listeners {
+		if err := l.Drain(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stop stops at once.
+func (p *publishing) stop() {
+	for _, l := range p.listeners {
+		l.Remove()
+	}
+}
+
+// publisher publishes the results of one topic. A listener is called with one result at a
+// time, so it needs no lock.
+type publisher struct {
+	node   *Node
+	topic  string
+	seq    uint64
+	failed bool // that a result was not published has been reported
+}
+
+func (p *publisher) hear(call dispatch.CallID, from dispatch.Member, write func(Codec) ([]byte, error)) {
+	if from.Node != "" {
+		return // that node publishes it, if it is to be published
+	}
+	n := p.node
+	seq := p.seq
+	p.seq++
+	err := p.publish(seq, call, from, write)
+	if err == nil {
+		return
+	}
+	n.counts.unsent.Add(1)
+	if cut := !n.nc.IsConnected() || errors.Is(err, nats.ErrConnectionClosed); !cut && !p.failed {
+		p.failed = true // the rest is counted
+		n.fail(fmt.Errorf("natsdispatch: node %s: publish a result of %v: %w", n.node, from, err))
+	}
+}
+
+func (p *publisher) publish(seq uint64, call dispatch.CallID, from dispatch.Member, write func(Codec) ([]byte, error)) error {
+	n, codec := p.node, p.node.codecs[0]
+	value, err := write(codec)
+	if err != nil {
+		return fmt.Errorf("write it as %s: %w", codec.Name(), err)
+	}
+	m := &nats.Msg{Subject: n.result(n.node, p.topic), Header: sender{n.node, n.epoch, seq}.header(), Data: value}
+	number, member := strconv.FormatUint(uint64(call), 10), memberWord(from)
+	for key, v := range map[string]string{
+		headerType: typeResult, headerCall: number, headerMember: member, headerCodec: codec.Name(), headerTypes: n.types,
+	} {
+		if v != "" {
+			m.Header[key] = []string{v}
+		}
+	}
+	if n.sign != nil {
+		if err := setSignature(m.Header, n.sign, signed(resultCall(p.topic, number, member), n.node, n.epoch, seq, value)); err != nil {
+			return err
+		}
+	}
+	err = n.nc.PublishMsg(m)
+	if errors.Is(err, nats.ErrMaxPayload) {
+		return fmt.Errorf("%w: %d bytes; the server allows %d, headers included", ErrTooLarge, len(value), n.nc.MaxPayload())
+	}
+	return err
+}
+
+// memberWord is how an accept names a member.
+func memberWord(m dispatch.Member) string {
+	line := appendAccept(nil, []dispatch.Member{m})
+	return string(line[len(kindAccept)+1 : len(line)-1])
+}
+
+// resultCall stands for the call in the signature of a published result.
+func resultCall(topic, call, member string) string {
+	return typeResult + "." + topic + " " + call + " " + member
+}
