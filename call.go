@@ -232,7 +232,7 @@ func (c *Call[Req, Res]) pull(results iter.Seq2[Res, error], r *run) error {
 // askRelay is part of half.
 func (c *Call[Req, Res]) askRelay(r *relayRun) {
 	defer r.unwound()
-	relay, roster := r.producer().fn.(Relay[Req, Res]), &Roster[Res]{run: r, result: c.relayed}
+	relay, roster := r.producer().fn.(Relay[Req, Res]), &Roster[Res]{run: r, result: c.relayed, answers: c.heard}
 	if c.nesting != nil && c.nesting.asks {
 		c.nesting.labelled(&r.run, "dispatch.producer", r.producer().Name(), func(ctx context.Context) { r.fail(relay(ctx, c.req, roster)) })
 	} else {
@@ -256,6 +256,71 @@ func (c *Call[Req, Res]) relayed(r *relayRun, m Member, value Res) bool {
 		c.offerLate(m, value, at, by)
 	}
 	return false
+}
+
+// heard is Roster.Answers.
+func (c *Call[Req, Res]) heard(r *relayRun, expected Member, batch []Answer[Res]) (taken int) {
+	var few [32]course.State
+	how := few[:0]
+	for i := range batch { // without the lock, for errors may be of anybody's making
+		how = append(how, stateOf(batch[i].Err))
+	}
+	c.mu.Lock()
+	if expected != (Member{}) {
+		c.replaceLocked(r, expected)
+	}
+	for i := 0; i < len(batch) && !c.over(); i++ {
+		if _, known := c.relaying.byMember[batch[i].From]; !known {
+			r.nameLocked(batch[i].From)
+		}
+	}
+	next := 0
+	for ; next < len(batch) && !c.over(); next++ {
+		if c.takeLocked(r, &batch[next], how[next]) {
+			taken++
+		}
+	}
+	c.tellAndUnlock()
+	c.recount()
+	for _, a := range batch[next:] {
+		if a.HasValue {
+			at, by := c.lateness()
+			c.observeLate(&r.run, a.From, at, by, nil)
+			c.offerLate(a.From, a.Value, at, by)
+		}
+	}
+	return taken
+}
+
+// takeLocked does what one answer says, in a call that goes on.
+func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], how course.State) bool {
+	i, ok := c.relaying.byMember[a.From]
+	switch {
+	case !ok:
+		return false // it was not to be named
+	case c.course.HasEnded(int(i)), c.namedAt(i).by != r, a.HasValue && c.course.Expects(int(i)):
+		c.bus.misuse.Add(1)
+		return false
+	}
+	now := c.now()
+	e := calllog.Entry{Member: i}
+	switch {
+	case a.Ended:
+		c.namedAt(i).err = a.Err
+		c.course.EndNamed(now, i, how, a.HasValue)
+		e.Kind = calllog.End
+	case a.HasValue:
+		c.course.Result(now, i)
+	default:
+		return true
+	}
+	e.At = c.course.Ended()
+	if a.HasValue {
+		e.Kind |= calllog.Result
+		e.Value = c.keepLocked(a.Value)
+	}
+	c.appendLocked(e)
+	return true
 }
 
 // hand adds a result of a member that goes on to the log. It returns false if the

@@ -456,13 +456,15 @@ func (c *gathering) report() Report {
 	defer c.mu.Unlock()
 	r := Report{
 		Call: c.id(), Topic: c.topic.Name, Reason: Reason(c.course.Reason()), Started: c.start, Elapsed: c.course.Ended(),
-		Outcomes: make([]Outcome, c.course.Size()), cause: c.err, quorum: c.course.Quorum(), first: c.policy.first,
+		Outcomes: make([]Outcome, 0, c.course.Size()), cause: c.err, quorum: c.course.Quorum(), first: c.policy.first,
 	}
 	if !c.over() {
 		r.Elapsed = c.now()
 	}
-	for i := range r.Outcomes {
-		r.Outcomes[i] = c.outcomeLocked(i)
+	for i := range c.course.Size() {
+		if !c.isReplaced(i) {
+			r.Outcomes = append(r.Outcomes, c.outcomeLocked(i))
+		}
 	}
 	return r
 }

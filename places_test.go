@@ -94,26 +94,3 @@ func TestRefusedRequestsAreNotCountedAsSent(t *testing.T) {
 		}
 	})
 }
-
-func TestSnapshotOfACallThatWaitsForProducers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher()
-		produce(t, d, "a", quick(1))
-		c := send(t, d, dispatch.WithMinProducers(3))
-		waitsFor := func(want int) {
-			t.Helper()
-			if got := d.Bus().Snapshot().Calls[0].WaitsFor; got != want {
-				t.Errorf("it waits for %d more, want %d", got, want)
-			}
-		}
-		waitsFor(2)
-		produce(t, d, "b", quick(1))
-		waitsFor(1)
-		release := make(chan struct{})
-		produce(t, d, "c", deaf(release, 1))
-		synctest.Wait()
-		waitsFor(0)
-		close(release)
-		<-c.Done()
-	})
-}

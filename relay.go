@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
@@ -27,15 +28,55 @@ type Relay[Req, Res any] func(ctx context.Context, req Req, to *Roster[Res]) err
 // nothing: the member was named already or never, or has ended; the call has
 // ended; the relay has returned. All of these but the end of the call are misuse,
 // which the bus counts; see [Snapshot].
+//
+// A relay that asks somebody else first says whom with [Roster.Expect], before it sends
+// anything, so that the report names those who never say a word.
 type Roster[Res any] struct {
-	run    *relayRun
-	result func(*relayRun, Member, Res) bool
+	run     *relayRun
+	result  func(*relayRun, Member, Res) bool
+	answers func(*relayRun, Member, []Answer[Res]) int
+}
+
+// An Answer is what a relay has heard of one member, for [Roster.Answers].
+type Answer[Res any] struct {
+	From     Member
+	Value    Res   // the result, if HasValue
+	HasValue bool  // the member has a result
+	Ended    bool  // the member has ended, after the result
+	Err      error // with what, as in [Roster.End]
 }
 
 // Name says that m has taken the request: from now on it is a member of the call, and must
 // be ended. A member with neither a name nor a group is refused. The name may be empty if it
 // is not known which replica of the group will answer.
 func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
+
+// Expect says that the call owes m an outcome, although m is not known more exactly: it
+// stands for members elsewhere whose names the relay learns later, as {Node: "cell-7",
+// Name: "*"} for all of a node. [Roster.Accept] or [Roster.Answers] puts them in its place.
+// Until then it is a member like any other, but has no results: it can be ended with
+// [Roster.End], it is Late or Canceled when the call ends, and Failed with [ErrLost] when
+// the relay returns. Its outcome says that it was not started. A quorum that counts the
+// members of the call counts it once.
+func (r *Roster[Res]) Expect(m Member) bool { return r.run.expect(m) }
+
+// Accept puts members in the place of an expected one, which has no outcome then. All
+// become known at once. There may be none: then nobody is owed an outcome any more.
+// A member that the call has already stays as it is, which is misuse.
+func (r *Roster[Res]) Accept(expected Member, members ...Member) bool {
+	return r.run.accept(expected, members)
+}
+
+// Answers hands in what was heard of several members, under one lock: it names those of the
+// batch that the call does not have, and then does what [Roster.Result] and [Roster.End] do,
+// in the order of the batch. A member may have several answers in it; one with neither a value
+// nor an end only names its member. If expected is not the zero Member, the batch takes
+// its place, as with [Roster.Accept]. Answers returns how many answers were taken. Those
+// after the end of the call are not, and their values are offered to OnLate. The batch
+// can be used again afterwards.
+func (r *Roster[Res]) Answers(expected Member, batch []Answer[Res]) int {
+	return r.answers(r.run, expected, batch)
+}
 
 // Result hands in a result of m. If it is too late it is offered to OnLate.
 func (r *Roster[Res]) Result(m Member, v Res) bool { return r.result(r.run, m, v) }
@@ -55,7 +96,7 @@ func (r *Roster[Res]) Targets() []string { return slices.Clone(r.run.call.policy
 // targets that do not exist. The call's lock guards it.
 type relaying struct {
 	runs     []*relayRun
-	named    []*named // the members behind those of this bus
+	named    []named // the members behind those of this bus
 	byMember map[Member]int32
 	missing  []string // of WithRequired, that no member has yet
 }
@@ -63,7 +104,7 @@ type relaying struct {
 // relayRun is a relay at work for a call.
 type relayRun struct{ run }
 
-// named is a member that a relay has named.
+// named is a member that a relay has named or expects.
 type named struct {
 	member Member
 	by     *relayRun // nil for a target that does not exist
@@ -143,24 +184,73 @@ func (r *relayRun) name(m Member) bool {
 	if c.over() {
 		return false
 	}
-	if m.Name == "" && m.Group == "" || r.phase == runReturned || c.hasLocked(m) {
-		c.bus.misuse.Add(1)
-		return false
-	}
-	c.nameLocked(r, m)
-	return true
+	_, ok := r.nameLocked(m)
+	return ok
 }
 
-func (c *gathering) nameLocked(r *relayRun, m Member) int32 {
-	i, _ := c.course.Name(c.now())
-	c.relaying.named = append(c.relaying.named, &named{member: m, by: r})
-	c.relaying.byMember[m] = i
-	if slices.ContainsFunc(c.policy.required, m.Matches) {
+// expect is Roster.Expect.
+func (r *relayRun) expect(m Member) bool {
+	c := r.call
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over() {
+		return false
+	}
+	_, ok := r.joinLocked(m, (*course.Course).Expect)
+	return ok
+}
+
+// nameLocked makes m a member of a call that goes on.
+func (r *relayRun) nameLocked(m Member) (i int32, ok bool) {
+	c := r.call
+	if i, ok = r.joinLocked(m, (*course.Course).Name); ok && slices.ContainsFunc(c.policy.required, m.Matches) {
 		c.course.Require(i)
 		c.relaying.missing = slices.DeleteFunc(c.relaying.missing, m.Matches)
 		c.course.Missing(len(c.relaying.missing))
 	}
-	return i
+	return i, ok
+}
+
+// joinLocked makes m a member, in one of the two ways in which the course takes one in.
+func (r *relayRun) joinLocked(m Member, take func(*course.Course, time.Duration) (int32, bool)) (i int32, ok bool) {
+	c := r.call
+	if m.Name == "" && m.Group == "" || r.phase == runReturned || c.hasLocked(m) {
+		c.bus.misuse.Add(1)
+		return 0, false
+	}
+	i, _ = take(&c.course, c.now())
+	c.relaying.named = append(c.relaying.named, named{member: m, by: r})
+	c.relaying.byMember[m] = i
+	return i, true
+}
+
+// accept is Roster.Accept.
+func (r *relayRun) accept(expected Member, members []Member) bool {
+	c := r.call
+	c.mu.Lock()
+	defer c.tellAndUnlock()
+	if !c.replaceLocked(r, expected) {
+		return false
+	}
+	for _, m := range members {
+		r.nameLocked(m)
+	}
+	return true
+}
+
+// replaceLocked takes an expected member away. Those that come in its place are named
+// before the lock is given up.
+func (c *gathering) replaceLocked(r *relayRun, expected Member) bool {
+	i, ok := c.pendingLocked(r, expected)
+	switch {
+	case !ok:
+		return false
+	case !c.course.Accept(c.now(), i):
+		c.bus.misuse.Add(1) // it was named, and not expected
+		return false
+	}
+	delete(c.relaying.byMember, expected) // so that it can be named, if not all of them are known after all
+	return true
 }
 
 // hasLocked reports whether the call has the member already.
@@ -168,8 +258,11 @@ func (c *gathering) hasLocked(m Member) bool {
 	if _, ok := c.relaying.byMember[m]; ok {
 		return true
 	}
+	if m.Node != "" {
+		return false
+	}
 	for i := range c.producers {
-		if m.Node == "" && c.memberAtLocked(i) == m {
+		if c.memberAtLocked(i) == m {
 			return true
 		}
 	}
@@ -190,7 +283,7 @@ func (c *gathering) pendingLocked(r *relayRun, m Member) (i int32, ok bool) {
 	return i, ok
 }
 
-func (c *gathering) namedAt(i int32) *named { return c.relaying.named[int(i)-len(c.producers)] }
+func (c *gathering) namedAt(i int32) *named { return &c.relaying.named[int(i)-len(c.producers)] }
 
 // end is Roster.End.
 func (r *relayRun) end(m Member, err error) bool {
@@ -209,7 +302,7 @@ func (r *relayRun) end(m Member, err error) bool {
 // endNamedLocked records how a member that a relay named has ended.
 func (c *gathering) endNamedLocked(i int32, how course.State, err error) {
 	c.namedAt(i).err = err
-	if c.course.EndNamed(c.now(), i, how) == course.Ends {
+	if c.course.EndNamed(c.now(), i, how, false) == course.Ends {
 		c.appendLocked(calllog.Entry{At: c.course.Ended(), Member: i, Kind: calllog.End})
 	}
 }
@@ -271,8 +364,8 @@ func (c *gathering) endRelayLocked(r *relayRun, how course.State) {
 		c.missTargetsLocked()
 	}
 	c.course.EndRelay(now)
-	for k, who := range c.relaying.named {
-		if i := len(c.producers) + k; who.by == r && !c.over() && !c.course.HasEnded(i) {
+	for k := range c.relaying.named {
+		if i := len(c.producers) + k; c.relaying.named[k].by == r && !c.over() && !c.course.HasEnded(i) {
 			c.endNamedLocked(int32(i), unended, lost)
 		}
 	}
@@ -284,7 +377,7 @@ func (c *gathering) missTargetsLocked() {
 	for _, name := range slices.Concat(c.policy.targets, c.policy.required) {
 		known := false
 		for i := 0; i < c.course.Size() && !known; i++ {
-			known = c.answersTo(i, name)
+			known = !c.isReplaced(i) && c.answersTo(i, name)
 		}
 		if !known {
 			c.missLocked(Member{Name: name}, course.Gone, unknownError(name))
@@ -292,13 +385,16 @@ func (c *gathering) missTargetsLocked() {
 	}
 }
 
+// isReplaced reports whether others have come in the place of an expected member.
+func (c *gathering) isReplaced(i int) bool { return c.course.Member(i).State == course.Replaced }
+
 // missLocked adds a member that was not asked.
 func (c *gathering) missLocked(m Member, how course.State, err error) {
 	i, ok := c.course.Miss(c.now(), how)
 	if !ok {
 		return
 	}
-	c.relaying.named = append(c.relaying.named, &named{member: m, err: err})
+	c.relaying.named = append(c.relaying.named, named{member: m, err: err})
 	c.appendLocked(calllog.Entry{At: c.course.Ended(), Member: i, Kind: calllog.End})
 }
 

@@ -899,3 +899,271 @@ func TestDrainOfARelayThatIsLateEndsWhenItReturns(t *testing.T) {
 		close(release)
 	})
 }
+
+// star stands for all members of a node.
+func star(node string) dispatch.Member { return dispatch.Member{Node: node, Name: "*"} }
+
+// An expected member is owed an outcome from the beginning, whatever ends the call.
+func TestExpectedMembersAreNamedByWhateverEndsTheCall(t *testing.T) {
+	for name, test := range map[string]struct {
+		opts []dispatch.CallOption
+		end  func(to roster) // after a second
+		want string
+		err  error
+	}{
+		"deadline":     {nil, nil, "deadline: a ok, far/* late", context.DeadlineExceeded},
+		"quorum":       {opts(dispatch.WithQuorum(1)), nil, "satisfied: a ok, far/* canceled", dispatch.ErrSatisfied},
+		"stall":        {opts(dispatch.WithStall(time.Second)), nil, "stalled: a ok, far/* canceled", dispatch.ErrStalled},
+		"gone":         {nil, func(to roster) { to.End(star("far"), dispatch.ErrGone) }, "all ended: a ok, far/* gone", dispatch.ErrGone},
+		"unreachable":  {nil, func(to roster) { to.End(star("far"), dispatch.ErrUnreachable) }, "all ended: a ok, far/* failed", dispatch.ErrUnreachable},
+		"relay is out": {nil, func(roster) {}, "all ended: a ok, far/* failed", dispatch.ErrLost},
+		"nobody meant": {nil, func(to roster) { to.Accept(star("far")) }, "all ended: a ok", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, logged := newDispatcher()
+				produce(t, d, "a", slow(time.Second/2, 1))
+				addRelay(t, d, "r", func(ctx context.Context, _ int, to roster) error {
+					if !to.Expect(star("far")) {
+						t.Error("refused to expect a member")
+					}
+					if test.end == nil {
+						<-ctx.Done()
+						return nil
+					}
+					time.Sleep(time.Second)
+					test.end(to)
+					return nil
+				})
+				c := send(t, d, test.opts...)
+				synctest.Wait()
+				if test.end != nil || test.opts == nil {
+					expect(t, c.Report(), "pending: a pending, far/* pending")
+				}
+				r := ended(t, d, test.opts...)
+				expect(t, r, test.want)
+				for _, o := range r.Outcomes {
+					if o.Member == star("far") && (o.Started || o.Tried != 0 || o.Results != 0 || !errors.Is(o.Err, test.err)) {
+						t.Errorf("outcome %+v", o)
+					}
+				}
+				time.Sleep(5 * time.Second)
+				logged.nothing(t)
+				if n := d.Bus().Snapshot().Misuse; n != 0 {
+					t.Errorf("misuse: %d", n)
+				}
+			})
+		})
+	}
+}
+
+// Those who accept take the place of the expected member: for readers and listeners it has
+// never been there.
+func TestMembersTakeThePlaceOfAnExpectedOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		addRelay(t, d, "r", func(ctx context.Context, _ int, to roster) error {
+			to.Expect(star("far"))
+			to.Expect(star("near"))
+			to.Expect(dispatch.Member{Node: "*", Group: "g"})
+			time.Sleep(time.Second)
+			if !to.Accept(star("far"), far("a"), far("b")) || !to.Accept(star("near")) {
+				t.Error("refused to accept")
+			}
+			// That some are still missing may turn out later.
+			if !to.Name(star("near")) || !to.End(star("near"), errBroken) {
+				t.Error("refused to name what was replaced")
+			}
+			to.Accept(dispatch.Member{Node: "*", Group: "g"})
+			to.Result(far("a"), 1)
+			to.End(far("a"), nil)
+			to.End(far("b"), errBroken)
+			return nil
+		})
+		diary := keepDiary(t, d)
+		c := send(t, d, dispatch.WithTargets("a", "g"))
+		var outcomes []string
+		for o := range c.Outcomes() {
+			outcomes = append(outcomes, fmt.Sprint(o.Member, " ", o.State))
+		}
+		// A target that nobody has is missed: what was expected does not count as one.
+		if diff := cmp.Diff([]string{"near/* failed", "far/a ok", "far/b failed", "g gone"}, outcomes); diff != "" {
+			t.Errorf("Outcomes (-want +got):\n%s", diff)
+		}
+		expect(t, c.Report(), "all ended: far/a ok, far/b failed, near/* failed, g gone")
+		synctest.Wait()
+		if diary.count("outcome") != 4 {
+			t.Errorf("listener was told %q", diary.all())
+		}
+		if n := d.Bus().Snapshot().Misuse; n != 0 {
+			t.Errorf("misuse: %d", n)
+		}
+	})
+}
+
+func TestMisuseOfExpectedMembersChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		var kept roster
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			kept = to
+			to.Expect(star("far"))
+			to.Name(far("a"))
+			for what, done := range map[string]bool{
+				"expect it twice":            to.Expect(star("far")),
+				"expect one that was named":  to.Expect(far("a")),
+				"expect nobody":              to.Expect(dispatch.Member{Node: "far"}),
+				"name an expected one":       to.Name(star("far")),
+				"a result of it":             to.Result(star("far"), 1),
+				"accept one that was named":  to.Accept(far("a"), far("b")),
+				"accept one of no name":      to.Accept(star("near"), far("b")),
+				"answers: a value of it":     to.Answers(dispatch.Member{}, []answer{{From: star("far"), HasValue: true}}) > 0,
+				"answers: the zero member":   to.Answers(dispatch.Member{}, []answer{{Ended: true}}) > 0,
+				"answers: nobody's place":    to.Answers(star("near"), nil) > 0,
+				"answers: one that is local": to.Answers(dispatch.Member{}, []answer{{From: dispatch.Member{Name: "p"}, Ended: true}}) > 0,
+			} {
+				if done {
+					t.Errorf("the roster let the relay %s", what)
+				}
+			}
+			to.Accept(star("far"), far("a"), far("c")) // a is misuse, c is not
+			for what, done := range map[string]bool{
+				"accept it twice":       to.Accept(star("far")),
+				"end it when it is out": to.End(star("far"), nil),
+				"answers: an end of c, twice": to.Answers(dispatch.Member{}, []answer{
+					{From: far("c"), Ended: true}, {From: far("c"), Ended: true},
+				}) != 1,
+			} {
+				if done {
+					t.Errorf("the roster let the relay %s", what)
+				}
+			}
+			to.End(far("a"), nil)
+			return nil
+		})
+		produce(t, d, "p", slow(time.Second, 1))
+		c := send(t, d)
+		synctest.Wait()
+		if kept.Expect(far("z")) || kept.Accept(far("a")) || kept.Answers(dispatch.Member{}, []answer{{From: far("z")}, {From: far("a"), Ended: true}}) != 0 {
+			t.Error("a roster changed something after its relay had returned")
+		}
+		<-c.Done()
+		expect(t, c.Report(), "all ended: p ok, far/a ok, far/c ok")
+		if n := d.Bus().Snapshot().Misuse; n != 19 {
+			t.Errorf("misuse: %d", n)
+		}
+		if kept.Expect(far("z")) || kept.Accept(far("a")) || kept.Answers(star("far"), []answer{{From: far("z")}}) != 0 {
+			t.Error("a roster changed something after the end of the call")
+		}
+		if n := d.Bus().Snapshot().Misuse; n != 19 {
+			t.Errorf("the end of a call is no misuse, yet there are %d", n)
+		}
+	})
+}
+
+type answer = dispatch.Answer[int]
+
+// A batch does what the same answers would do one by one.
+func TestAnswersOfABatch(t *testing.T) {
+	errs := []error{errBroken, dispatch.ErrDecline, dispatch.ErrGone, dispatch.ErrOverloaded, &dispatch.PanicError{Value: 1}}
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			to.Expect(star("far"))
+			time.Sleep(time.Second)
+			batch := []answer{
+				{From: far("a"), Value: 1, HasValue: true, Ended: true},
+				{From: far("b"), Value: 2, HasValue: true},
+				{From: far("c")},
+				{From: far("b"), Value: 3, HasValue: true},
+				{From: far("b"), Value: 4, HasValue: true, Ended: true, Err: errBroken},
+			}
+			for i, err := range errs {
+				batch = append(batch, answer{From: far(fmt.Sprint("e", i)), Ended: true, Err: err})
+			}
+			if n := to.Answers(star("far"), batch); n != len(batch) {
+				t.Errorf("%d of %d answers were taken", n, len(batch))
+			}
+			clear(batch) // is ours again
+			time.Sleep(time.Second)
+			to.Answers(dispatch.Member{}, []answer{{From: far("c"), Value: 5, HasValue: true}, {From: far("c"), Ended: true}})
+			return nil
+		})
+		diary := keepDiary(t, d)
+		c := send(t, d)
+		<-c.Done()
+		r := c.Report()
+		expect(t, r, "all ended: far/a ok, far/b failed, far/c ok, far/e0 failed, far/e1 declined, far/e2 gone, far/e3 rejected, far/e4 panicked")
+		var results, want []string
+		for r := range c.Results() {
+			results = append(results, fmt.Sprintf("%d %v=%d at %v", r.Seq, r.From, r.Value, r.Elapsed))
+		}
+		want = []string{"0 far/a=1 at 1s", "1 far/b=2 at 1s", "2 far/b=3 at 1s", "3 far/b=4 at 1s", "4 far/c=5 at 2s"}
+		if diff := cmp.Diff(want, results); diff != "" {
+			t.Errorf("results (-want +got):\n%s", diff)
+		}
+		for i, o := range r.Outcomes {
+			if wantResults := []int{1, 3, 1, 0, 0, 0, 0, 0}[i]; o.Results != wantResults || !o.Started || o.Began != time.Second {
+				t.Errorf("outcome %+v", o)
+			}
+			if i > 2 && !errors.Is(o.Err, errs[i-3]) {
+				t.Errorf("outcome %+v", o)
+			}
+		}
+		synctest.Wait()
+		if diary.count("result") != 5 || diary.count("outcome") != 8 || diary.count("done") != 1 {
+			t.Errorf("listener was told %q", diary.all())
+		}
+		if values, _ := d.Gather(context.Background(), ask, 0); !slices.Equal(values, []int{1, 2, 3, 4, 5}) {
+			t.Errorf("Gather: %v", values)
+		}
+		if n := d.Bus().Snapshot().Misuse; n != 0 {
+			t.Errorf("misuse: %d", n)
+		}
+	})
+}
+
+// All of a batch are members of the call, also if one of the answers ends it. What comes
+// behind that one is late.
+func TestABatchThatEndsTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			to.Expect(star("far"))
+			time.Sleep(time.Second)
+			batch := []answer{
+				{From: far("a"), Value: 1, HasValue: true, Ended: true},
+				{From: far("b"), Value: 2, HasValue: true, Ended: true},
+				{From: far("c"), Value: 3, HasValue: true, Ended: true},
+				{From: far("d"), Ended: true, Err: errBroken},
+			}
+			if n := to.Answers(star("far"), batch); n != 2 {
+				t.Errorf("%d answers were taken", n)
+			}
+			return nil
+		})
+		var late notes
+		d.OnLate(func(r result, by time.Duration) { late.add("%v=%d by %v", r.From, r.Value, by) })
+		expect(t, ended(t, d, dispatch.WithQuorum(2)), "satisfied: far/a ok, far/b ok, far/c canceled, far/d canceled")
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"far/c=3 by 0s"}, late.all()); diff != "" {
+			t.Errorf("OnLate (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// An answer that is taken together with the end of its member ends First with that
+// member OK.
+func TestFirstIsSatisfiedByAnAnswerOfABatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			to.Expect(star("far"))
+			to.Answers(star("far"), []answer{{From: far("a"), Value: 7, HasValue: true, Ended: true}})
+			return nil
+		})
+		if v, err := d.First(context.Background(), ask, 0); v != 7 || err != nil {
+			t.Errorf("First: %v, %v", v, err)
+		}
+	})
+}

@@ -55,6 +55,10 @@ func TestWhoMaySee(t *testing.T) {
 		{"a peer without address", "@", "localhost", "", 403},
 		{"through a proxy", "127.0.0.1:4000", "localhost", "X-Forwarded-For", 403},
 		{"through a modern proxy", "127.0.0.1:4000", "localhost", "Forwarded", 403},
+		{"through a proxy that tells the protocol", "127.0.0.1:4000", "localhost", "X-Forwarded-Proto", 403},
+		{"through nginx with a header", "127.0.0.1:4000", "localhost", "X-Real-IP", 403},
+		{"through a caching proxy", "127.0.0.1:4000", "localhost", "Via", 403},
+		{"through Cloudflare", "127.0.0.1:4000", "localhost", "CF-Connecting-IP", 403},
 		{"a remote peer that says it is local", "192.0.2.1:4000", "localhost", "X-Forwarded-For", 403},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -73,6 +77,57 @@ func TestWhoMaySee(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A page of another site, and nginx as it comes, are refused although nothing else gives
+// them away.
+func TestRequestsOnBehalfOfOthers(t *testing.T) {
+	h, _ := newHandler(t)
+	for name, edit := range map[string]func(*http.Request){
+		"another site": func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") },
+		"HTTP/1.0":     func(r *http.Request) { r.Proto, r.ProtoMinor = "HTTP/1.0", 0 },
+	} {
+		if got := ask(h, "/data.json", edit).Code; got != 403 {
+			t.Errorf("%s: got %d", name, got)
+		}
+	}
+	for _, site := range []string{"none", "same-origin", "same-site"} {
+		if got := ask(h, "/data.json", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", site) }).Code; got != 200 {
+			t.Errorf("%s: got %d", site, got)
+		}
+	}
+}
+
+func TestWithToken(t *testing.T) {
+	const token = "0123456789abcdef"
+	h, _ := newHandler(t, WithToken(token))
+	elsewhere := func(r *http.Request) { r.RemoteAddr, r.Host = "192.0.2.1:1", "ops.example" }
+	if got := ask(h, "/data.json").Code; got != 403 {
+		t.Errorf("without a token: got %d", got)
+	}
+	for _, wrong := range []string{"?token=", "?token=0123456789abcdeX", "?token=0123456789abcde"} {
+		if got := ask(h, "/"+wrong, elsewhere).Code; got != 403 {
+			t.Errorf("%s: got %d", wrong, got)
+		}
+	}
+	bearer := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+	if got := ask(h, "/data.json", elsewhere, bearer); got.Code != 200 || !strings.Contains(got.Body.String(), `"sensitive":true`) {
+		t.Errorf("with a header: got %d %.100s", got.Code, got.Body)
+	}
+	w := ask(h, "/debug/dispatch/?topic=a+b&token="+token, elsewhere)
+	if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "?topic=a+b" {
+		t.Fatalf("with an address: got %d to %q", w.Code, w.Header().Get("Location"))
+	}
+	cookie := w.Result().Cookies()[0]
+	if !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/debug/dispatch/" {
+		t.Errorf("cookie: %+v", cookie)
+	}
+	if got := ask(h, "/debug/dispatch/data.json", elsewhere, func(r *http.Request) { r.AddCookie(cookie) }).Code; got != 200 {
+		t.Errorf("with the cookie: got %d", got)
+	}
+	if got := ask(h, "/data.json?token="+token, elsewhere).Code; got != 200 {
+		t.Errorf("data.json with an address: got %d", got)
 	}
 }
 
@@ -172,6 +227,7 @@ func TestNewPanicsOnWhatIsInvalid(t *testing.T) {
 	for name, f := range map[string]func(){
 		"nil bus":       func() { New(nil) },
 		"nil option":    func() { New(bus, nil) },
+		"short token":   func() { New(bus, WithToken("0123456789abcde")) },
 		"nil auth":      func() { New(bus, WithAuth(nil)) },
 		"no calls":      func() { New(bus, WithRetention(0, 1<<20)) },
 		"few bytes":     func() { New(bus, WithRetention(1, 1<<20-1)) },

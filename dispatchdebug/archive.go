@@ -37,36 +37,46 @@ func latencyBucket(d time.Duration) bucket {
 	return latencyLimits
 }
 
-// What is kept of topics, whatever goes on.
+// What is kept beside calls, whatever goes on.
 const (
-	mostTopics           = 10_000
-	mostMembersInAll     = 20_000
 	mostMembersOfTopic   = 2_000
 	mostListenersOfTopic = 200
+	mostOpen             = 4096 // calls that something was heard of and that have not ended
+	openFor              = 10 * time.Second
+	mostPins             = 256
+	mostViewed           = 32
 )
 
 // An archive keeps what has ended: bounded numbers of calls, and figures of topics,
 // members and listeners.
 type archive struct {
 	perBucket, mostBytes int
-	recycle              func(*record) // gets what is let go of
+	began                time.Time
 
-	mu sync.Mutex // guards the fields below, and all records in the archive
+	mu sync.Mutex // guards the fields below, and all records and figures
 
-	records map[dispatch.CallID]*record
-	order   [buckets]chain // of all topics, the oldest first
-	bytes   int
-	letGo   uint64 // records that are there no more
+	records map[dispatch.CallID]*record // that have ended and are kept
+	open    map[dispatch.CallID]*record // that something was heard of before their end
+	order   [buckets]chain              // of all topics, the oldest first
+	bytes   int                         // of the calls that are kept
+	letGo   uint64                      // calls that are there no more
+	lost    uint64                      // open calls of which too much was heard
 	topics  map[string]*topicFigures
 	recent  topicFigures // the head of a ring of topics, the most recently used one next
+	figures int          // bytes of all figures
 	members int          // of all topics
+	pins    int          // of members' runs that have not returned
+	viewed  []dispatch.CallID
 	totals  totals
+	minute  [slots]totals
+	newest  int64 // the slot that was counted in last
+	idle    []*record
 }
 
-func newArchive(perBucket, mostBytes int, recycle func(*record)) *archive {
+func newArchive(perBucket, mostBytes int, began time.Time) *archive {
 	a := &archive{
-		perBucket: perBucket, mostBytes: mostBytes, recycle: recycle,
-		records: make(map[dispatch.CallID]*record), topics: make(map[string]*topicFigures),
+		perBucket: perBucket, mostBytes: mostBytes, began: began,
+		records: make(map[dispatch.CallID]*record), open: make(map[dispatch.CallID]*record), topics: make(map[string]*topicFigures),
 	}
 	a.recent.previous, a.recent.next = &a.recent, &a.recent
 	for i := range a.order {
@@ -75,15 +85,123 @@ func newArchive(perBucket, mostBytes int, recycle func(*record)) *archive {
 	return a
 }
 
+// slotAt returns the number of the slot that a time falls into.
+func (a *archive) slotAt(t time.Time) int64 { return slotOf(t.Sub(a.began)) }
+
+// countLocked counts what happened at t.
+func (a *archive) countLocked(t time.Time, what totals) {
+	a.totals.add(what)
+	n := a.slotAt(t)
+	for ; a.newest < n; a.newest++ {
+		if n-a.newest > slots {
+			a.newest = n - slots
+		}
+		a.minute[(a.newest+1)%slots] = totals{}
+	}
+	a.minute[max(n, a.newest-slots+1, 0)%slots].add(what)
+}
+
+// lastMinuteLocked returns what happened in the minute before t.
+func (a *archive) lastMinuteLocked(t time.Time) (sum totals) {
+	a.countLocked(t, totals{})
+	for _, one := range a.minute {
+		sum.add(one)
+	}
+	return sum
+}
+
+// openLocked returns the record of a call that has not ended. It returns nil if there are
+// too many of them.
+func (a *archive) openLocked(id dispatch.CallID) *record {
+	if rec := a.open[id]; rec != nil {
+		return rec
+	}
+	now := time.Now()
+	if len(a.open) >= mostOpen {
+		for id, rec := range a.open {
+			if now.Sub(rec.noted) > openFor {
+				delete(a.open, id)
+			}
+		}
+	}
+	if len(a.open) >= mostOpen {
+		a.lost++
+		return nil
+	}
+	rec := a.blankLocked()
+	rec.id, rec.noted = id, now
+	a.open[id] = rec
+	return rec
+}
+
+// takeLocked returns the record of a call that ends.
+func (a *archive) takeLocked(id dispatch.CallID) *record {
+	if rec := a.open[id]; rec != nil {
+		delete(a.open, id)
+		return rec
+	}
+	return a.blankLocked()
+}
+
+// blankLocked returns a record for a new call, in the memory of an old one if there is any.
+func (a *archive) blankLocked() (rec *record) {
+	if n := len(a.idle); n > 0 {
+		rec, a.idle = a.idle[n-1], a.idle[:n-1]
+	} else {
+		rec = new(record)
+	}
+	rec.budget = unknown
+	return rec
+}
+
+// recycleLocked keeps the memory of a record for the next call.
+func (a *archive) recycleLocked(rec *record) {
+	const mostIdle = 16
+	if len(a.idle) >= mostIdle {
+		return
+	}
+	clear(rec.rows)
+	clear(rec.listening)
+	*rec = record{rows: rec.rows[:0], listening: rec.listening[:0], children: rec.children[:0]}
+	a.idle = append(a.idle, rec)
+}
+
+// nestLocked notes a call at the one that it was sent from, which mostly has not ended.
+func (a *archive) nestLocked(child *record) {
+	if f := a.memberFigures(child.parentTopic, child.sender); f != nil {
+		f.sent(child.topic)
+	}
+	parent := a.records[child.parent]
+	if parent != nil && parent.topic != child.parentTopic {
+		return // a call of another bus
+	}
+	if parent == nil {
+		parent = a.openLocked(child.parent)
+	}
+	if parent != nil && len(parent.children) < mostChildren {
+		parent.children = append(parent.children, child.id)
+		if parent.ended {
+			a.grownLocked(parent)
+		}
+	}
+}
+
+// memberFigures returns the figures of a member, or nil.
+func (a *archive) memberFigures(topic string, m dispatch.Member) *memberFigures {
+	t := a.topics[topic]
+	if t == nil {
+		return nil
+	}
+	return t.members[shortMember(keyOf(m, false).member)]
+}
+
 // topicLocked returns the figures of a topic, which becomes the most recently used.
 func (a *archive) topicLocked(name string) *topicFigures {
 	t := a.topics[name]
 	if t == nil {
-		if len(a.topics) >= mostTopics {
-			a.forgetLocked(a.recent.previous)
-		}
-		t = &topicFigures{name: name, members: make(map[dispatch.Member]*memberFigures)}
+		t = &topicFigures{name: name, members: make(map[dispatch.Member]*memberFigures), bytes: topicBytes + len(name)}
 		a.topics[name] = t
+		a.figures += t.bytes
 	} else {
 		t.previous.next, t.next.previous = t.next, t.previous
 	}
@@ -98,72 +216,216 @@ func (a *archive) forgetLocked(t *topicFigures) {
 			a.dropLocked(bucket(b), t)
 		}
 	}
+	for _, f := range t.members {
+		a.unhangLocked(f)
+	}
 	t.previous.next, t.next.previous = t.next, t.previous
 	a.members -= len(t.members)
+	a.figures -= t.bytes
 	delete(a.topics, t.name)
+}
+
+// grewLocked accounts for figures of a topic that take more memory than before.
+func (a *archive) grewLocked(t *topicFigures, by int) {
+	t.bytes += by
+	a.figures += by
 }
 
 // memberLocked returns the figures of a member of t, the most recently used topic. If
 // there are too many, room is made: members come and go, and those that were not heard
 // of for longest are gone.
 func (a *archive) memberLocked(t *topicFigures, m dispatch.Member) *memberFigures {
+	m = shortMember(m)
 	f := t.members[m]
 	if f != nil {
 		return f
 	}
-	for a.members >= mostMembersInAll && a.recent.previous != t {
-		a.forgetLocked(a.recent.previous)
-	}
 	if len(t.members) >= mostMembersOfTopic {
-		a.members -= len(t.members)
-		forgetHalf(t.members, func(f *memberFigures) dispatch.CallID { return f.lastCall })
-		a.members += len(t.members)
+		a.forgetMembersLocked(t)
 	}
-	f = new(memberFigures)
+	f = &memberFigures{member: m}
 	t.members[m] = f
 	a.members++
+	a.grewLocked(t, len(m.Node)+len(m.Group)+len(m.Name))
 	return f
 }
 
-// forgetHalf deletes the half of m whose last calls are the oldest.
-func forgetHalf[K comparable, F any](m map[K]F, lastCall func(F) dispatch.CallID) {
-	last := make([]dispatch.CallID, 0, len(m))
+// forgetMembersLocked forgets half of the members of a topic.
+func (a *archive) forgetMembersLocked(t *topicFigures) {
+	a.members -= len(t.members)
+	t.seats = nil
+	forgetHalf(t.members, func(f *memberFigures) int64 { return f.lastRun.UnixNano() }, func(f *memberFigures) {
+		a.unhangLocked(f)
+		a.grewLocked(t, -f.bytes-len(f.member.Node)-len(f.member.Group)-len(f.member.Name))
+	})
+	a.members += len(t.members)
+}
+
+// forgetHalf deletes the half of m that was heard of least recently.
+func forgetHalf[K comparable, F any](m map[K]F, lastCall func(F) int64, forgotten func(F)) {
+	last := make([]int64, 0, len(m))
 	for _, f := range m {
 		last = append(last, lastCall(f))
 	}
 	slices.Sort(last)
-	middle, surplus := last[len(last)/2], len(m)/2
+	middle, surplus := last[len(last)/2], (len(m)+1)/2
 	for k, f := range m {
 		if surplus > 0 && lastCall(f) <= middle {
+			forgotten(f)
 			delete(m, k)
 			surplus--
 		}
 	}
 }
 
+// seatLocked returns the figures of the member of a row. Calls of a topic mostly have the
+// same members in the same order, so it looks there first.
+func (a *archive) seatLocked(t *topicFigures, i int, m dispatch.Member) *memberFigures {
+	if i < len(t.seats) && t.seats[i].member == m {
+		return t.seats[i]
+	}
+	f := a.memberLocked(t, m)
+	if i < len(t.seats) {
+		t.seats[i] = f
+	} else if i == len(t.seats) && i < mostMembersOfTopic {
+		t.seats = append(t.seats, f)
+	}
+	return f
+}
+
 // addLocked counts a call that has ended, with the rows of all its members, and
 // returns whether some of it concerns failure or lateness.
 func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 	t = a.topicLocked(r.topic)
+	n := a.slotAt(r.end())
+	sum := totals{Calls: 1}
+	grown := 0
+	var blamed map[*row]time.Duration
+	r.blame(func(w *row, lost time.Duration) {
+		if blamed == nil {
+			blamed = make(map[*row]time.Duration)
+		}
+		blamed[w] = lost
+	})
 	for i := range r.rows {
 		w := &r.rows[i]
-		isLate := w.state == dispatch.StateLate
-		isPanic := w.state == dispatch.StatePanicked
-		isFailed := isPanic || w.state == dispatch.StateFailed || w.state == dispatch.StateRejected
+		isLate, isFailed := w.state == dispatch.StateLate, w.failed()
 		late, failed = late || isLate, failed || isFailed
 		if !w.replica {
-			a.totals.count(isLate, isFailed, isPanic)
+			sum.count(isLate, isFailed, w.state == dispatch.StatePanicked)
 		}
-		a.memberLocked(t, w.key().member).add(w, r, isLate, isFailed, isPanic)
+		f := a.seatLocked(t, i, w.key().member)
+		f.add(w, r, n, blamed[w])
+		if w.nestedIn != "" {
+			f.sent(w.nestedIn)
+		}
+		if w.neverReturned {
+			a.hangsLocked(f, r)
+		}
+		grown += f.measure()
 	}
-	a.totals.Calls++
-	t.calls++
-	t.took.add(r.elapsed)
-	t.late.add(late)
-	t.failed.add(failed)
+	a.countLocked(r.end(), sum)
+	before := t.took.bytes()
+	t.count(r.elapsed, n, late, failed)
 	t.nobody.add(r.reason == dispatch.ReasonNoProducers)
-	t.lastCall, t.lastEnd = r.id, r.started.Add(r.elapsed)
+	t.lastCall, t.lastEnd = r.id, r.end()
+	if r.budget > 0 {
+		t.budget = r.budget
+	}
+	a.grewLocked(t, grown+t.took.bytes()-before)
 	return t, late, failed
+}
+
+// Of calls that are quick and of which there is nothing to tell, one is kept in this time.
+const keepEvery = 10 * time.Millisecond
+
+// addQuickLocked counts a call of which there is nothing to tell but how long its members
+// took, unless it is to be kept as well. Such calls can be very many: it touches nothing
+// but the figures.
+func (a *archive) addQuickLocked(report *dispatch.Report) bool {
+	t := a.topics[report.Topic]
+	if t == nil || len(t.seats) < len(report.Outcomes) {
+		return false
+	}
+	end := report.Started.Add(report.Elapsed)
+	b := latencyBucket(report.Elapsed)
+	if newest := t.kept[b].newest; newest == nil || t.kept[b].n == 0 || end.Sub(newest.record.end()) >= keepEvery {
+		return false
+	}
+	for i := range report.Outcomes {
+		if o := &report.Outcomes[i]; o.Member.Group != "" || t.seats[i].member != o.Member {
+			return false
+		}
+	}
+	a.topicLocked(t.name)
+	n := a.slotAt(end)
+	grown := 0
+	for i := range report.Outcomes {
+		f := t.seats[i]
+		before := f.took.bytes()
+		f.addQuick(&report.Outcomes[i], n, end)
+		grown += f.took.bytes() - before
+		f.bytes += f.took.bytes() - before
+	}
+	a.countLocked(end, totals{Calls: 1})
+	before := t.took.bytes()
+	t.count(report.Elapsed, n, false, false)
+	t.counts[b]++
+	t.nobody.add(false)
+	t.lastEnd = end
+	a.grewLocked(t, grown+t.took.bytes()-before)
+	return true
+}
+
+// hangsLocked keeps a call while a run of the member goes on, so that it can be looked at
+// when somebody asks who has not returned. Of each member the oldest one is kept.
+func (a *archive) hangsLocked(f *memberFigures, r *record) {
+	if f.hangs == 0 && a.pins < mostPins {
+		f.hangs = r.id
+		r.pins++
+		a.pins++
+	}
+}
+
+// unhangLocked lets go of the call that is kept for the member.
+func (a *archive) unhangLocked(f *memberFigures) {
+	if f.hangs == 0 {
+		return
+	}
+	a.unpinLocked(f.hangs)
+	f.hangs = 0
+	a.pins--
+}
+
+// returnedLocked notes that a run has returned after its call.
+func (a *archive) returnedLocked(topic string, m dispatch.Member, id dispatch.CallID) {
+	if f := a.memberFigures(topic, m); f != nil && f.hangs == id {
+		a.unhangLocked(f)
+	}
+}
+
+func (a *archive) unpinLocked(id dispatch.CallID) {
+	r := a.records[id]
+	if r == nil {
+		return
+	}
+	if r.pins--; r.pins == 0 && r.used == 0 {
+		a.letGoLocked(r)
+	}
+}
+
+// viewLocked keeps a call that somebody looks at; of those, the newest ones.
+func (a *archive) viewLocked(r *record) {
+	if i := slices.Index(a.viewed, r.id); i >= 0 {
+		a.viewed = append(slices.Delete(a.viewed, i, i+1), r.id)
+		return
+	}
+	if len(a.viewed) >= mostViewed {
+		a.unpinLocked(a.viewed[0])
+		a.viewed = slices.Delete(a.viewed, 0, 1)
+	}
+	r.pins++
+	a.viewed = append(a.viewed, r.id)
 }
 
 // keepLocked puts a record into its buckets, and lets go of others until what is
@@ -194,35 +456,70 @@ func (a *archive) putLocked(b bucket, r *record, t *topicFigures) {
 	t.kept[b].push(p)
 }
 
-// dropLocked takes the oldest record of a topic out of one of its buckets. Who is in
-// no bucket is gone.
+// dropLocked takes the oldest record of a topic out of one of its buckets. A call that is
+// in no bucket and is not pinned is let go of.
 func (a *archive) dropLocked(b bucket, t *topicFigures) {
 	p := t.kept[b].pop()
 	a.order[b].remove(p)
 	r := p.record
-	r.used--
-	if r.used > 0 {
-		return
+	if r.used--; r.used == 0 && r.pins == 0 {
+		a.letGoLocked(r)
 	}
+}
+
+func (a *archive) letGoLocked(r *record) {
 	delete(a.records, r.id)
 	a.bytes -= r.bytes
 	a.letGo++
-	a.recycle(r)
+	a.recycleLocked(r)
 }
 
-// boundLocked keeps the bytes within their bound, at the cost of the buckets with the
-// most calls.
+// boundLocked keeps the bytes within their bound. Figures may take half of them: beyond
+// that, those of the topics go that were not used for longest. Then calls go, those of the
+// buckets with the most; and when there are none left in buckets, those that are pinned.
 func (a *archive) boundLocked() {
-	for a.bytes > a.mostBytes {
+	for a.figures > a.mostBytes/2 {
+		oldest := a.recent.previous
+		if oldest != a.recent.next {
+			a.forgetLocked(oldest)
+			continue
+		}
+		if len(oldest.members) == 0 {
+			break
+		}
+		a.forgetMembersLocked(oldest)
+	}
+	for a.bytes+a.figures > a.mostBytes {
 		fullest := bucket(0)
 		for b := range a.order {
 			if a.order[b].n > a.order[fullest].n {
 				fullest = bucket(b)
 			}
 		}
+		if a.order[fullest].n == 0 {
+			if !a.unpinOneLocked() {
+				return
+			}
+			continue
+		}
 		// The oldest of all topics is the oldest of its own.
 		a.dropLocked(fullest, a.order[fullest].oldest().topic)
 	}
+}
+
+// unpinOneLocked lets go of a call that is kept only because it is pinned.
+func (a *archive) unpinOneLocked() bool {
+	if len(a.viewed) > 0 {
+		id := a.viewed[0]
+		a.viewed = slices.Delete(a.viewed, 0, 1)
+		a.unpinLocked(id)
+		return true
+	}
+	for _, r := range a.records {
+		a.letGoLocked(r) // the member whose run it is finds it gone
+		return true
+	}
+	return false
 }
 
 // grownLocked is called when a record in the archive has become larger.
@@ -235,16 +532,20 @@ func (a *archive) grownLocked(r *record) {
 
 // listenerLocked returns the figures of a listener of a topic.
 func (a *archive) listenerLocked(t *topicFigures, name string) *listenerFigures {
+	name = cut(name, mostName)
 	f := t.listeners[name]
 	if f == nil {
 		if len(t.listeners) >= mostListenersOfTopic {
-			forgetHalf(t.listeners, func(f *listenerFigures) dispatch.CallID { return f.lastCall })
+			before := len(t.listeners)
+			forgetHalf(t.listeners, func(f *listenerFigures) int64 { return int64(f.lastCall) }, func(*listenerFigures) {})
+			a.grewLocked(t, (len(t.listeners)-before)*(listenerBytes+2*countsBytes))
 		}
 		if t.listeners == nil {
 			t.listeners = make(map[string]*listenerFigures)
 		}
 		f = new(listenerFigures)
 		t.listeners[name] = f
+		a.grewLocked(t, listenerBytes+2*countsBytes)
 	}
 	return f
 }

@@ -25,7 +25,7 @@ func member(name string, s dispatch.State) row {
 }
 
 func newTestArchive(perBucket, bytes int) *archive {
-	return newArchive(perBucket, bytes, func(*record) {})
+	return newArchive(perBucket, bytes, time.Unix(0, 0))
 }
 
 func TestQuickCallsDoNotPushOutOthers(t *testing.T) {
@@ -56,7 +56,7 @@ func TestBytesAreBounded(t *testing.T) {
 	w.err = strings.Repeat("e", mostError)
 	for i := range 5000 {
 		a.end(10+i, fmt.Sprint("topic-", i%7), 20*time.Microsecond, w)
-		if a.bytes > leastBytes {
+		if a.bytes+a.figures > leastBytes {
 			t.Fatalf("%d bytes are kept after %d calls", a.bytes, i)
 		}
 	}
@@ -98,36 +98,82 @@ func TestRecordsThatGrowStayWithinTheBytes(t *testing.T) {
 	}
 }
 
-func TestTopicsAndMembersAreBounded(t *testing.T) {
+// Figures are within the bytes, too, and those that were not used for longest go.
+func TestFiguresAreBounded(t *testing.T) {
 	a := newTestArchive(1, leastBytes)
 	a.end(1, "first", time.Microsecond)
 	a.end(2, "second", time.Microsecond)
-	a.end(3, "first", time.Microsecond)
-	for i := range mostTopics - 2 {
-		a.end(10+i, fmt.Sprint("topic-", i), time.Microsecond, member("a", dispatch.StateOK))
-		a.end(1000000+i, "busy", time.Microsecond, member(fmt.Sprint("m", i), dispatch.StateOK))
+	for i := range 3000 {
+		a.end(10+2*i, fmt.Sprint("topic-", i), time.Microsecond, member("a", dispatch.StateOK))
+		a.end(11+2*i, "first", time.Microsecond, member("b", dispatch.StateOK))
+		if a.bytes+a.figures > leastBytes || a.figures > leastBytes/2 {
+			t.Fatalf("%d bytes of calls and %d of figures are kept", a.bytes, a.figures)
+		}
 	}
-	if len(a.topics) != mostTopics {
-		t.Errorf("%d topics, want %d", len(a.topics), mostTopics)
-	}
-	if a.topics["second"] != nil || a.topics["first"] == nil || a.topics["busy"] == nil {
+	if a.topics["second"] != nil || a.topics["first"] == nil || a.topics["topic-2999"] == nil {
 		t.Error("the topic that was used least recently is not the one that went")
 	}
-	if n := len(a.topics["busy"].members); n > mostMembersOfTopic || n < mostMembersOfTopic/2 {
+	if a.figures < leastBytes/4 {
+		t.Errorf("figures take %d bytes: there is room for more", a.figures)
+	}
+	for i := range 3 * mostMembersOfTopic {
+		a.end(1_000_000+i, "busy", time.Microsecond, member(fmt.Sprint("m", i), dispatch.StateOK))
+	}
+	if n := len(a.topics["busy"].members); n > mostMembersOfTopic || n < 100 {
 		t.Errorf("%d members of a topic", n)
 	}
-	if a.topics["busy"].members[dispatch.Member{Name: fmt.Sprint("m", mostTopics-3)}] == nil {
+	if a.topics["busy"].members[dispatch.Member{Name: fmt.Sprint("m", 3*mostMembersOfTopic-1)}] == nil {
 		t.Error("the newest member went")
 	}
-	for i := range 12 * mostMembersOfTopic {
-		a.end(10_000_000+i, fmt.Sprint("crowd-", i%15), time.Microsecond, member(fmt.Sprint("m", i), dispatch.StateOK))
-	}
-	n := 0
+	members, figures := 0, 0
 	for _, f := range a.topics {
-		n += len(f.members)
+		members += len(f.members)
+		figures += f.bytes
 	}
-	if n != a.members || n > mostMembersInAll || n < mostMembersInAll/2 {
-		t.Errorf("%d members are counted, there are %d", a.members, n)
+	if members != a.members || figures != a.figures || figures > leastBytes/2 {
+		t.Errorf("%d members in %d bytes are counted, there are %d in %d", a.members, a.figures, members, figures)
+	}
+}
+
+// A call that is pinned stays when it is in no bucket any more, and goes with its last pin.
+func TestPinnedCallsStay(t *testing.T) {
+	a := newTestArchive(1, leastBytes)
+	hangs := member("a", dispatch.StateLate)
+	hangs.neverReturned = true
+	r := a.end(1, "t", time.Second, hangs)
+	a.end(2, "t", time.Second, member("a", dispatch.StateLate))
+	if a.records[1] == nil {
+		t.Fatal("the call of a run that has not returned is gone")
+	}
+	a.mu.Lock()
+	a.viewLocked(r)
+	a.viewLocked(r)
+	a.returnedLocked("t", dispatch.Member{Name: "a"}, 1)
+	a.mu.Unlock()
+	if a.records[1] == nil {
+		t.Fatal("a call that is looked at is gone")
+	}
+	for i := range mostViewed {
+		other := a.end(10+i, "t", time.Second, member("a", dispatch.StateOK))
+		a.mu.Lock()
+		a.viewLocked(other)
+		a.mu.Unlock()
+	}
+	if a.records[1] != nil {
+		t.Error("it stays for ever")
+	}
+	if a.pins != 0 {
+		t.Errorf("%d pins are left", a.pins)
+	}
+	// Pins are within the bytes.
+	big := hangs
+	big.err = strings.Repeat("e", leastBytes/64)
+	for i := range 200 {
+		big.member.Name = fmt.Sprint("b", i)
+		a.end(1000+i, "t", time.Second, big)
+	}
+	if a.bytes+a.figures > leastBytes {
+		t.Errorf("%d bytes are kept", a.bytes+a.figures)
 	}
 }
 
@@ -185,7 +231,7 @@ func TestFind(t *testing.T) {
 	for _, n := range []int{10, 1000} {
 		r := new(record)
 		for i := range n {
-			r.start(dispatch.Member{Name: fmt.Sprint(i)}, i%2 == 1, 0)
+			r.rowOf(dispatch.Member{Name: fmt.Sprint(i)}, i%2 == 1)
 		}
 		for _, step := range []int{1, n - 1, 7} { // in order, backwards, and in neither way
 			for k := range n {

@@ -24,55 +24,61 @@
 //	data.json  …/data.json?…     the same, as data
 //	events     …/events?…        the same, again and again as it changes, as server-sent events
 //
-// The overview takes q (which topics), sort (by what) and page (from 1). The page is
-// made of the data and of nothing else, so whatever it shows a script can have. See
-// docs/data-json.md for the fields. Its version is in it, and grows when a field goes
-// or changes its meaning.
+// The overview takes q (which topics), sort (by what) and page (from 1); a topic and a call
+// take q and sort for their members. The page is made of the data and of nothing else, so
+// whatever it shows a script can have. See docs/data-json.md for the fields. The document
+// has a version, which grows when a field goes or changes its meaning.
 //
 // The page needs no JavaScript; with it, it follows the stream. A search is a form, a
-// table is sorted by links, and all of it can be used with the keyboard.
+// table is sorted by links, and all of it can be used with the keyboard. Rows keep their
+// places while it is brought up to date.
 //
 // # What is kept
 //
 // Memory is bounded whatever goes on. Of each topic the newest calls are kept in eight
 // buckets, by how long they took, and once more if a member failed or was late: so
-// quick calls do not push out the slow ones, nor these the failed. [WithRetention] sets
-// how many, and how many bytes there are for all. Of one call at most 200 members are
-// kept, those in trouble and the slowest first, and 400 callbacks of listeners. Figures
-// are kept for the 10,000 topics and 20,000 members that were used last. Names are cut
-// at 512 bytes, errors at 1 KiB, stacks at 8 KiB.
+// quick calls do not push out the slow ones, nor these the failed. A call is also kept
+// while somebody looks at it, and while a run of it has not returned. [WithRetention] sets
+// how many calls are kept, and how many bytes there are for all calls and figures. Of one
+// call at most 200 members are kept, those in trouble and the slowest first, and 400
+// callbacks of listeners. Names are cut at 512 bytes, errors at 1 KiB, stacks at 8 KiB.
 //
-// Of requests and results nothing is kept, unless [WithSummarize] says what.
+// Requests and results are not kept, unless [WithSummarize] says what of them is.
 //
 // # What it costs
 //
-// Calls in flight are recorded where they run, for less than a microsecond each and
-// without allocation; all else is recorded on the observer's own goroutine, which no
-// call waits for. Nobody waits for a browser, either. A document is made on the
-// goroutine of the request that wants it, and only when that browser is ready to take
-// it: what a slow one misses is counted and never made. One that takes nothing for ten
-// seconds is let go of.
+// The handler has only hooks that follow, see [dispatch.Observer]: they run on the
+// observer's own goroutine, no call waits for them, and calls run as if they were not
+// observed. Calls in flight are those of a Snapshot, which is taken when somebody looks, at
+// most ten times a second. [WithSummarize] and [WithListenerTimes] need other hooks, which
+// make calls cost more.
+//
+// No call waits for a browser either. A document is made on the goroutine of the request
+// that wants it, and only when that browser is ready to take it: what a slow one misses is
+// counted and never made. A stream that takes nothing for ten seconds ends. There are at
+// most 32; one more takes the place of the one that has taken nothing for longest.
 //
 // The handler sets no pprof labels. With dispatch.WithPprofLabels on the bus, a goroutine
 // profile shows which goroutine runs which producer.
 //
 // # Who may see it
 //
-// By default only this machine, by a name of this machine, and not through a proxy;
+// By default only this machine, by a name of this machine, and not through a proxy.
 // [WithAuth] replaces that rule, and decides as well who sees the texts of errors,
-// stacks and summaries. GET and HEAD are the only methods, and nothing can be changed
-// from the page. Whatever others have named is shown as text.
+// stacks and summaries; [WithToken] replaces it with a token. Behind a proxy one of the two
+// is a must. GET and HEAD are the only methods, and nothing can be changed from the page.
+// What others have named is shown as text.
 //
-// # How it was designed
+// # How it is designed
 //
-// Whoever opens the page has a system that answers too slowly or not at all, and wants
-// to know who is to blame; it should take five seconds. So the first thing on it is the
-// answer, in words: the names of those who are in the way, the worst first, with what
-// they did, where they were added, and a link to a call that shows it. A call begins
-// with its verdict in the same way. Figures and tables come after that.
+// An operator who opens the page has a system that answers too slowly or not at all, and
+// wants to know who is to blame within five seconds. So the first thing on the page is the
+// answer, in words: the names of those who hold things up, sorted by the time that calls
+// lost to them, with what they did, where they were added, and a link to a call that shows
+// it. A call begins with its verdict in the same way. Figures and tables come after that.
 //
 // Ink, one blue, and quiet grey are the rule; amber is for late and red for broken, so
 // that colour by itself means that something is wrong. It is never the only sign: each
-// state has a shape and a word. Figures are set so that digits stay in place as they
-// change. docs/adr/0010-live-page.md has the reasons for the rest.
+// state has a shape and a word. docs/adr/0010-live-page.md and
+// docs/adr/0025-suspects-by-time-lost.md have the reasons for the rest.
 package dispatchdebug

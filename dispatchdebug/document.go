@@ -8,7 +8,7 @@ import (
 
 // version is that of data.json. It grows when a name goes or means something else,
 // and not when one is added.
-const version = 1
+const version = 2
 
 // A document is what data.json holds, what the stream sends again and again, and what
 // the page is made of. docs/data-json.md describes it. All durations are nanoseconds,
@@ -19,12 +19,15 @@ type document struct {
 	Sensitive    bool       `json:"sensitive"` // errors, stacks and summaries are in it
 	Bus          busPart    `json:"bus"`
 	Page         pagePart   `json:"page"`
-	Suspects     []suspect  `json:"suspects"`
+	Suspects     []suspect  `json:"suspects"` // who is in the way now, or was within the last minute
 	MoreSuspects int        `json:"more_suspects"`
+	Earlier      []suspect  `json:"earlier"` // who was before
+	MoreEarlier  int        `json:"more_earlier"`
 	Calls        *callsPart `json:"calls,omitempty"`  // in flight
 	Topics       *topicList `json:"topics,omitempty"` // a page of them
 	Topic        *topicPart `json:"topic,omitempty"`  // the one asked for
 	Call         *callPart  `json:"call,omitempty"`   // the one asked for
+	Kept         *keptList  `json:"kept,omitempty"`   // calls that were searched for
 }
 
 type busPart struct {
@@ -32,14 +35,26 @@ type busPart struct {
 	Uptime          time.Duration `json:"uptime_ns"`
 	Sent            uint64        `json:"sent"`
 	InFlight        int           `json:"in_flight"`
+	MaxInFlight     int           `json:"max_in_flight"`
+	SendersWaiting  int           `json:"senders_waiting"`
 	Abandoned       int           `json:"abandoned"`
 	Late            uint64        `json:"late"`
 	Failed          uint64        `json:"failed"`
 	Panics          uint64        `json:"panics"`
 	Dropped         uint64        `json:"dropped"`
 	Misuse          uint64        `json:"misuse"`
+	Minute          minutePart    `json:"last_minute"`
 	DispatchVersion string        `json:"dispatch_version"`
 	GoVersion       string        `json:"go_version"`
+}
+
+// minutePart counts what happened in the last minute.
+type minutePart struct {
+	Calls   uint64 `json:"calls"` // that ended
+	Late    uint64 `json:"late"`
+	Failed  uint64 `json:"failed"`
+	Panics  uint64 `json:"panics"`
+	Dropped uint64 `json:"dropped"`
 }
 
 type pagePart struct {
@@ -49,24 +64,44 @@ type pagePart struct {
 	Kept           int           `json:"kept"`   // calls
 	KeptBytes      int           `json:"kept_bytes"`
 	LetGo          uint64        `json:"let_go"`
-	Viewers        int64         `json:"viewers"`
+	Viewers        int           `json:"viewers"`
 	UpdatesDropped uint64        `json:"updates_dropped"` // that a browser was too slow for
 }
 
 // A suspect is somebody who may be the reason for what is slow or missing.
 type suspect struct {
 	Key      string          `json:"key"`
-	Kind     string          `json:"kind"` // stuck, waiting, behind, late, panicked, failed, nobody, dropped
+	Kind     string          `json:"kind"` // the first of kinds
+	Kinds    []string        `json:"kinds"`
 	Severity string          `json:"severity"`
 	Name     string          `json:"name"`
 	Text     string          `json:"text"`
 	Topic    string          `json:"topic"`
 	AddedAt  string          `json:"added_at"`
 	Error    string          `json:"error"`
-	Call     dispatch.CallID `json:"call"` // that shows it
+	Call     dispatch.CallID `json:"call"`    // that shows it
+	Lost     time.Duration   `json:"lost_ns"` // by calls in flight and those of the last minute
+	Last     time.Duration   `json:"last_ns"` // how long ago it did something last; 0 if it goes on
+	Also     []string        `json:"also"`    // others of whom the same is true
+	MoreAlso int             `json:"more_also"`
+}
 
-	rank   int
-	weight float64
+// latencies are those of the newest runs. Where more is true, runs that were cut off
+// may have taken longer.
+type latencies struct {
+	P50     time.Duration `json:"p50_ns"`
+	P50More bool          `json:"p50_more"`
+	P99     time.Duration `json:"p99_ns"`
+	P99More bool          `json:"p99_more"`
+	Max     time.Duration `json:"max_ns"`
+	MaxMore bool          `json:"max_more"`
+}
+
+var noLatencies = latencies{P50: unknown, P99: unknown, Max: unknown}
+
+func (w *window) latencies() latencies {
+	p50, p99, longest := w.quantile(0.5), w.quantile(0.99), w.longest()
+	return latencies{p50.took, p50.more, p99.took, p99.more, longest.took(), longest > 0 && longest.cut()}
 }
 
 type callsPart struct {
@@ -84,9 +119,11 @@ type flightPart struct {
 	Used    float64         `json:"used"` // of the budget
 	Members int             `json:"members"`
 	Ended   int             `json:"ended"`
-	Waiting []waitingPart   `json:"waiting"` // some of those that have not ended
-	More    int             `json:"more"`    // of them
-	Tone    string          `json:"tone"`
+	// How many producers are missing before anybody is asked.
+	WaitsFor int           `json:"waits_for"`
+	Waiting  []waitingPart `json:"waiting"` // some of those that have not ended
+	More     int           `json:"more"`    // of them
+	Tone     string        `json:"tone"`
 }
 
 type waitingPart struct {
@@ -111,22 +148,25 @@ type topicList struct {
 
 // topicLine is a topic, in short.
 type topicLine struct {
-	Name        string        `json:"name"`
-	Request     string        `json:"request"`
-	Result      string        `json:"result"`
-	Producers   int           `json:"producers"`
-	Listeners   int           `json:"listeners"`
-	Sends       uint64        `json:"sends"`
-	InFlight    int           `json:"in_flight"`
-	P50         time.Duration `json:"p50_ns"`
-	P99         time.Duration `json:"p99_ns"`
-	FailedShare float64       `json:"failed_share"` // of the last 64 calls
-	LateShare   float64       `json:"late_share"`
+	Name      string `json:"name"`
+	Request   string `json:"request"`
+	Result    string `json:"result"`
+	Producers int    `json:"producers"`
+	Listeners int    `json:"listeners"`
+	Sends     uint64 `json:"sends"`
+	InFlight  int    `json:"in_flight"`
+	latencies
+	Minute      spark   `json:"minute"`
+	FailedShare float64 `json:"failed_share"` // of the last 64 calls
+	LateShare   float64 `json:"late_share"`
 }
 
 type topicPart struct {
 	topicLine
 	Known     bool           `json:"known"`
+	Query     string         `json:"query"`
+	Sort      string         `json:"sort"`
+	Matching  int            `json:"matching"`
 	Members   []memberPart   `json:"members"`
 	Listening []listenerPart `json:"listening"`
 	Buckets   []bucketPart   `json:"buckets"`
@@ -134,24 +174,25 @@ type topicPart struct {
 }
 
 type memberPart struct {
-	Key         string          `json:"key"`
-	Name        string          `json:"name"`
-	Group       string          `json:"group"`
-	Kind        string          `json:"kind"`
-	On          string          `json:"on"`
-	AddedAt     string          `json:"added_at"`
-	Tone        string          `json:"tone"`
-	State       string          `json:"state"`
-	Running     int             `json:"running"`
-	Abandoned   int             `json:"abandoned"`
-	Runs        uint64          `json:"runs"`
-	Late        uint64          `json:"late"`
-	Failed      uint64          `json:"failed"`
-	Panicked    uint64          `json:"panicked"`
-	LateShare   float64         `json:"late_share"`
-	FailedShare float64         `json:"failed_share"`
-	P50         time.Duration   `json:"p50_ns"`
-	P99         time.Duration   `json:"p99_ns"`
+	Key         string  `json:"key"`
+	Name        string  `json:"name"`
+	Group       string  `json:"group"`
+	Kind        string  `json:"kind"`
+	On          string  `json:"on"`
+	AddedAt     string  `json:"added_at"`
+	Tone        string  `json:"tone"`
+	State       string  `json:"state"`
+	Running     int     `json:"running"`
+	Waiting     int     `json:"waiting"` // calls that wait for their turn with it
+	Abandoned   int     `json:"abandoned"`
+	Runs        uint64  `json:"runs"`
+	Late        uint64  `json:"late"`
+	Failed      uint64  `json:"failed"`
+	Panicked    uint64  `json:"panicked"`
+	LateShare   float64 `json:"late_share"`
+	FailedShare float64 `json:"failed_share"`
+	latencies
+	Minute      spark           `json:"minute"`
 	Last        time.Duration   `json:"last_ns"`
 	LastState   string          `json:"last_state"`
 	LastCall    dispatch.CallID `json:"last_call"`
@@ -171,9 +212,8 @@ type listenerPart struct {
 	Delivered uint64        `json:"delivered"`
 	Dropped   uint64        `json:"dropped"`
 	Panicked  uint64        `json:"panicked"`
-	P50       time.Duration `json:"p50_ns"`
-	P99       time.Duration `json:"p99_ns"`
-	Last      time.Duration `json:"last_ns"`
+	latencies
+	Last time.Duration `json:"last_ns"`
 }
 
 type bucketPart struct {
@@ -184,17 +224,37 @@ type bucketPart struct {
 	Kept  []keptPart `json:"kept"`  // the newest first
 }
 
+// keptList is a search of the calls that are kept.
+type keptList struct {
+	Query    string        `json:"query"`
+	Topic    string        `json:"topic"`   // the only one; empty for all
+	Outcome  string        `json:"outcome"` // the only one; empty for all
+	Over     time.Duration `json:"over_ns"` // what took at least that long
+	Sort     string        `json:"sort"`    // newest or slowest
+	Total    int           `json:"total"`
+	Matching int           `json:"matching"`
+	Rows     []keptPart    `json:"rows"`
+}
+
 type keptPart struct {
+	Topic   string          `json:"topic"`
 	ID      dispatch.CallID `json:"id"`
 	Reason  string          `json:"reason"`
+	Ended   time.Time       `json:"ended"`
 	Elapsed time.Duration   `json:"elapsed_ns"`
 	Age     time.Duration   `json:"age_ns"`
+	Last    string          `json:"last"` // the member that ended last
+	Tone    string          `json:"tone"`
 }
 
 // callPart is a call, and its waterfall.
 type callPart struct {
 	ID       dispatch.CallID  `json:"id"`
 	Known    bool             `json:"known"`
+	Query    string           `json:"query"`
+	Sort     string           `json:"sort"`
+	Only     string           `json:"only"` // critical: the rows are those of the critical path
+	Matching int              `json:"matching"`
 	Topic    string           `json:"topic"`
 	Parent   dispatch.CallID  `json:"parent"`
 	Started  time.Time        `json:"started"`
@@ -230,18 +290,20 @@ type tick struct {
 
 // rowPart is one row of the waterfall: a member, a replica, or a nested call.
 type rowPart struct {
-	Key     string          `json:"key"`
-	Kind    string          `json:"kind"` // member, replica or call
-	Indent  int             `json:"indent"`
-	Name    string          `json:"name"`
-	State   string          `json:"state"`
-	Text    string          `json:"text"`
-	Call    dispatch.CallID `json:"call"` // of a nested one
-	Bars    []bar           `json:"bars"`
-	Error   string          `json:"error"`
-	Stack   string          `json:"stack"`
-	Summary string          `json:"summary"`
-	Results int             `json:"results"`
+	Key    string `json:"key"`
+	Kind   string `json:"kind"` // member, replica or call
+	Indent int    `json:"indent"`
+	// The end of the call waited for it, through nested calls.
+	Critical bool            `json:"critical"`
+	Name     string          `json:"name"`
+	State    string          `json:"state"`
+	Text     string          `json:"text"`
+	Call     dispatch.CallID `json:"call"` // of a nested one
+	Bars     []bar           `json:"bars"`
+	Error    string          `json:"error"`
+	Stack    string          `json:"stack"`
+	Summary  string          `json:"summary"`
+	Results  int             `json:"results"`
 	// The deadline of the call that the row belongs to, on the time line.
 	Deadline time.Duration `json:"deadline_ns"`
 	End      time.Duration `json:"end_ns"`

@@ -28,11 +28,11 @@ type Handler struct {
 
 	closed         chan struct{}
 	close          sync.Once
-	viewers        atomic.Int64
 	updatesDropped atomic.Uint64
 
-	mu   sync.Mutex // guards the field below
-	seen *busView   // the newest snapshot, which all who look share for a moment
+	mu      sync.Mutex // guards the fields below
+	seen    *busView   // the newest snapshot, which all who look share for a moment
+	viewers []*stream  // in the order in which they have come
 }
 
 // New returns a handler that shows what happens on the bus from now on. It belongs
@@ -77,12 +77,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	view, sensitive := h.auth(r)
 	if !view {
-		http.Error(w, "403 Forbidden: this page is shown on the machine that it is about, and to those whom WithAuth lets in.", http.StatusForbidden)
+		http.Error(w, "403 Forbidden: this page is shown on the machine that it is about, without a proxy in between, or to those whom WithAuth or WithToken lets in.", http.StatusForbidden)
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		header.Set("Allow", "GET, HEAD")
 		http.Error(w, "405 Method Not Allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	if h.exchangeToken(w, r) {
 		return
 	}
 	q, err := parseQuery(r.URL.Query())
@@ -119,9 +122,9 @@ func (h *Handler) servePage(w http.ResponseWriter, q query, sensitive bool) {
 // document makes the document for q as of now.
 func (h *Handler) document(q query, sensitive bool) *document {
 	bus := h.look()
-	v := &view{now: time.Now(), recorder: h.recorder, bus: bus, sensitive: sensitive}
+	v := &view{now: bus.taken, recorder: h.recorder, bus: bus, sensitive: sensitive}
 	doc := v.document(q)
-	doc.Page.Viewers, doc.Page.UpdatesDropped = h.viewers.Load(), h.updatesDropped.Load()
+	doc.Page.Viewers, doc.Page.UpdatesDropped = h.viewing(), h.updatesDropped.Load()
 	doc.Page.Recording = h.observer != nil && !h.isClosed() && bus.State != "closed"
 	return doc
 }
@@ -142,7 +145,7 @@ func (h *Handler) look() *busView {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if now := time.Now(); h.seen == nil || now.Sub(h.seen.taken) >= moment {
-		h.seen = newBusView(h.bus.Snapshot(), now)
+		h.seen = newBusView(h.bus.Snapshot(), now, h.seen)
 	}
 	return h.seen
 }
@@ -150,7 +153,8 @@ func (h *Handler) look() *busView {
 func parseQuery(values url.Values) (query, error) {
 	q := query{
 		Topic: values.Get("topic"), hasTopic: values.Has("topic"), hasCall: values.Has("call"),
-		Search: cut(values.Get("q"), mostName), Sort: values.Get("sort"),
+		Search: cut(values.Get("q"), mostName), Sort: values.Get("sort"), All: values.Get("suspects") == "all",
+		hasCalls: values.Has("calls"), Outcome: cut(values.Get("outcome"), mostName), Only: cut(values.Get("only"), mostName),
 	}
 	if q.hasCall {
 		id, err := strconv.ParseUint(values.Get("call"), 10, 64)
@@ -158,6 +162,13 @@ func parseQuery(values url.Values) (query, error) {
 			return q, fmt.Errorf("call is not a number: %.40q", values.Get("call"))
 		}
 		q.Call = dispatch.CallID(id)
+	}
+	if over := values.Get("over"); over != "" {
+		d, err := time.ParseDuration(over)
+		if err != nil {
+			return q, fmt.Errorf("over is not a duration such as 100ms: %.40q", over)
+		}
+		q.Over = d
 	}
 	if p := values.Get("page"); p != "" {
 		n, err := strconv.Atoi(p)
@@ -180,7 +191,12 @@ func (q query) values() url.Values {
 	set(q.hasTopic, "topic", q.Topic)
 	set(q.hasCall, "call", q.Call.String())
 	set(q.Search != "", "q", q.Search)
-	set(q.Sort != "" && q.Sort != "name", "sort", q.Sort)
+	set(q.Sort != "" && (q.hasTopic || q.hasCall || q.Sort != "name"), "sort", q.Sort)
+	set(q.All, "suspects", "all")
+	set(q.hasCalls, "calls", "")
+	set(q.Outcome != "", "outcome", q.Outcome)
+	set(q.Over > 0, "over", q.Over.String())
+	set(q.Only != "", "only", q.Only)
 	set(q.Page > 1, "page", strconv.Itoa(q.Page))
 	return values
 }

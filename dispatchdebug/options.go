@@ -21,6 +21,8 @@ type config struct {
 	calls     int // kept for each topic and bucket
 	bytes     int // that all kept calls may take
 	summarize func(any) string
+	callbacks bool
+	token     string
 }
 
 // What is kept unless WithRetention says otherwise.
@@ -50,8 +52,10 @@ func newConfig(opts []Option) (config, error) {
 // returns false for view the answer is 403 Forbidden.
 //
 // The rule it replaces looks at the peer's address and at the Host, which guards
-// against pages of other sites whose name is made to point to this machine. A
-// function that trusts the network has to think of both.
+// against pages of other sites whose name is made to point to this machine, and refuses
+// requests that a proxy has passed on. Some proxies cannot be told from a browser: behind
+// a proxy WithAuth or [WithToken] is a must. A function that trusts the network has to
+// think of all this.
 func WithAuth(f func(r *http.Request) (view, sensitive bool)) Option { return withAuth(f) }
 
 type withAuth func(*http.Request) (view, sensitive bool)
@@ -60,14 +64,43 @@ func (f withAuth) apply(c *config) error {
 	if f == nil {
 		return fmt.Errorf("%w: WithAuth(nil)", ErrInvalidOption)
 	}
-	c.auth = f
+	c.auth, c.token = f, ""
 	return nil
 }
 
-// WithRetention bounds what is kept of calls that have ended: the newest calls of
-// each topic in each bucket, of which a topic has eight, and no more than about so
-// many bytes in all, at least 1 MiB. Where the bytes do not suffice, the oldest calls
-// of the fullest bucket go. Without this option that is 10 calls and 16 MiB.
+// WithToken shows the page, with what is sensitive, to those who have this token, from
+// wherever they ask, in place of the rule that only this machine may. It has at least 16
+// bytes; use a random one, such as that of [crypto/rand.Text], and HTTPS if the network is not
+// trusted. A browser is given it as ?token=… once, and has a cookie from then on; a
+// script sends it as Authorization: Bearer …. Of WithToken and [WithAuth] the later one
+// counts.
+func WithToken(token string) Option { return withToken(token) }
+
+type withToken string
+
+func (o withToken) apply(c *config) error {
+	if len(o) < leastToken {
+		return fmt.Errorf("%w: WithToken: has %d bytes, wants at least %d", ErrInvalidOption, len(o), leastToken)
+	}
+	c.auth, c.token = hasToken(string(o)), string(o)
+	return nil
+}
+
+// WithListenerTimes measures every callback of every listener: waterfalls show them, and
+// topics how long each listener takes. Without it the page has only what the Snapshot
+// tells of listeners. It makes calls cost more, see [dispatch.Observer]: about a
+// microsecond for each callback.
+func WithListenerTimes() Option { return withListenerTimes{} }
+
+type withListenerTimes struct{}
+
+func (withListenerTimes) apply(c *config) error { c.callbacks = true; return nil }
+
+// WithRetention bounds what is kept: the newest calls of each topic in each bucket, of
+// which a topic has eight, and no more than about so many bytes in all, at least 1 MiB,
+// with the figures of topics and members. Figures take at most half of the bytes; beyond
+// that, those of the topics that were not used for longest go. Then the oldest calls of the
+// fullest bucket go. Without this option that is 10 calls and 16 MiB.
 func WithRetention(calls, bytes int) Option { return withRetention{calls, bytes} }
 
 type withRetention struct{ calls, bytes int }
@@ -84,7 +117,8 @@ func (o withRetention) apply(c *config) error {
 // f makes of it, cut to n bytes. Without it nothing of any payload is kept.
 //
 // It is called concurrently: with a request while its sender waits, with a result
-// some time later, when others may have the value as well. It must not change what
+// some time later, when others may have the value as well. It makes calls cost more: they
+// have a CallStart hook, see [dispatch.Observer]. It must not change what
 // it is given. If it panics, the page says so in place of the summary.
 func WithSummarize(f func(v any) string, n int) Option { return withSummarize{f, n} }
 

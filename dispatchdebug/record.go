@@ -12,7 +12,7 @@ import (
 
 // What one call can take, whatever its members do.
 const (
-	mostRuns      = 4096    // members followed while the call is in flight
+	mostRuns      = 4096    // members looked at
 	mostRows      = 200     // members kept of a call that has ended
 	mostListening = 400     // callbacks kept of a call
 	mostChildren  = 64      // calls sent from inside a call
@@ -25,21 +25,22 @@ const (
 // unknown is the time of what has not happened, or was not seen.
 const unknown = time.Duration(-1)
 
-// A record is all that is known of one call. It belongs to a shard while the call is
-// in flight and to the archive afterwards, and their locks guard it.
+// A record is all that is known of one call. It belongs to the archive, whose lock guards
+// it: to the open calls until the call has ended, and then to those that are kept.
 type record struct {
-	id, parent dispatch.CallID
-	sender     dispatch.Member // the member of the parent that sent it; zero if a listener did
-	depth      int
-	topic      string
-	started    time.Time
-	budget     time.Duration
-	asked      []dispatch.Member // not to be changed: the call has them, too
-	request    string            // what WithSummarize made of it
+	id, parent  dispatch.CallID
+	sender      dispatch.Member // the member of the parent that sent it; zero if a listener did
+	parentTopic string
+	topic       string
+	started     time.Time
+	budget      time.Duration // unknown if it is
+	request     string        // what WithSummarize made of it
+	noted       time.Time     // when something was first heard of it, while it is open
 
-	ended   bool
-	elapsed time.Duration
-	reason  dispatch.Reason
+	ended    bool
+	elapsed  time.Duration
+	reason   dispatch.Reason
+	waitsFor int // producers that are missing, while it is in flight
 
 	rows      []row
 	index     map[rowKey]int // of the rows, made when there are many
@@ -53,7 +54,10 @@ type record struct {
 	bytes  int
 	places [3]place // in the archive
 	used   int      // of them
+	pins   int      // reasons to keep it beside its places
 }
+
+func (r *record) end() time.Time { return r.started.Add(r.elapsed) }
 
 // A row is one member of a call, or a replica that stood in for a group.
 type row struct {
@@ -65,11 +69,11 @@ type row struct {
 	results       int
 	err, stack    string
 	lateErr       string
+	nestedIn      string        // the topic of the call that its error is about, if it is about one
 	returned      time.Duration // when a late run did, from the call's start; unknown if it has not
 	abandoned     bool
 	summary       string
 	neverReturned bool // it was under way when the call ended, and is for all we know
-	order         int  // in which its call's report has it; known when the call has ended
 }
 
 type rowKey struct {
@@ -128,27 +132,51 @@ func keyOf(m dispatch.Member, replica bool) rowKey {
 	return rowKey{m, replica}
 }
 
-// start adds a row for a member whose closure is about to be called.
-func (r *record) start(m dispatch.Member, replica bool, at time.Duration) *row {
+// rowOf returns the row of a member, which is made if there is none; nil if there are too
+// many.
+func (r *record) rowOf(m dispatch.Member, replica bool) *row {
+	if w := r.find(m, replica); w != nil {
+		return w
+	}
 	if len(r.rows) >= mostRuns {
 		return nil
 	}
-	r.rows = append(r.rows, row{member: m, replica: replica, started: at, ended: unknown, returned: unknown})
+	r.rows = append(r.rows, row{member: m, replica: replica, started: unknown, ended: unknown, returned: unknown})
 	return &r.rows[len(r.rows)-1]
 }
 
-// end notes how a member ended, whether or not it was seen to start.
-func (r *record) end(o dispatch.Outcome, replica bool, errText, stack string) {
-	w := r.find(o.Member, replica)
-	if w == nil {
-		if w = r.start(o.Member, replica, unknown); w == nil {
-			r.left++
-			return
-		}
+// put notes how a member fares, or has ended.
+func (w *row) put(o *dispatch.Outcome) {
+	w.member, w.state, w.results = o.Member, o.State, o.Results
+	if o.Started {
+		w.started = o.Began
 	}
-	w.member, w.state, w.ended, w.results = o.Member, o.State, o.Elapsed, o.Results
-	w.err, w.stack = errText, stack
-	w.neverReturned = o.Started && (o.State == dispatch.StateLate || o.State == dispatch.StateCanceled)
+	if o.State != dispatch.StatePending {
+		w.ended = o.Elapsed
+		w.neverReturned = o.Started && (o.State == dispatch.StateLate || o.State == dispatch.StateCanceled)
+	}
+}
+
+// explain notes the error with which a member has ended. It runs code of the error's
+// author, so no lock may be held.
+func (w *row) explain(err error) {
+	if err == nil {
+		return
+	}
+	w.err, w.stack = textOf(err)
+	var partial *dispatch.PartialError
+	if errors.As(err, &partial) {
+		w.nestedIn = partial.Report.Topic
+	}
+}
+
+// failed reports whether a member did what it was asked for in vain.
+func (w *row) failed() bool {
+	switch w.state {
+	case dispatch.StateFailed, dispatch.StatePanicked, dispatch.StateRejected:
+		return true
+	}
+	return false
 }
 
 // troubled reports whether the row is one that whoever looks for the cause of
@@ -171,7 +199,7 @@ func (w *row) span() time.Duration {
 
 // settle is called when the call has ended: the record gets ready to be kept.
 func (r *record) settle() {
-	r.asked, r.index, r.indexed, r.hint = nil, nil, 0, 0
+	r.index, r.indexed, r.hint = nil, 0, 0
 	r.shorten(mostRows)
 	stacks := 0
 	for i := range r.rows {

@@ -2,186 +2,201 @@ package dispatchdebug
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A recorder is what the observer writes into. Calls in flight lie in shards, for the
-// hooks that hold up a sender or a member come there, from many goroutines; all other
-// hooks are called one at a time, and may wait for a page that is being built. No
-// lock is held while anybody else's code runs, and none while something is written
-// to a browser.
+// A recorder is what the observer writes into. All of its hooks but one follow: they are
+// called one at a time, on the observer's own goroutine, and may wait for a page that is
+// being made. Only with WithSummarize there is a CallStart hook, which is called by
+// senders. No lock is held while code of others runs.
+//
+// The recorder keeps calls that have ended. Calls in flight are those of a Snapshot; what
+// is heard of them before they end waits among the open ones of the archive.
 type recorder struct {
 	began     time.Time
 	summarize func(any) string // or nil
+	callbacks bool             // of listeners are measured
 	revision  atomic.Uint64    // grows with everything there is to show
-	lost      atomic.Uint64    // calls of which too much was going on to follow them
-	shards    [16]shard
 	archive   *archive
-	idle      sync.Pool // of *record
-}
 
-type shard struct {
-	mu      sync.Mutex // guards the fields below, and the records among them
-	records map[dispatch.CallID]*record
-	swept   time.Time // when those were looked for that should have ended long ago
-	_       [16]byte  // keeps neighbours off each other's cache line
+	// The call whose member ended last, and all the time it had. Only the observer's
+	// goroutine uses them.
+	current dispatch.CallID
+	budget  time.Duration
 }
-
-// mostInFlight is how many calls of a shard are followed. Beyond it, those that
-// should have ended long ago are looked for: what is told of them was dropped.
-const (
-	mostInFlight = 4096
-	overdue      = 10 * time.Second
-)
 
 func newRecorder(c config) *recorder {
-	r := &recorder{began: time.Now(), summarize: c.summarize}
-	r.archive = newArchive(c.calls, c.bytes, r.recycle)
-	for i := range r.shards {
-		r.shards[i].records = make(map[dispatch.CallID]*record)
-	}
+	r := &recorder{began: time.Now(), summarize: c.summarize, callbacks: c.callbacks}
+	r.archive = newArchive(c.calls, c.bytes, r.began)
 	return r
 }
 
-// observer returns the hooks. There is none for what nobody reads.
+// observer returns the hooks. There is none for what is not read.
 func (r *recorder) observer() dispatch.Observer {
 	o := dispatch.Observer{
-		CallStart: r.callStart, CallEnd: r.callEnd,
-		MemberStart: r.memberStart, MemberEnd: r.memberEnd,
-		Late: r.late, Abandoned: r.abandoned,
-		ListenerEnd: r.listenerEnd, Dropped: r.dropped,
+		CallEnd: r.callEnd, MemberEnd: r.memberEnd,
+		Late: r.late, Abandoned: r.abandoned, Dropped: r.dropped,
+	}
+	if r.callbacks {
+		o.ListenerEnd = r.listenerEnd
 	}
 	if r.summarize != nil {
-		o.Result = r.result
+		o.CallStart, o.Result = r.callStart, r.result
 	}
 	return o
 }
 
-func (r *recorder) shard(id dispatch.CallID) *shard {
-	return &r.shards[id%dispatch.CallID(len(r.shards))]
-}
-
 func (r *recorder) callStart(ctx context.Context, c dispatch.CallStarted) context.Context {
-	rec, _ := r.idle.Get().(*record)
-	if rec == nil {
-		rec = new(record)
+	request := r.summarize(c.Request)
+	a := r.archive
+	a.mu.Lock()
+	if rec := a.openLocked(c.ID); rec != nil {
+		rec.request = request
 	}
-	rec.id, rec.parent, rec.depth = c.ID, c.Parent, c.Depth
-	rec.topic, rec.started, rec.budget, rec.asked = c.Topic, c.Started, c.Budget, c.Members
-	if c.Parent != 0 {
-		if from, ok := dispatch.CallFrom(ctx); ok && from.ID == c.Parent {
-			rec.sender = from.Member
-		}
-	}
-	if r.summarize != nil {
-		rec.request = r.summarize(c.Request)
-	}
-	if s := r.shard(c.ID); !s.add(rec) {
-		r.lost.Add(1)
-		return ctx
-	}
-	if c.Parent != 0 {
-		s := r.shard(c.Parent)
-		s.mu.Lock()
-		if parent := s.records[c.Parent]; parent != nil && len(parent.children) < mostChildren {
-			parent.children = append(parent.children, c.ID)
-		}
-		s.mu.Unlock()
-	}
-	r.revision.Add(1)
+	a.mu.Unlock()
 	return ctx
 }
 
-// add reports whether there was room for the record.
-func (s *shard) add(rec *record) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.records) >= mostInFlight && rec.started.Sub(s.swept) > time.Second {
-		s.swept = rec.started
-		for id, old := range s.records {
-			if rec.started.Sub(old.started) > old.budget+overdue {
-				delete(s.records, id)
-			}
-		}
-	}
-	if len(s.records) >= mostInFlight {
-		return false
-	}
-	s.records[rec.id] = rec
-	return true
-}
-
-func (r *recorder) memberStart(ctx context.Context, m dispatch.MemberInfo) context.Context {
-	s := r.shard(m.ID)
-	s.mu.Lock()
-	if rec := s.records[m.ID]; rec != nil {
-		rec.start(m.Member, m.Replica, m.Elapsed)
-	}
-	s.mu.Unlock()
-	r.revision.Add(1)
-	return ctx
-}
-
+// memberEnd notes what a report does not tell: how much time the call had, and how
+// replicas have ended.
 func (r *recorder) memberEnd(_ context.Context, m dispatch.MemberInfo, o dispatch.Outcome) {
-	text, stack := textOf(o.Err)
-	s := r.shard(m.ID)
-	s.mu.Lock()
-	if rec := s.records[m.ID]; rec != nil {
-		rec.end(o, m.Replica, text, stack)
+	if r.current != m.ID {
+		r.putAside()
+		r.current, r.budget = m.ID, m.Budget+m.Elapsed
 	}
-	s.mu.Unlock()
-	r.revision.Add(1)
+	if !m.Replica {
+		return
+	}
+	noted := row{replica: true, started: unknown, ended: unknown, returned: unknown}
+	noted.put(&o)
+	noted.explain(o.Err)
+	r.change(m.ID, func(rec *record) {
+		if w := rec.rowOf(o.Member, true); w != nil {
+			*w = noted
+		}
+	})
 }
 
-func (r *recorder) callEnd(_ context.Context, report dispatch.Report) {
-	s := r.shard(report.Call)
-	s.mu.Lock()
-	rec := s.records[report.Call]
-	delete(s.records, report.Call)
-	s.mu.Unlock()
-	if rec == nil {
-		return // it began before there was a recorder, or was not followed
+// putAside keeps the budget of the current call until its end is told.
+func (r *recorder) putAside() {
+	if r.current == 0 {
+		return
 	}
 	a := r.archive
 	a.mu.Lock()
-	// Nobody else has the record now; the lock is for those who look for it next.
-	rec.ended, rec.elapsed, rec.reason = true, report.Elapsed, report.Reason
-	rec.hint = 0
+	if rec := a.openLocked(r.current); rec != nil {
+		rec.budget = r.budget
+	}
+	a.mu.Unlock()
+	r.current = 0
+}
+
+func (r *recorder) callEnd(ctx context.Context, report dispatch.Report) {
+	var parent dispatch.CallInfo
+	if from, ok := dispatch.CallFrom(ctx); ok {
+		parent = from
+	}
+	var explained []row // only of those that have an error
 	for i := range report.Outcomes {
-		if w := rec.find(report.Outcomes[i].Member, false); w != nil {
-			w.order = i
+		if o := &report.Outcomes[i]; o.Err != nil && o.State != dispatch.StateCanceled {
+			if explained == nil {
+				explained = make([]row, len(report.Outcomes))
+			}
+			explained[i].explain(o.Err)
 		}
 	}
+	a := r.archive
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r.revision.Add(1)
+	if parent.ID == 0 && isPlain(&report) && a.open[report.Call] == nil && a.addQuickLocked(&report) {
+		if r.current == report.Call {
+			r.current = 0
+		}
+		return
+	}
+	rec := a.takeLocked(report.Call)
+	if r.current == report.Call {
+		rec.budget, r.current = r.budget, 0
+	}
+	if report.Reason == dispatch.ReasonDeadline && rec.budget < 0 {
+		rec.budget = report.Elapsed
+	}
+	rec.id, rec.topic, rec.started = report.Call, report.Topic, report.Started
+	rec.ended, rec.elapsed, rec.reason = true, report.Elapsed, report.Reason
+	if parent.ID != 0 && parent.ID != report.Call {
+		rec.parent, rec.parentTopic, rec.sender = parent.ID, parent.Topic, parent.Member
+		a.nestLocked(rec)
+	}
+	rec.fill(report.Outcomes, explained)
 	t, late, failed := a.addLocked(rec)
 	rec.settle()
 	a.keepLocked(rec, t, late, failed)
-	a.mu.Unlock()
-	r.revision.Add(1)
 }
 
-// change lets f change a record, wherever it is, if it is still there.
+// isPlain reports whether there is nothing to tell of a call but how long its members took.
+func isPlain(report *dispatch.Report) bool {
+	if report.Reason != dispatch.ReasonAllEnded || report.Elapsed >= leastLoss {
+		return false
+	}
+	for i := range report.Outcomes {
+		if s := report.Outcomes[i].State; s != dispatch.StateOK && s != dispatch.StateDeclined {
+			return false
+		}
+	}
+	return true
+}
+
+// fill puts the members before the replicas that are there already.
+func (r *record) fill(outcomes []dispatch.Outcome, explained []row) {
+	replicas := r.rows
+	if n := len(outcomes) + len(replicas); cap(r.rows) < n || len(replicas) > 0 {
+		r.rows = make([]row, 0, n)
+	}
+	r.rows = r.rows[:len(outcomes)]
+	for i := range outcomes {
+		w := &r.rows[i]
+		*w = row{started: unknown, ended: unknown, returned: unknown}
+		w.put(&outcomes[i])
+		if explained != nil {
+			w.err, w.stack, w.nestedIn = explained[i].err, explained[i].stack, explained[i].nestedIn
+		}
+	}
+	members := r.rows
+	for i := range replicas {
+		w := &replicas[i]
+		if w.replica {
+			r.rows = append(r.rows, *w)
+			continue
+		}
+		// Something was heard of a member before its call ended.
+		for k := range members {
+			if members[k].key() == w.key() {
+				members[k].summary, members[k].returned = w.summary, w.returned
+				members[k].lateErr, members[k].abandoned = w.lateErr, w.abandoned
+			}
+		}
+	}
+}
+
+// change lets f change a record, wherever it is. Of a call that has not ended, for all
+// that is known, one is made.
 func (r *recorder) change(id dispatch.CallID, f func(*record)) {
-	s := r.shard(id)
-	s.mu.Lock()
-	rec := s.records[id]
-	if rec != nil {
-		f(rec)
-	}
-	s.mu.Unlock()
-	if rec != nil {
-		return
-	}
 	a := r.archive
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if rec := a.records[id]; rec != nil {
 		f(rec)
 		a.grownLocked(rec)
+		return
 	}
+	if rec := a.openLocked(id); rec != nil {
+		f(rec)
+	}
+	r.revision.Add(1)
 }
 
 func (r *recorder) result(_ context.Context, m dispatch.MemberInfo, res dispatch.ResultInfo) {
@@ -190,7 +205,7 @@ func (r *recorder) result(_ context.Context, m dispatch.MemberInfo, res dispatch
 	}
 	summary := r.summarize(res.Value)
 	r.change(m.ID, func(rec *record) {
-		if w := rec.find(m.Member, m.Replica); w != nil && w.summary == "" {
+		if w := rec.rowOf(m.Member, m.Replica); w != nil && w.summary == "" {
 			w.summary = summary
 		}
 	})
@@ -199,28 +214,33 @@ func (r *recorder) result(_ context.Context, m dispatch.MemberInfo, res dispatch
 func (r *recorder) late(_ context.Context, m dispatch.MemberInfo, _ time.Duration, err error) {
 	text, _ := textOf(err)
 	r.change(m.ID, func(rec *record) {
-		if w := rec.find(memberOf(rec, m.Member), m.Replica); w != nil {
+		if w := rec.known(m.Member, m.Replica); w != nil {
 			w.returned, w.lateErr = m.Elapsed, text
 		}
 	})
+	a := r.archive
+	a.mu.Lock()
+	a.returnedLocked(m.Topic, m.Member, m.ID)
+	a.mu.Unlock()
 	r.revision.Add(1)
 }
 
 func (r *recorder) abandoned(_ context.Context, m dispatch.MemberInfo, _ time.Duration) {
 	r.change(m.ID, func(rec *record) {
-		if w := rec.find(memberOf(rec, m.Member), m.Replica); w != nil {
+		if w := rec.known(m.Member, m.Replica); w != nil {
 			w.abandoned = true
 		}
 	})
 	r.revision.Add(1)
 }
 
-// memberOf returns the member by the name that the record has for it.
-func memberOf(rec *record, m dispatch.Member) dispatch.Member {
-	if rec.ended {
-		return shortMember(m)
+// known returns the row of a member of whom something is heard. What was left out of a
+// call that has ended stays out.
+func (r *record) known(m dispatch.Member, replica bool) *row {
+	if r.ended {
+		return r.find(shortMember(m), replica)
 	}
-	return m
+	return r.rowOf(m, replica)
 }
 
 func (r *recorder) listenerEnd(_ context.Context, l dispatch.ListenerInfo, took time.Duration, panicked bool) {
@@ -236,26 +256,19 @@ func (r *recorder) listenerEnd(_ context.Context, l dispatch.ListenerInfo, took 
 	})
 	a := r.archive
 	a.mu.Lock()
-	if panicked {
-		a.totals.Panics++
-	}
 	f := a.listenerLocked(a.topicLocked(l.Topic), l.Listener)
 	f.add(l.ID, took, panicked)
 	a.mu.Unlock()
 	r.revision.Add(1)
 }
 
-func (r *recorder) dropped(context.Context, dispatch.ListenerInfo) {
-	r.archive.mu.Lock()
-	r.archive.totals.Dropped++
-	r.archive.mu.Unlock()
+func (r *recorder) dropped(_ context.Context, l dispatch.ListenerInfo) {
+	a := r.archive
+	a.mu.Lock()
+	a.countLocked(time.Now(), totals{Dropped: 1})
+	f := a.listenerLocked(a.topicLocked(l.Topic), l.Listener)
+	f.dropped++
+	f.lastDropped = time.Now()
+	a.mu.Unlock()
 	r.revision.Add(1)
-}
-
-// recycle keeps the memory of a record for the next call.
-func (r *recorder) recycle(rec *record) {
-	clear(rec.rows)
-	clear(rec.listening)
-	*rec = record{rows: rec.rows[:0], listening: rec.listening[:0], children: rec.children[:0]}
-	r.idle.Put(rec)
 }

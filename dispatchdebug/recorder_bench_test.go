@@ -13,14 +13,10 @@ import (
 // nothing. What is timed is a call from Send to its end, as a stream of calls.
 func BenchmarkRecording(b *testing.B) {
 	nothing := dispatch.Observer{
-		CallStart: func(ctx context.Context, _ dispatch.CallStarted) context.Context { return ctx },
 		CallEnd:   func(context.Context, dispatch.Report) {},
-		MemberStart: func(ctx context.Context, _ dispatch.MemberInfo) context.Context {
-			return ctx
-		},
 		MemberEnd: func(context.Context, dispatch.MemberInfo, dispatch.Outcome) {},
 	}
-	for _, n := range []int{1, 10, 100} {
+	for _, n := range []int{1, 10, 100, 1000} {
 		for _, by := range []string{"nobody", "nothing", "handler"} {
 			b.Run(fmt.Sprintf("producers=%d/by=%s", n, by), func(b *testing.B) {
 				bus := dispatch.NewBus()
@@ -49,36 +45,4 @@ func BenchmarkRecording(b *testing.B) {
 			})
 		}
 	}
-}
-
-// BenchmarkHooks is what each hook costs by itself.
-func BenchmarkHooks(b *testing.B) {
-	r := newRecorder(config{calls: defaultCalls, bytes: defaultBytes})
-	ctx := context.Background()
-	info := dispatch.CallInfo{Topic: "t", ID: 1, Budget: 1}
-	member := dispatch.Member{Name: "a"}
-	b.Run("hook=call", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			info.ID++
-			r.callStart(ctx, dispatch.CallStarted{CallInfo: info})
-			r.callEnd(ctx, dispatch.Report{Call: info.ID, Topic: "t"})
-		}
-	})
-	b.Run("hook=member", func(b *testing.B) {
-		b.ReportAllocs()
-		m := dispatch.MemberInfo{CallInfo: info}
-		m.Member = member
-		for b.Loop() {
-			m.ID++
-			r.callStart(ctx, dispatch.CallStarted{CallInfo: m.CallInfo})
-			for range 100 {
-				r.memberStart(ctx, m)
-			}
-			for range 100 {
-				r.memberEnd(ctx, m, dispatch.Outcome{Member: member, State: dispatch.StateOK})
-			}
-			r.callEnd(ctx, dispatch.Report{Call: m.ID, Topic: "t"})
-		}
-	})
 }

@@ -226,9 +226,14 @@ func TestCallInFlightGrows(t *testing.T) {
 		want(t, "calls", fmt.Sprint(doc.Calls.Total, len(doc.Calls.Rows), doc.Bus.InFlight), "2 2 2")
 		first := doc.Calls.Rows[0]
 		want(t, "first", fmt.Sprint(first.ID, first.Ended, first.Members, first.Used), "1 1 3 0.5")
-		if s := doc.Suspects[0]; s.Kind != "waiting" || s.Name != "slow" || s.Text != "has not answered for 5 s of 10 s; 2 calls wait for it" {
-			t.Errorf("suspect: %+v", s)
+		var got []string
+		for _, s := range doc.Suspects {
+			got = append(got, s.Name+" "+s.Text)
 		}
+		want(t, "suspects", strings.Join(got, "\n"), strings.Join([]string{
+			"serial has not answered for 5 s of 10 s; has a queue: 1 call waits in it, the first for 5 s",
+			"slow has not answered for 5 s of 10 s; 2 calls wait for it",
+		}, "\n"))
 	})
 }
 
@@ -264,6 +269,119 @@ func TestGroupsAndNestedCallsAreIndented(t *testing.T) {
 	})
 }
 
+// The critical path of a call leads through nested calls to the one who was waited for.
+func TestCriticalPath(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		inner := dispatch.NewTopic[string, string]("inner")
+		for name, took := range map[string]time.Duration{"deep": 80 * time.Millisecond, "shallow": 10 * time.Millisecond} {
+			if _, err := b.d.AddProducer(inner, after(took, "", nil), dispatch.WithName(name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.add("quick", after(50*time.Millisecond, "", nil))
+		b.add("outer", func(ctx context.Context, s string) (string, error) {
+			_, err := b.d.Gather(ctx, inner, s)
+			return "", err
+		})
+		critical := func(id string) string {
+			var names []string
+			for _, r := range b.data("call=" + id).Call.Rows {
+				if r.Critical {
+					names = append(names, r.Name)
+				}
+			}
+			return strings.Join(names, " ")
+		}
+		c := b.send()
+		time.Sleep(60 * time.Millisecond)
+		want(t, "in flight", critical(c.ID().String()), "outer inner deep")
+		<-c.Done()
+		want(t, "afterwards", critical(c.ID().String()), "outer inner deep")
+		want(t, "rows of it alone", len(b.data("only=critical&call="+c.ID().String()).Call.Rows), 3)
+		b.add("late", after(time.Minute, "", nil))
+		want(t, "at the deadline", critical(b.call().String()), "late")
+	})
+}
+
+func TestRowsAreSearchedAndSorted(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("b", after(20*time.Millisecond, "", nil))
+		b.add("a", after(10*time.Millisecond, "", errors.New("probe is open")))
+		b.add("c", after(30*time.Millisecond, "", nil))
+		id := b.call().String()
+		for parameters, names := range map[string]string{
+			"": "b a c", "&sort=duration": "a c b", "&sort=name": "a b c", "&sort=state": "a b c", "&q=probe": "a", "&q=OK&sort=duration": "c b", "&q=nobody": "",
+		} {
+			var got []string
+			c := b.data("call=" + id + parameters).Call
+			for _, r := range c.Rows {
+				got = append(got, r.Name)
+			}
+			want(t, parameters, strings.Join(got, " "), names)
+			want(t, parameters+" matching", c.Matching, len(got))
+		}
+		for parameters, names := range map[string]string{"": "b a c", "&sort=name": "a b c", "&sort=p99": "c b a", "&sort=failed": "a b c", "&q=probe": "a"} {
+			var got []string
+			for _, m := range b.data("topic=cell.measure" + parameters).Topic.Members {
+				got = append(got, m.Name)
+			}
+			want(t, parameters, strings.Join(got, " "), names)
+		}
+	})
+}
+
+func TestCallsAreSearched(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("quick", after(time.Millisecond, "", nil))
+		ok := b.call()
+		b.add("fails", after(30*time.Millisecond, "", errors.New("probe is open")))
+		failed := b.call()
+		b.add("late", after(time.Minute, "", nil))
+		late := b.call()
+		for parameters, ids := range map[string]string{
+			"": fmt.Sprint(late, failed, ok), "&sort=slowest": fmt.Sprint(late, failed, ok), "&outcome=failed": fmt.Sprint(late, failed), "&outcome=late": fmt.Sprint(late),
+			"&outcome=ok": fmt.Sprint(late, failed, ok), "&over=20ms": fmt.Sprint(late, failed), "&over=2s": "", "&q=PROBE": fmt.Sprint(late, failed),
+			"&topic=cell.measure&q=deadline": fmt.Sprint(late), "&topic=other": "",
+		} {
+			k := b.data("calls" + parameters).Kept
+			var got []any
+			for _, r := range k.Rows {
+				got = append(got, r.ID)
+			}
+			want(t, parameters, fmt.Sprint(got...), ids)
+			want(t, parameters, fmt.Sprint(k.Matching, k.Total), fmt.Sprint(len(got), 3))
+		}
+		if w := ask(b.h, "/?calls&outcome=failed"); w.Code != 200 || !strings.Contains(w.Body.String(), "cell.measure") {
+			t.Errorf("the page: %d", w.Code)
+		}
+		want(t, "not a duration", ask(b.h, "/?calls&over=long").Code, 400)
+	})
+}
+
+// The last minute of topics and members is there in figures of five seconds.
+func TestTheLastMinute(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("quick", after(10*time.Millisecond, "", nil))
+		b.add("fails", after(20*time.Millisecond, "", errors.New("no")))
+		for range 3 {
+			b.call()
+		}
+		time.Sleep(slotLength)
+		b.call()
+		doc := b.data("topic=cell.measure")
+		m := doc.Topic.Members[1].Minute
+		want(t, "calls", fmt.Sprint(doc.Topic.Minute.Calls[slots-2:], m.Calls[slots-2:], m.Failed[slots-2:]), "[3 1] [3 1] [3 1]")
+		want(t, "p99", fmt.Sprint(m.P99[slots-3:]), "[0s 20ms 20ms]")
+		want(t, "header", fmt.Sprintf("%+v", doc.Bus.Minute), "{Calls:4 Late:0 Failed:4 Panics:0 Dropped:0}")
+		if page := ask(b.h, "/?topic=cell.measure").Body.String(); !strings.Contains(page, "last minute, each 5 s: 0 · 0 · 0 · 0 · 0 · 0 · 0 · 0 · 0 · 0 · 3 · 1") || !strings.Contains(page, `d="M40 14v-14h3v14zM44 14v-5h3v5z"`) {
+			t.Error("the page does not have the figures, or the drawing")
+		}
+		time.Sleep(2 * time.Minute)
+		doc = b.data("topic=cell.measure")
+		want(t, "later", fmt.Sprint(doc.Bus.Minute.Calls, doc.Bus.Failed, doc.Topic.Minute.Calls), "0 4 [0 0 0 0 0 0 0 0 0 0 0 0]")
+	})
+}
+
 func TestNestedCallsAreBounded(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		inner := dispatch.NewTopic[string, string]("inner")
@@ -275,7 +393,7 @@ func TestNestedCallsAreBounded(t *testing.T) {
 			}
 			return "", nil
 		})
-		want(t, "children", len(b.h.recorder.kept(b.call()).children), mostChildren)
+		want(t, "children", len(b.h.recorder.archive.records[b.call()].children), mostChildren)
 	})
 }
 
@@ -317,10 +435,11 @@ func TestListeners(t *testing.T) {
 			t.Errorf("listener: %+v", l)
 		}
 		want(t, "panics", doc.Bus.Panics, 1)
-		rec := b.h.recorder.kept(id)
+		a := b.h.recorder.archive
+		rec := a.records[id]
 		rec.measure()
-		want(t, "bytes", doc.Page.KeptBytes, rec.bytes)
-	})
+		want(t, "bytes", doc.Page.KeptBytes, rec.bytes+a.figures)
+	}, WithListenerTimes())
 }
 
 func TestSuspects(t *testing.T) {
@@ -348,11 +467,10 @@ func TestSuspects(t *testing.T) {
 			}
 		}
 		want(t, "suspects", strings.Join(got, "\n"), strings.Join([]string{
-			"stuck stuck has 2 runs that have not returned, the oldest 11 s after the end of its call",
 			"behind stalled listens and is behind: 2 calls wait for it, the first for 12 s",
-			"nobody nobody.home has nobody to answer: asked in vain once",
+			"stuck stuck has 2 runs that have not returned, the oldest 11 s after the end of its call; was late in 2 of its last 2 calls, 10 s ago",
 			"late late was late in 2 of its last 2 calls, 10 s ago",
-			"late stuck was late in 2 of its last 2 calls, 10 s ago",
+			"nobody nobody.home has nobody to answer: asked in vain once",
 			"panicked panics panicked in 2 of its last 2 calls, 10 s ago",
 			"failed fails failed in 2 of its last 2 calls, 10 s ago",
 		}, "\n"))
@@ -436,31 +554,26 @@ func TestClosedBus(t *testing.T) {
 
 func TestCallsOfWhichTheEndWasNotToldAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRecorder(config{calls: 1, bytes: leastBytes})
+		r := newRecorder(config{calls: 1, bytes: leastBytes, summarize: func(any) string { return "" }})
 		begin := func(id int) {
 			r.callStart(t.Context(), dispatch.CallStarted{CallInfo: dispatch.CallInfo{ID: dispatch.CallID(id), Budget: time.Second}, Started: time.Now()})
 		}
-		for i := range 3 * 16 * mostInFlight / 2 {
+		for i := range 3 * mostOpen / 2 {
 			begin(i)
 		}
-		want(t, "lost", r.lost.Load(), 16*mostInFlight/2)
-		time.Sleep(overdue + 2*time.Second)
+		want(t, "lost", r.archive.lost, mostOpen/2)
+		time.Sleep(openFor + time.Second)
 		begin(1 << 30)
-		want(t, "lost", r.lost.Load(), 16*mostInFlight/2)
-		v := &view{now: time.Now(), recorder: r, bus: newBusView(dispatch.Snapshot{}, time.Now())}
-		flights, _ := v.flights(query{})
-		want(t, "in flight", len(flights), 1)
+		want(t, "lost and open", fmt.Sprint(r.archive.lost, len(r.archive.open)), fmt.Sprint(mostOpen/2, 1))
 	})
 }
 
 func TestWhatACallCanTakeIsBounded(t *testing.T) {
 	r := new(record)
 	for i := range mostRuns + 10 {
-		r.start(dispatch.Member{Name: fmt.Sprint(i)}, false, 0)
+		r.rowOf(dispatch.Member{Name: fmt.Sprint(i)}, false)
 	}
 	want(t, "rows in flight", len(r.rows), mostRuns)
-	r.end(dispatch.Outcome{Member: dispatch.Member{Name: "one more"}}, false, "", "")
-	want(t, "left out", r.left, 1)
 	r = new(record)
 	long := strings.Repeat("x", 10_000)
 	for i := range mostRows {
@@ -486,10 +599,10 @@ func TestWhatACallCanTakeIsBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		rec := b.h.recorder.kept(b.call())
+		rec := b.h.recorder.archive.records[b.call()]
 		want(t, "callbacks", fmt.Sprint(len(rec.listening), rec.unheard), fmt.Sprint(mostListening, 10))
 		want(t, "figures of listeners", len(b.h.recorder.archive.topics["cell.measure"].listeners) <= mostListenersOfTopic, true)
-	})
+	}, WithListenerTimes())
 }
 
 // Wherever the rows of one call come from, a late run of which no return was told is
@@ -497,7 +610,7 @@ func TestWhatACallCanTakeIsBounded(t *testing.T) {
 func TestALateRunThatIsNotAbandonedHasReturned(t *testing.T) {
 	now := time.Now()
 	r := &record{id: 1, ended: true, started: now.Add(-time.Minute), elapsed: time.Second}
-	w := &waterfall{view: &view{now: now, bus: newBusView(dispatch.Snapshot{}, now)}, root: r}
+	w := &waterfall{view: &view{now: now, bus: newBusView(dispatch.Snapshot{}, now, nil)}, root: r}
 	if past, open := w.past(r, &row{returned: unknown, neverReturned: true}); past != 0 || open {
 		t.Errorf("got %v, %v", past, open)
 	}

@@ -4,14 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 )
 
 const (
 	updateEvery  = 200 * time.Millisecond
-	lookAnyway   = time.Second      // also when nothing was recorded: registrations are not
-	keepAlive    = 15 * time.Second // without an update
-	giveUpAfter  = 10 * time.Second // a browser that takes nothing
+	lookAnyway   = 400 * time.Millisecond // also when nothing was recorded: calls in flight are not
+	keepAlive    = 15 * time.Second       // without an update
+	giveUpAfter  = 10 * time.Second       // a browser that takes nothing
 	mostViewers  = 32
 	streamOpened = "retry: 1000\n\n"
 )
@@ -21,17 +22,44 @@ const (
 // take one, and never keeps any for it: whatever a browser is too slow for is counted
 // and never made. So what a browser does is nobody's affair but this goroutine's.
 func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, q query, sensitive bool) {
-	defer h.viewers.Add(-1)
-	if h.viewers.Add(1) > mostViewers {
-		http.Error(w, "503 Service Unavailable: too many pages are open", http.StatusServiceUnavailable)
+	w.Header().Set("Content-Type", "text/event-stream")
+	s := &stream{Handler: h, w: w, control: http.NewResponseController(w), q: q, sensitive: sensitive, letGo: make(chan struct{})}
+	if r.Method == http.MethodHead {
 		return
 	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	s := &stream{Handler: h, w: w, control: http.NewResponseController(w), q: q, sensitive: sensitive}
-	if r.Method == http.MethodHead || s.send([]byte(streamOpened)) != nil {
+	h.enter(s)
+	defer h.leave(s)
+	if s.send([]byte(streamOpened)) != nil {
 		return
 	}
 	s.run(r.Context().Done())
+}
+
+// enter adds a viewer. If there are too many, the one that has taken nothing for longest is
+// let go of.
+func (h *Handler) enter(s *stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.took = time.Now()
+	if len(h.viewers) >= mostViewers {
+		idle := slices.MinFunc(h.viewers, func(a, b *stream) int { return a.took.Compare(b.took) })
+		h.viewers = slices.DeleteFunc(h.viewers, func(v *stream) bool { return v == idle })
+		close(idle.letGo)
+		_ = idle.control.SetWriteDeadline(time.Now()) // it may be in the middle of a write
+	}
+	h.viewers = append(h.viewers, s)
+}
+
+func (h *Handler) leave(s *stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.viewers = slices.DeleteFunc(h.viewers, func(v *stream) bool { return v == s })
+}
+
+func (h *Handler) viewing() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.viewers)
 }
 
 type stream struct {
@@ -40,11 +68,15 @@ type stream struct {
 	control   *http.ResponseController
 	q         query
 	sensitive bool
+	letGo     chan struct{} // closed when another viewer has taken its place
+	took      time.Time     // when it last took what was sent; guarded by Handler.mu
 
 	seen     uint64    // the revision of the last document
 	looked   time.Time // when it was made
 	sent     time.Time // when something was sent last
 	lastSent []byte    // the document, without what changes with time alone
+	known    bool      // the call that was asked for has been sent
+	ended    bool      // and nothing about it will change any more
 }
 
 func (s *stream) run(left <-chan struct{}) {
@@ -58,12 +90,15 @@ func (s *stream) run(left <-chan struct{}) {
 			s.updatesDropped.Add(uint64(missed))
 			ticker.Reset(updateEvery)
 		}
-		if err != nil {
+		if err != nil || s.ended {
 			return
 		}
 		select {
 		case <-ticker.C:
 		case <-left:
+			return
+		case <-s.letGo:
+			_ = s.send([]byte("event: replaced\ndata: {}\n\n"))
 			return
 		case <-s.closed:
 			return
@@ -74,16 +109,22 @@ func (s *stream) run(left <-chan struct{}) {
 // update sends the document if there is something new in it.
 func (s *stream) update(now time.Time) error {
 	revision := s.recorder.revision.Load()
-	if revision == s.seen && now.Sub(s.looked) < lookAnyway && s.recorder.quiet() {
+	if revision == s.seen && now.Sub(s.looked) < lookAnyway && s.quiet() {
 		return nil
 	}
 	s.seen, s.looked = revision, now
 	doc := s.document(s.q, s.sensitive)
+	if doc.Call != nil {
+		if s.known && !doc.Call.Known {
+			return nil // its end is about to be told
+		}
+		s.known, s.ended = doc.Call.Known, doc.Call.settled(doc.Now)
+	}
 	message, err := json.Marshal(doc)
 	if err != nil {
 		return err
 	}
-	if fixed := withoutTime(doc); bytes.Equal(fixed, s.lastSent) {
+	if fixed := withoutTime(doc); bytes.Equal(fixed, s.lastSent) && !s.ended {
 		if now.Sub(s.sent) < keepAlive {
 			return nil
 		}
@@ -91,7 +132,27 @@ func (s *stream) update(now time.Time) error {
 		s.lastSent = fixed
 	}
 	s.sent = now
-	return s.send([]byte("data: "), message, []byte("\n\n"))
+	after := "\n\n"
+	if s.ended {
+		after += "event: ended\ndata: {}\n\n"
+	}
+	return s.send([]byte("data: "), message, []byte(after))
+}
+
+// settled reports whether a call has ended and all of its runs have returned, so that there
+// is nothing more to tell.
+func (c *callPart) settled(now time.Time) bool {
+	if !c.Known || c.InFlight || now.Sub(c.Started.Add(c.Elapsed)) < returnsUnnoted {
+		return false
+	}
+	for i := range c.Rows {
+		for _, b := range c.Rows[i].Bars {
+			if b.Open {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // withoutTime gives a document without that which changes though nothing happens.
@@ -115,19 +176,16 @@ func (s *stream) send(parts ...[]byte) error {
 			return err
 		}
 	}
-	return s.control.Flush()
+	err := s.control.Flush()
+	s.mu.Lock()
+	s.took = time.Now()
+	s.mu.Unlock()
+	return err
 }
 
-// quiet reports whether no call is in flight.
-func (r *recorder) quiet() bool {
-	for i := range r.shards {
-		s := &r.shards[i]
-		s.mu.Lock()
-		n := len(s.records)
-		s.mu.Unlock()
-		if n > 0 {
-			return false
-		}
-	}
-	return true
+// quiet reports whether no call was in flight at the last look.
+func (h *Handler) quiet() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.seen == nil || len(h.seen.Calls) == 0
 }

@@ -52,7 +52,7 @@ func (c *client) documents(t *testing.T) (docs []document) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, line := range strings.Split(c.got.String(), "\n") {
-		if data, ok := strings.CutPrefix(line, "data: "); ok {
+		if data, ok := strings.CutPrefix(line, "data: "); ok && data != "{}" {
 			var doc document
 			if err := json.Unmarshal([]byte(data), &doc); err != nil {
 				t.Fatal(err)
@@ -78,25 +78,25 @@ func (b *bench) follow(ctx context.Context, c *client, parameters string) <-chan
 
 func TestStreamTellsWhatIsNew(t *testing.T) {
 	inBubble(t, func(b *bench) {
-		b.add("slow", after(500*time.Millisecond, "", nil))
+		b.add("slow", after(900*time.Millisecond, "", nil))
 		c := new(client)
 		b.follow(b.t.Context(), c, "")
 		want(t, "documents at first", len(c.documents(t)), 1)
 		time.Sleep(10 * time.Second)
 		want(t, "documents while nothing happens", len(c.documents(t)), 1)
 		b.send()
-		time.Sleep(updateEvery)
+		time.Sleep(lookAnyway + updateEvery - time.Millisecond)
 		synctest.Wait()
 		docs := c.documents(t)
 		want(t, "in flight", docs[len(docs)-1].Calls.Total, 1)
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(time.Second)
 		synctest.Wait()
 		docs = c.documents(t)
 		want(t, "after the end", docs[len(docs)-1].Calls.Total, 0)
 		n := len(docs)
 		time.Sleep(20 * time.Second)
-		if more := len(c.documents(t)) - n; more < 1 || more > 2 {
-			t.Errorf("%d documents in 20 s without news, want one or two as a sign of life", more)
+		if more := len(c.documents(t)) - n; more < 1 || more > 6 {
+			t.Errorf("%d documents in 20 s without news, want a few as the last minute moves on, and as a sign of life", more)
 		}
 		b.add("another", after(0, "", nil))
 		time.Sleep(lookAnyway + updateEvery)
@@ -163,21 +163,69 @@ func TestAStreamEnds(t *testing.T) {
 	}
 }
 
+// One viewer too many takes the place of the one that has taken nothing for longest.
 func TestTooManyViewers(t *testing.T) {
 	inBubble(t, func(b *bench) {
-		ctx, cancel := context.WithCancel(b.t.Context())
-		for range mostViewers {
-			b.follow(ctx, new(client), "")
+		b.add("slow", after(time.Hour, "", nil))
+		b.send(dispatch.WithTimeout(time.Hour))
+		var ends []<-chan struct{}
+		clients := make([]*client, mostViewers)
+		for i := range clients {
+			clients[i] = new(client)
+			if i == 7 {
+				stuck := make(chan struct{})
+				defer close(stuck)
+				clients[i].takes = func() error { <-stuck; return nil }
+			}
+			ends = append(ends, b.follow(b.t.Context(), clients[i], ""))
 		}
-		if got := ask(b.h, "/events").Code; got != http.StatusServiceUnavailable {
-			t.Errorf("got %d", got)
-		}
-		want(t, "viewers", b.data("").Page.Viewers, mostViewers)
-		cancel()
-		synctest.Wait()
+		time.Sleep(5 * time.Second)
 		c := new(client)
 		b.follow(b.t.Context(), c, "")
-		want(t, "documents", len(c.documents(t)), 1)
+		want(t, "documents of the new one", len(c.documents(t)), 1)
+		want(t, "viewers", b.data("").Page.Viewers, mostViewers)
+		clients[7].mu.Lock()
+		cutOff := !clients[7].deadline.After(time.Now())
+		clients[7].mu.Unlock()
+		want(t, "the one that takes nothing is cut off", cutOff, true)
+		time.Sleep(5 * time.Second)
+		b.follow(b.t.Context(), new(client), "")
+		time.Sleep(updateEvery)
+		ended := 0
+		for i, end := range ends {
+			select {
+			case <-end:
+				ended++
+				want(t, "last words", strings.HasSuffix(clients[i].got.String(), "event: replaced\ndata: {}\n\n"), true)
+			default:
+			}
+		}
+		want(t, "others that had to go", ended, 1)
+	})
+}
+
+// A call that has ended is not streamed, and one that is being looked at is not lost.
+func TestAnEndedCallIsNotStreamed(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("slow", after(500*time.Millisecond, "", nil))
+		c := b.send()
+		browser := new(client)
+		ended := b.follow(b.t.Context(), browser, "call="+c.ID().String())
+		time.Sleep(5 * time.Second)
+		select {
+		case <-ended:
+		default:
+			t.Error("the stream goes on")
+		}
+		docs := browser.documents(t)
+		if last := docs[len(docs)-1].Call; last.InFlight || last.Elapsed != 500*time.Millisecond {
+			t.Errorf("the last document: %+v", last)
+		}
+		want(t, "last words", strings.HasSuffix(browser.got.String(), "event: ended\ndata: {}\n\n"), true)
+		for range 100 {
+			b.call() // all in the same bucket
+		}
+		want(t, "kept", b.data("call="+c.ID().String()).Call.Known, true)
 	})
 }
 

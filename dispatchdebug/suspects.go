@@ -4,151 +4,484 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
 // Suspects are those who may be the reason for what is slow or missing: the answer to
-// the question with which somebody opens the page. Who is in the way now comes first,
-// then who was of late; the worse comes before the less bad.
+// the question with which somebody opens the page. There is one for each member,
+// listener or topic, with all that it did. They are sorted by the time that calls lost
+// to them; among those that cost none, the order is that of the kinds.
+type kind int
+
 const (
-	rankStuck = iota
-	rankWaiting
-	rankBehind
-	rankNobody
-	rankLate
-	rankPanicked
-	rankFailed
-	rankDropped
+	kindStuck     kind = iota // has runs that have not returned
+	kindSilent                // a node whose members do not answer
+	kindWaiting               // calls in flight wait for it
+	kindQueue                 // calls wait for their turn with it
+	kindPlaces                // senders wait for a place
+	kindProducers             // calls wait for producers
+	kindBehind                // a listener for which results wait
+	kindDelaying              // calls waited for it when all others had ended
+	kindLate
+	kindNobody // a topic without producers is asked
+	kindPanicked
+	kindFailed
+	kindDropped
 )
 
-var suspectKinds = [...]string{"stuck", "waiting", "behind", "nobody", "late", "panicked", "failed", "dropped"}
+var kindNames = [...]string{
+	"stuck", "silent", "waiting", "queue", "places", "producers", "behind", "delaying", "late", "nobody", "panicked", "failed", "dropped",
+}
 
 const (
 	// A member is waited for conspicuously long after twice its usual time, but not
 	// before anybody could notice; or after a second, if its usual time is not known.
 	noticeable   = 200 * time.Millisecond
 	longAnyway   = time.Second
-	enoughRuns   = 8
+	enoughRuns   = 4
 	behindBehind = time.Second // how long a result may wait for a listener
+	halfUsed     = 0.5         // of its time: somebody is named for such a call in any case
+	leastDelays  = 3           // calls that a member has delayed, before it does so regularly
+	recently     = time.Minute
+	mostAlso     = 8 // names in a row
 )
 
-func (v *view) suspectsLocked(a *archive, q query, flights []*record) []suspect {
-	var list []suspect
-	add := func(rank int, weight float64, s suspect) {
-		if q.hasTopic && s.Topic != q.Topic {
-			return
-		}
-		s.Kind, s.rank, s.weight = suspectKinds[rank], rank, weight
-		s.Severity = "warn"
-		if rank <= rankBehind || rank == rankPanicked || rank == rankNobody {
-			s.Severity = "bad"
-		}
-		s.Key = s.Kind + " " + s.Topic + " " + s.Name
-		s.Name = cut(s.Name, mostName)
-		if !v.sensitive {
-			s.Error = ""
-		}
-		list = append(list, s)
+// who is what there is one suspect for.
+type who struct {
+	topic  string
+	member dispatch.Member
+	other  string // what is no member: a listener, or what the bus or topic lacks
+}
+
+// A suspicion is all that speaks against one of them.
+type suspicion struct {
+	who
+	name    string
+	parts   []part
+	lost    time.Duration
+	hung    time.Duration // that of it which was lost to runs that have not returned
+	last    time.Time     // when it did something last; zero if it goes on
+	addedAt string
+	err     string
+	call    dispatch.CallID
+	bad     bool
+	nested  []string // topics of calls that it waits for, or has waited for
+	also    []string // others of whom the same is true
+	folded  []string // those that wait for it through nested calls
+}
+
+type part struct {
+	kind  kind
+	text  string
+	share float64 // of its newest calls
+}
+
+// A suspecting collects suspicions.
+type suspecting struct {
+	*view
+	archive *archive
+	by      map[who]*suspicion
+	order   []*suspicion
+}
+
+func (s *suspecting) of(w who, name string) *suspicion {
+	if one := s.by[w]; one != nil {
+		return one
 	}
-	v.stuck(add)
-	v.waitedFor(a, flights, add)
-	v.behind(add)
+	one := &suspicion{who: w, name: name}
+	s.by[w] = one
+	s.order = append(s.order, one)
+	return one
+}
+
+func (s *suspecting) ofMember(topic string, m dispatch.Member) *suspicion {
+	m = keyOf(m, false).member
+	one := s.of(who{topic: topic, member: m}, m.String())
+	if one.addedAt == "" {
+		one.addedAt = s.addedAt(topic, m)
+	}
+	return one
+}
+
+// add notes what goes on now.
+func (one *suspicion) add(k kind, lost time.Duration, text string) {
+	one.parts = append(one.parts, part{kind: k, text: text})
+	one.lost += lost
+	one.last = time.Time{}
+	if k <= kindBehind {
+		one.bad = true
+	}
+}
+
+// addPast notes what happened last at that time, unless something else goes on.
+func (one *suspicion) addPast(k kind, text string, share float64, at time.Time) {
+	goesOn := len(one.parts) > 0 && one.last.IsZero()
+	one.parts = append(one.parts, part{k, text, share})
+	if !goesOn && at.After(one.last) {
+		one.last = at
+	}
+	if k == kindPanicked || k == kindNobody {
+		one.bad = true
+	}
+}
+
+// suspectsLocked returns those who are in the way now or were within the last minute, and
+// those who were before.
+func (v *view) suspectsLocked(a *archive, q query) (now, earlier []suspect) {
+	s := &suspecting{view: v, archive: a, by: make(map[who]*suspicion)}
+	s.stuck()
+	s.inFlight()
+	s.places()
+	s.listening()
 	for _, t := range a.topics {
-		v.ofLate(t, add)
+		s.newest(t)
 	}
-	slices.SortFunc(list, func(x, y suspect) int {
-		return cmp.Or(cmp.Compare(x.rank, y.rank), cmp.Compare(y.weight, x.weight), cmp.Compare(x.Key, y.Key))
-	})
-	return slices.CompactFunc(list, func(x, y suspect) bool { return x.Key == y.Key })
+	s.fold()
+	s.silent()
+	s.order = slices.DeleteFunc(s.order, func(one *suspicion) bool { return len(one.parts) == 0 })
+	s.group()
+	slices.SortStableFunc(s.order, compareSuspicions)
+	for _, one := range s.order {
+		if q.hasTopic && one.topic != q.Topic {
+			continue
+		}
+		if one.last.IsZero() || v.now.Sub(one.last) < recently {
+			now = append(now, s.suspect(one))
+		} else {
+			earlier = append(earlier, s.suspect(one))
+		}
+	}
+	return now, earlier
+}
+
+func compareSuspicions(x, y *suspicion) int {
+	return cmp.Or(
+		cmp.Compare(y.lost, x.lost), cmp.Compare(x.kind(), y.kind()), cmp.Compare(y.share(), x.share()),
+		cmp.Compare(x.topic, y.topic), cmp.Compare(x.name, y.name),
+	)
+}
+
+func (one *suspicion) kind() kind {
+	least := kind(len(kindNames))
+	for _, p := range one.parts {
+		least = min(least, p.kind)
+	}
+	return least
+}
+
+func (one *suspicion) share() (most float64) {
+	for _, p := range one.parts {
+		most = max(most, p.share)
+	}
+	return most
+}
+
+func (s *suspecting) suspect(one *suspicion) suspect {
+	slices.SortStableFunc(one.parts, func(a, b part) int { return cmp.Compare(a.kind, b.kind) })
+	kinds, texts := []string{}, []string{}
+	for _, p := range one.parts {
+		texts = append(texts, p.text)
+		if name := kindNames[p.kind]; !slices.Contains(kinds, name) {
+			kinds = append(kinds, name)
+		}
+	}
+	if n := len(one.folded); n > 0 {
+		slices.Sort(one.folded)
+		text := one.folded[0] + " waits for it in a nested call"
+		if n > 1 {
+			text = fmt.Sprintf("%s and %s more wait for it in nested calls", one.folded[0], count(n-1))
+		}
+		texts = slices.Insert(texts, 1, text)
+	}
+	part := suspect{
+		Key: one.topic + " " + one.name + " " + one.other, Kind: kinds[0], Kinds: kinds, Severity: "warn",
+		Name: cut(one.name, mostName), Text: strings.Join(texts, "; "), Topic: one.topic, AddedAt: one.addedAt,
+		Call: one.call, Lost: one.lost,
+	}
+	if !one.last.IsZero() {
+		part.Last = s.now.Sub(one.last).Truncate(time.Second)
+	}
+	if one.bad {
+		part.Severity = "bad"
+	}
+	if s.sensitive {
+		part.Error = one.err
+	}
+	part.Also, part.MoreAlso = first(one.also, mostAlso)
+	return part
 }
 
 // stuck finds those with runs that have outlived their calls.
-func (v *view) stuck(add func(int, float64, suspect)) {
-	type who struct{ topic, name string }
-	runs := make(map[who]int)
-	for _, r := range v.bus.Abandoned {
-		runs[who{r.Topic, r.Member.String()}]++
+func (s *suspecting) stuck() {
+	runs := make(map[*suspicion]int)
+	oldest := make(map[*suspicion]*dispatch.AbandonedSnapshot)
+	for i := range s.bus.Abandoned { // the oldest first
+		a := &s.bus.Abandoned[i]
+		one := s.ofMember(a.Topic, a.Member)
+		if runs[one]++; runs[one] == 1 {
+			oldest[one] = a
+			one.call = a.Call
+		}
+		if r := s.archive.records[a.Call]; r != nil {
+			r.blame(func(w *row, lost time.Duration) {
+				if w.member == shortMember(a.Member) {
+					one.hung += lost
+				}
+			})
+		}
 	}
-	for _, r := range v.bus.Abandoned { // the oldest first
-		w := who{r.Topic, r.Member.String()}
-		n := runs[w]
-		if n == 0 {
+	for _, one := range s.order {
+		n, age := runs[one], oldest[one].Age
+		text := "has not returned, " + duration(age) + " after the end of its call"
+		if n > 1 {
+			text = fmt.Sprintf("has %s runs that have not returned, the oldest %s after the end of its call", count(n), duration(age))
+		}
+		one.add(kindStuck, one.hung, text)
+	}
+}
+
+// waits is what calls in flight lose to one member.
+type waits struct {
+	calls, queued   int
+	since, budget   time.Duration // of the call that has waited longest for its answer
+	first           time.Duration // how long the first has waited for its turn
+	lost, queueLost time.Duration
+	call, queueCall dispatch.CallID
+}
+
+// inFlight finds those for whom calls in flight wait longer than usual, in whose queues
+// they wait, and what they lack. For a call that has used half of its time there is
+// somebody in any case.
+func (s *suspecting) inFlight() {
+	by := make(map[*suspicion]*waits)
+	var order []*suspicion
+	of := func(one *suspicion) *waits {
+		if by[one] == nil {
+			by[one] = new(waits)
+			order = append(order, one)
+		}
+		return by[one]
+	}
+	missing := make(map[string]*waits) // by topic
+	var lacking []string
+	inherits := make(map[dispatch.CallID]bool)
+	for i := range s.bus.Calls { // those that others are sent from come first
+		c := &s.bus.Calls[i]
+		half := used(c) >= halfUsed || inherits[c.Call]
+		if c.WaitsFor > 0 && (half || c.Elapsed >= noticeable) {
+			m := missing[c.Topic]
+			if m == nil {
+				m = new(waits)
+				missing[c.Topic], lacking = m, append(lacking, c.Topic)
+			}
+			m.calls++
+			m.queued = max(m.queued, c.WaitsFor)
+			m.lost += c.Elapsed
+			if c.Elapsed > m.since {
+				m.since, m.budget, m.call = c.Elapsed, c.Elapsed+c.Budget, c.Call
+			}
 			continue
 		}
-		delete(runs, w)
-		text := "has not returned, " + duration(r.Age) + " after the end of its call"
-		if n > 1 {
-			text = fmt.Sprintf("has %s runs that have not returned, the oldest %s after the end of its call", count(n), duration(r.Age))
-		}
-		add(rankStuck, float64(r.Age), suspect{Name: w.name, Topic: w.topic, Text: text, AddedAt: v.addedAt(r.Topic, r.Member), Call: r.Call})
-	}
-}
-
-// waitedFor finds those for whom calls in flight have waited conspicuously long.
-func (v *view) waitedFor(a *archive, flights []*record, add func(int, float64, suspect)) {
-	type who struct {
-		topic  string
-		member dispatch.Member
-	}
-	calls := make(map[who]int)
-	var order []who
-	longest := make(map[who]*record)
-	for _, r := range flights {
-		for _, w := range r.waiting(v.now) {
-			usual := longAnyway
-			if t := a.topics[r.topic]; t != nil {
-				if f := t.members[w.member]; f != nil && f.runs >= enoughRuns {
-					usual = max(2*f.took.quantile(0.5), noticeable)
+		t := s.archive.topics[c.Topic]
+		named := false
+		var suspected []*suspicion
+		for _, m := range waitingIn(c) {
+			if m.Running < 0 {
+				if s.queue(c.Topic, m.member) == 0 || !half && c.Elapsed < noticeable {
+					continue
 				}
-			}
-			if w.State != "running" || w.Running < usual {
+				w := of(s.ofMember(c.Topic, m.member))
+				w.queued++
+				w.queueLost += c.Elapsed
+				if c.Elapsed > w.first {
+					w.first, w.queueCall = c.Elapsed, c.Call
+				}
+				named = true
 				continue
 			}
-			key := who{r.topic, w.member}
-			if calls[key]++; calls[key] == 1 {
-				order = append(order, key)
-				longest[key] = r
+			usual := unknown
+			if t != nil {
+				usual = t.members[shortMember(m.member)].usual()
 			}
+			long := m.Running >= longAnyway
+			if usual >= 0 {
+				long = m.Running >= max(2*usual, noticeable)
+			}
+			if !long && !half {
+				continue
+			}
+			one := s.ofMember(c.Topic, m.member)
+			w := of(one)
+			w.calls++
+			w.lost += max(m.Running-max(usual, 0), 1)
+			if c.Elapsed > w.since {
+				w.since, w.budget, w.call = c.Elapsed, c.Elapsed+c.Budget, c.Call
+			}
+			suspected = append(suspected, one)
+			named = true
+		}
+		s.nest(c, suspected, inherits)
+		if half && !named && c.Reason == dispatch.ReasonPending {
+			s.nobodyToBlame(c)
 		}
 	}
-	for _, key := range order {
-		r := longest[key]
-		since := v.now.Sub(r.started)
-		text := "has not answered for " + duration(since) + " of " + duration(r.budget)
-		if n := calls[key]; n > 1 {
-			text += fmt.Sprintf("; %s calls wait for it", count(n))
+	for _, one := range order {
+		w := by[one]
+		if w.calls > 0 {
+			text := "has not answered for " + duration(w.since) + " of " + duration(w.budget)
+			if w.calls > 1 {
+				text += fmt.Sprintf("; %s calls wait for it", count(w.calls))
+			}
+			one.add(kindWaiting, w.lost, text)
+			one.call = cmp.Or(one.call, w.call)
 		}
-		add(rankWaiting, float64(since)*float64(calls[key]), suspect{
-			Name: key.member.String(), Topic: key.topic, Text: text, AddedAt: v.addedAt(key.topic, key.member), Call: r.id,
-		})
+		if w.queued > 0 {
+			one.add(kindQueue, w.queueLost, fmt.Sprintf("has a queue: %s in it, the first for %s", callsWait(w.queued), duration(w.first)))
+			one.call = cmp.Or(one.call, w.queueCall)
+		}
+	}
+	for _, topic := range lacking {
+		m := missing[topic]
+		producers := "producers"
+		if m.queued == 1 {
+			producers = "producer"
+		}
+		text := fmt.Sprintf("lacks producers: %s for %s more %s, the first for %s of %s", callsWait(m.calls), count(m.queued), producers, duration(m.since), duration(m.budget))
+		one := s.of(who{topic: topic, other: "producers"}, topic)
+		one.add(kindProducers, m.lost, text)
+		one.call = m.call
 	}
 }
 
-// behind finds the listeners for which results have waited long, and those that have
-// lost some.
-func (v *view) behind(add func(int, float64, suspect)) {
-	seen := make(map[dispatch.ListenerSnapshot]bool)
-	topics := append(slices.Clip(v.bus.Topics), v.bus.Patterns)
-	for i := range topics {
-		for _, l := range topics[i].Listeners {
-			if seen[l] {
-				continue // it is registered on several topics
+func callsWait(n int) string {
+	if n == 1 {
+		return "1 call waits"
+	}
+	return count(n) + " calls wait"
+}
+
+// nobodyToBlame names the topic of a call that has used half of its time though none of
+// its members runs or waits in a queue.
+func (s *suspecting) nobodyToBlame(c *dispatch.CallSnapshot) {
+	text := "has a call in flight for " + duration(c.Elapsed) + " of " + duration(c.Elapsed+c.Budget)
+	waiting := len(waitingIn(c))
+	switch {
+	case waiting > 0:
+		text += fmt.Sprintf(" that has not asked %s of its %s members yet", count(waiting), count(len(c.Outcomes)))
+	case len(c.Outcomes) > 0:
+		text += fmt.Sprintf(" though all its %s members have ended: a relay has not returned", count(len(c.Outcomes)))
+	default:
+		text += " without members: a relay has named none"
+	}
+	one := s.of(who{topic: c.Topic, other: "call"}, c.Topic)
+	if len(one.parts) == 0 { // the oldest call
+		one.add(kindWaiting, c.Elapsed, text)
+		one.call = c.Call
+	}
+}
+
+// nest finds the calls in flight that were sent from inside a call, notes whom of its
+// suspected members they are of, and makes sure that theirs are named as well. The
+// snapshot does not tell who has sent them: it is the only one there is, or one that has
+// sent calls to that topic before.
+func (s *suspecting) nest(c *dispatch.CallSnapshot, suspected []*suspicion, inherits map[dispatch.CallID]bool) {
+	for _, id := range s.bus.nested[c.Call] {
+		child := s.bus.calls[id]
+		if child == nil || len(suspected) == 0 || child.Elapsed < c.Elapsed/2 {
+			continue
+		}
+		var senders []*suspicion
+		for _, one := range suspected {
+			if f := s.archive.memberFigures(one.topic, one.member); f != nil && slices.Contains(f.sends, child.Topic) {
+				senders = append(senders, one)
 			}
-			if l.Waiting >= behindBehind {
-				seen[l] = true
-				calls := "calls wait"
-				if l.Queued == 1 {
-					calls = "call waits"
+		}
+		if len(senders) == 0 && len(suspected) == 1 {
+			senders = suspected
+		}
+		inherits[id] = true
+		for _, one := range senders {
+			if !slices.Contains(one.nested, child.Topic) {
+				one.nested = append(one.nested, child.Topic)
+			}
+		}
+	}
+}
+
+// queue returns how many calls wait for their turn with a member.
+func (v *view) queue(topic string, m dispatch.Member) (n int) {
+	if m.Node != "" {
+		return 0
+	}
+	t, _ := v.bus.topic(topic)
+	for i := range t.Producers {
+		if p := &t.Producers[i]; p.Name == m.Name && p.Group == m.Group || m.Name == "" && p.Group == m.Group {
+			n += p.Waiting
+		}
+	}
+	return n
+}
+
+// places tells that senders wait for places, and whom the calls that have them wait for.
+func (s *suspecting) places() {
+	n := s.bus.SendersWaiting
+	if n == 0 {
+		return
+	}
+	senders := "senders wait"
+	if n == 1 {
+		senders = "sender waits"
+	}
+	text := fmt.Sprintf("%s %s for a place, %s of %s calls in flight", count(n), senders, count(len(s.bus.Calls)), count(s.bus.MaxInFlight))
+	// How long they have waited is not known; it is about as long as the calls that have the
+	// places have taken. Those whom these wait for come first, if they take unusually long.
+	var waited time.Duration
+	if len(s.bus.Calls) > 0 {
+		waited = s.bus.Calls[0].Elapsed
+	}
+	holding := make(map[string]int)
+	var most string
+	for i := range s.bus.Calls {
+		for _, w := range waitingIn(&s.bus.Calls[i]) {
+			if holding[w.Name]++; most == "" || holding[w.Name] > holding[most] || holding[w.Name] == holding[most] && w.Name < most {
+				most = w.Name
+			}
+		}
+	}
+	if most != "" {
+		text += fmt.Sprintf("; %s of these wait for %s", count(holding[most]), most)
+	}
+	one := s.of(who{other: "places"}, "WithMaxInFlight")
+	one.add(kindPlaces, time.Duration(n)*waited, text)
+}
+
+// listening finds the listeners for which results have waited long, and those that have
+// lost some or panicked.
+func (s *suspecting) listening() {
+	for l, topic := range s.bus.listeners() {
+		if l.Waiting < behindBehind && l.Dropped == 0 && l.Panicked == 0 {
+			continue
+		}
+		one := s.of(who{topic: topic, other: "listener " + l.AddedAt + " " + l.Name}, l.Name)
+		one.addedAt = l.AddedAt
+		if l.Waiting >= behindBehind {
+			text := fmt.Sprintf("listens and is behind: %s for it, the first for %s", callsWait(l.Queued), duration(l.Waiting))
+			one.add(kindBehind, l.Waiting*time.Duration(l.Queued+1)/2, text)
+		}
+		if l.Dropped > 0 {
+			at := s.recorder.began
+			if t := s.archive.topics[topic]; t != nil {
+				if f := t.listeners[cut(l.Name, mostName)]; f != nil && f.dropped > 0 {
+					at = f.lastDropped
 				}
-				text := fmt.Sprintf("listens and is behind: %s %s for it, the first for %s", count(l.Queued), calls, duration(l.Waiting))
-				add(rankBehind, float64(l.Waiting), suspect{Name: l.Name, Topic: topics[i].Name, Text: text, AddedAt: l.AddedAt})
-			} else if l.Dropped > 0 {
-				seen[l] = true
-				text := "listens, and its full mailbox has dropped " + results(l.Dropped)
-				add(rankDropped, float64(l.Dropped), suspect{Name: l.Name, Topic: topics[i].Name, Text: text, AddedAt: l.AddedAt})
 			}
+			one.addPast(kindDropped, "listens, and its full mailbox has dropped "+results(l.Dropped), 1, at)
+		}
+		if p := s.bus.panicked[keyOfListener(l)]; l.Panicked > 0 {
+			one.addPast(kindPanicked, "listens, and has panicked "+times(int(l.Panicked)), 1, p.since)
 		}
 	}
 }
@@ -160,31 +493,187 @@ func results(n uint64) string {
 	return count(n) + " results"
 }
 
-// ofLate finds those of a topic whose newest runs went wrong.
-func (v *view) ofLate(t *topicFigures, add func(int, float64, suspect)) {
+// newest finds those of a topic whose newest runs went wrong, or took long.
+func (s *suspecting) newest(t *topicFigures) {
 	if n := t.nobody.count(); n > 0 && t.nobody&1 == 1 {
-		text := fmt.Sprintf("has nobody to answer: asked in vain %s", times(n))
-		add(rankNobody, float64(n), suspect{Name: t.name, Topic: t.name, Text: text, Call: t.lastCall})
+		one := s.of(who{topic: t.name, other: "nobody"}, t.name)
+		one.addPast(kindNobody, "has nobody to answer: asked in vain "+times(n), float64(n)/float64(min(t.calls, 64)), t.lastEnd)
+		one.call = t.lastCall
 	}
+	slot := s.archive.slotAt(s.now)
 	for m, f := range t.members {
-		if f.late|f.failed|f.panicked == 0 || !v.isThere(t.name, m) {
+		if f.late|f.failed|f.panicked|f.delayed|f.queued == 0 || !s.isThere(t.name, m) {
 			continue
 		}
 		of := min(f.runs, 64)
-		tell := func(rank int, what string, h history) {
-			if n := h.count(); n > 0 {
-				text := fmt.Sprintf("%s in %s of its last %s, %s", what, count(n), calls(of), ago(v.now.Sub(f.lastBad)))
-				s := suspect{Name: m.String(), Topic: t.name, Text: text, AddedAt: v.addedAt(t.name, m), Call: f.lastBadCall}
-				if rank != rankLate {
-					s.Error = f.lastError
-				}
-				add(rank, float64(n)/float64(of), s)
+		share := func(n int) float64 { return float64(n) / float64(of) }
+		one := s.ofMember(t.name, m)
+		had := len(one.parts)
+		lost := f.minute.minute(slot).lost
+		typically := ", typically " + duration(f.typicalLoss())
+		if n := f.delayed.count(); n >= leastDelays && n >= int(of)/4 {
+			text := fmt.Sprintf("kept %s of %s waiting%s longer than others", count(n), calls(of), typically)
+			one.addPast(kindDelaying, text, share(n), f.lastDelay)
+		}
+		if n := f.queued.count(); n >= leastDelays && n >= int(of)/4 {
+			one.addPast(kindQueue, fmt.Sprintf("had calls wait for their turn in %s of %s%s", count(n), calls(of), typically), share(n), f.lastDelay)
+		}
+		ago := func(n history) string { return ", " + ago(s.now.Sub(f.lastBad)) }
+		if n := f.late.count(); n > 0 {
+			one.addPast(kindLate, fmt.Sprintf("was late in %s of its last %s%s", count(n), calls(of), ago(f.late)), share(n), f.lastBad)
+		}
+		if n := f.panicked.count(); n > 0 {
+			one.addPast(kindPanicked, fmt.Sprintf("panicked in %s of its last %s%s", count(n), calls(of), ago(f.panicked)), share(n), f.lastBad)
+			one.err = f.lastPanic
+		}
+		if n := (f.failed &^ f.panicked).count(); n > 0 {
+			one.addPast(kindFailed, fmt.Sprintf("failed in %s of its last %s%s", count(n), calls(of), ago(f.failed)), share(n), f.lastBad)
+			if one.err == "" {
+				one.err = f.lastError
 			}
 		}
-		tell(rankLate, "was late", f.late)
-		tell(rankPanicked, "panicked", f.panicked)
-		tell(rankFailed, "failed", f.failed&^f.panicked)
+		if len(one.parts) == had {
+			continue // a delay now and then is nothing
+		}
+		one.lost += max(lost-one.hung, 0) // the newest of these calls are among those of the minute
+		one.call = cmp.Or(one.call, f.lastBadCall, f.lastDelayCall)
+		one.nested = append(one.nested, f.sends...)
 	}
+}
+
+// fold puts those that have waited for nested calls under those whom these waited for: the
+// ones at the end of the chain.
+func (s *suspecting) fold() {
+	byTopic := make(map[string][]*suspicion)
+	for _, one := range s.order {
+		if len(one.parts) > 0 {
+			byTopic[one.topic] = append(byTopic[one.topic], one)
+		}
+	}
+	under := make(map[*suspicion]*suspicion)
+	for _, one := range s.order {
+		if !one.mayFold() {
+			continue
+		}
+		for _, topic := range one.nested {
+			for _, leaf := range byTopic[topic] {
+				if leaf != one && leaf.lost >= one.lost/2 && (under[one] == nil || leaf.lost > under[one].lost) {
+					under[one] = leaf
+				}
+			}
+		}
+	}
+	for one := range under {
+		leaf := under[one]
+		for range len(under) {
+			if next := under[leaf]; next != nil && next != one {
+				leaf = next
+			} else {
+				break
+			}
+		}
+		if leaf == one || under[leaf] != nil {
+			continue // they wait for each other
+		}
+		leaf.lost = max(leaf.lost, one.lost)
+		leaf.folded = append(leaf.folded, one.name)
+		one.parts = nil
+	}
+}
+
+// mayFold reports whether all that speaks against it can be due to nested calls.
+func (one *suspicion) mayFold() bool {
+	if len(one.nested) == 0 || len(one.parts) == 0 {
+		return false
+	}
+	for _, p := range one.parts {
+		switch p.kind {
+		case kindWaiting, kindQueue, kindDelaying, kindLate, kindFailed:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// silent puts the members of a node together if none of them has answered of late.
+func (s *suspecting) silent() {
+	type node struct{ topic, name string }
+	of := make(map[node][]*suspicion)
+	for _, one := range s.order {
+		if one.member.Node != "" && len(one.parts) > 0 {
+			n := node{one.topic, one.member.Node}
+			of[n] = append(of[n], one)
+		}
+	}
+	answers := make(map[node]bool)
+	for topic, t := range s.archive.topics {
+		for m, f := range t.members {
+			if m.Node != "" && s.now.Sub(f.lastAnswer) < recently && f.lastAnswer.After(f.lastBad) && s.by[who{topic: topic, member: m}] == nil {
+				answers[node{topic, m.Node}] = true
+			}
+		}
+	}
+	for n, all := range of {
+		if len(all) < 2 || answers[n] || !all[0].silent() {
+			continue
+		}
+		one := s.of(who{topic: n.topic, other: "node " + n.name}, n.name)
+		var longest *suspicion
+		for _, m := range all {
+			if !m.silent() {
+				continue
+			}
+			one.lost += m.lost
+			one.also = append(one.also, m.name)
+			if longest == nil || compareSuspicions(m, longest) < 0 {
+				longest = m
+			}
+		}
+		slices.Sort(one.also)
+		one.add(kindSilent, 0, fmt.Sprintf("is silent: none of its %s members answers; %s %s", count(len(one.also)), longest.name, longest.parts[0].text))
+		one.last, one.call, one.err = longest.last, longest.call, longest.err
+		for _, m := range all {
+			if m.silent() {
+				m.parts = nil
+			}
+		}
+	}
+}
+
+// silent reports whether nothing was heard of it.
+func (one *suspicion) silent() bool {
+	for _, p := range one.parts {
+		if p.kind != kindWaiting && p.kind != kindLate && p.kind != kindDelaying {
+			return false
+		}
+	}
+	return len(one.parts) > 0
+}
+
+// group puts those of a topic together that have failed with the same error and done
+// nothing else.
+func (s *suspecting) group() {
+	type same struct{ topic, err string }
+	leaders := make(map[same]*suspicion)
+	slices.SortStableFunc(s.order, func(x, y *suspicion) int { return cmp.Compare(x.name, y.name) }) // the same one leads each time
+	s.order = slices.DeleteFunc(s.order, func(one *suspicion) bool {
+		if one.err == "" || len(one.parts) != 1 || one.parts[0].kind != kindFailed || len(one.folded) > 0 {
+			return false
+		}
+		key := same{one.topic, one.err}
+		leader := leaders[key]
+		if leader == nil {
+			leaders[key] = one
+			return false
+		}
+		leader.also = append(leader.also, one.name)
+		leader.lost = max(leader.lost, one.lost)
+		if one.last.After(leader.last) {
+			leader.last = one.last
+		}
+		return true
+	})
 }
 
 func ago(d time.Duration) string {

@@ -30,12 +30,11 @@ func (v *view) topicsLocked(a *archive, q query, inFlight map[string]int) *topic
 		q.Sort, order = "name", orders["name"]
 	}
 	list := &topicList{Query: q.Search, Sort: q.Sort, Rows: []topicLine{}}
-	wanted := strings.ToLower(strings.TrimSpace(q.Search))
 	var lines []*topicLine
 	add := func(name string, s *dispatch.TopicSnapshot) {
 		list.Total++
 		line := v.topicLine(a.topics[name], name, s, inFlight[name])
-		if wanted == "" || line.matches(wanted) {
+		if matches(q.Search, line.Name, line.Request, line.Result) {
 			lines = append(lines, &line)
 		}
 	}
@@ -70,7 +69,7 @@ func (v *view) topicsLocked(a *archive, q query, inFlight map[string]int) *topic
 // topicLine describes a topic by its figures, if there are any, and by who is
 // registered on it by name, if anybody is.
 func (v *view) topicLine(t *topicFigures, name string, s *dispatch.TopicSnapshot, inFlight int) topicLine {
-	line := topicLine{Name: name, InFlight: inFlight, P50: unknown, P99: unknown, FailedShare: -1, LateShare: -1}
+	line := topicLine{Name: name, InFlight: inFlight, latencies: noLatencies, FailedShare: -1, LateShare: -1}
 	if s == nil {
 		s = &v.bus.Patterns
 		if t != nil {
@@ -83,7 +82,8 @@ func (v *view) topicLine(t *topicFigures, name string, s *dispatch.TopicSnapshot
 	line.Listeners = len(s.Listeners)
 	if t != nil {
 		line.Sends = t.calls
-		line.P50, line.P99 = t.took.quantile(0.5), t.took.quantile(0.99)
+		line.latencies = t.took.latencies()
+		line.Minute = t.minute.spark(v.recorder.archive.slotAt(v.now), &t.took)
 		of := float64(min(t.calls, 64))
 		if of > 0 {
 			line.FailedShare, line.LateShare = float64(t.failed.count())/of, float64(t.late.count())/of
@@ -93,15 +93,29 @@ func (v *view) topicLine(t *topicFigures, name string, s *dispatch.TopicSnapshot
 	return line
 }
 
-func (t *topicLine) matches(wanted string) bool {
-	return strings.Contains(strings.ToLower(t.Name), wanted) ||
-		strings.Contains(strings.ToLower(t.Request), wanted) || strings.Contains(strings.ToLower(t.Result), wanted)
+// matches reports whether one of the texts has in it what is searched for.
+func matches(wanted string, texts ...string) bool {
+	wanted = strings.ToLower(strings.TrimSpace(wanted))
+	return wanted == "" || slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(strings.ToLower(text), wanted) })
 }
 
-const mostMembersShown = 500
+// memberOrders are the ways in which the members of a topic can be sorted; what stands
+// first there is worst.
+var memberOrders = map[string]func(a, b *memberPart) int{
+	"order":  func(*memberPart, *memberPart) int { return 0 },
+	"name":   func(a, b *memberPart) int { return cmp.Compare(a.Key, b.Key) },
+	"p50":    func(a, b *memberPart) int { return cmp.Compare(b.P50, a.P50) },
+	"p99":    func(a, b *memberPart) int { return cmp.Compare(b.P99, a.P99) },
+	"failed": func(a, b *memberPart) int { return cmp.Compare(b.FailedShare, a.FailedShare) },
+	"late":   func(a, b *memberPart) int { return cmp.Compare(b.LateShare, a.LateShare) },
+	"runs":   func(a, b *memberPart) int { return cmp.Compare(b.Runs, a.Runs) },
+}
+
+const mostMembersShown = 100
 
 // topicLocked describes one topic in full.
-func (v *view) topicLocked(a *archive, name string, inFlight map[string]int) *topicPart {
+func (v *view) topicLocked(a *archive, q query, inFlight map[string]int) *topicPart {
+	name := q.Topic
 	s, byName := v.bus.topic(name)
 	t := a.topics[name]
 	part := &topicPart{Known: byName || t != nil || inFlight[name] > 0, Members: []memberPart{}, Listening: []listenerPart{}, Buckets: []bucketPart{}}
@@ -113,7 +127,18 @@ func (v *view) topicLocked(a *archive, name string, inFlight map[string]int) *to
 	if !part.Known {
 		return part
 	}
-	part.Members, part.MoreCount = first(v.members(s, t, byName), mostMembersShown)
+	order := memberOrders[q.Sort]
+	if order == nil {
+		if q.Sort = "order"; len(s.Producers) > mostMembersShown {
+			q.Sort = "p99" // the slowest are not among those that are left out
+		}
+		order = memberOrders[q.Sort]
+	}
+	part.Query, part.Sort = q.Search, q.Sort
+	members := slices.DeleteFunc(v.members(s, t, byName), func(m memberPart) bool { return !matches(q.Search, m.Key, m.State, m.LastError) })
+	slices.SortStableFunc(members, func(a, b memberPart) int { return order(&a, &b) })
+	part.Matching = len(members)
+	part.Members, part.MoreCount = first(members, mostMembersShown)
 	for i := range s.Listeners {
 		l := listenerOf(&s.Listeners[i], t)
 		l.On = elsewhere(l.On, name)
@@ -133,15 +158,15 @@ func (v *view) members(s *dispatch.TopicSnapshot, t *topicFigures, byName bool) 
 		m := dispatch.Member{Group: p.Group, Name: p.Name}
 		var f *memberFigures
 		if t != nil {
-			f = t.members[m]
+			f = t.members[shortMember(m)]
 		}
 		if f == nil && !byName {
 			continue // patterns of other topics
 		}
-		listed[m] = true
+		listed[shortMember(m)] = true
 		part := v.member(m, f)
 		part.Kind, part.On, part.AddedAt = p.Kind, elsewhere(p.On, s.Name), p.AddedAt
-		part.Running, part.Abandoned = p.Running, p.Abandoned
+		part.Running, part.Waiting, part.Abandoned = p.Running, p.Waiting, p.Abandoned
 		switch {
 		case p.Abandoned > 0:
 			part.State, part.Tone = "stuck", "bad"
@@ -190,7 +215,7 @@ func (v *view) member(m dispatch.Member, f *memberFigures) memberPart {
 	}
 	part := memberPart{
 		Key: m.String(), Name: cut(name, mostName), Group: m.Group,
-		LateShare: -1, FailedShare: -1, P50: unknown, P99: unknown, Last: unknown,
+		LateShare: -1, FailedShare: -1, latencies: noLatencies, Last: unknown,
 	}
 	if f == nil {
 		return part
@@ -198,10 +223,14 @@ func (v *view) member(m dispatch.Member, f *memberFigures) memberPart {
 	of := float64(min(f.runs, 64))
 	part.Runs, part.Late, part.Failed, part.Panicked = f.runs, f.lateRuns, f.failedRuns, f.panickedRuns
 	part.LateShare, part.FailedShare = float64(f.late.count())/of, float64(f.failed.count())/of
-	part.P50, part.P99 = f.took.quantile(0.5), f.took.quantile(0.99)
+	part.latencies = f.took.latencies()
+	part.Minute = f.minute.spark(v.recorder.archive.slotAt(v.now), &f.took)
 	part.Last, part.LastState, part.LastCall, part.LastBadCall = f.last, f.lastState.String(), f.lastCall, f.lastBadCall
 	if v.sensitive {
 		part.LastError = f.lastError
+		if f.failed&1 == 1 && f.panicked&1 == 1 || f.lastError == "" {
+			part.LastError = f.lastPanic
+		}
 	}
 	return part
 }
@@ -210,7 +239,7 @@ func listenerOf(l *dispatch.ListenerSnapshot, t *topicFigures) listenerPart {
 	part := listenerPart{
 		Key: l.AddedAt + " " + l.Name, Name: cut(l.Name, mostName), On: l.On, AddedAt: l.AddedAt,
 		Queued: l.Queued, Waiting: l.Waiting, Delivered: l.Delivered, Dropped: l.Dropped, Panicked: l.Panicked,
-		P50: unknown, P99: unknown, Last: unknown,
+		latencies: noLatencies, Last: unknown,
 	}
 	switch {
 	case l.Waiting >= behindBehind:
@@ -221,8 +250,8 @@ func listenerOf(l *dispatch.ListenerSnapshot, t *topicFigures) listenerPart {
 		part.State, part.Tone = "idle", "quiet"
 	}
 	if t != nil {
-		if f := t.listeners[l.Name]; f != nil {
-			part.P50, part.P99, part.Last = f.took.quantile(0.5), f.took.quantile(0.99), f.last
+		if f := t.listeners[cut(l.Name, mostName)]; f != nil {
+			part.latencies, part.Last = f.took.latencies(), f.last
 		}
 	}
 	return part
@@ -249,11 +278,63 @@ func (v *view) bucketsOf(t *topicFigures) []bucketPart {
 		part.Calls, part.Share = t.counts[b], float64(t.counts[b])/float64(most)
 		for p := t.kept[b].oldest; p != nil; p = p.newerInTheTopic {
 			r := p.record
-			part.Kept = append(part.Kept, keptPart{
-				ID: r.id, Reason: r.reason.String(), Elapsed: r.elapsed, Age: v.now.Sub(r.started.Add(r.elapsed)).Truncate(time.Second),
-			})
+			part.Kept = append(part.Kept, v.kept(r))
 		}
 		slices.Reverse(part.Kept)
 	}
 	return list
+}
+
+// kept describes a call that is kept, in short.
+func (v *view) kept(r *record) keptPart {
+	k := keptPart{
+		Topic: r.topic, ID: r.id, Reason: r.reason.String(), Ended: r.end(), Elapsed: r.elapsed,
+		Age: v.now.Sub(r.end()).Truncate(time.Second), Tone: toneOfCall(r),
+	}
+	if last := r.last(func(*row) bool { return true }); last != nil {
+		k.Last = cut(last.key().member.String(), mostName)
+	}
+	return k
+}
+
+const mostKeptShown = 200
+
+// search finds calls that are kept.
+func (v *view) search(q query) *keptList {
+	list := &keptList{Query: q.Search, Outcome: q.Outcome, Over: q.Over, Sort: q.Sort, Rows: []keptPart{}}
+	if q.hasTopic {
+		list.Topic = q.Topic
+	}
+	if list.Sort != "slowest" {
+		list.Sort = "newest"
+	}
+	a := v.recorder.archive
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list.Total = len(a.records)
+	for _, r := range a.records {
+		if q.hasTopic && r.topic != q.Topic || r.elapsed < q.Over || q.Outcome != "" && toneOfCall(r) != q.Outcome && !r.has(q.Outcome) {
+			continue
+		}
+		if !matches(q.Search, r.topic, r.reason.String(), "#"+r.id.String()) && !slices.ContainsFunc(r.rows, func(w row) bool {
+			return matches(q.Search, w.member.String(), v.text(w.err), v.text(w.summary))
+		}) {
+			continue
+		}
+		list.Rows = append(list.Rows, v.kept(r))
+	}
+	slices.SortFunc(list.Rows, func(x, y keptPart) int {
+		if list.Sort == "slowest" && x.Elapsed != y.Elapsed {
+			return cmp.Compare(y.Elapsed, x.Elapsed)
+		}
+		return cmp.Or(y.Ended.Compare(x.Ended), cmp.Compare(y.ID, x.ID))
+	})
+	list.Matching = len(list.Rows)
+	list.Rows, _ = first(list.Rows, mostKeptShown)
+	return list
+}
+
+// has reports whether a member of the call has ended in that state.
+func (r *record) has(state string) bool {
+	return slices.ContainsFunc(r.rows, func(w row) bool { return !w.replica && w.state.String() == state })
 }

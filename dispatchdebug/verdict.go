@@ -29,7 +29,7 @@ func (w *waterfall) judge() {
 }
 
 func (w *waterfall) whileInFlight(list *[]culprit) string {
-	waiting := w.root.waiting(w.now)
+	waiting := w.root.waiting()
 	for _, m := range waiting {
 		text := m.State
 		if m.Running >= 0 {
@@ -37,14 +37,16 @@ func (w *waterfall) whileInFlight(list *[]culprit) string {
 		}
 		*list = append(*list, culprit{cut(m.Name, mostName), text})
 	}
-	total := len(w.root.rows) + len(w.root.asked)
+	since := duration(w.part.Elapsed) + " of " + duration(w.root.budget)
 	switch {
+	case w.root.waitsFor > 0:
+		return fmt.Sprintf("In flight for %s; it waits for %s more producers.", since, count(w.root.waitsFor))
 	case len(waiting) > 0:
-		return fmt.Sprintf("In flight for %s of %s, waiting for", duration(w.part.Elapsed), duration(w.root.budget))
-	case total == 0:
-		return fmt.Sprintf("In flight for %s of %s; nobody has been asked yet.", duration(w.part.Elapsed), duration(w.root.budget))
+		return "In flight for " + since + ", waiting for"
+	case len(w.root.rows) == 0:
+		return "In flight for " + since + "; nobody has been asked yet."
 	}
-	return "Everybody has ended; the call is about to."
+	return "In flight for " + since + "; all its members have ended, a relay has not returned."
 }
 
 func (w *waterfall) afterwards(list *[]culprit) string {
@@ -168,4 +170,23 @@ func toneOfCall(r *record) string {
 		return dispatch.StateOK.String()
 	}
 	return worst.String()
+}
+
+// waiting returns the members of a call in flight that have not ended: those that run,
+// the longest first, then those that wait for their turn.
+func (r *record) waiting() []waitingPart {
+	var list []waitingPart
+	for i := range r.rows {
+		w := &r.rows[i]
+		if w.replica || w.ended >= 0 {
+			continue
+		}
+		part := waitingPart{Name: w.key().member.String(), State: "queued", Running: unknown}
+		if w.started >= 0 {
+			part.State, part.Running = "running", max(r.elapsed-w.started, 0)
+		}
+		list = append(list, part)
+	}
+	slices.SortStableFunc(list, func(a, b waitingPart) int { return cmp.Compare(b.Running, a.Running) })
+	return list
 }

@@ -16,15 +16,20 @@ type query struct {
 	Search string
 	Sort   string
 	Page   int
+	All    bool // all suspects
+	// Of a search for calls that are kept.
+	Outcome string
+	Over    time.Duration
+	Only    string // rows of a call
 	// What is asked for by name is shown even if its name is empty.
-	hasTopic, hasCall bool
+	hasTopic, hasCall, hasCalls bool
 }
 
 // A view makes documents of what a recorder has kept and of a snapshot of the bus.
-// The figures of members and calls are of the recorder, who is registered is of the
+// What has ended is of the recorder; what is registered and in flight is of the
 // snapshot.
 type view struct {
-	now       time.Time
+	now       time.Time // when the snapshot was taken
 	recorder  *recorder
 	bus       *busView
 	sensitive bool
@@ -36,6 +41,10 @@ type busView struct {
 	taken     time.Time
 	topics    map[string]*dispatch.TopicSnapshot
 	abandoned map[abandonedKey]time.Duration
+	calls     map[dispatch.CallID]*dispatch.CallSnapshot
+	nested    map[dispatch.CallID][]dispatch.CallID // calls in flight, by the call they were sent from
+
+	panicked map[listenerKey]panicked
 }
 
 type abandonedKey struct {
@@ -43,10 +52,28 @@ type abandonedKey struct {
 	member dispatch.Member
 }
 
-func newBusView(s dispatch.Snapshot, taken time.Time) *busView {
+// listenerKey tells listeners apart, as well as a snapshot can.
+type listenerKey struct{ name, on, addedAt string }
+
+func keyOfListener(l *dispatch.ListenerSnapshot) listenerKey {
+	return listenerKey{l.Name, l.On, l.AddedAt}
+}
+
+// panicked is how often a listener had panicked when that was seen to have changed.
+type panicked struct {
+	times uint64
+	since time.Time
+}
+
+// newBusView returns what a snapshot tells, and what it tells together with the one before,
+// which may be nil.
+func newBusView(s dispatch.Snapshot, taken time.Time, before *busView) *busView {
 	b := &busView{
 		Snapshot: s, taken: taken, topics: make(map[string]*dispatch.TopicSnapshot, len(s.Topics)),
 		abandoned: make(map[abandonedKey]time.Duration, len(s.Abandoned)),
+		calls:     make(map[dispatch.CallID]*dispatch.CallSnapshot, len(s.Calls)),
+		nested:    make(map[dispatch.CallID][]dispatch.CallID),
+		panicked:  make(map[listenerKey]panicked),
 	}
 	for i := range s.Topics {
 		b.topics[s.Topics[i].Name] = &s.Topics[i]
@@ -54,7 +81,55 @@ func newBusView(s dispatch.Snapshot, taken time.Time) *busView {
 	for _, a := range s.Abandoned {
 		b.abandoned[abandonedKey{a.Call, shortMember(a.Member)}] = a.Age
 	}
+	for i := range s.Calls {
+		c := &s.Calls[i]
+		b.calls[c.Call] = c
+		if c.Parent != 0 {
+			b.nested[c.Parent] = append(b.nested[c.Parent], c.Call)
+		}
+	}
+	for l := range b.listeners() {
+		if l.Panicked == 0 {
+			continue
+		}
+		p := panicked{l.Panicked, taken}
+		if before != nil {
+			if was, ok := before.panicked[keyOfListener(l)]; ok && was.times == l.Panicked {
+				p.since = was.since
+			}
+		}
+		b.panicked[keyOfListener(l)] = p
+	}
 	return b
+}
+
+// listeners ranges over all listeners, each once, with a topic that it is registered on.
+func (b *busView) listeners() func(yield func(*dispatch.ListenerSnapshot, string) bool) {
+	return func(yield func(*dispatch.ListenerSnapshot, string) bool) {
+		seen := make(map[listenerKey]bool)
+		visit := func(t *dispatch.TopicSnapshot) bool {
+			for i := range t.Listeners {
+				l := &t.Listeners[i]
+				if l.On != t.Name { // it may be registered on several topics
+					if key := keyOfListener(l); seen[key] {
+						continue
+					} else {
+						seen[key] = true
+					}
+				}
+				if !yield(l, t.Name) {
+					return false
+				}
+			}
+			return true
+		}
+		for i := range b.Topics {
+			if !visit(&b.Topics[i]) {
+				return
+			}
+		}
+		visit(&b.Patterns)
+	}
 }
 
 // topic returns who is registered on a topic: by name, or else by patterns.
@@ -65,26 +140,33 @@ func (b *busView) topic(name string) (t *dispatch.TopicSnapshot, byName bool) {
 	return &b.Patterns, false
 }
 
-// document makes the document that q asks for. It holds no lock of the recorder for
+// document makes the document that q asks for. It holds the lock of the recorder for no
 // longer than it takes to copy what is there.
 func (v *view) document(q query) *document {
-	doc := &document{Version: version, Now: v.now, Sensitive: v.sensitive, Suspects: []suspect{}}
+	doc := &document{Version: version, Now: v.now, Sensitive: v.sensitive, Suspects: []suspect{}, Earlier: []suspect{}}
 	switch {
 	case q.hasCall:
-		doc.Call = v.call(q.Call)
+		doc.Call = v.call(q)
+	case q.hasCalls:
+		doc.Kept = v.search(q)
 	default:
-		flights, inFlight := v.flights(q)
+		inFlight := v.inFlightByTopic()
 		a := v.recorder.archive
 		a.mu.Lock()
 		if !q.hasTopic {
 			doc.Topics = v.topicsLocked(a, q, inFlight)
 		} else {
-			doc.Topic = v.topicLocked(a, q.Topic, inFlight)
+			doc.Topic = v.topicLocked(a, q, inFlight)
 		}
-		suspects := v.suspectsLocked(a, q, flights)
+		now, earlier := v.suspectsLocked(a, q)
 		a.mu.Unlock()
-		doc.Calls = v.callsOf(flights, inFlight, q)
-		doc.Suspects, doc.MoreSuspects = first(suspects, mostSuspects)
+		doc.Calls = v.callsOf(q)
+		most := mostSuspects
+		if q.All {
+			most = mostSuspectsInAll
+		}
+		doc.Suspects, doc.MoreSuspects = first(now, most)
+		doc.Earlier, doc.MoreEarlier = first(earlier, most)
 	}
 	v.fill(&doc.Bus, &doc.Page)
 	return doc
@@ -92,6 +174,9 @@ func (v *view) document(q query) *document {
 
 // first returns the first n of list, and how many more there are.
 func first[T any](list []T, n int) ([]T, int) {
+	if list == nil {
+		list = []T{}
+	}
 	if len(list) <= n {
 		return list, 0
 	}
@@ -99,9 +184,9 @@ func first[T any](list []T, n int) ([]T, int) {
 }
 
 const (
-	mostSuspects     = 8
-	mostFlightsShown = 12
-	mostFlightsRead  = 64
+	mostSuspects      = 8
+	mostSuspectsInAll = 500
+	mostFlightsShown  = 12
 )
 
 // fill sets what every document has.
@@ -110,70 +195,71 @@ func (v *view) fill(b *busPart, p *pagePart) {
 	b.State, b.Sent, b.Misuse = s.State, s.Sent, s.Misuse
 	b.Uptime = v.now.Sub(s.Started)
 	b.InFlight, b.Abandoned = len(s.Calls), len(s.Abandoned)
+	b.MaxInFlight, b.SendersWaiting = s.MaxInFlight, s.SendersWaiting
 	b.DispatchVersion, b.GoVersion = versions()
 	for _, o := range s.Observers {
 		p.Missed += o.Missed
 	}
-	p.Missed += v.recorder.lost.Load()
 	p.RecordingFor = v.now.Sub(v.recorder.began)
 	a := v.recorder.archive
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	p.Missed += a.lost
 	b.Late, b.Failed, b.Panics, b.Dropped = a.totals.Late, a.totals.Failed, a.totals.Panics, a.totals.Dropped
-	p.Kept, p.KeptBytes, p.LetGo = len(a.records), a.bytes, a.letGo
-}
-
-// flights copies the oldest calls in flight, of one topic if q asks for one, and
-// counts those of every topic.
-func (v *view) flights(q query) (oldest []*record, inFlight map[string]int) {
-	inFlight = make(map[string]int)
-	type light struct {
-		id      dispatch.CallID
-		started time.Time
-	}
-	var all []light
-	for i := range v.recorder.shards {
-		s := &v.recorder.shards[i]
-		s.mu.Lock()
-		for id, r := range s.records {
-			if v.now.Sub(r.started) > r.budget+overdue {
-				// It ended long ago, and the word of it was lost.
-				delete(s.records, id)
-				v.recorder.lost.Add(1)
-				continue
-			}
-			inFlight[r.topic]++
-			if !q.hasTopic || r.topic == q.Topic {
-				all = append(all, light{id, r.started})
-			}
-		}
-		s.mu.Unlock()
-	}
-	slices.SortFunc(all, func(a, b light) int {
-		return cmp.Or(a.started.Compare(b.started), cmp.Compare(a.id, b.id))
-	})
-	all, _ = first(all, mostFlightsRead)
-	for _, l := range all {
-		if r := v.recorder.inFlight(l.id); r != nil {
-			oldest = append(oldest, r)
+	last := a.lastMinuteLocked(v.now)
+	p.Kept, p.KeptBytes, p.LetGo = len(a.records), a.bytes+a.figures, a.letGo
+	a.mu.Unlock()
+	b.Minute = minutePart(last)
+	for l := range v.bus.listeners() {
+		b.Panics += l.Panicked
+		if p := v.bus.panicked[keyOfListener(l)]; p.times > 0 && v.now.Sub(p.since) < time.Minute {
+			b.Minute.Panics++
 		}
 	}
-	return oldest, inFlight
 }
 
-// inFlight returns a copy of the record of a call in flight.
-func (r *recorder) inFlight(id dispatch.CallID) *record {
-	s := r.shard(id)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.records[id].clone()
+func (v *view) inFlightByTopic() map[string]int {
+	inFlight := make(map[string]int)
+	for i := range v.bus.Calls {
+		inFlight[v.bus.Calls[i].Topic]++
+	}
+	return inFlight
 }
 
-// kept returns a copy of the record of a call that has ended.
-func (r *recorder) kept(id dispatch.CallID) *record {
-	r.archive.mu.Lock()
-	defer r.archive.mu.Unlock()
-	return r.archive.records[id].clone()
+// record returns a copy of the record of a call, in flight or kept. If it is looked at it
+// is kept for longer.
+func (v *view) record(id dispatch.CallID, looked bool) *record {
+	a := v.recorder.archive
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r := a.records[id]; r != nil {
+		if looked {
+			a.viewLocked(r)
+		}
+		return r.clone()
+	}
+	return v.flightLocked(a, id)
+}
+
+// flightLocked makes the record of a call in flight of the snapshot, and of what was heard
+// of it already.
+func (v *view) flightLocked(a *archive, id dispatch.CallID) *record {
+	c := v.bus.calls[id]
+	if c == nil {
+		return nil
+	}
+	r := a.open[id].clone()
+	if r == nil {
+		r = new(record)
+	}
+	r.id, r.topic, r.parent, r.started = c.Call, c.Topic, c.Parent, c.Started
+	r.elapsed, r.budget, r.waitsFor = c.Elapsed, c.Elapsed+c.Budget, c.WaitsFor
+	r.fill(c.Outcomes, nil)
+	for _, child := range v.bus.nested[id] {
+		if !slices.Contains(r.children, child) {
+			r.children = append(r.children, child)
+		}
+	}
+	return r
 }
 
 func (r *record) clone() *record {
@@ -186,67 +272,82 @@ func (r *record) clone() *record {
 	return &c
 }
 
-// callsOf describes the calls in flight, of one topic if q asks for one.
-func (v *view) callsOf(flights []*record, inFlight map[string]int, q query) *callsPart {
+// flightOrders are the ways in which calls in flight can be sorted.
+var flightOrders = map[string]func(a, b *dispatch.CallSnapshot) int{
+	"age":   func(a, b *dispatch.CallSnapshot) int { return cmp.Compare(b.Elapsed, a.Elapsed) },
+	"used":  func(a, b *dispatch.CallSnapshot) int { return cmp.Compare(used(b), used(a)) },
+	"topic": func(a, b *dispatch.CallSnapshot) int { return cmp.Compare(a.Topic, b.Topic) },
+}
+
+// used is the part of its time that a call has used.
+func used(c *dispatch.CallSnapshot) float64 {
+	if budget := c.Elapsed + c.Budget; budget > 0 {
+		return float64(c.Elapsed) / float64(budget)
+	}
+	return 0
+}
+
+// callsOf describes the calls in flight, of one topic if q asks for one: the oldest of
+// each topic, and then the oldest of all.
+func (v *view) callsOf(q query) *callsPart {
 	c := &callsPart{Rows: []flightPart{}}
-	for topic, n := range inFlight {
-		if !q.hasTopic || topic == q.Topic {
-			c.Total += n
+	var all []*dispatch.CallSnapshot
+	for i := range v.bus.Calls {
+		if s := &v.bus.Calls[i]; q.hasTopic && s.Topic == q.Topic || !q.hasTopic && matches(q.Search, s.Topic) {
+			all = append(all, s)
 		}
 	}
-	shown, _ := first(flights, mostFlightsShown)
-	for _, r := range shown {
-		c.Rows = append(c.Rows, v.flight(r))
+	c.Total = len(all)
+	slices.SortStableFunc(all, flightOrders["age"])
+	var shown, others []*dispatch.CallSnapshot
+	seen := make(map[string]bool)
+	for _, s := range all {
+		if seen[s.Topic] {
+			others = append(others, s)
+		} else {
+			shown = append(shown, s)
+		}
+		seen[s.Topic] = true
 	}
-	c.More = max(c.Total-len(c.Rows), 0)
+	shown, _ = first(append(shown, others...), mostFlightsShown)
+	// The one that has waited longest stands first, whatever its topic.
+	slices.SortStableFunc(shown, flightOrders["age"])
+	for _, s := range shown {
+		c.Rows = append(c.Rows, v.flight(s))
+	}
+	c.More = c.Total - len(c.Rows)
 	return c
 }
 
-func (v *view) flight(r *record) flightPart {
-	waiting := r.waiting(v.now)
-	elapsed := max(v.now.Sub(r.started), 0)
-	f := flightPart{ID: r.id, Topic: r.topic, Elapsed: elapsed, Budget: r.budget, Tone: "busy"}
-	if r.budget > 0 {
-		f.Used = min(float64(elapsed)/float64(r.budget), 1)
+func (v *view) flight(s *dispatch.CallSnapshot) flightPart {
+	waiting := waitingIn(s)
+	f := flightPart{
+		ID: s.Call, Topic: cut(s.Topic, mostName), Elapsed: s.Elapsed, Budget: s.Elapsed + s.Budget,
+		Tone: "busy", WaitsFor: s.WaitsFor, Members: len(s.Outcomes), Ended: len(s.Outcomes) - len(waiting),
 	}
-	if f.Used > 0.8 {
+	if f.Used = used(s); f.Used > 0.8 {
 		f.Tone = "warn"
 	}
-	for i := range r.rows {
-		if !r.rows[i].replica && r.rows[i].ended >= 0 {
-			f.Ended++
-		}
-	}
-	f.Ended += r.left
-	f.Members = f.Ended + len(waiting)
 	f.Waiting, f.More = first(waiting, 3)
-	if f.Waiting == nil {
-		f.Waiting = []waitingPart{}
-	}
 	return f
 }
 
-// waiting returns the members of a call in flight that have not ended: those that run,
+// waitingIn returns the members of a call in flight that have not ended: those that run,
 // the longest first, then those that wait for their turn.
-func (r *record) waiting(now time.Time) []waitingPart {
-	elapsed := now.Sub(r.started)
+func waitingIn(s *dispatch.CallSnapshot) []waitingPart {
 	var list []waitingPart
-	seen := make(map[dispatch.Member]bool, len(r.rows))
-	for i := range r.rows {
-		w := &r.rows[i]
-		seen[w.key().member] = true
-		if w.ended < 0 && !w.replica && w.started >= 0 {
-			m := w.key().member
-			list = append(list, waitingPart{Name: m.String(), State: "running", Running: max(elapsed-w.started, 0), member: m})
+	for i := range s.Outcomes {
+		o := &s.Outcomes[i]
+		if o.State != dispatch.StatePending {
+			continue
 		}
+		w := waitingPart{member: keyOf(o.Member, false).member, State: "queued", Running: unknown}
+		w.Name = cut(w.member.String(), mostName)
+		if o.Started {
+			w.State, w.Running = "running", max(s.Elapsed-o.Began, 0)
+		}
+		list = append(list, w)
 	}
 	slices.SortStableFunc(list, func(a, b waitingPart) int { return cmp.Compare(b.Running, a.Running) })
-	if len(r.rows) < mostRuns {
-		for _, m := range r.asked {
-			if m := keyOf(m, false).member; !seen[m] {
-				list = append(list, waitingPart{Name: m.String(), State: "queued", Running: -1, member: m})
-			}
-		}
-	}
 	return list
 }

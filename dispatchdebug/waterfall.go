@@ -11,7 +11,7 @@ import (
 const (
 	mostRowsShown   = 500
 	deepestShown    = 8
-	mostInOrder     = 40 // rows; beyond it those in trouble come first
+	mostInOrder     = 50 // rows; beyond it those in trouble and the longest come first
 	mostCulprits    = 5
 	returnsUnnoted  = time.Second // when a late run must be abandoned, or have returned unseen
 	mostStretching  = 2           // times the call's own time, by what came after its end
@@ -22,21 +22,28 @@ const (
 // one time line that begins with the call.
 type waterfall struct {
 	*view
-	root  *record
-	part  *callPart
-	right time.Duration // how far to the right something is
+	root     *record
+	part     *callPart
+	right    time.Duration // how far to the right something is
+	critical bool          // what is added is on the critical path
 }
 
 // call describes one call in full.
-func (v *view) call(id dispatch.CallID) *callPart {
-	part := &callPart{ID: id, Culprits: []culprit{}, Ticks: []tick{}, Rows: []rowPart{}, Heard: []heardPart{}, States: []stateCountPart{}}
-	r := v.record(id)
+func (v *view) call(q query) *callPart {
+	part := &callPart{
+		ID: q.Call, Query: q.Search, Sort: q.Sort, Only: q.Only, Budget: unknown,
+		Culprits: []culprit{}, Ticks: []tick{}, Rows: []rowPart{}, Heard: []heardPart{}, States: []stateCountPart{},
+	}
+	r := v.record(q.Call, true)
 	if r == nil {
 		return part
 	}
-	w := &waterfall{view: v, root: r, part: part}
+	w := &waterfall{view: v, root: r, part: part, critical: true}
+	if part.Only != "critical" {
+		part.Only = ""
+	}
 	part.Known, part.Topic, part.Parent, part.Started, part.Budget = true, r.topic, r.parent, r.started, r.budget
-	part.InFlight, part.Elapsed, part.Reason, part.Left = !r.ended, v.elapsed(r), r.reason.String(), r.left
+	part.InFlight, part.Elapsed, part.Reason, part.Left = !r.ended, r.elapsed, r.reason.String(), r.left
 	if v.sensitive {
 		part.Request = r.request
 	}
@@ -48,66 +55,75 @@ func (v *view) call(id dispatch.CallID) *callPart {
 	return part
 }
 
-func (v *view) record(id dispatch.CallID) *record {
-	if r := v.recorder.inFlight(id); r != nil {
-		return r
-	}
-	return v.recorder.kept(id)
+// rowOrders are the ways in which the members of a call can be sorted.
+var rowOrders = map[string]func(a, b *row) int{
+	"order":    func(*row, *row) int { return 0 },
+	"duration": func(a, b *row) int { return cmp.Compare(b.weight(), a.weight()) },
+	"name":     func(a, b *row) int { return cmp.Compare(a.key().member.String(), b.key().member.String()) },
+	"state":    func(a, b *row) int { return cmp.Compare(b.state, a.state) },
 }
 
-// elapsed is how long a call took, or has taken so far.
-func (v *view) elapsed(r *record) time.Duration {
-	if r.ended {
-		return r.elapsed
+// sort orders the members of the call that is looked at, and leaves out those that are not
+// searched for.
+func (w *waterfall) sort(rows []*row) []*row {
+	order := rowOrders[w.part.Sort]
+	if order == nil {
+		if w.part.Sort = "order"; len(rows) > mostInOrder {
+			w.part.Sort = "duration"
+		}
+		order = rowOrders[w.part.Sort]
 	}
-	return max(v.now.Sub(r.started), 0)
+	rows = slices.DeleteFunc(rows, func(m *row) bool {
+		return !matches(w.part.Query, m.key().member.String(), m.state.String(), w.text(m.err))
+	})
+	w.part.Matching = len(rows)
+	slices.SortStableFunc(rows, order)
+	return rows
+}
+
+// text is what of somebody's error can be searched for.
+func (v *view) text(err string) string {
+	if v.sensitive {
+		return err
+	}
+	return ""
 }
 
 // add appends the rows of a call, which began at offset.
 func (w *waterfall) add(r *record, offset time.Duration, indent int) {
-	rows := make([]*row, 0, len(r.rows)+len(r.asked))
+	rows := make([]*row, 0, len(r.rows))
 	replicas := make(map[string][]*row)
-	seen := make(map[dispatch.Member]bool, len(r.rows))
 	for i := range r.rows {
 		if m := &r.rows[i]; m.replica {
 			replicas[m.member.Group] = append(replicas[m.member.Group], m)
 		} else {
 			rows = append(rows, m)
-			seen[m.key().member] = true
 		}
 	}
-	if !r.ended && len(r.rows) < mostRuns {
-		order := make(map[dispatch.Member]int, len(r.asked))
-		for i, m := range r.asked {
-			m := keyOf(m, false).member
-			order[m] = i
-			if !seen[m] {
-				rows = append(rows, &row{member: m, started: unknown, ended: unknown, returned: unknown})
-			}
-		}
+	if indent == 0 {
 		for _, m := range rows {
-			m.order = len(order) // members elsewhere come behind all others
-			if i, ok := order[m.key().member]; ok {
-				m.order = i
-			}
+			w.tally(m.state)
 		}
-	}
-	slices.SortStableFunc(rows, func(a, b *row) int { return cmp.Compare(a.order, b.order) })
-	if len(rows) > mostInOrder {
-		slices.SortStableFunc(rows, func(a, b *row) int { return cmp.Compare(a.peace(), b.peace()) })
+		rows = w.sort(rows)
 	}
 	bySender := make(map[dispatch.Member][]*record)
 	if indent < 2*deepestShown {
 		for _, id := range r.children {
-			if child := w.record(id); child != nil {
-				bySender[child.sender] = append(bySender[child.sender], child)
+			child := w.record(id, false)
+			if child == nil || child.parentTopic != "" && child.parentTopic != r.topic {
+				continue
 			}
+			if !child.ended {
+				child.sender = w.senderOf(r, child)
+			}
+			bySender[child.sender] = append(bySender[child.sender], child)
 		}
 	}
+	critical := w.critical
+	waitedFor := r.waitedFor()
+	defer func() { w.critical = critical }()
 	for _, m := range rows {
-		if indent == 0 {
-			w.tally(m.state)
-		}
+		w.critical = critical && waitedFor(m)
 		if !w.row(r, m, offset, indent) {
 			continue
 		}
@@ -120,17 +136,34 @@ func (w *waterfall) add(r *record, offset time.Duration, indent int) {
 		}
 		w.nested(bySender, m.member, r, offset, indent+1)
 	}
+	w.critical = critical && !r.ended // nobody knows who has sent them
 	for sender := range bySender {
 		w.nested(bySender, sender, r, offset, indent+1)
 	}
 }
 
-// peace orders rows: those in trouble first.
-func (w *row) peace() int {
-	if w.troubled() {
-		return 0
+// senderOf returns the member of r that has sent a call in flight, as far as that can be
+// told: the only one that runs, or one that has sent calls to that topic before.
+func (w *waterfall) senderOf(r, child *record) (sender dispatch.Member) {
+	running := 0
+	a := w.recorder.archive
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range r.rows {
+		m := &r.rows[i]
+		if m.state != dispatch.StatePending || m.started < 0 {
+			continue
+		}
+		if f := a.memberFigures(r.topic, m.member); f != nil && slices.Contains(f.sends, child.topic) {
+			return m.member
+		}
+		if running++; running == 1 {
+			sender = m.member
+		} else {
+			sender = dispatch.Member{}
+		}
 	}
-	return 1
+	return sender
 }
 
 func (w *waterfall) tally(s dispatch.State) {
@@ -147,9 +180,12 @@ func (w *waterfall) tally(s dispatch.State) {
 func (w *waterfall) nested(bySender map[dispatch.Member][]*record, sender dispatch.Member, parent *record, offset time.Duration, indent int) {
 	children := bySender[sender]
 	delete(bySender, sender)
+	critical := w.critical
+	defer func() { w.critical = critical }()
 	for _, child := range children {
+		w.critical = critical && child == lastOf(children)
 		at := offset + max(child.started.Sub(parent.started), 0)
-		elapsed := w.elapsed(child)
+		elapsed := child.elapsed
 		part := rowPart{
 			Key: "call " + child.id.String(), Kind: "call", Indent: indent, Name: child.topic, Call: child.id,
 			State: toneOfCall(child), Text: child.reason.String() + " · " + duration(elapsed),
@@ -164,8 +200,45 @@ func (w *waterfall) nested(bySender map[dispatch.Member][]*record, sender dispat
 	}
 }
 
-// append reports whether there was room for the row.
+// lastOf returns the call that ended last, or is in flight.
+func lastOf(list []*record) *record {
+	return slices.MaxFunc(list, func(a, b *record) int {
+		if a.ended != b.ended {
+			if b.ended {
+				return 1
+			}
+			return -1
+		}
+		return a.end().Compare(b.end())
+	})
+}
+
+// waitedFor returns who the end of the call waited for, or waits for: those that were
+// cut off at its end, or else the last one.
+func (r *record) waitedFor() func(*row) bool {
+	if !r.ended {
+		return func(m *row) bool { return m.state == dispatch.StatePending }
+	}
+	switch r.reason {
+	case dispatch.ReasonDeadline, dispatch.ReasonCanceled, dispatch.ReasonStalled, dispatch.ReasonClosed:
+		return func(m *row) bool { return m.state == dispatch.StateLate || m.state == dispatch.StateCanceled }
+	case dispatch.ReasonSatisfied:
+		last := r.last(func(m *row) bool { return m.state == dispatch.StateOK })
+		return func(m *row) bool { return m == last }
+	case dispatch.ReasonQuorumLost, dispatch.ReasonFailedFast:
+		last := r.last((*row).failed)
+		return func(m *row) bool { return m == last }
+	}
+	last := r.last(func(*row) bool { return true })
+	return func(m *row) bool { return m == last }
+}
+
+// append reports whether there was room for the row, and for what belongs to it.
 func (w *waterfall) append(p rowPart) bool {
+	p.Critical = w.critical
+	if w.part.Only == "critical" && !p.Critical {
+		return false
+	}
 	if len(w.part.Rows) >= mostRowsShown {
 		if p.Indent == 0 {
 			w.part.Left++
@@ -178,7 +251,7 @@ func (w *waterfall) append(p rowPart) bool {
 
 // row appends the row of one member of r.
 func (w *waterfall) row(r *record, m *row, offset time.Duration, indent int) bool {
-	elapsed := w.elapsed(r)
+	elapsed := r.elapsed
 	part := rowPart{
 		Key: r.id.String() + " " + m.key().member.String(), Kind: "member", Indent: indent, Name: m.key().member.String(), State: m.state.String(),
 		Bars: []bar{}, Results: m.results, Deadline: offset + r.budget, End: offset + elapsed, Open: !r.ended,
@@ -259,7 +332,7 @@ func (w *waterfall) past(r *record, m *row) (past time.Duration, open bool) {
 		return max(m.returned-r.elapsed, 0), false
 	}
 	if age, ok := w.bus.abandoned[abandonedKey{r.id, m.member}]; ok {
-		return age + max(w.now.Sub(w.bus.taken), 0), true
+		return age, true
 	}
 	past = w.now.Sub(r.started.Add(r.elapsed))
 	if past > returnsUnnoted {

@@ -1,63 +1,160 @@
 package dispatchdebug
 
 import (
+	"math"
 	"math/bits"
+	"slices"
 	"time"
 )
 
 // A window knows how long the newest runs took: the last 256 to 512 of them, because
-// what a system did an hour ago does not tell why it is slow now. It counts them in
-// buckets, eight to each doubling from a microsecond on, so that a percentile is right
-// within five percent.
+// what a system did an hour ago does not tell why it is slow now. Up to fewRuns it
+// keeps each of them; beyond that it counts them in buckets, eight to each doubling from
+// a microsecond on, so that a percentile is right within six percent.
+//
+// A run that was cut off took longer than was seen. It counts as that, see quantile.
 type window struct {
+	few          []lasted
 	newer, older *counts // older is full, or nil
 	n            int     // in newer
 }
 
-type counts [windowBuckets]uint16
+// lasted is a duration, doubled, and one more if the run was cut off then.
+type lasted int64
+
+type counts struct {
+	all, cut [windowBuckets]uint16 // cut counts those of all that were cut off
+	cuts     int
+	longest  lasted
+}
 
 const (
+	fewRuns       = 24
 	windowSize    = 256
 	perDoubling   = 8
 	windowBuckets = 30 * perDoubling // up to 18 minutes
+	countsBytes   = 4*windowBuckets + 16
 )
 
-func (w *window) add(d time.Duration) {
+// A quantile is a time that a part of the runs did not exceed. If more is true, runs that
+// were cut off may have exceeded it: it is the least that it can be.
+type quantile struct {
+	took time.Duration // unknown if there were no runs
+	more bool
+}
+
+func lastedFor(d time.Duration, cut bool) lasted {
+	l := lasted(max(d, 0)) << 1
+	if cut {
+		l |= 1
+	}
+	return l
+}
+
+func (l lasted) took() time.Duration { return time.Duration(l >> 1) }
+func (l lasted) cut() bool           { return l&1 == 1 }
+
+func (w *window) add(d time.Duration, cut bool) {
+	l := lastedFor(d, cut)
 	if w.newer == nil {
-		w.newer = new(counts)
+		if len(w.few) < fewRuns {
+			w.few = append(w.few, l)
+			return
+		}
+		w.newer, w.n = new(counts), len(w.few)
+		for _, l := range w.few {
+			w.newer.add(l)
+		}
+		w.few = nil
 	}
 	if w.n == windowSize {
 		if w.older == nil {
 			w.older = new(counts)
 		}
 		w.newer, w.older, w.n = w.older, w.newer, 0
-		clear(w.newer[:])
+		*w.newer = counts{}
 	}
-	w.newer[bucketOf(d)]++
+	w.newer.add(l)
 	w.n++
 }
 
-// quantile returns the time that the part p of the runs did not exceed, or -1 if
-// there were no runs.
-func (w *window) quantile(p float64) time.Duration {
-	n := w.n
+func (c *counts) add(l lasted) {
+	b := bucketOf(l.took())
+	c.all[b]++
+	if l.cut() {
+		c.cut[b]++
+		c.cuts++
+	}
+	c.longest = max(c.longest, l)
+}
+
+// bytes is how much memory the window takes beside itself.
+func (w *window) bytes() int {
+	n := 8 * cap(w.few)
+	for _, c := range []*counts{w.newer, w.older} {
+		if c != nil {
+			n += countsBytes
+		}
+	}
+	return n
+}
+
+// runs is how many runs the window knows.
+func (w *window) runs() int {
+	n := len(w.few) + w.n
 	if w.older != nil {
 		n += windowSize
 	}
+	return n
+}
+
+// quantile returns the time that the part p of the runs did not exceed, by nearest rank.
+// It is never longer than the longest run. With runs that were cut off it lies between two
+// bounds: that in which each of these ended when it was cut off, and that in which it
+// never did. The lower one is returned.
+func (w *window) quantile(p float64) quantile {
+	n := w.runs()
 	if n == 0 {
-		return -1
+		return quantile{took: unknown}
 	}
-	rank := int(p * float64(n-1))
-	for i := range w.newer {
-		rank -= int(w.newer[i])
+	rank := min(max(int(math.Ceil(p*float64(n))), 1), n)
+	if w.newer == nil {
+		sorted := slices.Clone(w.few)
+		slices.Sort(sorted)
+		low := sorted[rank-1].took()
+		whole := slices.DeleteFunc(sorted, lasted.cut)
+		return quantile{low, rank > len(whole) || whole[rank-1].took() > low}
+	}
+	low, high := -1, -1 // buckets
+	all, whole := rank, rank
+	for i := range windowBuckets {
+		counted, cut := int(w.newer.all[i]), int(w.newer.cut[i])
 		if w.older != nil {
-			rank -= int(w.older[i])
+			counted, cut = counted+int(w.older.all[i]), cut+int(w.older.cut[i])
 		}
-		if rank < 0 {
-			return middleOf(i)
+		if all -= counted; all <= 0 && low < 0 {
+			low = i
+		}
+		if whole -= counted - cut; whole <= 0 {
+			high = i
+			break
 		}
 	}
-	return middleOf(windowBuckets - 1)
+	return quantile{min(middleOf(low), w.longest().took()), high != low}
+}
+
+// longest returns the longest run that the window knows.
+func (w *window) longest() (l lasted) {
+	if w.newer == nil {
+		if len(w.few) == 0 {
+			return lasted(unknown) << 1
+		}
+		return slices.Max(w.few)
+	}
+	if w.older != nil {
+		l = w.older.longest
+	}
+	return max(l, w.newer.longest)
 }
 
 // bucketOf splits each doubling of the microseconds evenly.

@@ -13,6 +13,9 @@ import (
 // hello announces the node once the server has confirmed its subscriptions: before
 // that a request might find nobody.
 func (n *Node) hello() error {
+	if err := n.checkPayload("Serve"); err != nil {
+		return err
+	}
 	if err := n.flush(); err != nil {
 		return err
 	}
@@ -81,7 +84,7 @@ func (n *Node) announce(s *served, event, to string, more *detail) {
 	}
 	var err error
 	if m.Data, err = json.Marshal(a); err == nil && n.sign != nil {
-		err = setSignature(m.Header, n.sign, signed(presenceCall(s.name), n.node, n.epoch, a.Seq, m.Data))
+		err = setSignature(m.Header, n.sign, n.signed(presenceCall(s.name), n.node, n.epoch, a.Seq, m.Data))
 	}
 	if err == nil {
 		err = n.nc.PublishMsg(m)

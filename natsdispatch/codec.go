@@ -17,7 +17,9 @@ type Codec interface {
 }
 
 // JSON is the codec "json", of package encoding/json, and the default: a node in
-// any language can answer it.
+// any language can answer it. It has no infinities and no NaN: a result with one of these is
+// Failed. What is in an interface arrives as another type, numbers as float64. Fields that
+// are not exported are lost, and Serve and Join refuse a type of which nothing would be left.
 type JSON struct{}
 
 // Name returns "json".
@@ -30,7 +32,8 @@ func (JSON) Marshal(v any) ([]byte, error) { return json.Marshal(v) }
 func (JSON) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
 
 // Gob is the codec "gob", of package encoding/gob, for what JSON cannot write. Each
-// message carries the description of its type.
+// message carries the description of its type. What is in an interface has to be registered
+// with [gob.Register] on both sides. Fields that are not exported are lost, as with JSON.
 type Gob struct{}
 
 // Name returns "gob".

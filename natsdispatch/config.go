@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
+
+	"github.com/nats-io/nuid"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -29,6 +32,8 @@ type serveConfig struct {
 	node        string
 	beat        time.Duration
 	maxRequests int
+	maxBudget   time.Duration
+	remember    int // ids
 	sign        Sign
 	micro       string
 	publish     bool
@@ -36,11 +41,16 @@ type serveConfig struct {
 
 type joinConfig struct {
 	config
-	window    time.Duration
-	discovery time.Duration
-	resend    int
-	maxHops   int
-	verify    Verify
+	window     time.Duration
+	discovery  time.Duration
+	forget     time.Duration
+	reconnect  time.Duration // how long a call waits for a connection
+	expected   []string      // nodes, whether they were heard of or not; sorted
+	resend     int
+	maxHops    int
+	maxNodes   int
+	maxMembers int // of a node
+	verify     Verify
 }
 
 func defaults() config {
@@ -52,7 +62,7 @@ func defaults() config {
 }
 
 func newServeConfig(opts []ServeOption) (serveConfig, error) {
-	c := serveConfig{config: defaults(), beat: DefaultBeat, maxRequests: DefaultMaxRequests}
+	c := serveConfig{config: defaults(), beat: DefaultBeat, maxRequests: DefaultMaxRequests, maxBudget: DefaultMaxBudget, remember: DefaultMaxRemembered}
 	for i, o := range opts {
 		if o == nil {
 			return c, fmt.Errorf("%w: nil ServeOption at index %d", dispatch.ErrInvalidOption, i)
@@ -61,21 +71,21 @@ func newServeConfig(opts []ServeOption) (serveConfig, error) {
 			return c, err
 		}
 	}
-	if c.codecs == nil {
-		c.codecs = []Codec{JSON{}, Gob{}}
-	}
 	if c.node == "" {
 		host, err := os.Hostname()
 		if err != nil {
 			return c, fmt.Errorf("%w: WithNode is missing, and the host has no name: %w", dispatch.ErrInvalidOption, err)
 		}
-		c.node = fmt.Sprintf("%s-%d", host, os.Getpid())
+		c.node = fmt.Sprintf("%s-%d-%s", host, os.Getpid(), strings.ToLower(nuid.Next()[18:]))
 	}
 	return c, nil
 }
 
 func newJoinConfig(opts []JoinOption) (joinConfig, error) {
-	c := joinConfig{config: defaults(), window: DefaultAcceptWindow, discovery: DefaultDiscovery, maxHops: 1}
+	c := joinConfig{
+		config: defaults(), window: DefaultAcceptWindow, discovery: DefaultDiscovery, forget: DefaultForget, reconnect: DefaultReconnectWait, maxHops: 1,
+		maxNodes: DefaultMaxNodes, maxMembers: DefaultMaxMembers,
+	}
 	for i, o := range opts {
 		if o == nil {
 			return c, fmt.Errorf("%w: nil JoinOption at index %d", dispatch.ErrInvalidOption, i)

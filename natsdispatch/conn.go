@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,8 +29,10 @@ const flushTimeout = 10 * time.Second
 
 // link is a connection as one side uses it. It is the caller's, who closes it.
 type link struct {
-	nc      *nats.Conn
-	onError func(error)
+	nc       *nats.Conn
+	onError  func(error)
+	isOurs   func(refused) bool // whether that concerns this side
+	draining func()             // called when the user drains the connection; may be nil
 
 	mu     sync.Mutex // guards what follows
 	logged error      // the last error of the connection that was reported
@@ -45,6 +48,17 @@ func (l *link) check(side string) error {
 		return fmt.Errorf("%w: %s: it is closed", ErrConnection, side)
 	case l.nc.IsConnected() && !l.nc.HeadersSupported():
 		return fmt.Errorf("%w: %s: the server %s knows no headers; it has to be 2.2 or later", ErrConnection, side, l.nc.ConnectedServerVersion())
+	}
+	return l.checkPayload(side)
+}
+
+// leastPayload is the least max_payload of a server: headers take most of that.
+const leastPayload = 2048
+
+// checkPayload reports that the messages of the server are too small.
+func (l *link) checkPayload(side string) error {
+	if l.nc.IsConnected() && l.nc.MaxPayload() < leastPayload {
+		return fmt.Errorf("%w: %s: max_payload of the server is %d bytes; it has to be at least %d", ErrConnection, side, l.nc.MaxPayload(), leastPayload)
 	}
 	return nil
 }
@@ -100,6 +114,9 @@ func (l *link) refusal() error {
 	if !errors.Is(err, nats.ErrPermissionViolation) && !errors.Is(err, nats.ErrMaxSubscriptionsExceeded) {
 		return nil
 	}
+	if what, ok := whatWasRefused(err); ok && !l.isOurs(what) {
+		return nil // another part of the program has done that
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == l.logged { //nolint:errorlint // the same one, not one of its kind
@@ -109,6 +126,35 @@ func (l *link) refusal() error {
 	return err
 }
 
+// confirm waits until the server has taken a subscription, if there is a connection, so that
+// no other refusal comes in between and hides that of this one.
+func (l *link) confirm() error {
+	if !l.nc.IsConnected() {
+		return nil
+	}
+	return l.flush()
+}
+
+// refused is what a server has not let somebody do.
+type refused struct {
+	subject string
+	publish bool // and not subscribe
+}
+
+// whatWasRefused reads the text of a permission violation, which is all that the
+// connection tells of it.
+func whatWasRefused(err error) (what refused, ok bool) {
+	before, rest, _ := strings.Cut(err.Error(), `"`)
+	what.publish = strings.Contains(strings.ToLower(before), "publish")
+	what.subject, _, ok = strings.Cut(rest, `"`)
+	return what, ok
+}
+
+// has reports whether a subject is one of the space's.
+func (s subjects) has(subject string) bool {
+	return strings.HasPrefix(subject, s.prefix+"."+s.space+".") || strings.HasPrefix(subject, s.prefix+".v1."+s.space+".")
+}
+
 // report reports what the server has refused.
 func (l *link) report() {
 	if err := l.refusal(); err != nil {
@@ -116,10 +162,10 @@ func (l *link) report() {
 	}
 }
 
-// watch calls connected whenever the connection is made anew, which status says, and
-// tick after first, when it is woken, and when the time comes that tick has returned
-// last, until ctx ends.
-func (l *link) watch(ctx context.Context, status chan nats.Status, wake <-chan struct{}, connected func(), first time.Duration, tick func() time.Duration) {
+// watch calls connected whenever the connection is made anew, which status says, broken when
+// it is closed for good, and tick after first, when it is woken, and when the time comes that
+// tick has returned last, until ctx ends.
+func (l *link) watch(ctx context.Context, status chan nats.Status, wake <-chan struct{}, broken, connected func(), first time.Duration, tick func() time.Duration) {
 	defer l.nc.RemoveStatusListener(status)
 	timer := time.NewTimer(first)
 	defer timer.Stop()
@@ -127,12 +173,17 @@ func (l *link) watch(ctx context.Context, status chan nats.Status, wake <-chan s
 		select {
 		case <-ctx.Done():
 			return
-		case _, open := <-status:
-			if !open {
-				status = nil // the connection is closed
+		case s, open := <-status:
+			switch {
+			case !open || s == nats.CLOSED:
+				status = nil
+				broken()
 				continue
+			case s == nats.CONNECTED:
+				connected()
+			case l.draining != nil:
+				l.draining()
 			}
-			connected()
 		case <-wake:
 		case <-timer.C:
 		}

@@ -27,8 +27,9 @@
 //  1. One request goes to all nodes, and each node runs it on its own bus, under the
 //     policies of that bus, with the time that the call has left, less a little for
 //     the way back. Topic defaults and call options are the asker's.
-//  2. Delivery is at most once. Nothing is sent again unless [WithResend] says so,
-//     and nothing that was asked for before a connection broke is run after it.
+//  2. Delivery is at most once. A request to a group is not sent again unless [WithResend]
+//     says so. One to nodes is if one of them comes back from a broken connection and has not
+//     accepted it; it has the same id, and no node runs that twice.
 //  3. A member's results come in its order and before its end. What a node has sent
 //     and what did not arrive is found out by counting, and named.
 //  4. The end of a call reaches the nodes, with its cause, so that nobody works for
@@ -40,18 +41,25 @@
 //
 // # Who is missing
 //
-// A node is expected to answer if it has announced itself and has not missed three
-// beats, and also if it answers without that. What becomes of its members:
+// A node is expected to answer if it has announced itself, or if [WithNodes] names it, and
+// also if it answers without that. It is in the call before the request is sent, as
+// "node/*"; when it accepts, its members take that place. A node that misses three beats
+// stays expected for [WithForget]; one that says bye does not. What becomes of its members:
 //
 //	accepted, not ended by the deadline                  Late
-//	announced, not accepted within WithAcceptWindow      node/* Failed, ErrUnreachable
-//	no replica of a group has accepted                   */group Failed, ErrUnreachable
+//	not accepted by the deadline                         node/* or */group Late
+//	not accepted within WithAcceptWindow                 node/* Failed, ErrUnreachable
+//	no replica of a group has accepted within it         */group Failed, ErrUnreachable
 //	said bye, missed its beats, or started anew          Gone, at once
+//	missed its beats before the call                     node/* Gone, at once
+//	all have missed beats, or NATS answers no ping       Failed, ErrUnreachable: we are cut off
+//	two processes have its name                          node/* Failed, dispatch.ErrDuplicate
 //	refused, for it has too much to do                   node/* Rejected, ErrOverloaded
 //	other types, codec or version of the protocol        node/* Failed, ErrIncompatible
 //	fewer results have come than it has counted          Failed, ErrLost
 //	a result that is larger than WithMaxResult           Failed, ErrTooLarge
-//	we have no connection                                node/* Failed, ErrUnreachable
+//	no connection within WithReconnectWait               node/* Failed, ErrUnreachable
+//	our connection is closed                             Failed, ErrUnreachable
 //
 // The star stands for all members of a node, whose names nobody knows then. If there
 // is no connection and no node is known, or a request is larger than the server
@@ -59,12 +67,20 @@
 // nobody is there, a call has no remote members, and local ones are unaffected.
 //
 // A call waits for its local members and for the nodes that it expects, and ends when
-// all are known to have ended. The first calls after Join wait until the nodes have
-// had [WithDiscovery] to announce themselves.
+// all are known to have ended. The first calls after Join, or after a reconnect, ask at once,
+// and do not end before the nodes have had [WithDiscovery] to announce themselves, but wait
+// no longer for that than a quarter of their time.
+//
+// # Stopping
+//
+// Call [Node.Drain] before nc.Drain: it finishes what the node has in hand, and says bye.
+// nc.Drain alone loses what is in hand, which the error handler is told.
 //
 // # Values
 //
 // Requests and results are written by a [Codec]: [JSON], [Gob], or one of your own.
+// Serve and Join refuse types of which their codec would write nothing. Error texts are cut at
+// 4 KiB, and less if the server's max_payload is small, which has to be at least 2 KiB.
 // Both sides compare a [Fingerprint] of their types, so that a program of yesterday is
 // told that it does not fit, and does not misread; [WithTypes] is for types that grow.
 // Results that are larger than one message are sent in pieces, requests are not.
@@ -75,8 +91,9 @@
 // what they send and return its refusal; later ones, among them those of replies and
 // requests, go to [WithErrorHandler] and [Node.Err] or [Remote.Err] within one beat,
 // or two seconds. They are found by asking the connection for its last error: one that
-// is followed by another at once may be missed. The error handler of the connection,
-// of which there is only one, stays the caller's.
+// is followed by another at once may be missed. What the server refuses other parts of the
+// program is left to them. The error handler of the connection, of which there is only
+// one, stays the caller's.
 //
 // Node names are what nodes say they are. Subjects and permissions of the server bound
 // who may speak; [WithVerify] with [WithSign] proves who has spoken. See docs/security.md.

@@ -46,6 +46,12 @@ func (e *RemoteError) Is(target error) bool { return e.also != nil && e.also == 
 // As is [errors.As] for that sentinel.
 func (e *RemoteError) As(target any) bool { return e.also != nil && errors.As(e.also, target) }
 
+// twinError reports that two processes have the same name.
+type twinError string
+
+func (e twinError) Error() string { return "natsdispatch: two processes are called " + string(e) }
+func (e twinError) Unwrap() error { return dispatch.ErrDuplicate }
+
 const noCode = "-"
 
 // code is what stands for a sentinel on the wire.
@@ -105,6 +111,7 @@ func failed(state dispatch.State, err error) failure {
 	if panicked, ok := errors.AsType[*dispatch.PanicError](err); ok && state == dispatch.StatePanicked {
 		f.text = fmt.Sprint(panicked.Value)
 	}
+	f.text = cut(f.text, longestText)
 	return f
 }
 

@@ -2,153 +2,56 @@ package natsdispatch_test
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"log"
-	"math"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-bb4b4d74/dispatch"
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// exampleServer starts a server in this process and returns two connections to it, as two
-// machines would have.
-func exampleServer() (cell, floor *nats.Conn, stop func()) {
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
+// The topic is shared by all programs, as are its types.
+var measure = dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithTimeout(time.Second))
+
+// A machine that has producers serves the topic until it is told to stop. Node.Drain comes
+// before the connection is closed, so that nothing that is in hand is lost.
+func ExampleServe() {
+	nc, err := nats.Connect(nats.DefaultURL, natsdispatch.Robust)
 	if err != nil {
 		log.Fatal(err)
 	}
-	s.Start()
-	if !s.ReadyForConnections(patience) {
-		log.Fatal("the server does not start")
-	}
-	dial := func() *nats.Conn {
-		nc, err := nats.Connect(s.ClientURL(), natsdispatch.Robust)
-		if err != nil {
-			log.Fatal(err)
-		}
-		return nc
-	}
-	cell, floor = dial(), dial()
-	return cell, floor, func() {
-		cell.Close()
-		floor.Close()
-		s.Shutdown()
-	}
-}
-
-func Example() {
-	onCell, onFloor, stop := exampleServer()
-	defer stop()
-	ctx := context.Background()
-	measure := dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithTimeout(time.Second))
-
-	// On the machine that has producers:
+	defer nc.Close()
 	cell := dispatch.New[string, float64]()
 	if _, err := cell.AddProducer(measure, func(context.Context, string) (float64, error) { return 3.31, nil }, dispatch.WithName("site-1")); err != nil {
 		log.Fatal(err)
 	}
-	if _, err := cell.AddProducer(measure, func(ctx context.Context, _ string) (float64, error) {
-		<-ctx.Done()
-		return 0, ctx.Err()
-	}, dispatch.WithName("site-2")); err != nil {
-		log.Fatal(err)
-	}
-	node, err := natsdispatch.Serve(onCell, cell, measure, natsdispatch.WithNode("cell-7"))
+	node, err := natsdispatch.Serve(nc, cell, measure, natsdispatch.WithNode("cell-7"))
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer node.Close()
-
-	// On the machine that asks:
-	floor := dispatch.New[string, float64]()
-	remote, err := natsdispatch.Join(onFloor, floor, measure)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer remote.Close()
-
-	volts, err := floor.Gather(ctx, measure, "vdd")
-	fmt.Println(volts, err)
-	// Output:
-	// [3.31] dispatch: cell.measure: deadline exceeded: 1 of 2 members did not answer: cell-7/site-2 late
-}
-
-// binary64 writes numbers as eight bytes, and everything else as JSON does: a codec
-// needs to know no more than the values of its topics.
-type binary64 struct{ natsdispatch.JSON }
-
-func (binary64) Name() string { return "binary64" }
-
-func (c binary64) Marshal(v any) ([]byte, error) {
-	if f, ok := v.(float64); ok {
-		return binary.BigEndian.AppendUint64(nil, math.Float64bits(f)), nil
-	}
-	return c.JSON.Marshal(v)
-}
-
-func (c binary64) Unmarshal(data []byte, v any) error {
-	f, ok := v.(*float64)
-	if !ok {
-		return c.JSON.Unmarshal(data, v)
-	}
-	if len(data) != 8 {
-		return fmt.Errorf("%d bytes, want 8", len(data))
-	}
-	*f = math.Float64frombits(binary.BigEndian.Uint64(data))
-	return nil
-}
-
-// A node may know several codecs; the asker chooses. NaN is nothing that JSON can write.
-func ExampleWithCodec() {
-	onCell, onFloor, stop := exampleServer()
-	defer stop()
-	measure := dispatch.NewTopic[string, float64]("cell.measure")
-	cell, floor := dispatch.New[string, float64](), dispatch.New[string, float64]()
-	if _, err := cell.AddProducer(measure, func(context.Context, string) (float64, error) { return math.NaN(), nil }); err != nil {
-		log.Fatal(err)
-	}
-	node, err := natsdispatch.Serve(onCell, cell, measure, natsdispatch.WithCodec(binary64{}, natsdispatch.JSON{}))
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer node.Close()
-	remote, err := natsdispatch.Join(onFloor, floor, measure, natsdispatch.WithCodec(binary64{}))
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer remote.Close()
-	fmt.Println(floor.First(context.Background(), measure, "vdd"))
-	// Output: NaN <nil>
-}
-
-// Await is for programs that need certain nodes before they begin.
-func ExampleRemote_Await() {
-	onCell, onFloor, stop := exampleServer()
-	defer stop()
-	measure := dispatch.NewTopic[string, float64]("cell.measure")
-	cell, floor := dispatch.New[string, float64](), dispatch.New[string, float64]()
-	remote, err := natsdispatch.Join(onFloor, floor, measure)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer remote.Close()
-	node, err := natsdispatch.Serve(onCell, cell, measure, natsdispatch.WithNode("cell-7"))
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer node.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	// … until the program is told to stop …
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := remote.Await(ctx, "cell-7"); err != nil {
+	if err := node.Drain(ctx); err != nil {
+		log.Print(err)
+	}
+}
+
+// A machine that asks joins the topic. Its calls do not change.
+func ExampleJoin() {
+	nc, err := nats.Connect(nats.DefaultURL, natsdispatch.Robust)
+	if err != nil {
 		log.Fatal(err)
 	}
-	for _, n := range remote.Nodes() {
-		fmt.Println(n.Node, n.Topic)
+	defer nc.Close()
+	floor := dispatch.New[string, float64]()
+	remote, err := natsdispatch.Join(nc, floor, measure, natsdispatch.WithNodes("cell-7"))
+	if err != nil {
+		log.Fatal(err)
 	}
-	// Output: cell-7 cell.measure
+	defer remote.Close()
+	volts, err := floor.Gather(context.Background(), measure, "vdd")
+	fmt.Println(volts, err) // the error names who is missing
 }

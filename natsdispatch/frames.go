@@ -8,6 +8,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -57,6 +58,19 @@ func appendAccept(b []byte, members []dispatch.Member) []byte {
 	return append(b, '\n')
 }
 
+// appendAcceptWithin appends an accept of as many of the members as fit into so many bytes,
+// and at least one, and returns how many that are.
+func appendAcceptWithin(b []byte, members []dispatch.Member, most int) ([]byte, int) {
+	n := len(members)
+	for {
+		frame := appendAccept(b, members[:n])
+		if len(frame)-len(b) <= most || n <= 1 {
+			return frame, n
+		}
+		n = min(n-1, max(1, n*most/(len(frame)-len(b))))
+	}
+}
+
 func appendPart(b []byte, member int, piece []byte) []byte {
 	b = appendNumbers(append(b, kindPart...), member, len(piece))
 	b = append(append(b, '\n'), piece...)
@@ -99,6 +113,20 @@ func wireWord(s dispatch.State) string {
 		return "cancelled"
 	}
 	return s.String()
+}
+
+// longestText bounds the text of a failure on the wire.
+const longestText = 4096
+
+// cut returns a text of at most n bytes and a sign that something is missing, or the whole.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + "…"
 }
 
 func appendText(b []byte, text string) []byte {

@@ -222,7 +222,7 @@ func TestMatches(t *testing.T) {
 }
 
 func TestMessagesAreFilled(t *testing.T) {
-	o := newOutbox(200, 1000)
+	o := newOutbox(200, 1000, nil)
 	o.accept(dispatch.Member{Name: "a"})
 	value := bytes.Repeat([]byte("x"), 300)
 	o.result(dispatch.Member{Name: "a"}, value, nil)
@@ -260,7 +260,7 @@ func TestMessagesAreFilled(t *testing.T) {
 // A member with a result that cannot be sent has failed by that, whatever its outcome
 // is, and nothing more is said of it.
 func TestOutboxOfABrokenMember(t *testing.T) {
-	o := newOutbox(1000, 5)
+	o := newOutbox(1000, 5, nil)
 	a := dispatch.Member{Name: "a"}
 	o.accept(a)
 	o.result(a, []byte("short"), nil)

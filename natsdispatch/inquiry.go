@@ -25,7 +25,9 @@ type inquiry struct {
 	request request
 	wake    chan struct{}
 	asks    []*asked
-	waiting int // for tallies to be resolved, and for asks that nobody has accepted
+	waiting int // for tallies to be resolved, for asks that nobody has accepted, and for nodes to be found
+
+	settling bool // further nodes may be found
 
 	mu     sync.Mutex // guards what follows
 	events []event
@@ -37,16 +39,21 @@ type asked struct {
 	by      *inquiry
 	number  uint64
 	request request
-	waits   bool              // it is not known yet who takes part
-	tallies map[string]*tally // by node
-	strays  map[string]bool   // nodes that were told that they are not meant
+	waits   bool // it is not known yet who takes part
+	// Of a group: what stands for the replica that will accept; the zero Member when one has.
+	expected dispatch.Member
+	tallies  map[string]*tally // by node
+	strays   map[string]bool   // nodes that were told that they are not meant
 }
 
-// event is what an inquiry has to deal with: a message or a departure.
+// event is what an inquiry has to deal with: one of these.
 type event struct {
-	asked *asked
-	msg   *nats.Msg
-	gone  *departure
+	asked  *asked
+	msg    *nats.Msg
+	gone   *departure
+	found  *announcement
+	hello  *announcement
+	failed error // there is no connection any more
 }
 
 // errOver reports that an inquiry takes no events any more.
@@ -81,7 +88,7 @@ func (q *inquiry) take(over bool) []event {
 }
 
 // inquire asks the nodes for one call, and returns when all is known or ctx has ended.
-func (r *Remote) inquire(ctx context.Context, payload []byte, targets []string, to ear) error {
+func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targets []string, to ear) error {
 	info, _ := dispatch.CallFrom(ctx)
 	route, err := onward(ctx, info.Topic, r.bus, targets)
 	if err != nil {
@@ -90,93 +97,155 @@ func (r *Remote) inquire(ctx context.Context, payload []byte, targets []string, 
 	if len(route.path) > r.maxHops {
 		return nil // who was asked over NATS answers for itself alone
 	}
-	if !r.settle(ctx) {
-		return nil
-	}
-	q := &inquiry{r: r, topic: info.Topic, to: to, payload: payload, wake: make(chan struct{}, 1), request: request{
+	q := &inquiry{r: r, topic: info.Topic, to: to, wake: make(chan struct{}, 1), request: request{
 		codec: r.codecs[0].Name(), types: r.types, attempt: 1, targets: route.targets, hops: route.hops, path: route.path,
 	}}
-	misfits, ok := r.begin(q)
-	if !ok {
+	if !r.begin(q) {
 		return nil
 	}
 	defer r.end(q)
-	err = q.ask(ctx)
-	if err != nil && (!errors.Is(err, dispatch.ErrUnreachable) || len(q.asks) == 1 && len(q.asks[0].tallies) == 0) {
-		return err
+	q.expect()
+	if q.payload, err = write(); err == nil {
+		err = q.ask(ctx)
 	}
-	for _, a := range misfits {
-		m := dispatch.Member{Node: a.Node, Name: anybody}
-		if to.name(m) {
-			to.end(m, a.misfit(r.types, q.request.codec))
-		}
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return q.listen(ctx)
+	case errors.Is(err, dispatch.ErrUnreachable) && q.isExpecting():
 		q.fail(err)
 		return nil
-	}
-	return q.listen(ctx)
-}
-
-// settle waits until the nodes have had the time to announce themselves, and reports
-// whether ctx goes on.
-func (r *Remote) settle(ctx context.Context) bool {
-	r.state.Lock()
-	wait := time.Until(r.settled)
-	r.state.Unlock()
-	if wait <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	case <-r.stopped.Done():
-		return false
+	default:
+		q.withdraw()
+		return err
 	}
 }
 
-// begin opens the requests of an inquiry, by who is present. It returns who is and
-// cannot be asked, and false if the remote is closed.
-func (r *Remote) begin(q *inquiry) (misfits []announcement, ok bool) {
+// begin opens the requests of an inquiry, by who is present or was. It returns false
+// if the remote is closed.
+func (r *Remote) begin(q *inquiry) bool {
 	r.state.Lock()
 	defer r.state.Unlock()
 	if r.closed {
-		return nil, false
+		return false
 	}
 	all := r.openLocked(q, "")
 	var groups []string
+	now := time.Now()
 	known := r.table.on(q.topic)
-	for _, a := range known {
-		switch {
-		case a.Draining || a.Bus != "" && q.request.passed(a.Bus):
-		case a.misfit(q.request.types, q.request.codec) != nil:
-			misfits = append(misfits, a)
-			all.strays[a.Node] = true
-		default:
-			q.tally(all, a.Node, a.Epoch)
-			for _, g := range a.Groups {
-				// A name with a node is for that node, which is asked for its members anyway.
-				if q.request.targets == nil || slices.Contains(q.request.targets, g) {
-					groups = append(groups, g)
-				}
-			}
+	for _, n := range known {
+		if n.Bus != "" && q.request.passed(n.Bus) || n.Draining && n.left == nil {
+			continue
+		}
+		t := q.tally(all, n.Node, n.Epoch)
+		if misfit := n.misfit(q.request.types, q.request.codec); n.left != nil {
+			t.hopeless = n.why(now)
+		} else if t.hopeless = misfit; misfit == nil {
+			groups = append(groups, q.meant(n.Groups)...)
 		}
 	}
-	if all.waits = len(known) == 0; all.waits {
+	for _, name := range r.expected {
+		if r.table.at(place{q.topic, name}) == nil {
+			q.tally(all, name, 0)
+		}
+	}
+	if all.waits = len(known) == 0 && len(r.expected) == 0; all.waits {
 		q.waiting++
 	}
 	slices.Sort(groups)
 	for _, g := range slices.Compact(groups) {
-		r.openLocked(q, g).waits = true
-		q.waiting++
+		q.addGroup(r.openLocked(q, g))
 	}
 	r.inquiries.Add(1)
 	r.counts.calls.Add(1)
-	return misfits, true
+	return true
+}
+
+// meant returns those of the groups that the request is for.
+func (q *inquiry) meant(groups []string) (meant []string) {
+	for _, g := range groups {
+		if q.request.targets == nil || slices.Contains(q.request.targets, g) {
+			meant = append(meant, g)
+		}
+	}
+	return meant
+}
+
+// addGroup has a request to a group wait for a replica that accepts it.
+func (q *inquiry) addGroup(a *asked) {
+	a.expected = dispatch.Member{Node: anybody, Group: a.request.group}
+	a.waits = true
+	q.waiting++
+}
+
+// expect tells the roster who is owed an outcome, and who will not have one.
+func (q *inquiry) expect() {
+	for _, a := range q.asks {
+		if a.expected != (dispatch.Member{}) {
+			q.to.expect(a.expected)
+		}
+		for _, t := range a.tallies {
+			q.expectNode(t)
+		}
+	}
+}
+
+func (q *inquiry) expectNode(t *tally) {
+	t.expected = t.standIn
+	q.to.expect(t.expected)
+	if t.hopeless != nil {
+		q.do(t, func() { t.fail(t.hopeless) })
+	}
+}
+
+// isExpecting reports whether somebody is named who will not have been asked.
+func (q *inquiry) isExpecting() bool { return len(q.asks) > 1 || len(q.asks[0].tallies) > 0 }
+
+// withdraw takes those away who are expected: it is not they who have failed.
+func (q *inquiry) withdraw() {
+	for _, a := range q.asks {
+		if a.expected != (dispatch.Member{}) {
+			q.to.accept(a.expected, nil)
+		}
+		for _, t := range a.tallies {
+			if t.expected != (dispatch.Member{}) {
+				q.to.accept(t.expected, nil)
+			}
+		}
+	}
+}
+
+// found takes in a node that announces itself while all are looked for: it has had the
+// request, because it was there before.
+func (q *inquiry) found(ctx context.Context, a *asked, n *announcement) {
+	if !q.settling || n.Draining || n.Bus != "" && q.request.passed(n.Bus) {
+		return
+	}
+	misfit := n.misfit(q.request.types, q.request.codec)
+	if misfit == nil {
+		for _, g := range q.meant(n.Groups) {
+			q.findGroup(ctx, g)
+		}
+	}
+	if a.tallies[n.Node] == nil { // otherwise it has answered already
+		t := q.tally(a, n.Node, n.Epoch)
+		t.hopeless = misfit
+		q.expectNode(t)
+	}
+}
+
+// findGroup asks a group of which nothing was known when the others were asked.
+func (q *inquiry) findGroup(ctx context.Context, group string) {
+	if slices.ContainsFunc(q.asks, func(a *asked) bool { return a.request.group == group }) {
+		return
+	}
+	q.r.state.Lock()
+	a := q.r.openLocked(q, group)
+	q.r.state.Unlock()
+	q.addGroup(a)
+	q.to.expect(a.expected)
+	if err := q.send(ctx, a); err != nil {
+		q.r.fail(fmt.Errorf("natsdispatch: ask group %s: %w", group, err))
+	}
 }
 
 func (r *Remote) openLocked(q *inquiry, group string) *asked {
@@ -205,7 +274,7 @@ func (r *Remote) end(q *inquiry) {
 
 // tally begins to keep account of a node.
 func (q *inquiry) tally(a *asked, node string, epoch int64) *tally {
-	t := &tally{node: node, epoch: epoch, limit: q.r.maxResult, to: q.to, standIn: dispatch.Member{Node: node, Name: anybody}}
+	t := &tally{node: node, epoch: epoch, limit: q.r.maxResult, most: q.r.maxMembers, to: q.to, standIn: dispatch.Member{Node: node, Name: anybody}}
 	if g := a.request.group; g != "" {
 		t.standIn = dispatch.Member{Node: node, Group: g}
 	}
@@ -230,13 +299,17 @@ func (q *inquiry) do(t *tally, f func()) {
 // say at the end of its time arrives within that of the call.
 func margin(left time.Duration) time.Duration { return min(left/10, 20*time.Millisecond) }
 
-// ask sends the requests.
+// ask sends the requests, if need be after it has waited for a connection.
 func (q *inquiry) ask(ctx context.Context) error {
-	if !q.r.nc.IsConnected() {
+	if !q.r.awaitConnection(ctx) {
+		if q.r.nc.IsClosed() {
+			return errClosedConnection
+		}
 		return fmt.Errorf("%w: there is no connection to NATS", dispatch.ErrUnreachable)
 	}
+	q.settling = q.r.settlesFor() > 0
 	for _, a := range q.asks {
-		if !a.waits && len(a.tallies) == 0 {
+		if !a.waits && !q.settling && !a.isOpen() {
 			continue // all who are there are known, and none of them is meant
 		}
 		if err := q.send(ctx, a); err != nil {
@@ -244,6 +317,57 @@ func (q *inquiry) ask(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// isOpen reports whether somebody may answer.
+func (a *asked) isOpen() bool {
+	for _, t := range a.tallies {
+		if !t.over {
+			return true
+		}
+	}
+	return false
+}
+
+// errClosedConnection is the error of all nodes when the connection is closed.
+var errClosedConnection = fmt.Errorf("%w: the connection to NATS is closed", dispatch.ErrUnreachable)
+
+// awaitConnection waits for a connection as long as a call should, and reports whether
+// there is one.
+func (r *Remote) awaitConnection(ctx context.Context) bool {
+	if r.nc.IsConnected() {
+		return true
+	}
+	deadline, _ := ctx.Deadline()
+	timer := time.NewTimer(min(r.reconnect, time.Until(deadline)/2))
+	defer timer.Stop()
+	for {
+		r.state.Lock()
+		online := r.online
+		r.state.Unlock()
+		if r.nc.IsConnected() {
+			return true
+		}
+		if r.nc.IsClosed() {
+			return false
+		}
+		select {
+		case <-online:
+		case <-timer.C:
+			return r.nc.IsConnected()
+		case <-ctx.Done():
+			return false
+		case <-r.stopped.Done():
+			return false
+		}
+	}
+}
+
+// settlesFor returns how long the nodes still have to announce themselves.
+func (r *Remote) settlesFor() time.Duration {
+	r.state.Lock()
+	defer r.state.Unlock()
+	return time.Until(r.settled)
 }
 
 func (q *inquiry) send(ctx context.Context, a *asked) error {

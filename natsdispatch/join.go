@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 
@@ -16,8 +17,9 @@ import (
 // not answer is named. See the package documentation for how a missing member ends.
 //
 // Join subscribes and sends a request for the nodes to announce themselves; without
-// a server it succeeds as well, and does so once connected. Calls that are sent
-// before the nodes have had [WithDiscovery] to answer wait for that.
+// a server it succeeds as well, and does so once connected. Calls that are sent before
+// the nodes have had [WithDiscovery] to answer ask at once, and do not end before that
+// unless they have less than four times as long.
 //
 // The error wraps [dispatch.ErrInvalidArgument], [dispatch.ErrInvalidOption], a
 // sentinel of [dispatch.Dispatcher.AddRelay] ([dispatch.ErrDuplicate] if the bus has
@@ -33,7 +35,8 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 		joinConfig: config,
 		open:       make(map[uint64]*asked),
 		changed:    make(chan struct{}),
-		table:      table{nodes: make(map[place]*present)},
+		online:     make(chan struct{}),
+		table:      table{forget: config.forget, most: config.maxNodes},
 	}
 	if err := r.checkAsking("Join"); err != nil {
 		return nil, err
@@ -41,18 +44,25 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 	if d == nil || on == nil {
 		return nil, fmt.Errorf("%w: Join: nil Dispatcher or Selector", dispatch.ErrInvalidArgument)
 	}
+	if err := checkTypes[Req, Res](r.codecs[:1]); err != nil {
+		return nil, fmt.Errorf("natsdispatch: Join: %w", err)
+	}
 	r.logged = nc.LastError() // which is none of ours
+	r.isOurs = func(what refused) bool { return r.has(what.subject) || strings.HasPrefix(what.subject, r.inbox+".") }
 	if !r.typesSet {
 		r.types = Fingerprint[Req, Res]()
 	}
 	r.bus, r.topics = busID(d.Bus()), topicsOf(on)
 	codec := r.codecs[0]
 	relay := func(ctx context.Context, req Req, to *dispatch.Roster[Res]) error {
-		payload, err := codec.Marshal(req)
-		if err != nil {
-			return fmt.Errorf("natsdispatch: write the request as %s: %w", codec.Name(), err)
+		write := func() ([]byte, error) {
+			payload, err := codec.Marshal(req)
+			if err != nil {
+				err = fmt.Errorf("natsdispatch: write the request as %s: %w", codec.Name(), err)
+			}
+			return payload, err
 		}
-		return r.inquire(ctx, payload, to.Targets(), &rosterEar[Res]{to: to, codec: codec, named: make(map[dispatch.Member]bool, 64)})
+		return r.inquire(ctx, write, to.Targets(), &rosterEar[Res]{to: to, codec: codec, named: make(map[dispatch.Member]bool, 64)})
 	}
 	// The name keeps a bus from joining a topic twice.
 	if r.registration, err = d.AddRelay(on, relay, dispatch.WithName("nats:"+r.subjects.String())); err != nil {
@@ -86,14 +96,23 @@ type rosterEar[Res any] struct {
 	to    *dispatch.Roster[Res]
 	codec Codec
 	named map[dispatch.Member]bool // by us: to name one twice is misuse of the roster
+	batch []dispatch.Answer[Res]   // which is used again
 }
 
-func (e *rosterEar[Res]) name(m dispatch.Member) bool {
-	if e.named[m] {
-		return false
+func (e *rosterEar[Res]) expect(m dispatch.Member) { e.to.Expect(m) }
+
+func (e *rosterEar[Res]) accept(expected dispatch.Member, members []dispatch.Member) {
+	batch := e.batch[:0]
+	for i, m := range members {
+		if e.named[m] {
+			members[i] = dispatch.Member{}
+			continue
+		}
+		e.named[m] = true
+		batch = append(batch, dispatch.Answer[Res]{From: m})
 	}
-	e.named[m] = true
-	return e.to.Name(m)
+	e.to.Answers(expected, batch)
+	e.batch = batch
 }
 
 func (e *rosterEar[Res]) result(m dispatch.Member, value []byte) error {

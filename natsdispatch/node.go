@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -36,11 +37,14 @@ type Node struct {
 	state   sync.Mutex // guards what follows
 	work    map[string]*work
 	seen    seen
-	leaving bool          // nobody should send it anything new
-	drained bool          // nothing new can come
-	rested  bool          // idle is closed
-	idle    chan struct{} // closed when nothing new can come and all is done
+	inboxes map[string]bool // to which replies were sent
+	twin    int64           // the boot id of another process of this name
+	leaving bool            // nobody should send it anything new
+	drained bool            // nothing new can come
+	rested  bool            // idle is closed
+	idle    chan struct{}   // closed when nothing new can come and all is done
 	closed  bool
+	cut     chan struct{} // closed when the connection is
 	probes  *nats.Subscription
 
 	talk sync.Mutex // held while the node announces itself; guards what served says it does
@@ -51,6 +55,7 @@ type served struct {
 	name string
 	bus  server
 	ask  *nats.Subscription
+	own  *nats.Subscription // to what is announced under the node's own name
 	// The node's talk guards the fields below.
 	groups map[string]*nats.Subscription
 	names  []string // of the groups, sorted
@@ -59,10 +64,10 @@ type served struct {
 }
 
 func (n *Node) start() error {
-	n.epoch = time.Now().UnixMicro()
+	n.epoch = 1e15 + rand.Int64N(8e15) // numbers below 2^53 are exact in every language
 	var ctx context.Context
 	ctx, n.stop = context.WithCancel(context.Background())
-	status := n.nc.StatusChanged(nats.CONNECTED)
+	status := n.nc.StatusChanged(nats.CONNECTED, nats.DRAINING_SUBS, nats.CLOSED)
 	var err error
 	for _, s := range n.topics {
 		if err == nil {
@@ -75,6 +80,11 @@ func (n *Node) start() error {
 	if err == nil {
 		n.probes, err = n.subscribe(n.probe(), "", n.hearProbe)
 	}
+	for _, s := range n.topics {
+		if err == nil {
+			s.own, err = n.subscribe(n.presence(n.node, s.name), "", n.hearOwn)
+		}
+	}
 	if err == nil && n.nc.IsConnected() {
 		err = n.hello()
 	}
@@ -82,7 +92,7 @@ func (n *Node) start() error {
 		n.service, err = n.addService()
 	}
 	n.watching.Go(func() {
-		n.watch(ctx, status, nil, func() {
+		n.watch(ctx, status, nil, func() { close(n.cut) }, func() {
 			if err := n.hello(); err != nil {
 				n.failUnlessCut(fmt.Errorf("natsdispatch: node %s: %w", n.node, err))
 			}
@@ -100,10 +110,57 @@ func (n *Node) subscribe(subject, queue string, f nats.MsgHandler) (sub *nats.Su
 	if err == nil {
 		err = sub.SetPendingLimits(n.messages, n.bytes)
 	}
+	if err == nil {
+		err = n.confirm()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
 	}
 	return sub, nil
+}
+
+// isOur reports whether a refusal of the server concerns the node. That it may not hear what
+// is announced in its name does not: then only askers find a twin.
+func (n *Node) isOur(what refused) bool {
+	if n.has(what.subject) {
+		return what.publish || !strings.HasPrefix(what.subject, n.presence(n.node, ""))
+	}
+	n.state.Lock()
+	defer n.state.Unlock()
+	return what.publish && n.inboxes[inboxOf(what.subject)]
+}
+
+// inboxOf returns what the reply subjects of one asker have in common.
+func inboxOf(reply string) string { return reply[:strings.LastIndexByte(reply, '.')+1] }
+
+// mostInboxes bounds the askers whose refusal to hear us is noticed.
+const mostInboxes = 1024
+
+// connectionDrains is called when the user drains the connection.
+func (n *Node) connectionDrains() {
+	n.state.Lock()
+	late := !n.leaving
+	n.leaving = true
+	n.state.Unlock()
+	if late {
+		n.announceAll(eventChange)
+		n.fail(fmt.Errorf("natsdispatch: node %s: the connection is drained, and what the node has in hand may be lost; call Node.Drain before that", n.node))
+	}
+}
+
+// hearOwn takes in what is announced under the node's own name.
+func (n *Node) hearOwn(m *nats.Msg) {
+	a, err := parseAnnouncement(m.Data)
+	if err != nil || a.Node != n.node || a.Epoch == n.epoch || a.Event == eventBye || a.Draining {
+		return // the predecessor makes room
+	}
+	n.state.Lock()
+	known := n.twin == a.Epoch
+	n.twin = a.Epoch
+	n.state.Unlock()
+	if !known {
+		n.fail(twinError(n.node))
+	}
 }
 
 // Name returns the node's name.
@@ -114,7 +171,9 @@ func (n *Node) Err() error { return n.lastError() }
 
 // Drain takes the node off the topics: it announces that it takes no new requests,
 // finishes those that it has or that are on their way, and says bye. If ctx ends first
-// it does what [Node.Close] does, and returns the error of the context. The producers
+// it does what [Node.Close] does, and returns the error of the context; so it does if the
+// connection is closed, with [dispatch.ErrUnreachable]. Call it before nc.Drain, which would
+// lose what the node has in hand. The producers
 // and the connection stay as they are.
 func (n *Node) Drain(ctx context.Context) error {
 	n.state.Lock()
@@ -129,6 +188,8 @@ func (n *Node) Drain(ctx context.Context) error {
 		n.state.Unlock()
 		select {
 		case <-n.idle:
+		case <-n.cut:
+			err = errClosedConnection // nobody hears any more what is still to be said
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
@@ -144,6 +205,9 @@ func (n *Node) Drain(ctx context.Context) error {
 
 // drainSubscriptions waits until all requests that the server has sent are in hand.
 func (n *Node) drainSubscriptions(ctx context.Context) error {
+	if n.nc.IsClosed() {
+		return errClosedConnection
+	}
 	var closed []<-chan nats.SubStatus
 	for _, sub := range n.subscriptions() {
 		closed = append(closed, sub.StatusChanged(nats.SubscriptionClosed))
@@ -154,6 +218,8 @@ func (n *Node) drainSubscriptions(ctx context.Context) error {
 	for _, c := range closed {
 		select {
 		case <-c:
+		case <-n.cut:
+			return errClosedConnection
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -204,6 +270,11 @@ func (n *Node) off() {
 	subs := n.subscriptions()
 	if n.probes != nil {
 		subs = append(subs, n.probes)
+	}
+	for _, s := range n.topics {
+		if s.own != nil {
+			subs = append(subs, s.own)
+		}
 	}
 	for _, sub := range subs {
 		n.unsubscribe(sub)

@@ -3,6 +3,9 @@ package natsdispatch
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,15 +15,21 @@ import (
 
 // What holds where no option says something else.
 const (
-	DefaultPrefix       = "dispatch"
-	DefaultSpace        = "default"
-	DefaultBeat         = 2 * time.Second
-	DefaultAcceptWindow = time.Second
-	DefaultDiscovery    = 250 * time.Millisecond
-	DefaultMaxResult    = 16 << 20 // bytes
-	DefaultMaxRequests  = 4096
-	defaultMessages     = 1 << 16
-	defaultBytes        = 64 << 20
+	DefaultPrefix        = "dispatch"
+	DefaultSpace         = "default"
+	DefaultBeat          = 2 * time.Second
+	DefaultAcceptWindow  = time.Second
+	DefaultDiscovery     = 250 * time.Millisecond
+	DefaultForget        = 5 * time.Minute
+	DefaultReconnectWait = 2 * time.Second
+	DefaultMaxResult     = 16 << 20 // bytes
+	DefaultMaxBudget     = time.Hour
+	DefaultMaxRemembered = 1 << 16 // ids of requests
+	DefaultMaxNodes      = 20_000
+	DefaultMaxMembers    = 100_000 // of one node
+	DefaultMaxRequests   = 4096
+	defaultMessages      = 1 << 16
+	defaultBytes         = 64 << 20
 )
 
 // A ServeOption configures [Serve].
@@ -177,16 +186,25 @@ func WithTraceContext(
 	}}
 }
 
-// WithNode names the node in reports. The name is unique in its space. Without this
-// option it is made of the host's name and the process's number.
+// WithNode names the node in reports. The name is unique in its space: if two processes have
+// the same one, that is reported to the error handlers as [dispatch.ErrDuplicate].
+// Without this option the name is made of the host's name, the process's number and
+// four random characters.
 func WithNode(name string) ServeOption {
 	return serveOption(func(c *serveConfig) error {
-		if name == "" || name == anybody || len(name) > 128 {
-			return invalid("WithNode", "%.40q; it must have 1 to 128 bytes, and not be *", name)
+		if err := checkNodeName(name); err != nil {
+			return invalid("WithNode", "%v", err)
 		}
 		c.node = name
 		return nil
 	})
+}
+
+func checkNodeName(name string) error {
+	if name == "" || name == anybody || len(name) > 128 {
+		return fmt.Errorf("%.40q; it must have 1 to 128 bytes, and not be *", name)
+	}
+	return nil
 }
 
 // WithBeat sets how often the node says that it is there, from a millisecond to an hour. Who has
@@ -208,6 +226,25 @@ func WithMaxRequests(n int) ServeOption {
 	return serveOption(func(c *serveConfig) error {
 		c.maxRequests = n
 		return positive("WithMaxRequests", n)
+	})
+}
+
+// WithMaxBudget bounds how long the node works on one request, whatever time the asker gives
+// it. Members that need longer are late. It is DefaultMaxBudget without this option.
+func WithMaxBudget(d time.Duration) ServeOption {
+	return serveOption(func(c *serveConfig) error {
+		c.maxBudget = d
+		return positive("WithMaxBudget", d)
+	})
+}
+
+// WithMaxRemembered bounds how many ids of requests and cancels the node remembers, so that a
+// request that arrives twice is not run twice. Beyond that the oldest are forgotten,
+// and counted. It is DefaultMaxRemembered without this option; one takes some 350 bytes.
+func WithMaxRemembered(n int) ServeOption {
+	return serveOption(func(c *serveConfig) error {
+		c.remember = n
+		return positive("WithMaxRemembered", n)
 	})
 }
 
@@ -242,12 +279,54 @@ func WithAcceptWindow(d time.Duration) JoinOption {
 	})
 }
 
-// WithDiscovery sets how long calls wait, after the connection was made, for all
-// nodes to say that they are there. It is DefaultDiscovery without this option.
+// WithDiscovery sets how long the nodes have, after the connection was made, to say that they
+// are there. Calls ask at once, but until then do not end because all who are known have
+// ended; they wait for at most a quarter of the time that they have. It is
+// DefaultDiscovery without this option.
 func WithDiscovery(d time.Duration) JoinOption {
 	return joinOption(func(c *joinConfig) error {
 		c.discovery = d
 		return positive("WithDiscovery", d)
+	})
+}
+
+// WithNodes says that nodes of these names are expected to answer every call, whether they were ever
+// heard of or not: who is not there is Failed with [dispatch.ErrUnreachable], as "name/*".
+// They are expected on each topic of the Join. The option may be given more than once.
+func WithNodes(names ...string) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		for _, name := range names {
+			if err := checkNodeName(name); err != nil {
+				return invalid("WithNodes", "%v", err)
+			}
+		}
+		c.expected = slices.Compact(slices.Sorted(slices.Values(append(c.expected, names...))))
+		return nil
+	})
+}
+
+// WithForget sets for how long a node is remembered that was there and is not heard of any more.
+// Until then it is expected, and in every call it is Gone at once, as "name/*". A node
+// that says bye, as [Node.Drain] and [Node.Close] have it do, is forgotten at once. It is
+// DefaultForget without this option.
+func WithForget(d time.Duration) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		c.forget = d
+		return positive("WithForget", d)
+	})
+}
+
+// WithReconnectWait sets how long a call waits for a connection if there is none when it
+// begins, which is never more than half of the time that it has. Then all nodes that are
+// known are Failed with [dispatch.ErrUnreachable]. It is DefaultReconnectWait without this
+// option; 0 stands for not at all.
+func WithReconnectWait(d time.Duration) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		if d < 0 {
+			return invalid("WithReconnectWait", "%v is negative", d)
+		}
+		c.reconnect = d
+		return nil
 	})
 }
 
@@ -272,6 +351,26 @@ func WithMaxHops(n int) JoinOption {
 	})
 }
 
+// WithMaxNodes bounds how many nodes are known, one for each of their topics. The
+// announcements of others are counted and ignored, and the first of them is named to the
+// error handler. It is DefaultMaxNodes without this option.
+func WithMaxNodes(n int) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		c.maxNodes = n
+		return positive("WithMaxNodes", n)
+	})
+}
+
+// WithMaxMembers bounds how many members of one node take part in a call. If there are more, "node/*"
+// is Failed with [ErrTooLarge] for all that are beyond that. It is DefaultMaxMembers without
+// this option.
+func WithMaxMembers(n int) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		c.maxMembers = n
+		return positive("WithMaxMembers", n)
+	})
+}
+
 // WithVerify believes only what verify does: the announcements and replies of nodes
 // for which it returns nil. What others send is counted and ignored.
 func WithVerify(verify Verify) JoinOption {
@@ -284,15 +383,28 @@ func WithVerify(verify Verify) JoinOption {
 	})
 }
 
-// Robust is an option for nats.Connect that sets what both sides want of a
-// connection: it reconnects for ever, also if there is no server at first, and
-// buffers nothing meanwhile, so that no request is sent after its call has ended.
+// Robust is an option for nats.Connect that sets what both sides want of a connection:
 //
-//	nc, err := nats.Connect(url, natsdispatch.Robust)
+//   - It reconnects for ever, also if there is no server at first, every 250 ms with a jitter
+//     of 100 ms (1 s with TLS).
+//   - It buffers nothing meanwhile, so that no request is sent after its call has ended.
+//   - A ping every 5 s finds out within 15 s that a connection is dead that nobody has closed.
+//   - Its name, in what the server says of its clients, is that of the program, unless it has
+//     one.
+//
+// What comes behind it counts:
+//
+//	nc, err := nats.Connect(url, natsdispatch.Robust, nats.PingInterval(time.Second))
 func Robust(o *nats.Options) error {
 	o.AllowReconnect = true
 	o.MaxReconnect = -1
 	o.ReconnectBufSize = -1
 	o.RetryOnFailedConnect = true
+	o.ReconnectWait = 250 * time.Millisecond
+	o.ReconnectJitter, o.ReconnectJitterTLS = 100*time.Millisecond, time.Second
+	o.PingInterval, o.MaxPingsOut = 5*time.Second, 2
+	if o.Name == "" {
+		o.Name = filepath.Base(os.Args[0])
+	}
 	return nil
 }

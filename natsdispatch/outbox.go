@@ -9,10 +9,12 @@ import (
 
 // An outbox collects the frames of one reply in messages that are as full as they can
 // be by the time they are sent. Any number of goroutines put frames into it, one
-// takes the messages out.
+// takes the messages out. Who puts results waits while too much is not taken, but not before
+// somebody takes: the first time, start is called.
 type outbox struct {
-	size  int // of a message, at most
-	limit int // of a value, at most
+	size  int    // of a message, at most
+	limit int    // of a value, at most
+	start func() // has somebody take, and returns at once; nil if somebody does
 
 	mu      sync.Mutex // guards what follows
 	ready   sync.Cond  // there is something to take, or will never be
@@ -45,8 +47,8 @@ const (
 	frameOverhead = 64      // bytes of a frame besides its value, at most
 )
 
-func newOutbox(size, limit int) *outbox {
-	o := &outbox{size: size, limit: limit}
+func newOutbox(size, limit int, start func()) *outbox {
+	o := &outbox{size: size, limit: limit, start: start}
 	o.ready.L, o.room.L = &o.mu, &o.mu
 	return o
 }
@@ -76,7 +78,12 @@ func (o *outbox) acceptLocked(members []dispatch.Member) {
 		o.numbers[slot(m)] = len(o.members)
 		o.members = append(o.members, sent{})
 	}
-	o.appendLocked(appendAccept(o.scratch[:0], members))
+	for first := true; first || len(members) > 0; first = false {
+		var n int
+		o.scratch, n = appendAcceptWithin(o.scratch[:0], members, o.size)
+		o.appendLocked(o.scratch)
+		members = members[n:]
+	}
 }
 
 // numberLocked returns the number of a member, and names it if that is still to be done.
@@ -133,7 +140,12 @@ func (o *outbox) end(outcome dispatch.Outcome) {
 }
 
 func (o *outbox) endLocked(n, results int, f failure) {
-	o.appendLocked(appendEnd(o.scratch[:0], n, results, f))
+	frame := appendEnd(o.scratch[:0], n, results, f)
+	for len(frame) > o.size && f.text != "" {
+		f.text = cut(f.text, len(f.text)/2)
+		frame = appendEnd(frame[:0], n, results, f)
+	}
+	o.appendLocked(frame)
 	if o.current.failure == (failure{}) && f.state != dispatch.StateDeclined {
 		o.current.failure = f
 	}
@@ -146,6 +158,13 @@ func (o *outbox) reject(f failure) {
 	o.appendLocked(appendReject(o.scratch[:0], f))
 	o.current.failure = f
 	o.closeLocked()
+}
+
+// taken says that somebody takes.
+func (o *outbox) taken() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.start = nil
 }
 
 // finish puts that all has been said, and closes the outbox.
@@ -197,6 +216,10 @@ func (o *outbox) addedLocked(n int) {
 
 // roomLocked waits until not too much waits to be taken.
 func (o *outbox) roomLocked() {
+	if o.waiting > mostWaiting && o.start != nil {
+		o.start()
+		o.start = nil
+	}
 	for o.waiting > mostWaiting && !o.closed {
 		o.room.Wait()
 	}

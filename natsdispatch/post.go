@@ -38,7 +38,7 @@ func (n *Node) reply(w *work, m message) error {
 		msg.Header[headerServiceErrorCode] = []string{m.failure.serviceCode()}
 	}
 	if n.sign != nil {
-		if err := setSignature(msg.Header, n.sign, signed(w.request.call, n.node, n.epoch, s.seq, m.body)); err != nil {
+		if err := setSignature(msg.Header, n.sign, n.signed(w.request.call, n.node, n.epoch, s.seq, m.body)); err != nil {
 			return err
 		}
 	}

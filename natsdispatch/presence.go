@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -81,52 +83,205 @@ type place struct{ topic, node string }
 type departure struct {
 	place
 	epoch int64
-	why   error
+	why   error // wraps ErrGone, or ErrUnreachable if it is we who are cut off
 }
 
-// table is who is present, by what was announced. It knows no clock and is not
-// safe for concurrent use.
+// table is who is present, by what was announced, and who has left without a bye. It knows
+// no clock and is not safe for concurrent use.
 type table struct {
-	nodes map[place]*present
+	topics map[string]*roll
+	forget time.Duration // how long one who has left is remembered
+	most   int           // how many nodes are kept, those that have left included
+	count  int           // how many are
 }
 
+// roll is the nodes of one topic.
+type roll struct {
+	nodes  map[string]*present
+	sorted []*present // by name; nil if it has to be made anew
+}
+
+// present is a node on a topic, or one that was there.
 type present struct {
 	announcement
-	heard time.Time
+	heard    time.Time
+	since    time.Time // the same, or when we were able to hear of it again
+	left     error     // why it is not there any more; nil if it is
+	previous int64     // the boot id that it had before this one
 }
 
-// hear takes in an announcement. It returns who has left by it, if anybody, and
-// whether the table has changed.
-func (t *table) hear(a announcement, now time.Time) (gone []departure, changed bool) {
+// at returns the node at a place, or nil.
+func (t *table) at(p place) *present {
+	if r := t.topics[p.topic]; r != nil {
+		return r.nodes[p.node]
+	}
+	return nil
+}
+
+func (t *table) put(p place, n *present) {
+	r := t.topics[p.topic]
+	if r == nil {
+		r = &roll{nodes: make(map[string]*present)}
+		if t.topics == nil {
+			t.topics = make(map[string]*roll)
+		}
+		t.topics[p.topic] = r
+	}
+	if r.nodes[p.node] == nil {
+		t.count++
+	}
+	r.nodes[p.node], r.sorted = n, nil
+}
+
+func (t *table) remove(p place) {
+	r := t.topics[p.topic]
+	delete(r.nodes, p.node)
+	t.count--
+	if r.sorted = nil; len(r.nodes) == 0 {
+		delete(t.topics, p.topic)
+	}
+}
+
+// heard is what an announcement has changed.
+type heard struct {
+	gone    []departure // who has left by it
+	changed bool        // the table is another one than before
+	arrived bool        // the node was not present before
+	twin    bool        // there are two processes of this name
+	excess  bool        // it is one node too many
+}
+
+// hear takes in an announcement. The boot id that is heard counts. One that was heard
+// before, and another one meanwhile, is that of a twin.
+func (t *table) hear(a announcement, now time.Time) (h heard) {
 	at := place{a.Topic, a.Node}
-	old := t.nodes[at]
+	old := t.at(at)
 	switch {
 	case old == nil:
-		if a.Event == eventBye {
-			return nil, false
+		if h.excess = t.count >= t.most; h.excess || a.Event == eventBye {
+			return h
 		}
-	case a.Epoch < old.Epoch, a.Epoch == old.Epoch && a.Seq < old.Seq:
-		return nil, false // a straggler, or an older process under the same name
+		h.arrived = true
+	case a.Epoch == old.Epoch && a.Seq < old.Seq:
+		return h // a straggler
+	case a.Event == eventBye && a.Epoch != old.Epoch:
+		return h // of an older process
 	case a.Event == eventBye:
-		delete(t.nodes, at)
-		return []departure{{at, a.Epoch, errors.New("it has said bye")}}, true
-	case a.Epoch > old.Epoch:
-		gone = []departure{{at, old.Epoch, errors.New("it has started anew")}}
+		t.remove(at)
+		if old.left == nil {
+			h.gone = []departure{{at, a.Epoch, fmt.Errorf("%w: %s: it has said bye", dispatch.ErrGone, a.Node)}}
+		}
+		h.changed = true
+		return h
+	case a.Epoch == old.Epoch:
+		h.arrived = old.left != nil
+	case a.Epoch == old.previous:
+		if a.Draining {
+			return h // it makes room for its successor
+		}
+		h.twin, h.arrived = old.left == nil, old.left != nil
+	default:
+		h.arrived = old.left != nil
+		if old.left == nil {
+			h.gone = []departure{{at, old.Epoch, fmt.Errorf("%w: %s: it has started anew", dispatch.ErrGone, a.Node)}}
+		}
 	}
-	t.nodes[at] = &present{a, now}
-	changed = old == nil || gone != nil || a.Event == eventChange || old.Draining != a.Draining || !slices.Equal(old.Groups, a.Groups)
-	return gone, changed
+	n := &present{announcement: a, heard: now, since: now}
+	h.changed = h.arrived || h.gone != nil || h.twin || a.Event == eventChange || old.Draining != a.Draining || !slices.Equal(old.Groups, a.Groups)
+	if old != nil {
+		if n.previous = old.previous; old.Epoch != a.Epoch {
+			n.previous = old.Epoch
+		}
+	}
+	t.put(at, n)
+	return h
 }
 
-// expire removes those that have missed their beats, and returns when the next
-// one may; the zero time stands for never.
-func (t *table) expire(now time.Time) (gone []departure, next time.Time) {
-	for at, p := range t.nodes {
-		ends := p.heard.Add(p.patience())
-		if !now.Before(ends) {
-			delete(t.nodes, at)
-			gone = append(gone, departure{at, p.Epoch, fmt.Errorf("not heard of for %v", now.Sub(p.heard).Round(time.Millisecond))})
-		} else if next.IsZero() || ends.Before(next) {
+// all ranges over all nodes, those included that have left.
+func (t *table) all() iter.Seq2[place, *present] {
+	return func(yield func(place, *present) bool) {
+		for topic, r := range t.topics {
+			for node, n := range r.nodes {
+				if !yield(place{topic, node}, n) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// overdue reports whether somebody has missed their beats.
+func (t *table) overdue(now time.Time) bool {
+	for _, n := range t.all() {
+		if n.left == nil && n.silence(now) >= n.patience() {
+			return true
+		}
+	}
+	return false
+}
+
+// silence is how long nothing was heard of a node that could have been.
+func (n *present) silence(now time.Time) time.Duration { return now.Sub(n.since) }
+
+// why is the error of a node that has left.
+func (n *present) why(now time.Time) error {
+	return fmt.Errorf("%w: %s was last heard %s ago", n.left, n.Node, ago(now.Sub(n.heard)))
+}
+
+// ago writes a duration with as much precision as is of interest.
+func ago(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%d s", d/time.Second)
+	default:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	}
+}
+
+// errSilence is the error of nodes that fall silent together.
+var errSilence = fmt.Errorf("%w: cut off: all nodes have fallen silent together", dispatch.ErrUnreachable)
+
+// together reports whether there are several nodes, and all have missed beats.
+func (t *table) together(now time.Time) bool {
+	var first string
+	several := false
+	for at, n := range t.all() {
+		if n.left != nil {
+			continue
+		}
+		if n.silence(now) < n.patience()*(missedBeats-1)/missedBeats {
+			return false
+		}
+		several = several || first != "" && first != at.node
+		first = at.node
+	}
+	return several
+}
+
+// expire notes who has missed their beats, forgets who has left for long, and returns when
+// there is something to do next; the zero time stands for never. If cut is not nil it is we
+// who hear of nobody: then all have left, with that error.
+func (t *table) expire(now time.Time, cut error) (gone []departure, next time.Time) {
+	if cut == nil && t.overdue(now) && t.together(now) {
+		cut = errSilence
+	}
+	for at, n := range t.all() {
+		if n.left == nil && (cut != nil || n.silence(now) >= n.patience()) {
+			if n.left = cut; cut == nil {
+				n.left = dispatch.ErrGone
+			}
+			gone = append(gone, departure{at, n.Epoch, n.why(now)})
+		}
+		ends := n.since.Add(n.patience())
+		if n.left != nil {
+			if ends = n.since.Add(t.forget); !now.Before(ends) {
+				t.remove(at)
+				continue
+			}
+		}
+		if next.IsZero() || ends.Before(next) {
 			next = ends
 		}
 	}
@@ -136,19 +291,31 @@ func (t *table) expire(now time.Time) (gone []departure, next time.Time) {
 
 // excuse gives everybody as much time as if they had just been heard of.
 func (t *table) excuse(now time.Time) {
-	for _, p := range t.nodes {
-		p.heard = now
+	for _, n := range t.all() {
+		if n.left == nil {
+			n.since = now
+		}
 	}
 }
 
-// on returns who is present on the topic, sorted by name.
-func (t *table) on(topic string) []announcement {
-	var all []announcement
-	for at, p := range t.nodes {
-		if at.topic == topic {
-			all = append(all, p.announcement)
+// on returns who is present on the topic, or has left without a bye, sorted by name.
+func (t *table) on(topic string) []*present {
+	r := t.topics[topic]
+	if r == nil {
+		return nil
+	}
+	if r.sorted == nil {
+		r.sorted = slices.SortedFunc(maps.Values(r.nodes), func(a, b *present) int { return cmp.Compare(a.Node, b.Node) })
+	}
+	return r.sorted
+}
+
+// here returns how many nodes are present, one for each of their topics.
+func (t *table) here() (count int) {
+	for _, n := range t.all() {
+		if n.left == nil {
+			count++
 		}
 	}
-	slices.SortFunc(all, func(a, b announcement) int { return cmp.Compare(a.Node, b.Node) })
-	return all
+	return count
 }

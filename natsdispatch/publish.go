@@ -133,7 +133,7 @@ func (p *publisher) publish(seq uint64, call dispatch.CallID, from dispatch.Memb
 		}
 	}
 	if n.sign != nil {
-		if err := setSignature(m.Header, n.sign, signed(resultCall(p.topic, number, member), n.node, n.epoch, seq, value)); err != nil {
+		if err := setSignature(m.Header, n.sign, n.signed(resultCall(p.topic, number, member), n.node, n.epoch, seq, value)); err != nil {
 			return err
 		}
 	}

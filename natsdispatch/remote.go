@@ -38,8 +38,10 @@ type Remote struct {
 	state   sync.Mutex // guards what follows
 	subs    []*nats.Subscription
 	table   table
-	changed chan struct{} // closed, and made anew, when the table has changed
-	settled time.Time     // when all nodes have had the time to announce themselves
+	twins   map[string]bool // nodes of which two processes were heard
+	changed chan struct{}   // closed, and made anew, when the table has changed
+	online  chan struct{}   // closed, and made anew, when there is a connection, or never will be
+	settled time.Time       // when all nodes have had the time to announce themselves
 	open    map[uint64]*asked
 	last    uint64 // the number of the newest request
 	closed  bool
@@ -49,7 +51,7 @@ func (r *Remote) start() error {
 	r.inbox = r.nc.NewInbox()
 	r.wake = make(chan struct{}, 1)
 	r.stopped, r.stop = context.WithCancel(context.Background())
-	status := r.nc.StatusChanged(nats.CONNECTED)
+	status := r.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
 	// All comes by one channel, so that what a node says before its bye is heard before it.
 	messages := make(chan *nats.Msg, min(r.messages, mostBuffered))
 	subjects := []string{r.inbox + ".*"}
@@ -66,6 +68,7 @@ func (r *Remote) start() error {
 		r.state.Lock()
 		r.subs = append(r.subs, sub)
 		r.state.Unlock()
+		err = cmp.Or(err, r.confirm())
 	}
 	r.watching.Go(func() {
 		for {
@@ -81,7 +84,8 @@ func (r *Remote) start() error {
 		err = r.discover()
 	}
 	r.watching.Go(func() {
-		r.watch(r.stopped, status, r.wake, func() {
+		r.watch(r.stopped, status, r.wake, r.broken, func() {
+			r.isOnline()
 			if err := r.discover(); err != nil {
 				r.failUnlessCut(fmt.Errorf("natsdispatch: discover nodes: %w", err))
 			}
@@ -96,6 +100,9 @@ const mostBuffered = 1 << 13
 
 // discover asks all nodes to announce themselves.
 func (r *Remote) discover() error {
+	if err := r.checkPayload("Join"); err != nil {
+		return err
+	}
 	r.state.Lock()
 	now := time.Now()
 	r.table.excuse(now) // nobody was heard of while we were cut off
@@ -116,19 +123,55 @@ func (r *Remote) discover() error {
 // others are numbers.
 const presenceReply = "presence"
 
+// isOnline wakes the calls that wait for a connection.
+func (r *Remote) isOnline() {
+	r.state.Lock()
+	defer r.state.Unlock()
+	close(r.online)
+	r.online = make(chan struct{})
+}
+
+// broken ends what the calls in hand wait for, because the connection was closed.
+func (r *Remote) broken() {
+	r.isOnline()
+	r.state.Lock()
+	defer r.state.Unlock()
+	for _, a := range r.open {
+		_ = a.by.put(event{asked: a, failed: errClosedConnection}, 0) // if it is over it need not know
+	}
+}
+
+// twin reports, once, that two processes of one name were heard.
+func (r *Remote) twin(node string) {
+	r.state.Lock()
+	known := r.twins[node] || len(r.twins) > mostTwins
+	if r.twins == nil {
+		r.twins = make(map[string]bool)
+	}
+	r.twins[node] = true
+	r.state.Unlock()
+	if !known {
+		r.fail(twinError(node))
+	}
+}
+
+// mostTwins bounds the names of which is remembered that they were reported.
+const mostTwins = 1000
+
 // Nodes returns who is present on the topics, sorted by topic and node.
 func (r *Remote) Nodes() []NodeInfo {
 	r.state.Lock()
 	defer r.state.Unlock()
-	places := slices.SortedFunc(maps.Keys(r.table.nodes), func(a, b place) int {
-		return strings.Compare(a.topic+" "+a.node, b.topic+" "+b.node)
-	})
-	nodes := make([]NodeInfo, len(places))
-	for i, at := range places {
-		p := r.table.nodes[at]
-		nodes[i] = NodeInfo{
-			Node: p.Node, Topic: p.Topic, Epoch: p.Epoch, Groups: slices.Clone(p.Groups), Draining: p.Draining,
-			Heard: p.heard, Err: p.misfit(r.types, r.codecs[0].Name()),
+	nodes := []NodeInfo{}
+	for _, topic := range slices.Sorted(maps.Keys(r.table.topics)) {
+		for _, p := range r.table.on(topic) {
+			if p.left != nil {
+				continue
+			}
+			nodes = append(nodes, NodeInfo{
+				Node: p.Node, Topic: p.Topic, Epoch: p.Epoch, Groups: slices.Clone(p.Groups), Draining: p.Draining,
+				Heard: p.heard, Err: p.misfit(r.types, r.codecs[0].Name()),
+			})
 		}
 	}
 	return nodes
@@ -138,7 +181,7 @@ func (r *Remote) Nodes() []NodeInfo {
 type NodeInfo struct {
 	Node     string    `json:"node"`
 	Topic    string    `json:"topic"`
-	Epoch    int64     `json:"epoch"`    // larger each time the node starts
+	Epoch    int64     `json:"epoch"`    // another one each time the node starts
 	Groups   []string  `json:"groups"`   // of which it has replicas
 	Draining bool      `json:"draining"` // it takes no new requests
 	Heard    time.Time `json:"heard"`    // when it announced itself last
@@ -152,8 +195,8 @@ func (r *Remote) Await(ctx context.Context, nodes ...string) error {
 		r.state.Lock()
 		changed := r.changed
 		missing := slices.Clone(nodes)
-		for at := range r.table.nodes {
-			missing = slices.DeleteFunc(missing, func(name string) bool { return name == at.node })
+		for at, p := range r.table.all() {
+			missing = slices.DeleteFunc(missing, func(name string) bool { return p.left == nil && name == at.node })
 		}
 		r.state.Unlock()
 		if len(missing) == 0 {
@@ -247,16 +290,37 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 		return
 	}
 	if r.verify != nil {
-		if err := verifySignature(m.Header, r.verify, a.Node, signed(presenceCall(a.Topic), a.Node, a.Epoch, a.Seq, m.Data)); err != nil {
+		if err := verifySignature(m.Header, r.verify, a.Node, r.signed(presenceCall(a.Topic), a.Node, a.Epoch, a.Seq, m.Data)); err != nil {
 			r.counts.unverified.Add(1)
 			return
 		}
 	}
 	r.state.Lock()
-	gone, changed := r.table.hear(a, time.Now())
-	r.leftLocked(gone, changed)
+	now := time.Now()
+	h := r.table.hear(a, now)
+	r.leftLocked(h.gone, h.changed)
+	if h.arrived && private && now.Before(r.settled) {
+		for _, open := range r.open {
+			if open.request.group == "" && open.by.topic == a.Topic {
+				_ = open.by.put(event{asked: open, found: &a}, 0)
+			}
+		}
+	}
+	if a.Event == eventHello && h.gone == nil {
+		for _, open := range r.open {
+			if open.request.group == "" && open.by.topic == a.Topic {
+				_ = open.by.put(event{asked: open, hello: &a}, 0)
+			}
+		}
+	}
 	r.state.Unlock()
-	if changed {
+	if h.twin {
+		r.twin(a.Node)
+	}
+	if h.excess && r.counts.excess.Add(1) == 1 {
+		r.fail(fmt.Errorf("natsdispatch: node %s is one more than WithMaxNodes(%d) allows, and is ignored; the rest is counted", a.Node, r.maxNodes))
+	}
+	if h.changed {
 		select {
 		case r.wake <- struct{}{}:
 		default:
@@ -285,19 +349,42 @@ func (r *Remote) leftLocked(gone []departure, changed bool) {
 func (r *Remote) expire() time.Duration {
 	r.report()
 	r.countDropped()
+	cut := r.cutOff()
 	r.state.Lock()
 	defer r.state.Unlock()
 	now := time.Now()
 	if !r.nc.IsConnected() {
 		r.table.excuse(now) // it is we who hear of nobody
 	}
-	gone, next := r.table.expire(now)
+	gone, next := r.table.expire(now, cut)
 	r.leftLocked(gone, false)
 	if next.IsZero() {
 		return idle
 	}
 	return min(next.Sub(now), idle)
 }
+
+// cutOff asks the server for a sign of life if a node has not given one, and returns an
+// error if there is none: then it is we who are cut off.
+func (r *Remote) cutOff() error {
+	r.state.Lock()
+	overdue := r.table.overdue(time.Now())
+	r.state.Unlock()
+	if !overdue || !r.nc.IsConnected() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(r.stopped, pingTimeout)
+	defer cancel()
+	if err := r.nc.FlushWithContext(ctx); err == nil || !r.nc.IsConnected() || r.stopped.Err() != nil {
+		return nil
+	}
+	err := fmt.Errorf("%w: cut off: NATS has not answered a ping for %v", dispatch.ErrUnreachable, pingTimeout)
+	r.fail(fmt.Errorf("natsdispatch: %w", err))
+	return err
+}
+
+// pingTimeout is how long a server may take to answer a ping before it counts as dead.
+const pingTimeout = time.Second
 
 // idle bounds how long an error of the connection stays unreported.
 const idle = 2 * time.Second

@@ -16,21 +16,30 @@ import (
 func (q *inquiry) listen(ctx context.Context) error {
 	deadline, _ := ctx.Deadline()
 	left := time.Until(deadline)
-	window := max(min(q.r.window, left-margin(left)), 0)
+	window := min(q.r.window, left)
 	ticks := q.r.resend + 1
 	timer := time.NewTimer(window / time.Duration(ticks))
 	defer timer.Stop()
+	var settled <-chan time.Time
+	if q.settling {
+		q.waiting++
+		settles := time.NewTimer(min(q.r.settlesFor(), left/4))
+		defer settles.Stop()
+		settled = settles.C
+	}
 	for q.waiting > 0 {
 		select {
 		case <-q.wake:
 			for _, e := range q.take(false) {
-				q.deal(e)
+				q.deal(ctx, e)
 			}
+		case <-settled:
+			q.settle()
 		case <-timer.C:
 			if ticks--; ticks > 0 {
 				q.resend(ctx)
 				timer.Reset(window / time.Duration(q.r.resend+1))
-			} else {
+			} else if q.r.window < left { // otherwise those who have not accepted are Late
 				q.unreachable()
 			}
 		case <-ctx.Done():
@@ -48,21 +57,57 @@ func (q *inquiry) listen(ctx context.Context) error {
 	return nil
 }
 
-func (q *inquiry) deal(e event) {
-	if e.gone != nil {
-		if t := e.asked.tallies[e.gone.node]; t != nil && t.epoch <= e.gone.epoch {
-			q.do(t, func() { t.fail(fmt.Errorf("%w: %s: %v", dispatch.ErrGone, e.gone.node, e.gone.why)) })
+// settle notes that no further nodes are looked for.
+func (q *inquiry) settle() {
+	if q.settling {
+		q.settling = false
+		q.waiting--
+	}
+}
+
+func (q *inquiry) deal(ctx context.Context, e event) {
+	switch {
+	case e.gone != nil:
+		if t := e.asked.tallies[e.gone.node]; t != nil && (t.epoch == e.gone.epoch || t.epoch == 0) {
+			q.do(t, func() { t.fail(e.gone.why) })
 		}
+		return
+	case e.found != nil:
+		q.found(ctx, e.asked, e.found)
+		return
+	case e.hello != nil:
+		q.again(ctx, e.asked, e.hello)
+		return
+	case e.failed != nil:
+		q.fail(e.failed)
+		q.waiting = 0
 		return
 	}
 	q.r.pending.Add(-int64(len(e.msg.Data)))
 	if len(e.msg.Data) == 0 && e.msg.Header.Get("Status") == "503" {
 		if e.asked.request.group == "" {
-			q.known(e.asked)
+			q.nobodyThere(e.asked)
 		}
 		return
 	}
 	q.reply(e.asked, e.msg)
+}
+
+// nobodyThere notes that nobody has subscribed to a topic. Those who were heard of have a
+// while to come back.
+func (q *inquiry) nobodyThere(a *asked) {
+	q.known(a)
+	heard := false
+	for node, t := range a.tallies {
+		if heard = heard || t.epoch != 0; t.epoch == 0 && !t.over {
+			q.do(t, func() {
+				t.fail(fmt.Errorf("%w: %s: nobody has subscribed to the topic", dispatch.ErrUnreachable, node))
+			})
+		}
+	}
+	if !heard {
+		q.settle()
+	}
 }
 
 // known notes that nobody more is expected to take part.
@@ -82,7 +127,7 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 		return
 	}
 	if verify := q.r.verify; verify != nil {
-		if err := verifySignature(m.Header, verify, from.node, signed(a.request.call, from.node, from.epoch, from.seq, m.Data)); err != nil {
+		if err := verifySignature(m.Header, verify, from.node, q.r.signed(a.request.call, from.node, from.epoch, from.seq, m.Data)); err != nil {
 			counts.unverified.Add(1)
 			return
 		}
@@ -104,10 +149,12 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 	case t == nil:
 		t = q.tally(a, from.node, from.epoch)
 		if a.request.group != "" {
+			t.expected, a.expected = a.expected, dispatch.Member{}
 			q.known(a)
 		}
-	case from.epoch < t.epoch, from.epoch > t.epoch && t.accepted:
+	case from.epoch != t.epoch && t.accepted:
 		counts.stray.Add(1)
+		q.twin(t)
 		return
 	}
 	t.epoch = from.epoch
@@ -120,6 +167,29 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 			counts.malformed.Add(1)
 		}
 	})
+}
+
+// again sends a request once more, because a node that has not accepted it has been without a
+// connection, and may not have had it. Nodes that have had it ignore it.
+func (q *inquiry) again(ctx context.Context, a *asked, n *announcement) {
+	t := a.tallies[n.Node]
+	if t == nil || t.accepted || t.over || t.epoch != n.Epoch {
+		return
+	}
+	if err := q.send(ctx, a); err != nil {
+		q.r.fail(fmt.Errorf("natsdispatch: ask %s again: %w", n.Node, err))
+		return
+	}
+	q.r.counts.resent.Add(1)
+}
+
+// twin notes that two processes of one name have answered. The report names the second one.
+func (q *inquiry) twin(t *tally) {
+	q.r.twin(t.node)
+	if !t.twin {
+		t.twin = true
+		t.endStandIn(twinError(t.node))
+	}
 }
 
 // resend sends the requests to groups again that nobody has accepted.
@@ -143,10 +213,15 @@ func (q *inquiry) unreachable() {
 	within := func(who string) error {
 		return fmt.Errorf("%w: %s has not accepted the request", dispatch.ErrUnreachable, who)
 	}
+	q.settle()
 	for _, a := range q.asks {
 		for node, t := range a.tallies {
 			if !t.accepted && !t.over {
-				q.do(t, func() { t.fail(within(node)) })
+				who := node
+				if t.epoch == 0 {
+					who += ", which was never heard of,"
+				}
+				q.do(t, func() { t.fail(within(who)) })
 				q.publishCancel(a, node, dispatch.ErrUnreachable) // should it hear of the request yet
 			}
 		}
@@ -160,10 +235,8 @@ func (q *inquiry) unreachable() {
 
 // nobody ends a group that no node has accepted the request for.
 func (q *inquiry) nobody(a *asked, err error) {
-	m := dispatch.Member{Node: anybody, Group: a.request.group}
-	if q.to.name(m) {
-		q.to.end(m, err)
-	}
+	q.to.end(a.expected, err)
+	a.expected = dispatch.Member{}
 }
 
 // fail ends all that has not ended.

@@ -2,10 +2,13 @@ package natsdispatch
 
 import "time"
 
-// seen remembers the ids of requests for as long as somebody may repeat them. It
-// knows no clock and is not safe for concurrent use.
+// seen remembers the ids of requests for as long as somebody may repeat them, but not more
+// than most of them: then the oldest are forgotten. It knows no clock and is not safe for
+// concurrent use.
 type seen struct {
+	most  int
 	until map[string]time.Time
+	order []string // the ids, the oldest first; some may have been forgotten
 	swept time.Time
 }
 
@@ -13,17 +16,27 @@ type seen struct {
 // than necessary one is kept.
 const sweepEvery = time.Second
 
-// add remembers the id until the given time, and reports whether it is new.
-func (s *seen) add(id string, until, now time.Time) bool {
+// add remembers the id until the given time. It reports whether it is new, and whether
+// another one had to be forgotten for it.
+func (s *seen) add(id string, until, now time.Time) (isNew, forgotten bool) {
 	s.sweep(now)
-	if end, known := s.until[id]; known && now.Before(end) {
-		return false
+	end, known := s.until[id]
+	if known && now.Before(end) {
+		return false, false
 	}
 	if s.until == nil {
 		s.until = make(map[string]time.Time)
 	}
+	for !known && len(s.until) >= s.most {
+		delete(s.until, s.order[0])
+		s.order = s.order[1:]
+		forgotten = true
+	}
 	s.until[id] = until
-	return true
+	if !known {
+		s.order = append(s.order, id)
+	}
+	return true, forgotten
 }
 
 // sweep forgets what is over.
@@ -32,9 +45,14 @@ func (s *seen) sweep(now time.Time) {
 		return
 	}
 	s.swept = now
-	for id, until := range s.until {
-		if !now.Before(until) {
+	kept := s.order[:0]
+	for _, id := range s.order {
+		if now.Before(s.until[id]) {
+			kept = append(kept, id)
+		} else {
 			delete(s.until, id)
 		}
 	}
+	clear(s.order[len(kept):])
+	s.order = kept
 }

@@ -33,6 +33,9 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 		serveConfig: config,
 		work:        make(map[string]*work),
 		idle:        make(chan struct{}),
+		cut:         make(chan struct{}),
+		inboxes:     make(map[string]bool),
+		seen:        seen{most: config.remember},
 	}
 	if err := n.check("Serve"); err != nil {
 		return nil, err
@@ -40,7 +43,11 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 	if _, ok := on.(dispatch.Pattern[Req, Res]); d == nil || on == nil || ok {
 		return nil, fmt.Errorf("%w: Serve: nil Dispatcher or Selector, or a Pattern, of which nobody could say what it holds", dispatch.ErrInvalidArgument)
 	}
+	if n.codecs, err = codecsFor[Req, Res](config.codecs); err != nil {
+		return nil, fmt.Errorf("natsdispatch: Serve: %w", err)
+	}
 	n.logged = nc.LastError() // which is none of ours
+	n.isOurs, n.draining = n.isOur, n.connectionDrains
 	if !n.typesSet {
 		n.types = Fingerprint[Req, Res]()
 	}

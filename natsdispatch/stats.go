@@ -16,12 +16,13 @@ type RemoteStats struct {
 	Malformed  uint64 `json:"malformed"`  // replies and announcements that are not as the protocol wants them
 	Unverified uint64 `json:"unverified"` // replies and announcements that WithVerify has refused
 	Dropped    uint64 `json:"dropped"`    // replies and announcements beyond WithPendingLimits
-	Resent     uint64 `json:"resent"`     // requests that were sent again under WithResend
+	Resent     uint64 `json:"resent"`     // requests that were sent again: under WithResend, or to a node that was without a connection
+	Excess     uint64 `json:"excess"`     // announcements beyond WithMaxNodes
 }
 
 type remoteCounts struct {
-	calls, stray, duplicates, malformed, unverified, dropped, resent atomic.Uint64
-	droppedBySubs                                                    atomic.Uint64
+	calls, stray, duplicates, malformed, unverified, dropped, resent, excess atomic.Uint64
+	droppedBySubs                                                            atomic.Uint64
 }
 
 // Stats returns what was counted so far.
@@ -31,9 +32,9 @@ func (r *Remote) Stats() RemoteStats {
 	defer r.state.Unlock()
 	c := &r.counts
 	return RemoteStats{
-		Calls: c.calls.Load(), InFlight: len(r.open), Nodes: len(r.table.nodes),
+		Calls: c.calls.Load(), InFlight: len(r.open), Nodes: r.table.here(),
 		Stray: c.stray.Load(), Duplicates: c.duplicates.Load(), Malformed: c.malformed.Load(),
-		Unverified: c.unverified.Load(), Dropped: c.dropped.Load() + c.droppedBySubs.Load(), Resent: c.resent.Load(),
+		Unverified: c.unverified.Load(), Dropped: c.dropped.Load() + c.droppedBySubs.Load(), Resent: c.resent.Load(), Excess: c.excess.Load(),
 	}
 }
 
@@ -62,11 +63,13 @@ type NodeStats struct {
 	Malformed  uint64 `json:"malformed"`  // messages that are not as the protocol wants them
 	Dropped    uint64 `json:"dropped"`    // messages beyond WithPendingLimits
 	Unsent     uint64 `json:"unsent"`     // messages that the connection did not take
+	Capped     uint64 `json:"capped"`     // requests with more budget than WithMaxBudget
+	Forgotten  uint64 `json:"forgotten"`  // ids beyond WithMaxRemembered
 }
 
 type nodeCounts struct {
-	requests, refused, cancelled, duplicates, expired, malformed, unsent atomic.Uint64
-	droppedBySubs                                                        atomic.Uint64
+	requests, refused, cancelled, duplicates, expired, malformed, unsent, capped, forgotten atomic.Uint64
+	droppedBySubs                                                                           atomic.Uint64
 }
 
 // Stats returns what was counted so far.
@@ -78,7 +81,7 @@ func (n *Node) Stats() NodeStats {
 	return NodeStats{
 		Requests: c.requests.Load(), InHand: len(n.work), Remembered: len(n.seen.until), Refused: c.refused.Load(),
 		Cancelled: c.cancelled.Load(), Duplicates: c.duplicates.Load(), Expired: c.expired.Load(),
-		Malformed: c.malformed.Load(), Dropped: total, Unsent: c.unsent.Load(),
+		Malformed: c.malformed.Load(), Dropped: total, Unsent: c.unsent.Load(), Capped: c.capped.Load(), Forgotten: c.forgotten.Load(),
 	}
 }
 

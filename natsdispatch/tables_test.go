@@ -17,56 +17,135 @@ func TestTable(t *testing.T) {
 	say := func(event string, epoch int64, seq uint64) announcement {
 		return announcement{Node: "n", Topic: "t", Event: event, Epoch: epoch, Seq: seq, BeatMS: 1000}
 	}
-	newTable := func() *table { return &table{nodes: make(map[place]*present)} }
+	draining := say(eventChange, 5, 1)
+	draining.Draining = true
 	for _, c := range []struct {
 		name    string
 		say     []announcement
 		present bool
-		gone    []int64 // epochs
+		gone    []int64 // boot ids
+		twin    bool
 	}{
-		{"hello", []announcement{say(eventHello, 5, 0)}, true, nil},
-		{"a beat without hello", []announcement{say(eventBeat, 5, 7)}, true, nil},
-		{"an event of tomorrow", []announcement{say("sneeze", 5, 7)}, true, nil},
-		{"bye", []announcement{say(eventHello, 5, 0), say(eventBye, 5, 1)}, false, []int64{5}},
-		{"bye of one who was not there", []announcement{say(eventBye, 5, 1)}, false, nil},
-		{"bye of an older one", []announcement{say(eventHello, 5, 0), say(eventBye, 4, 9)}, true, nil},
-		{"bye of a newer one", []announcement{say(eventHello, 5, 0), say(eventBye, 6, 9)}, false, []int64{6}},
-		{"started anew", []announcement{say(eventHello, 5, 9), say(eventHello, 6, 0)}, true, []int64{5}},
-		{"a beat of an older one", []announcement{say(eventHello, 5, 0), say(eventBeat, 4, 9)}, true, nil},
-		{"a straggler after a change", []announcement{say(eventChange, 5, 3), say(eventBeat, 5, 2)}, true, nil},
+		{"hello", []announcement{say(eventHello, 5, 0)}, true, nil, false},
+		{"a beat without hello", []announcement{say(eventBeat, 5, 7)}, true, nil, false},
+		{"an event of tomorrow", []announcement{say("sneeze", 5, 7)}, true, nil, false},
+		{"bye", []announcement{say(eventHello, 5, 0), say(eventBye, 5, 1)}, false, []int64{5}, false},
+		{"bye of one who was not there", []announcement{say(eventBye, 5, 1)}, false, nil, false},
+		{"bye of another one", []announcement{say(eventHello, 5, 0), say(eventBye, 6, 9)}, true, nil, false},
+		{"started anew", []announcement{say(eventHello, 5, 9), say(eventHello, 6, 0)}, true, []int64{5}, false},
+		{"started anew with a smaller boot id", []announcement{say(eventHello, 5, 0), say(eventBeat, 4, 9)}, true, []int64{5}, false},
+		{"twins", []announcement{say(eventHello, 5, 0), say(eventHello, 6, 0), say(eventBeat, 5, 1)}, true, []int64{5}, true},
+		{"twins that are both heard again", []announcement{say(eventHello, 5, 0), say(eventHello, 6, 0), say(eventBeat, 5, 1), say(eventBeat, 6, 1)}, true, []int64{5}, true},
+		{"a predecessor that leaves", []announcement{say(eventHello, 5, 0), say(eventHello, 6, 0), draining, say(eventBye, 5, 2)}, true, []int64{5}, false},
+		{"a straggler after a change", []announcement{say(eventChange, 5, 3), say(eventBeat, 5, 2)}, true, nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			table := newTable()
+			table := table{most: 100}
 			var gone []int64
+			twin := false
 			for _, a := range c.say {
-				left, _ := table.hear(a, at(0))
-				for _, d := range left {
+				h := table.hear(a, at(0))
+				twin = twin || h.twin
+				for _, d := range h.gone {
 					gone = append(gone, d.epoch)
 				}
 			}
-			if got := len(table.on("t")) == 1; got != c.present || !slices.Equal(gone, c.gone) {
-				t.Errorf("present: %v, gone: %v; want %v, %v", got, gone, c.present, c.gone)
+			if got := len(table.on("t")) == 1; got != c.present || !slices.Equal(gone, c.gone) || twin != c.twin {
+				t.Errorf("present: %v, gone: %v, twin: %v; want %v, %v, %v", got, gone, twin, c.present, c.gone, c.twin)
 			}
 		})
 	}
+}
 
-	table := newTable()
-	table.hear(say(eventHello, 5, 0), at(0))
-	other := announcement{Node: "m", Topic: "t", Epoch: 1, Event: eventHello}
-	table.hear(other, at(0))
-	if gone, next := table.expire(at(2)); gone != nil || next != at(3) {
+// Who falls silent is remembered, and forgotten in the end.
+func TestTableOfThoseWhoAreSilent(t *testing.T) {
+	at := func(seconds int) time.Time { return time.Unix(1000+int64(seconds), 0) }
+	table := table{forget: 10 * time.Second, most: 100}
+	say := func(node string, beatMS int64, now time.Time) heard {
+		return table.hear(announcement{Node: node, Topic: "t", Event: eventBeat, Epoch: 5, BeatMS: beatMS}, now)
+	}
+	say("n", 1000, at(0))
+	say("m", 0, at(0))
+	if gone, next := table.expire(at(2), nil); gone != nil || next != at(3) {
 		t.Errorf("after two beats: gone %v, next at %v", gone, next)
 	}
 	table.excuse(at(2))
-	if gone, next := table.expire(at(3)); gone != nil || next != at(5) {
+	if gone, next := table.expire(at(3), nil); gone != nil || next != at(5) {
 		t.Errorf("after an excuse: gone %v, next at %v", gone, next)
 	}
-	gone, next := table.expire(at(5))
-	if len(gone) != 1 || gone[0].node != "n" || !strings.Contains(gone[0].why.Error(), "3s") || next != at(2).Add(3*DefaultBeat) {
+	gone, next := table.expire(at(5), nil)
+	if len(gone) != 1 || gone[0].node != "n" || !errors.Is(gone[0].why, dispatch.ErrGone) || !strings.Contains(gone[0].why.Error(), "n was last heard 5 s ago") || next != at(2).Add(3*DefaultBeat) {
 		t.Errorf("after three beats: gone %v, next at %v", gone, next)
 	}
-	if _, next := newTable().expire(at(0)); !next.IsZero() {
-		t.Errorf("nobody is to expire, but at %v", next)
+	if on := table.on("t"); len(on) != 2 || on[1].left == nil || on[0].left != nil || table.here() != 1 {
+		t.Errorf("on the topic are %v", on)
+	}
+	if gone, _ := table.expire(at(6), nil); gone != nil {
+		t.Errorf("gone once more: %v", gone)
+	}
+	if h := say("n", 1000, at(7)); !h.arrived || !h.changed || h.gone != nil || table.here() != 2 {
+		t.Errorf("back again: %+v", h)
+	}
+	say("m", 0, at(9))
+	table.expire(at(10), nil)
+	if table.expire(at(17), nil); len(table.on("t")) != 1 {
+		t.Errorf("remembered for longer than it should be: %v", table.on("t"))
+	}
+}
+
+// If all fall silent together it is we who are cut off.
+func TestTableOfThoseWhoAreSilentTogether(t *testing.T) {
+	at := func(seconds int) time.Time { return time.Unix(1000+int64(seconds), 0) }
+	for _, c := range []struct {
+		name  string
+		heard map[place]int // when, for the last time
+		cut   error         // what is known of the connection
+		want  error
+		left  int
+	}{
+		{"one of two", map[place]int{{"t", "a"}: 0, {"t", "b"}: 3}, nil, dispatch.ErrGone, 1},
+		{"both", map[place]int{{"t", "a"}: 0, {"t", "b"}: 1}, nil, dispatch.ErrUnreachable, 2},
+		{"one on two topics", map[place]int{{"t", "a"}: 0, {"u", "a"}: 0}, nil, dispatch.ErrGone, 2},
+		{"a dead connection", map[place]int{{"t", "a"}: 0, {"t", "b"}: 3}, errClosedConnection, dispatch.ErrUnreachable, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table := table{forget: time.Hour, most: 100}
+			for p, when := range c.heard {
+				table.hear(announcement{Node: p.node, Topic: p.topic, Event: eventBeat, Epoch: 5, BeatMS: 1000}, at(when))
+			}
+			gone, _ := table.expire(at(3), c.cut)
+			if len(gone) != c.left || table.here() != len(c.heard)-c.left {
+				t.Errorf("%d have left: %v; want %d", len(gone), gone, c.left)
+			}
+			for _, d := range gone {
+				if !errors.Is(d.why, c.want) {
+					t.Errorf("%s: %v, want %v", d.node, d.why, c.want)
+				}
+			}
+		})
+	}
+}
+
+func TestAgo(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "0 ms", 70 * time.Millisecond: "70 ms", 7400 * time.Millisecond: "7 s", 119 * time.Second: "119 s", 5 * time.Minute: "5 min"} {
+		if got := ago(d); got != want {
+			t.Errorf("%v is written as %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestWhatWasRefused(t *testing.T) {
+	for text, want := range map[string]refused{
+		`nats: permissions violation: Permissions Violation for Subscription to "a.b"`:                 {"a.b", false},
+		`nats: permissions violation: Permissions Violation for Subscription to "a.b" using queue "q"`: {"a.b", false},
+		`nats: permissions violation: Permissions Violation for Publish to "a"`:                        {"a", true},
+	} {
+		if got, ok := whatWasRefused(errors.New(text)); !ok || got != want {
+			t.Errorf("%s is read as %+v", text, got)
+		}
+	}
+	if what, ok := whatWasRefused(errors.New("nats: maximum subscriptions exceeded")); ok {
+		t.Errorf("it has no subject, and is read as %+v", what)
 	}
 }
 
@@ -85,19 +164,33 @@ func TestAnnouncementOfABadNode(t *testing.T) {
 }
 
 func TestSeen(t *testing.T) {
-	var s seen
+	s := seen{most: 3}
 	now := time.Unix(1000, 0)
 	until := now.Add(5 * time.Second)
-	if !s.add("a", until, now) || s.add("a", until, now.Add(4*time.Second)) {
-		t.Error("an id is not recognised within its time")
+	add := func(id string, until, now time.Time, wantNew, wantForgotten bool) {
+		t.Helper()
+		if isNew, forgotten := s.add(id, until, now); isNew != wantNew || forgotten != wantForgotten {
+			t.Errorf("%s is new: %t, another one is forgotten: %t; want %t, %t", id, isNew, forgotten, wantNew, wantForgotten)
+		}
 	}
-	if !s.add("a", until.Add(5*time.Second), until) {
-		t.Error("an id is recognised after its time")
-	}
-	s.add("b", until, now)
+	add("a", until, now, true, false)
+	add("a", until, now.Add(4*time.Second), false, false) // within its time
+	add("a", until.Add(5*time.Second), until, true, false)
+	add("b", until, now, true, false)
 	s.sweep(until.Add(4 * time.Second))
-	if len(s.until) != 1 {
+	if len(s.until) != 1 || len(s.order) != 1 {
 		t.Errorf("%d ids are remembered, want the one whose time is not over", len(s.until))
+	}
+	later := until.Add(4 * time.Second)
+	for _, id := range []string{"c", "d"} {
+		add(id, later.Add(time.Hour), later, true, false)
+	}
+	add("e", later.Add(time.Hour), later, true, true) // in the place of a
+	add("c", later.Add(time.Hour), later, false, false)
+	add("a", later.Add(time.Hour), later, true, true)
+	add("c", later.Add(time.Hour), later, true, true)
+	if len(s.until) != 3 || len(s.order) != 3 {
+		t.Errorf("%d ids are remembered, want three", len(s.until))
 	}
 }
 
@@ -108,13 +201,20 @@ type earBook struct {
 	deaf  bool // it cannot read results
 }
 
-func (e *earBook) name(m dispatch.Member) bool {
-	if e.known[m] {
-		return false
+func (e *earBook) expect(m dispatch.Member) { e.lines = append(e.lines, "expect "+m.String()) }
+
+func (e *earBook) accept(expected dispatch.Member, members []dispatch.Member) {
+	if expected != (dispatch.Member{}) {
+		e.lines = append(e.lines, "accept "+expected.String())
 	}
-	e.known[m] = true
-	e.lines = append(e.lines, "name "+m.String())
-	return true
+	for i, m := range members {
+		if e.known[m] {
+			members[i] = dispatch.Member{}
+			continue
+		}
+		e.known[m] = true
+		e.lines = append(e.lines, "name "+m.String())
+	}
 }
 
 func (e *earBook) result(m dispatch.Member, value []byte) error {
@@ -142,88 +242,89 @@ func (e *earBook) end(m dispatch.Member, err error) {
 }
 
 func TestTally(t *testing.T) {
-	type heard struct {
+	type message struct {
 		seq  uint64
 		body string
 	}
 	for _, c := range []struct {
 		name     string
-		say      []heard
+		say      []message
 		after    func(*tally)
 		want     []string
 		resolved bool
 		deaf     bool
+		expected bool
 	}{
 		{
-			name: "all in one message", say: []heard{{0, "accept a b\nresult 0 1 1\nx\nend 0 1 ok\nend 1 0 ok\nfinal 2 1\n"}},
+			name: "all in one message", say: []message{{0, "accept a b\nresult 0 1 1\nx\nend 0 1 ok\nend 1 0 ok\nfinal 2 1\n"}},
 			want: []string{"name n/a", "name n/b", "result n/a x", "end n/a ok", "end n/b ok"}, resolved: true,
 		},
 		{
-			name: "an end that comes before its result", say: []heard{{0, "accept a\nend 0 1 ok\n"}, {1, "result 0 1 1\nx\n"}},
+			name: "an end that comes before its result", say: []message{{0, "accept a\nend 0 1 ok\n"}, {1, "result 0 1 1\nx\n"}},
 			want: []string{"name n/a", "result n/a x", "end n/a ok"},
 		},
 		{
-			name: "members that become known later", say: []heard{{0, "accept a\n"}, {1, "accept far/g/b\nend 1 0 ok\n"}},
+			name: "members that become known later", say: []message{{0, "accept a\n"}, {1, "accept far/g/b\nend 1 0 ok\n"}},
 			want: []string{"name n/a", "name far/g/b", "end far/g/b ok"},
 		},
 		{
-			name: "a member named twice", say: []heard{{0, "accept a a\nresult 1 1 1\nx\nend 1 1 ok\nend 0 0 ok\nfinal 2 1\n"}},
+			name: "a member named twice", say: []message{{0, "accept a a\nresult 1 1 1\nx\nend 1 1 ok\nend 0 0 ok\nfinal 2 1\n"}},
 			want: []string{"name n/a", "end n/a ok"}, resolved: true,
 		},
 		{
-			name: "a message twice", say: []heard{{0, "accept a\nresult 0 1 1\nx\n"}, {0, "accept a\nresult 0 1 1\nx\n"}},
+			name: "a message twice", say: []message{{0, "accept a\nresult 0 1 1\nx\n"}, {0, "accept a\nresult 0 1 1\nx\n"}},
 			want: []string{"name n/a", "result n/a x"},
 		},
 		{
-			name: "a second end", say: []heard{{0, "accept a\nend 0 1 ok\nend 0 0 declined - \"no\"\n"}},
+			name: "a second end", say: []message{{0, "accept a\nend 0 1 ok\nend 0 0 declined - \"no\"\n"}},
 			want: []string{"name n/a", "end n/a declined"},
 		},
 		{
-			name: "a result after the end", say: []heard{{0, "accept a\nend 0 0 ok\nresult 0 1 1\nx\nend 0 1 ok\n"}},
+			name: "a result after the end", say: []message{{0, "accept a\nend 0 0 ok\nresult 0 1 1\nx\nend 0 1 ok\n"}},
 			want: []string{"name n/a", "end n/a ok"},
 		},
 		{
-			name: "results lost", say: []heard{{0, "accept a\nresult 0 1 1\nx\nend 0 3 ok\n"}, {2, "final 1 3\n"}},
+			name: "results lost", say: []message{{0, "accept a\nresult 0 1 1\nx\nend 0 3 ok\n"}, {2, "final 1 3\n"}},
 			want: []string{"name n/a", "result n/a x", "end n/a lost"}, resolved: true,
 		},
 		{
-			name: "the names lost", say: []heard{{1, "final 2 0\n"}},
+			name: "the names lost", say: []message{{1, "final 2 0\n"}},
 			want: []string{"name n/*", "end n/* lost"}, resolved: true,
 		},
 		{
-			name: "late", say: []heard{{0, "accept a b\nend 0 0 late deadline \"\"\nend 1 0 ok\nfinal 2 0\n"}},
+			name: "late", say: []message{{0, "accept a b\nend 0 0 late deadline \"\"\nend 1 0 ok\nfinal 2 0\n"}},
 			want: []string{"name n/a", "name n/b", "end n/b ok"},
 		},
 		{
-			name: "late, and then in time after all", say: []heard{{0, "accept a\nend 0 0 late deadline \"\"\nend 0 0 ok\nfinal 1 0\n"}},
+			name: "late, and then in time after all", say: []message{{0, "accept a\nend 0 0 late deadline \"\"\nend 0 0 ok\nfinal 1 0\n"}},
 			want: []string{"name n/a", "end n/a ok"}, resolved: true,
 		},
 		{
-			name: "a reject", say: []heard{{0, "reject rejected overloaded \"full\"\n"}, {1, "accept a\n"}},
+			name: "a reject", say: []message{{0, "reject rejected overloaded \"full\"\n"}, {1, "accept a\n"}},
 			want: []string{"name n/*", "end n/* overloaded"}, resolved: true,
 		},
 		{
-			name: "a reject after an accept", say: []heard{{0, "accept a\nreject rejected overloaded \"full\"\nend 0 0 ok\n"}},
+			name: "a reject after an accept", say: []message{{0, "accept a\nreject rejected overloaded \"full\"\nend 0 0 ok\n"}},
 			want: []string{"name n/a", "end n/a ok"},
 		},
 		{
-			name: "pieces", say: []heard{{0, "accept a\npart 0 2\nab\n"}, {1, "part 0 2\ncd\nresult 0 1 5\ne\n"}},
+			name: "pieces", say: []message{{0, "accept a\npart 0 2\nab\n"}, {1, "part 0 2\ncd\nresult 0 1 5\ne\n"}},
 			want: []string{"name n/a", "result n/a abcde"},
 		},
 		{
-			name: "pieces of two values that add up to one", say: []heard{{0, "accept a\npart 0 2\nab\n"}, {2, "result 0 1 3\nz\nend 0 2 ok\nfinal 1 2\n"}},
+			name: "pieces of two values that add up to one", say: []message{{0, "accept a\npart 0 2\nab\n"}, {2, "result 0 1 3\nz\nend 0 2 ok\nfinal 1 2\n"}},
 			want: []string{"name n/a", "end n/a lost"}, resolved: true,
 		},
 		{
-			name: "a value that is too large", say: []heard{{0, "accept a\nresult 0 11 11\n01234567890\nend 0 1 ok\n"}},
+			name: "a value that is too large", say: []message{{0, "accept a\nresult 0 11 11\n01234567890\nend 0 1 ok\n"}},
 			want: []string{"name n/a", "end n/a too-large"},
 		},
 		{
-			name: "pieces that are too large", say: []heard{{0, "accept a\npart 0 6\n012345\npart 0 6\n012345\nresult 0 0 12\n\n"}},
+			name: "pieces that are too large", say: []message{{0, "accept a\npart 0 6\n012345\npart 0 6\n012345\nresult 0 0 12\n\n"}},
 			want: []string{"name n/a", "end n/a too-large"},
 		},
 		{
-			name: "a value that cannot be read", deaf: true, say: []heard{{0, "accept a\nresult 0 1 1\nx\nend 0 1 ok\n"}},
+			name: "a value that cannot be read", deaf: true, say: []message{{0, "accept a\nresult 0 1 1\nx\nend 0 1 ok\n"}},
 			want: []string{"name n/a", "end n/a incompatible"},
 		},
 		{
@@ -231,13 +332,40 @@ func TestTally(t *testing.T) {
 			want: []string{"name n/*", "end n/* gone"}, resolved: true,
 		},
 		{
-			name: "gone after it", say: []heard{{0, "accept a b c\nend 0 0 ok\nend 1 0 late - \"\"\n"}}, after: func(t *tally) { t.fail(dispatch.ErrGone); t.fail(dispatch.ErrGone) },
+			name: "members in the place of the expected one", expected: true, say: []message{{0, "accept a\n"}, {1, "accept b\n"}},
+			want: []string{"accept n/*", "name n/a", "name n/b"},
+		},
+		{
+			name: "nobody in its place", expected: true, say: []message{{0, "accept\nfinal 0 0\n"}},
+			want: []string{"accept n/*"}, resolved: true,
+		},
+		{
+			name: "nobody in its place, and the accept lost", expected: true, say: []message{{1, "final 0 0\n"}},
+			want: []string{"accept n/*"}, resolved: true,
+		},
+		{
+			name: "the names of the expected one lost", expected: true, say: []message{{1, "final 2 0\n"}},
+			want: []string{"end n/* lost"}, resolved: true,
+		},
+		{
+			name: "some of the names lost", expected: true, say: []message{{0, "accept a\n"}, {2, "end 0 0 ok\nfinal 2 0\n"}},
+			want: []string{"accept n/*", "name n/a", "end n/a ok", "name n/*", "end n/* lost"}, resolved: true,
+		},
+		{
+			name: "a reject of the expected one", expected: true, say: []message{{0, "reject rejected overloaded \"full\"\n"}},
+			want: []string{"end n/* overloaded"}, resolved: true,
+		},
+		{
+			name: "gone after it", say: []message{{0, "accept a b c\nend 0 0 ok\nend 1 0 late - \"\"\n"}}, after: func(t *tally) { t.fail(dispatch.ErrGone); t.fail(dispatch.ErrGone) },
 			want: []string{"name n/a", "name n/b", "name n/c", "end n/a ok", "end n/b gone", "end n/c gone"}, resolved: true,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			book := &earBook{known: make(map[dispatch.Member]bool), deaf: c.deaf}
-			tally := &tally{node: "n", standIn: dispatch.Member{Node: "n", Name: anybody}, limit: 10, to: book}
+			tally := &tally{node: "n", standIn: dispatch.Member{Node: "n", Name: anybody}, limit: 10, most: 5, to: book}
+			if c.expected {
+				tally.expected = tally.standIn
+			}
 			for _, h := range c.say {
 				if _, err := tally.hear(h.seq, []byte(h.body)); err != nil {
 					t.Errorf("message %d: %v", h.seq, err)

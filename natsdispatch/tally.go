@@ -10,8 +10,11 @@ import (
 // ear is told what a tally has understood. It is a roster whose results are not
 // read yet.
 type ear interface {
-	// name reports whether the member is new to the call.
-	name(m dispatch.Member) bool
+	// expect says that the member is owed an outcome.
+	expect(m dispatch.Member)
+	// accept names members, in the place of an expected one unless that is the zero Member.
+	// Those that are not new to the call it replaces by the zero Member.
+	accept(expected dispatch.Member, members []dispatch.Member)
 	// result returns an error if the value cannot be read.
 	result(m dispatch.Member, value []byte) error
 	end(m dispatch.Member, err error)
@@ -23,8 +26,13 @@ type ear interface {
 type tally struct {
 	node     string
 	standIn  dispatch.Member // for all of the node, until its members are known
+	expected dispatch.Member // in whose place they come; the zero Member if none is expected
 	epoch    int64           // 0: nobody knows yet
+	hopeless error           // why it will not answer, known from the beginning
+	twin     bool            // another process of this name has answered as well
 	limit    int             // of the size of a value
+	most     int             // of the members
+	excess   int             // members beyond that
 	next     uint64          // the number of the next message
 	accepted bool
 	over     bool // there is nothing more to hear
@@ -81,10 +89,7 @@ func (t *tally) take(f frame) error {
 	switch f.kind {
 	case kindAccept:
 		t.accepted = true
-		t.members = slices.Grow(t.members, len(f.members))
-		for _, m := range f.members {
-			t.add(m)
-		}
+		t.introduce(f.members)
 		return nil
 	case kindReject:
 		if !t.accepted {
@@ -93,6 +98,9 @@ func (t *tally) take(f frame) error {
 		return nil
 	case kindFinal:
 		t.finish(f.count)
+		return nil
+	}
+	if f.member >= len(t.members) && f.member < len(t.members)+t.excess {
 		return nil
 	}
 	if f.member >= len(t.members) {
@@ -121,11 +129,40 @@ func (t *tally) take(f frame) error {
 	return nil
 }
 
-func (t *tally) add(m dispatch.Member) {
-	if m.Node == "" {
-		m.Node = t.node
+// introduce names the members of an accept. An accept of nobody leaves the expected member
+// where it is: others may be named later, or the final says that nobody is meant.
+func (t *tally) introduce(members []dispatch.Member) {
+	if len(members) == 0 && !t.over {
+		return
 	}
-	t.members = append(t.members, account{who: m, closed: !t.to.name(m)})
+	for i := range members {
+		if members[i].Node == "" {
+			members[i].Node = t.node
+		}
+	}
+	if room := t.most - len(t.members); len(members) > room {
+		t.excess += len(members) - room
+		members = members[:room]
+	}
+	t.to.accept(t.expected, members)
+	t.expected = dispatch.Member{}
+	t.members = slices.Grow(t.members, len(members))
+	for _, m := range members {
+		t.members = append(t.members, account{who: m, closed: m == dispatch.Member{}})
+	}
+}
+
+// endStandIn ends the one member that stands for all that are not known.
+func (t *tally) endStandIn(err error) {
+	if t.expected != t.standIn {
+		one := []dispatch.Member{t.standIn}
+		t.to.accept(t.expected, one)
+		if one[0] != t.standIn {
+			return
+		}
+	}
+	t.expected = dispatch.Member{}
+	t.to.end(t.standIn, err)
 }
 
 // piece keeps a part of a value, unless it becomes too large.
@@ -183,8 +220,12 @@ func (t *tally) finish(members int) {
 			t.close(m, fmt.Errorf("%w: how %v has ended", dispatch.ErrLost, m.who))
 		}
 	}
-	if missing := members - len(t.members); missing > 0 && t.to.name(t.standIn) {
-		t.to.end(t.standIn, fmt.Errorf("%w: the names of %d members of %s", dispatch.ErrLost, missing, t.node))
+	if t.excess > 0 {
+		t.endStandIn(fmt.Errorf("%w: %s has %d members; WithMaxMembers allows %d", ErrTooLarge, t.node, len(t.members)+t.excess, t.most))
+	} else if missing := members - len(t.members); missing > 0 {
+		t.endStandIn(fmt.Errorf("%w: the names of %d members of %s", dispatch.ErrLost, missing, t.node))
+	} else if t.expected != (dispatch.Member{}) {
+		t.introduce(nil) // nobody was meant
 	}
 }
 
@@ -195,8 +236,8 @@ func (t *tally) fail(err error) {
 		return
 	}
 	t.over = true
-	if !t.accepted && t.to.name(t.standIn) {
-		t.to.end(t.standIn, err)
+	if !t.accepted || t.expected != (dispatch.Member{}) {
+		t.endStandIn(err)
 	}
 	t.late = 0
 	for i := range t.members {

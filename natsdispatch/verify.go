@@ -39,9 +39,10 @@ func VerifyNKey(keyOf func(node string) (publicKey string, ok bool)) Verify {
 }
 
 // signed returns what is signed of a message.
-func signed(call, node string, epoch int64, seq uint64, body []byte) []byte {
-	b := make([]byte, 0, len(body)+len(call)+len(node)+64)
-	b = append(b, "dispatch-v1\n"...)
+func (s subjects) signed(call, node string, epoch int64, seq uint64, body []byte) []byte {
+	b := make([]byte, 0, len(body)+len(call)+len(node)+96)
+	b = append(b, "dispatch-v1 "...)
+	b = append(append(b, s.String()...), '\n')
 	b = append(append(b, call...), '\n')
 	b = append(appendEscaped(b, node), '\n')
 	b = append(strconv.AppendInt(b, epoch, 10), '\n')

@@ -23,7 +23,9 @@ type work struct {
 	msg   *nats.Msg
 	ends  time.Time
 	out   *outbox
-	seq   uint64 // of the next message; of the goroutine that answers
+	seq   uint64 // of the next message; of the goroutine that sends
+
+	sending sync.WaitGroup // for the goroutine that sends, unless that which answers does
 
 	mu    sync.Mutex // guards what follows
 	call  call       // nil until it is made
@@ -68,7 +70,14 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 	}
 	r, err := parseRequest(m.Header)
 	r.group = group
-	w := &work{request: r, topic: s, msg: m, ends: now.Add(r.budget), out: newOutbox(n.messageSize(), n.maxResult)}
+	if r.budget > n.maxBudget {
+		r.budget = n.maxBudget
+		if n.counts.capped.Add(1) == 1 {
+			n.fail(fmt.Errorf("natsdispatch: node %s: a request has more time than WithMaxBudget(%v) allows, and gets that; the rest is counted", n.node, n.maxBudget))
+		}
+	}
+	w := &work{request: r, topic: s, msg: m, ends: now.Add(r.budget)}
+	w.out = newOutbox(n.messageSize(), n.maxResult, func() { w.sending.Go(func() { n.post(w) }) })
 	switch {
 	case m.Reply == "":
 		n.counts.malformed.Add(1)
@@ -95,13 +104,25 @@ func (n *Node) take(w *work, now time.Time) {
 	defer n.state.Unlock()
 	switch {
 	case n.closed:
-	case n.work[w.request.call] != nil, !n.seen.add(w.request.call, now.Add(min(w.budget, mostRemembered)), now):
+	case n.work[w.request.call] != nil, !n.rememberLocked(w.request.call, min(w.budget, mostRemembered), now):
 		n.counts.duplicates.Add(1)
 	default:
 		n.counts.requests.Add(1)
 		n.work[w.request.call] = w
+		if len(n.inboxes) < mostInboxes {
+			n.inboxes[inboxOf(w.msg.Reply)] = true
+		}
 		n.answers.Go(func() { n.answer(w) })
 	}
+}
+
+// rememberLocked remembers an id for a while, and reports whether it is new.
+func (n *Node) rememberLocked(id string, d time.Duration, now time.Time) bool {
+	isNew, forgotten := n.seen.add(id, now.Add(d), now)
+	if forgotten {
+		n.counts.forgotten.Add(1)
+	}
+	return isNew
 }
 
 // done takes the work off.
@@ -129,7 +150,7 @@ func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
 	n.state.Lock()
 	w := n.work[id]
 	if w == nil {
-		n.seen.add(id, now.Add(mostCancelled), now)
+		n.rememberLocked(id, mostCancelled, now)
 	}
 	n.state.Unlock()
 	if w != nil {
@@ -176,9 +197,11 @@ func (n *Node) answer(w *work) {
 			w.out.end(o)
 		}
 		w.out.finish()
-		n.post(w)
+		w.sending.Wait()
+		n.post(w) // all, or nothing
 		return
 	}
+	w.out.taken()
 	var collecting sync.WaitGroup
 	collecting.Go(func() {
 		var ends sync.WaitGroup
@@ -192,11 +215,14 @@ func (n *Node) answer(w *work) {
 }
 
 // membersOf returns the members of a call, groups without the name of the replica that
-// may have answered by now.
+// may have answered by now. Those elsewhere that are only expected are not among them: others
+// may come in their place, and if none do, that is said when it is known.
 func membersOf(r dispatch.Report) []dispatch.Member {
-	members := make([]dispatch.Member, len(r.Outcomes))
-	for i, o := range r.Outcomes {
-		members[i] = slot(o.Member)
+	members := make([]dispatch.Member, 0, len(r.Outcomes))
+	for _, o := range r.Outcomes {
+		if o.Member.Node == "" || o.Started || o.State != dispatch.StatePending {
+			members = append(members, slot(o.Member))
+		}
 	}
 	return members
 }

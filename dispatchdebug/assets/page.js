@@ -37,14 +37,27 @@
 	const address = parameters => "?" + new URLSearchParams(parameters);
 	const topicLink = name => address({ topic: name });
 	const callLink = id => address({ call: id });
-	const listLink = (query, sort, page) => {
-		const p = {};
-		if (page > 1) p.page = page;
-		if (query) p.q = query;
-		if (sort && sort !== "name") p.sort = sort;
-		return address(p);
+	// The address of this page with other parameters; those that are empty are left out.
+	const changed = changes => {
+		const p = new URLSearchParams(location.search);
+		for (const [name, value] of Object.entries(changes)) value ? p.set(name, value) : p.delete(name);
+		p.sort();
+		return "?" + p;
 	};
-	const suspicions = { stuck: "rejected", waiting: "pending", behind: "queued", nobody: "canceled", dropped: "gone" };
+	const suspicions = {
+		stuck: "rejected", silent: "rejected", waiting: "pending", producers: "pending", behind: "queued", queue: "queued", places: "queued",
+		delaying: "late", nobody: "canceled", dropped: "gone",
+	};
+	const latency = (d, more) => (more ? "> " : "") + duration(d);
+
+	const bars = list => {
+		const most = Math.max(...list);
+		return list.map((n, i) => {
+			const h = Math.max(Math.floor(n / most * 14 + 0.5), 1);
+			return n > 0 ? "M" + 4 * i + " 14v-" + h + "h3v" + h + "z" : "";
+		}).join("");
+	};
+	const figures = (list, text) => "last minute, each 5 s: " + list.map(text).join(" · ");
 
 	let root = null; // the document that the page shows
 	const formats = {
@@ -61,13 +74,28 @@
 		evidence: s => s.call ? callLink(s.call) : topicLink(s.topic || ""),
 		waited: w => w.running_ns < 0 ? w.state : duration(w.running_ns),
 		types: t => t.request + " → " + t.result,
-		remembered: k => "#" + k.id + ", " + k.reason + ", " + duration(k.age_ns) + " ago",
+		remembered: k => "#" + k.id + ", " + k.reason,
+		p50: l => latency(l.p50_ns, l.p50_more),
+		p99: l => latency(l.p99_ns, l.p99_more),
+		max: l => latency(l.max_ns, l.max_more),
+		others: s => {
+			const n = s.also.length + s.more_also;
+			return n === 0 || s.kind === "silent" ? "" : n === 1 ? "and " + s.also[0] : "and " + count(n) + " others";
+		},
+		join: list => list.join(", "),
+		in_all: n => count(n) + " in all",
+		count_all: list => count(list.length),
+		bars,
+		text_runs: list => figures(list, count),
+		text_failed: list => figures(list, count),
+		text_p99: list => figures(list, duration),
+		has_budget: c => c.budget_ns >= 0,
 		nothing_found: l => l.total > 0 && l.matching === 0,
 		paged: l => l.pages > 1,
 		has_previous: l => l.page > 1,
 		has_next: l => l.page < l.pages,
-		previous: l => listLink(l.query, l.sort, l.page - 1),
-		next: l => listLink(l.query, l.sort, l.page + 1),
+		previous: l => changed({ page: l.page > 2 ? l.page - 1 : "" }),
+		next: l => changed({ page: l.page + 1 }),
 	};
 
 	const parsed = new Map();
@@ -109,24 +137,99 @@
 		}
 	};
 
-	// patchList keeps the elements of what is there still, and so focus and selection.
+	// patchList keeps the elements of what is there still, and does not move them if it need
+	// not: what is moved loses focus and selection. While somebody points to a row of the list
+	// or is in it with the keyboard, its rows keep their order.
 	const patchList = (el, items) => {
-		const key = el.dataset.key, byKey = new Map();
-		if (key) for (const child of el.children) byKey.set(child.dataset.k, child);
-		items.forEach((item, i) => {
-			const there = el.children[i];
-			let child = key ? byKey.get(String(item[key])) : there;
-			if (child) {
-				byKey.delete(String(item[key]));
-			} else {
+		const key = el.dataset.key;
+		if (el.dataset.slots !== undefined) items = arrange(el, key, items);
+		if (!key || el.dataset.slots !== undefined) {
+			while (el.children.length > items.length) el.lastElementChild.remove();
+			items.forEach((item, i) => patch(el.children[i] || el.appendChild(blank(el.dataset.template)), item));
+			return;
+		}
+		const wanted = new Map(items.map(item => [String(item[key]), item]));
+		for (const child of [...el.children]) if (!wanted.has(child.dataset.k)) child.remove();
+		const there = new Map([...el.children].map(child => [child.dataset.k, child]));
+		if (isHeld(el)) {
+			const place = new Map([...there.keys()].map((k, i) => [k, i]));
+			items = [...items].sort((a, b) => (place.get(String(a[key])) ?? Infinity) - (place.get(String(b[key])) ?? Infinity) || 0);
+		}
+		let next = el.firstElementChild;
+		for (const item of items) {
+			const k = String(item[key]);
+			let child = there.get(k);
+			if (!child) {
 				child = blank(el.dataset.template);
-				if (key) child.dataset.k = item[key];
+				child.dataset.k = k;
 			}
-			if (child !== there) el.insertBefore(child, there || null);
+			if (child === next) {
+				next = next.nextElementSibling;
+			} else {
+				el.insertBefore(child, next);
+			}
 			patch(child, item);
-		});
-		while (el.children.length > items.length) el.lastElementChild.remove();
+		}
 	};
+	// Lists that change all the time have slots: what stays keeps its slot, what is new gets
+	// one that is free, and only then the last ones move up. So no row moves; its texts change.
+	// What is gone keeps its slot while somebody points to the list.
+	const arrange = (el, key, items) => {
+		const fresh = new Map(items.map(item => [item[key], item])), pointed = isHeld(el);
+		const list = (el.arranged || []).map(item => {
+			const now = fresh.get(item[key]);
+			fresh.delete(item[key]);
+			return now || (pointed ? item : null);
+		});
+		for (const item of fresh.values()) {
+			const free = list.indexOf(null);
+			if (free < 0) list.push(item);
+			else list[free] = item;
+		}
+		for (let free = list.indexOf(null); free >= 0; free = list.indexOf(null)) {
+			const last = list.pop();
+			if (free < list.length) list[free] = last;
+		}
+		return el.arranged = list;
+	};
+	const isHeld = el => el.matches(":hover") || el.contains(document.activeElement);
+
+	// A suspect keeps its row for five seconds, also if it is none any more, and the rows are
+	// sorted anew no more often than that.
+	const holdFor = 5000, mostHeld = 8;
+	let held = [], sorted = -Infinity;
+	const hold = suspects => {
+		const list = document.querySelector(".slots .suspects"), pointed = list && isHeld(list);
+		const now = performance.now(), fresh = new Map(suspects.map(s => [s.key, s]));
+		held = held.map(h => fresh.has(h.item.key) ? { item: fresh.get(h.item.key), seen: now } : h).filter(h => pointed || now - h.seen < holdFor);
+		const known = new Set(held.map(h => h.item.key));
+		for (const s of suspects) if (!known.has(s.key)) held.push({ item: s, seen: now });
+		if (now - sorted >= holdFor && !pointed) {
+			sorted = now;
+			const place = new Map(suspects.map((s, i) => [s.key, i]));
+			held.sort((a, b) => (place.get(a.item.key) ?? Infinity) - (place.get(b.item.key) ?? Infinity) || 0);
+		}
+		return held.slice(0, Math.max(mostHeld, suspects.length)).map(h => h.item);
+	};
+
+	// What is said to those who do not see the page: who is suspected, when that changes.
+	const said = document.getElementById("said");
+	let saidAt = -Infinity, saying = "";
+	const announce = suspects => {
+		const names = suspects.slice(0, 3).map(s => s.name).join(", ");
+		if (!said || names === saying || performance.now() - saidAt < holdFor) return;
+		if (saidAt > 0 || names) said.textContent = names ? "Suspected: " + names : "Nobody is suspected.";
+		saidAt = performance.now();
+		saying = names;
+	};
+
+	// A box that has grown stays as high, so that what is below it stays in its place.
+	const boxes = [...document.querySelectorAll(".slots")];
+	const settle = () => {
+		for (const box of boxes) box.style.minHeight = Math.max(parseFloat(box.style.minHeight) || 0, box.offsetHeight) + "px";
+	};
+	addEventListener("resize", () => boxes.forEach(box => box.style.minHeight = ""));
+
 	const blank = id => {
 		const content = document.getElementById(id).content.firstElementChild;
 		// What belongs into a drawing is served inside one, or it would not be parsed as such.
@@ -135,60 +238,90 @@
 	};
 
 	const live = document.getElementById("live"), button = document.getElementById("pause");
-	let source = null, paused = false, frame = 0, newest = null;
+	let source = null, stopped = false, frame = 0, newest = null, wait = 1000, again = 0;
 	const say = (state, text) => {
 		live.dataset.live = state;
-		const words = live.firstChild;
-		if (words.data !== text) words.data = text;
+		if (live.textContent !== text) live.textContent = text;
 	};
 	const show = () => {
 		frame = 0;
 		root = newest;
+		root.suspects = hold(root.suspects || []);
 		patch(document.body, root);
+		settle();
+		announce(root.suspects);
 		document.documentElement.dataset.updates = Number(document.documentElement.dataset.updates || 0) + 1;
 	};
 	const open = () => {
-		if (source || paused || document.hidden) return;
+		if (source || stopped || document.hidden) return;
+		clearTimeout(again);
 		source = new EventSource("events" + location.search);
 		source.onmessage = event => {
 			newest = JSON.parse(event.data);
-			say("live", "live, ");
+			wait = 1000;
+			say("live", "live");
 			frame ||= requestAnimationFrame(show);
 		};
-		source.onerror = () => say("lost", "no connection since ");
+		source.addEventListener("ended", () => stop("ended", "the call has ended"));
+		source.addEventListener("replaced", () => stop("paused", "too many pages are open"));
+		// A browser does not try again after an answer such as 502, and others all at once.
+		source.onerror = () => {
+			say("lost", "no connection");
+			close();
+			again = setTimeout(open, wait * (0.75 + Math.random() / 2));
+			wait = Math.min(wait * 2, 30000);
+		};
 	};
 	const close = () => {
+		clearTimeout(again);
 		source?.close();
 		source = null;
 	};
+	const stop = (state, text) => {
+		stopped = true;
+		close();
+		button.textContent = "Resume";
+		button.hidden = state === "ended";
+		say(state, text);
+	};
+	const resume = () => {
+		close();
+		stopped = false;
+		button.textContent = "Pause";
+		button.hidden = false;
+		open();
+	};
 	button.hidden = false;
-	button.addEventListener("click", () => {
-		paused = !paused;
-		button.textContent = paused ? "Resume" : "Pause";
-		if (paused) {
-			close();
-			say("paused", "paused at ");
-		} else {
-			open();
-		}
-	});
+	button.addEventListener("click", () => stopped ? resume() : stop("paused", "paused"));
 	document.addEventListener("visibilitychange", () => document.hidden ? close() : open());
 	addEventListener("pagehide", close);
 	addEventListener("pageshow", open);
 
+	const copy = document.getElementById("copy");
+	if (copy && navigator.clipboard) {
+		copy.hidden = false;
+		copy.addEventListener("click", async () => {
+			let text = "Copied";
+			try {
+				const answer = await fetch("data.json" + location.search);
+				await navigator.clipboard.writeText(JSON.stringify((await answer.json()).call, null, "\t"));
+			} catch {
+				text = "Not copied";
+			}
+			copy.textContent = text;
+			setTimeout(() => copy.textContent = "Copy as JSON", 2000);
+		});
+	}
+
 	// Searching needs no button: the stream is asked for what is wanted now.
 	const search = document.getElementById("search");
 	if (search) {
-		const box = search.elements.q, url = new URLSearchParams(location.search);
+		const box = search.elements.q;
 		let typing = 0;
 		const find = () => {
-			const sort = url.get("sort");
-			history.replaceState(null, "", listLink(box.value, sort, 1));
-			for (const a of document.querySelectorAll("a[data-sort]")) a.setAttribute("href", listLink(box.value, a.dataset.sort, 1));
-			close();
-			paused = false;
-			button.textContent = "Pause";
-			open();
+			history.replaceState(null, "", changed({ q: box.value, page: "" }));
+			for (const a of document.querySelectorAll("a[data-sort]")) a.setAttribute("href", changed({ sort: a.dataset.sort === "name" && !location.search.match(/topic=|call=/) ? "" : a.dataset.sort }));
+			resume();
 		};
 		box.addEventListener("input", () => {
 			clearTimeout(typing);

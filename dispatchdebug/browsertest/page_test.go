@@ -287,6 +287,7 @@ func TestPatchedIsServed(t *testing.T) {
 	stay := newTab(t, wide)
 	fresh := newTab(t, look{width: 1280, height: 900, noScript: true})
 	const shown = `(() => { const main = document.querySelector('main').cloneNode(true), header = document.querySelector('.figures').cloneNode(true);
+		main.querySelectorAll('#said, #copy').forEach(e => e.remove()); main.querySelectorAll('[style]').forEach(e => e.removeAttribute('style'));
 		return header.outerHTML + main.outerHTML.replace(/ data-k="[^"]*"/g, '').replace(/(just now|\d+ s ago)/g, 'ago').replace(/value="[^"]*"/, '') })()`
 	for _, page := range []string{"", "?topic=cell.measure", fmt.Sprint("?call=", id), "?sort=p99"} {
 		// The page is opened while there is less to see, and has to catch up.
@@ -301,6 +302,10 @@ func TestPatchedIsServed(t *testing.T) {
 		for deadline := time.Now().Add(20 * time.Second); !same && time.Now().Before(deadline); {
 			fresh.open(s.address + page)
 			served, patched = eval[string](fresh, shown), eval[string](stay, shown)
+			if strings.HasPrefix(page, "?call=") { // a call that has ended is not streamed, and so is the header
+				_, served, _ = strings.Cut(served, "<main")
+				_, patched, _ = strings.Cut(patched, "<main")
+			}
 			same = served == patched
 		}
 		if !same {
@@ -367,7 +372,7 @@ func TestPause(t *testing.T) {
 	tb.open(s.address)
 	tb.updated()
 	tb.do(chromedp.Click(chromedp.CSS("#pause")))
-	tb.wait("document.getElementById('live').innerText.startsWith('paused at')")
+	tb.wait("document.getElementById('live').innerText === 'paused'")
 	waitFor(t, "the stream to end", func() bool { return s.data("").Page.Viewers == 0 })
 	s.send("cell.measure", dispatch.WithTimeout(time.Minute))
 	if n := eval[int](tb, "document.querySelectorAll('.flight').length"); n != 0 {

@@ -144,7 +144,7 @@ func (s *scene) call(topic string, opts ...dispatch.CallOption) dispatch.CallID 
 
 // cell is a scene like a test cell in the afternoon: most is well, some is not.
 func cell(t *testing.T, opts ...dispatchdebug.Option) *scene {
-	s := newScene(t, opts...)
+	s := newScene(t, append(opts, dispatchdebug.WithListenerTimes())...)
 	const measure = "cell.measure"
 	nested := func(ctx context.Context, p Pin) (Reading, error) {
 		if _, err := dispatch.On[Pin, Reading](s.bus).Gather(ctx, dispatch.NewTopic[Pin, Reading]("instrument.smu.read"), p); err != nil {
@@ -284,7 +284,7 @@ func streams() int {
 
 // shown is what the picture in the README shows: a call that ended at its deadline.
 func shown(t *testing.T) (*scene, dispatch.CallID) {
-	s := newScene(t)
+	s := newScene(t, dispatchdebug.WithListenerTimes())
 	const topic = "cell.measure"
 	read := dispatch.NewTopic[Pin, Reading]("instrument.smu.read")
 	nested := func(ctx context.Context, p Pin) (Reading, error) {

@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -174,4 +176,34 @@ func TestBars(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A page whose stream is answered with an error tries again, and goes on when it can.
+func TestReconnects(t *testing.T) {
+	s := cell(t)
+	refusals := 2
+	var refused sync.Mutex
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		refused.Lock()
+		refuse := strings.HasSuffix(r.URL.Path, "/events") && refusals > 0
+		if refuse {
+			refusals--
+		}
+		refused.Unlock()
+		if refuse {
+			http.Error(w, "502 Bad Gateway", http.StatusBadGateway)
+			return
+		}
+		s.handler.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	defer server.CloseClientConnections()
+	tb := newTab(t, wide)
+	tb.open(server.URL + "/")
+	tb.wait("document.getElementById('live').dataset.live === 'lost'")
+	tb.updated()
+	tb.wait("document.getElementById('live').dataset.live === 'live'")
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	tb.complains = nil // the console tells of the 502
 }

@@ -39,7 +39,7 @@ func (n *node) checkOutcome(got outcome, before, all []fate) error {
 		if runs := earlier.claimable(last.when, before); !slices.Contains(runs, last.run) {
 			return fmt.Errorf("run %v has been claimed, want one of %v", last.run, runs)
 		}
-	case start, result:
+	case start, result, accept:
 	case end, endNamed:
 		want.ok = false
 		if last.ends = all[last.run.Member].State; last.void {
@@ -47,7 +47,7 @@ func (n *node) checkOutcome(got outcome, before, all []fate) error {
 		} else if want.effect = Ends; last.ends == Pending {
 			want.effect = GoesOn
 		}
-	case name, miss:
+	case name, expect, miss:
 		want.member = int32(len(before))
 	case tick:
 		want.ok = false
@@ -68,7 +68,7 @@ func (n *node) checkMembers(all []fate) error {
 	if c.Size() != len(all) {
 		return fmt.Errorf("there are %d members, want %d", c.Size(), len(all))
 	}
-	var answered, failed, other, left int
+	var answered, failed, other, left, replaced int
 	for i, f := range all {
 		got, want := c.Member(i), f.Member
 		if want.State == Pending && c.Reason() != Underway {
@@ -83,6 +83,9 @@ func (n *node) checkMembers(all []fate) error {
 		if got.State != Pending && (got.Began > got.Ended || got.Ended > c.Ended()) {
 			return fmt.Errorf("member %d has begun at %d and ended at %d, the call at %d", i, got.Began, got.Ended, c.Ended())
 		}
+		if c.Expects(i) != f.expects {
+			return fmt.Errorf("member %d is expected: %t", i, c.Expects(i))
+		}
 		if c.HasEnded(i) != (f.State != Pending) {
 			return fmt.Errorf("member %d has ended before the call: %t", i, c.HasEnded(i))
 		}
@@ -93,11 +96,13 @@ func (n *node) checkMembers(all []fate) error {
 			answered++
 		case Failed, Panicked, Rejected:
 			failed++
+		case Replaced:
+			replaced++
 		default:
 			other++
 		}
 	}
-	if answered != c.answered || failed != c.failed || other != c.other || answered+failed+other+left != c.Size() {
+	if answered != c.answered || failed != c.failed || other != c.other || replaced != c.replaced || answered+failed+other+left+replaced != c.Size() {
 		return fmt.Errorf("answered %d, failed %d, other %d, want %d, %d, %d", c.answered, c.failed, c.other, answered, failed, other)
 	}
 	return nil
@@ -216,7 +221,7 @@ func (n *node) checkEnd(all []fate) error {
 				return fmt.Errorf("run %v has ended after the end", run)
 			}
 		}
-		if f.named && (c.Result(at, member) || c.EndNamed(at, member, OK) != TooLate) {
+		if f.named && (c.Result(at, member) || c.EndNamed(at, member, OK, true) != TooLate || c.Accept(at, member)) {
 			return fmt.Errorf("member %d has gone on after the end", i)
 		}
 		if stage := f.runs[0]; stage == running && c.Result(at, member) {
@@ -225,6 +230,9 @@ func (n *node) checkEnd(all []fate) error {
 	}
 	if _, ok := c.Name(at); ok {
 		return fmt.Errorf("a member has been named after the end")
+	}
+	if _, ok := c.Expect(at); ok {
+		return fmt.Errorf("a member has been expected after the end")
 	}
 	if _, ok := c.Miss(at, Failed); ok {
 		return fmt.Errorf("a member has been missed after the end")
@@ -283,10 +291,11 @@ func (n *node) appendKey(key []byte, all []fate) []byte {
 	if p.policy.Stagger > 0 {
 		put(int(p.stagger(all)), int(c.nextStart), c.credits)
 	}
-	put(p.count(miss))
+	put(p.count(miss), p.count(expect))
 	put(c.missing)
 	for i, f := range all {
 		put(int(c.members[i].State), int(f.State), int(f.Results), min(1, int(f.Tried)))
+		flag(c.members[i].expects)
 		for replica, stage := range f.runs {
 			put(int(stage))
 			if stage == running && f.State == Pending {

@@ -9,7 +9,9 @@
 //
 // A member is asked by a run of its producer. A group is a member with several
 // candidate runs, its replicas, of which one is asked after the other until one
-// answers. Further members can be named by relays while the call goes on.
+// answers. Further members can be named by relays while the call goes on. An expected member
+// stands for some that a relay cannot name yet: the call owes it an outcome until they
+// take its place.
 //
 // A Course is not safe for concurrent use.
 package course
@@ -30,6 +32,10 @@ const (
 	Canceled
 	Rejected
 	Gone
+
+	// Replaced is the state of an expected member in whose place others have come. It has
+	// no outcome and is not counted.
+	Replaced
 
 	// Expired is never the state of a member. It is the way a run ends that returns
 	// the error of its own context's deadline: Late if the time of the producers is
@@ -98,6 +104,7 @@ type Course struct {
 	answered int
 	failed   int
 	other    int // members that ended without an answer or a failure
+	replaced int // expected members in whose place others have come
 
 	results    bool          // there has been one
 	lastResult time.Duration // when the last one came
@@ -140,14 +147,15 @@ func (c *Course) Stop(now time.Duration, reason Reason) {
 // counts: good news before bad, and the more precise before the other. So the last answer
 // that also reaches the quorum satisfies the call.
 func (c *Course) judge() {
-	left := len(c.members) - c.answered - c.failed - c.other
+	size := len(c.members) - c.replaced
+	left := size - c.answered - c.failed - c.other
 	switch {
 	case c.satisfied():
 		c.reason = Satisfied
 	case c.policy.FailFast && c.failed > 0:
 		c.reason = FailedFast
 	case c.relays > 0:
-	case len(c.members) == 0:
+	case size == 0:
 		c.reason = NoProducers
 	case c.Quorum() > c.answered+left:
 		c.reason = QuorumLost
@@ -175,7 +183,7 @@ func (c *Course) Quorum() int {
 	case c.waiting || c.relays > 0:
 		return 0
 	default:
-		return len(c.members)/2 + 1
+		return (len(c.members)-c.replaced)/2 + 1
 	}
 }
 
@@ -196,5 +204,5 @@ func (c *Course) Waiting() bool { return c.waiting && c.reason == Underway }
 // Relays returns how many relays may name further members.
 func (c *Course) Relays() int { return c.relays }
 
-// Size returns how many members there are.
+// Size returns how many members there are, those that have been replaced included.
 func (c *Course) Size() int { return len(c.members) }

@@ -133,7 +133,7 @@ func TestARunThatIsOutOfTimeIsLateIfItsTimeIsOver(t *testing.T) {
 		c := call(test.policy, 1, 1, 2, 1)
 		ask(t, c, 0)
 		named, _ := c.Name(0)
-		c.EndNamed(test.at, named, Expired)
+		c.EndNamed(test.at, named, Expired, false)
 		c.End(test.at, Run{Member: 0}, Expired, false)
 		c.End(test.at, Run{Member: 1}, Expired, false)
 		c.End(test.at, ask(t, c, test.at)[0], Expired, false)

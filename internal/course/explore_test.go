@@ -271,7 +271,11 @@ func (s *scenario) apply(c *Course, e *event) (o outcome) {
 	case miss:
 		o.member, o.ok = c.Miss(e.at, e.how)
 	case endNamed:
-		o.effect = c.EndNamed(e.at, e.run.Member, e.how)
+		o.effect = c.EndNamed(e.at, e.run.Member, e.how, e.result)
+	case expect:
+		o.member, o.ok = c.Expect(e.at)
+	case accept:
+		o.ok = c.Accept(e.at, e.run.Member)
 	case endRelay:
 		c.EndRelay(e.at)
 	case stop:

@@ -68,7 +68,7 @@ func relayed(c *Course, n int) (events int) {
 	for range n {
 		member, _ := c.Name(1)
 		c.Result(2, member)
-		c.EndNamed(3, member, OK)
+		c.EndNamed(3, member, OK, false)
 		c.Due()
 		events += 3
 	}

@@ -2,36 +2,35 @@ package course
 
 import "time"
 
-// timed is something that is due at a time.
-type timed interface{ due() time.Duration }
+// heap has what is due first in front: each is due no later than the two that stand at
+// twice its index and one or two more. Package heap would have every course allocated.
+type heap[T interface{ due() time.Duration }] []T
 
-// heap keeps first what is due first: the element at i is not due after those at 2i+1 and
-// 2i+2. Package container/heap would have every course allocated.
-type heap[T timed] []T
-
-func (l *heap[T]) push(x T) {
-	*l = append(*l, x)
-	h := *l
-	for i := len(h) - 1; i > 0 && h[i].due() < h[(i-1)/2].due(); i = (i - 1) / 2 {
-		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
+func (h *heap[T]) add(x T) {
+	*h = append(*h, x)
+	all := *h
+	for i := len(all) - 1; i > 0 && all[i].due() < all[(i-1)/2].due(); i = (i - 1) / 2 {
+		all[i], all[(i-1)/2] = all[(i-1)/2], all[i]
 	}
 }
 
-// pop drops what is first.
-func (l *heap[T]) pop() {
-	h := *l
-	last := len(h) - 1
-	h[0], h = h[last], h[:last]
-	for i := 0; 2*i+1 < last; {
-		next := 2*i + 1
-		if next+1 < last && h[next+1].due() < h[next].due() {
-			next++
+// drop drops the first one.
+func (h *heap[T]) drop() {
+	last := len(*h) - 1
+	(*h)[0] = (*h)[last]
+	*h = (*h)[:last]
+	all := *h
+	for i := 0; ; {
+		first := i
+		for _, below := range [...]int{2*i + 1, 2*i + 2} {
+			if below < last && all[below].due() < all[first].due() {
+				first = below
+			}
 		}
-		if h[i].due() <= h[next].due() {
-			break
+		if first == i {
+			return
 		}
-		h[i], h[next] = h[next], h[i]
-		i = next
+		all[i], all[first] = all[first], all[i]
+		i = first
 	}
-	*l = h
 }

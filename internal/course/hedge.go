@@ -43,10 +43,10 @@ func (c *Course) prune() {
 		c.again = c.again[1:]
 	}
 	for len(c.hedges) > 0 && !c.stands(c.hedges[0]) {
-		c.hedges.pop()
+		c.hedges.drop()
 	}
 	for len(c.limits) > 0 && (c.members[c.limits[0].run.Member].State != Pending || c.hasEnded(c.limits[0].run)) {
-		c.limits.pop()
+		c.limits.drop()
 	}
 }
 

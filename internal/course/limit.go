@@ -24,7 +24,7 @@ func (c *Course) limit(r Run, at time.Duration) {
 			g.ended = make([]bool, g.replicas)
 		}
 	}
-	c.limits.push(limit{r, at})
+	c.limits.add(limit{r, at})
 }
 
 // overrun ends the runs that are overdue, apart from those whose limits do not come before

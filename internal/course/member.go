@@ -12,6 +12,7 @@ type Member struct {
 	State    State
 	required bool // the call is not satisfied before it has ended
 	Overdue  bool // it has ended because a run has taken as long as it may
+	expects  bool // it stands for members that are not known yet
 }
 
 // Effect says what the end of a run, or of a named member, has come to.
@@ -41,10 +42,10 @@ func (c *Course) finish(m *Member, how State) {
 }
 
 // Result says that a member has a result and goes on. It returns false if that came
-// too late.
+// too late, or if the member is an expected one.
 func (c *Course) Result(now time.Duration, member int32) bool {
 	m := &c.members[member]
-	if c.reason != Underway || m.State != Pending {
+	if c.reason != Underway || m.State != Pending || m.expects {
 		return false
 	}
 	c.advance(now)
@@ -80,6 +81,32 @@ func (c *Course) Name(now time.Duration) (member int32, ok bool) {
 	return int32(len(c.members) - 1), true
 }
 
+// Expect adds a member that stands for those that a relay cannot name yet, and returns its
+// index, or false if the call is over. It ends like a named member, unless Accept takes
+// it away before.
+func (c *Course) Expect(now time.Duration) (member int32, ok bool) {
+	if c.reason != Underway {
+		return 0, false
+	}
+	c.advance(now)
+	c.members = append(c.members, Member{expects: true})
+	return int32(len(c.members) - 1), true
+}
+
+// Accept takes an expected member away, because those it stood for are known: they have
+// been named, or there are none. It returns false if that came too late.
+func (c *Course) Accept(now time.Duration, member int32) bool {
+	m := &c.members[member]
+	if c.reason != Underway || m.State != Pending || !m.expects {
+		return false
+	}
+	c.advance(now)
+	m.State, m.Ended = Replaced, c.now
+	c.replaced++
+	c.judge()
+	return true
+}
+
 // Miss adds a member that cannot be asked and has ended in this state, and returns its
 // index, or false if the call is over. It does not end the call, as more may be missing:
 // EndRelay does.
@@ -94,13 +121,17 @@ func (c *Course) Miss(now time.Duration, how State) (member int32, ok bool) {
 	return member, true
 }
 
-// EndNamed says how a member that a relay has named has ended.
-func (c *Course) EndNamed(now time.Duration, member int32, how State) Effect {
+// EndNamed says how a member that a relay has named, or expects, has ended, and whether
+// with a result.
+func (c *Course) EndNamed(now time.Duration, member int32, how State, result bool) Effect {
 	m := &c.members[member]
 	if c.reason != Underway || m.State != Pending {
 		return TooLate
 	}
 	c.advance(now)
+	if result {
+		c.result(m)
+	}
 	c.finish(m, c.graceful(how))
 	c.judge()
 	return Ends
@@ -131,5 +162,8 @@ func (c *Course) Member(i int) Member {
 // Began returns when the first run of a member started.
 func (c *Course) Began(i int) time.Duration { return c.members[i].Began }
 
-// HasEnded reports whether a member has ended before the call did.
+// Expects reports whether a member stands for those that are not known yet.
+func (c *Course) Expects(i int) bool { return c.members[i].expects }
+
+// HasEnded reports whether a member has ended before the call did, or was replaced.
 func (c *Course) HasEnded(i int) bool { return c.members[i].State != Pending }

@@ -21,6 +21,8 @@ const (
 	name
 	miss
 	endNamed
+	expect
+	accept
 	endRelay
 	stop
 	tick
@@ -43,17 +45,17 @@ type event struct {
 }
 
 func (e event) String() string {
-	what := [...]string{"enroll", "claim", "start", "end", "result", "name", "miss", "end named", "end relay", "stop", "tick", "wait"}[e.kind]
+	what := [...]string{"enroll", "claim", "start", "end", "result", "name", "miss", "end named", "expect", "accept", "end relay", "stop", "tick", "wait"}[e.kind]
 	switch e.kind {
 	case claim, start:
 		what += fmt.Sprintf(" %d/%d", e.run.Member, e.run.Replica)
 	case end:
 		what += fmt.Sprintf(" %d/%d %d result=%t", e.run.Member, e.run.Replica, e.how, e.result)
-	case result, endNamed, miss:
+	case result, endNamed, miss, accept:
 		what += fmt.Sprintf(" %d %d", e.run.Member, e.how)
 	case stop:
 		what += fmt.Sprintf(" %d", e.reason)
-	case enroll, name, endRelay, tick, wait:
+	case enroll, name, expect, endRelay, tick, wait:
 	}
 	return fmt.Sprintf("%v@%d", what, e.at)
 }
@@ -68,8 +70,10 @@ type past struct {
 // with returns the past with one more event, in memory that is no longer used, where all
 // is what has become of the members so far.
 func (p past) with(memory []event, e event, all []fate) past {
-	concerns := e.kind == start || e.kind == end || e.kind == result || e.kind == endNamed
-	e.void = concerns && (all[e.run.Member].State != Pending || e.kind == end && all[e.run.Member].runs[e.run.Replica] == overran)
+	concerns := e.kind == start || e.kind == end || e.kind == result || e.kind == endNamed || e.kind == accept
+	e.void = concerns && (all[e.run.Member].State != Pending ||
+		e.kind == result && all[e.run.Member].expects ||
+		e.kind == end && all[e.run.Member].runs[e.run.Replica] == overran)
 	e.when = p.now()
 	if e.kind != wait && !e.void {
 		e.when = max(e.when, e.at)
@@ -131,7 +135,7 @@ func (p *past) end() time.Duration {
 // stall returns when the call stalls, if it ever does.
 func (p *past) stall() (at time.Duration, ok bool) {
 	for _, e := range p.events {
-		if !e.void && (e.kind == result || e.kind == end && e.result) {
+		if !e.void && (e.kind == result || e.result && (e.kind == end || e.kind == endNamed)) {
 			at, ok = e.when+p.policy.Stall, p.policy.Stall > 0
 		}
 	}
@@ -162,7 +166,7 @@ type fate struct {
 	last   time.Duration    // when the last one was
 	after  time.Duration    // of the hedge
 	size   int              // candidates, 0 for one that was named
-	named  bool             // and not missed
+	named  bool             // or expected, and not missed
 }
 
 // fates returns what has become of every member. A result or an end that comes after
@@ -177,9 +181,11 @@ func (p *past) fates(all []fate) []fate {
 			}
 		case name:
 			all = append(all, fate{Member: Member{Tried: 1, Began: e.when}, named: true})
+		case expect:
+			all = append(all, fate{Member: Member{expects: true}, named: true})
 		case miss:
 			all = append(all, fate{Member: Member{State: e.how, Ended: e.when}})
-		case claim, start, end, result, endNamed:
+		case claim, start, end, result, endNamed, accept:
 			all[e.run.Member].suffer(p, e)
 		case tick:
 			for i := range all {
@@ -222,8 +228,15 @@ func (f *fate) suffer(p *past, e event) {
 	case endNamed:
 		if !e.void {
 			f.State, f.Ended = p.told(e), e.when
+			if e.result {
+				f.Results++
+			}
 		}
-	case enroll, name, miss, endRelay, stop, tick, wait:
+	case accept:
+		if !e.void {
+			f.State, f.Ended = Replaced, e.when
+		}
+	case enroll, name, expect, miss, endRelay, stop, tick, wait:
 	}
 }
 
@@ -331,7 +344,7 @@ func (p *past) verdict(all []fate) Reason {
 
 // enough returns why what is known of the members ends the call.
 func (p *past) enough(all []fate) Reason {
-	var answers, failures, owed, results int
+	var answers, failures, owed, results, replaced int
 	for _, f := range all {
 		results += int(f.Results)
 		switch f.State {
@@ -341,12 +354,14 @@ func (p *past) enough(all []fate) Reason {
 			failures++
 		case Pending:
 			owed++
+		case Replaced:
+			replaced++
 		default:
 		}
 	}
 	quorum := p.policy.Quorum
 	if p.policy.Majority {
-		quorum = len(all)/2 + 1
+		quorum = (len(all)-replaced)/2 + 1
 	}
 	certain := !p.policy.Majority || p.openRelays() == 0
 	switch {
@@ -356,7 +371,7 @@ func (p *past) enough(all []fate) Reason {
 		return FailedFast
 	case p.openRelays() > 0:
 		return Underway
-	case len(all) == 0:
+	case len(all) == replaced:
 		return NoProducers
 	case answers+owed < quorum:
 		return QuorumLost
@@ -374,7 +389,7 @@ func (p *past) requires(all []fate) bool {
 			return true
 		}
 	}
-	named := slices.IndexFunc(all, func(f fate) bool { return f.named })
+	named := slices.IndexFunc(all, func(f fate) bool { return f.named && !f.expects })
 	if p.requiresName && named < 0 {
 		return p.openRelays() > 0
 	}
@@ -396,7 +411,7 @@ func (p *past) timeIsUp(now time.Duration) Reason {
 // decides reports whether an event may have decided the call: it has ended a member,
 // brought a result, or said that no more members come.
 func (e event) decides() bool {
-	return e.kind == enroll || e.kind == endRelay || e.kind == result && !e.void || e.kind != miss && e.ends != Pending
+	return e.kind == enroll || e.kind == endRelay || (e.kind == result || e.kind == accept) && !e.void || e.kind != miss && e.ends != Pending
 }
 
 // claimable returns the runs that may be claimed next at a time, if the call goes on.

@@ -16,6 +16,7 @@ type scenario struct {
 	streams bool            // plain members have results before they end
 	relays  int             // at work
 	names   int             // how many members they name at most
+	expects int             // how many they expect at most
 	misses  int             // how many they miss at most
 	waits   bool            // for Enroll
 	lags    bool            // events are told with a time that has passed
@@ -45,6 +46,7 @@ func shapes() []shape {
 		{scenario{name: "1 member", members: []int{1}, asked: everything, unasked: neverAsked}},
 		{scenario{name: "group of 2", members: []int{2}, asked: everything, unasked: neverAsked}},
 		{scenario{name: "relay of 1", relays: 1, names: 1, misses: 1, asked: everything, unasked: neverAsked}},
+		{scenario{name: "relay that expects 1", relays: 1, expects: 1, names: 1, asked: everything, unasked: neverAsked}},
 		{scenario{name: "2 members", members: []int{1, 1}, asked: everything, unasked: neverAsked}},
 		{scenario{name: "group of 3", members: []int{3}, asked: []State{OK, Declined, Expired}, unasked: onlyRemoved}},
 		{scenario{name: "group of 4", members: []int{4}, asked: []State{OK, Failed}, unasked: onlyRemoved}},
@@ -57,6 +59,8 @@ func shapes() []shape {
 		{scenario{name: "4 members", members: []int{1, 1, 1, 1}, asked: []State{OK, Declined}, unasked: []State{Rejected}}},
 		{scenario{name: "group of 2, 2 members", members: []int{2, 1, 1}, asked: []State{OK, Panicked}, unasked: onlyRemoved}},
 		{scenario{name: "member, relay of 2", members: []int{1}, relays: 1, names: 2, asked: []State{OK, Failed}, unasked: onlyRemoved}},
+		{scenario{name: "2 relays that expect 2", relays: 2, expects: 2, names: 1, asked: []State{OK, Failed}}},
+		{scenario{name: "member, relay that expects 1", members: []int{1}, relays: 1, expects: 1, names: 1, asked: essentials, unasked: onlyRemoved}},
 		{scenario{name: "group of 2, relay of 1", members: []int{2}, relays: 1, names: 1, misses: 1, asked: []State{OK, Failed}, unasked: []State{Rejected}}},
 	}
 }
@@ -94,7 +98,7 @@ func (s *shape) options() []option {
 		{"waits", func(s *scenario) { s.waits = true }},
 		{"lags", func(s *scenario) { s.lags = true }},
 	}
-	for n := range len(s.members) + s.names + 1 {
+	for n := range len(s.members) + max(s.names, s.expects) + 1 {
 		all = append(all, option{fmt.Sprint("quorum ", n+1), func(s *scenario) { s.policy.Quorum = n + 1 }})
 	}
 	if len(s.members)+s.names > 0 {
@@ -182,6 +186,9 @@ func (s *scenario) moves(moves []event, n *node, all []fate) []event {
 		if n.past.count(name) < s.names {
 			moves = append(moves, event{kind: name, at: at})
 		}
+		if n.past.count(expect) < s.expects {
+			moves = append(moves, event{kind: expect, at: at})
+		}
 		for _, how := range s.unasked {
 			if n.past.count(miss) < s.misses {
 				moves = append(moves, event{kind: miss, how: how, at: at})
@@ -230,11 +237,17 @@ func (s *scenario) movesOf(moves []event, member int32, f fate, at time.Duration
 		}
 	}
 	if f.named && f.State == Pending {
+		if f.expects {
+			moves = append(moves, event{kind: accept, run: Run{Member: member}, at: at})
+		}
 		if f.Results < 1 {
 			moves = append(moves, event{kind: result, run: Run{Member: member}, at: at})
 		}
 		for _, how := range s.asked {
 			moves = append(moves, event{kind: endNamed, run: Run{Member: member}, how: how, at: at})
+		}
+		if !f.expects {
+			moves = append(moves, event{kind: endNamed, run: Run{Member: member}, how: OK, result: true, at: at})
 		}
 	}
 	return moves

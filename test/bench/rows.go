@@ -16,7 +16,8 @@ type row struct {
 	title  string
 	base   contender
 	others []contender
-	sizes  []int // numbers of producers
+	sizes  []int          // numbers of producers
+	rounds measure.Rounds // in place of those of the program, unless zero
 
 	// The bars, one for each size, or nil if there are none: for time and CPU what
 	// the others may take as a multiple of the base, for allocations what they may
@@ -57,6 +58,16 @@ var rows = []row{
 		name: "observed", title: "An observer that counts and keeps latencies, beside none; quick producers",
 		base: byDispatch(quick).as("unobserved"), others: []contender{{"observed", newObserved}}, sizes: []int{1, 10, 100, 1000},
 		cpu: []float64{1.3, 1.3, 1.3, 1.3},
+	},
+	{
+		name: "page", title: "The live page, which nobody has open, beside no observer; quick producers",
+		base: byDispatch(quick).as("unobserved"), others: []contender{{"page closed", newPage(false)}}, sizes: []int{1, 10, 100, 1000},
+		cpu: []float64{1.3, 1.3, 1.3, 1.3},
+	},
+	{
+		name: "pageopen", title: "The live page, brought up to date five times a second, beside no observer; quick producers",
+		base: byDispatch(quick).as("unobserved"), others: []contender{{"page open", newPage(true)}}, sizes: []int{1, 10, 100, 1000},
+		rounds: measure.Rounds{N: 9, Length: 2 * updateEvery}, cpu: []float64{1.3, 1.3, 1.3, 1.3},
 	},
 	{
 		name: "blocked", title: "A blocked listener beside a quick one, by mailbox; quick producers",
@@ -162,7 +173,12 @@ func (b *bench) measure(r row, producers int) ([]measure.Sample, error) {
 		s.Name = c.name
 		built, sides = append(built, s), append(sides, s.Side)
 	}
-	medians, err := b.rounds.Compare(sides...)
+	rounds := b.rounds
+	if r.rounds.N > 0 {
+		rounds = r.rounds
+		rounds.N = min(rounds.N, b.rounds.N)
+	}
+	medians, err := rounds.Compare(sides...)
 	for _, s := range built {
 		if wrong := s.verify(); err == nil && wrong != nil {
 			err = fmt.Errorf("%s: %w", s.Name, wrong)

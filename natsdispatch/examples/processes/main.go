@@ -100,7 +100,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	}); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nThe next call asks those who are left.\n")
+	fmt.Fprintf(out, "\nThe next call names it as well: it has not said bye.\n")
 	return ask(ctx, out, floor, func(dispatch.Outcome) error { return nil })
 }
 

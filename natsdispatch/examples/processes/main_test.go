@@ -42,18 +42,20 @@ The call ends (all ended) after …:
   cell-1/meter   ok: 1.21 V
   cell-1/oven    ok: 85 °C
   cell-2/meter   ok: 1.21 V
-  cell-2/oven    gone: dispatch: gone: cell-2: not heard of for …
+  cell-2/oven    gone: dispatch: gone: cell-2 was last heard … ago
   cell-3/meter   ok: 1.21 V
   cell-3/oven    ok: 85 °C
 
-The next call asks those who are left.
+The next call names it as well: it has not said bye.
   cell-1/meter has ended
   cell-1/oven has ended
+  cell-2/* has ended
   cell-3/meter has ended
   cell-3/oven has ended
 The call ends (all ended) after …:
   cell-1/meter   ok: 1.21 V
   cell-1/oven    ok: 85 °C
+  cell-2/*       gone: dispatch: gone: cell-2 was last heard … ago
   cell-3/meter   ok: 1.21 V
   cell-3/oven    ok: 85 °C
 `
@@ -65,7 +67,7 @@ The call ends (all ended) after …:
 // ordered sorts who has ended in each call, which they do in any order, and leaves out
 // how long anything took.
 func ordered(out string) string {
-	lines := strings.SplitAfter(regexp.MustCompile(`\d[\d.]*m?s`).ReplaceAllString(out, "…"), "\n")
+	lines := strings.SplitAfter(regexp.MustCompile(`\d[\d.]* ?m?s\b`).ReplaceAllString(out, "…"), "\n")
 	live := func(line string) bool { return strings.Contains(line, "has ended") }
 	for i := 0; i < len(lines); i++ {
 		first := i

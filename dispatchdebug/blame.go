@@ -1,0 +1,82 @@
+package dispatchdebug
+
+import (
+	"slices"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+const (
+	// A call has lost time to a member that ended so much later than others, if that matters:
+	// half of the time that the call took, or a quarter of what it had.
+	leastLoss = 50 * time.Millisecond
+)
+
+// blame calls f with each row that the call lost time to, and how much that was: the time
+// between its end and that of the quickest quarter of the members.
+func (r *record) blame(f func(w *row, lost time.Duration)) {
+	if !r.matters(r.elapsed) {
+		return
+	}
+	isToBlame := r.whoIsToBlame()
+	if isToBlame == nil {
+		return
+	}
+	var ends []time.Duration
+	for i := range r.rows {
+		if w := &r.rows[i]; !w.replica {
+			ends = append(ends, w.ended)
+		}
+	}
+	if len(ends) == 0 || len(ends) == 1 && r.reason == dispatch.ReasonAllEnded { // then it is always the last
+		return
+	}
+	slices.Sort(ends)
+	quick := ends[(len(ends)-1)/4]
+	if quick >= r.elapsed {
+		quick = 0 // not one was quick
+	}
+	for i := range r.rows {
+		w := &r.rows[i]
+		if lost := w.ended - quick; !w.replica && r.matters(lost) && isToBlame(w) {
+			f(w, lost)
+		}
+	}
+}
+
+// whoIsToBlame returns who can have kept the call from ending earlier, or nil if nobody
+// has.
+func (r *record) whoIsToBlame() func(*row) bool {
+	switch r.reason {
+	case dispatch.ReasonDeadline, dispatch.ReasonCanceled, dispatch.ReasonStalled:
+		return func(w *row) bool { return w.state == dispatch.StateLate || w.state == dispatch.StateCanceled }
+	case dispatch.ReasonAllEnded:
+		return func(*row) bool { return true }
+	case dispatch.ReasonQuorumLost, dispatch.ReasonFailedFast:
+		last := r.last((*row).failed)
+		return func(w *row) bool { return w == last }
+	case dispatch.ReasonSatisfied:
+		if r.budget <= 0 || r.elapsed < r.budget/2 {
+			return nil // it had what it wanted in good time
+		}
+		last := r.last(func(w *row) bool { return w.state == dispatch.StateOK })
+		return func(w *row) bool { return w == last || w.state == dispatch.StateCanceled }
+	}
+	return nil
+}
+
+// last returns the row that ended last among some; nil if there is none.
+func (r *record) last(among func(*row) bool) (last *row) {
+	for i := range r.rows {
+		if w := &r.rows[i]; !w.replica && w.ended >= 0 && among(w) && (last == nil || w.ended > last.ended) {
+			last = w
+		}
+	}
+	return last
+}
+
+// matters reports whether somebody who looks should hear of the loss.
+func (r *record) matters(lost time.Duration) bool {
+	return lost >= leastLoss && lost >= r.elapsed/2 || r.budget > 0 && lost >= r.budget/4
+}

@@ -1,0 +1,198 @@
+package servertest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
+)
+
+// One request to a group reaches one of its replicas, whatever the node.
+func TestGroupAcrossNodes(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	var names []string
+	var runs [3]atomic.Int32
+	for i := range runs {
+		far, name := newBus(), fmt.Sprint("n", i)
+		produce(t, far, "r", func(context.Context, string) (string, error) { runs[i].Add(1); return "r", nil }, dispatch.WithGroup("a group"))
+		produce(t, far, "own", echo("own"))
+		serve(t, connect(t, s.ClientURL()), far, name)
+		names = append(names, name)
+	}
+	join(t, connect(t, s.ClientURL()), near, names)
+	const calls = 60
+	for range calls {
+		report := ended(t, send(t, near, "x"))
+		if !report.Complete() || len(report.Outcomes) != 4 {
+			t.Fatalf("outcomes %v, want three of their own and one of the group", report.Outcomes)
+		}
+	}
+	total := int32(0)
+	for i := range runs {
+		n := runs[i].Load()
+		total += n
+		if n == 0 {
+			t.Errorf("replica %d was never asked", i)
+		}
+	}
+	if total != calls {
+		t.Errorf("the replicas have run %d times, want %d", total, calls)
+	}
+	report := ended(t, send(t, near, "x", dispatch.WithTargets("a group")))
+	if len(report.Outcomes) != 1 || report.Outcomes[0].Member.Group != "a group" {
+		t.Errorf("with the group as target: %v", report.Outcomes)
+	}
+	want(t, ended(t, send(t, near, "x", dispatch.WithTargets("own"))), dispatch.ReasonAllEnded, "n0/own ok", "n1/own ok", "n2/own ok")
+	noMisuse(t, near)
+}
+
+// A group that comes or goes is announced, and asked from then on or no more.
+func TestGroupComesAndGoes(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	nc := connect(t, s.ClientURL())
+	serve(t, nc, far, "far", natsdispatch.WithBeat(200*time.Millisecond))
+	subscriptions := nc.NumSubscriptions()
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	r := produce(t, far, "r", echo("r"), dispatch.WithGroup("g"))
+	until(t, "the group to be announced", func() bool { return slices.Equal(groupsOf(remote), []string{"g"}) })
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/g ok")
+	r.Remove()
+	// Whoever has not heard of it yet finds it gone.
+	if report := ended(t, send(t, near, "x")); len(report.Outcomes) == 1 {
+		want(t, report, dispatch.ReasonAllEnded, "far/g gone")
+	}
+	until(t, "the group to be gone", func() bool { return len(groupsOf(remote)) == 0 })
+	if n := nc.NumSubscriptions(); n != subscriptions {
+		t.Errorf("the node has %d subscriptions, %d without the group", n, subscriptions)
+	}
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonNoProducers)
+	noMisuse(t, near)
+}
+
+// groupsOf returns the groups of the one node there is.
+func groupsOf(r *natsdispatch.Remote) []string {
+	for _, n := range r.Nodes() {
+		return n.Groups
+	}
+	return nil
+}
+
+// groupAgent answers for the group g without a library.
+func groupAgent(t *testing.T, nc *nats.Conn, name string) *agent {
+	t.Helper()
+	a := startAgent(t, nc, name)
+	if _, err := nc.ChanQueueSubscribe("dispatch.v1.default.group.g.cell.measure", "dispatch", a.asked); err != nil {
+		t.Fatal(err)
+	}
+	a.announce("change", map[string]any{"groups": []string{"g"}})
+	return a
+}
+
+func TestGroupWithoutAccept(t *testing.T) {
+	s := startServer(t)
+	for resend, attempts := range map[int]int{0: 1, 2: 3} {
+		t.Run(fmt.Sprint("resend=", resend), func(t *testing.T) {
+			near := newBus()
+			space := natsdispatch.WithAcceptWindow(300 * time.Millisecond)
+			opts := []natsdispatch.JoinOption{space}
+			if resend > 0 {
+				opts = append(opts, natsdispatch.WithResend(resend))
+			}
+			a := groupAgent(t, connect(t, s.ClientURL()), "far")
+			remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, opts...)
+			until(t, "the group", func() bool { return len(groupsOf(remote)) == 1 })
+			call := send(t, near, "x")
+			a.say(a.take(), "accept", "final 0 0")
+			seen := []string{}
+			for range attempts {
+				m := a.take()
+				seen = append(seen, m.Header.Get("Dispatch-Group")+m.Header.Get("Dispatch-Attempt"))
+			}
+			report := ended(t, call)
+			want(t, report, dispatch.ReasonAllEnded, "*/g failed")
+			if err := report.Outcomes[0].Err; !errors.Is(err, dispatch.ErrUnreachable) {
+				t.Errorf("the group ends with %v, want %v", err, dispatch.ErrUnreachable)
+			}
+			if all := []string{"g", "g2", "g3"}; !slices.Equal(seen, all[:attempts]) {
+				t.Errorf("the group was asked %q, want %q", seen, all[:attempts])
+			}
+			a.announce("bye", nil)
+			noMisuse(t, near)
+		})
+	}
+}
+
+// Under WithResend a second replica may accept, too: the first one counts, and the
+// second is told so.
+func TestGroupSecondAccept(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	a := groupAgent(t, connect(t, s.ClientURL()), "far")
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	until(t, "the group", func() bool { return len(groupsOf(remote)) == 1 })
+	call := send(t, near, "x")
+	a.say(a.take(), "accept", "final 0 0")
+	m := a.take()
+	a.say(m, "accept g/")
+	a.sayAs(m, "second", 0, "accept g/", value(0, "wrong"), "end 0 1 ok", "final 1 1")
+	c := receive(t, "a cancel", a.asked)
+	if node := c.Header.Get("Dispatch-Node"); c.Header.Get("Dispatch-Type") != "cancel" || node != "second" {
+		t.Errorf("a %s for node %q, want a cancel for the second", c.Header.Get("Dispatch-Type"), node)
+	}
+	a.say(m, value(0, "right"), "end 0 1 ok", "final 1 1")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/g ok")
+	for r := range call.Results() {
+		if r.Value != "right" {
+			t.Errorf("value %q, want right", r.Value)
+		}
+	}
+	noMisuse(t, near)
+}
+
+// What a report prints for a member asks that member again, and nobody else.
+func TestTargetsOfOneNode(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	for _, name := range []string{"n1", "n2"} {
+		far := newBus()
+		produce(t, far, "own", echo(name))
+		produce(t, far, "other", echo(name))
+		produce(t, far, "r1", echo(name+" r1"), dispatch.WithGroup("g"))
+		produce(t, far, "r2", echo(name+" r2"), dispatch.WithGroup("g"))
+		serve(t, connect(t, s.ClientURL()), far, name)
+	}
+	join(t, connect(t, s.ClientURL()), near, []string{"n1", "n2"})
+	for _, test := range []struct {
+		targets []string
+		want    []string
+		value   string // of the first result, in whole or in part
+	}{
+		{[]string{"n2/own"}, []string{"n2/own ok"}, "n2"},
+		{[]string{"n2/own", "n1/other"}, []string{"n2/own ok", "n1/other ok"}, ""},
+		{[]string{"n1/g"}, []string{"n1/g ok"}, "n1"},
+		{[]string{"n2/g/r2"}, []string{"n2/g ok"}, "n2 r2"},
+		{[]string{"n1/*"}, []string{"n1/own ok", "n1/other ok", "n1/g ok"}, "n1"},
+		{[]string{"own"}, []string{"n1/own ok", "n2/own ok"}, ""},
+		{[]string{"n2/own", "n3/own", "n3/*"}, []string{"n2/own ok", "n3/own gone", "n3/* gone"}, "n2"},
+	} {
+		call := send(t, near, "x", dispatch.WithTargets(test.targets...))
+		want(t, ended(t, call), dispatch.ReasonAllEnded, test.want...)
+		for r := range call.Results() {
+			if !strings.Contains(r.Value, test.value) {
+				t.Errorf("%q: %q from %v", test.targets, r.Value, r.From)
+			}
+		}
+	}
+	noMisuse(t, near)
+}

@@ -1,0 +1,229 @@
+package servertest_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
+)
+
+// patience is how long a test waits for what should come at once. It is never the
+// measure of anything.
+const patience = 30 * time.Second
+
+// startServer starts a real server in this process, on any port of the loopback.
+func startServer(t testing.TB, change ...func(*server.Options)) *server.Server {
+	t.Helper()
+	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true}
+	for _, f := range change {
+		f(o)
+	}
+	s, err := server.NewServer(o)
+	if err != nil {
+		t.Fatalf("NewServer: %v", err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("the server does not start")
+	}
+	return s
+}
+
+// onPort has a server listen where another one did.
+func onPort(port int) func(*server.Options) {
+	return func(o *server.Options) { o.Port = port }
+}
+
+func connect(t testing.TB, url string, opts ...nats.Option) *nats.Conn {
+	t.Helper()
+	opts = append([]nats.Option{
+		natsdispatch.Robust, nats.ReconnectWait(10 * time.Millisecond), nats.ReconnectJitter(0, 0),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // the default writes to stderr
+	}, opts...)
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		t.Fatalf("Connect: %v", err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+type dispatcher = dispatch.Dispatcher[string, string]
+
+var measure = dispatch.NewTopic[string, string]("cell.measure", dispatch.WithTimeout(patience))
+
+func newBus(opts ...dispatch.BusOption) *dispatcher {
+	return dispatch.New[string, string](append([]dispatch.BusOption{dispatch.WithLogger(slog.New(slog.DiscardHandler))}, opts...)...)
+}
+
+// produce adds a producer.
+func produce(t testing.TB, d *dispatcher, name string, p dispatch.Producer[string, string], opts ...dispatch.ProducerOption) *dispatch.Registration {
+	t.Helper()
+	added, err := d.AddProducer(measure, p, append(opts, dispatch.WithName(name))...)
+	if err != nil {
+		t.Fatalf("AddProducer: %v", err)
+	}
+	return added
+}
+
+// echo answers with a name and the request.
+func echo(name string) dispatch.Producer[string, string] {
+	return func(_ context.Context, req string) (string, error) { return name + "=" + req, nil }
+}
+
+// failures collects what an error handler is told.
+type failures struct {
+	mu  sync.Mutex
+	all []error
+}
+
+func (f *failures) add(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.all = append(f.all, err)
+}
+
+func (f *failures) list() []error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.all)
+}
+
+// loud fails the test if the error handler is told of anything.
+func loud(t testing.TB) natsdispatch.Option {
+	return natsdispatch.WithErrorHandler(func(err error) { t.Errorf("error handler: %v", err) })
+}
+
+func serve(t testing.TB, nc *nats.Conn, d *dispatcher, node string, opts ...natsdispatch.ServeOption) *natsdispatch.Node {
+	t.Helper()
+	n, err := natsdispatch.Serve(nc, d, measure, append([]natsdispatch.ServeOption{natsdispatch.WithNode(node), loud(t)}, opts...)...)
+	if err != nil {
+		t.Fatalf("Serve: %v", err)
+	}
+	t.Cleanup(func() { n.Close() })
+	return n
+}
+
+// join joins the topic and waits until the nodes are there.
+func join(t testing.TB, nc *nats.Conn, d *dispatcher, nodes []string, opts ...natsdispatch.JoinOption) *natsdispatch.Remote {
+	t.Helper()
+	r, err := natsdispatch.Join(nc, d, measure, append([]natsdispatch.JoinOption{
+		loud(t), natsdispatch.WithAcceptWindow(10 * time.Second), natsdispatch.WithDiscovery(50 * time.Millisecond),
+	}, opts...)...)
+	if err != nil {
+		t.Fatalf("Join: %v", err)
+	}
+	t.Cleanup(func() { r.Close() })
+	await(t, r, nodes...)
+	return r
+}
+
+func await(t testing.TB, r *natsdispatch.Remote, nodes ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := r.Await(ctx, nodes...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// until waits for what no event tells of.
+func until(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(patience)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// receive waits for something to receive.
+func receive[T any](t testing.TB, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatalf("waited in vain for %s", what)
+	}
+	return v
+}
+
+func send(t testing.TB, d *dispatcher, req string, opts ...dispatch.CallOption) *dispatch.Call[string, string] {
+	t.Helper()
+	call, err := d.Send(t.Context(), measure, req, opts...)
+	if err != nil {
+		t.Fatalf("Send: %v", err)
+	}
+	return call
+}
+
+// ended waits for the end of a call.
+func ended(t testing.TB, call *dispatch.Call[string, string]) dispatch.Report {
+	t.Helper()
+	receive(t, "the end of the call", call.Done())
+	return call.Report()
+}
+
+// want compares how the call and its members ended, each written as "node/name ok",
+// in any order.
+func want(t testing.TB, r dispatch.Report, reason dispatch.Reason, members ...string) {
+	t.Helper()
+	got := []string{}
+	for _, o := range r.Outcomes {
+		got = append(got, fmt.Sprint(o.Member, " ", o.State))
+	}
+	slices.Sort(got)
+	slices.Sort(members)
+	if r.Reason != reason || !slices.Equal(got, members) {
+		t.Errorf("the call ended as %v with %q, want %v with %q; %v", r.Reason, got, reason, members, r.Err())
+	}
+}
+
+// outcome returns that of the member that is written so.
+func outcome(t testing.TB, r dispatch.Report, member string) dispatch.Outcome {
+	t.Helper()
+	for _, o := range r.Outcomes {
+		if o.Member.String() == member {
+			return o
+		}
+	}
+	t.Fatalf("no outcome of %s among %v", member, r.Outcomes)
+	return dispatch.Outcome{}
+}
+
+// noMisuse checks that the relay has kept its books.
+func noMisuse(t testing.TB, d *dispatcher) {
+	t.Helper()
+	if n := d.Bus().Snapshot().Misuse; n != 0 {
+		t.Errorf("rosters were misused %d times", n)
+	}
+}
+
+// named waits until so many members have accepted.
+func named(t testing.TB, call *dispatch.Call[string, string], members int) {
+	t.Helper()
+	until(t, "the members to be named", func() bool {
+		n := 0
+		for _, o := range call.Report().Outcomes {
+			if o.Started {
+				n++
+			}
+		}
+		return n >= members
+	})
+}

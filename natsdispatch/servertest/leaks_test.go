@@ -1,0 +1,83 @@
+package servertest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
+)
+
+func TestTenThousandCallsLeaveNothing(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	for i := range 3 {
+		produce(t, far, fmt.Sprint("m", i), echo("m"))
+	}
+	farConn, nearConn := connect(t, s.ClientURL()), connect(t, s.ClientURL())
+	node := serve(t, farConn, far, "far", natsdispatch.WithBeat(500*time.Millisecond))
+	remote := join(t, nearConn, near, []string{"far"})
+	timeout := dispatch.WithTimeout(5 * time.Second)
+	want(t, ended(t, send(t, near, "x", timeout)), dispatch.ReasonAllEnded, "far/m0 ok", "far/m1 ok", "far/m2 ok")
+	subscriptions := func() int {
+		return int(s.NumSubscriptions()) + farConn.NumSubscriptions() + nearConn.NumSubscriptions()
+	}
+	subs, goroutines := subscriptions(), runtime.NumGoroutine()
+	var calls [10_000]struct{}
+	for i := range calls {
+		call := send(t, near, "x", timeout)
+		if i%100 == 0 {
+			call.Cancel(nil)
+		}
+		<-call.Done()
+	}
+	if n := subscriptions(); n != subs {
+		t.Errorf("%d subscriptions, %d before", n, subs)
+	}
+	until(t, "the goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
+	until(t, "the entries to go", func() bool {
+		n, r := node.Stats(), remote.Stats()
+		return n.InHand == 0 && n.Remembered == 0 && r.InFlight == 0
+	})
+	noMisuse(t, near)
+}
+
+// What Close leaves behind on the connection is nothing.
+func TestCloseLeavesNothing(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	began := make(chan context.Context, 1)
+	produce(t, far, "m", hang(began))
+	produce(t, far, "r", echo("r"), dispatch.WithGroup("g"))
+	nc := connect(t, s.ClientURL())
+	goroutines := runtime.NumGoroutine()
+	node := serve(t, nc, far, "far", natsdispatch.WithMicro("1.0.0"))
+	remote := join(t, nc, near, []string{"far"})
+	call := send(t, near, "x", dispatch.WithTimeout(time.Hour))
+	receive(t, "the producer to begin", began)
+	named(t, call, 2)
+	for range 2 {
+		if err := remote.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	report := ended(t, call)
+	if o := outcome(t, report, "far/m"); o.State != dispatch.StateGone {
+		t.Errorf("after Close the member is %v, want gone", o.State)
+	}
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonNoProducers)
+	if err := remote.Await(t.Context(), "somebody"); !errors.Is(err, dispatch.ErrClosed) {
+		t.Errorf("Await after Close: %v, want %v", err, dispatch.ErrClosed)
+	}
+	for range 2 {
+		if err := node.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	until(t, "the subscriptions to end", func() bool { return nc.NumSubscriptions() == 0 }) // micro drains its own
+	until(t, "the goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
+}

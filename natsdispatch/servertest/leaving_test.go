@@ -1,0 +1,204 @@
+package servertest_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
+)
+
+func TestFaultRollingRestart(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	nodes := make(map[string]*natsdispatch.Node)
+	start := func(name string) {
+		far := newBus()
+		produce(t, far, "a", echo(name))
+		nodes[name] = serve(t, connect(t, s.ClientURL()), far, name)
+	}
+	names := []string{"n0", "n1", "n2"}
+	for _, name := range names {
+		start(name)
+	}
+	remote := join(t, connect(t, s.ClientURL()), near, names)
+	for _, name := range names {
+		if err := nodes[name].Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		until(t, name+" to be gone", func() bool { return len(remote.Nodes()) == 2 })
+		report := ended(t, send(t, near, "x"))
+		if !report.Complete() || len(report.Outcomes) != 2 {
+			t.Errorf("without %s: %v", name, report.Outcomes)
+		}
+		start(name)
+		await(t, remote, names...)
+		want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "n0/a ok", "n1/a ok", "n2/a ok")
+	}
+	noMisuse(t, near)
+}
+
+// The same node comes back before anybody has missed it: what the old one had in hand
+// is gone at once.
+func TestFaultNewEpoch(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	a := startAgent(t, connect(t, s.ClientURL()), "far")
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	call := send(t, near, "x", dispatch.WithTimeout(time.Hour))
+	a.say(a.take(), "accept m")
+	until(t, "the accept", func() bool { return len(call.Report().Outcomes) == 1 })
+	a.epoch++
+	a.announceAs("hello", 0)
+	report := ended(t, call)
+	want(t, report, dispatch.ReasonAllEnded, "far/m gone")
+	if err := outcome(t, report, "far/m").Err; !strings.Contains(err.Error(), "started anew") {
+		t.Errorf("the member is gone with %v", err)
+	}
+	a.epoch-- // what the old one still says counts for nothing
+	a.announceAs("bye", 1000)
+	a.epoch++
+	a.announceAs("beat", 1)
+	if n := len(remote.Nodes()); n != 1 {
+		t.Errorf("%d nodes are present, want the new one", n)
+	}
+	noMisuse(t, near)
+}
+
+func TestFaultBye(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	began := make(chan context.Context, 1)
+	produce(t, far, "m", hang(began))
+	node := serve(t, connect(t, s.ClientURL()), far, "far")
+	join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	call := send(t, near, "x", dispatch.WithTimeout(time.Hour))
+	ctx := receive(t, "the producer to begin", began)
+	named(t, call, 1)
+	if err := node.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m gone")
+	receive(t, "the producer to be told", ctx.Done())
+	if cause := context.Cause(ctx); !errors.Is(cause, dispatch.ErrClosed) {
+		t.Errorf("the producer is told %v, want %v", cause, dispatch.ErrClosed)
+	}
+	noMisuse(t, near)
+}
+
+func TestFaultRequesterCrash(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	began := make(chan context.Context, 1)
+	produce(t, far, "m", hang(began))
+	node := serve(t, connect(t, s.ClientURL()), far, "far")
+	nc := connect(t, s.ClientURL())
+	join(t, nc, near, []string{"far"}, natsdispatch.WithErrorHandler(func(error) {}))
+	send(t, near, "x", dispatch.WithTimeout(500*time.Millisecond))
+	ctx := receive(t, "the producer to begin", began)
+	nc.Close()
+	receive(t, "the budget to end", ctx.Done())
+	if err := ctx.Err(); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the producer's context ends with %v, want %v", err, context.DeadlineExceeded)
+	}
+	until(t, "the node to have nothing in hand", func() bool { return node.Stats().InHand == 0 })
+}
+
+func TestFaultDrainWithCallsInFlight(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	began, gate := make(chan struct{}, 1), make(chan struct{})
+	produce(t, far, "m", func(context.Context, string) (string, error) {
+		began <- struct{}{}
+		<-gate
+		return "v", nil
+	})
+	node := serve(t, connect(t, s.ClientURL()), far, "far")
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	call := send(t, near, "x")
+	receive(t, "the producer to begin", began)
+	drained := make(chan error, 1)
+	go func() { drained <- node.Drain(context.Background()) }()
+	until(t, "the node to say that it drains", func() bool { return remote.Nodes()[0].Draining })
+	// It has taken itself off. Nobody asks it any more, and it is not missed.
+	nc := connect(t, s.ClientURL())
+	until(t, "the node to take nothing new", func() bool {
+		_, err := nc.Request("dispatch.v1.default.ask.cell.measure", nil, 50*time.Millisecond)
+		return errors.Is(err, nats.ErrNoResponders)
+	})
+	want(t, ended(t, send(t, near, "y")), dispatch.ReasonNoProducers)
+	select {
+	case err := <-drained:
+		t.Fatalf("Drain has returned before the call has ended: %v", err)
+	default:
+	}
+	close(gate)
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
+	if err := receive(t, "Drain", drained); err != nil {
+		t.Errorf("Drain: %v", err)
+	}
+	until(t, "the bye", func() bool { return len(remote.Nodes()) == 0 })
+	noMisuse(t, near)
+}
+
+func TestFaultDrainThatTakesTooLong(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	began := make(chan context.Context, 1)
+	produce(t, far, "m", hang(began))
+	node := serve(t, connect(t, s.ClientURL()), far, "far")
+	join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	call := send(t, near, "x")
+	receive(t, "the producer to begin", began)
+	named(t, call, 1)
+	stop := errors.New("no more patience")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(stop)
+	if err := node.Drain(ctx); !errors.Is(err, stop) {
+		t.Errorf("Drain: %v, want %v", err, stop)
+	}
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m gone")
+}
+
+// A bus that is closed under its node takes its members along.
+func TestFaultBusClosed(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	began := make(chan context.Context, 1)
+	produce(t, far, "m", hang(began))
+	serve(t, connect(t, s.ClientURL()), far, "far")
+	join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	call := send(t, near, "x")
+	receive(t, "the producer to begin", began)
+	named(t, call, 1)
+	if err := far.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m gone")
+	want(t, ended(t, send(t, near, "y")), dispatch.ReasonAllEnded, "far/* gone")
+	noMisuse(t, near)
+}
+
+// The node that has started anew takes the request before anybody has heard of it: that
+// the old one is gone does not concern it.
+func TestFaultNewEpochAnswers(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	a := startAgent(t, connect(t, s.ClientURL()), "far")
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	call := send(t, near, "x")
+	m := a.take()
+	a.epoch++
+	a.say(m, "accept m")
+	named(t, call, 1)
+	a.announceAs("hello", 0)
+	until(t, "the hello", func() bool { return remote.Nodes()[0].Epoch == a.epoch })
+	a.say(m, value(0, "v"), "end 0 1 ok", "final 1 1")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
+	noMisuse(t, near)
+}

@@ -1,0 +1,115 @@
+package servertest_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
+)
+
+func TestSeveralTopicsAndPatterns(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	one, two := dispatch.NewTopic[string, string]("cell.one"), dispatch.NewTopic[string, string]("cell.two")
+	for _, topic := range []dispatch.Topic[string, string]{one, two} {
+		if _, err := far.AddProducer(topic, echo(topic.Name()), dispatch.WithName("m")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	node, err := natsdispatch.Serve(connect(t, s.ClientURL()), far, dispatch.AnyOf(one, two, one), natsdispatch.WithNode("far"), loud(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { node.Close() })
+	remote, err := natsdispatch.Join(connect(t, s.ClientURL()), near, dispatch.NewPattern[string, string]("cell.*"), loud(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { remote.Close() })
+	until(t, "both topics", func() bool { return len(remote.Nodes()) == 2 })
+	for _, topic := range []dispatch.Topic[string, string]{one, two} {
+		got, err := near.Gather(t.Context(), topic, "x")
+		if err != nil || !slices.Equal(got, []string{topic.Name() + "=x"}) {
+			t.Errorf("%v: %q, %v", topic, got, err)
+		}
+	}
+}
+
+// A cluster of three servers gives the same results as one.
+func TestCluster(t *testing.T) {
+	var servers []*server.Server
+	for i := range 3 {
+		servers = append(servers, startServer(t, func(o *server.Options) {
+			o.ServerName = fmt.Sprint("s", i)
+			o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: server.RANDOM_PORT}
+			if i > 0 {
+				o.Routes = server.RoutesFromStr("nats://" + servers[0].ClusterAddr().String())
+			}
+		}))
+	}
+	for _, s := range servers {
+		until(t, "the cluster", func() bool { return s.NumRoutes() >= 2 })
+	}
+	near := newBus()
+	wanted := []string{}
+	names := []string{}
+	for i := range 9 {
+		far, name := newBus(), fmt.Sprint("n", i)
+		produce(t, far, "m", echo(name))
+		produce(t, far, "r", echo("r"), dispatch.WithGroup("g"))
+		serve(t, connect(t, servers[i%3].ClientURL()), far, name)
+		wanted, names = append(wanted, name+"/m ok"), append(names, name)
+	}
+	join(t, connect(t, servers[0].ClientURL()), near, names)
+	for range 20 {
+		report := ended(t, send(t, near, "x"))
+		group := slices.IndexFunc(report.Outcomes, func(o dispatch.Outcome) bool { return o.Member.Group == "g" })
+		if group < 0 {
+			t.Fatalf("the group is missing: %v", report.Outcomes)
+		}
+		want(t, report, dispatch.ReasonAllEnded, append(slices.Clone(wanted), report.Outcomes[group].Member.String()+" ok")...)
+	}
+	noMisuse(t, near)
+}
+
+// With nobody there a call does not wait for the accept window: the server says that
+// nobody has subscribed. An observer keeps it from saying so; then it does wait.
+func TestNobodyThere(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	join(t, connect(t, s.ClientURL()), near, nil, natsdispatch.WithAcceptWindow(time.Hour))
+	want(t, ended(t, send(t, near, "x", dispatch.WithTimeout(time.Hour))), dispatch.ReasonNoProducers)
+
+	observer := connect(t, s.ClientURL())
+	if _, err := observer.Subscribe(">", func(*nats.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := observer.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	patient := newBus()
+	join(t, connect(t, s.ClientURL()), patient, nil, natsdispatch.WithAcceptWindow(20*time.Millisecond))
+	want(t, ended(t, send(t, patient, "x")), dispatch.ReasonNoProducers)
+}
+
+// The first call waits until the nodes have been found, and the groups with them.
+func TestFirstCallFindsNodes(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	produce(t, far, "m", echo("m"))
+	produce(t, far, "r", echo("r"), dispatch.WithGroup("g"))
+	serve(t, connect(t, s.ClientURL()), far, "far")
+	remote, err := natsdispatch.Join(connect(t, s.ClientURL()), near, measure, loud(t), natsdispatch.WithDiscovery(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { remote.Close() })
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/m ok", "far/g ok")
+	noMisuse(t, near)
+}

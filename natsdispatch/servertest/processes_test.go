@@ -1,0 +1,301 @@
+package servertest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
+)
+
+// nodeURL is the environment variable by which this program knows that it is to be a node,
+// of the server with that address.
+const nodeURL = "NATSDISPATCH_TEST_NODE"
+
+// build builds the server of the module, when it is needed for the first time.
+var build = sync.OnceValues(func() (path string, err error) {
+	dir, err := os.MkdirTemp("", "nats-server")
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "nats-server")
+	out, err := exec.Command("go", "build", "-o", path, "github.com/nats-io/nats-server/v2").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("build a server: %w: %s", err, out)
+	}
+	return path, err
+})
+
+func TestMain(m *testing.M) {
+	if url := os.Getenv(nodeURL); url != "" {
+		if err := beNode(url); err != nil {
+			fmt.Fprintln(os.Stderr, "node:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	code := m.Run()
+	if path, err := build(); err == nil {
+		os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+// beNode is what a node process does: its member m answers "quick" at once, gives a result
+// to "result" and then waits, and waits for everything else; "later" it answers after
+// a while.
+func beNode(url string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	nc, err := nats.Connect(url, natsdispatch.Robust, nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	far := dispatch.New[string, string]()
+	if _, err := far.AddStreamProducer(measure, func(ctx context.Context, req string) iter.Seq2[string, error] {
+		return func(yield func(string, error) bool) {
+			wait := time.Hour
+			switch req {
+			case "quick":
+				yield("answer", nil)
+				return
+			case "result":
+				if !yield("first", nil) {
+					return
+				}
+			case "later":
+				wait = 5 * time.Second
+			}
+			select {
+			case <-time.After(wait):
+				yield("answer", nil)
+			case <-ctx.Done():
+				yield("", ctx.Err())
+			}
+		}
+	}, dispatch.WithName("m")); err != nil {
+		return err
+	}
+	node, err := natsdispatch.Serve(nc, far, measure, natsdispatch.WithNode("far"), natsdispatch.WithBeat(200*time.Millisecond),
+		natsdispatch.WithErrorHandler(func(error) {}))
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return node.Close()
+}
+
+// process is a program that runs beside the test.
+type process struct {
+	t     testing.TB
+	start func() *exec.Cmd
+	cmd   *exec.Cmd
+}
+
+func startProcess(t testing.TB, start func() *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, start: start}
+	p.run()
+	t.Cleanup(p.kill)
+	return p
+}
+
+func (p *process) run() {
+	p.t.Helper()
+	p.cmd = p.start()
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *process) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Errorf("%v: %v", s, err)
+	}
+}
+
+// kill kills the process, and waits for its end.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended before
+	_ = p.cmd.Wait()
+}
+
+// plant is a server, a node and an asker, all of them as processes, the last one being
+// the test.
+type plant struct {
+	server, node *process
+	nc           *nats.Conn
+	near         *dispatcher
+	remote       *natsdispatch.Remote
+}
+
+func startPlant(t *testing.T) *plant {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+	l.Close()
+	url := "nats://127.0.0.1:" + port
+	p := &plant{near: newBus()}
+	p.server = startProcess(t, func() *exec.Cmd {
+		return exec.Command(path, "-a", "127.0.0.1", "-p", port)
+	})
+	p.nc = connect(t, url) // which goes on trying until the server is there
+	until(t, "the server", p.nc.IsConnected)
+	p.node = startProcess(t, func() *exec.Cmd {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), nodeURL+"="+url)
+		cmd.Stderr = os.Stderr
+		return cmd
+	})
+	p.remote = join(t, p.nc, p.near, []string{"far"}, quiet)
+	return p
+}
+
+func (p *plant) nodes() int { return len(p.remote.Nodes()) }
+
+// row is one of the table in docs/faults.md.
+type row struct{ who, fault, when, reason, members string }
+
+func faultTable(t *testing.T) (rows []row) {
+	t.Helper()
+	document, err := os.ReadFile("../docs/faults.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(document)) {
+		cells := strings.Split(strings.TrimSpace(line), "|")
+		if len(cells) != 7 {
+			continue
+		}
+		for i := range cells {
+			cells[i] = strings.Trim(cells[i], " `")
+		}
+		if cells[1] != "who" && !strings.HasPrefix(cells[1], "---") {
+			rows = append(rows, row{cells[1], cells[2], cells[3], cells[4], cells[5]})
+		}
+	}
+	return rows
+}
+
+// Every row of docs/faults.md holds.
+func TestFaultsOfProcesses(t *testing.T) {
+	rows := faultTable(t)
+	if len(rows) < 18 {
+		t.Errorf("the table has %d rows", len(rows))
+	}
+	for _, r := range rows {
+		t.Run(r.who+" "+r.fault+" "+r.when, func(t *testing.T) { r.test(t) })
+	}
+}
+
+func (r row) test(t *testing.T) {
+	p := startPlant(t)
+	timeout, request := 20*time.Second, "hang"
+	fault, short := strings.CutSuffix(r.fault, ", short")
+	if short {
+		timeout = time.Second
+	}
+	before := strings.HasSuffix(r.when, "before the call")
+	switch {
+	case strings.Contains(r.when, "answers later"):
+		request = "later"
+	case strings.Contains(r.when, "after a result"):
+		request = "result"
+	case before:
+		request = "quick"
+	}
+	var call *dispatch.Call[string, string]
+	if !before {
+		call = send(t, p.near, request, dispatch.WithTimeout(timeout))
+		named(t, call, 1)
+	}
+	if request == "result" {
+		for range call.Results() {
+			break
+		}
+	}
+	r.happen(t, p, fault)
+	if before {
+		call = send(t, p.near, request, dispatch.WithTimeout(timeout))
+	}
+	report := ended(t, call)
+	if got := report.Reason.String(); got != r.reason {
+		t.Errorf("the call ended as %s, want %s; %v", got, r.reason, report.Err())
+	}
+	want(t, report, report.Reason, r.members)
+	for _, o := range report.Outcomes {
+		if o.State == dispatch.StateFailed && !errors.Is(o.Err, dispatch.ErrUnreachable) {
+			t.Errorf("%v has failed with %v", o.Member, o.Err)
+		}
+		if (o.State == dispatch.StateGone) != errors.Is(o.Err, dispatch.ErrGone) {
+			t.Errorf("%v is %v with %v", o.Member, o.State, o.Err)
+		}
+		if request == "result" && o.Results != 1 {
+			t.Errorf("%v has %d results, want the one that came", o.Member, o.Results)
+		}
+	}
+	noMisuse(t, p.near)
+}
+
+// happen does what the row says has happened.
+func (r row) happen(t *testing.T, p *plant, fault string) {
+	t.Helper()
+	victim := p.node
+	if r.who == "server" {
+		victim = p.server
+	}
+	cut := func() {
+		until(t, "the fault to be noticed", func() bool { return p.nodes() == 0 || !p.nc.IsConnected() })
+	}
+	first, then, _ := strings.Cut(fault, ", ")
+	switch first {
+	case "killed":
+		victim.kill()
+	case "stopped":
+		victim.signal(syscall.SIGSTOP)
+	default:
+		t.Fatalf("unknown fault %q", fault)
+	}
+	if r.when == "just before the call" {
+		return
+	}
+	switch then {
+	case "":
+		if strings.HasPrefix(r.when, "long before") {
+			cut()
+		}
+		return
+	case "continued":
+		cut()
+		victim.signal(syscall.SIGCONT)
+	case "started anew":
+		cut()
+		victim.run()
+	default:
+		t.Fatalf("unknown fault %q", fault)
+	}
+	until(t, "all to be well again", func() bool { return p.nc.IsConnected() && p.nodes() == 1 })
+}

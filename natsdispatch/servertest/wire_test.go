@@ -1,0 +1,201 @@
+package servertest_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
+)
+
+// onTheWire writes a message as it is compared with what it should be: the subject,
+// the headers in order, and the body, without what is different each time.
+func onTheWire(m *nats.Msg, vary map[string]string) string {
+	var b strings.Builder
+	fmt.Fprintln(&b, m.Subject)
+	var keys []string
+	for k := range m.Header {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		fmt.Fprintf(&b, "%s: %s\n", k, strings.Join(m.Header[k], "|"))
+	}
+	b.Write(m.Data)
+	text := b.String()
+	for pattern, with := range vary {
+		text = regexp.MustCompile(pattern).ReplaceAllString(text, with)
+	}
+	return text
+}
+
+// These messages are the protocol, and what others have written their programs by.
+func TestGoldenMessages(t *testing.T) {
+	s := startServer(t)
+	nc := connect(t, s.ClientURL())
+	all, err := nc.SubscribeSync("dispatch.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	next := func(what string) *nats.Msg {
+		t.Helper()
+		m, err := all.NextMsg(patience)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		return m
+	}
+	compare := func(what string, m *nats.Msg, want string, vary map[string]string) {
+		t.Helper()
+		if got := onTheWire(m, vary); got != want {
+			t.Errorf("%s:\n%s\nwant:\n%s", what, got, want)
+		}
+	}
+	epoch := map[string]string{`"epoch":\d{16},`: `"epoch":E,`, `"bus":"[^"]*"`: `"bus":"B"`}
+
+	far, near := newBus(), newBus()
+	produce(t, far, "site 1", echo("v"))
+	produce(t, far, "r", echo("v"), dispatch.WithGroup("g"))
+	node := serve(t, connect(t, s.ClientURL()), far, "cell 7", natsdispatch.WithTypes("t1"), natsdispatch.WithBeat(time.Hour))
+	compare("hello", next("hello"), `dispatch.default.presence.cell=207.cell.measure
+{"node":"cell 7","topic":"cell.measure","event":"hello","epoch":E,"seq":0,"beat_ms":3600000,"versions":[1],"types":"t1","codecs":["json","gob"],"groups":["g"],"bus":"B"}`, epoch)
+
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"cell 7"}, natsdispatch.WithTypes("t1"))
+	compare("probe", next("probe"), "dispatch.default.probe\ncell.measure", nil)
+
+	want(t, ended(t, send(t, near, "x", dispatch.WithTargets("site 1", "g"))), dispatch.ReasonAllEnded, "cell 7/site 1 ok", "cell 7/g ok")
+	request := map[string]string{`Budget: \d{8}`: "Budget: N", `Call: \w{22}\.\d+`: "Call: J.N", `Path: \S+`: "Path: B"}
+	toAll := next("request")
+	compare("request", toAll, `dispatch.v1.default.ask.cell.measure
+Dispatch-Budget: N
+Dispatch-Call: J.N
+Dispatch-Codec: json
+Dispatch-Path: B
+Dispatch-Targets: site=201 g
+Dispatch-Type: request
+Dispatch-Types: t1
+Dispatch-Version: 1
+"x"`, request)
+	compare("request to a group", next("request"), `dispatch.v1.default.group.g.cell.measure
+Dispatch-Budget: N
+Dispatch-Call: J.N
+Dispatch-Codec: json
+Dispatch-Group: g
+Dispatch-Path: B
+Dispatch-Targets: site=201 g
+Dispatch-Type: request
+Dispatch-Types: t1
+Dispatch-Version: 1
+"x"`, request)
+	if micros, err := strconv.Atoi(toAll.Header.Get("Dispatch-Budget")); err != nil || micros > int(patience.Microseconds()) || micros < 20_000_000 {
+		t.Errorf("the budget is %d microseconds, %v; want nearly %v", micros, err, patience)
+	}
+
+	// The node is asked by hand, so that its replies can be seen.
+	inbox, err := nc.SubscribeSync(nc.NewInbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := nats.NewMsg(toAll.Subject)
+	again.Header, again.Data, again.Reply = toAll.Header, toAll.Data, inbox.Subject
+	again.Header["Dispatch-Call"] = []string{"by-hand"}
+	if err := nc.PublishMsg(again); err != nil {
+		t.Fatal(err)
+	}
+	next("the request by hand")
+	reply := ""
+	for seq := 0; !strings.Contains(reply, "final"); seq++ {
+		m, err := inbox.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := m.Data
+		m.Subject, m.Data = "reply", nil
+		compare("headers of the reply", m, fmt.Sprintf(`reply
+Dispatch-Epoch: E
+Dispatch-Node: cell=207
+Dispatch-Seq: %d
+Dispatch-Version: 1
+`, seq), map[string]string{`Epoch: \d{16}`: "Epoch: E"})
+		reply += string(body)
+	}
+	if want := "accept site=201\nresult 0 5 5\n\"v=x\"\nend 0 1 ok\nfinal 1 1\n"; reply != want {
+		t.Errorf("the reply is %q, want %q", reply, want)
+	}
+
+	began := make(chan context.Context, 1)
+	produce(t, far, "hangs", hang(began))
+	call := send(t, near, "y")
+	next("request")
+	next("request to the group")
+	receive(t, "the producer to begin", began)
+	named(t, call, 2)
+	call.Cancel(errors.New(`the "operator" has pressed stop`))
+	compare("cancel", next("cancel"), `dispatch.v1.default.ask.cell.measure
+Dispatch-Call: J.N
+Dispatch-Type: cancel
+Dispatch-Version: 1
+- "the \"operator\" has pressed stop"`, request)
+
+	if err := remote.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, event := range []string{"change", "bye"} {
+		m := next(event)
+		var a struct {
+			Event    string
+			Draining bool
+		}
+		if err := json.Unmarshal(m.Data, &a); err != nil || a.Event != event || !a.Draining {
+			t.Errorf("announced %s, %v; want a %s that says that it drains", m.Data, err, event)
+		}
+	}
+}
+
+// Errors reach the asker with what they wrap, and tools that know nothing of the
+// protocol by the usual headers.
+func TestErrorsOnTheWire(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	produce(t, far, "goexits", func(context.Context, string) (string, error) { return "", dispatch.ErrGoexit })
+	produce(t, far, "nested", func(context.Context, string) (string, error) {
+		return "", fmt.Errorf("the one behind it: %w", dispatch.ErrGone)
+	})
+	produce(t, far, "own", func(context.Context, string) (string, error) { return "", errors.New("line 1\nline 2") })
+	serve(t, connect(t, s.ClientURL()), far, "far")
+	nc := connect(t, s.ClientURL())
+	join(t, nc, near, []string{"far"})
+	report := ended(t, send(t, near, "x"))
+	if o := outcome(t, report, "far/goexits"); o.State != dispatch.StateFailed || !errors.Is(o.Err, dispatch.ErrGoexit) {
+		t.Errorf("%v is %v with %v", o.Member, o.State, o.Err)
+	}
+	if o := outcome(t, report, "far/nested"); o.State != dispatch.StateFailed {
+		t.Errorf("%v is %v with %v; somebody else has gone, and not it", o.Member, o.State, o.Err)
+	}
+	var remote *natsdispatch.RemoteError
+	if o := outcome(t, report, "far/own"); o.State != dispatch.StateFailed || !errors.As(o.Err, &remote) || remote.Node != "far" || remote.Error() != "line 1\nline 2" {
+		t.Errorf("%v is %v with %v", o.Member, o.State, o.Err)
+	}
+	noMisuse(t, near)
+
+	reply := request(t, nc, map[string]string{"Dispatch-Targets": "own"}, `"x"`)
+	if code, text := reply.Header.Get("Nats-Service-Error-Code"), reply.Header.Get("Nats-Service-Error"); code != "500" || text != "line 1 line 2" {
+		t.Errorf("the usual headers say %q and %q", code, text)
+	}
+}

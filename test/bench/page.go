@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/dispatchdebug"
+)
+
+// updateEvery is how often a page that is open is brought up to date.
+const updateEvery = 200 * time.Millisecond
+
+// newPage returns a side with a live page, which a browser has open or not.
+func newPage(open bool) func(producers int) (*side, error) {
+	return func(producers int) (*side, error) {
+		bus := dispatch.NewBus()
+		handler := dispatchdebug.New(bus)
+		s, r, err := newDispatchedOn(dispatch.On[int, int](bus), setup{work: quick, producers: producers})
+		if err != nil {
+			return nil, err
+		}
+		// await waits until the page has recorded everything, and returns what it missed.
+		await := func() (missed uint64) {
+			for {
+				o := bus.Snapshot().Observers[0]
+				if o.Queued == 0 {
+					return o.Missed
+				}
+				time.Sleep(20 * time.Microsecond)
+			}
+		}
+		var began time.Time // of the round
+		s.Before = func() error { await(); began = time.Now(); return nil }
+		call := s.Call
+		s.Call = func() error {
+			err := call()
+			if r.calls%mostBehind == 0 {
+				await()
+			}
+			if open && time.Since(began) >= updateEvery {
+				began = time.Now()
+				return update(handler)
+			}
+			return err
+		}
+		s.After = func() { await() }
+		s.verify = func() error {
+			if missed := await(); missed > 0 {
+				return fmt.Errorf("the page has missed %d events", missed)
+			}
+			return r.verify()
+		}
+		closeBus := s.close
+		s.close = func() { handler.Close(); closeBus() }
+		return s, nil
+	}
+}
+
+// update makes the document that a stream sends to a browser. It is made here, and not by a
+// stream, so that only the side that has the page open pays for it.
+func update(h http.Handler) error {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "/data.json", nil)
+	if err != nil {
+		return err
+	}
+	req.RemoteAddr, req.Host = "127.0.0.1:1", "localhost"
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, req); w.Code != http.StatusOK {
+		return fmt.Errorf("data.json: %d", w.Code)
+	}
+	return nil
+}
