@@ -21,7 +21,7 @@ import (
 )
 
 // giveUp is far more than anything here takes.
-const giveUp = 60 * time.Second
+const giveUp = 3 * time.Minute
 
 var chromium struct {
 	once    sync.Once

@@ -299,7 +299,7 @@ func TestPatchedIsServed(t *testing.T) {
 		s.call("another.topic" + fmt.Sprint(len(page)))
 		same := false
 		var served, patched string
-		for deadline := time.Now().Add(20 * time.Second); !same && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(giveUp); !same && time.Now().Before(deadline); {
 			fresh.open(s.address + page)
 			served, patched = eval[string](fresh, shown), eval[string](stay, shown)
 			if strings.HasPrefix(page, "?call=") { // a call that has ended is not streamed, and so is the header

@@ -16,7 +16,7 @@ import (
 )
 
 // giveUp is far more than anything here takes.
-const giveUp = 60 * time.Second
+const giveUp = 3 * time.Minute
 
 // scene is a gateway to three shops: a answers, b hangs, c fails.
 type scene struct {
