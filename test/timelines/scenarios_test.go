@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -199,10 +200,10 @@ func TestTheRelaxedCallForgetsWhatTheTopicSays(t *testing.T) {
 func TestTheHedgeAtAQuantileNeedsTwentyAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cell := dispatch.New[string, float64]()
-		calls := 0
+		var runs atomic.Int32
 		for range 2 {
 			meter := func(ctx context.Context, pin string) (float64, error) {
-				if calls++; calls == 21 {
+				if runs.Add(1) == 21 {
 					return never(ctx, pin)
 				}
 				return answersAfter(at(8))(ctx, pin)
