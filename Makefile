@@ -28,7 +28,7 @@ OLDEST_GO ?= go1.25.14
 # If it is not empty, make test fails where it would skip what the machine lacks.
 NO_SKIPS ?=
 
-.PHONY: help quick test deps variants lint cover fuzz bench hedge scale house soak mutants stranger release
+.PHONY: help quick test deps variants lint words cover fuzz bench hedge scale house soak mutants stranger release
 
 help: ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,12 +50,15 @@ variants: ## test with the oldest Go, and the root package on 32 bits, on one pr
 	GOMAXPROCS=1 go test -count=1 .
 	GODEBUG=panicnil=1 go test -count=1 .
 
-lint: ## check every module's format, vet and staticcheck it; check what the root depends on
+lint: words ## check every module's format, vet and staticcheck it; check what the root depends on
 	@.ci/leftovers
 	@.ci/format
 	$(call each,go vet ./...)
 	$(call each,$(TOOL) staticcheck ./...)
 	@.ci/imports
+
+words: ## find words that are ruled out in what users read; fails if there are any
+	@go run ./test/words
 
 cover: ## measure the root package's coverage; fails under MIN_COVERAGE (95) percent
 	@go test -coverprofile=coverage.out .
@@ -68,7 +71,7 @@ fuzz: ## run every fuzz target of every module for FUZZTIME (1m)
 bench: ## measure dispatch beside the loop written by hand
 	@cd test/bench && go run .
 
-hedge: ## show what hedging does to latencies with a heavy tail, and draw its chart anew
+hedge: ## show what hedging does to latencies with a heavy tail, and redraw its chart
 	@go test ./test/hedge -count=1 -run TestWhatHedgingDoes -update -v
 
 scale: ## show what very many calls, producers and listeners take, and how costs grow

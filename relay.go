@@ -51,7 +51,7 @@ type Answer[Res any] struct {
 // is not known which replica of the group will answer.
 func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
 
-// Expect says that the call owes m an outcome, although m is not known more exactly: it
+// Expect says that m has an outcome in the call, although m is not known more exactly: it
 // stands for members elsewhere whose names the relay learns later, as {Node: "cell-7",
 // Name: "*"} for all of a node. [Roster.Accept] or [Roster.Answers] puts them in its place.
 // Until then it is a member like any other, but has no results: it can be ended with
@@ -60,8 +60,8 @@ func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
 // members of the call counts it once.
 func (r *Roster[Res]) Expect(m Member) bool { return r.run.expect(m) }
 
-// Accept puts members in the place of an expected one, which has no outcome then. All
-// become known at once. There may be none: then nobody is owed an outcome any more.
+// Accept replaces an expected member by others; the expected one has no outcome then. All
+// become known at once. There may be none: then the expected member is just removed.
 // A member that the call has already stays as it is, which is misuse.
 func (r *Roster[Res]) Accept(expected Member, members ...Member) bool {
 	return r.run.accept(expected, members)

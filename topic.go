@@ -48,7 +48,7 @@ func NewTopic[Req, Res any](name string, opts ...TopicOption) Topic[Req, Res] {
 }
 
 // ParseTopic is [NewTopic] with an error, which wraps [ErrInvalidTopic] or
-// [ErrInvalidOption], in the place of a panic.
+// [ErrInvalidOption], instead of a panic.
 func ParseTopic[Req, Res any](name string, opts ...TopicOption) (Topic[Req, Res], error) {
 	if err := subject.CheckName(name); err != nil {
 		return Topic[Req, Res]{}, fmt.Errorf("%w: %w", ErrInvalidTopic, err)

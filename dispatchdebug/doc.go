@@ -9,8 +9,8 @@
 //	http.Handle("/debug/dispatch/", dispatchdebug.New(bus))
 //
 // The path is any that ends in a slash. Nothing is registered on its own account, and
-// nothing is needed but this package: the page is embedded and asks nobody else for
-// anything. [Handler.Close] ends recording; a handler that lives as long as the
+// nothing is needed but this package: the page is embedded and loads nothing from
+// elsewhere. [Handler.Close] ends recording; a handler that lives as long as the
 // program need not be closed.
 //
 // From the moment of New on, the handler records what happens, whether or not anybody
@@ -78,7 +78,7 @@
 // it. A call begins with its verdict in the same way. Figures and tables come after that.
 //
 // Ink, one blue, and quiet grey are the rule; amber is for late and red for broken, so
-// that colour by itself means that something is wrong. It is never the only sign: each
+// that color by itself means that something is wrong. It is never the only sign: each
 // state has a shape and a word. docs/adr/0010-live-page.md and
 // docs/adr/0025-suspects-by-time-lost.md have the reasons for the rest.
 package dispatchdebug

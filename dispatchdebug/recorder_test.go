@@ -470,7 +470,7 @@ func TestSuspects(t *testing.T) {
 			"behind stalled listens and is behind: 2 calls wait for it, the first for 12 s",
 			"stuck stuck has 2 runs that have not returned, the oldest 11 s after the end of its call; was late in 2 of its last 2 calls, 10 s ago",
 			"late late was late in 2 of its last 2 calls, 10 s ago",
-			"nobody nobody.home has nobody to answer: asked in vain once",
+			"nobody nobody.home has no producer: asked without an answer once",
 			"panicked panics panicked in 2 of its last 2 calls, 10 s ago",
 			"failed fails failed in 2 of its last 2 calls, 10 s ago",
 		}, "\n"))

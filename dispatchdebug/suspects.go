@@ -497,7 +497,7 @@ func results(n uint64) string {
 func (s *suspecting) newest(t *topicFigures) {
 	if n := t.nobody.count(); n > 0 && t.nobody&1 == 1 {
 		one := s.of(who{topic: t.name, other: "nobody"}, t.name)
-		one.addPast(kindNobody, "has nobody to answer: asked in vain "+times(n), float64(n)/float64(min(t.calls, 64)), t.lastEnd)
+		one.addPast(kindNobody, "has no producer: asked without an answer "+times(n), float64(n)/float64(min(t.calls, 64)), t.lastEnd)
 		one.call = t.lastCall
 	}
 	slot := s.archive.slotAt(s.now)

@@ -18,7 +18,7 @@ func (w *waterfall) judge() {
 	case !r.ended:
 		p.Verdict = w.whileInFlight(&list)
 	case r.reason == dispatch.ReasonNoProducers:
-		p.Verdict = "Nobody was there to ask."
+		p.Verdict = "No producer was registered."
 	default:
 		p.Verdict = w.afterwards(&list)
 	}
@@ -44,7 +44,7 @@ func (w *waterfall) whileInFlight(list *[]culprit) string {
 	case len(waiting) > 0:
 		return "In flight for " + since + ", waiting for"
 	case len(w.root.rows) == 0:
-		return "In flight for " + since + "; nobody has been asked yet."
+		return "In flight for " + since + "; no member has been asked yet."
 	}
 	return "In flight for " + since + "; all its members have ended, a relay has not returned."
 }
@@ -94,7 +94,7 @@ func (w *waterfall) afterwards(list *[]culprit) string {
 			return "Complete after " + after + ", but without an answer from"
 		}
 		if slowest(); len(answered) == 0 {
-			return "Complete after " + after + "; nobody had anything to say."
+			return "Complete after " + after + "; every member declined."
 		}
 		return "Complete after " + after + "; the last to answer was"
 	case dispatch.ReasonSatisfied:

@@ -21,7 +21,7 @@ import (
 // defaults of the topic stay on this side. Members that relays of far name have
 // the node that they have there, and are named here when the next result comes or
 // when all have ended. How a member ended is told at the next result after that,
-// whoever gave it. Each result costs a look at all members, which is fine for a
+// no matter which member gave it. Each result costs a look at all members, which is fine for a
 // test and too much for thousands of them. Two buses that are bridged both ways
 // ask each other until calls are nested too deep.
 func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispatch.Relay[Req, Res] {

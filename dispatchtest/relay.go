@@ -174,7 +174,7 @@ func await[T any](r *relayTest, what string, c <-chan T) (v T) {
 	select {
 	case v = <-c:
 	case <-timer.C:
-		r.Fatalf("waited in vain for %s", what)
+		r.Fatalf("waited for %s, which did not come", what)
 	}
 	return v
 }

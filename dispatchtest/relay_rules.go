@@ -332,9 +332,9 @@ var relayRules = []relayRule{
 		r.want(r.ended(r.send("x", dispatch.WithTargets("here", "a"))), dispatch.ReasonAllEnded, "here ok", "far/a ok")
 		a := r.outcome(r.ended(r.send("x", dispatch.WithTargets("a"))), "far/a").Member
 		r.want(r.ended(r.send("x", dispatch.WithTargets(a.String()))), dispatch.ReasonAllEnded, "far/a ok")
-		report := r.ended(r.send("x", dispatch.WithTargets("nobody", "a", "elsewhere/b")))
-		r.want(report, dispatch.ReasonAllEnded, "far/a ok", "nobody gone", "elsewhere/b gone")
-		r.wantErr(report, "nobody", dispatch.ErrUnknownMember, "")
+		report := r.ended(r.send("x", dispatch.WithTargets("absent", "a", "elsewhere/b")))
+		r.want(report, dispatch.ReasonAllEnded, "far/a ok", "absent gone", "elsewhere/b gone")
+		r.wantErr(report, "absent", dispatch.ErrUnknownMember, "")
 		if a, b := r.ran("a"), r.ran("b"); a != 5 || b != 0 {
 			r.Errorf("a was asked %d times and b %d times, want 5 and 0", a, b)
 		}

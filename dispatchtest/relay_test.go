@@ -201,7 +201,7 @@ func TestRelayRulesFindWhatIsWrong(t *testing.T) {
 			time.Sleep(time.Millisecond) // on its way
 			return context.Background()
 		}}.to, []string{"deadline"}, "was never as early"},
-		"lets far go on": {plain{ctx: context.WithoutCancel}.to, []string{"cancel", "quorum"}, "waited in vain"},
+		"lets far go on": {plain{ctx: context.WithoutCancel}.to, []string{"cancel", "quorum"}, "which did not come"},
 		"forgets the cause": {plain{ctx: func(ctx context.Context) context.Context {
 			forgetful, cancel := context.WithCancel(context.WithoutCancel(ctx))
 			context.AfterFunc(ctx, cancel)

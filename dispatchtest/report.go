@@ -28,7 +28,7 @@ func WantStates(t testing.TB, report dispatch.Report, want map[string]dispatch.S
 
 // WantMissing compares who is missing from the report, see [dispatch.Report.Missing], with
 // these members, in any order. A member is written as by [dispatch.Member.String]; without
-// names nobody may be missing. If they differ the test fails, goes on, and shows how,
+// names no member may be missing. If they differ the test fails, goes on, and shows how,
 // together with the whole report. It may be called from any goroutine.
 func WantMissing(t testing.TB, report dispatch.Report, members ...string) {
 	t.Helper()

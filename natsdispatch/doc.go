@@ -32,7 +32,7 @@
 //     accepted it; it has the same id, and no node runs that twice.
 //  3. A member's results come in its order and before its end. What a node has sent
 //     and what did not arrive is found out by counting, and named.
-//  4. The end of a call reaches the nodes, with its cause, so that nobody works for
+//  4. The end of a call reaches the nodes, with its cause, so that no node works for
 //     nothing; and if it does not, because the asker has crashed, the time is bounded.
 //  5. Producers of one group on several nodes are one member, and one of them is
 //     asked. Those of the same group on the asker's own bus are another member.
@@ -50,7 +50,7 @@
 //	not accepted by the deadline                         node/* or */group Late
 //	not accepted within WithAcceptWindow                 node/* Failed, ErrUnreachable
 //	no replica of a group has accepted within it         */group Failed, ErrUnreachable
-//	said bye, missed its beats, or started anew          Gone, at once
+//	said bye, missed its beats, or started again          Gone, at once
 //	missed its beats before the call                     node/* Gone, at once
 //	all have missed beats, or NATS answers no ping       Failed, ErrUnreachable: we are cut off
 //	two processes have its name                          node/* Failed, dispatch.ErrDuplicate
@@ -61,10 +61,10 @@
 //	no connection within WithReconnectWait               node/* Failed, ErrUnreachable
 //	our connection is closed                             Failed, ErrUnreachable
 //
-// The star stands for all members of a node, whose names nobody knows then. If there
+// The star stands for all members of a node, whose names the asker does not know then. If there
 // is no connection and no node is known, or a request is larger than the server
 // allows, the report lists the relay itself, "nats:dispatch.default", as Failed. If
-// nobody is there, a call has no remote members, and local ones are unaffected.
+// there is no node, a call has no remote members, and local ones are unaffected.
 //
 // A call waits for its local members and for the nodes that it expects, and ends when
 // all are known to have ended. The first calls after Join, or after a reconnect, ask at once,
@@ -81,13 +81,13 @@
 // Requests and results are written by a [Codec]: [JSON], [Gob], or one of your own.
 // Serve and Join refuse types of which their codec would write nothing. Error texts are cut at
 // 4 KiB, and less if the server's max_payload is small, which has to be at least 2 KiB.
-// Both sides compare a [Fingerprint] of their types, so that a program of yesterday is
-// told that it does not fit, and does not misread; [WithTypes] is for types that grow.
+// Both sides compare a [Fingerprint] of their types, so that nodes that were built
+// with incompatible types are refused, and do not misread values; [WithTypes] is for types that grow.
 // Results that are larger than one message are sent in pieces, requests are not.
 //
 // # Errors
 //
-// What the server refuses it says when it likes. Serve and Join wait for its answer to
+// A server reports what it refuses asynchronously. Serve and Join wait for its answer to
 // what they send and return its refusal; later ones, among them those of replies and
 // requests, go to [WithErrorHandler] and [Node.Err] or [Remote.Err] within one beat,
 // or two seconds. They are found by asking the connection for its last error: one that

@@ -115,7 +115,7 @@ func WithCodec(codecs ...Codec) Option {
 	}}
 }
 
-// WithTypes sets what the types of the topic are known by in the place of their
+// WithTypes sets what the types of the topic are known by instead of their
 // [Fingerprint]: an asker and a node that have different ones are incompatible. Set
 // it to the name of a schema if the types grow in a way that both sides can read, or
 // to the empty string, on either side, to have nothing compared.
@@ -159,7 +159,7 @@ func WithPendingLimits(messages, bytes int) Option {
 	}}
 }
 
-// WithErrorHandler has f called with what nobody else is told: permission
+// WithErrorHandler calls f with the errors that no call reports: permission
 // violations, messages that cannot be sent or are dropped. Without this option they go to [slog.Default]. It is
 // called concurrently.
 func WithErrorHandler(f func(error)) Option {
@@ -388,7 +388,7 @@ func WithVerify(verify Verify) JoinOption {
 //   - It reconnects for ever, also if there is no server at first, every 250 ms with a jitter
 //     of 100 ms (1 s with TLS).
 //   - It buffers nothing meanwhile, so that no request is sent after its call has ended.
-//   - A ping every 5 s finds out within 15 s that a connection is dead that nobody has closed.
+//   - A ping every 5 s finds out within 15 s that a connection is dead that was not closed.
 //   - Its name, in what the server says of its clients, is that of the program, unless it has
 //     one.
 //

@@ -183,7 +183,7 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 	default:
 		h.arrived = old.left != nil
 		if old.left == nil {
-			h.gone = []departure{{at, old.Epoch, fmt.Errorf("%w: %s: it has started anew", dispatch.ErrGone, a.Node)}}
+			h.gone = []departure{{at, old.Epoch, fmt.Errorf("%w: %s: it has started again", dispatch.ErrGone, a.Node)}}
 		}
 	}
 	n := &present{announcement: a, heard: now, since: now}

@@ -216,7 +216,7 @@ func (r *Remote) Await(ctx context.Context, nodes ...string) error {
 func (r *Remote) Err() error { return r.lastError() }
 
 // Close ends the connection between the bus and the nodes: members of calls in
-// flight are Gone, later calls ask nobody elsewhere. It waits until that is done,
+// flight are Gone, later calls ask no member elsewhere. It waits until that is done,
 // may be called more than once, and returns nil. The connection stays as it is.
 func (r *Remote) Close() error {
 	if r.registration != nil {

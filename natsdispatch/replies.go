@@ -101,7 +101,7 @@ func (q *inquiry) nobodyThere(a *asked) {
 	for node, t := range a.tallies {
 		if heard = heard || t.epoch != 0; t.epoch == 0 && !t.over {
 			q.do(t, func() {
-				t.fail(fmt.Errorf("%w: %s: nobody has subscribed to the topic", dispatch.ErrUnreachable, node))
+				t.fail(fmt.Errorf("%w: %s: no node has subscribed to the topic", dispatch.ErrUnreachable, node))
 			})
 		}
 	}

@@ -41,7 +41,7 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 		return nil, err
 	}
 	if _, ok := on.(dispatch.Pattern[Req, Res]); d == nil || on == nil || ok {
-		return nil, fmt.Errorf("%w: Serve: nil Dispatcher or Selector, or a Pattern, of which nobody could say what it holds", dispatch.ErrInvalidArgument)
+		return nil, fmt.Errorf("%w: Serve: nil Dispatcher or Selector, or a Pattern, whose topics are not known", dispatch.ErrInvalidArgument)
 	}
 	if n.codecs, err = codecsFor[Req, Res](config.codecs); err != nil {
 		return nil, fmt.Errorf("natsdispatch: Serve: %w", err)

@@ -218,7 +218,7 @@
 	const announce = suspects => {
 		const names = suspects.slice(0, 3).map(s => s.name).join(", ");
 		if (!said || names === saying || performance.now() - saidAt < holdFor) return;
-		if (saidAt > 0 || names) said.textContent = names ? "Suspected: " + names : "Nobody is suspected.";
+		if (saidAt > 0 || names) said.textContent = names ? "Suspected: " + names : "No suspects.";
 		saidAt = performance.now();
 		saying = names;
 	};

@@ -195,7 +195,7 @@ func (tb *tab) wait(expression string) {
 	waitFor(tb.t, expression, func() bool {
 		is, err := chromedp.Run(tb.ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
 		if tb.ctx.Err() != nil {
-			tb.t.Fatalf("waited in vain for %s: %v", expression, last)
+			tb.t.Fatalf("waited for %s, which did not come: %v", expression, last)
 		}
 		last = err
 		return err == nil && is
@@ -223,7 +223,7 @@ func waitFor(t *testing.T, what string, is func() bool) {
 		select {
 		case <-ticker.C:
 		case <-tooLong:
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("waited for %s, which did not come", what)
 		}
 	}
 }

@@ -102,7 +102,7 @@ func run(ctx context.Context, out io.Writer) error {
 	}
 
 	p1.Remove()
-	s.timeline.section("P1 is removed as well. With nobody to ask, a call ends at once.")
+	s.timeline.section("P1 is removed as well. With no producer to ask, a call ends at once.")
 	if err := s.ask(ctx, topic1, 4*time.Second); err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (s *scenario) ask(ctx context.Context, t dispatch.Topic[Request, Reply], ti
 	if err != nil {
 		return err
 	}
-	asked := []string{"nobody"}
+	asked := []string{"no producer"}
 	for i, o := range call.Report().Outcomes { // who takes part is settled from the start
 		asked = append(asked[:i], o.Member.String())
 	}

@@ -53,8 +53,8 @@ From now on P0 is not asked any more.
   2.90 s  topic1      P1 → L1: the sum is 12
   2.90 s  topic1    the call ends (all ended): P1 ok after 500 ms
 
-P1 is removed as well. With nobody to ask, a call ends at once.
-  3.00 s  topic1    3 + 4 + 5 = ? is asked of nobody; time limit 4000 ms
+P1 is removed as well. With no producer to ask, a call ends at once.
+  3.00 s  topic1    3 + 4 + 5 = ? is asked of no producer; time limit 4000 ms
   3.00 s  topic1    the call ends (no producers)
 `
 	synctest.Test(t, func(t *testing.T) {

@@ -147,7 +147,7 @@ func until(t testing.TB, what string, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-timeout:
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("waited for %s, which did not come", what)
 		}
 	}
 }
@@ -158,7 +158,7 @@ func receive[T any](t testing.TB, what string, c <-chan T) (v T) {
 	select {
 	case v = <-c:
 	case <-time.After(patience):
-		t.Fatalf("waited in vain for %s", what)
+		t.Fatalf("waited for %s, which did not come", what)
 	}
 	return v
 }

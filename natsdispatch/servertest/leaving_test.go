@@ -57,7 +57,7 @@ func TestFaultNewEpoch(t *testing.T) {
 	a.announceAs("hello", 0)
 	report := ended(t, call)
 	want(t, report, dispatch.ReasonAllEnded, "far/m gone")
-	if err := outcome(t, report, "far/m").Err; !strings.Contains(err.Error(), "started anew") {
+	if err := outcome(t, report, "far/m").Err; !strings.Contains(err.Error(), "started again") {
 		t.Errorf("the member is gone with %v", err)
 	}
 	a.epoch-- // what the old one still says counts for nothing
@@ -184,7 +184,7 @@ func TestFaultBusClosed(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// The node that has started anew takes the request before anybody has heard of it: that
+// The node that has started again takes the request before anybody has heard of it: that
 // the old one is gone does not concern it.
 func TestFaultNewEpochAnswers(t *testing.T) {
 	s := startServer(t)

@@ -291,7 +291,7 @@ func (r row) happen(t *testing.T, p *plant, fault string) {
 	case "continued":
 		cut()
 		victim.signal(syscall.SIGCONT)
-	case "started anew":
+	case "started again":
 		cut()
 		victim.run()
 	default:

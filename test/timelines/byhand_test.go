@@ -75,7 +75,7 @@ func (c *mended) measure(ctx context.Context, pin string) []outcome {
 	c.mu.Lock()
 	sites := slices.Clone(c.sites) // they come and go
 	c.mu.Unlock()
-	ended := make(chan outcome, len(sites)) // with room for those nobody waits for any more
+	ended := make(chan outcome, len(sites)) // with room for those that come too late
 	outcomes := make([]outcome, len(sites))
 	for i, s := range sites {
 		outcomes[i] = outcome{reading{site: s.name}, i, errLate}

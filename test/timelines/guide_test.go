@@ -26,7 +26,7 @@ func addStream(cell *dispatcher, m meter, n int) (*dispatch.Registration, error)
 			for range n {
 				volts, err := m.next(ctx)
 				if !yield(volts, err) || err != nil {
-					return // nobody wants more, or there is no more
+					return // the call has ended, or there is no more
 				}
 			}
 		}

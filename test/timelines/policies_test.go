@@ -61,7 +61,7 @@ func ownTimeout(cell *dispatcher, site producer) error {
 func stall(ctx context.Context, cell *dispatcher) ([]float64, error) {
 	volts, err := cell.Gather(ctx, measure, "vdd", dispatch.WithStall(time.Second))
 	if errors.Is(err, dispatch.ErrStalled) {
-		return volts, nil // whoever is still silent has nothing to say
+		return volts, nil // members that are still silent have nothing to say
 	}
 	return volts, err
 }
@@ -128,7 +128,7 @@ func targets(ctx context.Context, cell *dispatcher) ([]float64, error) {
 func minimum(ctx context.Context, cell *dispatcher) ([]float64, error) {
 	volts, err := cell.Gather(ctx, measure, "vdd", dispatch.WithMinProducers(2))
 	if errors.Is(err, dispatch.ErrTooFewProducers) {
-		return nil, err // nobody was asked
+		return nil, err // no producer was asked
 	}
 	return volts, err
 }

@@ -152,7 +152,7 @@ func TestWhatTheFirstRowSays(t *testing.T) {
 		"listener":    "listens and is behind: ",
 		"late":        "was late in ",
 		"panic":       "panicked in 64 of its last 64 calls",
-		"nobody":      "has nobody to answer: asked in vain ",
+		"nobody":      "has no producer: asked without an answer ",
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, _ := first(t, name, 30*time.Second)

@@ -159,7 +159,7 @@ func (tb *tab) until(expression, want string) {
 		select {
 		case <-ticker.C:
 		case <-tb.ctx.Done():
-			tb.t.Fatalf("waited in vain: %s is %q (%v), want %q", expression, got, err, want)
+			tb.t.Fatalf("waited, but %s is %q (%v), want %q", expression, got, err, want)
 		}
 	}
 }

@@ -112,7 +112,7 @@ func wait[T any](t *testing.T, what string, events <-chan T) (v T) {
 	select {
 	case v = <-events:
 	case <-time.After(giveUp):
-		t.Fatalf("waited in vain for %s", what)
+		t.Fatalf("waited for %s, which did not come", what)
 	}
 	return v
 }

@@ -248,7 +248,7 @@ func answered(r dispatch.Report) (n int) {
 
 func summary(r dispatch.Report) string {
 	if len(r.Outcomes) == 0 && r.Reason == dispatch.ReasonNoProducers {
-		return fmt.Sprintf("nobody serves %s", r.Topic)
+		return fmt.Sprintf("no node serves %s", r.Topic)
 	}
 	return fmt.Sprintf("%d of %s answered; %s after %s", answered(r), plural(len(r.Outcomes), "member"), r.Reason, short(r.Elapsed))
 }

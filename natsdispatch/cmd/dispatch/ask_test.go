@@ -109,9 +109,9 @@ func TestAsk(t *testing.T) {
 			}
 		}
 	})
-	t.Run("nobody serves it", func(t *testing.T) {
+	t.Run("no node serves it", func(t *testing.T) {
 		p := run(t, exitNothing, url, "ask", "cell.other")
-		if want := "nothing: nobody serves cell.other\n"; p.stdout() != want {
+		if want := "nothing: no node serves cell.other\n"; p.stdout() != want {
 			t.Errorf("printed %q, want %q", p.stdout(), want)
 		}
 	})

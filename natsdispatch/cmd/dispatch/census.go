@@ -28,7 +28,7 @@ type known struct {
 // change is what became of a life.
 type change struct {
 	life
-	what string // came, changed, left, gone, came back, started anew
+	what string // came, changed, left, gone, came back, started again
 }
 
 const (
@@ -69,7 +69,7 @@ func (c *census) hear(a announcement, now time.Time) (changes []change) {
 			// that does not, was there already: a twin.
 			if other.node == at.node && other.topic == at.topic && (a.Event == "hello" || k.gone) {
 				delete(c.lives, other)
-				what = "started anew"
+				what = "started again"
 			}
 		}
 		changes = append(changes, change{at, what})

@@ -44,13 +44,13 @@ func TestCensus(t *testing.T) {
 		{"back after a silence", []step{
 			{0, of("hello", 7, 0), "came"}, {3 * time.Second, announcement{}, "gone"}, {0, of("beat", 7, 1), "came back"},
 		}, []string{"present"}},
-		{"killed and started again", []step{{0, of("hello", 7, 0), "came"}, {0, of("hello", 8, 0), "started anew"}}, []string{"present"}},
+		{"killed and started again", []step{{0, of("hello", 7, 0), "came"}, {0, of("hello", 8, 0), "started again"}}, []string{"present"}},
 		{"killed, gone, and heard again before its hello", []step{
-			{0, of("hello", 7, 0), "came"}, {3 * time.Second, announcement{}, "gone"}, {0, of("beat", 8, 1), "started anew"},
+			{0, of("hello", 7, 0), "came"}, {3 * time.Second, announcement{}, "gone"}, {0, of("beat", 8, 1), "started again"},
 		}, []string{"present"}},
 		{"twins that were there before", []step{{0, of("beat", 7, 3), "came"}, {0, of("beat", 8, 5), "came"}}, []string{"twin", "twin"}},
 		{"a twin that starts", []step{
-			{0, of("hello", 7, 0), "came"}, {0, of("hello", 8, 0), "started anew"}, {0, of("beat", 7, 1), "came"},
+			{0, of("hello", 7, 0), "came"}, {0, of("hello", 8, 0), "started again"}, {0, of("beat", 7, 1), "came"},
 		}, []string{"twin", "twin"}},
 		{"a twin that is gone", []step{
 			{0, of("beat", 7, 3), "came"}, {0, of("beat", 8, 5), "came"}, {2 * time.Second, of("beat", 8, 6), ""}, {time.Second, announcement{}, "gone"},

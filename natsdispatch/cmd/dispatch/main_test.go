@@ -111,7 +111,7 @@ func until(t *testing.T, what string, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-timeout:
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("waited for %s, which did not come", what)
 		}
 	}
 }

@@ -26,7 +26,7 @@ for a node that was there and missed three beats, under --watch alone.
   --watch          go on, and show what changes
   --json           print JSON, one line for each node and topic; under --watch one line
                    for each change, whose event is came, changed, left, gone, came back
-                   or started anew
+                   or started again
 
 The exit status is 0 if a node is there, 2 if none is, and 0 at the end of --watch.
 `
@@ -84,7 +84,7 @@ func (p *program) nodes(ctx context.Context, args []string) (int, error) {
 		fmt.Fprint(p.stdout, table(rows, p.width))
 	}
 	if len(rows) == 0 {
-		fmt.Fprintf(p.stderr, "nobody serves %s\n", v.pattern)
+		fmt.Fprintf(p.stderr, "no node serves %s\n", v.pattern)
 		return exitNothing, nil
 	}
 	return exitComplete, nil

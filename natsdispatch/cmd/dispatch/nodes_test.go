@@ -20,7 +20,7 @@ func TestNodes(t *testing.T) {
 	url := startServer(t, "")
 	nc := connect(t, url)
 	p := run(t, exitNothing, url, "nodes")
-	if p.stdout() != "" || p.stderr() != "nobody serves >\n" {
+	if p.stdout() != "" || p.stderr() != "no node serves >\n" {
 		t.Errorf("printed %q and %q", p.stdout(), p.stderr())
 	}
 	cell(t, nc, "cell-7", sites{"site-1": volts(1), "site-2": volts(2)}, natsdispatch.WithPublish())
@@ -92,7 +92,7 @@ func TestWatch(t *testing.T) {
 	dies.Close() // without a bye
 	p.says(event("gone", "dies"))
 	cell(t, connect(t, url), "dies", sites{"a": volts(1)})
-	p.says(event("started anew", "dies"))
+	p.says(event("started again", "dies"))
 	p.interrupt()
 	p.ends(exitComplete)
 	for line := range strings.Lines(p.stdout()) {

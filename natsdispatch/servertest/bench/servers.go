@@ -77,7 +77,7 @@ func wait(what string, done func() bool) error {
 	defer tick.Stop()
 	for begin := time.Now(); !done(); <-tick.C {
 		if time.Since(begin) > patience {
-			return fmt.Errorf("waited in vain for %s", what)
+			return fmt.Errorf("waited for %s, which did not come", what)
 		}
 	}
 	return nil
