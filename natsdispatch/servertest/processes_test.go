@@ -293,6 +293,9 @@ func (r row) happen(t *testing.T, p *plant, fault string) {
 		victim.signal(syscall.SIGCONT)
 	case "started again":
 		cut()
+		if strings.HasPrefix(r.when, "long before") { // or it would seem well again before it is
+			until(t, "the node to be missed", func() bool { return p.nodes() == 0 })
+		}
 		victim.run()
 	default:
 		t.Fatalf("unknown fault %q", fault)
