@@ -17,7 +17,6 @@ const ms = time.Millisecond
 type pair struct {
 	t     *testing.T
 	d     *dispatcher
-	calls int
 
 	mu     sync.Mutex // guards the fields below
 	takes  []time.Duration
