@@ -43,7 +43,7 @@
 //     and the [Report], and that can also be ignored.
 //
 // A call ends at its deadline at the latest. The first three return a [*PartialError] beside
-// the values if a member is missing. Options such as [WithQuorum], [WithRequired] or
+// the values if a member is missing. Options such as [WithQuorum], [WithFailFast] or
 // [WithStall] end a call earlier. All four also call the listeners, and wait for none.
 //
 // # Stopping

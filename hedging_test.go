@@ -15,9 +15,8 @@ const ms = time.Millisecond
 
 // pair is a group of replicas of which it does not matter which one is asked first.
 type pair struct {
-	t     *testing.T
-	d     *dispatcher
-	calls int
+	t *testing.T
+	d *dispatcher
 
 	mu     sync.Mutex // guards the fields below
 	takes  []time.Duration

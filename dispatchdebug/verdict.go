@@ -94,7 +94,7 @@ func (w *waterfall) afterwards(list *[]culprit) string {
 			return "Complete after " + after + ", but without an answer from"
 		}
 		if slowest(); len(answered) == 0 {
-			return "Complete after " + after + "; every member declined."
+			return "Complete after " + after + "; no member had an answer."
 		}
 		return "Complete after " + after + "; the last to answer was"
 	case dispatch.ReasonSatisfied:
