@@ -236,7 +236,7 @@ func (f *feed) takesEndLocked() bool {
 func (f *feed) comeTo(seq int) {
 	if f.call.placed {
 		f.call.mu.Lock()
-		f.come = seq + 1
+		f.come = max(f.come, seq+1) // callbacks may overlap
 		f.handIfHeardLocked()
 		f.call.mu.Unlock()
 	}

@@ -71,7 +71,8 @@ func (n *nesting) endTask() {
 	}
 }
 
-// around calls the closure of a run between the hooks, unless the call has ended by then.
+// around calls the closure of a run between the hooks, unless the call has ended by then, or
+// the run is overdue.
 func (n *nesting) around(r *run, closure func(context.Context)) {
 	c, ctx := n.call, n.memberContext(r)
 	if err := c.missed(r); err != nil { // a hook has taken too long
@@ -95,7 +96,9 @@ func (n *nesting) memberContext(r *run) context.Context {
 	if ctx == nil {
 		ctx = n.keep(i, nil, n.start(&groupContext{n.call.context(), r}, Member{Group: r.producer().entry.Group}, false))
 	}
-	r.replica().base = ctx
+	n.call.mu.Lock()
+	r.replica().base, r.replica().ctx = ctx, nil // it may have waited for a slot with another one
+	n.call.mu.Unlock()
 	return n.keep(i, r.replica(), n.start(r, r.producer().member(), true))
 }
 
@@ -103,8 +106,12 @@ func (n *nesting) memberContext(r *run) context.Context {
 func (c *gathering) missed(r *run) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	lost := !r.isPlain() && r.replica() != nil && r.replica().how == course.Canceled
+	own := r.replica()
+	lost := own != nil && own.how == course.Canceled
+	overdue := own != nil && own.overdue || own == nil && c.course.Member(int(r.member)).Overdue
 	switch {
+	case overdue:
+		return timeoutError(r.producer().timeout)
 	case lost, c.over() && c.err == nil:
 		return ErrSatisfied // by another replica
 	case c.over():

@@ -46,8 +46,9 @@ type Observer struct {
 	// MemberStart is called just before the closure of a producer or replica is, and
 	// for a group just before its first replica. It is not called for members that relays
 	// name. The producer gets the context it returns, whose end must be that of its
-	// argument. If the call has ended when the hook returns, the member counts as
-	// started, but its closure is not called any more.
+	// argument. If the call has ended when the hook returns, or the time that WithTimeout
+	// gives the producer is over, the member counts as started, but its closure is not
+	// called any more.
 	MemberStart func(ctx context.Context, m MemberInfo) context.Context
 	// MemberEnd is called when it is known how a member ended; for members that have
 	// not ended when the call does, then. Every member has one, also without a start, and

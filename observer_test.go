@@ -696,3 +696,58 @@ func TestReplicaIsNotCalledIfAnotherAnswersDuringItsStartHook(t *testing.T) {
 		wantLines(t, n.all())
 	})
 }
+
+// What the hook of a group puts into the context reaches its replicas, also those that had to
+// wait for a slot.
+func TestValuesOfAGroupReachAReplicaWithASlot(t *testing.T) {
+	type key struct{}
+	slot, limit := dispatch.WithConcurrency(1), dispatch.WithTimeout(time.Second)
+	for _, opts := range [][]dispatch.ProducerOption{nil, {slot}, {limit}, {slot, limit}} {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+				MemberStart: func(ctx context.Context, m dispatch.MemberInfo) context.Context {
+					if m.Replica {
+						return ctx
+					}
+					return context.WithValue(ctx, key{}, "of the group")
+				},
+			}))
+			tell := func(ctx context.Context, _ int) (int, error) {
+				if got := ctx.Value(key{}); got != "of the group" {
+					t.Errorf("with %v the value is %v", opts, got)
+				}
+				return 1, ctx.Err()
+			}
+			produce(t, d, "a", tell, append(opts, dispatch.WithGroup("g"))...)
+			produce(t, d, "b", tell, append(opts, dispatch.WithGroup("g"))...)
+			if r := ended(t, d); !r.Complete() {
+				t.Error(told(r))
+			}
+		})
+	}
+}
+
+// A closure is not called whose time is over before the start hooks have returned.
+func TestObserverThatTakesAllTheTimeOfAProducer(t *testing.T) {
+	for want, opts := range map[string][]dispatch.ProducerOption{
+		"all ended: a late, b ok": nil,
+		"all ended: g late, b ok": {dispatch.WithGroup("g")},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+				MemberStart: func(ctx context.Context, m dispatch.MemberInfo) context.Context {
+					if m.Member.Name == "a" {
+						time.Sleep(2 * time.Second)
+					}
+					return ctx
+				},
+			}))
+			produce(t, d, "a", func(context.Context, int) (int, error) {
+				t.Error("the closure was called after its member was late")
+				return 1, nil
+			}, append(opts, dispatch.WithTimeout(time.Second))...)
+			produce(t, d, "b", slow(3*time.Second, 2))
+			expect(t, ended(t, d), want)
+		})
+	}
+}

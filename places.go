@@ -70,7 +70,7 @@ func (p *places) wait(topic string) (arrived func()) {
 func (p *places) log(topic string) {
 	p.mu.Lock()
 	waiting, logged := p.waiting, p.logged
-	p.logged = true
+	p.logged = logged || waiting > 0 // if nobody waits any more, the next one is told of
 	p.mu.Unlock()
 	if logged || waiting == 0 {
 		return
