@@ -346,7 +346,6 @@ func (f *feed) deliver(b *batch) {
 		}
 		b.entries, b.half = b.entries[1:], false
 		if outcomes && b.now.Kind&^calllog.Result != 0 && !to.gone.Load() {
-			f.Release()
 			to.audience.outcome(f.call, b.now)
 		}
 	}
@@ -355,7 +354,6 @@ func (f *feed) deliver(b *batch) {
 		b.heard = 0
 	}
 	if b.final {
-		f.Release()
 		f.deliverEnd(b)
 	}
 }

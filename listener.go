@@ -59,13 +59,12 @@ func (l *listener) end(c *gathering) {
 	}
 }
 
-// hook calls a hook, which may send and wait for a place: none is held until the hook has
-// returned because of what waits for the listener.
+// hook calls a hook, which may send and wait for a place.
 func (l *listener) hook(f func()) {
 	if l.bus.places == nil {
 		f()
 	} else {
-		l.inbox.Away(f)
+		l.bus.places.during(l, f)
 	}
 }
 

@@ -624,7 +624,8 @@ func (o retainOption) applyTopic(s *topicSpec) error {
 // [WithRetain]: of each topic the last ones in order, with [Result.Retained] set. Those that
 // are recorded after the listener was registered follow: there is no gap between the two, and
 // no result comes twice. What is retained waits in the listener's mailbox as all results do,
-// so [WithMailbox] and [WithConcurrency] concern it, too. OnOutcome and OnDone are called only
+// so [WithMailbox] and [WithConcurrency] concern it, too. Their calls have ended: what a
+// listener sends while it is called with one needs a place under [WithMaxInFlight]. OnOutcome and OnDone are called only
 // for what happens from then on.
 func WithRetained() ListenerOption { return retainedOption{} }
 
@@ -645,7 +646,8 @@ func (retainedOption) applyListener(c *listenerConfig) error {
 // avoid deadlock, as long as the outer call is of the same bus and still under way. Do not
 // wait for a place in a listener with any other context: all places can be those of calls
 // whose results wait for that listener. Use [WithNoWait], or another goroutine. OnOutcome and
-// OnDone hooks may send: while one runs, calls do not keep their places for its listener.
+// OnDone hooks may send: if a Send begins to wait while one runs, calls do not keep their
+// places for its listener until the hook has returned.
 // n must be positive.
 func WithMaxInFlight(n int) BusOption { return maxInFlightOption(n) }
 
@@ -704,8 +706,8 @@ func (o semaphoreOption) applyProducer(c *producerConfig) error {
 
 // OnOutcome calls f when a member of a call ends: after the results of the
 // member, in line with the listener's callbacks and never at the same time as
-// one of them. Members that have not ended when the call does follow at its end. Calls do
-// not keep their places under [WithMaxInFlight] for the listener while f runs.
+// one of them. Members that have not ended when the call does follow at its end. f may send
+// also under [WithMaxInFlight].
 func OnOutcome(f func(Outcome)) ListenerOption { return onOutcomeOption{f} }
 
 type onOutcomeOption struct{ f func(Outcome) }
@@ -720,8 +722,7 @@ func (o onOutcomeOption) applyListener(c *listenerConfig) error {
 
 // OnDone calls f once for each call that ends while the listener is registered, after all
 // results and outcomes of the call, and never at the same time as another of the listener's
-// callbacks. Calls do not keep their places under [WithMaxInFlight] for the listener while f
-// runs.
+// callbacks. f may send also under [WithMaxInFlight].
 func OnDone(f func(Report)) ListenerOption { return onDoneOption{f} }
 
 type onDoneOption struct{ f func(Report) }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,8 +21,9 @@ type places struct {
 	refuse context.CancelFunc // ends intake
 
 	mu      sync.Mutex
-	waiting int  // senders that wait for a place
-	logged  bool // that they wait is logged
+	waiting int               // senders that wait for a place
+	hooks   map[*listener]int // that run, by their listeners
+	logged  bool              // that they wait is logged
 }
 
 func newPlaces(b *Bus) *places {
@@ -54,7 +57,11 @@ func (p *places) take(ctx context.Context, topic string, noWait bool) error {
 func (p *places) wait(topic string) (arrived func()) {
 	p.mu.Lock()
 	p.waiting++
+	inHooks := slices.Collect(maps.Keys(p.hooks))
 	p.mu.Unlock()
+	for _, l := range inHooks { // it may be one of those hooks that waits
+		l.inbox.Loosen()
+	}
 	slow := time.AfterFunc(p.bus.slowListener, func() { p.log(topic) })
 	return func() {
 		slow.Stop()
@@ -64,6 +71,25 @@ func (p *places) wait(topic string) (arrived func()) {
 			p.logged = false
 		}
 	}
+}
+
+// during runs a hook of a listener. If a sender begins to wait meanwhile, which may be the
+// hook, no call keeps its place for that listener until the hook has returned.
+func (p *places) during(l *listener, hook func()) {
+	p.mu.Lock()
+	if p.hooks == nil {
+		p.hooks = make(map[*listener]int)
+	}
+	p.hooks[l]++
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.hooks[l]--; p.hooks[l] == 0 {
+			delete(p.hooks, l)
+		}
+	}()
+	l.inbox.Away(hook)
 }
 
 // log logs, once while senders wait, what keeps the places.

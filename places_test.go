@@ -145,3 +145,34 @@ func TestOverlappingCallbacksKeepNoPlace(t *testing.T) {
 		})
 	}
 }
+
+// Hooks that do not send leave it to the listener to hold back senders.
+func TestHooksKeepTheBound(t *testing.T) {
+	for _, hook := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher(dispatch.WithMaxInFlight(4), dispatch.WithSlowListener(time.Hour))
+			var opts []dispatch.ListenerOption
+			if hook {
+				opts = append(opts, dispatch.OnDone(func(dispatch.Report) {}))
+			}
+			produce(t, d, "a", quick(1))
+			l := listen(t, d, func(context.Context, result) { time.Sleep(time.Second) }, opts...)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			sent := 0
+			for {
+				if _, err := d.Send(ctx, ask, 0); err != nil {
+					break
+				}
+				if sent++; ctx.Err() != nil {
+					break
+				}
+			}
+			if sent > 30 {
+				t.Errorf("hook %v: a listener that takes 1 s for each has let %d calls in", hook, sent)
+			}
+			l.Remove()
+			time.Sleep(time.Hour)
+		})
+	}
+}

@@ -472,6 +472,56 @@ func TestListenersThatComeWhileResultsArrive(t *testing.T) {
 	})
 }
 
+// Listeners that come and go while results arrive have heard of each call all results up to
+// some Seq: none is missing where what is retained ends and what follows begins.
+func TestListenersThatComeAndGoMissNothing(t *testing.T) {
+	onProcessors(t, func(t *testing.T) {
+		const streams, each = 4, 150
+		all := dispatch.NewTopic[int, int]("x.all", dispatch.WithTimeout(time.Hour), dispatch.WithRetain(streams*each))
+		d := quiet[int, int]()
+		must(d.AddStreamProducer(all, func(_ context.Context, _ int) iter.Seq2[int, error] {
+			return func(yield func(int, error) bool) {
+				for i := 0; i < each && yield(i, nil); i++ {
+					runtime.Gosched()
+				}
+			}
+		}))
+		var senders, comers sync.WaitGroup
+		for range streams {
+			senders.Go(func() { must(d.Gather(context.Background(), all, 0)) })
+		}
+		sent := make(chan struct{})
+		go func() {
+			senders.Wait()
+			close(sent)
+		}()
+		for range 4 {
+			comers.Go(func() {
+				for last := false; !last; {
+					select {
+					case <-sent:
+						last = true
+					default:
+					}
+					next := make(map[dispatch.CallID]int)
+					l := must(d.AddListener(all, func(_ context.Context, r result) {
+						if r.Seq != next[r.Call.ID()] {
+							t.Errorf("result %d of call %v came, want %d (retained: %t)", r.Seq, r.Call.ID(), next[r.Call.ID()], r.Retained)
+						}
+						next[r.Call.ID()] = r.Seq + 1
+					}, dispatch.WithRetained()))
+					runtime.Gosched()
+					mustDrain(t, l)
+				}
+			})
+		}
+		comers.Wait()
+		if err := d.Shutdown(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestInvalidRetainsAreRefused(t *testing.T) {
 	for n, want := range map[int]string{0: "WithRetain(0)", -1: "WithRetain(-1)"} {
 		_, err := dispatch.ParseTopic[int, int]("a", dispatch.WithRetain(n))

@@ -74,6 +74,7 @@ type Inbox struct {
 	runners int32  // goroutines that run tasks
 	inHand  int32  // tasks that they run
 	away    int32  // of these, those that are in Away
+	loose   bool   // sources hold back nothing, until no task is in Away
 	waiting int    // results that wait, as far as they are counted
 	dropped uint64 // results that were dropped
 	unwound uint64 // tasks that have unwound the stack
@@ -93,7 +94,7 @@ func (b *Inbox) Put(s Source) (run bool) {
 	defer b.mu.Unlock()
 	b.queue.push(s)
 	b.countLocked(s)
-	if b.away > 0 {
+	if b.loose {
 		b.queue.release()
 	}
 	return b.queue.length > 0 && b.wakeLocked()
@@ -300,19 +301,32 @@ func (b *Inbox) pushBackLocked(s Source) {
 	}
 }
 
-// Away runs a part of a task that may wait for something that sources hold back. They
-// hold back nothing until it has returned.
+// Away runs a part of a task that may wait for something that sources hold back.
 func (b *Inbox) Away(f func()) {
 	b.mu.Lock()
 	b.away++
-	b.queue.release()
 	b.mu.Unlock()
 	defer func() {
 		b.mu.Lock()
 		b.away--
+		b.loose = b.loose && b.away > 0
 		b.mu.Unlock()
 	}()
 	f()
+}
+
+// Loosen releases the sources, now and until no task is in Away any more, if one is.
+func (b *Inbox) Loosen() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.away == 0 {
+		return
+	}
+	b.loose = true
+	b.queue.release()
+	if b.taken != nil {
+		b.taken.Release()
+	}
 }
 
 // Discard drops all that waits. A task that runs is not affected.

@@ -707,45 +707,44 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-// While a task is in Away all sources are released, each once, those that come later too.
-func TestAwayReleasesWhatWaits(t *testing.T) {
+// If it is loosened while a task is in Away, all sources are released, each once: the one
+// whose task that is, those that wait, and those that come later.
+func TestLoosenReleasesWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, second := make(chan struct{}), make(chan struct{})
 		var o *owner
 		o = newOwner(inbox.Config{}, func(e event) {
-			switch e.value {
-			case 1:
+			if e.value == 1 {
 				<-first
 				o.Away(func() { <-second })
-			case 5:
-				o.Away(func() {})
 			}
 		})
-		released := func() (list []int) {
+		released := func() string {
+			synctest.Wait()
+			var list []int
 			for _, s := range o.sources {
 				s.mu.Lock()
 				list = append(list, s.released)
 				s.mu.Unlock()
 			}
-			return list
+			return fmt.Sprint(list)
 		}
 		a, b, c, d := o.source("a"), o.source("b"), o.source("c"), o.source("d")
 		o.sources = []*source{a, b, c, d}
 		a.add(1)
 		b.add(2)
-		c.add(3)
-		synctest.Wait()
-		want(t, "before", fmt.Sprint(released()), "[0 0 0 0]")
+		o.Loosen()
+		want(t, "not away", released(), "[0 0 0 0]")
 		close(first)
-		synctest.Wait()
-		want(t, "away", fmt.Sprint(released()), "[0 1 1 0]")
-		d.add(4)
-		want(t, "put while away", fmt.Sprint(released()), "[0 1 1 1]")
+		want(t, "away", released(), "[0 0 0 0]")
+		o.Loosen()
+		want(t, "loosened", released(), "[1 1 0 0]")
+		c.add(3)
+		want(t, "put while loose", released(), "[1 1 1 0]")
 		close(second)
 		synctest.Wait()
-		b.add(5)
-		synctest.Wait()
-		want(t, "away with nothing waiting", fmt.Sprint(released()), "[0 1 1 1]")
+		d.add(4)
+		want(t, "put later", released(), "[1 1 1 0]")
 		o.atRest(t)
 	})
 }

@@ -52,7 +52,7 @@ func TestFaultNewEpoch(t *testing.T) {
 	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
 	call := send(t, near, "x", dispatch.WithTimeout(time.Hour))
 	a.say(a.take(), "accept m")
-	until(t, "the accept", func() bool { return len(call.Report().Outcomes) == 1 })
+	named(t, call, 1)
 	a.epoch++
 	a.announceAs("hello", 0)
 	report := ended(t, call)

@@ -178,7 +178,7 @@ func (s *site) twoReplies(node *natsdispatch.Node, cell *dispatcher, ready func(
 	floor := newBus()
 	join(s.t, s.as("FLOOR"), floor, []string{node.Name()})
 	call := send(s.t, floor, "x", dispatch.WithTimeout(2*time.Second))
-	until(s.t, "the accept", func() bool { return call.Report().Outcomes[0].Member.Name == "slow" })
+	named(s.t, call, 1)
 	ready()
 	close(release)
 	return outcome(s.t, ended(s.t, call), node.Name()+"/slow")
