@@ -120,7 +120,7 @@ func TestEveryState(t *testing.T) {
 			set: func(l *lab) []dispatch.CallOption { occupied(l, dispatch.WithMaxQueue(1)); return nil },
 		},
 		{
-			state: dispatch.StateGone, start: 0, end: 0, status: "Error: dispatch: unknown member", kind: "unknown_member",
+			state: dispatch.StateGone, start: 0, end: 0, status: "Error: dispatch: no producer named", kind: "unknown_member",
 			set: func(*lab) []dispatch.CallOption { return []dispatch.CallOption{dispatch.WithTargets("site-1")} },
 		},
 	} {
