@@ -230,7 +230,7 @@ func states() []string {
 // codes are the codes of an end or a reject, besides "-".
 func codes() []string {
 	return []string{
-		"cancelled", "deadline", "satisfied", "quorum-lost", "stalled", "failed-fast", "closed", "overloaded", "queue-full",
+		"cancelled", "deadline", "timeout", "satisfied", "quorum-lost", "stalled", "failed-fast", "closed", "overloaded", "queue-full",
 		"stuck", "removed", "gone", "unknown-member", "unreachable", "incompatible", "lost", "no-producers",
 		"too-few-producers", "too-deep", "goexit", "malformed", "too-large",
 	}
