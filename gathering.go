@@ -247,11 +247,11 @@ func (c *gathering) tellAndUnlock(overdue ...context.CancelCauseFunc) {
 	spare := c.launched && c.wantsSpareLocked(c.now())
 	feeds, over := c.publishLocked(), c.over()
 	c.mu.Unlock()
-	if spare {
-		c.startSpare()
-	}
 	for _, cancel := range overdue {
 		cancel(context.DeadlineExceeded)
+	}
+	if spare {
+		c.startSpare()
 	}
 	if over {
 		c.spread()

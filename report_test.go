@@ -315,18 +315,19 @@ func TestAReportPrintsEveryMemberOnALineOfItsOwn(t *testing.T) {
 		produce(t, d, "c", failing(dispatch.ErrDecline))
 		produce(t, d, "d", patient)
 		c := send(t, d)
+		synctest.Wait()
 		equal(t, "text while it goes on", c.Report().String(), strings.TrimPrefix(`
 Call        1 of kit.ask
 Reason      pending
 Elapsed     0s
 Complete()  false
-Err()       dispatch: kit.ask: pending (4 members unfinished)
+Err()       dispatch: kit.ask: pending (2 members unfinished): 1 declined, b failed: broken\nin two
 
-Member  State    Started  Tried  Results  Elapsed  Err
-a       pending  false    0      0        0s       <nil>
-b       pending  false    0      0        0s       <nil>
-c       pending  false    0      0        0s       <nil>
-d       pending  false    0      0        0s       <nil>`, "\n"))
+Member  State     Started  Tried  Results  Elapsed  Err
+a       pending   true     1      0        0s       <nil>
+b       failed    true     1      0        0s       broken\nin two
+c       declined  true     1      0        0s       declined
+d       pending   true     1      0        0s       <nil>`, "\n"))
 		<-c.Done()
 		equal(t, "text", fmt.Sprint(c.Report()), strings.TrimPrefix(`
 Call        1 of kit.ask
