@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/callcontext"
@@ -452,15 +451,12 @@ func (c *gathering) outcome(i int) Outcome {
 }
 
 // report returns how far the call has come, or how it has ended.
-func (c *gathering) report() Report { return c.reportIn(nil) }
-
-// reportIn makes the report in the room for outcomes, if that is enough.
-func (c *gathering) reportIn(room []Outcome) Report {
+func (c *gathering) report() Report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := Report{
 		Call: c.id(), Topic: c.topic.Name, Reason: Reason(c.course.Reason()), Started: c.start, Elapsed: c.course.Ended(),
-		Outcomes: slices.Grow(room, c.course.Size()), cause: c.err, quorum: c.course.Quorum(), first: c.policy.first,
+		Outcomes: make([]Outcome, 0, c.course.Size()), cause: c.err, quorum: c.course.Quorum(), first: c.policy.first,
 	}
 	if !c.over() {
 		r.Elapsed = c.now()

@@ -38,9 +38,7 @@ type Observer struct {
 	// listeners of the call get the values of the context it returns.
 	CallStart func(ctx context.Context, c CallStarted) context.Context
 	// CallEnd is called when the call has ended, after MemberEnd for each of its
-	// members and replicas. The context is the one that CallStart returned. The array of
-	// r.Outcomes is used again after the hook has returned: clone it to keep it. Errors of r
-	// and what Missing returns can be kept.
+	// members and replicas. The context is the one that CallStart returned.
 	CallEnd func(ctx context.Context, r Report)
 
 	// MemberStart is called just before the closure of a producer or replica is, and

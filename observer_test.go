@@ -590,43 +590,6 @@ func TestObserverIsToldOfResultsAfterClose(t *testing.T) {
 	})
 }
 
-// What a CallEnd hook makes of a report stays as it is, and the outcomes need no memory for
-// each call.
-func TestReportOfCallEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var errs []error
-		var missing [][]dispatch.Outcome
-		rooms := make(map[*dispatch.Outcome]bool)
-		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
-			CallEnd: func(_ context.Context, r dispatch.Report) {
-				errs, missing = append(errs, r.Err()), append(missing, r.Missing())
-				rooms[&r.Outcomes[0]] = true
-			},
-		}))
-		calls := 0
-		produce(t, d, "a", func(context.Context, int) (int, error) {
-			calls++
-			return 0, fmt.Errorf("failure %d", calls)
-		})
-		produce(t, d, "b", quick(1))
-		for range 9 {
-			ended(t, d)
-			synctest.Wait()
-		}
-		for i, err := range errs {
-			what := fmt.Sprintf("failure %d", i+1)
-			var partial *dispatch.PartialError
-			if !strings.Contains(err.Error(), what) || !errors.As(err, &partial) || partial.Report.Outcomes[0].Err.Error() != what ||
-				len(missing[i]) != 1 || missing[i][0].Err.Error() != what {
-				t.Errorf("call %d: %v, missing %v", i+1, err, missing[i])
-			}
-		}
-		if len(errs) != 9 || len(rooms) != 1 {
-			t.Errorf("%d reports in %d places", len(errs), len(rooms))
-		}
-	})
-}
-
 // An observer that holds up what it is to be told is logged, as a listener is.
 func TestObserverThatIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -18,15 +18,11 @@ import (
 // calls, and single events beside them.
 const mostNotices = 4096
 
-// mostRoom is how many outcomes an observer keeps room for between calls.
-const mostRoom = 4096
-
 // observer is a registered Observer. It follows the logs of calls as a listener does.
 type observer struct {
 	recipient
 	hooks  Observer
 	missed atomic.Uint64 // what it should have been told of
-	room   []Outcome     // for the next report; of the goroutine that calls the hooks
 }
 
 func (b *Bus) newObserver(hooks Observer, at callsite) *observer {
@@ -183,16 +179,8 @@ func (o *observer) replicaOutcome(c *gathering, r *replica) {
 }
 
 func (o *observer) end(c *gathering) {
-	hook := o.hooks.CallEnd
-	if hook == nil {
-		return
-	}
-	r := c.reportIn(o.room)
-	r.lent = true
-	hook(c.observing.ctx, r)
-	clear(r.Outcomes) // which refer to errors
-	if o.room = r.Outcomes[:0]; cap(o.room) > mostRoom {
-		o.room = nil
+	if hook := o.hooks.CallEnd; hook != nil {
+		hook(c.observing.ctx, c.report())
 	}
 }
 

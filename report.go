@@ -171,7 +171,6 @@ type Report struct {
 	cause  error // why the call ended, if the reason has an error of its own
 	quorum int   // the sender's; 0 if it asked for none
 	first  bool  // the call was made by First
-	lent   bool  // Outcomes are used again once a hook has returned
 }
 
 // Complete reports whether the results are the whole answer: there was at
@@ -211,9 +210,6 @@ func (r Report) firstErr() error {
 }
 
 func (r Report) partial() error {
-	if r.lent {
-		r.Outcomes, r.lent = slices.Clone(r.Outcomes), false
-	}
 	e := &PartialError{Report: r}
 	for _, o := range r.Outcomes {
 		if o.Err != nil && o.State != StateDeclined {

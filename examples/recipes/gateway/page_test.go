@@ -52,6 +52,7 @@ func TestThePageForgetsTheQuestionBefore(t *testing.T) {
 	wantStates(t, wait(t, "the end of the call", s.ended), dispatch.ReasonCanceled, dispatch.StateCanceled)
 	wait(t, "b to be asked again", s.asked)
 	wait(t, "c to fail again", s.failed)
+	tb.text("answers", "a\t12.50")
 	s.d.Close()
 	tb.text("missing", "Did not answer: b (canceled), c (failed: 503 Service Unavailable)")
 	tb.text("answers", "a\t12.50")
