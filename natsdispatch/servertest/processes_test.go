@@ -293,12 +293,14 @@ func (r row) happen(t *testing.T, p *plant, fault string) {
 		victim.signal(syscall.SIGCONT)
 	case "started again":
 		cut()
-		if strings.HasPrefix(r.when, "long before") { // or it would seem well again before it is
-			until(t, "the node to be missed", func() bool { return p.nodes() == 0 })
-		}
 		victim.run()
 	default:
 		t.Fatalf("unknown fault %q", fault)
 	}
 	until(t, "all to be well again", func() bool { return p.nc.IsConnected() && p.nodes() == 1 })
+	if strings.HasPrefix(r.when, "long before") { // the asker may be back before the node is
+		until(t, "the node to answer", func() bool {
+			return ended(t, send(t, p.near, "quick", dispatch.WithTimeout(time.Second))).Complete()
+		})
+	}
 }
