@@ -45,8 +45,7 @@ deps: ## install what the tests use besides Go (on Debian, as root or with sudo)
 
 variants: ## test with the oldest Go, and the root package on 32 bits, on one processor, and with panicnil=1
 	GOTOOLCHAIN=$(OLDEST_GO) go test ./...
-	GOARCH=386 go vet ./...
-	GOARCH=386 go test .
+	@.ci/test386
 	GOMAXPROCS=1 go test -count=1 .
 	GODEBUG=panicnil=1 go test -count=1 .
 
