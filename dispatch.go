@@ -220,7 +220,7 @@ func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], re
 // [WithRequired] have no effect.
 func (d *Dispatcher[Req, Res]) First(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (Res, error) {
 	var none Res
-	c, err := d.send("First", ctx, t, req, append(opts[:len(opts):len(opts)], firstOption{}))
+	c, err := d.send("First", ctx, t, req, append(opts[:len(opts):len(opts)], callOption(untilFirst)))
 	if err != nil {
 		return none, err
 	}

@@ -101,51 +101,12 @@ func (p *policy) apply(opts []CallOption) error {
 	return nil
 }
 
-// durationOption is a CallOption that sets a duration, and is known by its name.
-type durationOption struct {
-	name string
-	d    time.Duration
-}
+// callOption is a CallOption, by what it does to a policy.
+type callOption func(*policy) error
 
-func (o durationOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
-
-func (o durationOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
-
-func (o durationOption) applyCall(p *policy) error {
-	switch o.name {
-	case "WithStall":
-		p.stall = o.d
-	case "WithGrace":
-		p.grace = o.d
-	case "WithStagger":
-		p.stagger = o.d
-	case "WithHedge":
-		p.hedge = o.d
-	}
-	return positive(o.name, o.d)
-}
-
-// numberOption is a CallOption that sets a number.
-type numberOption struct {
-	name string
-	n    int
-}
-
-func (o numberOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
-
-func (o numberOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
-
-func (o numberOption) applyCall(p *policy) error {
-	switch o.name {
-	case "WithQuorum":
-		p.quorum, p.majority = o.n, false
-	case "WithParallelism":
-		p.parallelism = o.n
-	case "WithMinProducers":
-		p.minProducers = o.n
-	}
-	return positive(o.name, o.n)
-}
+func (o callOption) applyCall(p *policy) error     { return o(p) }
+func (o callOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
+func (o callOption) applyBus(c *busConfig) error   { return o(&c.policy) }
 
 // A TimeoutOption is what [WithTimeout] returns. It is accepted where a call is made and
 // where a producer is added.
@@ -189,24 +150,24 @@ func (o timeoutOption) applyProducer(c *producerConfig) error {
 // [ReasonQuorumLost] once that is impossible. The other members are canceled. Members that
 // declined do not count as answers. It takes the place of [WithMajority]. n must be
 // positive.
-func WithQuorum(n int) CallOption { return numberOption{"WithQuorum", n} }
+func WithQuorum(n int) CallOption {
+	return callOption(func(p *policy) error {
+		p.quorum, p.majority = n, false
+		return positive("WithQuorum", n)
+	})
+}
 
 // WithMajority is [WithQuorum] with more than half of the members of the call: 2 of 2 or 3,
 // 3 of 4 or 5. Members that decline, fail or are gone count among the members; so does a
 // name of [WithTargets] or [WithRequired] that no producer has. Relays name members while
 // the call goes on, so under this option a call with relays is not satisfied before all of
 // them have returned. It takes the place of WithQuorum.
-func WithMajority() CallOption { return majorityOption{} }
-
-type majorityOption struct{}
-
-func (majorityOption) applyCall(p *policy) error {
-	p.quorum, p.majority = 0, true
-	return nil
+func WithMajority() CallOption {
+	return callOption(func(p *policy) error {
+		p.quorum, p.majority = 0, true
+		return nil
+	})
 }
-func (o majorityOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
-
-func (o majorityOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithRequired keeps a call from being satisfied by its quorum before the members of these
 // names have ended, in whatever way. Without a quorum a call waits for all members anyway.
@@ -215,61 +176,80 @@ func (o majorityOption) applyTopic(s *topicSpec) error { return s.addDefault(o) 
 // a relay may name it, it is waited for. It does not ask a member that WithTargets leaves
 // out. There must be at least one name, and none may be empty.
 func WithRequired(names ...string) CallOption {
-	return namesOption{"WithRequired", slices.Clone(names)}
+	names = slices.Clone(names)
+	return callOption(func(p *policy) error {
+		p.required = names
+		return wantNames("WithRequired", names)
+	})
 }
 
 // WithStall ends the call with [ReasonStalled] if no new result arrives within d of the
 // last one. Before the first result only the deadline counts. d must be positive.
-func WithStall(d time.Duration) CallOption { return durationOption{"WithStall", d} }
+func WithStall(d time.Duration) CallOption {
+	return callOption(func(p *policy) error {
+		p.stall = d
+		return positive("WithStall", d)
+	})
+}
 
 // WithParallelism runs at most n members of the call at the same time. A member
 // that waits for the others is started only while the call goes on. n must be
 // positive.
-func WithParallelism(n int) CallOption { return numberOption{"WithParallelism", n} }
+func WithParallelism(n int) CallOption {
+	return callOption(func(p *policy) error {
+		p.parallelism = n
+		return positive("WithParallelism", n)
+	})
+}
 
 // WithFailFast ends the call, FailedFast, at the first member that is Failed,
 // Panicked or Rejected. The rest are canceled.
-func WithFailFast() CallOption { return failFastOption{} }
-
-type failFastOption struct{}
-
-func (failFastOption) applyCall(p *policy) error {
-	p.failFast = true
-	return nil
+func WithFailFast() CallOption {
+	return callOption(func(p *policy) error {
+		p.failFast = true
+		return nil
+	})
 }
-func (o failFastOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
-func (o failFastOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
-
-// firstOption is what makes a call one of First.
-type firstOption struct{}
-
-func (firstOption) applyCall(p *policy) error {
+// untilFirst makes a call one of First.
+func untilFirst(p *policy) error {
 	p.first, p.quorum, p.majority, p.required = true, 0, false, nil
 	return nil
 }
-func (o firstOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
-
-func (o firstOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithGrace ends the producers' contexts d before the call, so that producers that
 // watch them can hand in what they have. A member that returns its context's
 // error in that time is Late. d must be positive and less than the timeout; a
 // context deadline sooner than d ends the producers' contexts at once.
-func WithGrace(d time.Duration) CallOption { return durationOption{"WithGrace", d} }
+func WithGrace(d time.Duration) CallOption {
+	return callOption(func(p *policy) error {
+		p.grace = d
+		return positive("WithGrace", d)
+	})
+}
 
 // WithStagger spaces the starts of the members, in the order of registration: the next
 // one starts d after the last start, or at once when one ends without an answer. Starts that
 // [WithParallelism] has delayed do not accumulate. Under [Dispatcher.First] this is a hedged
 // request, as Happy Eyeballs (RFC 8305) opens connections. d must be positive.
-func WithStagger(d time.Duration) CallOption { return durationOption{"WithStagger", d} }
+func WithStagger(d time.Duration) CallOption {
+	return callOption(func(p *policy) error {
+		p.stagger = d
+		return positive("WithStagger", d)
+	})
+}
 
 // WithHedge asks the next replica of a group when no answer has come after d. The one
 // before goes on, and the first answer is that of the group. The contexts of the other
 // replicas end then, with the cause [ErrSatisfied], and what they have opened with these is
 // closed; values that they return are offered to OnLate. No replica is asked that would
 // have less than d left. It concerns members made by [WithGroup] only. d must be positive.
-func WithHedge(d time.Duration) CallOption { return durationOption{"WithHedge", d} }
+func WithHedge(d time.Duration) CallOption {
+	return callOption(func(p *policy) error {
+		p.hedge = d
+		return positive("WithHedge", d)
+	})
+}
 
 // WithHedgeQuantile is [WithHedge] with a time that follows the latencies of each group: the
 // next replica is asked when no answer has come after the time that this share of the group's
@@ -283,43 +263,38 @@ func WithHedge(d time.Duration) CallOption { return durationOption{"WithHedge", 
 // hedge. If [WithHedge] is given as well, its d counts until then, and after that when the
 // quantile is longer. A producer on several topics has the same latencies on all of them.
 // The quantile must be greater than 0 and less than 1.
-func WithHedgeQuantile(quantile float64) CallOption { return quantileOption(quantile) }
-
-type quantileOption float64
-
-func (o quantileOption) applyCall(p *policy) error {
-	p.hedgeQuantile = float64(o)
-	if o > 0 && o < 1 { // which NaN is not
-		return nil
-	}
-	return invalidOption("WithHedgeQuantile(%v): must be between 0 and 1", float64(o))
+func WithHedgeQuantile(quantile float64) CallOption {
+	return callOption(func(p *policy) error {
+		p.hedgeQuantile = quantile
+		if quantile > 0 && quantile < 1 { // which NaN is not
+			return nil
+		}
+		return invalidOption("WithHedgeQuantile(%v): must be between 0 and 1", quantile)
+	})
 }
-func (o quantileOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
-
-func (o quantileOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithMinProducers lets the call wait, within its deadline, until at least n
 // producers are registered on the topic; those are asked. If they do not come, no producer
 // is asked and the call ends with [ReasonDeadline] and [ErrTooFewProducers]. Relays and the
 // members that they would name are not counted. n must be positive.
-func WithMinProducers(n int) CallOption { return numberOption{"WithMinProducers", n} }
+func WithMinProducers(n int) CallOption {
+	return callOption(func(p *policy) error {
+		p.minProducers = n
+		return positive("WithMinProducers", n)
+	})
+}
 
 // WithDefaults forgets what has been set before it for the calls that it concerns: given to a
 // call, the options of the topic and the bus; given to a topic, those of the bus. Options
 // after it count. So it takes back what no other option can, such as [WithFailFast], [WithNoWait],
 // [WithTargets] or [WithQuorum]. The timeout is then [DefaultTimeout]. Options that only a bus
 // has, such as [WithMaxInFlight], remain.
-func WithDefaults() CallOption { return defaultsOption{} }
-
-type defaultsOption struct{}
-
-func (defaultsOption) applyCall(p *policy) error {
-	*p = defaults()
-	return nil
+func WithDefaults() CallOption {
+	return callOption(func(p *policy) error {
+		*p = defaults()
+		return nil
+	})
 }
-func (o defaultsOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
-
-func (o defaultsOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithTargets asks only the producers of these names. A name is that of a producer, or of a
 // group for all its replicas, or what [Member.String] gives for a member in a report:
@@ -329,31 +304,23 @@ func (o defaultsOption) applyTopic(s *topicSpec) error { return s.addDefault(o) 
 // A name that no producer has is a member that is Gone, with [ErrUnknownMember]. If that is
 // so of all names, the call ends at once, unless a relay may name them. There must be at
 // least one name, and none may be empty.
-func WithTargets(names ...string) CallOption { return namesOption{"WithTargets", slices.Clone(names)} }
-
-// namesOption is a CallOption that names members.
-type namesOption struct {
-	name  string
-	names []string
+func WithTargets(names ...string) CallOption {
+	names = slices.Clone(names)
+	return callOption(func(p *policy) error {
+		p.targets = names
+		return wantNames("WithTargets", names)
+	})
 }
 
-func (o namesOption) applyCall(p *policy) error {
-	if o.name == "WithTargets" {
-		p.targets = o.names
-	} else {
-		p.required = o.names
+func wantNames(option string, names []string) error {
+	if len(names) == 0 {
+		return invalidOption("%s: no names", option)
 	}
-	if len(o.names) == 0 {
-		return invalidOption("%s: no names", o.name)
-	}
-	if i := slices.Index(o.names, ""); i >= 0 {
-		return invalidOption("%s: empty name at index %d", o.name, i)
+	if i := slices.Index(names, ""); i >= 0 {
+		return invalidOption("%s: empty name at index %d", option, i)
 	}
 	return nil
 }
-func (o namesOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
-
-func (o namesOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // busConfig is what the options of a bus come to.
 type busConfig struct {
@@ -625,8 +592,8 @@ func (o retainOption) applyTopic(s *topicSpec) error {
 // are recorded after the listener was registered follow: there is no gap between the two, and
 // no result comes twice. What is retained waits in the listener's mailbox as all results do,
 // so [WithMailbox] and [WithConcurrency] concern it, too. Their calls have ended: what a
-// listener sends while it is called with one needs a place under [WithMaxInFlight]. OnOutcome and OnDone are called only
-// for what happens from then on.
+// listener sends while it is called with one needs a place under [WithMaxInFlight]. OnOutcome
+// and OnDone are called only for what happens from then on.
 func WithRetained() ListenerOption { return retainedOption{} }
 
 type retainedOption struct{}
@@ -647,8 +614,7 @@ func (retainedOption) applyListener(c *listenerConfig) error {
 // wait for a place in a listener with any other context: all places can be those of calls
 // whose results wait for that listener. Use [WithNoWait], or another goroutine. OnOutcome and
 // OnDone hooks may send: if a Send begins to wait while one runs, calls do not keep their
-// places for its listener until the hook has returned.
-// n must be positive.
+// places for its listener until the hook has returned. n must be positive.
 func WithMaxInFlight(n int) BusOption { return maxInFlightOption(n) }
 
 type maxInFlightOption int
@@ -660,17 +626,12 @@ func (o maxInFlightOption) applyBus(c *busConfig) error {
 
 // WithNoWait has Send return [ErrOverloaded] at once where [WithMaxInFlight] would
 // have it wait.
-func WithNoWait() CallOption { return noWaitOption{} }
-
-type noWaitOption struct{}
-
-func (noWaitOption) applyCall(p *policy) error {
-	p.noWait = true
-	return nil
+func WithNoWait() CallOption {
+	return callOption(func(p *policy) error {
+		p.noWait = true
+		return nil
+	})
 }
-func (o noWaitOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
-
-func (o noWaitOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 
 // WithGroup makes the producer a replica: all producers of a topic with the same
 // group stand in for each other and are one member of a call. Each call asks the least busy
