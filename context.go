@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/seed-bb4b4d74/dispatch/internal/callcontext"
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
 	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
 )
 
@@ -79,6 +81,118 @@ func (r *run) looksEnded() bool {
 		made = own.ctx != nil || r.endedLocked() != nil
 	}
 	return made || c.over() || c.course.Graced()
+}
+
+// ownContext is the context of a run that may end before its call does: that of a replica
+// ends when another one has answered, that of a run with a timeout after this time. The
+// call's lock guards it.
+type ownContext struct {
+	base   context.Context         // what ctx is derived from; nil for the call's
+	ctx    context.Context         // nil until the run looks at it
+	cancel context.CancelCauseFunc // ends ctx
+}
+
+// competes reports whether other replicas can answer in the place of this run, so that
+// its context can end before the call does.
+func (r *run) competes() bool {
+	return r.replica() != nil && (len(r.call.groups[r.member].candidates) > 1 || r.replica().base != nil)
+}
+
+// ownContext returns where a run keeps its own context, or nil if it has that of the call.
+func (r *run) ownContext() *ownContext {
+	switch {
+	case r.competes():
+		return &r.replica().ownContext
+	case r.member < 0 || r.producer().timeout == 0 || !r.started:
+		return nil
+	case r.isPlain():
+		return r.rare.own
+	default:
+		return &r.replica().ownContext
+	}
+}
+
+// contextOf returns the context of a run that has its own.
+func (r *run) contextOf(own *ownContext) context.Context {
+	c := r.call
+	c.mu.Lock()
+	ctx, base, ended := own.ctx, own.base, r.endedLocked()
+	c.mu.Unlock()
+	if ctx != nil {
+		return ctx
+	}
+	if base == nil {
+		base = c.context()
+	}
+	if ended != nil {
+		base = context.WithoutCancel(base) // the call may have ended meanwhile, for another cause
+	}
+	made, cancel := r.derive(base)
+	c.mu.Lock()
+	if own.ctx == nil {
+		own.ctx, own.cancel = made, cancel
+	} else {
+		made, cancel = own.ctx, own.cancel // another goroutine was quicker
+	}
+	ended = r.endedLocked()
+	c.mu.Unlock()
+	if ended != nil {
+		cancel(ended)
+	}
+	return made
+}
+
+// derive returns a context for the run alone.
+func (r *run) derive(base context.Context) (context.Context, context.CancelCauseFunc) {
+	at, limited := r.overdueAt()
+	if !limited {
+		return context.WithCancelCause(base)
+	}
+	ctx := callcontext.Within(base, r.call.start.Add(at))
+	return ctx, func(cause error) { ctx.End(cause == context.DeadlineExceeded, cause) }
+}
+
+// endedLocked returns why the context of a run that has its own has to have ended before
+// the call does, or nil: another replica was quicker, or the run is overdue.
+func (r *run) endedLocked() error {
+	c, own := r.call, r.replica()
+	at, limited := r.overdueAtLocked()
+	switch {
+	case own != nil && own.how == course.Canceled:
+		return ErrSatisfied
+	case r.isOverdueLocked(), limited && c.over() && at < c.course.Ended(), limited && !c.over() && at < c.now():
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// isOverdueLocked reports whether the course has found that the run has taken as long as it
+// may.
+func (r *run) isOverdueLocked() bool {
+	if own := r.replica(); own != nil {
+		return own.overdue
+	}
+	return r.call.course.Member(int(r.member)).Overdue
+}
+
+// overdueAt returns when the run has taken as long as it may, if it has started and has a
+// timeout.
+func (r *run) overdueAt() (at time.Duration, ok bool) {
+	if r.member < 0 || r.producer().timeout == 0 {
+		return 0, false
+	}
+	r.call.mu.Lock()
+	defer r.call.mu.Unlock()
+	return r.overdueAtLocked()
+}
+
+func (r *run) overdueAtLocked() (at time.Duration, ok bool) {
+	timeout := r.producer().timeout
+	if own := r.replica(); own != nil {
+		return own.began + timeout, r.started && timeout > 0
+	}
+	return r.call.course.Began(int(r.member)) + timeout, r.started && timeout > 0
 }
 
 func (r *run) sentFrom() (call *origin, nesting int32) { return r.call.from, r.call.from.nesting + 1 }

@@ -108,9 +108,8 @@ func (c *gathering) missed(r *run) error {
 	defer c.mu.Unlock()
 	own := r.replica()
 	lost := own != nil && own.how == course.Canceled
-	overdue := own != nil && own.overdue || own == nil && c.course.Member(int(r.member)).Overdue
 	switch {
-	case overdue:
+	case r.isOverdueLocked():
 		return timeoutError(r.producer().timeout)
 	case lost, c.over() && c.err == nil:
 		return ErrSatisfied // by another replica

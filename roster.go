@@ -1,0 +1,173 @@
+package dispatch
+
+import (
+	"context"
+	"slices"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
+)
+
+// A Roster is where a [Relay] names the members of one call and hands in what
+// they answer. Its methods may be used concurrently, also after the relay has
+// returned. Every method that returns a bool returns false where it changed
+// nothing: the member was named already or never, or has ended; the call has
+// ended; the relay has returned. All of these but the end of the call are misuse,
+// which the bus counts; see [Snapshot].
+//
+// A relay that asks somebody else first says whom with [Roster.Expect], before it sends
+// anything, so that the report names those who never say a word.
+type Roster[Res any] struct {
+	run     *relayRun
+	result  func(*relayRun, Member, Res) bool
+	answers func(*relayRun, Member, []Answer[Res]) int
+}
+
+// An Answer is what a relay has heard of one member, for [Roster.Answers].
+type Answer[Res any] struct {
+	From     Member
+	Value    Res   // the result, if HasValue
+	HasValue bool  // the member has a result
+	Ended    bool  // the member has ended, after the result
+	Err      error // with what, as in [Roster.End]
+}
+
+// Name says that m has taken the request: from now on it is a member of the call, and must
+// be ended. A member with neither a name nor a group is refused. The name may be empty if it
+// is not known which replica of the group will answer.
+func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
+
+// Expect says that m has an outcome in the call, although m is not known more exactly: it
+// stands for members elsewhere whose names the relay learns later, as {Node: "cell-7",
+// Name: "*"} for all of a node. [Roster.Accept] or [Roster.Answers] puts them in its place.
+// Until then it is a member like any other, but has no results: it can be ended with
+// [Roster.End], it is Late or Canceled when the call ends, and Failed with [ErrLost] when
+// the relay returns. Its outcome says that it was not started. A quorum that counts the
+// members of the call counts it once.
+func (r *Roster[Res]) Expect(m Member) bool { return r.run.expect(m) }
+
+// Accept replaces an expected member by others; the expected one has no outcome then. All
+// become known at once. There may be none: then the expected member is just removed.
+// A member that the call has already stays as it is, which is misuse.
+func (r *Roster[Res]) Accept(expected Member, members ...Member) bool {
+	return r.run.accept(expected, members)
+}
+
+// Answers hands in what was heard of several members, under one lock: it names those of the
+// batch that the call does not have, and then does what [Roster.Result] and [Roster.End] do,
+// in the order of the batch. A member may have several answers in it; one with neither a value
+// nor an end only names its member. If expected is not the zero Member, the batch takes
+// its place, as with [Roster.Accept]. Answers returns how many answers were taken. Those
+// after the end of the call are not, and their values are offered to OnLate. The batch
+// can be used again afterwards.
+func (r *Roster[Res]) Answers(expected Member, batch []Answer[Res]) int {
+	return r.answers(r.run, expected, batch)
+}
+
+// Result hands in a result of m. If it is too late it is offered to OnLate.
+func (r *Roster[Res]) Result(m Member, v Res) bool { return r.result(r.run, m, v) }
+
+// End says how m has ended: OK if err is nil, Panicked with a [*PanicError], Declined
+// with [ErrDecline], Gone with [ErrGone], Rejected with [ErrOverloaded], Late with
+// [ErrTimeout], otherwise Failed. These five count only if err is one of them or wraps one, and every error
+// on the way wraps no other: fmt.Errorf("%w: %v", ErrGone, why) is Gone, and
+// errors.Join(ErrGone, why) is Failed.
+func (r *Roster[Res]) End(m Member, err error) bool { return r.run.end(m, err) }
+
+// Targets returns the names that [WithTargets] asks for, or nil without that option. Some
+// may be those of a node: [Member.Matches] tells which members they mean.
+func (r *Roster[Res]) Targets() []string { return slices.Clone(r.run.call.policy.targets) }
+
+// askRelay is part of half.
+func (c *Call[Req, Res]) askRelay(r *relayRun) {
+	defer r.unwound()
+	relay, roster := r.producer().fn.(Relay[Req, Res]), &Roster[Res]{run: r, result: c.relayed, answers: c.heard}
+	if c.nesting != nil && c.nesting.asks {
+		c.nesting.labelled(&r.run, "dispatch.producer", r.producer().Name(), func(ctx context.Context) { r.fail(relay(ctx, c.req, roster)) })
+	} else {
+		r.fail(relay(&r.run, c.req, roster))
+	}
+	r.returned = true
+}
+
+// relayed hands in a result that a relay brings.
+func (c *Call[Req, Res]) relayed(r *relayRun, m Member, value Res) bool {
+	c.mu.Lock()
+	i, ok := c.pendingLocked(r, m)
+	over := c.over()
+	c.mu.Unlock()
+	switch {
+	case ok:
+		return c.hand(&r.run, i, value)
+	case over:
+		at, by := c.lateness()
+		c.observeLate(&r.run, m, at, by, nil)
+		c.offerLate(m, value, at, by)
+	}
+	return false
+}
+
+// heard is Roster.Answers.
+func (c *Call[Req, Res]) heard(r *relayRun, expected Member, batch []Answer[Res]) (taken int) {
+	var few [32]course.State
+	how := few[:0]
+	for i := range batch { // without the lock, for errors may be of anybody's making
+		how = append(how, stateOf(batch[i].Err))
+	}
+	c.mu.Lock()
+	if expected != (Member{}) {
+		c.replaceLocked(r, expected)
+	}
+	for i := 0; i < len(batch) && !c.over(); i++ {
+		if _, known := c.relaying.byMember[batch[i].From]; !known {
+			r.nameLocked(batch[i].From)
+		}
+	}
+	next := 0
+	for ; next < len(batch) && !c.over(); next++ {
+		if c.takeLocked(r, &batch[next], how[next]) {
+			taken++
+		}
+	}
+	c.tellAndUnlock()
+	c.recount()
+	for _, a := range batch[next:] {
+		if a.HasValue {
+			at, by := c.lateness()
+			c.observeLate(&r.run, a.From, at, by, nil)
+			c.offerLate(a.From, a.Value, at, by)
+		}
+	}
+	return taken
+}
+
+// takeLocked does what one answer says, in a call that goes on.
+func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], how course.State) bool {
+	i, ok := c.relaying.byMember[a.From]
+	switch {
+	case !ok:
+		return false // it was not to be named
+	case c.course.HasEnded(int(i)), c.namedAt(i).by != r, a.HasValue && c.course.Expects(int(i)):
+		c.bus.misuse.Add(1)
+		return false
+	}
+	now := c.now()
+	e := calllog.Entry{Member: i}
+	switch {
+	case a.Ended:
+		c.namedAt(i).err = a.Err
+		c.course.EndNamed(now, i, how, a.HasValue)
+		e.Kind = calllog.End
+	case a.HasValue:
+		c.course.Result(now, i)
+	default:
+		return true
+	}
+	e.At = c.course.Ended()
+	if a.HasValue {
+		e.Kind |= calllog.Result
+		e.Value = c.keepLocked(a.Value)
+	}
+	c.appendLocked(e)
+	return true
+}
