@@ -15,7 +15,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Whatever is combined: one outcome each, every value is a result or late, nothing is left.
+// However policies are combined: one outcome each, every value is a result or late, nothing is left.
 func TestCombinations(t *testing.T) {
 	for seed := range 300 {
 		ok := t.Run(fmt.Sprint(seed), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { combine(t, uint64(seed)) }) })

@@ -308,8 +308,7 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 
 // OnLate calls f with each result that comes after the end of its call, or after another
 // replica has answered for its group (the loser of a hedge), or after the timeout of its
-// producer, and how long after. Whatever
-// such a result holds open can be closed there. It concerns all calls of these types on
+// producer, and how long after. What such a result holds open can be closed there. It concerns all calls of these types on
 // the bus, whichever dispatcher has sent them. The calls of f do not overlap, and nothing
 // waits for them. After [Bus.Close] f is not called. OnLate panics if f is nil, or the
 // dispatcher zero.

@@ -96,7 +96,7 @@ func (p *places) during(l *listener, hook func()) {
 func (p *places) log(topic string) {
 	p.mu.Lock()
 	waiting, logged := p.waiting, p.logged
-	p.logged = logged || waiting > 0 // if nobody waits any more, the next one is told of
+	p.logged = logged || waiting > 0 // if none waits any more, the next one is logged
 	p.mu.Unlock()
 	if logged || waiting == 0 {
 		return

@@ -37,7 +37,7 @@ func latencyBucket(d time.Duration) bucket {
 	return latencyLimits
 }
 
-// What is kept beside calls, whatever goes on.
+// How much is kept beside calls at most.
 const (
 	mostMembersOfTopic   = 2_000
 	mostListenersOfTopic = 200

@@ -35,7 +35,7 @@
 //
 // # What is kept
 //
-// Memory is bounded whatever goes on. Of each topic the newest calls are kept in eight
+// Memory is bounded, however much goes on. Of each topic the newest calls are kept in eight
 // buckets, by how long they took, and once more if a member failed or was late: so
 // quick calls do not push out the slow ones, nor these the failed. A call is also kept
 // while somebody looks at it, and while a run of it has not returned. [WithRetention] sets

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Every field of data.json is described, whatever is described is a field, and every path that the page is bound to is
+// Every field of data.json is described, everything that is described is a field, and every path that the page is bound to is
 // one of a field.
 func TestDocumentIsDescribed(t *testing.T) {
 	text, err := os.ReadFile("../docs/data-json.md")

@@ -170,7 +170,7 @@ func (w *row) explain(err error) {
 	}
 }
 
-// failed reports whether a member did what it was asked for in vain.
+// failed reports whether a member failed, panicked, or was rejected.
 func (w *row) failed() bool {
 	switch w.state {
 	case dispatch.StateFailed, dispatch.StatePanicked, dispatch.StateRejected:

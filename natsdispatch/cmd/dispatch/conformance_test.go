@@ -91,7 +91,7 @@ func TestConformanceOfTheGoNode(t *testing.T) {
 func TestConformanceOfTheAgentInJavaScript(t *testing.T) {
 	for _, name := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("SKIPPED: the agent in JavaScript is NOT tested, because there is no %s: %v", name, err)
+			t.Skipf("this machine lacks %s: the agent in JavaScript is not tested: %v", name, err)
 		}
 	}
 	const agent = "../../examples/node-agent"
