@@ -231,12 +231,13 @@ func (f *feed) takesEndLocked() bool {
 	return true
 }
 
-// comeTo notes that the recipient comes to a result, and gives back the call's place if no
-// other one follows.
+// comeTo notes that the recipient comes to a result of the batch, and gives back the call's
+// place if no other one follows. A single is come to when it is taken: their callbacks may
+// overlap.
 func (f *feed) comeTo(seq int) {
-	if f.call.placed {
+	if f.call.placed && !f.to.inbox.Single() {
 		f.call.mu.Lock()
-		f.come = max(f.come, seq+1) // callbacks may overlap
+		f.come = seq + 1
 		f.handIfHeardLocked()
 		f.call.mu.Unlock()
 	}

@@ -3,7 +3,6 @@ package dispatch_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -115,33 +114,6 @@ func TestASenderThatIsNotLoggedDoesNotSilenceTheNext(t *testing.T) {
 				t.Errorf("%d were logged before a sender that waits for long, %d after it", before, got)
 			}
 			<-time.After(time.Minute)
-		})
-	}
-}
-
-// Callbacks that overlap come to the results of a call in any order: the call does not keep
-// its place because the last one was not the last to begin.
-func TestOverlappingCallbacksKeepNoPlace(t *testing.T) {
-	for range 200 { // the order is left to chance
-		synctest.Test(t, func(t *testing.T) {
-			d, _ := newDispatcher(dispatch.WithMaxInFlight(1))
-			release, end := make(chan struct{}), make(chan struct{})
-			for i := range 8 {
-				produce(t, d, fmt.Sprint(i), quick(1))
-			}
-			produce(t, d, "open", deaf(end, 1))
-			listener := listen(t, d, func(context.Context, result) { <-release }, dispatch.WithConcurrency(16))
-			c := send(t, d)
-			synctest.Wait()
-			close(end)
-			<-c.Done()
-			synctest.Wait()
-			if _, err := d.Send(t.Context(), other, 0, dispatch.WithNoWait()); err != nil {
-				t.Errorf("all callbacks have begun: %v", err)
-			}
-			close(release)
-			synctest.Wait()
-			listener.Remove()
 		})
 	}
 }

@@ -38,6 +38,8 @@ func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 			continue
 		}
 		f.inHand++
+		f.come = f.at.Seq
+		f.handIfHeardLocked()
 		f.queued = f.hasMoreLocked()
 		return s, results, f.queued
 	}

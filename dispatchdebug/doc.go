@@ -26,7 +26,7 @@
 //
 // The overview takes q (which topics), sort (by what) and page (from 1); a topic and a call
 // take q and sort for their members. The page is made of the data and of nothing else, so
-// whatever it shows a script can have. See docs/data-json.md for the fields. The document
+// a script can have all that it shows. See docs/data-json.md for the fields. The document
 // has a version, which grows when a field goes or changes its meaning.
 //
 // The page needs no JavaScript; with it, it follows the stream. A search is a form, a

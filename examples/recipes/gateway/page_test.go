@@ -27,10 +27,7 @@ func TestThePageShowsPricesAsTheyCome(t *testing.T) {
 func TestTheCallIsCanceledWhenThePageIsLeft(t *testing.T) {
 	s := newScene(t)
 	tb := s.open()
-	tb.ask("lamp")
-	tb.text("answers", "a\t12.50")
-	wait(t, "b to be asked", s.asked)
-	wait(t, "c to fail", s.failed)
+	tb.askUntilBHangs(s)
 	tb.navigate("about:blank") // the browser keeps the page, to go back to it
 	wait(t, "b to see its client leave", s.left)
 	wantStates(t, wait(t, "the end of the call", s.ended), dispatch.ReasonCanceled, dispatch.StateCanceled)
@@ -43,10 +40,7 @@ func TestTheCallIsCanceledWhenThePageIsLeft(t *testing.T) {
 func TestThePageForgetsTheQuestionBefore(t *testing.T) {
 	s := newScene(t)
 	tb := s.open()
-	tb.ask("lamp")
-	tb.text("answers", "a\t12.50")
-	wait(t, "b to be asked", s.asked)
-	wait(t, "c to fail", s.failed)
+	tb.askUntilBHangs(s)
 	tb.ask("desk")
 	wait(t, "b to see its client leave", s.left)
 	wantStates(t, wait(t, "the end of the call", s.ended), dispatch.ReasonCanceled, dispatch.StateCanceled)
@@ -61,10 +55,7 @@ func TestThePageForgetsTheQuestionBefore(t *testing.T) {
 func TestThePageSaysThatTheServerHasEndedTheCall(t *testing.T) {
 	s := newScene(t)
 	tb := s.open()
-	tb.ask("lamp")
-	tb.text("answers", "a\t12.50")
-	wait(t, "b to be asked", s.asked)
-	wait(t, "c to fail", s.failed)
+	tb.askUntilBHangs(s)
 	s.d.Close()
 	tb.text("missing", "Did not answer: b (canceled), c (failed: 503 Service Unavailable)")
 	tb.ask("lamp")
@@ -82,4 +73,12 @@ func TestThePageSaysThatTheConnectionBroke(t *testing.T) {
 	tb.text("status", "The gateway does not answer, or the connection broke: there may be more prices.")
 	tb.until("source.readyState === EventSource.CLOSED", "true")
 	tb.text("answers", "a\t12.50")
+}
+
+// askUntilBHangs asks, and waits until there is nothing to wait for but b.
+func (tb *tab) askUntilBHangs(s *scene) {
+	tb.ask("lamp")
+	tb.text("answers", "a\t12.50")
+	wait(s.t, "b to be asked", s.asked)
+	wait(s.t, "c to fail", s.failed)
 }
