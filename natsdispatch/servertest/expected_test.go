@@ -85,7 +85,7 @@ func TestNodesThatWereNeverHeard(t *testing.T) {
 		t.Errorf("the node ends with %v", err)
 	}
 	node := serve(t, connect(t, s.ClientURL()), far, "far")
-	join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithNodes("far", "away"), natsdispatch.WithNodes("far"),
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithNodes("far", "away"), natsdispatch.WithNodes("far"),
 		natsdispatch.WithAcceptWindow(200*time.Millisecond))
 	report = ended(t, send(t, near, "x"))
 	want(t, report, dispatch.ReasonAllEnded, "far/a ok", "away/* failed")
@@ -95,6 +95,7 @@ func TestNodesThatWereNeverHeard(t *testing.T) {
 	if err := node.Close(); err != nil {
 		t.Error(err)
 	}
+	until(t, "the bye to be heard", func() bool { return len(remote.Nodes()) == 0 }) // or it ends the call
 	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/* failed", "away/* failed")
 	noMisuse(t, near)
 }
