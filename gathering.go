@@ -78,8 +78,6 @@ type gathering struct {
 // half is the typed half of a call: all that touches requests and results. Its
 // methods are called without the call's lock, but for those that end in Locked.
 type half interface {
-	// ask calls the closure of a run. How it ends is kept in the run.
-	ask(r *run)
 	// askRelay calls a relay.
 	askRelay(r *relayRun)
 	// roomLocked makes room for n members, their runs and answers, and the first entries
