@@ -369,7 +369,7 @@ func (c *gathering) report() Report {
 func (c *gathering) reportIn(r *Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r.Call, r.Topic, r.Reason = c.id(), c.topic.Name, Reason(c.course.Reason())
+	r.Call, r.Parent, r.Topic, r.Reason = c.id(), c.parent, c.topic.Name, Reason(c.course.Reason())
 	r.Started, r.Elapsed, r.Budget = c.start, c.course.Ended(), c.budget()
 	r.cause, r.quorum, r.first = c.err, c.course.Quorum(), c.policy.first
 	if !c.over() {

@@ -162,6 +162,7 @@ func (o Outcome) MarshalJSON() ([]byte, error) {
 // Report says how every member of a call ended and why the call did.
 type Report struct {
 	Call     CallID        `json:"call"`
+	Parent   CallID        `json:"parent"` // the call on the same bus that it was sent from; 0 if there is none
 	Topic    string        `json:"topic"`
 	Reason   Reason        `json:"reason"`
 	Started  time.Time     `json:"started"`

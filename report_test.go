@@ -321,7 +321,7 @@ func TestReportAsJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "JSON", string(got), `{"call":7,"topic":"kit.ask","reason":"deadline","started":"2026-01-02T03:04:05Z","elapsed_ns":1000000000,"budget_ns":1000000000,"outcomes":[`+
+	equal(t, "JSON", string(got), `{"call":7,"parent":0,"topic":"kit.ask","reason":"deadline","started":"2026-01-02T03:04:05Z","elapsed_ns":1000000000,"budget_ns":1000000000,"outcomes":[`+
 		`{"member":{"name":"a"},"state":"ok","started":true,"results":1,"tried":1,"began_ns":5,"elapsed_ns":20},`+
 		`{"member":{"group":"g","name":"b"},"state":"failed","started":true,"results":0,"tried":1,"began_ns":0,"elapsed_ns":30,"error":"broken"}]}`)
 }

@@ -68,7 +68,6 @@ type ObserverSnapshot struct {
 type CallSnapshot struct {
 	Report
 	Left   time.Duration `json:"left_ns"` // of its Budget
-	Parent CallID        `json:"parent"`  // the call on this bus that it was sent from; 0 if there is none
 	Depth  int           `json:"depth"`   // how many calls it is nested in
 
 	// WaitsFor is how many producers are missing under WithMinProducers; 0 if the call does

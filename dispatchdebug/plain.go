@@ -78,6 +78,12 @@ func (a *archive) addPlainLocked(report *dispatch.Report) bool {
 		t.counts[b]++
 		return true
 	}
+	a.keepPlainLocked(t, report)
+	return true
+}
+
+// keepPlainLocked keeps a call that has been counted.
+func (a *archive) keepPlainLocked(t *topicFigures, report *dispatch.Report) {
 	a.foldLocked(t)
 	for i := range report.Outcomes {
 		f, o := t.seats[i].figures, &report.Outcomes[i]
@@ -90,7 +96,6 @@ func (a *archive) addPlainLocked(report *dispatch.Report) bool {
 	rec.left = len(report.Outcomes) - len(rec.rows)
 	rec.settle()
 	a.keepLocked(rec, t, false, false)
-	return true
 }
 
 // notePlainLocked writes down what the runs of a call took.

@@ -58,21 +58,25 @@ func (r *recorder) callStart(ctx context.Context, c dispatch.CallStarted) contex
 }
 
 func (r *recorder) callEnd(ctx context.Context, report *dispatch.Report) {
+	if report.Parent != 0 || !isPlain(report) || !r.plain(report) {
+		r.whole(ctx, report)
+	}
+}
+
+// whole is callEnd for a call of which there is something to tell.
+func (r *recorder) whole(ctx context.Context, report *dispatch.Report) {
 	var parent dispatch.CallInfo
-	if from, ok := dispatch.CallFrom(ctx); ok {
-		parent = from
+	if report.Parent != 0 {
+		parent, _ = dispatch.CallFrom(ctx)
 	}
 	explained, replicas := explain(report.Outcomes), explain(report.Replicas)
 	a := r.archive
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r.revision.Add(1)
-	if parent.ID == 0 && isPlain(report) && a.open[report.Call] == nil && a.addPlainLocked(report) {
-		return
-	}
 	rec := a.takeLocked(report.Call)
 	rec.finish(report)
-	if parent.ID != 0 && parent.ID != report.Call {
+	if parent.ID != 0 && parent.ID == report.Parent {
 		rec.parent, rec.parentTopic, rec.sender = parent.ID, parent.Topic, parent.Member
 		a.nestLocked(rec)
 	}
@@ -80,6 +84,19 @@ func (r *recorder) callEnd(ctx context.Context, report *dispatch.Report) {
 	t, late, failed := a.addLocked(rec)
 	rec.settle()
 	a.keepLocked(rec, t, late, failed)
+}
+
+// plain is callEnd for a plain call, unless it returns false. What it needs of the goroutine's
+// stack is little, because that is small.
+func (r *recorder) plain(report *dispatch.Report) bool {
+	a := r.archive
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.open[report.Call] != nil || !a.addPlainLocked(report) {
+		return false
+	}
+	r.revision.Add(1)
+	return true
 }
 
 // explain returns rows with what the errors of outcomes say; nil if none says anything.
