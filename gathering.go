@@ -451,7 +451,7 @@ func (c *gathering) underWay() (info CallInfo, pending bool, running []Member) {
 
 // snapshot returns how far the call is.
 func (c *gathering) snapshot() CallSnapshot {
-	s := CallSnapshot{Report: c.report(), Budget: c.info().Budget, Parent: c.parent, Depth: int(c.from.nesting)}
+	s := CallSnapshot{Report: c.report(), Left: c.info().Budget, Depth: int(c.from.nesting)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.course.Waiting() {
