@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -31,7 +32,7 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 		return nil, err
 	}
 	r := &Remote{
-		link:       link{nc: nc, onError: config.onError},
+		link:       newLink(nc, &config.config, slog.String("space", config.subjects.String()), slog.Any("topics", topicsOf(on))),
 		joinConfig: config,
 		open:       make(map[uint64]*asked),
 		changed:    make(chan struct{}),
