@@ -22,12 +22,15 @@ type Call[Req, Res any] struct {
 	boxes   []Res        // what the first replicas of groups have returned, likewise
 	spare   []Res        // room for results that are not answers, made for several at a time
 	first   calllog.Page // of the log, unless only Stream reads it
-	few     calllog.Few
-	one     struct { // what slices of one member point to
-		member [1]course.Member
-		run    [1]run
-		answer [1]Res
-	}
+	one     room[[1]course.Member, [1]run, [1]Res, [1]calllog.Entry]
+}
+
+// room is what the slices of a small call point to: one allocation takes the place of four.
+type room[Members, Runs, Answers, Entries any] struct {
+	members Members
+	runs    Runs
+	answers Answers
+	entries Entries
 }
 
 // A Result is a value that a member of a call produced in time.
@@ -335,16 +338,27 @@ func (c *Call[Req, Res]) value(b *batch) any { return *c.at(b.now, b.values) }
 func (c *Call[Req, Res]) request() any { return c.req }
 
 // roomLocked is part of half.
-func (c *Call[Req, Res]) roomLocked(n int) []course.Member {
+func (c *Call[Req, Res]) roomLocked(n int) (members []course.Member, entries []calllog.Entry) {
 	if c.groups != nil {
 		c.boxes = make([]Res, n)
 	}
-	if n == 1 {
-		c.local, c.answers = c.one.run[:], c.one.answer[:]
-		return c.one.member[:]
+	switch {
+	case n <= 1:
+		r := &c.one
+		members, c.local, c.answers, entries = r.members[:n], r.runs[:n], r.answers[:n], r.entries[:]
+	case n <= 4:
+		r := new(room[[4]course.Member, [4]run, [4]Res, [4]calllog.Entry])
+		members, c.local, c.answers, entries = r.members[:n], r.runs[:n], r.answers[:n], r.entries[:]
+	case n <= 10:
+		r := new(room[[10]course.Member, [10]run, [10]Res, [10]calllog.Entry])
+		members, c.local, c.answers, entries = r.members[:n], r.runs[:n], r.answers[:n], r.entries[:]
+	default:
+		members, c.local, c.answers, entries = make([]course.Member, n), make([]run, n), make([]Res, n), make([]calllog.Entry, min(n, calllog.LargestPage))
 	}
-	c.local, c.answers = make([]run, n), make([]Res, n)
-	return make([]course.Member, n)
+	if !c.readable { // Stream lets go of what it has passed
+		entries = make([]calllog.Entry, len(entries))
+	}
+	return members, entries
 }
 
 // offerLate offers a result that came too late to the hooks.

@@ -292,14 +292,10 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 	if err != nil {
 		return nil, err
 	}
-	room := &c.few
 	if c.readable = page == nil; c.readable {
 		page = &c.first
-	} else {
-		room = new(calllog.Few)
 	}
-	c.log.Open(page, room)
-	c.beginning = page.Start()
+	c.log.Open(page)
 	if err := c.enter(ctx, level); err != nil {
 		return nil, err
 	}

@@ -351,7 +351,7 @@ func (c *gathering) report() Report {
 	defer c.mu.Unlock()
 	r := Report{
 		Call: c.id(), Topic: c.topic.Name, Reason: Reason(c.course.Reason()), Started: c.start, Elapsed: c.course.Ended(),
-		Outcomes: make([]Outcome, 0, c.course.Size()), cause: c.err, quorum: c.course.Quorum(), first: c.policy.first,
+		Outcomes: make([]Outcome, 0, c.course.Size()), cause: c.err, quorum: c.course.Quorum(), first: c.policy.First,
 	}
 	if !c.over() {
 		r.Elapsed = c.now()

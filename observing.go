@@ -64,6 +64,8 @@ func (o *observer) behind() bool {
 type observing struct {
 	by  []*observer
 	ctx context.Context // what the CallStart hooks have returned, or the sender's
+
+	beginning calllog.Cursor // where they begin to read, until the call is launched
 }
 
 // newObserving returns nil if there are no observers.
@@ -131,9 +133,10 @@ func (c *gathering) followLocked() {
 	}
 	for _, o := range c.observing.by {
 		if o.hooks.Result != nil || o.wantsEnd() {
-			c.addFeedLocked(new(feed), &o.recipient, c.beginning)
+			c.addFeedLocked(new(feed), &o.recipient, c.observing.beginning)
 		}
 	}
+	c.observing.beginning = calllog.Cursor{}
 }
 
 func (o *observer) isListener() bool { return false }

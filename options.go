@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
 
-// Options are values, not closures: they can be compared and printed. Each kind
+// Each kind of option
 // is accepted in its own places only, and an option in the wrong place does not
 // compile. If an option is given more than once, the last one
 // wins.
@@ -49,25 +51,16 @@ const DefaultTimeout = 5 * time.Second
 
 // policy is what the options of a call, its topic and its bus come to.
 type policy struct {
-	timeout       time.Duration
-	stall         time.Duration // 0: none
-	grace         time.Duration // 0: none
-	stagger       time.Duration // 0: none
-	quorum        int           // 0: none
-	majority      bool          // takes the place of quorum
-	parallelism   int           // 0: no limit
-	hedge         time.Duration // 0: none
-	hedgeQuantile float64       // 0: none
-	minProducers  int           // 0: those that there are
-	failFast      bool
-	first         bool // see First
+	course.Policy
+	hedgeQuantile float64 // 0: none
+	minProducers  int     // 0: those that there are
 	noWait        bool
 	targets       []string // nil: all
 	required      []string // nil: none
 }
 
 // defaults is the policy without any option.
-func defaults() policy { return policy{timeout: DefaultTimeout} }
+func defaults() policy { return policy{Policy: course.Policy{Timeout: DefaultTimeout}} }
 
 // with returns the policy with the options of a topic and of a call.
 func (p *policy) with(topic, call []CallOption) (*policy, error) {
@@ -83,8 +76,8 @@ func (p *policy) with(topic, call []CallOption) (*policy, error) {
 
 // validate checks what no option can check on its own.
 func (p *policy) validate() error {
-	if p.grace >= p.timeout {
-		return invalidOption("WithGrace(%v): must be less than the timeout of %v", p.grace, p.timeout)
+	if p.Grace >= p.Timeout {
+		return invalidOption("WithGrace(%v): must be less than the timeout of %v", p.Grace, p.Timeout)
 	}
 	return nil
 }
@@ -134,8 +127,8 @@ func WithTimeout(d time.Duration) TimeoutOption { return timeoutOption(d) }
 type timeoutOption time.Duration
 
 func (o timeoutOption) applyCall(p *policy) error {
-	p.timeout = time.Duration(o)
-	return positive("WithTimeout", p.timeout)
+	p.Timeout = time.Duration(o)
+	return positive("WithTimeout", p.Timeout)
 }
 func (o timeoutOption) applyBus(c *busConfig) error { return o.applyCall(&c.policy) }
 
@@ -152,7 +145,7 @@ func (o timeoutOption) applyProducer(c *producerConfig) error {
 // positive.
 func WithQuorum(n int) CallOption {
 	return callOption(func(p *policy) error {
-		p.quorum, p.majority = n, false
+		p.Quorum, p.Majority = n, false
 		return positive("WithQuorum", n)
 	})
 }
@@ -164,7 +157,7 @@ func WithQuorum(n int) CallOption {
 // them have returned. It takes the place of WithQuorum.
 func WithMajority() CallOption {
 	return callOption(func(p *policy) error {
-		p.quorum, p.majority = 0, true
+		p.Quorum, p.Majority = 0, true
 		return nil
 	})
 }
@@ -187,7 +180,7 @@ func WithRequired(names ...string) CallOption {
 // last one. Before the first result only the deadline counts. d must be positive.
 func WithStall(d time.Duration) CallOption {
 	return callOption(func(p *policy) error {
-		p.stall = d
+		p.Stall = d
 		return positive("WithStall", d)
 	})
 }
@@ -197,7 +190,7 @@ func WithStall(d time.Duration) CallOption {
 // positive.
 func WithParallelism(n int) CallOption {
 	return callOption(func(p *policy) error {
-		p.parallelism = n
+		p.Parallelism = n
 		return positive("WithParallelism", n)
 	})
 }
@@ -206,14 +199,14 @@ func WithParallelism(n int) CallOption {
 // Panicked or Rejected. The rest are canceled.
 func WithFailFast() CallOption {
 	return callOption(func(p *policy) error {
-		p.failFast = true
+		p.FailFast = true
 		return nil
 	})
 }
 
 // untilFirst makes a call one of First.
 func untilFirst(p *policy) error {
-	p.first, p.quorum, p.majority, p.required = true, 0, false, nil
+	p.First, p.Quorum, p.Majority, p.required = true, 0, false, nil
 	return nil
 }
 
@@ -223,7 +216,7 @@ func untilFirst(p *policy) error {
 // context deadline sooner than d ends the producers' contexts at once.
 func WithGrace(d time.Duration) CallOption {
 	return callOption(func(p *policy) error {
-		p.grace = d
+		p.Grace = d
 		return positive("WithGrace", d)
 	})
 }
@@ -234,7 +227,7 @@ func WithGrace(d time.Duration) CallOption {
 // request, as Happy Eyeballs (RFC 8305) opens connections. d must be positive.
 func WithStagger(d time.Duration) CallOption {
 	return callOption(func(p *policy) error {
-		p.stagger = d
+		p.Stagger = d
 		return positive("WithStagger", d)
 	})
 }
@@ -246,7 +239,7 @@ func WithStagger(d time.Duration) CallOption {
 // have less than d left. It concerns members made by [WithGroup] only. d must be positive.
 func WithHedge(d time.Duration) CallOption {
 	return callOption(func(p *policy) error {
-		p.hedge = d
+		p.Hedge = d
 		return positive("WithHedge", d)
 	})
 }
