@@ -90,6 +90,7 @@ type AbandonedSnapshot struct {
 type LinkSnapshot struct {
 	Name        string         `json:"name"`             // as "nats:dispatch.default"
 	Serves      string         `json:"serves,omitempty"` // the name under which others ask this bus; empty if this bus asks others
+	Topics      []string       `json:"topics"`           // names, or the pattern, of what it is about
 	AddedAt     string         `json:"added_at"`         // file:line; the Snapshot sets it
 	State       string         `json:"state"`            // connected, reconnecting or closed
 	Since       time.Time      `json:"since"`            // when it became that; zero if it never was anything else

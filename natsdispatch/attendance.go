@@ -72,17 +72,24 @@ func (t *attendance) hear(a announcement, before int64, h heard, now time.Time) 
 // twin returns the event that two processes of a name were heard, unless that is known.
 func (t *attendance) twin(node, topic string, now time.Time) (e NodeEvent, ok bool) {
 	_, known := t.twins[node]
-	if known || len(t.twins) < mostTwins {
-		if t.twins == nil {
-			t.twins = make(map[string]time.Time)
-		}
-		t.twins[node] = now
+	if !known && len(t.twins) >= mostTwins {
+		return e, false
 	}
+	if t.twins == nil {
+		t.twins = make(map[string]time.Time)
+	}
+	t.twins[node] = now
 	return NodeEvent{Kind: NodeTwin, Time: now, Node: node, Topic: topic, Err: twinError(node)}, !known
 }
 
 // mostTwins bounds the names of which is remembered that they were reported.
 const mostTwins = 1000
+
+// isTwin reports whether two processes of the name were heard within the last while.
+func (t *attendance) isTwin(node string, now time.Time, while time.Duration) bool {
+	last, ok := t.twins[node]
+	return ok && now.Sub(last) < while
+}
 
 // left returns the events of nodes that the table has expired. If it is we who are cut off,
 // that is one event.

@@ -77,3 +77,15 @@ func (c *connection) whyDown(read uint64) error {
 	}
 	return nats.ErrDisconnected
 }
+
+// word is the state as a Snapshot has it.
+func (c *connection) word() string {
+	switch {
+	case c.closed:
+		return "closed"
+	case c.up:
+		return "connected"
+	default:
+		return "reconnecting"
+	}
+}

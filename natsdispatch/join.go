@@ -69,7 +69,11 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 	if r.registration, err = d.AddRelay(on, relay, dispatch.WithName("nats:"+r.subjects.String())); err != nil {
 		return nil, fmt.Errorf("natsdispatch: Join: %w", err)
 	}
-	if err := r.start(); err != nil {
+	err = r.start()
+	if err == nil {
+		r.description, err = d.Bus().AddLink(r.status)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("natsdispatch: Join: %w", err), r.Close())
 	}
 	return r, nil

@@ -23,17 +23,18 @@ import (
 type Node struct {
 	link
 	serveConfig
-	bus        string
-	epoch      int64
-	topics     []*served
-	counts     nodeCounts
-	answers    sync.WaitGroup
-	inHand     atomic.Int64 // requests
-	watching   sync.WaitGroup
-	stop       context.CancelFunc
-	service    micro.Service
-	publishing publishing
-	served     bool // Serve has succeeded
+	bus         string
+	epoch       int64
+	topics      []*served
+	counts      nodeCounts
+	answers     sync.WaitGroup
+	inHand      atomic.Int64 // requests
+	watching    sync.WaitGroup
+	stop        context.CancelFunc
+	service     micro.Service
+	description *dispatch.Registration // of the Snapshot
+	publishing  publishing
+	served      bool // Serve has succeeded
 
 	state   sync.Mutex // guards what follows
 	work    map[string]*work
@@ -274,6 +275,9 @@ func (n *Node) Close() error {
 // off says bye and ends what the node has on the connection.
 func (n *Node) off() {
 	n.stop()
+	if n.description != nil {
+		n.description.Remove()
+	}
 	n.publishing.stop()
 	subs := n.subscriptions()
 	if n.probes != nil {

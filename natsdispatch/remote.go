@@ -27,6 +27,7 @@ type Remote struct {
 	topics       []string
 	inbox        string
 	registration *dispatch.Registration
+	description  *dispatch.Registration // of the Snapshot
 	counts       remoteCounts
 	pending      atomic.Int64   // bytes that wait for being dealt with
 	inquiries    sync.WaitGroup // calls in hand
@@ -217,8 +218,10 @@ func (r *Remote) Err() error { return r.lastError() }
 // flight are Gone, later calls ask no member elsewhere. It waits until that is done,
 // may be called more than once, and returns nil. The connection stays as it is.
 func (r *Remote) Close() error {
-	if r.registration != nil {
-		r.registration.Remove()
+	for _, added := range []*dispatch.Registration{r.registration, r.description} {
+		if added != nil {
+			added.Remove()
+		}
 	}
 	r.state.Lock()
 	r.closed = true

@@ -64,6 +64,9 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 	if err == nil {
 		err = n.startPublishing()
 	}
+	if err == nil {
+		n.description, err = d.Bus().AddLink(n.status)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("natsdispatch: Serve: %w", err), n.Close())
 	}
