@@ -16,6 +16,7 @@ type Snapshot struct {
 	Abandoned []AbandonedSnapshot `json:"abandoned"` // runs that have outlived their calls, the oldest first
 	Misuse    uint64              `json:"misuse"`    // calls of roster methods by relays that were misuse, see Roster
 	Observers []ObserverSnapshot  `json:"observers"` // in the order in which they were added
+	Links     []LinkSnapshot      `json:"links"`     // connections with processes elsewhere, in the order in which they were added
 
 	MaxInFlight    int `json:"max_in_flight"`   // the bound of WithMaxInFlight; 0 if there is none
 	SendersWaiting int `json:"senders_waiting"` // senders that wait for a place under it
@@ -81,4 +82,40 @@ type AbandonedSnapshot struct {
 	Topic  string        `json:"topic"`
 	Call   CallID        `json:"call"`
 	Age    time.Duration `json:"age_ns"` // since the end of the call
+}
+
+// LinkSnapshot is one connection of the bus with processes elsewhere, as it describes itself to
+// [Bus.AddLink].
+type LinkSnapshot struct {
+	Name        string         `json:"name"`             // as "nats:dispatch.default"
+	Serves      string         `json:"serves,omitempty"` // the name under which others ask this bus; empty if this bus asks others
+	Topics      []string       `json:"topics"`           // names, or the pattern, of what it is about
+	AddedAt     string         `json:"added_at"`         // file:line; the Snapshot sets it
+	State       string         `json:"state"`            // connected, reconnecting or closed
+	Since       time.Time      `json:"since"`            // when it became that; zero if it never was anything else
+	Server      string         `json:"server"`           // what it is connected to; empty if it is not
+	InFlight    int            `json:"in_flight"`        // requests
+	Stray       uint64         `json:"stray"`            // messages that belong to no request in flight
+	Dropped     uint64         `json:"dropped"`          // messages that came faster than they were dealt with
+	LastError   string         `json:"last_error"`       // what no call reports
+	LastErrorAt time.Time      `json:"last_error_at"`    // when that was
+	Nodes       []NodeSnapshot `json:"nodes"`            // those that this bus asks by it
+}
+
+// NodeSnapshot is one process that a bus asks. The state is one of these:
+//
+//	present       it takes requests
+//	draining      it takes no new ones, and is about to leave
+//	silent        it was not heard of for too long, and is expected in calls
+//	unreachable   it is this bus that is cut off
+//	missing       it is expected, and was never heard of
+//	incompatible  it cannot be asked; the error says why
+//	twin          another process has its name
+type NodeSnapshot struct {
+	Name     string        `json:"name"`
+	State    string        `json:"state"`
+	Topics   []string      `json:"topics"`       // on which it was heard of, or is expected, sorted
+	HeardAgo time.Duration `json:"heard_ago_ns"` // since it was last heard of; -1: it never was
+	InFlight int           `json:"in_flight"`    // calls that wait for a member of it; the Snapshot sets it
+	Error    string        `json:"error"`        // why it is not present; empty if it is
 }
