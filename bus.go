@@ -22,6 +22,7 @@ type Bus struct {
 	registry  *registry.Registry[*producer, *listener]
 	hooks     copied[*lateHook]
 	observers copied[*observer]
+	links     copied[*link]
 	epoch     time.Time
 	calls     atomic.Uint64 // calls so far, without those that were refused
 	waiting   atomic.Int64  // calls that wait for producers
@@ -165,7 +166,7 @@ func (b *Bus) Snapshot() Snapshot {
 	s := Snapshot{
 		State: levels[b.ledger.Level()], Sent: b.calls.Load(), Misuse: b.misuse.Load(),
 		Started: b.epoch,
-		Topics:  []TopicSnapshot{}, Calls: []CallSnapshot{}, Abandoned: []AbandonedSnapshot{}, Observers: []ObserverSnapshot{},
+		Topics:  []TopicSnapshot{}, Calls: []CallSnapshot{}, Abandoned: []AbandonedSnapshot{}, Observers: []ObserverSnapshot{}, Links: []LinkSnapshot{},
 	}
 	s.MaxInFlight, s.SendersWaiting = b.places.inUse()
 	loads := make(map[*producer]load)
@@ -191,6 +192,10 @@ func (b *Bus) Snapshot() Snapshot {
 	for _, o := range b.observers.all() {
 		s.Observers = append(s.Observers, ObserverSnapshot{AddedAt: o.addedAt(), Queued: o.inbox.Stats().Queued, Missed: o.missed.Load()})
 	}
+	for _, l := range b.links.all() {
+		s.Links = append(s.Links, l.snapshot())
+	}
+	s.countWaiting()
 	return s
 }
 

@@ -74,6 +74,12 @@ type Observer struct {
 	// SlowListener is called once for each listener whose oldest result has waited for
 	// longer than [WithSlowListener].
 	SlowListener func(l ListenerSnapshot)
+
+	// ReuseReports makes CallEnd cheaper for calls with many members: each Report reuses the
+	// memory of the one before. Its Outcomes, its Replicas and the result of its Err method
+	// are valid only until the hook returns. Members and the errors of members may be kept.
+	// Without ReuseReports the hook may keep the whole report.
+	ReuseReports bool
 }
 
 // CallStarted describes a call that is about to begin. Budget is the whole time of the call.

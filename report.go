@@ -161,11 +161,18 @@ func (o Outcome) MarshalJSON() ([]byte, error) {
 // A Report says why a call ended and how every member ended.
 type Report struct {
 	Call     CallID        `json:"call"`
+	Parent   CallID        `json:"parent"` // the call on the same bus from which it was sent; 0 if there is none
 	Topic    string        `json:"topic"`
 	Reason   Reason        `json:"reason"`
 	Started  time.Time     `json:"started"`
 	Elapsed  time.Duration `json:"elapsed_ns"` // from the call's start to its end, or to now
+	Budget   time.Duration `json:"budget_ns"`  // the whole time that its members had
 	Outcomes []Outcome     `json:"outcomes"`   // in the order of registration
+
+	// Replicas are the outcomes of the replicas that were asked for groups of this bus. They
+	// are in the order of their groups in Outcomes, and then in the order in which they were
+	// asked. Replicas is empty if the call has no group.
+	Replicas []Outcome `json:"replicas,omitempty"`
 
 	cause  error // why the call ended, if the reason has an error of its own
 	quorum int   // the sender's; 0 if it asked for none

@@ -79,7 +79,11 @@ func (r *Roster[Res]) Targets() []string { return slices.Clone(r.run.call.policy
 
 // askRelay is part of half.
 func (c *Call[Req, Res]) askRelay(r *relayRun) {
-	defer r.unwound()
+	defer func() {
+		if !r.returned {
+			r.unwound(recover())
+		}
+	}()
 	relay, roster := r.producer().fn.(Relay[Req, Res]), &Roster[Res]{run: r, result: c.relayed, answers: c.heard}
 	if c.nesting != nil && c.nesting.asks {
 		c.nesting.labelled(&r.run, "dispatch.producer", r.producer().Name(), func(ctx context.Context) { r.fail(relay(ctx, c.req, roster)) })

@@ -16,6 +16,7 @@ type Snapshot struct {
 	Abandoned []AbandonedSnapshot `json:"abandoned"` // runs that have outlived their calls, the oldest first
 	Misuse    uint64              `json:"misuse"`    // misuse of rosters by relays, in method calls; see Roster
 	Observers []ObserverSnapshot  `json:"observers"` // in the order in which they were added
+	Links     []LinkSnapshot      `json:"links"`     // connections with other processes, in the order in which they were added
 
 	MaxInFlight    int `json:"max_in_flight"`   // the bound of WithMaxInFlight; 0 if there is none
 	SendersWaiting int `json:"senders_waiting"` // senders that wait for a place under WithMaxInFlight
@@ -67,12 +68,11 @@ type ObserverSnapshot struct {
 // A CallSnapshot is one call in flight.
 type CallSnapshot struct {
 	Report
-	Budget time.Duration `json:"budget_ns"` // the time until its deadline
-	Parent CallID        `json:"parent"`    // the call on this bus from which it was sent; 0 if there is none
-	Depth  int           `json:"depth"`     // the number of calls in which it is nested
+	Left  time.Duration `json:"left_ns"` // the part of Budget that is left
+	Depth int           `json:"depth"`   // the number of calls in which it is nested
 
-	// WaitsFor is the number of producers for which the call waits under WithMinProducers,
-	// and 0 if it does not wait.
+	// WaitsFor is the number of producers that are still missing under WithMinProducers, and
+	// 0 if the call does not wait for producers.
 	WaitsFor int `json:"waits_for"`
 }
 
@@ -82,4 +82,40 @@ type AbandonedSnapshot struct {
 	Topic  string        `json:"topic"`
 	Call   CallID        `json:"call"`
 	Age    time.Duration `json:"age_ns"` // the time since the end of the call
+}
+
+// A LinkSnapshot is one connection of the bus with other processes. The link describes
+// itself to [Bus.AddLink].
+type LinkSnapshot struct {
+	Name        string         `json:"name"`             // for example "nats:dispatch.default"
+	Serves      string         `json:"serves,omitempty"` // the name under which other processes ask this bus; empty if this bus asks them
+	Topics      []string       `json:"topics"`           // the names of its topics, or their pattern
+	AddedAt     string         `json:"added_at"`         // file:line; the Snapshot sets it
+	State       string         `json:"state"`            // connected, reconnecting or closed
+	Since       time.Time      `json:"since"`            // when State changed last; zero if it never changed
+	Server      string         `json:"server"`           // the server to which it is connected; empty if it is not connected
+	InFlight    int            `json:"in_flight"`        // requests in flight
+	Stray       uint64         `json:"stray"`            // messages that belong to no request in flight
+	Dropped     uint64         `json:"dropped"`          // messages that were dropped because they arrived faster than they were handled
+	LastError   string         `json:"last_error"`       // the last error that no call reports
+	LastErrorAt time.Time      `json:"last_error_at"`    // when LastError happened
+	Nodes       []NodeSnapshot `json:"nodes"`            // the nodes that this bus asks through the link
+}
+
+// A NodeSnapshot is one process that a bus asks. Its state is one of these:
+//
+//	present       it takes requests
+//	draining      it takes no new requests and is about to leave
+//	silent        nothing was heard from it for too long; calls still expect it
+//	unreachable   this bus is disconnected
+//	missing       calls expect it, but it was never heard from
+//	incompatible  it cannot be asked; Error says why
+//	twin          another process has the same name
+type NodeSnapshot struct {
+	Name     string        `json:"name"`
+	State    string        `json:"state"`
+	Topics   []string      `json:"topics"`       // the topics for which it was heard from or is expected, sorted
+	HeardAgo time.Duration `json:"heard_ago_ns"` // the time since it was last heard from; -1 if it never was
+	InFlight int           `json:"in_flight"`    // calls that wait for a member of it; set by the Snapshot
+	Error    string        `json:"error"`        // why its state is not present; empty if it is present
 }

@@ -26,9 +26,8 @@ func (n *Node) hello() error {
 // tick is what a node does every beat.
 func (n *Node) tick() time.Duration {
 	n.report()
-	if total := dropped(n.subscriptions()...); n.counts.droppedBySubs.Swap(total) < total {
-		n.fail(errSlow)
-	}
+	total := dropped(n.subscriptions()...)
+	n.looked(n.counts.droppedBySubs.Swap(total) < total)
 	n.state.Lock()
 	n.seen.sweep(time.Now())
 	leaving := n.leaving
@@ -65,9 +64,10 @@ func (n *Node) announce(s *served, event, to string, more *detail) {
 	n.state.Unlock()
 	n.talk.Lock()
 	defer n.talk.Unlock()
-	if event == eventBeat && !s.said && to == "" {
-		return // the hello is still to come
+	if event == eventBeat && !s.said && to == "" || s.over {
+		return // the hello is still to come, or the bye was the last word
 	}
+	s.over = event == eventBye
 	a := announcement{
 		Node: n.node, Topic: s.name, Event: event, Epoch: n.epoch, Seq: s.seq, BeatMS: n.beat.Milliseconds(),
 		Versions: []int{version}, Types: n.types, Groups: s.names, Bus: n.bus, Draining: leaving,
