@@ -104,6 +104,7 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 		return nil
 	}
 	defer r.end(q)
+	defer q.to.flush()
 	q.expect()
 	if q.payload, err = write(); err == nil {
 		err = q.ask(ctx)
@@ -187,6 +188,7 @@ func (q *inquiry) expect() {
 			q.expectNode(t)
 		}
 	}
+	q.to.flush()
 }
 
 func (q *inquiry) expectNode(t *tally) {

@@ -27,6 +27,9 @@ type Node struct {
 	topics     []*served
 	counts     nodeCounts
 	answers    sync.WaitGroup
+	next       chan *work  // for the goroutine that waits
+	waits      atomic.Bool // there is one, or will be in a moment
+	stopped    context.Context
 	inHand     atomic.Int64 // requests
 	watching   sync.WaitGroup
 	stop       context.CancelFunc
@@ -65,8 +68,7 @@ type served struct {
 
 func (n *Node) start() error {
 	n.epoch = 1e15 + rand.Int64N(8e15) // numbers below 2^53 are exact in every language
-	var ctx context.Context
-	ctx, n.stop = context.WithCancel(context.Background())
+	n.stopped, n.stop = context.WithCancel(context.Background())
 	status := n.nc.StatusChanged(nats.CONNECTED, nats.DRAINING_SUBS, nats.CLOSED)
 	var err error
 	for _, s := range n.topics {
@@ -92,7 +94,7 @@ func (n *Node) start() error {
 		n.service, err = n.addService()
 	}
 	n.watching.Go(func() {
-		n.watch(ctx, status, nil, func() { close(n.cut) }, func() {
+		n.watch(n.stopped, status, nil, func() { close(n.cut) }, func() {
 			if err := n.hello(); err != nil {
 				n.failUnlessCut(fmt.Errorf("natsdispatch: node %s: %w", n.node, err))
 			}

@@ -2,6 +2,7 @@ package natsdispatch
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/seed-bb4b4d74/dispatch"
@@ -22,8 +23,9 @@ type outbox struct {
 	full    []message
 	current message
 	waiting int // bytes that are to be taken
-	numbers map[dispatch.Member]int
 	members []sent
+	numbers map[dispatch.Member]int // of members, if there are many
+	last    int                     // the number that was asked for last
 	results int
 	closed  bool
 	scratch []byte // a frame
@@ -37,6 +39,7 @@ type message struct {
 
 // sent is what was said of one member.
 type sent struct {
+	who     dispatch.Member
 	results int
 	ended   bool
 	broken  bool // it has ended for a reason that its outcome does not know
@@ -70,13 +73,18 @@ func (o *outbox) accept(members ...dispatch.Member) {
 }
 
 func (o *outbox) acceptLocked(members []dispatch.Member) {
-	if o.numbers == nil {
-		o.numbers = make(map[dispatch.Member]int, len(members))
-		o.members = make([]sent, 0, len(members))
-	}
+	o.members = slices.Grow(o.members, len(members))
 	for _, m := range members {
-		o.numbers[slot(m)] = len(o.members)
-		o.members = append(o.members, sent{})
+		o.members = append(o.members, sent{who: slot(m)})
+	}
+	if len(o.current.body) == 0 && len(members) <= few {
+		o.current.body = make([]byte, 0, min(o.size, 128+64*len(members)))
+	}
+	if most := mostOfAccept(members); len(o.current.body)+most <= cap(o.current.body) {
+		before := len(o.current.body)
+		o.current.body = appendAccept(o.current.body, members)
+		o.addedLocked(len(o.current.body) - before)
+		return
 	}
 	for first := true; first || len(members) > 0; first = false {
 		var n int
@@ -86,14 +94,48 @@ func (o *outbox) acceptLocked(members []dispatch.Member) {
 	}
 }
 
+// mostOfAccept bounds the size of an accept, in which each byte of a name may become three.
+func mostOfAccept(members []dispatch.Member) int {
+	n := len(kindAccept) + 1
+	for _, m := range members {
+		n += 3 * (len(m.Node) + len(m.Group) + len(m.Name) + 1)
+	}
+	return n
+}
+
 // numberLocked returns the number of a member, and names it if that is still to be done.
 func (o *outbox) numberLocked(m dispatch.Member) int {
-	n, known := o.numbers[slot(m)]
+	m = slot(m)
+	n, known := o.findLocked(m)
 	if !known {
 		n = len(o.members)
 		o.acceptLocked([]dispatch.Member{m})
 	}
+	o.last = n
 	return n
+}
+
+// few members are looked through. Mostly it is the one after the last that is looked for.
+const few = 16
+
+func (o *outbox) findLocked(m dispatch.Member) (n int, known bool) {
+	for n := o.last; n < min(o.last+2, len(o.members)); n++ {
+		if o.members[n].who == m {
+			return n, true
+		}
+	}
+	if len(o.members) <= few {
+		n = slices.IndexFunc(o.members, func(s sent) bool { return s.who == m })
+		return n, n >= 0
+	}
+	if o.numbers == nil {
+		o.numbers = make(map[dispatch.Member]int, len(o.members))
+	}
+	for i := len(o.numbers); i < len(o.members); i++ {
+		o.numbers[o.members[i].who] = i
+	}
+	n, known = o.numbers[m]
+	return n, known
 }
 
 // result puts a value, in pieces if it is too large for one message. If it is too

@@ -32,6 +32,7 @@ func (q *inquiry) listen(ctx context.Context) error {
 		case <-q.wake:
 			for _, e := range q.take(false) {
 				q.deal(ctx, e)
+				q.to.flush()
 			}
 		case <-settled:
 			q.settle()
@@ -41,6 +42,7 @@ func (q *inquiry) listen(ctx context.Context) error {
 				timer.Reset(window / time.Duration(q.r.resend+1))
 			} else if q.r.window < left { // otherwise those who have not accepted are Late
 				q.unreachable()
+				q.to.flush()
 			}
 		case <-ctx.Done():
 			q.cancel(context.Cause(ctx))

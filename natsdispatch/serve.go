@@ -35,6 +35,7 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 		idle:        make(chan struct{}),
 		cut:         make(chan struct{}),
 		inboxes:     make(map[string]bool),
+		next:        make(chan *work),
 		seen:        seen{most: config.remember},
 	}
 	if err := n.check("Serve"); err != nil {
@@ -81,7 +82,6 @@ type server interface {
 // call is a [dispatch.Call] whose types are left to it.
 type call interface {
 	Cancel(cause error)
-	Done() <-chan struct{}
 	Report() dispatch.Report
 	Outcomes() iter.Seq[dispatch.Outcome]
 	// values ranges over the results as the codec writes them.

@@ -225,6 +225,8 @@ func (e *earBook) result(m dispatch.Member, value []byte) error {
 	return nil
 }
 
+func (e *earBook) flush() {}
+
 func (e *earBook) end(m dispatch.Member, err error) {
 	line := "end " + m.String()
 	for _, is := range []error{dispatch.ErrLost, dispatch.ErrGone, dispatch.ErrIncompatible, ErrTooLarge, dispatch.ErrOverloaded} {

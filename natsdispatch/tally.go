@@ -18,6 +18,8 @@ type ear interface {
 	// result returns an error if the value cannot be read.
 	result(m dispatch.Member, value []byte) error
 	end(m dispatch.Member, err error)
+	// flush is called when what was said together is complete. Until then it may be kept.
+	flush()
 }
 
 // tally keeps account of what one node has said to one request. It is told once

@@ -112,7 +112,28 @@ func (n *Node) take(w *work, now time.Time) {
 		if len(n.inboxes) < mostInboxes {
 			n.inboxes[inboxOf(w.msg.Reply)] = true
 		}
-		n.answers.Go(func() { n.answer(w) })
+		select {
+		case n.next <- w:
+		default:
+			n.answers.Go(func() { n.answerAll(w) })
+		}
+	}
+}
+
+// answerAll deals with a request, and then with those that come when the node has no other
+// goroutine waiting for them: one whose stack has grown is quicker than a new one.
+func (n *Node) answerAll(w *work) {
+	for {
+		n.answer(w)
+		if !n.waits.CompareAndSwap(false, true) {
+			return
+		}
+		select {
+		case w = <-n.next:
+			n.waits.Store(false)
+		case <-n.stopped.Done():
+			return
+		}
 	}
 }
 
@@ -188,10 +209,9 @@ func (n *Node) answer(w *work) {
 	}
 	w.begins(c)
 	runtime.Gosched() // producers that are quick have answered then, and one message is enough
-	done := isDone(c)
 	report := c.Report()
 	w.out.accept(membersOf(report)...)
-	if done {
+	if report.Reason != dispatch.ReasonPending {
 		c.values(codec, w.out.result)
 		for _, o := range report.Outcomes {
 			w.out.end(o)
@@ -231,15 +251,6 @@ func membersOf(r dispatch.Report) []dispatch.Member {
 func (w *work) outcomes(c call) {
 	for o := range c.Outcomes() {
 		w.out.end(o)
-	}
-}
-
-func isDone(c call) bool {
-	select {
-	case <-c.Done():
-		return true
-	default:
-		return false
 	}
 }
 
