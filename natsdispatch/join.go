@@ -2,6 +2,7 @@ package natsdispatch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -128,6 +129,27 @@ func (e *rosterEar[Res]) result(m dispatch.Member, value []byte) error {
 		e.batch = e.batch[:len(e.batch)-1]
 	}
 	return err
+}
+
+func (e *rosterEar[Res]) all(expected dispatch.Member, members []dispatch.Member, array []byte) error {
+	if _, ok := e.codec.(JSON); !ok {
+		return errors.ErrUnsupported
+	}
+	values := make([]Res, 0, len(members))
+	if err := json.Unmarshal(array, &values); err != nil {
+		return err
+	}
+	if len(values) != len(members) {
+		return fmt.Errorf("%w: %d values of %d members", ErrMalformed, len(values), len(members))
+	}
+	e.accept(expected, nil)
+	for i, m := range members {
+		if !e.named[m] {
+			e.named[m] = true
+			e.batch = append(e.batch, dispatch.Answer[Res]{From: m, Value: values[i], HasValue: true, Ended: true})
+		}
+	}
+	return nil
 }
 
 func (e *rosterEar[Res]) end(m dispatch.Member, err error) {

@@ -24,6 +24,7 @@ type Node struct {
 	serveConfig
 	bus        string
 	epoch      int64
+	head       []byte // of messages of version 2
 	topics     []*served
 	counts     nodeCounts
 	answers    sync.WaitGroup
@@ -40,6 +41,7 @@ type Node struct {
 	state   sync.Mutex // guards what follows
 	work    map[string]*work
 	seen    seen
+	kept    kept
 	inboxes map[string]bool // to which replies were sent
 	twin    int64           // the boot id of another process of this name
 	leaving bool            // nobody should send it anything new
@@ -59,6 +61,7 @@ type served struct {
 	bus  server
 	ask  *nats.Subscription
 	own  *nats.Subscription // to what is announced under the node's own name
+	acks *nats.Subscription
 	// The node's talk guards the fields below.
 	groups map[string]*nats.Subscription
 	names  []string // of the groups, sorted
@@ -68,6 +71,7 @@ type served struct {
 
 func (n *Node) start() error {
 	n.epoch = 1e15 + rand.Int64N(8e15) // numbers below 2^53 are exact in every language
+	n.head = appendHead(nil, n.node, n.epoch)
 	n.stopped, n.stop = context.WithCancel(context.Background())
 	status := n.nc.StatusChanged(nats.CONNECTED, nats.DRAINING_SUBS, nats.CLOSED)
 	var err error
@@ -85,6 +89,9 @@ func (n *Node) start() error {
 	for _, s := range n.topics {
 		if err == nil {
 			s.own, err = n.subscribe(n.presence(n.node, s.name), "", n.hearOwn)
+		}
+		if err == nil {
+			s.acks, err = n.subscribe(n.acks(n.node, s.name), "", n.hearAcks)
 		}
 	}
 	if err == nil && n.nc.IsConnected() {
@@ -274,8 +281,10 @@ func (n *Node) off() {
 		subs = append(subs, n.probes)
 	}
 	for _, s := range n.topics {
-		if s.own != nil {
-			subs = append(subs, s.own)
+		for _, sub := range []*nats.Subscription{s.own, s.acks} {
+			if sub != nil {
+				subs = append(subs, sub)
+			}
 		}
 	}
 	for _, sub := range subs {

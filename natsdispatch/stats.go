@@ -18,11 +18,12 @@ type RemoteStats struct {
 	Dropped    uint64 `json:"dropped"`    // replies and announcements beyond WithPendingLimits
 	Resent     uint64 `json:"resent"`     // requests that were sent again: under WithResend, or to a node that was without a connection
 	Excess     uint64 `json:"excess"`     // announcements beyond WithMaxNodes
+	Missed     uint64 `json:"missed"`     // replies that came when one before them was missing, and were asked for again
 }
 
 type remoteCounts struct {
-	calls, stray, duplicates, malformed, unverified, dropped, resent, excess atomic.Uint64
-	droppedBySubs                                                            atomic.Uint64
+	calls, stray, duplicates, malformed, unverified, dropped, resent, excess, missed atomic.Uint64
+	droppedBySubs                                                                    atomic.Uint64
 }
 
 // Stats returns what was counted so far.
@@ -34,7 +35,7 @@ func (r *Remote) Stats() RemoteStats {
 	return RemoteStats{
 		Calls: c.calls.Load(), InFlight: len(r.open), Nodes: r.table.here(),
 		Stray: c.stray.Load(), Duplicates: c.duplicates.Load(), Malformed: c.malformed.Load(),
-		Unverified: c.unverified.Load(), Dropped: c.dropped.Load() + c.droppedBySubs.Load(), Resent: c.resent.Load(), Excess: c.excess.Load(),
+		Unverified: c.unverified.Load(), Dropped: c.dropped.Load() + c.droppedBySubs.Load(), Resent: c.resent.Load(), Excess: c.excess.Load(), Missed: c.missed.Load(),
 	}
 }
 
@@ -65,11 +66,14 @@ type NodeStats struct {
 	Unsent     uint64 `json:"unsent"`     // messages that the connection did not take
 	Capped     uint64 `json:"capped"`     // requests with more budget than WithMaxBudget
 	Forgotten  uint64 `json:"forgotten"`  // ids beyond WithMaxRemembered
+	Kept       int    `json:"kept"`       // replies that were sent, and that the asker has not acknowledged
+	KeptBytes  int64  `json:"kept_bytes"` // of these
+	GivenUp    uint64 `json:"given_up"`   // such replies beyond WithMaxWaiting
 }
 
 type nodeCounts struct {
-	requests, refused, cancelled, duplicates, expired, malformed, unsent, capped, forgotten atomic.Uint64
-	droppedBySubs                                                                           atomic.Uint64
+	requests, refused, cancelled, duplicates, expired, malformed, unsent, capped, forgotten, givenUp atomic.Uint64
+	droppedBySubs                                                                                    atomic.Uint64
 }
 
 // Stats returns what was counted so far.
@@ -82,6 +86,7 @@ func (n *Node) Stats() NodeStats {
 		Requests: c.requests.Load(), InHand: len(n.work), Remembered: len(n.seen.until), Refused: c.refused.Load(),
 		Cancelled: c.cancelled.Load(), Duplicates: c.duplicates.Load(), Expired: c.expired.Load(),
 		Malformed: c.malformed.Load(), Dropped: total, Unsent: c.unsent.Load(), Capped: c.capped.Load(), Forgotten: c.forgotten.Load(),
+		Kept: len(n.kept.calls), KeptBytes: n.kept.bytes, GivenUp: c.givenUp.Load(),
 	}
 }
 
