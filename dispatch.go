@@ -47,7 +47,7 @@ func (d *Dispatcher[Req, Res]) Members(t Topic[Req, Res]) []Member {
 	if on.Types != t.spec.Types {
 		return nil
 	}
-	var members []Member
+	members := make([]Member, 0, max(len(on.Seats), len(on.Producers)))
 	if on.Seats == nil {
 		for _, p := range on.Producers {
 			members = append(members, p.member())

@@ -30,6 +30,8 @@ type Answer[Res any] struct {
 	HasValue bool  // the member has a result
 	Ended    bool  // the member has ended, after the result
 	Err      error // the error, as in [Roster.End]
+
+	index int32 // of the member, while the batch is taken
 }
 
 // Name adds m to the members of the call. The relay must end it. A member with neither a
@@ -121,10 +123,15 @@ func (c *Call[Req, Res]) heard(r *relayRun, expected Member, batch []Answer[Res]
 	if expected != (Member{}) {
 		c.replaceLocked(r, expected)
 	}
+	c.relaying.named = slices.Grow(c.relaying.named, len(batch))
 	for i := 0; i < len(batch) && !c.over(); i++ {
-		if _, known := c.relaying.byMember[batch[i].From]; !known {
-			r.nameLocked(batch[i].From)
+		index, known := c.relaying.byMember[batch[i].From]
+		if !known {
+			if index, known = r.nameLocked(batch[i].From); !known {
+				index = nobody
+			}
 		}
+		batch[i].index = index
 	}
 	next := 0
 	for ; next < len(batch) && !c.over(); next++ {
@@ -144,12 +151,15 @@ func (c *Call[Req, Res]) heard(r *relayRun, expected Member, batch []Answer[Res]
 	return taken
 }
 
+// nobody is the index of an answer whose member was not to be named.
+const nobody = -1
+
 // takeLocked does what one answer says, in a call that goes on.
 func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], how course.State) bool {
-	i, ok := c.relaying.byMember[a.From]
+	i := a.index
 	switch {
-	case !ok:
-		return false // it was not to be named
+	case i == nobody:
+		return false
 	case c.course.HasEnded(int(i)), c.namedAt(i).by != r, a.HasValue && c.course.Expects(int(i)):
 		c.bus.misuse.Add(1)
 		return false
