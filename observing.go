@@ -37,9 +37,9 @@ func (b *Bus) newObserver(hooks Observer, at callsite) *observer {
 	return o
 }
 
-// Observe adds an observer to a bus that is in use. Its hooks are called for the calls that
-// are sent from now on, until the registration is removed. Drain first calls them for what
-// has happened by then. The error is [ErrClosed] or [ErrInvalidArgument].
+// Observe adds an observer to the bus. Its hooks are called for calls that are sent after
+// that, until the registration is removed. Drain first calls the hooks for all earlier
+// events. The error is [ErrClosed] or [ErrInvalidArgument].
 func (b *Bus) Observe(o Observer) (*Registration, error) {
 	if b == nil {
 		return nil, invalidArgument("Observe: nil Bus")
