@@ -180,19 +180,13 @@ func (c *Call[Req, Res]) values() []Res {
 	return values
 }
 
-// ask is part of half.
-func (c *Call[Req, Res]) ask(r *run) {
-	defer r.unwound()
+// plain returns the closure of a run if it is a plain producer's and needs nothing else.
+func (c *Call[Req, Res]) plain(r *run) Producer[Req, Res] {
 	closure, ok := r.producer().fn.(Producer[Req, Res])
 	if !ok || c.nesting != nil || !r.isPlain() {
-		c.askOtherwise(r)
-	} else {
-		var err error
-		if c.answers[r.member], err = closure(r, c.req); err != nil {
-			r.fail(err)
-		}
+		return nil
 	}
-	r.returned = true
+	return closure
 }
 
 // askOtherwise is ask for all that is more than a plain producer. Its frame would be in

@@ -49,7 +49,11 @@ func (d *Dispatcher[Req, Res]) Members(t Topic[Req, Res]) []Member {
 	if on.Types != t.spec.Types {
 		return nil
 	}
-	var members []Member
+	n := max(len(on.Seats), len(on.Producers))
+	if n == 0 {
+		return nil
+	}
+	members := make([]Member, 0, n)
 	if on.Seats == nil {
 		for _, p := range on.Producers {
 			members = append(members, p.member())
@@ -280,7 +284,8 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 		return nil, invalidArgument("%s: zero Topic", method)
 	}
 	c := &Call[Req, Res]{req: req}
-	c.half, c.bus, c.topic, c.sender, c.worker = c, d.bus, t.spec, ctx, c.work
+	c.half, c.bus, c.topic, c.sender = c, d.bus, t.spec, ctx
+	c.worker = c.newWorker()
 	if c.policy = &d.bus.policy; len(t.spec.defaults)+len(opts) > 0 {
 		p, err := d.bus.policy.with(t.spec.defaults, opts)
 		if err != nil {

@@ -78,8 +78,6 @@ type gathering struct {
 // half is the typed half of a call: all that touches requests and results. Its
 // methods are called without the call's lock, but for those that end in Locked.
 type half interface {
-	// ask calls the closure of a run. How it ends is kept in the run.
-	ask(r *run)
 	// askRelay calls a relay.
 	askRelay(r *relayRun)
 	// roomLocked makes room for n members, their runs and answers, and the first entries
@@ -453,7 +451,7 @@ func (c *gathering) underWay() (info CallInfo, pending bool, running []Member) {
 
 // snapshot returns how far the call is.
 func (c *gathering) snapshot() CallSnapshot {
-	s := CallSnapshot{Report: c.report(), Budget: c.info().Budget, Parent: c.parent, Depth: int(c.from.nesting)}
+	s := CallSnapshot{Report: c.report(), Left: c.info().Budget, Depth: int(c.from.nesting)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.course.Waiting() {

@@ -75,6 +75,12 @@ type Observer struct {
 	// SlowListener is called when a listener's oldest result has waited for longer
 	// than [WithSlowListener] says, once for each listener.
 	SlowListener func(l ListenerSnapshot)
+
+	// ReuseReports makes CallEnd cost less in calls with many members: each Report is
+	// in the memory of the one before. Its Outcomes and Replicas, and what its Err method
+	// returns, are then valid until the hook returns. Members, and the errors of members, can
+	// be kept. Without it every report is the hook's own.
+	ReuseReports bool
 }
 
 // CallStarted describes a call that is about to begin. Budget is all the time it

@@ -590,6 +590,57 @@ func TestObserverIsToldOfResultsAfterClose(t *testing.T) {
 	})
 }
 
+// A report is the hook's own, unless the observer says that it does not keep it. Then the next
+// one is in its memory, and nothing of it is left meanwhile.
+func TestReportsOfCallEnd(t *testing.T) {
+	for _, reuse := range []bool{false, true} {
+		t.Run(fmt.Sprint("reuse=", reuse), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var kept, replicas [][]dispatch.Outcome
+				var texts []string
+				d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+					ReuseReports: reuse,
+					CallEnd: func(_ context.Context, r dispatch.Report) {
+						kept, replicas = append(kept, r.Outcomes), append(replicas, r.Replicas)
+						texts = append(texts, fmt.Sprint(r.Call, " ", r.Err()))
+						if r.Call == 2 {
+							panic("a hook may go wrong")
+						}
+					},
+				}))
+				calls := 0
+				produce(t, d, "a", func(context.Context, int) (int, error) {
+					calls++
+					return 0, fmt.Errorf("failure %d", calls)
+				})
+				r := produce(t, d, "b", quick(1), dispatch.WithGroup("g"))
+				for i := range 4 {
+					if i == 3 {
+						r.Remove()
+					}
+					ended(t, d)
+					synctest.Wait()
+				}
+				wantLines(
+					t, texts,
+					"1 dispatch: kit.ask: 1 of 2 members did not answer: a failed: failure 1",
+					"2 dispatch: kit.ask: 1 of 2 members did not answer: a failed: failure 2",
+					"3 dispatch: kit.ask: 1 of 2 members did not answer: a failed: failure 3",
+					"4 dispatch: kit.ask: no member answered: a failed: failure 4",
+				)
+				equal(t, "replicas of the third call", len(replicas[2]), 1)
+				equal(t, "replicas of the last call", len(replicas[3]), 0)
+				for i := range kept {
+					same := &kept[i][0] == &kept[0][0]
+					if err := kept[i][0].Err; reuse != (err == nil) || same != (reuse || i == 0) {
+						t.Errorf("report %d: error %v, in the memory of the first one: %t", i, err, same)
+					}
+				}
+			})
+		})
+	}
+}
+
 // An observer that holds up what it is to be told is logged, as a listener is.
 func TestObserverThatIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

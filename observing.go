@@ -18,11 +18,15 @@ import (
 // calls, and single events beside them.
 const mostNotices = 4096
 
+// mostReused is how many outcomes an observer that reuses reports keeps room for.
+const mostReused = 4096
+
 // observer is a registered Observer. It follows the logs of calls as a listener does.
 type observer struct {
 	recipient
 	hooks  Observer
 	missed atomic.Uint64 // what it should have been told of
+	report Report        // if reports are used again, the one that is; only hooks are at it
 }
 
 func (b *Bus) newObserver(hooks Observer, at callsite) *observer {
@@ -62,8 +66,9 @@ func (o *observer) behind() bool {
 
 // observing is the part of a call that only calls with observers have.
 type observing struct {
-	by  []*observer
-	ctx context.Context // what the CallStart hooks have returned, or the sender's
+	by   []*observer
+	ctx  context.Context // what the CallStart hooks have returned, or the sender's
+	feed feed            // of the first of them that has one
 
 	beginning calllog.Cursor // where they begin to read, until the call is launched
 }
@@ -126,15 +131,27 @@ func (o *observer) begin(ctx context.Context, hook func(context.Context) context
 	return next
 }
 
-// followLocked gives a feed, which begins with the log, to each observer that reads logs.
+// followLocked gives a feed to each observer that follows calls. It begins with the log, or is
+// without it if the observer is told the end of the call and nothing else.
 func (c *gathering) followLocked() {
 	if c.observing == nil {
 		return
 	}
+	f := &c.observing.feed
 	for _, o := range c.observing.by {
-		if o.hooks.Result != nil || o.wantsEnd() {
-			c.addFeedLocked(new(feed), &o.recipient, c.observing.beginning)
+		begin := c.observing.beginning
+		switch {
+		case o.hooks.Result != nil || o.wantsOutcomes():
+		case o.wantsEnd():
+			begin = calllog.Cursor{}
+		default:
+			continue
 		}
+		if f == nil {
+			f = new(feed)
+		}
+		c.addFeedLocked(f, &o.recipient, begin)
+		f = nil
 	}
 	c.observing.beginning = calllog.Cursor{}
 }
@@ -182,9 +199,36 @@ func (o *observer) replicaOutcome(c *gathering, r *replica) {
 }
 
 func (o *observer) end(c *gathering) {
-	if hook := o.hooks.CallEnd; hook != nil {
-		hook(c.observing.ctx, c.report())
+	switch {
+	case o.hooks.CallEnd == nil:
+	case o.hooks.ReuseReports:
+		o.endReusing(c)
+	default:
+		o.endOwning(c)
 	}
+}
+
+// endOwning is end with a report that is the hook's own.
+func (o *observer) endOwning(c *gathering) {
+	o.hooks.CallEnd(c.observing.ctx, c.report())
+}
+
+// endReusing is end with a report in the memory of the one before.
+func (o *observer) endReusing(c *gathering) {
+	defer o.letGo()
+	c.reportIn(&o.report)
+	o.hooks.CallEnd(c.observing.ctx, o.report)
+}
+
+// letGo keeps nothing of a report but its memory, if it is not too much.
+func (o *observer) letGo() {
+	r := &o.report
+	clear(r.Outcomes)
+	clear(r.Replicas)
+	if cap(r.Outcomes)+cap(r.Replicas) > mostReused {
+		r.Outcomes, r.Replicas = nil, nil
+	}
+	r.cause = nil
 }
 
 // contextFor returns the context that the MemberStart hooks have returned for a member,

@@ -162,11 +162,18 @@ func (o Outcome) MarshalJSON() ([]byte, error) {
 // Report says how every member of a call ended and why the call did.
 type Report struct {
 	Call     CallID        `json:"call"`
+	Parent   CallID        `json:"parent"` // the call on the same bus that it was sent from; 0 if there is none
 	Topic    string        `json:"topic"`
 	Reason   Reason        `json:"reason"`
 	Started  time.Time     `json:"started"`
 	Elapsed  time.Duration `json:"elapsed_ns"` // from the start to the end, or to now
+	Budget   time.Duration `json:"budget_ns"`  // all the time that its members had
 	Outcomes []Outcome     `json:"outcomes"`   // in the order of registration
+
+	// Replicas says how the replicas ended that were asked for the groups of this bus:
+	// group by group in the order of Outcomes, and for each in the order in which they were
+	// asked. It is empty if the call has no group.
+	Replicas []Outcome `json:"replicas,omitempty"`
 
 	cause  error // why the call ended, if the reason has an error of its own
 	quorum int   // the sender's; 0 if it asked for none

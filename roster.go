@@ -80,7 +80,11 @@ func (r *Roster[Res]) Targets() []string { return slices.Clone(r.run.call.policy
 
 // askRelay is part of half.
 func (c *Call[Req, Res]) askRelay(r *relayRun) {
-	defer r.unwound()
+	defer func() {
+		if !r.returned {
+			r.unwound(recover())
+		}
+	}()
 	relay, roster := r.producer().fn.(Relay[Req, Res]), &Roster[Res]{run: r, result: c.relayed, answers: c.heard}
 	if c.nesting != nil && c.nesting.asks {
 		c.nesting.labelled(&r.run, "dispatch.producer", r.producer().Name(), func(ctx context.Context) { r.fail(relay(ctx, c.req, roster)) })
@@ -109,23 +113,25 @@ func (c *Call[Req, Res]) relayed(r *relayRun, m Member, value Res) bool {
 
 // heard is Roster.Answers.
 func (c *Call[Req, Res]) heard(r *relayRun, expected Member, batch []Answer[Res]) (taken int) {
-	var few [32]course.State
-	how := few[:0]
-	for i := range batch { // without the lock, for errors may be of anybody's making
-		how = append(how, stateOf(batch[i].Err))
+	var few [32]meaning
+	means := few[:0]
+	for i := range batch { // without the lock, because the methods of errors are the user's code
+		means = append(means, meaning{how: stateOf(batch[i].Err)})
 	}
 	c.mu.Lock()
 	if expected != (Member{}) {
 		c.replaceLocked(r, expected)
 	}
+	c.relaying.named = slices.Grow(c.relaying.named, len(batch))
 	for i := 0; i < len(batch) && !c.over(); i++ {
-		if _, known := c.relaying.byMember[batch[i].From]; !known {
-			r.nameLocked(batch[i].From)
+		m := &means[i]
+		if m.member, m.known = c.relaying.byMember[batch[i].From]; !m.known {
+			m.member, m.known = r.nameLocked(batch[i].From)
 		}
 	}
 	next := 0
 	for ; next < len(batch) && !c.over(); next++ {
-		if c.takeLocked(r, &batch[next], how[next]) {
+		if c.takeLocked(r, &batch[next], means[next]) {
 			taken++
 		}
 	}
@@ -141,12 +147,19 @@ func (c *Call[Req, Res]) heard(r *relayRun, expected Member, batch []Answer[Res]
 	return taken
 }
 
+// meaning is what an answer of a relay means to the call.
+type meaning struct {
+	member int32
+	known  bool // false: the member was not to be named
+	how    course.State
+}
+
 // takeLocked does what one answer says, in a call that goes on.
-func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], how course.State) bool {
-	i, ok := c.relaying.byMember[a.From]
+func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], m meaning) bool {
+	i := m.member
 	switch {
-	case !ok:
-		return false // it was not to be named
+	case !m.known:
+		return false
 	case c.course.HasEnded(int(i)), c.namedAt(i).by != r, a.HasValue && c.course.Expects(int(i)):
 		c.bus.misuse.Add(1)
 		return false
@@ -156,7 +169,7 @@ func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], how course.Stat
 	switch {
 	case a.Ended:
 		c.namedAt(i).err = a.Err
-		c.course.EndNamed(now, i, how, a.HasValue)
+		c.course.EndNamed(now, i, m.how, a.HasValue)
 		e.Kind = calllog.End
 	case a.HasValue:
 		c.course.Result(now, i)

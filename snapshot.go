@@ -68,9 +68,8 @@ type ObserverSnapshot struct {
 // CallSnapshot is one call in flight.
 type CallSnapshot struct {
 	Report
-	Budget time.Duration `json:"budget_ns"` // how long it has left
-	Parent CallID        `json:"parent"`    // the call on this bus that it was sent from; 0 if there is none
-	Depth  int           `json:"depth"`     // how many calls it is nested in
+	Left  time.Duration `json:"left_ns"` // of its Budget
+	Depth int           `json:"depth"`   // how many calls it is nested in
 
 	// WaitsFor is how many producers are missing under WithMinProducers; 0 if the call does
 	// not wait for producers.

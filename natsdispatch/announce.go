@@ -29,7 +29,9 @@ func (n *Node) tick() time.Duration {
 	total := dropped(n.subscriptions()...)
 	n.looked(n.counts.droppedBySubs.Swap(total) < total)
 	n.state.Lock()
-	n.seen.sweep(time.Now())
+	now := time.Now()
+	n.seen.sweep(now)
+	n.kept.sweep(now)
 	leaving := n.leaving
 	n.state.Unlock()
 	if !n.nc.IsConnected() {
@@ -70,7 +72,7 @@ func (n *Node) announce(s *served, event, to string, more *detail) {
 	s.over = event == eventBye
 	a := announcement{
 		Node: n.node, Topic: s.name, Event: event, Epoch: n.epoch, Seq: s.seq, BeatMS: n.beat.Milliseconds(),
-		Versions: []int{version}, Types: n.types, Groups: s.names, Bus: n.bus, Draining: leaving,
+		Versions: []int{version, version2}, Types: n.types, Groups: s.names, Bus: n.bus, Draining: leaving,
 		Detail: more,
 	}
 	for _, c := range n.codecs {

@@ -35,7 +35,8 @@ type serveConfig struct {
 	beat        time.Duration
 	maxRequests int
 	maxBudget   time.Duration
-	remember    int // ids
+	remember    int   // ids
+	maxWaiting  int64 // bytes
 	sign        Sign
 	micro       string
 	publish     bool
@@ -52,6 +53,7 @@ type joinConfig struct {
 	maxHops    int
 	maxNodes   int
 	maxMembers int // of a node
+	credit     int // bytes that all nodes together may send ahead in a call
 	verify     Verify
 }
 
@@ -63,7 +65,7 @@ func defaults() config {
 }
 
 func newServeConfig(opts []ServeOption) (serveConfig, error) {
-	c := serveConfig{config: defaults(), beat: DefaultBeat, maxRequests: DefaultMaxRequests, maxBudget: DefaultMaxBudget, remember: DefaultMaxRemembered}
+	c := serveConfig{config: defaults(), beat: DefaultBeat, maxRequests: DefaultMaxRequests, maxBudget: DefaultMaxBudget, remember: DefaultMaxRemembered, maxWaiting: DefaultMaxWaiting}
 	for i, o := range opts {
 		if o == nil {
 			return c, fmt.Errorf("%w: nil ServeOption at index %d", dispatch.ErrInvalidOption, i)
@@ -85,7 +87,7 @@ func newServeConfig(opts []ServeOption) (serveConfig, error) {
 func newJoinConfig(opts []JoinOption) (joinConfig, error) {
 	c := joinConfig{
 		config: defaults(), window: DefaultAcceptWindow, discovery: DefaultDiscovery, forget: DefaultForget, reconnect: DefaultReconnectWait, maxHops: 1,
-		maxNodes: DefaultMaxNodes, maxMembers: DefaultMaxMembers,
+		maxNodes: DefaultMaxNodes, maxMembers: DefaultMaxMembers, credit: DefaultWindow,
 	}
 	for i, o := range opts {
 		if o == nil {

@@ -104,7 +104,8 @@
 // # Concurrency
 //
 // Everything may be used concurrently. A [Node] at rest has one goroutine of its own
-// besides those of its subscriptions, a [Remote] has two, and a request in hand has up
+// besides those of its subscriptions, and after its first request another one, which waits for
+// the next. A [Remote] has two, and a request in hand has up
 // to three on the node and one at the asker. Close waits for all of them. No lock is
 // held while codecs, hooks or producers run.
 //

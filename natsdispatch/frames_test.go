@@ -222,7 +222,8 @@ func TestMatches(t *testing.T) {
 }
 
 func TestMessagesAreFilled(t *testing.T) {
-	o := newOutbox(200, 1000, nil)
+	o := new(outbox)
+	o.init(200, 1000, nil)
 	o.accept(dispatch.Member{Name: "a"})
 	value := bytes.Repeat([]byte("x"), 300)
 	o.result(dispatch.Member{Name: "a"}, value, nil)
@@ -231,7 +232,7 @@ func TestMessagesAreFilled(t *testing.T) {
 	}
 	o.end(dispatch.Outcome{Member: dispatch.Member{Name: "a"}, State: dispatch.StateOK, Results: 11})
 	o.finish()
-	messages := o.take()
+	messages := o.take(nil)
 	var all []byte
 	for i, m := range messages {
 		if len(m.body) > 200 {
@@ -252,7 +253,7 @@ func TestMessagesAreFilled(t *testing.T) {
 	if want := []string{kindAccept, kindPart, kindPart, kindResult}; !slices.Equal(kinds[:4], want) || len(kinds) != 16 {
 		t.Errorf("frames %q, want %q, ten more results, an end and a final", kinds, want)
 	}
-	if again := o.take(); again != nil {
+	if again := o.take(nil); again != nil {
 		t.Errorf("after the final there are %d messages more", len(again))
 	}
 }
@@ -260,7 +261,8 @@ func TestMessagesAreFilled(t *testing.T) {
 // A member with a result that cannot be sent has failed by that, whatever its outcome
 // is, and nothing more is said of it.
 func TestOutboxOfABrokenMember(t *testing.T) {
-	o := newOutbox(1000, 5, nil)
+	o := new(outbox)
+	o.init(1000, 5, nil)
 	a := dispatch.Member{Name: "a"}
 	o.accept(a)
 	o.result(a, []byte("short"), nil)
@@ -269,7 +271,7 @@ func TestOutboxOfABrokenMember(t *testing.T) {
 	o.result(a, []byte("again"), nil)
 	o.end(dispatch.Outcome{Member: a, State: dispatch.StateOK, Results: 3})
 	o.finish()
-	got := string(o.take()[0].body)
+	got := string(o.take(nil)[0].body)
 	want := "accept a\nresult 0 5 5\nshort\nend 0 3 ok\n" +
 		"end 0 1 failed too-large \"natsdispatch: too large: a result of 8 bytes; WithMaxResult allows 5\"\nfinal 1 1\n"
 	if got != want {

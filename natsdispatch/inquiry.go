@@ -29,6 +29,9 @@ type inquiry struct {
 
 	settling bool // further nodes may be found
 
+	retry <-chan time.Time // when nodes are asked again for what is missing
+	pause time.Duration    // the one before that
+
 	mu     sync.Mutex // guards what follows
 	events []event
 	over   bool // nobody takes events any more
@@ -53,6 +56,7 @@ type event struct {
 	gone   *departure
 	found  *announcement
 	hello  *announcement
+	back   bool  // there is a connection again
 	failed error // there is no connection any more
 }
 
@@ -104,12 +108,14 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 		return nil
 	}
 	defer r.end(q)
+	defer q.to.flush()
 	q.expect()
 	if q.payload, err = write(); err == nil {
 		err = q.ask(ctx)
 	}
 	switch {
 	case err == nil:
+		defer q.done()
 		return q.listen(ctx)
 	case errors.Is(err, dispatch.ErrUnreachable) && q.isExpecting():
 		q.fail(err)
@@ -155,6 +161,13 @@ func (r *Remote) begin(q *inquiry) bool {
 	for _, g := range slices.Compact(groups) {
 		q.addGroup(r.openLocked(q, g))
 	}
+	nodes := len(all.tallies) + len(q.asks) - 1
+	if nodes == 0 {
+		nodes = strangers
+	}
+	for _, a := range q.asks {
+		a.request.window = r.share(nodes)
+	}
 	r.inquiries.Add(1)
 	r.counts.calls.Add(1)
 	return true
@@ -187,6 +200,7 @@ func (q *inquiry) expect() {
 			q.expectNode(t)
 		}
 	}
+	q.to.flush()
 }
 
 func (q *inquiry) expectNode(t *tally) {
@@ -252,6 +266,7 @@ func (r *Remote) openLocked(q *inquiry, group string) *asked {
 	r.last++
 	a := &asked{by: q, number: r.last, request: q.request, tallies: make(map[string]*tally), strays: make(map[string]bool)}
 	a.request.group = group
+	a.request.window = r.share(strangers)
 	a.request.call = r.inbox[strings.LastIndexByte(r.inbox, '.')+1:] + "." + strconv.FormatUint(r.last, 10)
 	r.open[r.last] = a
 	q.asks = append(q.asks, a)

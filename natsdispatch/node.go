@@ -25,9 +25,13 @@ type Node struct {
 	serveConfig
 	bus         string
 	epoch       int64
+	head        []byte // of messages of version 2
 	topics      []*served
 	counts      nodeCounts
 	answers     sync.WaitGroup
+	next        chan *work  // for the goroutine that waits
+	waits       atomic.Bool // there is one, or will be in a moment
+	stopped     context.Context
 	inHand      atomic.Int64 // requests
 	watching    sync.WaitGroup
 	stop        context.CancelFunc
@@ -39,6 +43,7 @@ type Node struct {
 	state   sync.Mutex // guards what follows
 	work    map[string]*work
 	seen    seen
+	kept    kept
 	inboxes map[string]bool // to which replies were sent
 	twin    int64           // the boot id of another process of this name
 	leaving bool            // nobody should send it anything new
@@ -58,6 +63,7 @@ type served struct {
 	bus  server
 	ask  *nats.Subscription
 	own  *nats.Subscription // to what is announced under the node's own name
+	acks *nats.Subscription
 	// The node's talk guards the fields below.
 	groups map[string]*nats.Subscription
 	names  []string // of the groups, sorted
@@ -68,8 +74,8 @@ type served struct {
 
 func (n *Node) start() error {
 	n.epoch = 1e15 + rand.Int64N(8e15) // numbers below 2^53 are exact in every language
-	var ctx context.Context
-	ctx, n.stop = context.WithCancel(context.Background())
+	n.head = appendHead(nil, n.node, n.epoch)
+	n.stopped, n.stop = context.WithCancel(context.Background())
 	status := n.listen(nats.DRAINING_SUBS)
 	var err error
 	for _, s := range n.topics {
@@ -87,6 +93,9 @@ func (n *Node) start() error {
 		if err == nil {
 			s.own, err = n.subscribe(n.presence(n.node, s.name), "", n.hearOwn)
 		}
+		if err == nil {
+			s.acks, err = n.subscribe(n.acks(n.node, s.name), "", n.hearAcks)
+		}
 	}
 	if err == nil && n.nc.IsConnected() {
 		err = n.hello()
@@ -95,7 +104,7 @@ func (n *Node) start() error {
 		n.service, err = n.addService()
 	}
 	n.watching.Go(func() {
-		n.watch(ctx, status, nil, func() { close(n.cut) }, func() {
+		n.watch(n.stopped, status, nil, func() { close(n.cut) }, func() {
 			if err := n.hello(); err != nil {
 				n.failUnlessCut(fmt.Errorf("natsdispatch: node %s: %w", n.node, err))
 			}
@@ -284,8 +293,10 @@ func (n *Node) off() {
 		subs = append(subs, n.probes)
 	}
 	for _, s := range n.topics {
-		if s.own != nil {
-			subs = append(subs, s.own)
+		for _, sub := range []*nats.Subscription{s.own, s.acks} {
+			if sub != nil {
+				subs = append(subs, sub)
+			}
 		}
 	}
 	for _, sub := range subs {

@@ -29,6 +29,8 @@ const (
 	DefaultMaxNodes      = 20_000
 	DefaultMaxMembers    = 100_000 // of one node
 	DefaultMaxRequests   = 4096
+	DefaultMaxWaiting    = 256 << 20 // bytes of all replies of a node
+	DefaultWindow        = 8 << 20   // bytes of one call
 	defaultMessages      = 1 << 16
 	defaultBytes         = 64 << 20
 )
@@ -281,6 +283,17 @@ func WithMaxRemembered(n int) ServeOption {
 	})
 }
 
+// WithMaxWaiting bounds how many bytes of replies the node keeps that it has sent, and of which
+// the asker has not said yet that it has had them. Beyond that the oldest are given up, and counted:
+// if the asker misses something of one of them, its members are Failed with [dispatch.ErrLost].
+// It is DefaultMaxWaiting without this option.
+func WithMaxWaiting(bytes int) ServeOption {
+	return serveOption(func(c *serveConfig) error {
+		c.maxWaiting = int64(bytes)
+		return positive("WithMaxWaiting", bytes)
+	})
+}
+
 // WithSign has the node sign all that it sends; see [WithVerify].
 func WithSign(sign Sign) ServeOption {
 	return serveOption(func(c *serveConfig) error {
@@ -401,6 +414,19 @@ func WithMaxMembers(n int) JoinOption {
 	return joinOption(func(c *joinConfig) error {
 		c.maxMembers = n
 		return positive("WithMaxMembers", n)
+	})
+}
+
+// WithWindow sets how many bytes all nodes together may send in a call before it has taken them
+// in, shared equally, so that neither the asker nor the server that it is connected to has
+// to hold more. A node gets a share of at least 16 KiB. It is DefaultWindow without this option.
+func WithWindow(bytes int) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		if bytes > most {
+			return invalid("WithWindow", "%d is more than %d", bytes, most)
+		}
+		c.credit = bytes
+		return positive("WithWindow", bytes)
 	})
 }
 

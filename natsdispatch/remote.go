@@ -35,6 +35,7 @@ type Remote struct {
 	stop         context.CancelFunc
 	stopped      context.Context
 	wake         chan struct{} // the table may expire sooner than was thought
+	acked        doneCalls
 
 	state      sync.Mutex // guards what follows
 	subs       []*nats.Subscription
@@ -51,7 +52,7 @@ type Remote struct {
 
 func (r *Remote) start() error {
 	r.inbox = r.nc.NewInbox()
-	r.wake = make(chan struct{}, 1)
+	r.wake, r.acked.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	r.stopped, r.stop = context.WithCancel(context.Background())
 	status := r.listen()
 	// All comes by one channel, so that what a node says before its bye is heard before it.
@@ -82,6 +83,7 @@ func (r *Remote) start() error {
 			}
 		}
 	})
+	r.watching.Go(r.publishDone)
 	if err == nil && r.nc.IsConnected() {
 		err = r.discover()
 	}
@@ -91,6 +93,7 @@ func (r *Remote) start() error {
 			if err := r.discover(); err != nil {
 				r.failUnlessCut(fmt.Errorf("natsdispatch: discover nodes: %w", err))
 			}
+			r.isBack()
 		}, 0, r.expire)
 	})
 	return err
@@ -131,6 +134,15 @@ func (r *Remote) isOnline() {
 	defer r.state.Unlock()
 	close(r.online)
 	r.online = make(chan struct{})
+}
+
+// isBack has the calls in hand ask for what they have missed without a connection.
+func (r *Remote) isBack() {
+	r.state.Lock()
+	defer r.state.Unlock()
+	for _, a := range r.open {
+		_ = a.by.put(event{asked: a, back: true}, 0) // if it is over it need not know
+	}
 }
 
 // broken ends what the calls in hand wait for, because the connection was closed.

@@ -1,6 +1,7 @@
 package natsdispatch
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,6 +25,7 @@ const (
 	headerTargets   = "Dispatch-Targets"
 	headerHops      = "Dispatch-Hops"
 	headerPath      = "Dispatch-Path"
+	headerWindow    = "Dispatch-Window"
 	headerNode      = "Dispatch-Node"
 	headerEpoch     = "Dispatch-Epoch"
 	headerSeq       = "Dispatch-Seq"
@@ -47,6 +49,7 @@ type request struct {
 	targets []string // nil: all
 	hops    int
 	path    []string
+	window  int64 // bytes that a node may send at first, in version 2; 0: it is of version 1
 }
 
 func (r *request) header() nats.Header {
@@ -67,6 +70,9 @@ func (r *request) header() nats.Header {
 	}
 	if r.hops > 1 {
 		set(headerHops, strconv.Itoa(r.hops))
+	}
+	if r.window > 0 {
+		set(headerWindow, strconv.FormatInt(r.window, 10))
 	}
 	set(headerTypes, r.types)
 	set(headerGroup, escape(r.group))
@@ -114,6 +120,12 @@ func parseRequest(h nats.Header) (r request, err error) {
 		}
 		if *to, err = strconv.Atoi(h.Get(key)); err != nil || *to < 1 {
 			return r, fmt.Errorf("%s: %.20q is no positive number", key, h.Get(key))
+		}
+	}
+	if window := h.Get(headerWindow); window != "" {
+		if r.window, err = strconv.ParseInt(window, 10, 64); err != nil || r.window <= 0 {
+			r.window = 0
+			return r, fmt.Errorf("%s: %.20q is no positive number", headerWindow, window)
 		}
 	}
 	r.path = strings.Fields(h.Get(headerPath))
@@ -173,11 +185,26 @@ func getTrace(h nats.Header, key string) string {
 	return ""
 }
 
-// sender is what the headers of a reply say.
+// sender is what a reply says of itself, in its headers or, in version 2, in its head.
 type sender struct {
 	node  string
 	epoch int64
 	seq   uint64
+
+	version    int
+	unnumbered bool // of version 2, and outside of the sequence
+}
+
+// readReply reads whose message of a reply it is, and returns the frames that it has.
+func readReply(m *nats.Msg) (s sender, frames []byte, err error) {
+	if bytes.HasPrefix(m.Data, headWord) && m.Header[headerVersion] == nil {
+		s, numbered, frames, err := cutHead(m.Data)
+		s.version, s.unnumbered = version2, !numbered
+		return s, frames, err
+	}
+	s, err = parseReply(m.Header)
+	s.version = version
+	return s, m.Data, err
 }
 
 func (s sender) header() nats.Header {

@@ -2,10 +2,12 @@ package natsdispatch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 
@@ -36,7 +38,9 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 		idle:        make(chan struct{}),
 		cut:         make(chan struct{}),
 		inboxes:     make(map[string]bool),
+		next:        make(chan *work),
 		seen:        seen{most: config.remember},
+		kept:        kept{most: config.maxWaiting, calls: make(map[string]*work)},
 	}
 	if err := n.check("Serve"); err != nil {
 		return nil, err
@@ -85,11 +89,13 @@ type server interface {
 // call is a [dispatch.Call] whose types are left to it.
 type call interface {
 	Cancel(cause error)
-	Done() <-chan struct{}
 	Report() dispatch.Report
 	Outcomes() iter.Seq[dispatch.Outcome]
 	// values ranges over the results as the codec writes them.
 	values(codec Codec, yield func(m dispatch.Member, value []byte, err error))
+	// array returns the one result of each of the members as an array, if the codec is ours for
+	// JSON and can write them.
+	array(codec Codec, members []dispatch.Member) ([]byte, bool)
 }
 
 type typedBus[Req, Res any] struct {
@@ -121,4 +127,26 @@ func (c typedCall[Req, Res]) values(codec Codec, yield func(m dispatch.Member, v
 		}
 		yield(r.From, value, err)
 	}
+}
+
+// mostInArray bounds the members whose results are looked up among the others.
+const mostInArray = 256
+
+func (c typedCall[Req, Res]) array(codec Codec, members []dispatch.Member) ([]byte, bool) {
+	if _, ok := codec.(JSON); !ok || len(members) > mostInArray {
+		return nil, false
+	}
+	values, next, count := make([]Res, len(members)), 0, 0
+	for r := range c.Results() {
+		m := slot(r.From)
+		if next >= len(members) || members[next] != m {
+			if next = slices.Index(members, m); next < 0 {
+				return nil, false
+			}
+		}
+		values[next] = r.Value
+		next, count = next+1, count+1
+	}
+	array, err := json.Marshal(values)
+	return array, err == nil && count == len(members)
 }

@@ -2,6 +2,7 @@ package natsdispatch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -222,6 +223,22 @@ func (e *earBook) result(m dispatch.Member, value []byte) error {
 		return errors.New("unreadable")
 	}
 	e.lines = append(e.lines, fmt.Sprintf("result %v %s", m, value))
+	return nil
+}
+
+func (e *earBook) flush() {}
+
+func (e *earBook) all(expected dispatch.Member, members []dispatch.Member, array []byte) error {
+	var values []json.RawMessage
+	if err := json.Unmarshal(array, &values); err != nil || e.deaf || len(values) != len(members) {
+		return errors.New("unreadable")
+	}
+	e.accept(expected, members)
+	for i, m := range members {
+		if m != (dispatch.Member{}) {
+			e.lines = append(e.lines, fmt.Sprintf("result %v %s", m, values[i]), "end "+m.String()+" ok")
+		}
+	}
 	return nil
 }
 

@@ -21,10 +21,12 @@ type work struct {
 	request
 	topic *served
 	msg   *nats.Msg
+	reply string // the subject of the reply
 	ends  time.Time
-	out   *outbox
-	seq   uint64 // of the next message; of the goroutine that sends
+	out   outbox
+	keeps int64 // bytes of it that are kept; see kept
 
+	posting sync.Mutex     // held while messages are published
 	sending sync.WaitGroup // for the goroutine that sends, unless that which answers does
 
 	mu    sync.Mutex // guards what follows
@@ -76,8 +78,11 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 			n.fail(fmt.Errorf("natsdispatch: node %s: a request has more time than WithMaxBudget(%v) allows, and gets that; the rest is counted", n.node, n.maxBudget))
 		}
 	}
-	w := &work{request: r, topic: s, msg: m, ends: now.Add(r.budget)}
-	w.out = newOutbox(n.messageSize(), n.maxResult, func() { w.sending.Go(func() { n.post(w) }) })
+	w := &work{request: r, topic: s, msg: m, reply: m.Reply, ends: now.Add(r.budget)}
+	w.out.init(n.messageSize(), n.maxResult, func() { w.sending.Go(func() { n.post(w) }) })
+	if r.window > 0 {
+		w.out.withCredit(n.head, r.window)
+	}
 	switch {
 	case m.Reply == "":
 		n.counts.malformed.Add(1)
@@ -95,24 +100,50 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 		n.counts.expired.Add(1)
 		return
 	}
-	n.take(w, now)
+	if n.take(w, now) {
+		n.hearAck(ack{kind: kindResume, call: r.call}, m.Reply)
+	}
 }
 
-// take has the request answered, unless the node has had it before.
-func (n *Node) take(w *work, now time.Time) {
+// take has the request answered, unless the node has had it before. Then it reports whether the
+// asker may want to have the answer again.
+func (n *Node) take(w *work, now time.Time) (again bool) {
 	n.state.Lock()
 	defer n.state.Unlock()
 	switch {
 	case n.closed:
 	case n.work[w.request.call] != nil, !n.rememberLocked(w.request.call, min(w.budget, mostRemembered), now):
 		n.counts.duplicates.Add(1)
+		return w.window > 0
 	default:
 		n.counts.requests.Add(1)
 		n.work[w.request.call] = w
 		if len(n.inboxes) < mostInboxes {
 			n.inboxes[inboxOf(w.msg.Reply)] = true
 		}
-		n.answers.Go(func() { n.answer(w) })
+		select {
+		case n.next <- w:
+		default:
+			n.answers.Go(func() { n.answerAll(w) })
+		}
+	}
+	return false
+}
+
+// answerAll deals with a request, and then with those that come when the node has no other
+// goroutine waiting for them: one whose stack has grown is quicker than a new one.
+func (n *Node) answerAll(w *work) {
+	for {
+		n.answer(w)
+		if !n.waits.CompareAndSwap(false, true) {
+			return
+		}
+		select {
+		case w = <-n.next:
+			n.waits.Store(false)
+		case <-n.stopped.Done():
+			return
+		}
 	}
 }
 
@@ -125,12 +156,25 @@ func (n *Node) rememberLocked(id string, d time.Duration, now time.Time) bool {
 	return isNew
 }
 
+// lighten lets go of all but the reply.
+func (w *work) lighten() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.msg, w.call = nil, nil
+}
+
 // done takes the work off.
 func (n *Node) done(w *work) {
 	n.state.Lock()
-	defer n.state.Unlock()
 	delete(n.work, w.request.call)
+	forgotten := 0
+	if w.out.weight() > 0 {
+		w.lighten()
+		forgotten = n.kept.add(w)
+	}
 	n.idleLocked()
+	n.state.Unlock()
+	n.isForgotten(forgotten)
 }
 
 const (
@@ -148,8 +192,11 @@ func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
 		return
 	}
 	n.state.Lock()
-	w := n.work[id]
-	if w == nil {
+	w, sent := n.work[id], n.kept.calls[id]
+	switch {
+	case sent != nil:
+		n.kept.drop(sent)
+	case w == nil:
 		n.rememberLocked(id, mostCancelled, now)
 	}
 	n.state.Unlock()
@@ -188,10 +235,16 @@ func (n *Node) answer(w *work) {
 	}
 	w.begins(c)
 	runtime.Gosched() // producers that are quick have answered then, and one message is enough
-	done := isDone(c)
 	report := c.Report()
-	w.out.accept(membersOf(report)...)
-	if done {
+	members := membersOf(report)
+	if w.out.head != nil && isWell(report) {
+		if array, ok := c.array(codec, members); ok && len(array) <= n.maxResult && w.out.whole(members, array) {
+			n.post(w)
+			return
+		}
+	}
+	w.out.accept(members...)
+	if report.Reason != dispatch.ReasonPending {
 		c.values(codec, w.out.result)
 		for _, o := range report.Outcomes {
 			w.out.end(o)
@@ -227,19 +280,16 @@ func membersOf(r dispatch.Report) []dispatch.Member {
 	return members
 }
 
+// isWell reports whether a call has ended with one result of each of its members.
+func isWell(r dispatch.Report) bool {
+	return r.Reason == dispatch.ReasonAllEnded && len(r.Outcomes) > 0 &&
+		!slices.ContainsFunc(r.Outcomes, func(o dispatch.Outcome) bool { return o.State != dispatch.StateOK || o.Results != 1 })
+}
+
 // outcomes puts how the members end into the outbox.
 func (w *work) outcomes(c call) {
 	for o := range c.Outcomes() {
 		w.out.end(o)
-	}
-}
-
-func isDone(c call) bool {
-	select {
-	case <-c.Done():
-		return true
-	default:
-		return false
 	}
 }
 
