@@ -25,7 +25,8 @@ import (
 // producers and listeners. Such a hook runs synchronously, just before the event, and delays
 // only that event: CallStart the sender, MemberStart the one member, ListenerStart the one
 // callback. Calls with such hooks make a context for each member or callback; others do
-// not. ListenerEnd measures callbacks, and makes listeners cost as much as with
+// not. Sample, which is called at the same time as CallStart, says for which calls these hooks
+// are wanted. ListenerEnd measures callbacks, and makes listeners cost as much as with
 // ListenerStart.
 //
 // A hook that panics is logged, and has no effect. Hooks may use the bus in any way,
@@ -75,6 +76,13 @@ type Observer struct {
 	// SlowListener is called when a listener's oldest result has waited for longer
 	// than [WithSlowListener] says, once for each listener.
 	SlowListener func(l ListenerSnapshot)
+
+	// Sample decides for each call whether the observer wants its details. It is called
+	// by Send, after CallStart, with the context that CallStart has returned. If it returns
+	// false, none of MemberStart, MemberEnd, Result, ListenerStart and ListenerEnd is called for
+	// the call, and the call does not pay for them. If Sample is nil, they always are. A Sample
+	// that panics has returned false.
+	Sample func(ctx context.Context) bool
 
 	// ReuseReports makes CallEnd cost less in calls with many members: each Report is
 	// in the memory of the one before. Its Outcomes and Replicas, and what its Err method

@@ -67,8 +67,8 @@ type ObserverSnapshot struct {
 // CallSnapshot is one call in flight.
 type CallSnapshot struct {
 	Report
-	Left   time.Duration `json:"left_ns"` // of its Budget
-	Depth  int           `json:"depth"`   // how many calls it is nested in
+	Left  time.Duration `json:"left_ns"` // of its Budget
+	Depth int           `json:"depth"`   // how many calls it is nested in
 
 	// WaitsFor is how many producers are missing under WithMinProducers; 0 if the call does
 	// not wait for producers.
