@@ -47,7 +47,11 @@ func (d *Dispatcher[Req, Res]) Members(t Topic[Req, Res]) []Member {
 	if on.Types != t.spec.Types {
 		return nil
 	}
-	members := make([]Member, 0, max(len(on.Seats), len(on.Producers)))
+	n := max(len(on.Seats), len(on.Producers))
+	if n == 0 {
+		return nil
+	}
+	members := make([]Member, 0, n)
 	if on.Seats == nil {
 		for _, p := range on.Producers {
 			members = append(members, p.member())

@@ -25,8 +25,8 @@ import (
 // So spans nest, and producers and listeners can read values from the context. A start hook
 // runs synchronously, just before the event, and delays only that event: CallStart delays
 // the sender, MemberStart one member, ListenerStart one callback. A call with start hooks
-// makes a context for each member or callback. ListenerEnd measures callbacks, so it costs
-// as much as ListenerStart.
+// makes a context for each member or callback. Sample selects the calls for which an observer
+// wants these hooks. ListenerEnd measures callbacks, so it costs as much as ListenerStart.
 //
 // A panic in a hook is logged and has no other effect. Hooks may use the bus in any way,
 // including the bus that called them. Requests and values are passed without a copy: a hook
@@ -74,6 +74,13 @@ type Observer struct {
 	// SlowListener is called once for each listener whose oldest result has waited for
 	// longer than [WithSlowListener].
 	SlowListener func(l ListenerSnapshot)
+
+	// Sample decides for each call whether the observer wants its details. Send calls it
+	// after CallStart, with the context that CallStart returned. If it returns false, the
+	// observer's hooks MemberStart, MemberEnd, Result, ListenerStart and ListenerEnd are not
+	// called for the call, and the call does not pay for them. A panic in Sample counts as
+	// false. Without Sample the observer wants the details of all calls.
+	Sample func(ctx context.Context) bool
 
 	// ReuseReports makes CallEnd cheaper for calls with many members: each Report reuses the
 	// memory of the one before. Its Outcomes, its Replicas and the result of its Err method

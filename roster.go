@@ -30,8 +30,6 @@ type Answer[Res any] struct {
 	HasValue bool  // the member has a result
 	Ended    bool  // the member has ended, after the result
 	Err      error // the error, as in [Roster.End]
-
-	index int32 // of the member, while the batch is taken
 }
 
 // Name adds m to the members of the call. The relay must end it. A member with neither a
@@ -114,10 +112,10 @@ func (c *Call[Req, Res]) relayed(r *relayRun, m Member, value Res) bool {
 
 // heard is Roster.Answers.
 func (c *Call[Req, Res]) heard(r *relayRun, expected Member, batch []Answer[Res]) (taken int) {
-	var few [32]course.State
-	how := few[:0]
-	for i := range batch { // without the lock, for errors may be of anybody's making
-		how = append(how, stateOf(batch[i].Err))
+	var few [32]meaning
+	means := few[:0]
+	for i := range batch { // without the lock, because the methods of errors are the user's code
+		means = append(means, meaning{how: stateOf(batch[i].Err)})
 	}
 	c.mu.Lock()
 	if expected != (Member{}) {
@@ -125,17 +123,14 @@ func (c *Call[Req, Res]) heard(r *relayRun, expected Member, batch []Answer[Res]
 	}
 	c.relaying.named = slices.Grow(c.relaying.named, len(batch))
 	for i := 0; i < len(batch) && !c.over(); i++ {
-		index, known := c.relaying.byMember[batch[i].From]
-		if !known {
-			if index, known = r.nameLocked(batch[i].From); !known {
-				index = nobody
-			}
+		m := &means[i]
+		if m.member, m.known = c.relaying.byMember[batch[i].From]; !m.known {
+			m.member, m.known = r.nameLocked(batch[i].From)
 		}
-		batch[i].index = index
 	}
 	next := 0
 	for ; next < len(batch) && !c.over(); next++ {
-		if c.takeLocked(r, &batch[next], how[next]) {
+		if c.takeLocked(r, &batch[next], means[next]) {
 			taken++
 		}
 	}
@@ -151,14 +146,18 @@ func (c *Call[Req, Res]) heard(r *relayRun, expected Member, batch []Answer[Res]
 	return taken
 }
 
-// nobody is the index of an answer whose member was not to be named.
-const nobody = -1
+// meaning is what an answer of a relay means to the call.
+type meaning struct {
+	member int32
+	known  bool // false: the member was not to be named
+	how    course.State
+}
 
 // takeLocked does what one answer says, in a call that goes on.
-func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], how course.State) bool {
-	i := a.index
+func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], m meaning) bool {
+	i := m.member
 	switch {
-	case i == nobody:
+	case !m.known:
 		return false
 	case c.course.HasEnded(int(i)), c.namedAt(i).by != r, a.HasValue && c.course.Expects(int(i)):
 		c.bus.misuse.Add(1)
@@ -169,7 +168,7 @@ func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], how course.Stat
 	switch {
 	case a.Ended:
 		c.namedAt(i).err = a.Err
-		c.course.EndNamed(now, i, how, a.HasValue)
+		c.course.EndNamed(now, i, m.how, a.HasValue)
 		e.Kind = calllog.End
 	case a.HasValue:
 		c.course.Result(now, i)
