@@ -143,6 +143,7 @@ func (r *Remote) begin(q *inquiry) bool {
 			continue
 		}
 		t := q.tally(all, n.Node, n.Epoch)
+		t.twin = now.Before(n.twins)
 		if misfit := n.misfit(q.request.types, q.request.codec); n.left != nil {
 			t.hopeless = n.why(now)
 		} else if t.hopeless = misfit; misfit == nil {
@@ -206,8 +207,11 @@ func (q *inquiry) expect() {
 func (q *inquiry) expectNode(t *tally) {
 	t.expected = t.standIn
 	q.to.expect(t.expected)
-	if t.hopeless != nil {
+	switch {
+	case t.hopeless != nil:
 		q.do(t, func() { t.fail(t.hopeless) })
+	case t.twin: // the one of them that answers is in the report besides
+		t.endStandIn(twinError(t.node))
 	}
 }
 

@@ -95,7 +95,9 @@ func (n *Node) start() error {
 		}
 	}
 	if err == nil && n.nc.IsConnected() {
-		err = n.hello()
+		if err = n.hello(); n.wasCut(err) {
+			err = nil // and hello follows when there is a connection again
+		}
 	}
 	if err == nil && n.micro != "" {
 		n.service, err = n.addService()

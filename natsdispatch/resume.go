@@ -37,7 +37,6 @@ func (q *inquiry) replyInOrder(a *asked, t *tally, from sender, frames []byte, s
 	case again:
 		q.r.counts.duplicates.Add(1)
 	case ahead:
-		q.r.counts.missed.Add(1)
 		q.miss(t)
 	case inOrder:
 		t.missing = false
@@ -90,6 +89,7 @@ func (q *inquiry) askAgain(ctx context.Context) {
 				anew = true
 				continue
 			}
+			q.r.counts.resumed.Add(1)
 			q.publishAck(a, t, ack{kindResume, a.request.call, t.in.next, t.in.granted})
 		}
 		if anew && a.request.group == "" { // another replica of a group may have had it

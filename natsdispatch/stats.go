@@ -18,12 +18,13 @@ type RemoteStats struct {
 	Dropped    uint64 `json:"dropped"`    // replies and announcements beyond WithPendingLimits
 	Resent     uint64 `json:"resent"`     // requests that were sent again: under WithResend, or to a node that was without a connection
 	Excess     uint64 `json:"excess"`     // announcements beyond WithMaxNodes
-	Missed     uint64 `json:"missed"`     // replies that came when one before them was missing, and were asked for again
+	Pending    int64  `json:"pending"`    // bytes of replies that wait for being dealt with now
+	Resumed    uint64 `json:"resumed"`    // times that a node was asked to send again what may be missing of a reply
 }
 
 type remoteCounts struct {
-	calls, stray, duplicates, malformed, unverified, dropped, resent, excess, missed atomic.Uint64
-	droppedBySubs                                                                    atomic.Uint64
+	calls, stray, duplicates, malformed, unverified, dropped, resent, excess, resumed atomic.Uint64
+	droppedBySubs                                                                     atomic.Uint64
 }
 
 // Stats returns what was counted so far.
@@ -35,7 +36,7 @@ func (r *Remote) Stats() RemoteStats {
 	return RemoteStats{
 		Calls: c.calls.Load(), InFlight: len(r.open), Nodes: r.table.here(),
 		Stray: c.stray.Load(), Duplicates: c.duplicates.Load(), Malformed: c.malformed.Load(),
-		Unverified: c.unverified.Load(), Dropped: c.dropped.Load() + c.droppedBySubs.Load(), Resent: c.resent.Load(), Excess: c.excess.Load(), Missed: c.missed.Load(),
+		Unverified: c.unverified.Load(), Dropped: c.dropped.Load() + c.droppedBySubs.Load(), Resent: c.resent.Load(), Excess: c.excess.Load(), Resumed: c.resumed.Load(), Pending: r.pending.Load(),
 	}
 }
 
