@@ -3,6 +3,8 @@ package natsdispatch
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -88,10 +90,27 @@ func (n *Node) hearAck(a ack, reply string) {
 	default:
 		w.out.acknowledge(a.next, a.granted)
 		if a.kind == kindResume {
-			n.replyAgain(w)
+			n.emitAgain(w, w.out.unheard())
 			if w.out.isDone() {
 				n.post(w) // if something was put that nobody else takes
 			}
+		}
+	}
+}
+
+// longestReminder bounds the pauses between reminders after a reconnect.
+const longestReminder = time.Second
+
+// remind sends the last message once more of every reply that has some of which the asker has
+// not said that it has had them. The node was without a connection: the asker asks for what it
+// has missed when it sees that something is missing.
+func (n *Node) remind() {
+	n.state.Lock()
+	all := slices.AppendSeq(slices.Collect(maps.Values(n.work)), maps.Values(n.kept.calls))
+	n.state.Unlock()
+	for _, w := range all {
+		if messages := w.out.kept(); len(messages) > 0 {
+			n.emitAgain(w, messages[len(messages)-1:])
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -36,6 +37,8 @@ type Node struct {
 	stop       context.CancelFunc
 	service    micro.Service
 	publishing publishing
+	pause      time.Duration // before askers are reminded of replies again; of the goroutine that watches
+	beats      time.Time     // when the next beat is due; likewise
 	served     bool // Serve has succeeded
 
 	state   sync.Mutex // guards what follows
@@ -102,11 +105,13 @@ func (n *Node) start() error {
 	if err == nil && n.micro != "" {
 		n.service, err = n.addService()
 	}
+	n.beats = time.Now().Add(n.beat)
 	n.watching.Go(func() {
 		n.watch(n.stopped, status, nil, func() { close(n.cut) }, func() {
 			if err := n.hello(); err != nil {
 				n.failUnlessCut(fmt.Errorf("natsdispatch: node %s: %w", n.node, err))
 			}
+			n.pause = firstPause
 		}, n.beat, n.tick)
 	})
 	return err

@@ -452,6 +452,13 @@ func (o *outbox) unheard() []*message {
 	return slices.Clone(o.flow.kept)
 }
 
+// kept returns what was sent and not acknowledged.
+func (o *outbox) kept() []*message {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.flow.kept)
+}
+
 // weight is how many bytes were sent that the asker may still have to be sent again.
 func (o *outbox) weight() int64 {
 	o.mu.Lock()
