@@ -1,9 +1,12 @@
 package natsdispatch
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -219,15 +222,15 @@ func TestAcks(t *testing.T) {
 		if got := string(want.append(nil)); got != line {
 			t.Errorf("written %q, want %q", got, line)
 		}
-		if got, err := parseAck([]byte(line[:len(line)-1])); got != want || err != nil {
+		if got, err := parseAck(line[:len(line)-1]); got != want || err != nil {
 			t.Errorf("%q is read as %+v, %v", line, got, err)
 		}
 	}
-	if got, err := parseAck([]byte("of tomorrow 1 2 3")); got != (ack{}) || err != nil {
+	if got, err := parseAck("of tomorrow 1 2 3"); got != (ack{}) || err != nil {
 		t.Errorf("what is not known is read as %+v, %v", got, err)
 	}
 	for _, bad := range []string{"ack i 1", "ack i 1 2 3", "ack i x 1", "ack i 1 x", "ack i -1 1", "done", "done i 1", "resume i"} {
-		if a, err := parseAck([]byte(bad)); err == nil {
+		if a, err := parseAck(bad); err == nil {
 			t.Errorf("%q is read as %+v", bad, a)
 		}
 	}
@@ -296,4 +299,22 @@ func memberOf(name string) dispatch.Member { return dispatch.Member{Name: name} 
 
 func outcomeOf(m dispatch.Member, results int) dispatch.Outcome {
 	return dispatch.Outcome{Member: m, State: dispatch.StateOK, Results: results}
+}
+
+func TestLines(t *testing.T) {
+	h := nats.Header{"Dispatch-Call": {"i.5"}, "Dispatch-Targets": {""}, "traceparent": {"a\nb\r\n\nc"}}
+	body := append(appendRequest(nil, h), "\n\nwhat is asked"...)
+	if got, want := string(body), "v2 request\nDispatch-Call: i.5\nDispatch-Targets: \ntraceparent: a b   c\n\n\n\nwhat is asked"; got != want {
+		t.Fatalf("written %q, want %q", got, want)
+	}
+	said, payload := cutRequest(&nats.Msg{Data: body})
+	if string(payload) != "\n\nwhat is asked" || said.Get("Dispatch-Call") != "i.5" || said.Get("Dispatch-Codec") != "" ||
+		len(said.Values("Dispatch-Targets")) != 1 || said.Values("Dispatch-Codec") != nil || getTrace(said, "Traceparent") != "a b   c" {
+		t.Errorf("read %q with %q", payload, said)
+	}
+	for _, m := range []*nats.Msg{{Data: []byte("v2 request\nDispatch-Call: x\n")}, {Data: body, Header: nats.Header{}}, {Data: []byte("v2 requests\n\n")}, {}} {
+		if said, payload := cutRequest(m); said.Get("Dispatch-Call") != "" || !bytes.Equal(payload, m.Data) {
+			t.Errorf("%q is read as %q with %q", m.Data, payload, said)
+		}
+	}
 }

@@ -1,10 +1,10 @@
 package natsdispatch
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -63,7 +63,7 @@ func (k *kept) sweep(now time.Time) {
 
 // hearAcks takes in what askers say of replies.
 func (n *Node) hearAcks(m *nats.Msg) {
-	for line := range bytes.SplitSeq(bytes.TrimSuffix(m.Data, []byte{'\n'}), []byte{'\n'}) {
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(m.Data), "\n"), "\n") {
 		a, err := parseAck(line)
 		if err != nil {
 			n.counts.malformed.Add(1)

@@ -39,7 +39,7 @@ type Node struct {
 	publishing publishing
 	pause      time.Duration // before askers are reminded of replies again; of the goroutine that watches
 	beats      time.Time     // when the next beat is due; likewise
-	served     bool // Serve has succeeded
+	served     bool          // Serve has succeeded
 
 	state   sync.Mutex // guards what follows
 	work    map[string]*work

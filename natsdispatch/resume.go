@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -115,7 +114,7 @@ func (q *inquiry) sendAgain(ctx context.Context, a *asked) {
 
 // publishAck tells a node what it has been heard of its reply.
 func (q *inquiry) publishAck(a *asked, t *tally, what ack) {
-	m := &nats.Msg{Subject: q.r.acks(t.node, q.topic), Reply: q.r.inbox + "." + strconv.FormatUint(a.number, 10), Data: what.append(nil)}
+	m := &nats.Msg{Subject: q.r.acks(t.node, q.topic), Reply: a.reply(), Data: what.append(nil)}
 	if err := q.r.nc.PublishMsg(m); err != nil {
 		q.r.failUnlessCut(fmt.Errorf("natsdispatch: acknowledge what %s has sent: %w", t.node, err))
 	}

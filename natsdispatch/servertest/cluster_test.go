@@ -91,7 +91,7 @@ func TestClusterWhoseServersAreKilled(t *testing.T) {
 		produce(t, far, fmt.Sprint("one", i), echo("v"))
 	}
 	asks, answers := c.connect(t, 0), c.connect(t, 1)
-	serve(t, answers, far, "far", quiet)
+	node := serve(t, answers, far, "far", quiet)
 	remote := join(t, asks, near, []string{"far"}, natsdispatch.WithWindow(64<<10), quiet)
 	for round := range rounds {
 		victim := asks
@@ -116,6 +116,9 @@ func TestClusterWhoseServersAreKilled(t *testing.T) {
 			}
 		}
 		report := ended(t, call)
+		if report.Reason != dispatch.ReasonAllEnded {
+			t.Fatalf("round %d of %s (%s): %v; asker %+v at %s, node %+v at %s", round, map[bool]string{true: "asker", false: "node"}[victim == asks], c.urls, report, remote.Stats(), asks.ConnectedUrl(), node.Stats(), answers.ConnectedUrl())
+		}
 		for _, o := range report.Outcomes {
 			if o.State != dispatch.StateOK {
 				t.Errorf("round %d: %v is %v with %v", round, o.Member, o.State, o.Err)
