@@ -1,8 +1,10 @@
 package natsdispatch
 
 import (
-	"bytes"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -61,7 +63,7 @@ func (k *kept) sweep(now time.Time) {
 
 // hearAcks takes in what askers say of replies.
 func (n *Node) hearAcks(m *nats.Msg) {
-	for line := range bytes.SplitSeq(bytes.TrimSuffix(m.Data, []byte{'\n'}), []byte{'\n'}) {
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(m.Data), "\n"), "\n") {
 		a, err := parseAck(line)
 		if err != nil {
 			n.counts.malformed.Add(1)
@@ -88,10 +90,27 @@ func (n *Node) hearAck(a ack, reply string) {
 	default:
 		w.out.acknowledge(a.next, a.granted)
 		if a.kind == kindResume {
-			n.replyAgain(w)
+			n.emitAgain(w, w.out.unheard())
 			if w.out.isDone() {
 				n.post(w) // if something was put that nobody else takes
 			}
+		}
+	}
+}
+
+// longestReminder bounds the pauses between reminders after a reconnect.
+const longestReminder = time.Second
+
+// remind sends the last message once more of every reply that has some of which the asker has
+// not said that it has had them. The node was without a connection: the asker asks for what it
+// has missed when it sees that something is missing.
+func (n *Node) remind() {
+	n.state.Lock()
+	all := slices.AppendSeq(slices.Collect(maps.Values(n.work)), maps.Values(n.kept.calls))
+	n.state.Unlock()
+	for _, w := range all {
+		if messages := w.out.kept(); len(messages) > 0 {
+			n.emitAgain(w, messages[len(messages)-1:])
 		}
 	}
 }

@@ -27,8 +27,8 @@ type outbox struct {
 	ready   sync.Cond  // there may be something to take, or will never be
 	room    sync.Cond  // something was taken
 	flow    flow
-	urgent  []*message // without values; they go first
-	full    []*message
+	out     []*message // to be taken, in the order of their numbers
+	full    []*message // before them, with credit or without
 	current *message
 	waiting int // bytes of full and current
 	members []sent
@@ -277,7 +277,7 @@ func (o *outbox) abandon() {
 	o.closeLocked()
 }
 
-func (o *outbox) emptyLocked() { o.urgent, o.full, o.current, o.waiting = nil, nil, nil, 0 }
+func (o *outbox) emptyLocked() { o.out, o.full, o.current, o.waiting = nil, nil, nil, 0 }
 
 func (o *outbox) closeLocked() {
 	o.closed = true
@@ -302,15 +302,18 @@ func (o *outbox) appendLocked(frame []byte) *message {
 	return m
 }
 
-// overtakeLocked appends a frame to what goes before values that wait.
+// overtakeLocked appends a frame to what goes before values that wait, and behind all else.
 func (o *outbox) overtakeLocked(frame []byte) *message {
-	last := len(o.urgent) - 1
-	if last < 0 || len(o.urgent[last].body)+len(frame) > o.size {
-		o.urgent = append(o.urgent, &message{body: slices.Clone(o.head)})
-		last++
+	o.moveLocked()
+	var m *message
+	if n := len(o.out); n > 0 {
+		m = o.out[n-1]
 	}
-	m := o.urgent[last]
+	if m == nil || m.values || len(m.body)+len(frame) > o.size {
+		m = o.outLocked(&message{body: slices.Clone(o.head)})
+	}
 	m.body = append(m.body, frame...)
+	o.flow.waits += int64(len(frame))
 	o.addedLocked(0)
 	return m
 }
@@ -373,30 +376,34 @@ func (o *outbox) take(stuck func()) (all []*message) {
 }
 
 func (o *outbox) takeLocked() (all []*message) {
-	for _, m := range o.urgent {
-		all = append(all, o.sendLocked(m))
-	}
-	o.urgent = nil
-	for len(o.full) > 0 && o.maySendLocked(o.full[0]) {
-		o.waiting -= len(o.full[0].body)
-		all = append(all, o.sendLocked(o.full[0]))
-		o.full[0] = nil
-		o.full = o.full[1:]
-	}
-	if len(o.full) == 0 && o.current != nil && o.maySendLocked(o.current) {
-		o.waiting -= len(o.current.body)
-		all = append(all, o.sendLocked(o.current))
-		o.current = nil
-	}
+	o.moveLocked()
+	all, o.out = o.out, nil
 	if len(all) > 0 {
 		o.room.Broadcast()
 	}
 	return all
 }
 
+// moveLocked moves what there is credit for to what is taken next.
+func (o *outbox) moveLocked() {
+	for len(o.full) > 0 && o.maySendLocked(o.full[0]) {
+		o.waiting -= len(o.full[0].body)
+		o.outLocked(o.full[0])
+		o.full[0] = nil
+		o.full = o.full[1:]
+	}
+	if len(o.full) == 0 && o.current != nil && o.maySendLocked(o.current) {
+		o.waiting -= len(o.current.body)
+		o.outLocked(o.current)
+		o.current = nil
+	}
+}
+
 func (o *outbox) maySendLocked(m *message) bool { return o.head == nil || o.flow.admits(m) }
 
-func (o *outbox) sendLocked(m *message) *message {
+// outLocked gives a message its number.
+func (o *outbox) outLocked(m *message) *message {
+	o.out = append(o.out, m)
 	if o.head == nil {
 		m.seq = o.flow.next
 		o.flow.next++
@@ -438,10 +445,17 @@ func (o *outbox) acknowledge(next uint64, granted int64) {
 func (o *outbox) unheard() []*message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.flow.kept) == 0 && o.urgent == nil && o.head != nil {
-		o.urgent = append(o.urgent, &message{body: slices.Clone(o.head)})
+	if len(o.flow.kept) == 0 && o.head != nil {
+		o.outLocked(&message{body: slices.Clone(o.head)})
 		o.ready.Signal()
 	}
+	return slices.Clone(o.flow.kept)
+}
+
+// kept returns what was sent and not acknowledged.
+func (o *outbox) kept() []*message {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	return slices.Clone(o.flow.kept)
 }
 
