@@ -27,7 +27,7 @@ func (n *Node) hello() error {
 func (n *Node) tick() time.Duration {
 	now := time.Now()
 	if n.pause > 0 {
-		n.remind()
+		n.remind(true)
 		if n.pause *= 2; n.pause > longestReminder {
 			n.pause = 0
 		}
@@ -64,6 +64,7 @@ func (n *Node) doBeat(now time.Time) {
 		}
 	}
 	n.announceAll(eventBeat)
+	n.remind(false)
 }
 
 // announceAll announces the node on all its topics, if there is a connection.

@@ -245,7 +245,7 @@ func TestAcks(t *testing.T) {
 // What decides the call overtakes values that wait for credit, and the last frame comes last.
 func TestOutboxWithCredit(t *testing.T) {
 	o := new(outbox)
-	o.init(1<<20, 1<<20, nil)
+	o.init(1<<20, 1<<20, &store{most: most}, nil)
 	head := appendHead(nil, "n", 1)
 	o.withCredit(head, 3000)
 	a, b, c := memberOf("a"), memberOf("b"), memberOf("c")
@@ -312,7 +312,7 @@ func TestLines(t *testing.T) {
 		len(said.Values("Dispatch-Targets")) != 1 || said.Values("Dispatch-Codec") != nil || getTrace(said, "Traceparent") != "a b   c" {
 		t.Errorf("read %q with %q", payload, said)
 	}
-	for _, m := range []*nats.Msg{{Data: []byte("v2 request\nDispatch-Call: x\n")}, {Data: body, Header: nats.Header{}}, {Data: []byte("v2 requests\n\n")}, {}} {
+	for _, m := range []*nats.Msg{{Data: []byte("v2 request\nDispatch-Call: x\n")}, {Data: body, Header: nats.Header{"Dispatch-Type": {"cancel"}}}, {Data: []byte("v2 requests\n\n")}, {}} {
 		if said, payload := cutRequest(m); said.Get("Dispatch-Call") != "" || !bytes.Equal(payload, m.Data) {
 			t.Errorf("%q is read as %q with %q", m.Data, payload, said)
 		}

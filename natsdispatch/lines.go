@@ -52,7 +52,7 @@ func oneLine(s string) string {
 // cutRequest returns the headers of a request and what is asked, of either version.
 func cutRequest(m *nats.Msg) (h headers, payload []byte) {
 	rest, ok := bytes.CutPrefix(m.Data, requestWord)
-	if !ok || m.Header != nil {
+	if !ok || m.Header[headerType] != nil { // servers may add headers of theirs
 		return m.Header, m.Data
 	}
 	end := bytes.Index(rest, []byte("\n\n"))

@@ -33,6 +33,7 @@ type Node struct {
 	waits       atomic.Bool // there is one, or will be in a moment
 	stopped     context.Context
 	inHand      atomic.Int64 // requests
+	store       store
 	watching    sync.WaitGroup
 	stop        context.CancelFunc
 	service     micro.Service

@@ -95,8 +95,12 @@ const longestCall = 128
 
 // parseRequest reads the headers of a request. Without attempt and hops both are 1.
 func parseRequest(h headers) (r request, err error) {
-	if v := h.Get(headerVersion); v != strconv.Itoa(version) && v != strconv.Itoa(version2) {
-		return r, fmt.Errorf("%w: %.20q, not %d", errVersion, v, version)
+	speaks := version
+	if _, ok := h.(lines); ok {
+		speaks = version2
+	}
+	if v := h.Get(headerVersion); v != strconv.Itoa(speaks) {
+		return r, fmt.Errorf("%w: %.20q, not %d", errVersion, v, speaks)
 	}
 	if r.call, err = callOf(h); err != nil {
 		return r, err

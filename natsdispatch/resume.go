@@ -33,8 +33,9 @@ func (q *inquiry) replyInOrder(a *asked, t *tally, from sender, frames []byte, s
 		return
 	}
 	switch t.in.order(from.seq) {
-	case again:
+	case again: // what was said of it has been lost
 		q.r.counts.duplicates.Add(1)
+		q.publishAck(a, t, ack{kindAck, a.request.call, t.in.next, t.in.granted})
 	case ahead:
 		q.miss(t)
 	case inOrder:

@@ -68,7 +68,7 @@ type NodeStats struct {
 	Forgotten  uint64 `json:"forgotten"`  // ids beyond WithMaxRemembered
 	Missed     uint64 `json:"missed"`     // events that were not told because OnNode or the logger blocks
 	Kept       int    `json:"kept"`       // replies that were sent, and that the asker has not acknowledged
-	KeptBytes  int64  `json:"kept_bytes"` // of these
+	Waiting    int64  `json:"waiting"`    // bytes of replies that are to be sent, or are kept
 	GivenUp    uint64 `json:"given_up"`   // such replies beyond WithMaxWaiting
 }
 
@@ -87,7 +87,7 @@ func (n *Node) Stats() NodeStats {
 		Requests: c.requests.Load(), InHand: len(n.work), Remembered: len(n.seen.until), Refused: c.refused.Load(),
 		Cancelled: c.cancelled.Load(), Duplicates: c.duplicates.Load(), Expired: c.expired.Load(),
 		Malformed: c.malformed.Load(), Dropped: total, Unsent: c.unsent.Load(), Capped: c.capped.Load(), Forgotten: c.forgotten.Load(),
-		Kept: len(n.kept.calls), KeptBytes: n.kept.bytes, GivenUp: c.givenUp.Load(), Missed: n.news.count(),
+		Kept: len(n.kept.calls), Waiting: n.store.holds.Load(), GivenUp: c.givenUp.Load(), Missed: n.news.count(),
 	}
 }
 

@@ -25,7 +25,6 @@ type work struct {
 	reply   string // the subject of the reply
 	ends    time.Time
 	out     outbox
-	keeps   int64 // bytes of it that are kept; see kept
 
 	posting sync.Mutex     // held while messages are published
 	sending sync.WaitGroup // for the goroutine that sends, unless that which answers does
@@ -81,7 +80,7 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 		}
 	}
 	w := &work{request: r, topic: s, said: said, payload: payload, reply: m.Reply, ends: now.Add(r.budget)}
-	w.out.init(n.messageSize(), n.maxResult, func() { w.sending.Go(func() { n.post(w) }) })
+	w.out.init(n.messageSize(), n.maxResult, &n.store, func() { w.sending.Go(func() { n.post(w) }) })
 	if r.window > 0 {
 		w.out.withCredit(n.head, r.window)
 	}
@@ -168,15 +167,13 @@ func (w *work) lighten() {
 // done takes the work off.
 func (n *Node) done(w *work) {
 	n.state.Lock()
+	defer n.state.Unlock()
 	delete(n.work, w.request.call)
-	forgotten := 0
-	if w.out.weight() > 0 {
+	if w.out.keeps() {
 		w.lighten()
-		forgotten = n.kept.add(w)
+		n.kept.add(w)
 	}
 	n.idleLocked()
-	n.state.Unlock()
-	n.isForgotten(forgotten)
 }
 
 const (

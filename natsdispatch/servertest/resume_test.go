@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
 
@@ -104,8 +105,8 @@ func TestResumeOfAFinal(t *testing.T) {
 func TestResumeOfWhatIsForgotten(t *testing.T) {
 	s := startServer(t)
 	p := startProxy(t, s.Addr().String())
-	far, near := newBus(), newBus()
-	began := make(chan context.Context, 1)
+	far, near, other := newBus(), newBus(), newBus()
+	began := make(chan context.Context, 2)
 	answer := make(chan struct{})
 	produce(t, far, "m", func(ctx context.Context, _ string) (string, error) {
 		began <- ctx
@@ -114,23 +115,59 @@ func TestResumeOfWhatIsForgotten(t *testing.T) {
 	})
 	farConn := connect(t, p.url())
 	var told failures
-	node := serve(t, farConn, far, "far", natsdispatch.WithMaxWaiting(500), natsdispatch.WithErrorHandler(told.add))
-	join(t, connect(t, s.ClientURL()), near, []string{"far"})
-	call := send(t, near, "x")
-	receive(t, "the producer to begin", began)
-	named(t, call, 1)
+	node := serve(t, farConn, far, "far", natsdispatch.WithMaxWaiting(1500), natsdispatch.WithErrorHandler(told.add))
+	calls := make([]*dispatch.Call[string, string], 2)
+	for i, d := range []*dispatcher{near, other} {
+		join(t, connect(t, s.ClientURL()), d, []string{"far"})
+		calls[i] = send(t, d, "x")
+		receive(t, "the producer to begin", began)
+		named(t, calls[i], 1)
+	}
 	p.set(true)
 	until(t, "the node to notice", func() bool { return !farConn.IsConnected() })
+	answer <- struct{}{}
+	until(t, "one answer to be kept", func() bool { return node.Stats().Kept == 1 })
 	close(answer)
-	until(t, "the answer to be given up", func() bool { return node.Stats().GivenUp == 1 })
+	until(t, "it to be given up for the other", func() bool { return node.Stats().GivenUp == 1 && node.Stats().Kept == 1 })
 	p.set(false)
+	lost := 0
+	for _, call := range calls {
+		report := ended(t, call)
+		if o := outcome(t, report, "far/m"); o.State != dispatch.StateOK {
+			lost++
+			if o.State != dispatch.StateFailed || !errors.Is(o.Err, dispatch.ErrLost) {
+				t.Errorf("it is %v with %v", o.State, o.Err)
+			}
+		}
+	}
+	if all := told.list(); lost != 1 || len(all) != 1 || !strings.Contains(all[0].Error(), "WithMaxWaiting(1500)") {
+		t.Errorf("%d are lost, and the error handler was told %q", lost, all)
+	}
+	until(t, "nothing to be kept", func() bool { return node.Stats().Waiting == 0 })
+	noMisuse(t, near)
+}
+
+// A result that there is no room for is named so.
+func TestResultsThatHaveNoRoom(t *testing.T) {
+	s := startServer(t)
+	far, near := newBus(), newBus()
+	for i := range 3 {
+		produce(t, far, fmt.Sprint("m", i), func(context.Context, string) (string, error) { return strings.Repeat("v", 1_000_000), nil })
+	}
+	node := serve(t, connect(t, s.ClientURL()), far, "far", natsdispatch.WithMaxWaiting(2_500_000))
+	gate := make(chan struct{})
+	join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithCodec(slowCodec{gate: gate}), natsdispatch.WithWindow(100_000))
+	call := send(t, near, "x")
+	until(t, "a result to have no room", func() bool {
+		report := call.Report()
+		return len(report.Outcomes) == 3 && slices.ContainsFunc(report.Outcomes, func(o dispatch.Outcome) bool { return o.State == dispatch.StateFailed })
+	})
+	close(gate)
 	report := ended(t, call)
-	want(t, report, dispatch.ReasonAllEnded, "far/m failed")
-	if err := outcome(t, report, "far/m").Err; !errors.Is(err, dispatch.ErrLost) {
-		t.Errorf("it ends with %v", err)
+	ok := slices.DeleteFunc(slices.Clone(report.Outcomes), func(o dispatch.Outcome) bool { return o.State != dispatch.StateOK })
+	if err := report.Err(); len(ok) != 2 || !errors.Is(err, dispatch.ErrOverloaded) && !strings.Contains(err.Error(), "WithMaxWaiting allows 2500000") {
+		t.Errorf("%d are well, %v", len(ok), err)
 	}
-	if all := told.list(); len(all) != 1 || !strings.Contains(all[0].Error(), "WithMaxWaiting(500)") {
-		t.Errorf("the error handler was told %q", all)
-	}
+	until(t, "nothing to wait", func() bool { return node.Stats().Waiting == 0 })
 	noMisuse(t, near)
 }

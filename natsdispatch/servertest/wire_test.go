@@ -105,7 +105,9 @@ func TestGoldenMessages(t *testing.T) {
 	compare("hello", next("hello"), `dispatch.default.presence.cell=207.cell.measure
 {"node":"cell 7","topic":"cell.measure","event":"hello","epoch":E,"seq":0,"beat_ms":3600000,"versions":[1,2],"types":"t1","codecs":["json","gob"],"groups":["g"],"bus":"B"}`, epoch)
 
-	remote := join(t, connect(t, s.ClientURL()), near, []string{"cell 7"}, natsdispatch.WithTypes("t1"))
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"cell 7"}, natsdispatch.WithTypes("t1"), natsdispatch.WithDiscovery(time.Millisecond))
+	joined := time.Now()
+	until(t, "nobody to be looked for any more", func() bool { return time.Since(joined) > 10*time.Millisecond })
 	compare("probe", next("probe"), "dispatch.default.probe\ncell.measure", nil)
 
 	want(t, ended(t, send(t, near, "x", dispatch.WithTargets("site 1", "g"))), dispatch.ReasonAllEnded, "cell 7/site 1 ok", "cell 7/g ok")
