@@ -1,9 +1,10 @@
 // Package oteldispatch has the calls of package dispatch traced and measured with
 // OpenTelemetry. It is an observer of a bus:
 //
-//	bus := dispatch.NewBus(dispatch.WithObserver(oteldispatch.New()))
+//	bus := dispatch.NewBus()
+//	_, err := oteldispatch.Observe(bus)
 //
-// or, for a bus that is in use already, bus.Observe(oteldispatch.New()). The tracer
+// [New] returns an observer for [dispatch.WithObserver], or for several buses. The tracer
 // and the meter are those of the global providers, unless [WithTracerProvider] and
 // [WithMeterProvider] say otherwise.
 //
@@ -31,24 +32,40 @@
 //     has declined, or was canceled because its answer was not needed any more, is no
 //     error. The attribute error.type is of low cardinality. A panic is an event with
 //     its stack.
+//   - A call whose span is not recorded has no further spans, and does not pay for them. Its
+//     context has that span, so that the processes it reaches do not sample it either.
 //   - Requests and values are not recorded. The texts of errors are, cut to 1 KiB.
 //
 // # Metrics
 //
 //	messaging.client.operation.duration  histogram, s        calls, from Send to their end
-//	messaging.process.duration           histogram, s        closures of producers, until they return or count as abandoned
+//	messaging.process.duration           histogram, s        closures of producers, until they return or their members have ended
 //	messaging.client.sent.messages       counter             calls that have ended
 //	messaging.client.consumed.messages   counter             closures that were called
-//	dispatch.call.in_flight              up-down counter     calls that have not ended
+//	dispatch.call.in_flight              up-down counter     calls that have not ended, with Observe
 //	dispatch.member.outcomes             counter             how members ended, by their state
 //	dispatch.member.late                 histogram, s        how long after the end of their calls closures returned
 //	dispatch.member.abandoned            counter             closures that have outlived their calls for too long
-//	dispatch.listener.duration           histogram, s        callbacks of listeners
+//	dispatch.listener.duration           histogram, s        callbacks of listeners, with WithListenerDurations
 //	dispatch.listener.dropped            counter             results that a full mailbox has dropped
 //	dispatch.listener.slow               counter             listeners that have fallen behind, each once
 //
-// All have the topic, and those about members and listeners also the name. Where
-// topics are many, see [WithDestinationTemplate].
+// All have the topic, and those about members and listeners also the name, unless
+// the registration has got it by number. That of a listener that is slow has what the
+// listener is registered on, which may be a pattern. Where names are many, see
+// [WithDestinationTemplate], [WithMemberTemplate] and [WithListenerTemplate]. Counters are kept
+// for the 4,096 members that were used last.
+//
+// Metrics alone cost next to nothing if durations are handed over by a [Producer]:
+//
+//	p := oteldispatch.NewProducer()
+//	reader := metric.NewPeriodicReader(exporter, metric.WithProducer(p)) // of the SDK
+//	_, err := oteldispatch.Observe(bus, oteldispatch.WithProducer(p),
+//		oteldispatch.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(reader))),
+//		oteldispatch.WithTracerProvider(noop.NewTracerProvider()))
+//
+// Without it the instruments of the SDK take about 0.2 µs for each run of a producer, which
+// matters only where producers return at once.
 //
 // Spans and metrics follow the semantic conventions for messaging systems, of which
 // names.go has all names, and the reason for the choice.
