@@ -269,7 +269,8 @@ func WithHedgeQuantile(quantile float64) CallOption {
 // WithMinProducers lets the call wait, within its deadline, until at least n
 // producers are registered on the topic; those are asked. If they do not come, no producer
 // is asked and the call ends with [ReasonDeadline] and [ErrTooFewProducers]. Relays and the
-// members that they would name are not counted. n must be positive.
+// members that they would name are not counted: those elsewhere are waited for by what brings them
+// in, such as natsdispatch.Remote.Await. n must be positive.
 func WithMinProducers(n int) CallOption {
 	return callOption(func(p *policy) error {
 		p.minProducers = n
