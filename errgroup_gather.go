@@ -120,40 +120,50 @@ func (r *run) id() course.Run {
 	return course.Run{Member: r.member, Replica: r.replica().index}
 }
 
-// work is what a worker does.
-func (c *gathering) work() error {
-	r, idle := c.begin(), (*recipient)(nil)
-	for r != nil {
-		if !r.started {
-			c.admit(r)
+// newWorker returns what a worker does. It is one flat and typed function: each further
+// frame would be on the stack of every producer. A producer that unwinds the stack ends it.
+func (c *Call[Req, Res]) newWorker() func() error {
+	return func() error {
+		var r *run
+		defer func() {
+			if r != nil && r.started && !r.returned {
+				r.unwound(recover())
+				c.vanish(r)
+			}
+		}()
+		idle := (*recipient)(nil)
+		for r = c.begin(); r != nil; r, idle = c.settle(r) {
+			if !r.started {
+				c.admit(r)
+			}
+			if !r.started {
+				continue
+			}
+			if plain := c.plain(r); plain != nil {
+				var err error
+				if c.answers[r.member], err = plain(r, c.req); err != nil {
+					r.fail(err)
+				}
+			} else {
+				c.askOtherwise(r)
+			}
+			r.returned = true
 		}
-		if r.started {
-			c.half.ask(r)
+		c.leave()
+		if idle != nil {
+			idle.inbox.RunOne()
 		}
-		r, idle = c.settle(r)
+		return nil
 	}
-	c.leave()
-	if idle != nil {
-		idle.inbox.RunOne()
-	}
-	return nil
 }
 
-// unwound is deferred by the function that calls the closure of a run. It keeps a panic or
-// Goexit as the error of the run. After runtime.Goexit the goroutine ends, so what is left of work is done here.
-func (r *run) unwound() {
-	if r.returned {
-		return
-	}
-	value := recover()
+// unwound keeps a panic, or Goexit, as the error of a run whose closure has not returned.
+func (r *run) unwound(value any) {
 	switch {
 	case value != nil && r.call.bus.panicCrash:
 		panic(value)
 	case value == nil && unwind.Goexit():
 		r.fail(ErrGoexit)
-		if r.member >= 0 {
-			r.call.vanish(r)
-		}
 	default:
 		if value == nil {
 			value = new(runtime.PanicNilError)
@@ -162,7 +172,7 @@ func (r *run) unwound() {
 	}
 }
 
-// vanish is the rest of work for a worker whose goroutine ends.
+// vanish is the rest of work for a worker that its producer has unwound.
 func (c *gathering) vanish(r *run) {
 	_, idle := c.settle(r)
 	c.leave()
@@ -387,7 +397,7 @@ func (c *gathering) goesOnLocked(r *run, now time.Duration) bool {
 // isQuickLocked reports whether the goroutine of a run can be used for something else:
 // there was no time to do anything to it.
 func (c *gathering) isQuickLocked(r *run, now time.Duration) bool {
-	return r.err() != ErrGoexit && c.tookLocked(r, now) < quick
+	return (r.returned || !r.started) && c.tookLocked(r, now) < quick
 }
 
 // tookLocked is how long a run has taken.

@@ -254,17 +254,24 @@ func (c *gathering) memberAt(i int) Member {
 //go:noinline
 func (c *gathering) setMember(m *Member, i int) { *m = c.memberAt(i) }
 
-func (c *gathering) memberAtLocked(i int) Member {
+func (c *gathering) memberAtLocked(i int) (m Member) {
+	c.setMemberLocked(&m, i)
+	return m
+}
+
+func (c *gathering) setMemberLocked(m *Member, i int) {
 	if i >= len(c.producers) {
-		return c.relaying.named[i-len(c.producers)].member
+		*m = c.relaying.named[i-len(c.producers)].member
+		return
 	}
+	p := c.producers[i]
 	if g := c.groupAt(i); g != nil {
-		if g.answered != nil {
-			return g.answered.member()
+		if p = g.answered; p == nil {
+			*m = Member{Group: g.name}
+			return
 		}
-		return Member{Group: g.name}
 	}
-	return c.producers[i].member()
+	m.Node, m.Group, m.Name = "", p.entry.Group, p.entry.Name
 }
 
 // errorAtLocked returns the error with which a member has ended before the call.
@@ -282,12 +289,19 @@ func (c *gathering) errorAtLocked(i int) error {
 }
 
 // outcomeLocked returns how the member of this index has ended, or that it has not.
-func (c *gathering) outcomeLocked(i int) Outcome {
+func (c *gathering) outcomeLocked(i int) (o Outcome) {
+	c.putOutcomeLocked(&o, i)
+	return o
+}
+
+// putOutcomeLocked sets o to outcomeLocked of i. It sets one field after another, as a
+// literal would first be made on the stack, which is small where observers are called.
+func (c *gathering) putOutcomeLocked(o *Outcome, i int) {
 	m := c.course.Member(i)
-	o := Outcome{
-		Member: c.memberAtLocked(i), State: State(m.State),
-		Started: m.Tried > 0, Tried: int(m.Tried), Results: int(m.Results), Began: m.Began, Elapsed: m.Ended,
-	}
+	c.setMemberLocked(&o.Member, i)
+	o.State, o.Err = State(m.State), nil
+	o.Started, o.Tried, o.Results = m.Tried > 0, int(m.Tried), int(m.Results)
+	o.Began, o.Elapsed = m.Began, m.Ended
 	switch {
 	case c.course.HasEnded(i):
 		if o.State != StateOK {
@@ -298,7 +312,6 @@ func (c *gathering) outcomeLocked(i int) Outcome {
 	default:
 		o.Elapsed = c.now()
 	}
-	return o
 }
 
 // replicaAt returns a replica that the log has told of.
@@ -347,19 +360,48 @@ func (c *gathering) outcome(i int) Outcome {
 
 // report returns how far the call has come, or how it has ended.
 func (c *gathering) report() Report {
+	var r Report
+	c.reportIn(&r)
+	return r
+}
+
+// reportIn is report in the memory of another one, of which nothing else is left.
+func (c *gathering) reportIn(r *Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := Report{
-		Call: c.id(), Topic: c.topic.Name, Reason: Reason(c.course.Reason()), Started: c.start, Elapsed: c.course.Ended(),
-		Outcomes: make([]Outcome, 0, c.course.Size()), cause: c.err, quorum: c.course.Quorum(), first: c.policy.first,
-	}
+	r.Call, r.Parent, r.Topic, r.Reason = c.id(), c.parent, c.topic.Name, Reason(c.course.Reason())
+	r.Started, r.Elapsed, r.Budget = c.start, c.course.Ended(), c.budget()
+	r.cause, r.quorum, r.first = c.err, c.course.Quorum(), c.policy.First
 	if !c.over() {
 		r.Elapsed = c.now()
 	}
-	for i := range c.course.Size() {
+	size := c.course.Size()
+	if cap(r.Outcomes) < size || r.Outcomes == nil {
+		r.Outcomes = make([]Outcome, size)
+	}
+	r.Outcomes = r.Outcomes[:size]
+	n := 0
+	for i := range size {
 		if !c.isReplaced(i) {
-			r.Outcomes = append(r.Outcomes, c.outcomeLocked(i))
+			c.putOutcomeLocked(&r.Outcomes[n], i)
+			n++
 		}
 	}
-	return r
+	r.Outcomes = r.Outcomes[:n]
+	if r.Replicas = r.Replicas[:0]; c.groups != nil {
+		r.Replicas = c.replicasLocked(r.Replicas)
+	}
+}
+
+// replicasLocked appends how the replicas that were asked have ended.
+func (c *gathering) replicasLocked(outcomes []Outcome) []Outcome {
+	for _, g := range c.groups {
+		if g == nil {
+			continue
+		}
+		for _, r := range g.replicas {
+			outcomes = append(outcomes, c.replicaOutcomeLocked(r))
+		}
+	}
+	return outcomes
 }

@@ -276,11 +276,42 @@ func TestOutcomeSaysWhenTheMemberBegan(t *testing.T) {
 	})
 }
 
+// A report says how much time the members had, and how each replica fared that was asked.
+func TestReportOfReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ms = time.Millisecond
+		d, _ := newDispatcher()
+		produce(t, d, "a", slowly(10*ms, failing(errBroken)), dispatch.WithGroup("g"))
+		produce(t, d, "b", slow(300*ms, 1), dispatch.WithGroup("g"))
+		produce(t, d, "c", slow(400*ms, 2), dispatch.WithGroup("g"))
+		produce(t, d, "alone", slow(time.Hour, 1))
+		var r dispatch.Report
+		for range 4 { // which replica is first changes
+			if r = ended(t, d, dispatch.WithTimeout(500*ms), dispatch.WithGrace(100*ms), dispatch.WithHedge(100*ms)); r.Replicas[0].Member.Name == "a" {
+				break
+			}
+		}
+		equal(t, "budget", r.Budget, 400*ms)
+		var lines []string
+		for _, o := range r.Replicas {
+			lines = append(lines, fmt.Sprint(o.Member, " ", o.State, " ", o.Began, " ", o.Elapsed, " ", o.Tried, " ", o.Results, " ", o.Err))
+		}
+		wantLines(t, lines,
+			"g/a failed 0s 10ms 1 0 broken",
+			"g/b ok 10ms 310ms 1 1 <nil>",
+			"g/c canceled 110ms 310ms 1 0 dispatch: satisfied",
+		)
+		equal(t, "members", len(r.Outcomes), 2)
+		time.Sleep(2 * time.Hour)
+	})
+}
+
 // A report as JSON has its words for states and reasons, nanoseconds for durations, and
 // errors as their texts.
 func TestReportAsJSON(t *testing.T) {
 	r := dispatch.Report{
 		Call: 7, Topic: "kit.ask", Reason: dispatch.ReasonDeadline, Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Elapsed: time.Second,
+		Budget: time.Second,
 		Outcomes: []dispatch.Outcome{
 			{Member: dispatch.Member{Name: "a"}, State: dispatch.StateOK, Started: true, Results: 1, Tried: 1, Began: 5, Elapsed: 20},
 			{Member: dispatch.Member{Group: "g", Name: "b"}, State: dispatch.StateFailed, Err: errBroken, Started: true, Tried: 1, Elapsed: 30},
@@ -290,7 +321,7 @@ func TestReportAsJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "JSON", string(got), `{"call":7,"topic":"kit.ask","reason":"deadline","started":"2026-01-02T03:04:05Z","elapsed_ns":1000000000,"outcomes":[`+
+	equal(t, "JSON", string(got), `{"call":7,"parent":0,"topic":"kit.ask","reason":"deadline","started":"2026-01-02T03:04:05Z","elapsed_ns":1000000000,"budget_ns":1000000000,"outcomes":[`+
 		`{"member":{"name":"a"},"state":"ok","started":true,"results":1,"tried":1,"began_ns":5,"elapsed_ns":20},`+
 		`{"member":{"group":"g","name":"b"},"state":"failed","started":true,"results":0,"tried":1,"began_ns":0,"elapsed_ns":30,"error":"broken"}]}`)
 }

@@ -508,3 +508,45 @@ func TestStreamLetsGoAfterAListenerLeft(t *testing.T) {
 		t.Errorf("%d results of %d are still reachable", kept, i)
 	}
 }
+
+// An observer that is told nothing but the ends of calls keeps no results while it is behind.
+func TestStreamLetsGoOfWhatAnObserverDoesNotWant(t *testing.T) {
+	topic := dispatch.NewTopic[int, *big]("kit.big")
+	const n = 6000
+	release := make(chan struct{})
+	d := dispatch.New[int, *big](dispatch.WithTimeout(time.Minute), dispatch.WithObserver(dispatch.Observer{
+		CallEnd: func(context.Context, dispatch.Report) { <-release },
+	}))
+	var made []weak.Pointer[big]
+	d.AddStreamProducer(topic, func(_ context.Context, few int) iter.Seq2[*big, error] {
+		return func(yield func(*big, error) bool) {
+			for range n - few {
+				v := new(big)
+				made = append(made, weak.Make(v))
+				if !yield(v, nil) {
+					return
+				}
+			}
+		}
+	})
+	if _, err := d.Gather(context.Background(), topic, n); err != nil { // the observer is busy with its end
+		t.Fatal(err)
+	}
+	i, kept := 0, 0
+	for r, err := range d.Stream(context.Background(), topic, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i++; i == n {
+			for len(made) < n || r.Call.Report().Reason == dispatch.ReasonPending {
+				runtime.Gosched()
+			}
+			kept = reachable(made, 2100)
+			runtime.KeepAlive(r)
+		}
+	}
+	if kept > 2100 {
+		t.Errorf("%d of %d results are kept", kept, n)
+	}
+	close(release)
+}

@@ -71,6 +71,7 @@ type archive struct {
 	minute  [slots]totals
 	newest  int64 // the slot that was counted in last
 	idle    []*record
+	behind  []*topicFigures // those with plain calls that their members' figures lack
 }
 
 func newArchive(perBucket, mostBytes int, began time.Time) *archive {
@@ -195,22 +196,29 @@ func (a *archive) memberFigures(topic string, m dispatch.Member) *memberFigures 
 	return t.members[shortMember(keyOf(m, false).member)]
 }
 
-// topicLocked returns the figures of a topic, which becomes the most recently used.
+// topicLocked returns the figures of a topic, up to date; it becomes the most recently used.
 func (a *archive) topicLocked(name string) *topicFigures {
 	t := a.topics[name]
 	if t == nil {
 		t = &topicFigures{name: name, members: make(map[dispatch.Member]*memberFigures), bytes: topicBytes + len(name)}
+		t.previous, t.next = t, t
 		a.topics[name] = t
 		a.figures += t.bytes
-	} else {
-		t.previous.next, t.next.previous = t.next, t.previous
 	}
-	t.previous, t.next = &a.recent, a.recent.next
-	t.previous.next, t.next.previous = t, t
+	a.foldLocked(t)
+	a.useLocked(t)
 	return t
 }
 
+// useLocked makes a topic the most recently used one.
+func (a *archive) useLocked(t *topicFigures) {
+	t.previous.next, t.next.previous = t.next, t.previous
+	t.previous, t.next = &a.recent, a.recent.next
+	t.previous.next, t.next.previous = t, t
+}
+
 func (a *archive) forgetLocked(t *topicFigures) {
+	a.foldLocked(t)
 	for b := range t.kept {
 		for t.kept[b].n > 0 {
 			a.dropLocked(bucket(b), t)
@@ -252,6 +260,7 @@ func (a *archive) memberLocked(t *topicFigures, m dispatch.Member) *memberFigure
 
 // forgetMembersLocked forgets half of the members of a topic.
 func (a *archive) forgetMembersLocked(t *topicFigures) {
+	a.foldLocked(t)
 	a.members -= len(t.members)
 	t.seats = nil
 	forgetHalf(t.members, func(f *memberFigures) int64 { return f.lastRun.UnixNano() }, func(f *memberFigures) {
@@ -282,13 +291,14 @@ func forgetHalf[K comparable, F any](m map[K]F, lastCall func(F) int64, forgotte
 // same members in the same order, so it looks there first.
 func (a *archive) seatLocked(t *topicFigures, i int, m dispatch.Member) *memberFigures {
 	if i < len(t.seats) && t.seats[i].member == m {
-		return t.seats[i]
+		return t.seats[i].figures
 	}
 	f := a.memberLocked(t, m)
 	if i < len(t.seats) {
-		t.seats[i] = f
+		t.seats[i] = seat{m, f}
 	} else if i == len(t.seats) && i < mostMembersOfTopic {
-		t.seats = append(t.seats, f)
+		t.seats = append(t.seats, seat{m, f})
+		a.grewLocked(t, seatBytes)
 	}
 	return f
 }
@@ -334,47 +344,6 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 	}
 	a.grewLocked(t, grown+t.took.bytes()-before)
 	return t, late, failed
-}
-
-// Of calls that are quick and of which there is nothing to tell, one is kept in this time.
-const keepEvery = 10 * time.Millisecond
-
-// addQuickLocked counts a call of which there is nothing to tell but how long its members
-// took, unless it is to be kept as well. Such calls can be very many: it touches nothing
-// but the figures.
-func (a *archive) addQuickLocked(report *dispatch.Report) bool {
-	t := a.topics[report.Topic]
-	if t == nil || len(t.seats) < len(report.Outcomes) {
-		return false
-	}
-	end := report.Started.Add(report.Elapsed)
-	b := latencyBucket(report.Elapsed)
-	if newest := t.kept[b].newest; newest == nil || t.kept[b].n == 0 || end.Sub(newest.record.end()) >= keepEvery {
-		return false
-	}
-	for i := range report.Outcomes {
-		if o := &report.Outcomes[i]; o.Member.Group != "" || t.seats[i].member != o.Member {
-			return false
-		}
-	}
-	a.topicLocked(t.name)
-	n := a.slotAt(end)
-	grown := 0
-	for i := range report.Outcomes {
-		f := t.seats[i]
-		before := f.took.bytes()
-		f.addQuick(&report.Outcomes[i], n, end)
-		grown += f.took.bytes() - before
-		f.bytes += f.took.bytes() - before
-	}
-	a.countLocked(end, totals{Calls: 1})
-	before := t.took.bytes()
-	t.count(report.Elapsed, n, false, false)
-	t.counts[b]++
-	t.nobody.add(false)
-	t.lastEnd = end
-	a.grewLocked(t, grown+t.took.bytes()-before)
-	return true
 }
 
 // hangsLocked keeps a call while a run of the member goes on, so that it can be looked at

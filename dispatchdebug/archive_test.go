@@ -1,7 +1,10 @@
 package dispatchdebug
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -224,6 +227,65 @@ func TestSettleKeepsThoseInTrouble(t *testing.T) {
 		if !found[name] {
 			t.Errorf("%s is not kept", name)
 		}
+	}
+}
+
+// Of calls of which there is nothing to tell every one is counted, and one in ten milliseconds
+// is kept, with its slowest members.
+func TestPlainCallsAreCounted(t *testing.T) {
+	const n, ms = mostRows + 100, time.Millisecond
+	r := newRecorder(config{calls: 10, bytes: defaultBytes})
+	end := func(id dispatch.CallID, at time.Duration, change func([]dispatch.Outcome)) {
+		report := dispatch.Report{
+			Call: id, Topic: "t", Reason: dispatch.ReasonAllEnded, Started: r.began.Add(at), Elapsed: 20 * ms, Budget: time.Second,
+		}
+		for i := range n {
+			report.Outcomes = append(report.Outcomes, dispatch.Outcome{
+				Member: dispatch.Member{Name: fmt.Sprint("m", i)}, State: dispatch.StateOK, Started: true, Results: 1, Began: ms, Elapsed: 2 * ms,
+			})
+		}
+		for _, i := range []int{7, 250} {
+			report.Outcomes[i].Elapsed = 20 * ms
+		}
+		if change != nil {
+			change(report.Outcomes)
+		}
+		r.callEnd(t.Context(), &report)
+	}
+	end(1, 0, nil)
+	end(2, 5*ms, nil)
+	end(3, 30*ms, nil)
+	end(4, 35*ms, func(o []dispatch.Outcome) { o[3].State, o[3].Err = dispatch.StateFailed, errors.New("broken") })
+	end(5, 40*ms, nil)
+	a := r.archive
+	a.catchUp()
+	if len(a.behind) > 0 || a.figures != a.topics["t"].bytes {
+		t.Errorf("%d topics are behind, figures have %d bytes of %d", len(a.behind), a.figures, a.topics["t"].bytes)
+	}
+	kept := slices.Sorted(maps.Keys(a.records))
+	want(t, "kept", fmt.Sprint(kept), "[1 3 4]")
+	want(t, "calls", a.topics["t"].calls, 5)
+	for i := range n {
+		f := a.topics["t"].members[dispatch.Member{Name: fmt.Sprint("m", i)}]
+		took := ms
+		if i == 7 || i == 250 {
+			took = 19 * ms
+		}
+		if got := f.took.quantile(0.5).took; f.runs != 5 || got != took || f.bytes < memberBytes+f.took.bytes() {
+			t.Fatalf("member %d: %d runs of %v, %d bytes", i, f.runs, got, f.bytes)
+		}
+	}
+	plain := a.records[3]
+	want(t, "rows and others of a plain call", fmt.Sprint(len(plain.rows), plain.left), fmt.Sprint(mostRows, 100))
+	names := make([]string, 0, mostRows)
+	for _, w := range plain.rows {
+		names = append(names, w.member.Name)
+	}
+	if !slices.Contains(names, "m7") || !slices.Contains(names, "m250") || names[0] != "m0" {
+		t.Errorf("the slowest are not there, in order: %v", names)
+	}
+	if a.topics["t"].members[dispatch.Member{Name: "m3"}].failedRuns != 1 {
+		t.Error("the failure is not counted")
 	}
 }
 

@@ -76,7 +76,7 @@ func (s *suspecting) inFlight() {
 			m.queued = max(m.queued, c.WaitsFor)
 			m.lost += c.Elapsed
 			if c.Elapsed > m.since {
-				m.since, m.budget, m.call = c.Elapsed, c.Elapsed+c.Budget, c.Call
+				m.since, m.budget, m.call = c.Elapsed, c.Budget, c.Call
 			}
 			continue
 		}
@@ -113,7 +113,7 @@ func (s *suspecting) inFlight() {
 			w.calls++
 			w.lost += max(m.Running-max(usual, 0), 1)
 			if c.Elapsed > w.since {
-				w.since, w.budget, w.call = c.Elapsed, c.Elapsed+c.Budget, c.Call
+				w.since, w.budget, w.call = c.Elapsed, c.Budget, c.Call
 			}
 			suspected = append(suspected, one)
 			named = true
@@ -161,7 +161,7 @@ func callsWait(n int) string {
 // nobodyToBlame names the topic of a call that has used half of its time though none of
 // its members runs or waits in a queue.
 func (s *suspecting) nobodyToBlame(c *dispatch.CallSnapshot) {
-	text := "has a call in flight for " + duration(c.Elapsed) + " of " + duration(c.Elapsed+c.Budget)
+	text := "has a call in flight for " + duration(c.Elapsed) + " of " + duration(c.Budget)
 	waiting := len(waitingIn(c))
 	switch {
 	case waiting > 0:

@@ -27,7 +27,8 @@ type topicFigures struct {
 	counts    [buckets]uint64
 	kept      [buckets]ring
 	members   map[dispatch.Member]*memberFigures
-	seats     []*memberFigures // the members of the newest call, in its order
+	seats     []seat // the members of the newest call, in its order
+	plain     plainCalls
 	listeners map[string]*listenerFigures
 	bytes     int // of all this, about, without the calls that are kept
 
@@ -144,20 +145,6 @@ func (f *memberFigures) add(w *row, r *record, slotNumber int64, lost time.Durat
 	} else if w.err != "" && w.state != dispatch.StateDeclined && w.state != dispatch.StateCanceled {
 		f.lastError = w.err
 	}
-}
-
-// addQuick counts a run of a call that is not kept, in which nothing went wrong.
-func (f *memberFigures) addQuick(o *dispatch.Outcome, slotNumber int64, end time.Time) {
-	f.runs++
-	f.late, f.failed, f.panicked, f.delayed, f.queued = f.late<<1, f.failed<<1, f.panicked<<1, f.delayed<<1, f.queued<<1
-	if s := f.minute.slots; s == nil || f.minute.newest != slotNumber {
-		f.minute.turn(slotNumber, &f.took)
-	}
-	f.minute.at(slotNumber).runs++
-	if o.Started {
-		f.took.add(max(o.Elapsed-o.Began, 0), false)
-	}
-	f.lastRun, f.lastAnswer = end, end
 }
 
 // count counts a call.

@@ -123,6 +123,7 @@ func (h *Handler) servePage(w http.ResponseWriter, q query, sensitive bool) {
 func (h *Handler) document(q query, sensitive bool) *document {
 	bus := h.look()
 	v := &view{now: bus.taken, recorder: h.recorder, bus: bus, sensitive: sensitive}
+	h.recorder.archive.catchUp()
 	doc := v.document(q)
 	doc.Page.Viewers, doc.Page.UpdatesDropped = h.viewing(), h.updatesDropped.Load()
 	doc.Page.Recording = h.observer != nil && !h.isClosed() && bus.State != "closed"

@@ -21,11 +21,6 @@ type recorder struct {
 	callbacks bool             // of listeners are measured
 	revision  atomic.Uint64    // grows with everything there is to show
 	archive   *archive
-
-	// The call whose member ended last, and all the time it had. Only the observer's
-	// goroutine uses them.
-	current dispatch.CallID
-	budget  time.Duration
 }
 
 func newRecorder(c config) *recorder {
@@ -37,7 +32,9 @@ func newRecorder(c config) *recorder {
 // observer returns the hooks. There is none for what is not read.
 func (r *recorder) observer() dispatch.Observer {
 	o := dispatch.Observer{
-		CallEnd: r.callEnd, MemberEnd: r.memberEnd,
+		CallEnd:      func(ctx context.Context, report dispatch.Report) { r.callEnd(ctx, &report) },
+		ReuseReports: true,
+
 		Late: r.late, Abandoned: r.abandoned, Dropped: r.dropped,
 	}
 	if r.callbacks {
@@ -60,125 +57,95 @@ func (r *recorder) callStart(ctx context.Context, c dispatch.CallStarted) contex
 	return ctx
 }
 
-// memberEnd notes what a report does not tell: how much time the call had, and how
-// replicas have ended.
-func (r *recorder) memberEnd(_ context.Context, m dispatch.MemberInfo, o dispatch.Outcome) {
-	if r.current != m.ID {
-		r.putAside()
-		r.current, r.budget = m.ID, m.Budget+m.Elapsed
+func (r *recorder) callEnd(ctx context.Context, report *dispatch.Report) {
+	if report.Parent != 0 || !isPlain(report) || !r.plain(report) {
+		r.whole(ctx, report)
 	}
-	if !m.Replica {
-		return
-	}
-	noted := row{replica: true, started: unknown, ended: unknown, returned: unknown}
-	noted.put(&o)
-	noted.explain(o.Err)
-	r.change(m.ID, func(rec *record) {
-		if w := rec.rowOf(o.Member, true); w != nil {
-			*w = noted
-		}
-	})
 }
 
-// putAside keeps the budget of the current call until its end is told.
-func (r *recorder) putAside() {
-	if r.current == 0 {
-		return
-	}
-	a := r.archive
-	a.mu.Lock()
-	if rec := a.openLocked(r.current); rec != nil {
-		rec.budget = r.budget
-	}
-	a.mu.Unlock()
-	r.current = 0
-}
-
-func (r *recorder) callEnd(ctx context.Context, report dispatch.Report) {
+// whole is callEnd for a call of which there is something to tell.
+func (r *recorder) whole(ctx context.Context, report *dispatch.Report) {
 	var parent dispatch.CallInfo
-	if from, ok := dispatch.CallFrom(ctx); ok {
-		parent = from
+	if report.Parent != 0 {
+		parent, _ = dispatch.CallFrom(ctx)
 	}
-	var explained []row // only of those that have an error
-	for i := range report.Outcomes {
-		if o := &report.Outcomes[i]; o.Err != nil && o.State != dispatch.StateCanceled {
-			if explained == nil {
-				explained = make([]row, len(report.Outcomes))
-			}
-			explained[i].explain(o.Err)
-		}
-	}
+	explained, replicas := explain(report.Outcomes), explain(report.Replicas)
 	a := r.archive
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r.revision.Add(1)
-	if parent.ID == 0 && isPlain(&report) && a.open[report.Call] == nil && a.addQuickLocked(&report) {
-		if r.current == report.Call {
-			r.current = 0
-		}
-		return
-	}
 	rec := a.takeLocked(report.Call)
-	if r.current == report.Call {
-		rec.budget, r.current = r.budget, 0
-	}
-	if report.Reason == dispatch.ReasonDeadline && rec.budget < 0 {
-		rec.budget = report.Elapsed
-	}
-	rec.id, rec.topic, rec.started = report.Call, report.Topic, report.Started
-	rec.ended, rec.elapsed, rec.reason = true, report.Elapsed, report.Reason
-	if parent.ID != 0 && parent.ID != report.Call {
+	rec.finish(report)
+	if parent.ID != 0 && parent.ID == report.Parent {
 		rec.parent, rec.parentTopic, rec.sender = parent.ID, parent.Topic, parent.Member
 		a.nestLocked(rec)
 	}
-	rec.fill(report.Outcomes, explained)
+	rec.fill(report.Outcomes, explained, report.Replicas, replicas)
 	t, late, failed := a.addLocked(rec)
 	rec.settle()
 	a.keepLocked(rec, t, late, failed)
 }
 
-// isPlain reports whether there is nothing to tell of a call but how long its members took.
-func isPlain(report *dispatch.Report) bool {
-	if report.Reason != dispatch.ReasonAllEnded || report.Elapsed >= leastLoss {
+// plain is callEnd for a plain call, unless it returns false. What it needs of the goroutine's
+// stack is little, because that is small.
+func (r *recorder) plain(report *dispatch.Report) bool {
+	a := r.archive
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.open[report.Call] != nil || !a.addPlainLocked(report) {
 		return false
 	}
-	for i := range report.Outcomes {
-		if s := report.Outcomes[i].State; s != dispatch.StateOK && s != dispatch.StateDeclined {
-			return false
-		}
-	}
+	r.revision.Add(1)
 	return true
 }
 
-// fill puts the members before the replicas that are there already.
-func (r *record) fill(outcomes []dispatch.Outcome, explained []row) {
-	replicas := r.rows
-	if n := len(outcomes) + len(replicas); cap(r.rows) < n || len(replicas) > 0 {
+// explain returns rows with what the errors of outcomes say; nil if none says anything.
+func explain(outcomes []dispatch.Outcome) (explained []row) {
+	for i := range outcomes {
+		if o := &outcomes[i]; o.Err != nil && o.State != dispatch.StateCanceled {
+			if explained == nil {
+				explained = make([]row, len(outcomes))
+			}
+			explained[i].explain(o.Err)
+		}
+	}
+	return explained
+}
+
+// finish notes how the call has ended.
+func (r *record) finish(report *dispatch.Report) {
+	r.id, r.topic, r.started, r.budget = report.Call, report.Topic, report.Started, report.Budget
+	r.ended, r.elapsed, r.reason = true, report.Elapsed, report.Reason
+}
+
+// fill puts the members, and the replicas behind them, before what was heard of members
+// before their call ended.
+func (r *record) fill(outcomes []dispatch.Outcome, explained []row, replicas []dispatch.Outcome, explainedReplicas []row) {
+	heard := r.rows
+	if n := len(outcomes) + len(replicas); cap(r.rows) < n || len(heard) > 0 {
 		r.rows = make([]row, 0, n)
 	}
-	r.rows = r.rows[:len(outcomes)]
+	r.add(outcomes, explained, false)
+	r.add(replicas, explainedReplicas, true)
+	r.index, r.indexed, r.hint = nil, 0, 0
+	for i := range heard {
+		w := &heard[i]
+		if known := r.find(w.member, w.replica); known != nil {
+			known.summary, known.returned, known.lateErr, known.abandoned = w.summary, w.returned, w.lateErr, w.abandoned
+			known.neverReturned = known.neverReturned && w.returned < 0
+		}
+	}
+}
+
+// add adds rows for outcomes, and what their errors say, if anything.
+func (r *record) add(outcomes []dispatch.Outcome, explained []row, replicas bool) {
 	for i := range outcomes {
-		w := &r.rows[i]
-		*w = row{started: unknown, ended: unknown, returned: unknown}
+		w := row{replica: replicas, started: unknown, ended: unknown, returned: unknown}
 		w.put(&outcomes[i])
 		if explained != nil {
 			w.err, w.stack, w.nestedIn = explained[i].err, explained[i].stack, explained[i].nestedIn
 		}
-	}
-	members := r.rows
-	for i := range replicas {
-		w := &replicas[i]
-		if w.replica {
-			r.rows = append(r.rows, *w)
-			continue
-		}
-		// Something was heard of a member before its call ended.
-		for k := range members {
-			if members[k].key() == w.key() {
-				members[k].summary, members[k].returned = w.summary, w.returned
-				members[k].lateErr, members[k].abandoned = w.lateErr, w.abandoned
-			}
-		}
+		r.rows = append(r.rows, w)
 	}
 }
 

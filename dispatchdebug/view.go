@@ -155,6 +155,7 @@ func (v *view) document(q query) *document {
 		a.mu.Lock()
 		if !q.hasTopic {
 			doc.Topics = v.topicsLocked(a, q, inFlight)
+			doc.Elsewhere = v.elsewhere(q)
 		} else {
 			doc.Topic = v.topicLocked(a, q, inFlight)
 		}
@@ -252,8 +253,8 @@ func (v *view) flightLocked(a *archive, id dispatch.CallID) *record {
 		r = new(record)
 	}
 	r.id, r.topic, r.parent, r.started = c.Call, c.Topic, c.Parent, c.Started
-	r.elapsed, r.budget, r.waitsFor = c.Elapsed, c.Elapsed+c.Budget, c.WaitsFor
-	r.fill(c.Outcomes, nil)
+	r.elapsed, r.budget, r.waitsFor = c.Elapsed, c.Budget, c.WaitsFor
+	r.fill(c.Outcomes, nil, c.Replicas, nil)
 	for _, child := range v.bus.nested[id] {
 		if !slices.Contains(r.children, child) {
 			r.children = append(r.children, child)
@@ -281,7 +282,7 @@ var flightOrders = map[string]func(a, b *dispatch.CallSnapshot) int{
 
 // used is the part of its time that a call has used.
 func used(c *dispatch.CallSnapshot) float64 {
-	if budget := c.Elapsed + c.Budget; budget > 0 {
+	if budget := c.Budget; budget > 0 {
 		return float64(c.Elapsed) / float64(budget)
 	}
 	return 0
@@ -322,7 +323,7 @@ func (v *view) callsOf(q query) *callsPart {
 func (v *view) flight(s *dispatch.CallSnapshot) flightPart {
 	waiting := waitingIn(s)
 	f := flightPart{
-		ID: s.Call, Topic: cut(s.Topic, mostName), Elapsed: s.Elapsed, Budget: s.Elapsed + s.Budget,
+		ID: s.Call, Topic: cut(s.Topic, mostName), Elapsed: s.Elapsed, Budget: s.Budget,
 		Tone: "busy", WaitsFor: s.WaitsFor, Members: len(s.Outcomes), Ended: len(s.Outcomes) - len(waiting),
 	}
 	if f.Used = used(s); f.Used > 0.8 {

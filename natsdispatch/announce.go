@@ -46,9 +46,8 @@ func (n *Node) tick() time.Duration {
 // doBeat is what a node does every beat.
 func (n *Node) doBeat(now time.Time) {
 	n.report()
-	if total := dropped(n.subscriptions()...); n.counts.droppedBySubs.Swap(total) < total {
-		n.fail(errSlow)
-	}
+	total := dropped(n.subscriptions()...)
+	n.looked(n.counts.droppedBySubs.Swap(total) < total)
 	n.state.Lock()
 	n.seen.sweep(now)
 	n.kept.sweep(now)
@@ -86,9 +85,10 @@ func (n *Node) announce(s *served, event, to string, more *detail) {
 	n.state.Unlock()
 	n.talk.Lock()
 	defer n.talk.Unlock()
-	if event == eventBeat && !s.said && to == "" {
-		return // the hello is still to come
+	if event == eventBeat && !s.said && to == "" || s.over {
+		return // the hello is still to come, or the bye was the last word
 	}
+	s.over = event == eventBye
 	a := announcement{
 		Node: n.node, Topic: s.name, Event: event, Epoch: n.epoch, Seq: s.seq, BeatMS: n.beat.Milliseconds(),
 		Versions: []int{version, version2}, Types: n.types, Groups: s.names, Bus: n.bus, Draining: leaving,

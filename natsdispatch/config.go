@@ -22,7 +22,9 @@ type config struct {
 	maxResult int
 	messages  int
 	bytes     int
-	onError   func(error)
+	onError   func(error)  // nil: errors are logged
+	logger    *slog.Logger // nil: that of slog.Default, as it is by then
+	onNode    func(NodeEvent)
 	inject    func(ctx context.Context, set func(key, value string))
 	extract   func(ctx context.Context, get func(key string) string) context.Context
 }
@@ -59,7 +61,6 @@ func defaults() config {
 	return config{
 		subjects:  subjects{DefaultPrefix, DefaultSpace},
 		maxResult: DefaultMaxResult, messages: defaultMessages, bytes: defaultBytes,
-		onError: func(err error) { slog.Default().Error("natsdispatch", "error", err) },
 	}
 }
 

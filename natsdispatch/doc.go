@@ -98,6 +98,9 @@
 // program is left to them. The error handler of the connection, of which there is only
 // one, stays the caller's.
 //
+// What happens to nodes and to the connection is told to [OnNode] and logged, once each, whether
+// there are calls or not; see [NodeEvent] and [WithLogger].
+//
 // Node names are what nodes say they are. Subjects and permissions of the server bound
 // who may speak; [WithVerify] with [WithSign] proves who has spoken. See docs/security.md.
 //

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -32,7 +33,7 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 		return nil, err
 	}
 	r := &Remote{
-		link:       link{nc: nc, onError: config.onError},
+		link:       newLink(nc, &config.config, slog.String("space", config.subjects.String()), slog.Any("topics", topicsOf(on))),
 		joinConfig: config,
 		open:       make(map[uint64]*asked),
 		changed:    make(chan struct{}),
@@ -69,7 +70,11 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 	if r.registration, err = d.AddRelay(on, relay, dispatch.WithName("nats:"+r.subjects.String())); err != nil {
 		return nil, fmt.Errorf("natsdispatch: Join: %w", err)
 	}
-	if err := r.start(); err != nil {
+	err = r.start()
+	if err == nil {
+		r.description, err = d.Bus().AddLink(r.status)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("natsdispatch: Join: %w", err), r.Close())
 	}
 	return r, nil

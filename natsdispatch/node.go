@@ -23,24 +23,25 @@ import (
 type Node struct {
 	link
 	serveConfig
-	bus        string
-	epoch      int64
-	head       []byte // of messages of version 2
-	topics     []*served
-	counts     nodeCounts
-	answers    sync.WaitGroup
-	next       chan *work  // for the goroutine that waits
-	waits      atomic.Bool // there is one, or will be in a moment
-	stopped    context.Context
-	inHand     atomic.Int64 // requests
-	store      store
-	watching   sync.WaitGroup
-	stop       context.CancelFunc
-	service    micro.Service
-	publishing publishing
-	pause      time.Duration // before askers are reminded of replies again; of the goroutine that watches
-	beats      time.Time     // when the next beat is due; likewise
-	served     bool          // Serve has succeeded
+	bus         string
+	epoch       int64
+	head        []byte // of messages of version 2
+	topics      []*served
+	counts      nodeCounts
+	answers     sync.WaitGroup
+	next        chan *work  // for the goroutine that waits
+	waits       atomic.Bool // there is one, or will be in a moment
+	stopped     context.Context
+	inHand      atomic.Int64 // requests
+	store       store
+	watching    sync.WaitGroup
+	stop        context.CancelFunc
+	service     micro.Service
+	description *dispatch.Registration // of the Snapshot
+	publishing  publishing
+	pause       time.Duration // before askers are reminded of replies again; of the goroutine that watches
+	beats       time.Time     // when the next beat is due; likewise
+	served      bool          // Serve has succeeded
 
 	state   sync.Mutex // guards what follows
 	work    map[string]*work
@@ -71,13 +72,14 @@ type served struct {
 	names  []string // of the groups, sorted
 	seq    uint64   // of the next announcement
 	said   bool     // hello
+	over   bool     // bye is said
 }
 
 func (n *Node) start() error {
 	n.epoch = 1e15 + rand.Int64N(8e15) // numbers below 2^53 are exact in every language
 	n.head = appendHead(nil, n.node, n.epoch)
 	n.stopped, n.stop = context.WithCancel(context.Background())
-	status := n.nc.StatusChanged(nats.CONNECTED, nats.DRAINING_SUBS, nats.CLOSED)
+	status := n.listen(nats.DRAINING_SUBS)
 	var err error
 	for _, s := range n.topics {
 		if err == nil {
@@ -174,16 +176,21 @@ func (n *Node) hearOwn(m *nats.Msg) {
 	n.state.Lock()
 	known := n.twin == a.Epoch
 	n.twin = a.Epoch
+	e := NodeEvent{Kind: NodeTwin, Time: time.Now(), Node: n.node, Topic: a.Topic, Err: twinError(n.node)}
+	if !known {
+		n.news.put(e)
+	}
 	n.state.Unlock()
 	if !known {
-		n.fail(twinError(n.node))
+		n.failedBy(e)
 	}
 }
 
 // Name returns the node's name.
 func (n *Node) Name() string { return n.node }
 
-// Err returns the last error that [WithErrorHandler] was told of, or nil.
+// Err returns the last error that [WithErrorHandler] was told of, or nil if there was none within
+// a minute: what goes on is told again before that.
 func (n *Node) Err() error { return n.lastError() }
 
 // Drain takes the node off the topics: it announces that it takes no new requests,
@@ -277,12 +284,16 @@ func (n *Node) Close() error {
 	}
 	n.watching.Wait()
 	n.answers.Wait()
+	n.news.end()
 	return nil
 }
 
 // off says bye and ends what the node has on the connection.
 func (n *Node) off() {
 	n.stop()
+	if n.description != nil {
+		n.description.Remove()
+	}
 	n.publishing.stop()
 	subs := n.subscriptions()
 	if n.probes != nil {

@@ -3,6 +3,7 @@ package natsdispatch
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -162,14 +163,46 @@ func WithPendingLimits(messages, bytes int) Option {
 }
 
 // WithErrorHandler calls f with the errors that no call reports: permission
-// violations, messages that cannot be sent or are dropped. Without this option they go to [slog.Default]. It is
-// called concurrently.
+// violations, messages that cannot be sent or are dropped. Without this option they are logged; see
+// [WithLogger]. It is called concurrently.
 func WithErrorHandler(f func(error)) Option {
 	return common{func(c *config) error {
 		if f == nil {
 			return invalid("WithErrorHandler", "nil func")
 		}
 		c.onError = f
+		return nil
+	}}
+}
+
+// WithLogger sets where events are logged, as [OnNode] describes them: at level Info what is good
+// or meant, such as a node that came or left, and at Warn what an operator has to look at. Errors
+// that go to no [WithErrorHandler] are logged at level Error. Without this option the logger is that
+// of [slog.Default], as it is when something is logged; slog.New(slog.DiscardHandler) is none.
+func WithLogger(logger *slog.Logger) Option {
+	return common{func(c *config) error {
+		if logger == nil {
+			return invalid("WithLogger", "nil logger")
+		}
+		c.logger = logger
+		return nil
+	}}
+}
+
+// OnNode calls f with what happens to nodes and to the connection to NATS: each event once, one at
+// a time, in their order, on a goroutine of its own, on which they are logged as well. No
+// lock is held, and nothing waits for f, except that Close returns when f has; so f must not
+// call it. While f blocks, up to 32,768 events wait; what comes beyond that is counted in
+// [RemoteStats] and [NodeStats] as missed.
+//
+// [Join] tells of the nodes on its topics, and [Serve] only of a twin of its own node; both tell
+// of the connection. What the kinds mean stands beside them.
+func OnNode(f func(NodeEvent)) Option {
+	return common{func(c *config) error {
+		if f == nil {
+			return invalid("OnNode", "nil func")
+		}
+		c.onNode = f
 		return nil
 	}}
 }

@@ -186,7 +186,7 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 
 // twin notes that two processes of one name have answered. The report names the second one.
 func (q *inquiry) twin(t *tally) {
-	q.r.twin(t.node)
+	q.r.twin(t.node, q.topic)
 	if !t.twin {
 		t.twin = true
 		t.endStandIn(twinError(t.node))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"slices"
 
 	"github.com/nats-io/nats.go"
@@ -31,7 +32,7 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 		return nil, err
 	}
 	n := &Node{
-		link:        link{nc: nc, onError: config.onError},
+		link:        newLink(nc, &config.config, slog.String("space", config.subjects.String()), slog.String("serving", config.node)),
 		serveConfig: config,
 		work:        make(map[string]*work),
 		idle:        make(chan struct{}),
@@ -66,6 +67,9 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 	err = n.start()
 	if err == nil {
 		err = n.startPublishing()
+	}
+	if err == nil {
+		n.description, err = d.Bus().AddLink(n.status)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("natsdispatch: Serve: %w", err), n.Close())

@@ -47,8 +47,16 @@
 //	dispatch.listener.dropped            counter             results that a full mailbox has dropped
 //	dispatch.listener.slow               counter             listeners that have fallen behind, each once
 //
-// All have the topic, and those about members and listeners also the name. Where
+// All of these have the topic, and those about members and listeners also the name. Where
 // topics are many, see [WithDestinationTemplate].
+//
+// [ObserveLinks] measures what a bus is connected to, whether there are calls or not:
+//
+//	dispatch.link.count                  up-down counter     connections, by their state
+//	dispatch.link.nodes                  up-down counter     nodes that the bus asks, by their state
+//	dispatch.link.in_flight              up-down counter     requests that are open
+//	dispatch.link.stray                  counter             messages that belong to no open request
+//	dispatch.link.dropped                counter             messages that came faster than they were dealt with
 //
 // Spans and metrics follow the semantic conventions for messaging systems, of which
 // names.go has all names, and the reason for the choice.

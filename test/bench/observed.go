@@ -18,7 +18,7 @@ func newObserved(each bool) func(producers int) (*side, error) {
 
 func observed(each bool, producers int) (*side, error) {
 	w := &watcher{producers: make([]latencies, producers)}
-	hooks := dispatch.Observer{CallEnd: w.callEnd}
+	hooks := dispatch.Observer{CallEnd: w.callEnd, ReuseReports: true}
 	if each {
 		w.producers = nil
 		hooks.MemberEnd = func(_ context.Context, _ dispatch.MemberInfo, o dispatch.Outcome) { w.members.add(o.Elapsed) }

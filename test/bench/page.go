@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
@@ -23,18 +24,16 @@ func newPage(open bool) func(producers int) (*side, error) {
 		if err != nil {
 			return nil, err
 		}
-		// await waits until the page has recorded everything, and returns what it missed.
-		await := func() (missed uint64) {
-			for {
-				o := bus.Snapshot().Observers[0]
-				if o.Queued == 0 {
-					return o.Missed
-				}
+		// The page has recorded everything when its observer has no goroutine any more. A
+		// Snapshot would tell, too, but costs more than the calls of a round.
+		idle := runtime.NumGoroutine()
+		await := func() {
+			for runtime.NumGoroutine() > idle {
 				time.Sleep(20 * time.Microsecond)
 			}
 		}
 		var began time.Time // of the round
-		s.Before = func() error { await(); began = time.Now(); return nil }
+		s.Before = func() error { idle, began = runtime.NumGoroutine(), time.Now(); return nil }
 		call := s.Call
 		s.Call = func() error {
 			err := call()
@@ -47,10 +46,11 @@ func newPage(open bool) func(producers int) (*side, error) {
 			}
 			return err
 		}
-		s.After = func() { await() }
+		s.After = await
 		s.verify = func() error {
-			if missed := await(); missed > 0 {
-				return fmt.Errorf("the page has missed %d events", missed)
+			await()
+			if o := bus.Snapshot().Observers[0]; o.Queued+int(o.Missed) > 0 {
+				return fmt.Errorf("the page has missed %d events, and %d wait", o.Missed, o.Queued)
 			}
 			return r.verify()
 		}
