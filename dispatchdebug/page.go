@@ -23,7 +23,7 @@ var (
 )
 
 var page = template.Must(template.New("").Funcs(template.FuncMap{
-	"allSuspects": allSuspects, "ariaSort": ariaSort, "ariaSortBy": ariaSortBy, "inAll": inAll, "join": join,
+	"allSuspects": allSuspects, "ariaSort": ariaSort, "ariaSortBy": ariaSortBy, "inAll": inAll, "join": join, "updates": updates,
 	"memberSort": memberSort, "only": onlyCritical, "outcomes": outcomes, "quickSearches": quickSearches, "rowSorts": rowSorts, "spark": drawSpark, "searchMembers": searchMembers, "searchRows": searchRows, "searchTopics": searchTopics,
 	"bytes": bytesText, "callLink": callLink, "clock": clock, "count": countAny, "duration": duration,
 	"evidence": evidence, "figure": newFigure, "hidden": hidden, "pageLink": pageLink, "percent": percent, "place": shortPlace,
@@ -92,6 +92,13 @@ func newFigure(class, label, path string, value any, allPath string, all any) fi
 }
 
 func inAll(v any) string { return countAny(v) + " in all" }
+
+func updates(n uint64) string {
+	if n == 1 {
+		return "1 update was"
+	}
+	return count(n) + " updates were"
+}
 
 func join(list []string) string { return strings.Join(list, ", ") }
 

@@ -83,6 +83,7 @@
 			return n === 0 || s.kind === "silent" ? "" : n === 1 ? "and " + s.also[0] : "and " + count(n) + " others";
 		},
 		join: list => list.join(", "),
+		updates: n => n === 1 ? "1 update was" : count(n) + " updates were",
 		in_all: n => count(n) + " in all",
 		count_all: list => count(list.length),
 		bars,
