@@ -93,6 +93,13 @@ func newFigure(class, label, path string, value any, allPath string, all any) fi
 
 func inAll(v any) string { return countAny(v) + " in all" }
 
+func types(t topicLine) string {
+	if t.Request == "" {
+		return "" // it is known of its calls alone
+	}
+	return t.Request + " → " + t.Result
+}
+
 func updates(n uint64) string {
 	if n == 1 {
 		return "1 update was"
@@ -234,7 +241,6 @@ func callLink(id dispatch.CallID) string { return link("call", id.String()) }
 func remembered(k keptPart) string {
 	return "#" + k.ID.String() + ", " + k.Reason
 }
-func types(t topicLine) string               { return t.Request + " → " + t.Result }
 func (b bar) X() string                      { return scaled(b.Start, b.scale) }
 func (b bar) Width() string                  { return scaled(b.Length, b.scale) }
 func (t tick) X() string                     { return scaled(t.At, t.scale) }
