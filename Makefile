@@ -28,7 +28,7 @@ OLDEST_GO ?= go1.25.14
 # If it is not empty, make test fails where it would skip what the machine lacks.
 NO_SKIPS ?=
 
-.PHONY: help quick test deps variants lint words cover fuzz bench hedge scale house soak mutants stranger release
+.PHONY: help quick test deps variants lint words cover fuzz bench chart hedge scale house soak mutants stranger release
 
 help: ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ bench: ## measure dispatch beside the loop written by hand
 
 hedge: ## show what hedging does to latencies with a heavy tail, and redraw its chart
 	@go test ./test/hedge -count=1 -run TestWhatHedgingDoes -update -v
+
+chart: ## measure what the chart in README shows, and draw it
+	@cd test/bench && go run . -only quick,sleep,select,http -chart ../../docs/performance.svg
 
 scale: ## show what very many calls, producers and listeners take, and how costs grow
 	@cd test/scale && go run .

@@ -20,8 +20,8 @@ type inside interface {
 	sentFrom() (call *origin, nesting int32)
 }
 
-// CallFrom returns what the context of a producer or a listener, or one derived
-// from it, says about the call. With any other context it returns false.
+// CallFrom returns information about the call to which ctx belongs. ctx must be the context
+// of a producer or listener, or derived from one; otherwise CallFrom returns false.
 func CallFrom(ctx context.Context) (CallInfo, bool) {
 	if in, ok := ctx.Value(callKey{}).(inside); ok {
 		return in.callInfo(), true
@@ -132,7 +132,8 @@ func (r *run) contextOf(own *ownContext) context.Context {
 	if own.ctx == nil {
 		own.ctx, own.cancel = made, cancel
 	} else {
-		made, cancel = own.ctx, own.cancel // another goroutine was quicker
+		defer cancel(nil) // another goroutine was quicker
+		made, cancel = own.ctx, own.cancel
 	}
 	ended = r.endedLocked()
 	c.mu.Unlock()
@@ -217,8 +218,8 @@ type origin struct {
 	bus     *Bus
 	topic   *topicSpec
 	id      CallID
-	nesting int32     // how many calls it is nested in
-	until   time.Time // the deadline of its producers
+	nesting int32         // how many calls it is nested in
+	until   time.Duration // the deadline of its producers, since the bus was made
 	place   ledger.Entry
 }
 
@@ -242,7 +243,7 @@ func (o *origin) Value(key any) any {
 func (o *origin) sentFrom() (call *origin, nesting int32) { return o, o.nesting }
 
 func (o *origin) callInfo() CallInfo {
-	return CallInfo{Topic: o.topic.Name, ID: o.id, Budget: max(0, time.Until(o.until))}
+	return CallInfo{Topic: o.topic.Name, ID: o.id, Budget: max(0, o.until-o.bus.sinceEpoch(time.Now()))}
 }
 
 // valuesOf returns a context with the values of a sender's. That of a listener leads to

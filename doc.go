@@ -4,7 +4,7 @@
 //
 // A [Topic] is a name together with the type of its requests and the type of its
 // results. It is usually a package-level variable. A [Dispatcher] has the same two types.
-// Producers answer requests, and listeners are called with the results; both are added and
+// Producers answer requests. Listeners are called with the results. Both can be added and
 // removed at any time:
 //
 //	var Measure = dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithTimeout(4*time.Second))
@@ -19,44 +19,46 @@
 //
 // # Words
 //
-//   - A [Producer] has one result or none for a request. A [StreamProducer] has any number of
-//     them. A [Relay] brings the results of members elsewhere. [WithGroup] makes several
-//     producers one member: its replicas.
-//   - A listener is called with every result of its topics, whichever caller sent the request,
-//     at its own pace. It never holds up a call.
-//   - A [Call] is one request on its way. Its members are the producers that were registered
-//     when it was sent, and every member has one [Outcome].
-//   - A [Report] is the account of a call: why it ended and the outcome of every member.
-//     [Report.Missing] says who did not answer.
-//   - A [Bus] is what dispatchers of different types share: names, options, hooks and
-//     shutdown. [New] makes a dispatcher with a bus of its own, [On] one on a shared bus.
+//   - A [Producer] returns at most one result for a request. A [StreamProducer] returns any
+//     number of results. A [Relay] hands in the results of members in other processes.
+//     [WithGroup] makes producers replicas; the replicas of a group are one member.
+//   - A listener is called with every result of its topics, whichever caller sent the request.
+//     It runs at its own pace and never blocks a call.
+//   - A [Call] is one request in flight. Its members are the producers that were registered
+//     when the request was sent. Every member has one [Outcome].
+//   - A [Report] says why a call ended and contains the outcome of every member.
+//     [Report.Missing] lists the members that did not answer.
+//   - A [Bus] is shared by dispatchers of different types. It has the names, default options,
+//     hooks and the shutdown. [New] makes a dispatcher with its own bus, [On] makes one on a
+//     shared bus.
 //
-// Producers and listeners can be added to one topic, to several with [AnyOf], or to all that
-// match a [Pattern].
+// A producer or listener can be added to one topic, to several topics with [AnyOf], or to all
+// topics that match a [Pattern].
 //
 // # Waiting for results
 //
 //   - [Dispatcher.Gather] waits for all members and returns the values.
 //   - [Dispatcher.First] returns the first value.
 //   - [Dispatcher.Stream] is a loop over the results as they arrive.
-//   - [Dispatcher.Send] returns at once, with a [Call] that has the results, the end
-//     and the [Report], and that can also be ignored.
+//   - [Dispatcher.Send] returns a [Call] at once. The call has the results and the [Report];
+//     the caller may also ignore it.
 //
-// A call ends at its deadline at the latest. The first three return a [*PartialError] beside
-// the values if a member is missing. Options such as [WithQuorum], [WithFailFast] or
-// [WithStall] end a call earlier. All four also call the listeners, and wait for none.
+// A call ends at its deadline at the latest. Options such as [WithQuorum], [WithFailFast] or
+// [WithStall] end it earlier. Gather, First and Stream return a [*PartialError] in addition to
+// the values if a member is missing. All four deliver results to the listeners, and none of
+// them waits for a listener.
 //
 // # Stopping
 //
-// [Bus.Shutdown] lets producers return and delivers what listeners have not been called with:
-// call it before the program ends. [Bus.Close] stops at once. [Registration.Remove] and
-// [Registration.Drain] are the same pair for one producer or listener.
+// [Bus.Shutdown] refuses new calls, waits until the producers have returned, and delivers the
+// results that are queued for listeners. Call it before the program exits. [Bus.Close] stops at
+// once. [Registration.Drain] and [Registration.Remove] do the same for one producer or listener.
 //
 // # The contract
 //
-// What holds about order, deadlines, concurrency, isolation and shutdown is in numbered
-// promises, each with the tests that hold it, in [docs/contract.md]. The package can be tested
-// in virtual time with [testing/synctest]; package dispatchtest helps with that.
+// [docs/contract.md] lists the promises about order, deadlines, concurrency, isolation and
+// shutdown, each with the names of its tests. Code that uses this package can be tested in
+// virtual time with [testing/synctest]; package dispatchtest has helpers for such tests.
 //
 // [docs/contract.md]: https://github.com/seed-bb4b4d74/dispatch/blob/main/docs/contract.md
 package dispatch

@@ -120,40 +120,50 @@ func (r *run) id() course.Run {
 	return course.Run{Member: r.member, Replica: r.replica().index}
 }
 
-// work is what a worker does.
-func (c *gathering) work() error {
-	r, idle := c.begin(), (*recipient)(nil)
-	for r != nil {
-		if !r.started {
-			c.admit(r)
+// newWorker returns what a worker does. It is one flat and typed function: each further
+// frame would be on the stack of every producer. A producer that unwinds the stack ends it.
+func (c *Call[Req, Res]) newWorker() func() error {
+	return func() error {
+		var r *run
+		defer func() {
+			if r != nil && r.started && !r.returned {
+				r.unwound(recover())
+				c.vanish(r)
+			}
+		}()
+		idle := (*recipient)(nil)
+		for r = c.begin(); r != nil; r, idle = c.settle(r) {
+			if !r.started {
+				c.admit(r)
+			}
+			if !r.started {
+				continue
+			}
+			if plain := c.plain(r); plain != nil {
+				var err error
+				if c.answers[r.member], err = plain(r, c.req); err != nil {
+					r.fail(err)
+				}
+			} else {
+				c.askOtherwise(r)
+			}
+			r.returned = true
 		}
-		if r.started {
-			c.half.ask(r)
+		c.leave()
+		if idle != nil {
+			idle.inbox.RunOne()
 		}
-		r, idle = c.settle(r)
+		return nil
 	}
-	c.leave()
-	if idle != nil {
-		idle.inbox.RunOne()
-	}
-	return nil
 }
 
-// unwound is deferred by the function that calls the closure of a run. It keeps a panic or
-// Goexit as the error of the run. After runtime.Goexit the goroutine ends, so what is left of work is done here.
-func (r *run) unwound() {
-	if r.returned {
-		return
-	}
-	value := recover()
+// unwound keeps a panic, or Goexit, as the error of a run whose closure has not returned.
+func (r *run) unwound(value any) {
 	switch {
 	case value != nil && r.call.bus.panicCrash:
 		panic(value)
 	case value == nil && unwind.Goexit():
 		r.fail(ErrGoexit)
-		if r.member >= 0 {
-			r.call.vanish(r)
-		}
 	default:
 		if value == nil {
 			value = new(runtime.PanicNilError)
@@ -162,7 +172,7 @@ func (r *run) unwound() {
 	}
 }
 
-// vanish is the rest of work for a worker whose goroutine ends.
+// vanish is the rest of work for a worker that its producer has unwound.
 func (c *gathering) vanish(r *run) {
 	_, idle := c.settle(r)
 	c.leave()
@@ -301,6 +311,15 @@ func howFailed(err error) (how course.State) {
 	return how
 }
 
+// why returns the text of the error with which a run ends in this way, if its producer is to
+// keep it. It is asked for before the next run starts, because methods of errors may block.
+func (r *run) why(how course.State) string {
+	if how == course.OK || how == course.Declined || how == course.Gone {
+		return ""
+	}
+	return nested(r.err())
+}
+
 // settle tells the course how a run has ended, brings what follows from that to
 // readers and listeners, and claims the next run. If there is none it may also return
 // a recipient whose inbox has to be run.
@@ -312,6 +331,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	if how == course.Expired && r.producer().timeout > 0 {
 		c.expire() // it may be quicker than the timer to say that its time is over
 	}
+	why := r.why(how)
 	c.mu.Lock()
 	how = c.course.Resolve(now, how)
 	if c.endLocked(r, how, now) == course.TooLate {
@@ -336,7 +356,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	if spare {
 		c.startSpare()
 	}
-	c.spreadRun(r, how, over)
+	c.spreadRun(r, how, why, over)
 	idle = putAllButOne(feeds)
 	if over {
 		c.recount()
@@ -364,7 +384,7 @@ func (c *gathering) goOnLocked(r *run, now time.Duration) (next *run, spare bool
 
 // spreadRun lets others know how a run has ended: the replicas that it was quicker than,
 // the producers if the call is over, and who waits for the ledger.
-func (c *gathering) spreadRun(r *run, how course.State, over bool) {
+func (c *gathering) spreadRun(r *run, how course.State, why string, over bool) {
 	if r.competes() {
 		c.cancelLosers(r)
 	}
@@ -372,7 +392,7 @@ func (c *gathering) spreadRun(r *run, how course.State, over bool) {
 		c.spread()
 	}
 	if r.err() != nil {
-		c.noteFailure(r, how)
+		c.noteFailure(r, how, why)
 	}
 	c.bus.ledger.Changed()
 }
@@ -387,7 +407,7 @@ func (c *gathering) goesOnLocked(r *run, now time.Duration) bool {
 // isQuickLocked reports whether the goroutine of a run can be used for something else:
 // there was no time to do anything to it.
 func (c *gathering) isQuickLocked(r *run, now time.Duration) bool {
-	return r.err() != ErrGoexit && c.tookLocked(r, now) < quick
+	return (r.returned || !r.started) && c.tookLocked(r, now) < quick
 }
 
 // tookLocked is how long a run has taken.

@@ -31,8 +31,8 @@ type feed struct {
 	come     int    // results that the recipient has come to; exact only if keeps
 	limit    int    // how many entries may be taken; see cutOff
 	most     int    // how many results may be counted, likewise
-	inHand   int    // singles that are being delivered
-	outcomes int    // members that were looked at for their outcomes at the end
+	inHand   int32  // singles that are being delivered
+	outcomes int32  // members that were looked at for their outcomes at the end
 	counted  int    // results that the inbox has counted
 	drops    *drops // nil if the inbox is unbounded
 }
@@ -42,12 +42,12 @@ type feed struct {
 type batch struct {
 	now     calllog.Entry // the one that is being delivered
 	entries []calllog.Entry
-	values  any  // of the page that they are on
-	seq     int  // of the first result among the entries, which is one more than that of now
-	heard   int  // results that the recipient was called with
-	half    bool // the result of the first entry has been delivered or dropped
-	final   bool // the end of the call comes behind the entries
-	done    bool // the end has been told
+	values  any   // of the page that they are on
+	seq     int   // of the first result among the entries, which is one more than that of now
+	heard   int32 // results that the recipient was called with
+	half    bool  // the result of the first entry has been delivered or dropped
+	final   bool  // the end of the call comes behind the entries
+	done    bool  // the end has been told
 
 	retained bool // it was kept, see WithRetain
 }
@@ -384,10 +384,10 @@ func (f *feed) deliverEnd(b *batch) {
 func (f *feed) nextUnended() (i int, ok bool) {
 	f.call.mu.Lock()
 	defer f.call.mu.Unlock()
-	for ; f.outcomes < f.call.course.Size(); f.outcomes++ {
-		if !f.call.course.HasEnded(f.outcomes) {
+	for ; int(f.outcomes) < f.call.course.Size(); f.outcomes++ {
+		if i = int(f.outcomes); !f.call.course.HasEnded(i) {
 			f.outcomes++
-			return f.outcomes - 1, true
+			return i, true
 		}
 	}
 	return 0, false

@@ -51,23 +51,22 @@ type gathering struct {
 	local     []run       // their runs, unless they are groups
 	groups    []*group    // those that are groups, by index; nil if there are none
 	relaying  *relaying   // nil in a call without relays
-	running   int         // closures that have been called and have not returned
 	claimed   *run        // the one that was claimed last
 	spare     bool        // a worker is started and has not yet claimed anything
 	launched  bool        // runs may start
 	found     bool        // the call does not wait for producers any more
 	timed     bool        // something other than the deadline can become due
 	closed    bool        // what follows from the end of the course has been done
-	holds     int         // goroutines and feeds that keep the call in the ledger
-	unhanded  int         // feeds, and the call itself as long as it goes on, that keep its place
 	bounded   bool        // a feed leads to an inbox that can drop results
+	running   int32       // closures that have been called and have not returned
+	holds     int32       // goroutines and feeds that keep the call in the ledger
+	unhanded  int32       // feeds, and the call itself as long as it goes on, that keep its place
 	log       calllog.Log
-	beginning calllog.Cursor // where observers begin to read, until the call is launched
-	feeds     *feed          // one for each listener that had a chance to read
-	newest    uint64         // the id of the newest listener with a feed
-	seen      uint64         // the registry's generation at which feeds was complete
-	cause     error          // of the end, for contexts
-	err       error          // the same for outcomes and errors
+	feeds     *feed  // one for each listener that had a chance to read
+	newest    uint64 // the id of the newest listener with a feed
+	seen      uint64 // the registry's generation at which feeds was complete
+	cause     error  // of the end, for contexts
+	err       error  // the same for outcomes and errors
 	shared    *callcontext.Context
 	timer     *time.Timer
 	due       time.Duration // when timer goes off
@@ -79,12 +78,11 @@ type gathering struct {
 // half is the typed half of a call: all that touches requests and results. Its
 // methods are called without the call's lock, but for those that end in Locked.
 type half interface {
-	// ask calls the closure of a run. How it ends is kept in the run.
-	ask(r *run)
 	// askRelay calls a relay.
 	askRelay(r *relayRun)
-	// roomLocked makes room for the answers of n members and their runs.
-	roomLocked(n int) []course.Member
+	// roomLocked makes room for n members, their runs and answers, and the first entries
+	// of the log.
+	roomLocked(n int) (members []course.Member, entries []calllog.Entry)
 	// adoptLocked makes what a run has returned the result of its member, and returns
 	// where that is for the log.
 	adoptLocked(r *run) int16
@@ -104,7 +102,7 @@ func (c *gathering) now() time.Duration { return time.Since(c.start) }
 func (c *gathering) onBus(at time.Duration) time.Duration { return c.bus.sinceEpoch(c.start) + at }
 
 // budget is how long the producers have.
-func (c *gathering) budget() time.Duration { return c.timeout - c.policy.grace }
+func (c *gathering) budget() time.Duration { return c.timeout - c.policy.Grace }
 
 func (c *gathering) deadline() time.Time { return c.start.Add(c.budget()) }
 
@@ -359,11 +357,11 @@ func (c *gathering) lateness() (now, by time.Duration) {
 }
 
 // noteFailure counts the failure of a run with its producer, and logs a panic.
-func (c *gathering) noteFailure(r *run, how course.State) {
+func (c *gathering) noteFailure(r *run, how course.State, why string) {
 	if how == course.Declined || how == course.Late || how == course.Gone {
 		return
 	}
-	r.producer().fail(nested(r.err()), r.started)
+	r.producer().fail(why, r.started)
 	c.notePanic(r)
 }
 

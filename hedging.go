@@ -60,8 +60,8 @@ func (l *latencies) hedge(p *policy) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	after, ok := l.recent.Quantile(p.hedgeQuantile)
-	if !ok || p.hedge > 0 && after > p.hedge {
-		return p.hedge
+	if !ok || p.Hedge > 0 && after > p.Hedge {
+		return p.Hedge
 	}
 	return max(after, 1) // 0 would stand for never
 }

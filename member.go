@@ -339,6 +339,8 @@ func (c *gathering) replicaOutcomeLocked(r *replica) Outcome {
 			o.State = StateLate
 		}
 		o.Err, o.Elapsed = c.err, c.course.Ended()
+	case r.how == course.Pending:
+		o.Elapsed = c.now()
 	case r.overdue:
 		o.Err = timeoutError(r.producer().timeout)
 	case r.how == course.OK:
@@ -371,7 +373,7 @@ func (c *gathering) reportIn(r *Report) {
 	defer c.mu.Unlock()
 	r.Call, r.Parent, r.Topic, r.Reason = c.id(), c.parent, c.topic.Name, Reason(c.course.Reason())
 	r.Started, r.Elapsed, r.Budget = c.start, c.course.Ended(), c.budget()
-	r.cause, r.quorum, r.first = c.err, c.course.Quorum(), c.policy.first
+	r.cause, r.quorum, r.first = c.err, c.course.Quorum(), c.policy.First
 	if !c.over() {
 		r.Elapsed = c.now()
 	}

@@ -37,9 +37,9 @@ func (b *Bus) newObserver(hooks Observer, at callsite) *observer {
 	return o
 }
 
-// Observe adds an observer to a bus that is in use. Its hooks are called for the calls that
-// are sent from now on, until the registration is removed. Drain first calls them for what
-// has happened by then. The error is [ErrClosed] or [ErrInvalidArgument].
+// Observe adds an observer to the bus. Its hooks are called for calls that are sent after
+// that, until the registration is removed. Drain first calls the hooks for all earlier
+// events. The error is [ErrClosed] or [ErrInvalidArgument].
 func (b *Bus) Observe(o Observer) (*Registration, error) {
 	if b == nil {
 		return nil, invalidArgument("Observe: nil Bus")
@@ -70,6 +70,8 @@ type observing struct {
 	brief []*observer     // those of them that do not want the details of the call
 	ctx   context.Context // what the CallStart hooks have returned, or the sender's
 	feed  feed            // of the first of them that has one
+
+	beginning calllog.Cursor // where they begin to read, until the call is launched
 }
 
 // newObserving returns nil if there are no observers.
@@ -143,7 +145,7 @@ func (c *gathering) followLocked() {
 	}
 	f := &c.observing.feed
 	for _, o := range c.observing.by {
-		begin := c.beginning
+		begin := c.observing.beginning
 		switch {
 		case (o.hooks.Result != nil || o.wantsOutcomes()) && c.observing.wantsDetails(o):
 		case o.hooks.CallEnd != nil:
@@ -158,6 +160,7 @@ func (c *gathering) followLocked() {
 		c.addFeedLocked(f, &o.recipient, begin)
 		f = nil
 	}
+	c.observing.beginning = calllog.Cursor{}
 }
 
 func (o *observer) isListener() bool { return false }

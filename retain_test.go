@@ -404,6 +404,7 @@ func TestATopicOfOtherTypesHasResultsOfItsOwn(t *testing.T) {
 		synctest.Wait()
 		equal(t, "before a call", len(got), 0)
 		must(e.Gather(t.Context(), texts, 0))
+		synctest.Wait() // both have the same callback
 		must(e.AddListener(texts, hears, dispatch.WithRetained()))
 		synctest.Wait()
 		equal(t, "after a call", got, []string{"text", "text"})

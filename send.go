@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
 	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
@@ -55,7 +54,7 @@ func (c *gathering) admitted(ctx context.Context) (ledger.Level, error) {
 func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	b := c.bus
 	c.start = time.Now()
-	c.timeout, c.followed = c.policy.timeout, ctx.Done() != nil
+	c.timeout, c.followed = c.policy.Timeout, ctx.Done() != nil
 	var slack time.Duration
 	if at, ok := ctx.Deadline(); ok {
 		if left := at.Sub(c.start); left <= c.timeout {
@@ -64,7 +63,7 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 			}
 		}
 	}
-	c.from.until = c.deadline()
+	c.from.until = c.onBus(c.budget())
 	ended := ctx.Err() != nil
 	reason, cause := senderEnd(ctx)
 	endedBy := endError(reason, cause)
@@ -76,9 +75,12 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 		c.handLocked()
 		return ErrClosed
 	}
-	c.observing = b.newObserving(ctx)
+	if c.observing = b.newObserving(ctx); c.observing != nil {
+		c.observing.beginning = c.log.End()
+	}
 	c.nestLocked()
-	c.course = course.New(c.policy.course(c.timeout, slack))
+	c.course = course.New(&c.policy.Policy)
+	c.course.Within(c.timeout, slack)
 	c.timed = c.policy.timed()
 	if err := c.findProducersLocked(); err != nil {
 		b.ledger.Leave(&c.from.place)
@@ -107,18 +109,9 @@ func senderEnd(ctx context.Context) (course.Reason, error) {
 	return course.Stopped, context.Cause(ctx)
 }
 
-// course returns the rules for a call that has this much time.
-func (p *policy) course(timeout, slack time.Duration) course.Policy {
-	return course.Policy{
-		Timeout: timeout, Slack: slack, Grace: p.grace,
-		Quorum: p.quorum, Majority: p.majority, First: p.first, FailFast: p.failFast,
-		Parallelism: p.parallelism, Stagger: p.stagger, Hedge: p.hedge, Stall: p.stall,
-	}
-}
-
 // timed reports whether something other than the deadline can become due.
 func (p *policy) timed() bool {
-	return p.grace > 0 || p.stagger > 0 || p.hedge > 0 || p.hedgeQuantile > 0 || p.stall > 0
+	return p.Grace > 0 || p.Stagger > 0 || p.Hedge > 0 || p.hedgeQuantile > 0 || p.Stall > 0
 }
 
 // findProducersLocked takes the snapshot, unless the call has to wait for more
@@ -175,8 +168,9 @@ func (c *gathering) enrollLocked(on *route) {
 	if sources > 0 {
 		c.relaying = newRelaying(c, relays)
 	}
-	c.log.Expect(len(c.producers))
-	c.course.Enroll(c.now(), c.half.roomLocked(len(c.producers)), candidates, sources)
+	members, entries := c.half.roomLocked(len(c.producers))
+	c.log.Use(entries)
+	c.course.Enroll(c.now(), members, candidates, sources)
 	if c.policy.hedgeQuantile > 0 {
 		c.hedgeLocked()
 	}
@@ -235,7 +229,6 @@ func (c *gathering) goOn() {
 	c.mu.Lock()
 	c.launched = true
 	c.followLocked()
-	c.beginning = calllog.Cursor{}
 	if c.over() {
 		c.tellAndUnlock()
 		c.leave()
@@ -256,7 +249,7 @@ func (c *gathering) goOn() {
 
 func (c *gathering) startRelaysLocked() {
 	if relays := c.relaying.all(); len(relays) > 0 && !c.course.Waiting() {
-		c.holds += len(relays)
+		c.holds += int32(len(relays))
 		c.startRelays()
 	}
 }

@@ -14,20 +14,21 @@ const version = 2
 // the page is made of. docs/data-json.md describes it. All durations are nanoseconds,
 // and a duration or share of -1 is not known.
 type document struct {
-	Version      int        `json:"version"`
-	Now          time.Time  `json:"now"`
-	Sensitive    bool       `json:"sensitive"` // errors, stacks and summaries are in it
-	Bus          busPart    `json:"bus"`
-	Page         pagePart   `json:"page"`
-	Suspects     []suspect  `json:"suspects"` // who is in the way now, or was within the last minute
-	MoreSuspects int        `json:"more_suspects"`
-	Earlier      []suspect  `json:"earlier"` // who was before
-	MoreEarlier  int        `json:"more_earlier"`
-	Calls        *callsPart `json:"calls,omitempty"`  // in flight
-	Topics       *topicList `json:"topics,omitempty"` // a page of them
-	Topic        *topicPart `json:"topic,omitempty"`  // the one asked for
-	Call         *callPart  `json:"call,omitempty"`   // the one asked for
-	Kept         *keptList  `json:"kept,omitempty"`   // calls that were searched for
+	Version      int            `json:"version"`
+	Now          time.Time      `json:"now"`
+	Sensitive    bool           `json:"sensitive"` // errors, stacks and summaries are in it
+	Bus          busPart        `json:"bus"`
+	Page         pagePart       `json:"page"`
+	Suspects     []suspect      `json:"suspects"` // who is in the way now, or was within the last minute
+	MoreSuspects int            `json:"more_suspects"`
+	Earlier      []suspect      `json:"earlier"` // who was before
+	MoreEarlier  int            `json:"more_earlier"`
+	Elsewhere    *elsewherePart `json:"elsewhere,omitempty"` // in the overview
+	Calls        *callsPart     `json:"calls,omitempty"`     // in flight
+	Topics       *topicList     `json:"topics,omitempty"`    // a page of them
+	Topic        *topicPart     `json:"topic,omitempty"`     // the one asked for
+	Call         *callPart      `json:"call,omitempty"`      // the one asked for
+	Kept         *keptList      `json:"kept,omitempty"`      // calls that were searched for
 }
 
 type busPart struct {

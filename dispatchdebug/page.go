@@ -57,6 +57,8 @@ type blank struct {
 	Tick     tick
 	Found    keptPart
 	Culprit  culprit
+	Link     linkPart
+	Node     nodePart
 	States   stateCountPart
 	Heard    heardPart
 }

@@ -141,6 +141,7 @@ func (v *view) suspectsLocked(a *archive, q query) (now, earlier []suspect) {
 	}
 	s.fold()
 	s.silent()
+	s.linked()
 	s.order = slices.DeleteFunc(s.order, func(one *suspicion) bool { return len(one.parts) == 0 })
 	s.group()
 	slices.SortStableFunc(s.order, compareSuspicions)

@@ -155,6 +155,7 @@ func (v *view) document(q query) *document {
 		a.mu.Lock()
 		if !q.hasTopic {
 			doc.Topics = v.topicsLocked(a, q, inFlight)
+			doc.Elsewhere = v.elsewhere(q)
 		} else {
 			doc.Topic = v.topicLocked(a, q, inFlight)
 		}

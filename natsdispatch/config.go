@@ -22,7 +22,9 @@ type config struct {
 	maxResult int
 	messages  int
 	bytes     int
-	onError   func(error)
+	onError   func(error)  // nil: errors are logged
+	logger    *slog.Logger // nil: that of slog.Default, as it is by then
+	onNode    func(NodeEvent)
 	inject    func(ctx context.Context, set func(key, value string))
 	extract   func(ctx context.Context, get func(key string) string) context.Context
 }
@@ -33,7 +35,8 @@ type serveConfig struct {
 	beat        time.Duration
 	maxRequests int
 	maxBudget   time.Duration
-	remember    int // ids
+	remember    int   // ids
+	maxWaiting  int64 // bytes
 	sign        Sign
 	micro       string
 	publish     bool
@@ -50,6 +53,7 @@ type joinConfig struct {
 	maxHops    int
 	maxNodes   int
 	maxMembers int // of a node
+	credit     int // bytes that all nodes together may send ahead in a call
 	verify     Verify
 }
 
@@ -57,12 +61,11 @@ func defaults() config {
 	return config{
 		subjects:  subjects{DefaultPrefix, DefaultSpace},
 		maxResult: DefaultMaxResult, messages: defaultMessages, bytes: defaultBytes,
-		onError: func(err error) { slog.Default().Error("natsdispatch", "error", err) },
 	}
 }
 
 func newServeConfig(opts []ServeOption) (serveConfig, error) {
-	c := serveConfig{config: defaults(), beat: DefaultBeat, maxRequests: DefaultMaxRequests, maxBudget: DefaultMaxBudget, remember: DefaultMaxRemembered}
+	c := serveConfig{config: defaults(), beat: DefaultBeat, maxRequests: DefaultMaxRequests, maxBudget: DefaultMaxBudget, remember: DefaultMaxRemembered, maxWaiting: DefaultMaxWaiting}
 	for i, o := range opts {
 		if o == nil {
 			return c, fmt.Errorf("%w: nil ServeOption at index %d", dispatch.ErrInvalidOption, i)
@@ -84,7 +87,7 @@ func newServeConfig(opts []ServeOption) (serveConfig, error) {
 func newJoinConfig(opts []JoinOption) (joinConfig, error) {
 	c := joinConfig{
 		config: defaults(), window: DefaultAcceptWindow, discovery: DefaultDiscovery, forget: DefaultForget, reconnect: DefaultReconnectWait, maxHops: 1,
-		maxNodes: DefaultMaxNodes, maxMembers: DefaultMaxMembers,
+		maxNodes: DefaultMaxNodes, maxMembers: DefaultMaxMembers, credit: DefaultWindow,
 	}
 	for i, o := range opts {
 		if o == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -30,13 +31,21 @@ const flushTimeout = 10 * time.Second
 // link is a connection as one side uses it. It is the caller's, who closes it.
 type link struct {
 	nc       *nats.Conn
-	onError  func(error)
+	onError  func(error)        // nil: errors are logged
 	isOurs   func(refused) bool // whether that concerns this side
-	draining func()             // called when the user drains the connection; may be nil
+	draining func()             // called when the user drains the connection
+	news     news
 
 	mu     sync.Mutex // guards what follows
 	logged error      // the last error of the connection that was reported
 	last   error
+	lastAt time.Time
+	conn   connection
+	slow   bool // messages were dropped since the look before
+}
+
+func newLink(nc *nats.Conn, c *config, attrs ...slog.Attr) link {
+	return link{nc: nc, onError: c.onError, news: news{logger: c.logger, onNode: c.onNode, attrs: attrs}}
 }
 
 // check reports what the connection lacks.
@@ -76,17 +85,81 @@ func (l *link) checkAsking(side string) error {
 
 // fail reports an error.
 func (l *link) fail(err error) {
-	l.mu.Lock()
-	l.last = err
-	l.mu.Unlock()
-	l.onError(err)
+	l.note(err)
+	if l.onError != nil {
+		l.onError(err)
+	} else {
+		l.news.log(slog.LevelError, err.Error())
+	}
 }
 
-// lastError is the last error that was reported.
+// note keeps an error for who asks for the last one.
+func (l *link) note(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last, l.lastAt = err, time.Now()
+}
+
+// failedBy reports the error of an event, which is logged as that.
+func (l *link) failedBy(e NodeEvent) {
+	l.note(e.Err)
+	if l.onError != nil {
+		l.onError(e.Err)
+	}
+}
+
+// errorsClear is how long an error is of interest. What goes on is reported again before.
+const errorsClear = time.Minute
+
+// lastError is the last error that was reported, if that was within errorsClear.
 func (l *link) lastError() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if time.Since(l.lastAt) >= errorsClear {
+		return nil
+	}
 	return l.last
+}
+
+// listen begins to notice what happens to the connection.
+func (l *link) listen(status ...nats.Status) chan nats.Status {
+	c := l.nc.StatusChanged(append(status, nats.CONNECTED, nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conn.up = l.nc.IsConnected()
+	if !l.conn.up && !l.nc.IsClosed() {
+		l.news.put(NodeEvent{Kind: ConnectionDown, Time: time.Now()})
+	}
+	return c
+}
+
+// turned takes in a new status of the connection.
+func (l *link) turned(s nats.Status) {
+	read := l.nc.Stats().InBytes
+	err := l.nc.LastError()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e, ok := l.conn.turn(s, err, read, time.Now()); ok {
+		l.news.put(e)
+	}
+}
+
+// looked notes how much has come so far, and whether messages are dropped, which is an
+// event when it begins.
+func (l *link) looked(dropping bool) {
+	read := l.nc.Stats().InBytes
+	l.mu.Lock()
+	l.conn.read = read
+	begins := dropping && !l.slow
+	l.slow = dropping
+	e := NodeEvent{Kind: SlowConsumer, Time: time.Now(), Err: errSlow}
+	if begins {
+		l.news.put(e)
+	}
+	l.mu.Unlock()
+	if begins {
+		l.failedBy(e)
+	}
 }
 
 // failUnlessCut reports an error, unless it is that the connection broke: what was to be
@@ -95,6 +168,11 @@ func (l *link) failUnlessCut(err error) {
 	if err != nil && l.nc.IsConnected() && !errors.Is(err, nats.ErrConnectionClosed) {
 		l.fail(err)
 	}
+}
+
+// wasCut reports whether something has failed because the connection broke, which is made anew.
+func (l *link) wasCut(err error) bool {
+	return err != nil && !errors.Is(err, ErrConnection) && (errors.Is(err, nats.ErrConnectionClosed) || !l.nc.IsConnected()) && !l.nc.IsClosed()
 }
 
 // flush waits until the server has taken all that was sent, and returns what it has
@@ -174,14 +252,18 @@ func (l *link) watch(ctx context.Context, status chan nats.Status, wake <-chan s
 		case <-ctx.Done():
 			return
 		case s, open := <-status:
-			switch {
-			case !open || s == nats.CLOSED:
+			if !open {
+				s, status = nats.CLOSED, nil
+			}
+			l.turned(s)
+			switch s {
+			case nats.CLOSED:
 				status = nil
 				broken()
 				continue
-			case s == nats.CONNECTED:
+			case nats.CONNECTED:
 				connected()
-			case l.draining != nil:
+			case nats.DRAINING_SUBS:
 				l.draining()
 			}
 		case <-wake:

@@ -17,10 +17,10 @@ import (
 // depends on its kind.
 type frame struct {
 	kind    string
-	members []dispatch.Member // accept; those of the node itself have no Node
+	members []dispatch.Member // accept, all; those of the node itself have no Node
 	member  int               // part, result, end
 	size    int               // result: of the whole value
-	value   []byte            // part, result; a part of the message
+	value   []byte            // part, result, all; a part of the message
 	results int               // end, final
 	count   int               // final: of the members
 	failure failure           // end, reject; the zero value is OK
@@ -34,6 +34,10 @@ const (
 	kindEnd    = "end"
 	kindFinal  = "final"
 	kindReject = "reject"
+
+	// Those of version 2.
+	kindAll       = "all"
+	kindForgotten = "forgotten"
 )
 
 // failure says why something ended other than well.
@@ -44,7 +48,17 @@ type failure struct {
 }
 
 func appendAccept(b []byte, members []dispatch.Member) []byte {
-	b = append(b, kindAccept...)
+	return append(appendMembers(append(b, kindAccept...), members), '\n')
+}
+
+// appendAll appends all that there is to say of members that have one result each and have ended
+// well. The values are a JSON array.
+func appendAll(b []byte, members []dispatch.Member, array []byte) []byte {
+	b = appendMembers(appendNumbers(append(b, kindAll...), len(array)), members)
+	return append(append(append(b, '\n'), array...), '\n')
+}
+
+func appendMembers(b []byte, members []dispatch.Member) []byte {
 	for _, m := range members {
 		b = append(b, ' ')
 		if m.Node != "" {
@@ -55,7 +69,7 @@ func appendAccept(b []byte, members []dispatch.Member) []byte {
 		}
 		b = appendEscaped(b, m.Name)
 	}
-	return append(b, '\n')
+	return b
 }
 
 // appendAcceptWithin appends an accept of as many of the members as fit into so many bytes,
@@ -184,16 +198,14 @@ func parseLine(line []byte) (f frame, length int, err error) {
 	switch string(kind) {
 	case kindAccept:
 		f.kind = kindAccept
-		if len(rest) > 0 {
-			f.members = make([]dispatch.Member, 0, bytes.Count(rest, []byte{' '})+1)
+		f.members, err = parseMembers(rest)
+	case kindAll:
+		f.kind = kindAll
+		if rest, err = parseNumbers(rest, &length); err == nil {
+			f.members, err = parseMembers(rest)
 		}
-		for word := range bytes.FieldsSeq(rest) {
-			m, err := parseMember(string(word))
-			if err != nil {
-				return f, -1, err
-			}
-			f.members = append(f.members, m)
-		}
+	case kindForgotten:
+		f.kind = kindForgotten
 	case kindPart:
 		f.kind = kindPart
 		_, err = parseNumbers(rest, &f.member, &length)
@@ -237,6 +249,22 @@ func parseNumbers(s []byte, to ...*int) (rest []byte, err error) {
 		}
 	}
 	return s, nil
+}
+
+// parseMembers reads members that are separated by blanks.
+func parseMembers(s []byte) (members []dispatch.Member, err error) {
+	if len(s) > 0 {
+		members = make([]dispatch.Member, 0, bytes.Count(s, []byte{' '})+1)
+	}
+	words := string(s) // of which the names are parts
+	for word := range strings.FieldsSeq(words) {
+		m, err := parseMember(word)
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, m)
+	}
+	return members, nil
 }
 
 // parseMember reads a member as it is written in an accept.

@@ -81,6 +81,18 @@ var wireFrames = []struct {
 		func(b []byte) []byte { return appendReject(b, failure{dispatch.StateRejected, "overloaded", "full"}) },
 		frame{kind: kindReject, failure: failure{dispatch.StateRejected, "overloaded", "full"}},
 	},
+	{
+		"all 9 thermometer g/ site=201\n[1,\"\\n\"]\n\n",
+		func(b []byte) []byte {
+			return appendAll(b, []dispatch.Member{{Name: "thermometer"}, {Group: "g"}, {Name: "site 1"}}, []byte("[1,\"\\n\"]\n"))
+		},
+		frame{kind: kindAll, members: []dispatch.Member{{Name: "thermometer"}, {Group: "g"}, {Name: "site 1"}}, value: []byte("[1,\"\\n\"]\n")},
+	},
+	{
+		"forgotten\n",
+		func(b []byte) []byte { return append(b, kindForgotten+"\n"...) },
+		frame{kind: kindForgotten},
+	},
 }
 
 var frameDiff = cmp.Options{cmp.AllowUnexported(frame{}, failure{}), cmpopts.EquateEmpty()}
@@ -112,7 +124,7 @@ func TestFramesMalformed(t *testing.T) {
 		"accept", "accept a//b/c\n", "accept /\n", "accept a=4\n", "accept a=zz\n", "accept ä\n",
 		"part 0 5\nabcd\n", "part 0 3\nabcd\n", "part 0\nx\n", "part 0 1\nx", "result 0 1\nx\n", "result 0 1 -1\nx\n",
 		"end\n", "end 0\n", "end 99999999999 0 ok\n", "end 0 0 failed - nothing\n", "final\n", "final 1\n", "final  1\n",
-		"reject ok\n", "result 0 1073741825 1\nx\n",
+		"reject ok\n", "result 0 1073741825 1\nx\n", "all\n", "all 2 a\n[\n", "all x a\n", "all 2 a//b/c\n[]\n",
 	} {
 		n, failed := 0, false
 		for _, err := range frames([]byte(body)) {
@@ -168,6 +180,10 @@ func FuzzFrames(f *testing.F) {
 				again = appendFinal(again, f.count, f.results)
 			case kindReject:
 				again = appendReject(again, f.failure)
+			case kindAll:
+				again = appendAll(again, f.members, f.value)
+			case kindForgotten:
+				again = append(again, kindForgotten+"\n"...)
 			default:
 				t.Fatalf("read a frame of kind %q", f.kind)
 			}
@@ -222,7 +238,8 @@ func TestMatches(t *testing.T) {
 }
 
 func TestMessagesAreFilled(t *testing.T) {
-	o := newOutbox(200, 1000, nil)
+	o := new(outbox)
+	o.init(200, 1000, &store{most: most}, nil)
 	o.accept(dispatch.Member{Name: "a"})
 	value := bytes.Repeat([]byte("x"), 300)
 	o.result(dispatch.Member{Name: "a"}, value, nil)
@@ -231,7 +248,7 @@ func TestMessagesAreFilled(t *testing.T) {
 	}
 	o.end(dispatch.Outcome{Member: dispatch.Member{Name: "a"}, State: dispatch.StateOK, Results: 11})
 	o.finish()
-	messages := o.take()
+	messages := o.take(nil)
 	var all []byte
 	for i, m := range messages {
 		if len(m.body) > 200 {
@@ -252,7 +269,7 @@ func TestMessagesAreFilled(t *testing.T) {
 	if want := []string{kindAccept, kindPart, kindPart, kindResult}; !slices.Equal(kinds[:4], want) || len(kinds) != 16 {
 		t.Errorf("frames %q, want %q, ten more results, an end and a final", kinds, want)
 	}
-	if again := o.take(); again != nil {
+	if again := o.take(nil); again != nil {
 		t.Errorf("after the final there are %d messages more", len(again))
 	}
 }
@@ -260,7 +277,8 @@ func TestMessagesAreFilled(t *testing.T) {
 // A member with a result that cannot be sent has failed by that, whatever its outcome
 // is, and nothing more is said of it.
 func TestOutboxOfABrokenMember(t *testing.T) {
-	o := newOutbox(1000, 5, nil)
+	o := new(outbox)
+	o.init(1000, 5, &store{most: most}, nil)
 	a := dispatch.Member{Name: "a"}
 	o.accept(a)
 	o.result(a, []byte("short"), nil)
@@ -269,7 +287,7 @@ func TestOutboxOfABrokenMember(t *testing.T) {
 	o.result(a, []byte("again"), nil)
 	o.end(dispatch.Outcome{Member: a, State: dispatch.StateOK, Results: 3})
 	o.finish()
-	got := string(o.take()[0].body)
+	got := string(o.take(nil)[0].body)
 	want := "accept a\nresult 0 5 5\nshort\nend 0 3 ok\n" +
 		"end 0 1 failed too-large \"natsdispatch: too large: a result of 8 bytes; WithMaxResult allows 5\"\nfinal 1 1\n"
 	if got != want {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +28,12 @@ type inquiry struct {
 	asks    []*asked
 	waiting int // for tallies to be resolved, for asks that nobody has accepted, and for nodes to be found
 
-	settling bool // further nodes may be found
+	settling bool      // further nodes may be found
+	now      time.Time // when the events were taken that are dealt with
+
+	old   bool             // some who may answer are not known to speak version 2
+	retry <-chan time.Time // when nodes are asked again for what is missing
+	pause time.Duration    // the one before that
 
 	mu     sync.Mutex // guards what follows
 	events []event
@@ -53,6 +59,7 @@ type event struct {
 	gone   *departure
 	found  *announcement
 	hello  *announcement
+	back   bool  // there is a connection again
 	failed error // there is no connection any more
 }
 
@@ -104,12 +111,14 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 		return nil
 	}
 	defer r.end(q)
+	defer q.to.flush()
 	q.expect()
 	if q.payload, err = write(); err == nil {
 		err = q.ask(ctx)
 	}
 	switch {
 	case err == nil:
+		defer q.done()
 		return q.listen(ctx)
 	case errors.Is(err, dispatch.ErrUnreachable) && q.isExpecting():
 		q.fail(err)
@@ -121,42 +130,71 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 }
 
 // begin opens the requests of an inquiry, by who is present or was. It returns false
-// if the remote is closed.
+// if the remote is closed. Who leaves from now on is an event of the inquiry, so what is made of
+// those who are known needs no lock.
 func (r *Remote) begin(q *inquiry) bool {
 	r.state.Lock()
-	defer r.state.Unlock()
 	if r.closed {
+		r.state.Unlock()
 		return false
 	}
+	r.inquiries.Add(1)
 	all := r.openLocked(q, "")
-	var groups []string
 	now := time.Now()
-	known := r.table.on(q.topic)
+	known, changes, sorted := r.table.list(q.topic)
+	twins := r.attendance.twinsOf(known, now)
+	var strange []string
+	for _, name := range r.expected {
+		if r.table.at(place{q.topic, name}) == nil {
+			strange = append(strange, name)
+		}
+	}
+	r.state.Unlock()
+	if !sorted {
+		known = sortNodes(known)
+	}
+	r.counts.calls.Add(1)
+	all.tallies = make(map[string]*tally, len(known)+len(strange))
+	var groups []string
 	for _, n := range known {
 		if n.Bus != "" && q.request.passed(n.Bus) || n.Draining && n.left == nil {
 			continue
 		}
 		t := q.tally(all, n.Node, n.Epoch)
+		t.twin = twins[n.Node]
+		q.old = q.old || !slices.Contains(n.Versions, version2)
 		if misfit := n.misfit(q.request.types, q.request.codec); n.left != nil {
 			t.hopeless = n.why(now)
 		} else if t.hopeless = misfit; misfit == nil {
 			groups = append(groups, q.meant(n.Groups)...)
 		}
 	}
-	for _, name := range r.expected {
-		if r.table.at(place{q.topic, name}) == nil {
-			q.tally(all, name, 0)
-		}
+	for _, name := range strange {
+		q.tally(all, name, 0)
+		q.old = true
 	}
 	if all.waits = len(known) == 0 && len(r.expected) == 0; all.waits {
 		q.waiting++
 	}
 	slices.Sort(groups)
-	for _, g := range slices.Compact(groups) {
-		q.addGroup(r.openLocked(q, g))
+	groups = slices.Compact(groups)
+	if !sorted || len(groups) > 0 {
+		r.state.Lock()
+		if !sorted {
+			r.table.keep(q.topic, known, changes)
+		}
+		for _, g := range groups {
+			q.addGroup(r.openLocked(q, g))
+		}
+		r.state.Unlock()
 	}
-	r.inquiries.Add(1)
-	r.counts.calls.Add(1)
+	nodes := len(all.tallies) + len(groups)
+	if nodes == 0 {
+		nodes, q.old = strangers, true
+	}
+	for _, a := range q.asks {
+		a.request.window = r.share(nodes)
+	}
 	return true
 }
 
@@ -187,13 +225,17 @@ func (q *inquiry) expect() {
 			q.expectNode(t)
 		}
 	}
+	q.to.flush()
 }
 
 func (q *inquiry) expectNode(t *tally) {
 	t.expected = t.standIn
 	q.to.expect(t.expected)
-	if t.hopeless != nil {
+	switch {
+	case t.hopeless != nil:
 		q.do(t, func() { t.fail(t.hopeless) })
+	case t.twin: // the one of them that answers is in the report besides
+		t.endStandIn(twinError(t.node))
 	}
 }
 
@@ -252,6 +294,7 @@ func (r *Remote) openLocked(q *inquiry, group string) *asked {
 	r.last++
 	a := &asked{by: q, number: r.last, request: q.request, tallies: make(map[string]*tally), strays: make(map[string]bool)}
 	a.request.group = group
+	a.request.window = r.share(strangers)
 	a.request.call = r.inbox[strings.LastIndexByte(r.inbox, '.')+1:] + "." + strconv.FormatUint(r.last, 10)
 	r.open[r.last] = a
 	q.asks = append(q.asks, a)
@@ -264,12 +307,31 @@ func (r *Remote) end(q *inquiry) {
 		delete(r.open, a.number)
 	}
 	r.state.Unlock()
+	q.touch()
 	for _, e := range q.take(true) {
 		if e.msg != nil {
 			r.pending.Add(-int64(len(e.msg.Data)))
 		}
 	}
 	r.inquiries.Done()
+}
+
+// touch notes which nodes were heard of: a reply says as much as a beat. It does not keep
+// others from the table for long.
+func (q *inquiry) touch() {
+	const atOnce = 256
+	for _, a := range q.asks {
+		all := slices.Collect(maps.Values(a.tallies))
+		for some := range slices.Chunk(all, atOnce) {
+			q.r.state.Lock()
+			for _, t := range some {
+				if !t.heard.IsZero() {
+					q.r.table.touch(place{q.topic, t.node}, t.epoch, t.heard)
+				}
+			}
+			q.r.state.Unlock()
+		}
+	}
 }
 
 // tally begins to keep account of a node.
@@ -317,6 +379,14 @@ func (q *inquiry) ask(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// reply is the subject to which the nodes reply.
+func (a *asked) reply() string { return a.by.r.inbox + "." + strconv.FormatUint(a.number, 10) }
+
+// speaks2 reports whether all who may answer are known to speak version 2.
+func (a *asked) speaks2() bool {
+	return !a.by.settling && !a.by.old
 }
 
 // isOpen reports whether somebody may answer.
@@ -377,12 +447,17 @@ func (q *inquiry) send(ctx context.Context, a *asked) error {
 	if a.request.budget < time.Microsecond {
 		return nil // whoever was to be asked is late
 	}
-	m := &nats.Msg{Reply: q.r.inbox + "." + strconv.FormatUint(a.number, 10), Header: a.request.header(), Data: q.payload}
+	m := &nats.Msg{Reply: a.reply(), Header: a.request.header(), Data: q.payload}
 	if m.Subject = q.r.ask(q.topic); a.request.group != "" {
 		m.Subject = q.r.group(a.request.group, q.topic)
 	}
 	if q.r.inject != nil {
 		q.r.inject(ctx, func(key, value string) { setTrace(m.Header, key, value) })
+	}
+	if a.speaks2() {
+		m.Header[headerVersion] = []string{strconv.Itoa(version2)}
+		m.Data = append(appendRequest(make([]byte, 0, 512+len(q.payload)), m.Header), q.payload...)
+		m.Header = nil
 	}
 	err := q.r.nc.PublishMsg(m)
 	switch {

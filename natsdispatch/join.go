@@ -2,8 +2,10 @@ package natsdispatch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -31,7 +33,7 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 		return nil, err
 	}
 	r := &Remote{
-		link:       link{nc: nc, onError: config.onError},
+		link:       newLink(nc, &config.config, slog.String("space", config.subjects.String()), slog.Any("topics", topicsOf(on))),
 		joinConfig: config,
 		open:       make(map[uint64]*asked),
 		changed:    make(chan struct{}),
@@ -68,7 +70,11 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 	if r.registration, err = d.AddRelay(on, relay, dispatch.WithName("nats:"+r.subjects.String())); err != nil {
 		return nil, fmt.Errorf("natsdispatch: Join: %w", err)
 	}
-	if err := r.start(); err != nil {
+	err = r.start()
+	if err == nil {
+		r.description, err = d.Bus().AddLink(r.status)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("natsdispatch: Join: %w", err), r.Close())
 	}
 	return r, nil
@@ -91,37 +97,80 @@ func topicsOf[Req, Res any](on dispatch.Selector[Req, Res]) []string {
 	}
 }
 
-// rosterEar reads the results for a roster.
+// rosterEar reads the results for a roster, and hands in at once what one message says.
 type rosterEar[Res any] struct {
-	to    *dispatch.Roster[Res]
-	codec Codec
-	named map[dispatch.Member]bool // by us: to name one twice is misuse of the roster
-	batch []dispatch.Answer[Res]   // which is used again
+	to       *dispatch.Roster[Res]
+	codec    Codec
+	named    map[dispatch.Member]bool // by us: to name one twice is misuse of the roster
+	expected dispatch.Member          // in whose place those of the batch come
+	batch    []dispatch.Answer[Res]   // which is used again
 }
 
-func (e *rosterEar[Res]) expect(m dispatch.Member) { e.to.Expect(m) }
+func (e *rosterEar[Res]) expect(m dispatch.Member) {
+	e.flush()
+	e.to.Expect(m)
+}
 
 func (e *rosterEar[Res]) accept(expected dispatch.Member, members []dispatch.Member) {
-	batch := e.batch[:0]
+	if expected != (dispatch.Member{}) {
+		e.flush()
+		e.expected = expected
+	}
 	for i, m := range members {
 		if e.named[m] {
 			members[i] = dispatch.Member{}
 			continue
 		}
 		e.named[m] = true
-		batch = append(batch, dispatch.Answer[Res]{From: m})
+		e.batch = append(e.batch, dispatch.Answer[Res]{From: m})
 	}
-	e.to.Answers(expected, batch)
-	e.batch = batch
 }
 
 func (e *rosterEar[Res]) result(m dispatch.Member, value []byte) error {
-	var v Res
-	if err := e.codec.Unmarshal(value, &v); err != nil {
+	e.batch = append(e.batch, dispatch.Answer[Res]{From: m, HasValue: true})
+	err := e.codec.Unmarshal(value, &e.batch[len(e.batch)-1].Value)
+	if err != nil {
+		e.batch[len(e.batch)-1] = dispatch.Answer[Res]{}
+		e.batch = e.batch[:len(e.batch)-1]
+	}
+	return err
+}
+
+func (e *rosterEar[Res]) all(expected dispatch.Member, members []dispatch.Member, array []byte) error {
+	if _, ok := e.codec.(JSON); !ok {
+		return errors.ErrUnsupported
+	}
+	values := make([]Res, 0, len(members))
+	if err := json.Unmarshal(array, &values); err != nil {
 		return err
 	}
-	e.to.Result(m, v)
+	if len(values) != len(members) {
+		return fmt.Errorf("%w: %d values of %d members", ErrMalformed, len(values), len(members))
+	}
+	e.accept(expected, nil)
+	e.batch = slices.Grow(e.batch, len(members))
+	for i, m := range members {
+		if !e.named[m] {
+			e.named[m] = true
+			e.batch = append(e.batch, dispatch.Answer[Res]{From: m, Value: values[i], HasValue: true, Ended: true})
+		}
+	}
 	return nil
 }
 
-func (e *rosterEar[Res]) end(m dispatch.Member, err error) { e.to.End(m, err) }
+func (e *rosterEar[Res]) end(m dispatch.Member, err error) {
+	if n := len(e.batch); n > 0 && e.batch[n-1].From == m && !e.batch[n-1].Ended {
+		e.batch[n-1].Ended, e.batch[n-1].Err = true, err
+		return
+	}
+	e.batch = append(e.batch, dispatch.Answer[Res]{From: m, Ended: true, Err: err})
+}
+
+func (e *rosterEar[Res]) flush() {
+	if len(e.batch) == 0 && e.expected == (dispatch.Member{}) {
+		return
+	}
+	e.to.Answers(e.expected, e.batch)
+	clear(e.batch) // values are decoded into it
+	e.batch, e.expected = e.batch[:0], dispatch.Member{}
+}

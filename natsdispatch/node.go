@@ -10,9 +10,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/micro"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -22,21 +22,30 @@ import (
 type Node struct {
 	link
 	serveConfig
-	bus        string
-	epoch      int64
-	topics     []*served
-	counts     nodeCounts
-	answers    sync.WaitGroup
-	inHand     atomic.Int64 // requests
-	watching   sync.WaitGroup
-	stop       context.CancelFunc
-	service    micro.Service
-	publishing publishing
-	served     bool // Serve has succeeded
+	bus         string
+	epoch       int64
+	head        []byte // of messages of version 2
+	topics      []*served
+	counts      nodeCounts
+	answers     sync.WaitGroup
+	next        chan *work  // for the goroutine that waits
+	waits       atomic.Bool // there is one, or will be in a moment
+	stopped     context.Context
+	inHand      atomic.Int64 // requests
+	store       store
+	watching    sync.WaitGroup
+	stop        context.CancelFunc
+	service     *service
+	description *dispatch.Registration // of the Snapshot
+	publishing  publishing
+	pause       time.Duration // before askers are reminded of replies again; of the goroutine that watches
+	beats       time.Time     // when the next beat is due; likewise
+	served      bool          // Serve has succeeded
 
 	state   sync.Mutex // guards what follows
 	work    map[string]*work
 	seen    seen
+	kept    kept
 	inboxes map[string]bool // to which replies were sent
 	twin    int64           // the boot id of another process of this name
 	leaving bool            // nobody should send it anything new
@@ -52,22 +61,25 @@ type Node struct {
 
 // served is one topic of a node.
 type served struct {
-	name string
-	bus  server
-	ask  *nats.Subscription
-	own  *nats.Subscription // to what is announced under the node's own name
+	name     string
+	measured measured
+	bus      server
+	ask      *nats.Subscription
+	own      *nats.Subscription // to what is announced under the node's own name
+	acks     *nats.Subscription
 	// The node's talk guards the fields below.
 	groups map[string]*nats.Subscription
 	names  []string // of the groups, sorted
 	seq    uint64   // of the next announcement
 	said   bool     // hello
+	over   bool     // bye is said
 }
 
 func (n *Node) start() error {
 	n.epoch = 1e15 + rand.Int64N(8e15) // numbers below 2^53 are exact in every language
-	var ctx context.Context
-	ctx, n.stop = context.WithCancel(context.Background())
-	status := n.nc.StatusChanged(nats.CONNECTED, nats.DRAINING_SUBS, nats.CLOSED)
+	n.head = appendHead(nil, n.node, n.epoch)
+	n.stopped, n.stop = context.WithCancel(context.Background())
+	status := n.listen(nats.DRAINING_SUBS)
 	var err error
 	for _, s := range n.topics {
 		if err == nil {
@@ -84,18 +96,25 @@ func (n *Node) start() error {
 		if err == nil {
 			s.own, err = n.subscribe(n.presence(n.node, s.name), "", n.hearOwn)
 		}
+		if err == nil {
+			s.acks, err = n.subscribe(n.acks(n.node, s.name), "", n.hearAcks)
+		}
 	}
 	if err == nil && n.nc.IsConnected() {
-		err = n.hello()
+		if err = n.hello(); n.wasCut(err) {
+			err = nil // and hello follows when there is a connection again
+		}
 	}
 	if err == nil && n.micro != "" {
-		n.service, err = n.addService()
+		n.service, err = n.showService()
 	}
+	n.beats = time.Now().Add(n.beat)
 	n.watching.Go(func() {
-		n.watch(ctx, status, nil, func() { close(n.cut) }, func() {
+		n.watch(n.stopped, status, nil, func() { close(n.cut) }, func() {
 			if err := n.hello(); err != nil {
 				n.failUnlessCut(fmt.Errorf("natsdispatch: node %s: %w", n.node, err))
 			}
+			n.pause = firstPause
 		}, n.beat, n.tick)
 	})
 	return err
@@ -157,16 +176,21 @@ func (n *Node) hearOwn(m *nats.Msg) {
 	n.state.Lock()
 	known := n.twin == a.Epoch
 	n.twin = a.Epoch
+	e := NodeEvent{Kind: NodeTwin, Time: time.Now(), Node: n.node, Topic: a.Topic, Err: twinError(n.node)}
+	if !known {
+		n.news.put(e)
+	}
 	n.state.Unlock()
 	if !known {
-		n.fail(twinError(n.node))
+		n.failedBy(e)
 	}
 }
 
 // Name returns the node's name.
 func (n *Node) Name() string { return n.node }
 
-// Err returns the last error that [WithErrorHandler] was told of, or nil.
+// Err returns the last error that [WithErrorHandler] was told of, or nil if there was none within
+// a minute: what goes on is told again before that.
 func (n *Node) Err() error { return n.lastError() }
 
 // Drain takes the node off the topics: it announces that it takes no new requests,
@@ -260,21 +284,30 @@ func (n *Node) Close() error {
 	}
 	n.watching.Wait()
 	n.answers.Wait()
+	n.news.end()
 	return nil
 }
 
 // off says bye and ends what the node has on the connection.
 func (n *Node) off() {
 	n.stop()
+	if n.description != nil {
+		n.description.Remove()
+	}
 	n.publishing.stop()
 	subs := n.subscriptions()
 	if n.probes != nil {
 		subs = append(subs, n.probes)
 	}
 	for _, s := range n.topics {
-		if s.own != nil {
-			subs = append(subs, s.own)
+		for _, sub := range []*nats.Subscription{s.own, s.acks} {
+			if sub != nil {
+				subs = append(subs, sub)
+			}
 		}
+	}
+	if n.service != nil {
+		subs = append(subs, n.service.subs...)
 	}
 	for _, sub := range subs {
 		n.unsubscribe(sub)
@@ -286,11 +319,6 @@ func (n *Node) off() {
 	if n.served && n.nc.IsConnected() {
 		if err := n.flush(); err != nil {
 			n.failUnlessCut(fmt.Errorf("natsdispatch: node %s: bye: %w", n.node, err))
-		}
-	}
-	if n.service != nil {
-		if err := n.service.Stop(); err != nil {
-			n.fail(fmt.Errorf("natsdispatch: node %s: stop the service: %w", n.node, err))
 		}
 	}
 }

@@ -3,6 +3,7 @@ package natsdispatch
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,6 +29,8 @@ const (
 	DefaultMaxNodes      = 20_000
 	DefaultMaxMembers    = 100_000 // of one node
 	DefaultMaxRequests   = 4096
+	DefaultMaxWaiting    = 256 << 20 // bytes of all replies of a node
+	DefaultWindow        = 8 << 20   // bytes of one call
 	defaultMessages      = 1 << 16
 	defaultBytes         = 64 << 20
 )
@@ -160,14 +163,46 @@ func WithPendingLimits(messages, bytes int) Option {
 }
 
 // WithErrorHandler calls f with the errors that no call reports: permission
-// violations, messages that cannot be sent or are dropped. Without this option they go to [slog.Default]. It is
-// called concurrently.
+// violations, messages that cannot be sent or are dropped. Without this option they are logged; see
+// [WithLogger]. It is called concurrently.
 func WithErrorHandler(f func(error)) Option {
 	return common{func(c *config) error {
 		if f == nil {
 			return invalid("WithErrorHandler", "nil func")
 		}
 		c.onError = f
+		return nil
+	}}
+}
+
+// WithLogger sets where events are logged, as [OnNode] describes them: at level Info what is good
+// or meant, such as a node that came or left, and at Warn what an operator has to look at. Errors
+// that go to no [WithErrorHandler] are logged at level Error. Without this option the logger is that
+// of [slog.Default], as it is when something is logged; slog.New(slog.DiscardHandler) is none.
+func WithLogger(logger *slog.Logger) Option {
+	return common{func(c *config) error {
+		if logger == nil {
+			return invalid("WithLogger", "nil logger")
+		}
+		c.logger = logger
+		return nil
+	}}
+}
+
+// OnNode calls f with what happens to nodes and to the connection to NATS: each event once, one at
+// a time, in their order, on a goroutine of its own, on which they are logged as well. No
+// lock is held, and nothing waits for f, except that Close returns when f has; so f must not
+// call it. While f blocks, up to 32,768 events wait; what comes beyond that is counted in
+// [RemoteStats] and [NodeStats] as missed.
+//
+// [Join] tells of the nodes on its topics, and [Serve] only of a twin of its own node; both tell
+// of the connection. What the kinds mean stands beside them.
+func OnNode(f func(NodeEvent)) Option {
+	return common{func(c *config) error {
+		if f == nil {
+			return invalid("OnNode", "nil func")
+		}
+		c.onNode = f
 		return nil
 	}}
 }
@@ -248,6 +283,18 @@ func WithMaxRemembered(n int) ServeOption {
 	})
 }
 
+// WithMaxWaiting bounds how many bytes all replies of the node hold: those that wait to be sent, and
+// those that were sent, and of which the asker has not said yet that it has had them. Beyond that the
+// oldest of the latter are given up, and counted: if the asker misses something of one of them, its
+// members are Failed with [dispatch.ErrLost]. If that is not enough, a member whose result has no
+// room is Failed with [dispatch.ErrOverloaded]. It is DefaultMaxWaiting without this option.
+func WithMaxWaiting(bytes int) ServeOption {
+	return serveOption(func(c *serveConfig) error {
+		c.maxWaiting = int64(bytes)
+		return positive("WithMaxWaiting", bytes)
+	})
+}
+
 // WithSign has the node sign all that it sends; see [WithVerify].
 func WithSign(sign Sign) ServeOption {
 	return serveOption(func(c *serveConfig) error {
@@ -260,10 +307,15 @@ func WithSign(sign Sign) ServeOption {
 }
 
 // WithMicro shows the node to the tools of NATS, such as nats micro ls, info and
-// stats, as a service called "dispatch" of this version, which has the form 1.2.3.
-// It does not serve requests that way.
+// stats, as a service called "dispatch" of this version, which has the form 1.2.3, with one
+// endpoint for each topic. Its requests are those of askers. One is an error if it was refused, or if
+// a member has neither answered nor declined; its processing time is that from its arrival to
+// the last word of the reply.
 func WithMicro(version string) ServeOption {
 	return serveOption(func(c *serveConfig) error {
+		if !semanticVersion.MatchString(version) {
+			return invalid("WithMicro", "%q is no version of the form 1.2.3", version)
+		}
 		c.micro = version
 		return nil
 	})
@@ -368,6 +420,19 @@ func WithMaxMembers(n int) JoinOption {
 	return joinOption(func(c *joinConfig) error {
 		c.maxMembers = n
 		return positive("WithMaxMembers", n)
+	})
+}
+
+// WithWindow sets how many bytes all nodes together may send in a call before it has taken them
+// in, shared equally, so that neither the asker nor the server that it is connected to has
+// to hold more. A node gets a share of at least 16 KiB. It is DefaultWindow without this option.
+func WithWindow(bytes int) JoinOption {
+	return joinOption(func(c *joinConfig) error {
+		if bytes > most {
+			return invalid("WithWindow", "%d is more than %d", bytes, most)
+		}
+		c.credit = bytes
+		return positive("WithWindow", bytes)
 	})
 }
 

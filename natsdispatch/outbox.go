@@ -2,7 +2,10 @@ package natsdispatch
 
 import (
 	"fmt"
+	"slices"
 	"sync"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -11,32 +14,50 @@ import (
 // be by the time they are sent. Any number of goroutines put frames into it, one
 // takes the messages out. Who puts results waits while too much is not taken, but not before
 // somebody takes: the first time, start is called.
+//
+// In version 2 of the protocol messages with values are not taken before the asker has given
+// credit for them. What decides the call does not wait for that, and overtakes them.
 type outbox struct {
 	size  int    // of a message, at most
 	limit int    // of a value, at most
+	head  []byte // what each message begins with; nil in version 1
 	start func() // has somebody take, and returns at once; nil if somebody does
+	store *store // for what all outboxes of the node hold
 
 	mu      sync.Mutex // guards what follows
-	ready   sync.Cond  // there is something to take, or will never be
+	ready   sync.Cond  // there may be something to take, or will never be
 	room    sync.Cond  // something was taken
-	full    []message
-	current message
-	waiting int // bytes that are to be taken
-	numbers map[dispatch.Member]int
+	flow    flow
+	out     []*message // to be taken, in the order of their numbers
+	full    []*message // before them, with credit or without
+	current *message
+	waiting int // bytes of full and current
 	members []sent
+	numbers map[dispatch.Member]int // of members, if there are many
+	last    int                     // the number that was asked for last
 	results int
 	closed  bool
 	scratch []byte // a frame
+	stored  int64  // bytes of this one that the store knows of
+
+	stale      int    // beats since nothing was sent
+	staleSince uint64 // the number of the message that was to be sent next then
 }
 
 // message is the body of one, and the first failure in it.
 type message struct {
 	body    []byte
 	failure failure
+	values  bool // it has values
+	seq     uint64
+	// The lock under which messages are published guards what follows.
+	header nats.Header
+	posted bool // it is signed, and was published at least once
 }
 
 // sent is what was said of one member.
 type sent struct {
+	who     dispatch.Member
 	results int
 	ended   bool
 	broken  bool // it has ended for a reason that its outcome does not know
@@ -47,11 +68,21 @@ const (
 	frameOverhead = 64      // bytes of a frame besides its value, at most
 )
 
-func newOutbox(size, limit int, start func()) *outbox {
-	o := &outbox{size: size, limit: limit, start: start}
+func (o *outbox) init(size, limit int, store *store, start func()) {
+	o.size, o.limit, o.store, o.start = size, limit, store, start
 	o.ready.L, o.room.L = &o.mu, &o.mu
-	return o
 }
+
+// withCredit makes it the outbox of a reply of version 2, of which so many bytes may be sent
+// at first. No message takes more than half of that, so that one can be on its way while
+// another one is read.
+func (o *outbox) withCredit(head []byte, granted int64) {
+	o.head, o.flow.granted = head, granted
+	o.size = max(min(o.size, int(min(granted/2, most))), leastMessage)
+}
+
+// leastMessage is what a message may take however small the credit is.
+const leastMessage = 1024
 
 // slot is the member without the name of the replica that answers for a group, which
 // is not known from the beginning.
@@ -70,35 +101,77 @@ func (o *outbox) accept(members ...dispatch.Member) {
 }
 
 func (o *outbox) acceptLocked(members []dispatch.Member) {
-	if o.numbers == nil {
-		o.numbers = make(map[dispatch.Member]int, len(members))
-		o.members = make([]sent, 0, len(members))
-	}
+	o.members = slices.Grow(o.members, len(members))
 	for _, m := range members {
-		o.numbers[slot(m)] = len(o.members)
-		o.members = append(o.members, sent{})
+		o.members = append(o.members, sent{who: slot(m)})
+	}
+	if o.current == nil && len(members) <= few {
+		o.openLocked(min(o.size, 128+64*len(members)))
+		if len(o.current.body)+mostOfAccept(members) <= cap(o.current.body) {
+			before := len(o.current.body)
+			o.current.body = appendAccept(o.current.body, members)
+			o.addedLocked(len(o.current.body) - before)
+			return
+		}
 	}
 	for first := true; first || len(members) > 0; first = false {
 		var n int
-		o.scratch, n = appendAcceptWithin(o.scratch[:0], members, o.size)
+		o.scratch, n = appendAcceptWithin(o.scratch[:0], members, o.size-len(o.head))
 		o.appendLocked(o.scratch)
 		members = members[n:]
 	}
 }
 
+// mostOfAccept bounds the size of an accept, in which each byte of a name may become three.
+func mostOfAccept(members []dispatch.Member) int {
+	n := len(kindAccept) + 1
+	for _, m := range members {
+		n += 3 * (len(m.Node) + len(m.Group) + len(m.Name) + 1)
+	}
+	return n
+}
+
 // numberLocked returns the number of a member, and names it if that is still to be done.
 func (o *outbox) numberLocked(m dispatch.Member) int {
-	n, known := o.numbers[slot(m)]
+	m = slot(m)
+	n, known := o.findLocked(m)
 	if !known {
 		n = len(o.members)
 		o.acceptLocked([]dispatch.Member{m})
 	}
+	o.last = n
 	return n
+}
+
+// few members are looked through. Mostly it is the one after the last that is looked for.
+const few = 16
+
+func (o *outbox) findLocked(m dispatch.Member) (n int, known bool) {
+	for n := o.last; n < min(o.last+2, len(o.members)); n++ {
+		if o.members[n].who == m {
+			return n, true
+		}
+	}
+	if len(o.members) <= few {
+		n = slices.IndexFunc(o.members, func(s sent) bool { return s.who == m })
+		return n, n >= 0
+	}
+	if o.numbers == nil {
+		o.numbers = make(map[dispatch.Member]int, len(o.members))
+	}
+	for i := len(o.numbers); i < len(o.members); i++ {
+		o.numbers[o.members[i].who] = i
+	}
+	n, known = o.numbers[m]
+	return n, known
 }
 
 // result puts a value, in pieces if it is too large for one message. If it is too
 // large at all, or err says that there is none, the member has failed by that.
 func (o *outbox) result(m dispatch.Member, value []byte, err error) {
+	if err == nil {
+		err = o.store.admit(len(value))
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := o.numberLocked(m)
@@ -115,17 +188,35 @@ func (o *outbox) result(m dispatch.Member, value []byte, err error) {
 		return
 	}
 	rest := value
-	for most := o.size - frameOverhead; len(rest) > most; rest = rest[most:] {
-		o.appendLocked(appendPart(o.scratch[:0], n, rest[:most]))
-		o.roomLocked()
+	for most := o.size - len(o.head) - frameOverhead; len(rest) > most; rest = rest[most:] {
+		o.valueLocked(most, func(b []byte) []byte { return appendPart(b, n, rest[:most]) })
 	}
-	o.makeRoomLocked(len(rest) + frameOverhead)
-	before := len(o.current.body)
-	o.current.body = appendResult(o.current.body, n, rest, len(value))
 	o.members[n].results++
 	o.results++
+	o.valueLocked(len(rest), func(b []byte) []byte { return appendResult(b, n, rest, len(value)) })
+}
+
+// valueLocked appends a frame with a value of so many bytes, and waits until there is room
+// for another one.
+func (o *outbox) valueLocked(size int, frame func(b []byte) []byte) {
+	size += frameOverhead
+	o.makeRoomLocked(size)
+	if o.current != nil && !o.current.values && o.isBeyondLocked(size) {
+		o.cutLocked() // what is in it need not wait for credit
+	}
+	if o.current == nil {
+		o.openLocked(size + len(o.head))
+	}
+	before := len(o.current.body)
+	o.current.body, o.current.values = frame(o.current.body), true
 	o.addedLocked(len(o.current.body) - before)
 	o.roomLocked()
+}
+
+// isBeyondLocked reports whether so many more bytes are more than there is credit for, with
+// all that waits.
+func (o *outbox) isBeyondLocked(n int) bool {
+	return o.head != nil && o.flow.sent+int64(o.waiting+n) > o.flow.granted
 }
 
 // end puts how a member has ended, unless that was said before.
@@ -141,13 +232,13 @@ func (o *outbox) end(outcome dispatch.Outcome) {
 
 func (o *outbox) endLocked(n, results int, f failure) {
 	frame := appendEnd(o.scratch[:0], n, results, f)
-	for len(frame) > o.size && f.text != "" {
+	for len(frame) > o.size-len(o.head) && f.text != "" {
 		f.text = cut(f.text, len(f.text)/2)
 		frame = appendEnd(frame[:0], n, results, f)
 	}
-	o.appendLocked(frame)
-	if o.current.failure == (failure{}) && f.state != dispatch.StateDeclined {
-		o.current.failure = f
+	m := o.appendLocked(frame)
+	if m.failure == (failure{}) && f.state != dispatch.StateDeclined {
+		m.failure = f
 	}
 }
 
@@ -155,8 +246,7 @@ func (o *outbox) endLocked(n, results int, f failure) {
 func (o *outbox) reject(f failure) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.appendLocked(appendReject(o.scratch[:0], f))
-	o.current.failure = f
+	o.appendLocked(appendReject(o.scratch[:0], f)).failure = f
 	o.closeLocked()
 }
 
@@ -171,47 +261,111 @@ func (o *outbox) taken() {
 func (o *outbox) finish() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.appendLocked(appendFinal(o.scratch[:0], len(o.members), o.results))
+	o.finalLocked()
 	o.closeLocked()
+}
+
+// finalLocked appends the final, which is the last frame and so overtakes nothing.
+func (o *outbox) finalLocked() {
+	o.scratch = appendFinal(o.scratch[:0], len(o.members), o.results)
+	o.makeRoomLocked(len(o.scratch))
+	if o.current == nil {
+		o.openLocked(len(o.head) + len(o.scratch))
+	}
+	o.current.body = append(o.current.body, o.scratch...)
+	o.addedLocked(len(o.scratch))
 }
 
 // abandon closes the outbox and empties it: nobody waits for what is in it.
 func (o *outbox) abandon() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.full, o.current, o.waiting = nil, message{}, 0
+	o.emptyLocked()
 	o.closeLocked()
+}
+
+func (o *outbox) emptyLocked() {
+	o.out, o.full, o.current, o.waiting = nil, nil, nil, 0
+	o.flow.kept, o.flow.waits = nil, 0
 }
 
 func (o *outbox) closeLocked() {
 	o.closed = true
+	o.countLocked()
 	o.ready.Signal()
 	o.room.Broadcast()
 }
 
-// appendLocked appends a frame, which has scratch for its array.
-func (o *outbox) appendLocked(frame []byte) {
+// appendLocked appends a frame without a value, which has scratch for its array, and returns
+// the message that it is in.
+func (o *outbox) appendLocked(frame []byte) *message {
 	o.scratch = frame
+	if o.isBeyondLocked(len(frame)) {
+		return o.overtakeLocked(frame)
+	}
 	o.makeRoomLocked(len(frame))
-	o.current.body = append(o.current.body, frame...)
+	if o.current == nil {
+		o.openLocked(len(o.head) + len(frame))
+	}
+	m := o.current
+	m.body = append(m.body, frame...)
 	o.addedLocked(len(frame))
+	return m
+}
+
+// overtakeLocked appends a frame to what goes before values that wait, and behind all else.
+func (o *outbox) overtakeLocked(frame []byte) *message {
+	o.moveLocked()
+	var m *message
+	if n := len(o.out); n > 0 {
+		m = o.out[n-1]
+	}
+	if m == nil || m.values || len(m.body)+len(frame) > o.size {
+		m = o.outLocked(&message{body: slices.Clone(o.head)})
+	}
+	m.body = append(m.body, frame...)
+	o.flow.waits += int64(len(frame))
+	o.addedLocked(0)
+	return m
+}
+
+// openLocked begins a message.
+func (o *outbox) openLocked(room int) {
+	o.current = &message{body: append(make([]byte, 0, room), o.head...)}
+	o.waiting += len(o.head)
+}
+
+// cutLocked completes the present message.
+func (o *outbox) cutLocked() {
+	o.full = append(o.full, o.current)
+	o.current = nil
 }
 
 // makeRoomLocked begins another message if this one has no room for so many bytes.
 func (o *outbox) makeRoomLocked(n int) {
-	if len(o.current.body) > 0 && len(o.current.body)+n > o.size {
-		o.full = append(o.full, o.current)
-		o.current = message{}
+	if o.current != nil && len(o.current.body)+n > o.size {
+		o.cutLocked()
 	}
 }
 
 func (o *outbox) addedLocked(n int) {
 	if o.closed {
-		o.current = message{} // it was abandoned
+		o.emptyLocked() // it was abandoned
 		return
 	}
 	o.waiting += n
+	o.countLocked()
 	o.ready.Signal()
+}
+
+// countLocked tells the store how much this one holds now.
+func (o *outbox) countLocked() {
+	holds := int64(o.waiting)
+	if o.head != nil {
+		holds += o.flow.waits
+	}
+	o.store.add(holds - o.stored)
+	o.stored = holds
 }
 
 // roomLocked waits until not too much waits to be taken.
@@ -226,18 +380,134 @@ func (o *outbox) roomLocked() {
 }
 
 // take waits until there is something to send, and returns it. It returns nothing
-// when all has been taken.
-func (o *outbox) take() []message {
+// when all has been taken. If it has to wait for credit after the last frame, stuck is called
+// once before that.
+func (o *outbox) take(stuck func()) (all []*message) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.waiting == 0 && !o.closed {
+	for {
+		if all = o.takeLocked(); all != nil || o.closed && o.waiting == 0 {
+			return all
+		}
+		if o.waiting > 0 && stuck != nil {
+			stuck()
+			stuck = nil
+		}
 		o.ready.Wait()
 	}
-	all := o.full
-	if len(o.current.body) > 0 {
-		all = append(all, o.current)
+}
+
+func (o *outbox) takeLocked() (all []*message) {
+	o.moveLocked()
+	all, o.out = o.out, nil
+	if len(all) > 0 {
+		o.countLocked()
+		o.room.Broadcast()
 	}
-	o.full, o.current, o.waiting = nil, message{}, 0
-	o.room.Broadcast()
 	return all
+}
+
+// moveLocked moves what there is credit for to what is taken next.
+func (o *outbox) moveLocked() {
+	for len(o.full) > 0 && o.maySendLocked(o.full[0]) {
+		o.waiting -= len(o.full[0].body)
+		o.outLocked(o.full[0])
+		o.full[0] = nil
+		o.full = o.full[1:]
+	}
+	if len(o.full) == 0 && o.current != nil && o.maySendLocked(o.current) {
+		o.waiting -= len(o.current.body)
+		o.outLocked(o.current)
+		o.current = nil
+	}
+}
+
+func (o *outbox) maySendLocked(m *message) bool { return o.head == nil || o.flow.admits(m) }
+
+// outLocked gives a message its number.
+func (o *outbox) outLocked(m *message) *message {
+	o.out = append(o.out, m)
+	if o.head == nil {
+		m.seq = o.flow.next
+		o.flow.next++
+		return m
+	}
+	o.flow.send(m)
+	setSeq(m.body, len(o.head), m.seq)
+	return m
+}
+
+// whole puts all that there is to say of members that have a result each and have ended well. It
+// puts nothing if that is not the first message, does not fit into one, or takes more credit
+// than there is.
+func (o *outbox) whole(members []dispatch.Member, array []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	size := mostOfAccept(members) + len(array) + frameOverhead
+	if o.head == nil || o.current != nil || o.flow.next > 0 || len(o.head)+size > o.size || o.isBeyondLocked(len(o.head)+size) {
+		return false
+	}
+	o.openLocked(len(o.head) + size)
+	before := len(o.current.body)
+	o.current.body, o.current.values = appendAll(o.current.body, members, array), true
+	o.addedLocked(len(o.current.body) - before)
+	o.closeLocked()
+	return true
+}
+
+// acknowledge takes in what the asker has had, and how much may be sent.
+func (o *outbox) acknowledge(next uint64, granted int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.flow.acknowledge(next, granted)
+	o.countLocked()
+	o.ready.Signal()
+}
+
+// unheard returns what was sent and not acknowledged. If there is nothing it puts a message that
+// says nothing, so that the asker hears that it has all.
+func (o *outbox) unheard() []*message {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.flow.kept) == 0 && o.head != nil {
+		o.outLocked(&message{body: slices.Clone(o.head)})
+		o.ready.Signal()
+	}
+	return slices.Clone(o.flow.kept)
+}
+
+// unacknowledged returns the last message that was sent, unless all has been acknowledged. It is
+// asked with every beat, and returns one that was there the last time only after 1, 2, 4, 8, …
+// beats, unless it is to return it always.
+func (o *outbox) unacknowledged(always bool) *message {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	last := len(o.flow.kept) - 1
+	if last < 0 {
+		return nil
+	}
+	if always {
+		return o.flow.kept[last]
+	}
+	if o.stale++; o.staleSince != o.flow.next {
+		o.stale, o.staleSince = 0, o.flow.next
+	}
+	if o.stale == 0 || o.stale&(o.stale-1) != 0 {
+		return nil
+	}
+	return o.flow.kept[last]
+}
+
+// keeps reports whether something was sent that the asker may still have to be sent again.
+func (o *outbox) keeps() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.flow.kept) > 0
+}
+
+// isDone reports whether all has been put, and all taken but what goes first.
+func (o *outbox) isDone() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed && o.waiting == 0
 }

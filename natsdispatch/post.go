@@ -3,6 +3,7 @@ package natsdispatch
 import (
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
@@ -17,7 +18,9 @@ func (n *Node) messageSize() int {
 
 // post sends what comes into the outbox, until that is closed.
 func (n *Node) post(w *work) {
-	for messages := w.out.take(); messages != nil; messages = w.out.take() {
+	var timer *time.Timer
+	stuck := func() { timer = time.AfterFunc(time.Until(w.ends), w.out.abandon) } // then nobody gives credit any more
+	for messages := w.out.take(stuck); messages != nil; messages = w.out.take(stuck) {
 		for _, m := range messages {
 			if err := n.reply(w, m); err != nil {
 				n.counts.unsent.Add(1)
@@ -27,22 +30,58 @@ func (n *Node) post(w *work) {
 			}
 		}
 	}
+	if timer != nil {
+		timer.Stop()
+	}
 }
 
-func (n *Node) reply(w *work, m message) error {
-	s := sender{n.node, n.epoch, w.seq}
-	w.seq++
-	msg := &nats.Msg{Subject: w.msg.Reply, Header: s.header(), Data: m.body}
-	if m.failure != (failure{}) {
-		msg.Header[headerServiceError] = []string{headerText(m.failure.text)}
-		msg.Header[headerServiceErrorCode] = []string{m.failure.serviceCode()}
+// reply sends a message for the first time. If there is no connection one of version 2 is not
+// lost, because the asker asks for it again.
+func (n *Node) reply(w *work, m *message) error {
+	header := nats.Header(nil)
+	if w.out.head == nil {
+		header = sender{node: n.node, epoch: n.epoch, seq: m.seq}.header()
+		if m.failure != (failure{}) {
+			header[headerServiceError] = []string{headerText(m.failure.text)}
+			header[headerServiceErrorCode] = []string{m.failure.serviceCode()}
+		}
 	}
 	if n.sign != nil {
-		if err := setSignature(msg.Header, n.sign, n.signed(w.request.call, n.node, n.epoch, s.seq, m.body)); err != nil {
+		signed := n.signed(w.request.call, n.node, n.epoch, m.seq, m.body)
+		if w.out.head != nil {
+			signed = n.signedReply(w.request.call, m.body)
+			header = make(nats.Header, 1)
+		}
+		if err := setSignature(header, n.sign, signed); err != nil {
 			return err
 		}
 	}
-	return n.nc.PublishMsg(msg)
+	w.posting.Lock()
+	defer w.posting.Unlock()
+	m.header, m.posted = header, true
+	err := n.emit(w.reply, header, m.body)
+	if w.out.head != nil && !n.nc.IsConnected() {
+		return nil
+	}
+	return err
+}
+
+func (n *Node) emit(subject string, header nats.Header, body []byte) error {
+	if header == nil {
+		return n.nc.Publish(subject, body)
+	}
+	return n.nc.PublishMsg(&nats.Msg{Subject: subject, Header: header, Data: body})
+}
+
+// emitAgain sends messages once more, up to the first one that is on its way for the first time.
+func (n *Node) emitAgain(w *work, messages []*message) {
+	w.posting.Lock()
+	defer w.posting.Unlock()
+	for _, m := range messages {
+		if !m.posted || n.emit(w.reply, m.header, m.body) != nil {
+			return // it follows, or will be asked for once more
+		}
+	}
 }
 
 // headerText makes a text fit for a header.

@@ -123,7 +123,7 @@ func (p *publisher) publish(seq uint64, call dispatch.CallID, from dispatch.Memb
 	if err != nil {
 		return fmt.Errorf("write it as %s: %w", codec.Name(), err)
 	}
-	m := &nats.Msg{Subject: n.result(n.node, p.topic), Header: sender{n.node, n.epoch, seq}.header(), Data: value}
+	m := &nats.Msg{Subject: n.result(n.node, p.topic), Header: sender{node: n.node, epoch: n.epoch, seq: seq}.header(), Data: value}
 	number, member := strconv.FormatUint(uint64(call), 10), memberWord(from)
 	for key, v := range map[string]string{
 		headerType: typeResult, headerCall: number, headerMember: member, headerCodec: codec.Name(), headerTypes: n.types,

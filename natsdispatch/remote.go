@@ -27,6 +27,7 @@ type Remote struct {
 	topics       []string
 	inbox        string
 	registration *dispatch.Registration
+	description  *dispatch.Registration // of the Snapshot
 	counts       remoteCounts
 	pending      atomic.Int64   // bytes that wait for being dealt with
 	inquiries    sync.WaitGroup // calls in hand
@@ -34,24 +35,27 @@ type Remote struct {
 	stop         context.CancelFunc
 	stopped      context.Context
 	wake         chan struct{} // the table may expire sooner than was thought
+	acked        doneCalls
 
-	state   sync.Mutex // guards what follows
-	subs    []*nats.Subscription
-	table   table
-	twins   map[string]bool // nodes of which two processes were heard
-	changed chan struct{}   // closed, and made anew, when the table has changed
-	online  chan struct{}   // closed, and made anew, when there is a connection, or never will be
-	settled time.Time       // when all nodes have had the time to announce themselves
-	open    map[uint64]*asked
-	last    uint64 // the number of the newest request
-	closed  bool
+	state      sync.Mutex // guards what follows
+	subs       []*nats.Subscription
+	table      table
+	attendance attendance
+	dropped    uint64        // messages, when that was looked at last
+	changed    chan struct{} // closed, and made anew, when the table has changed
+	online     chan struct{} // closed, and made anew, when there is a connection, or never will be
+	due        time.Time     // when somebody may have to be taken off the table
+	settled    time.Time     // when all nodes have had the time to announce themselves
+	open       map[uint64]*asked
+	last       uint64 // the number of the newest request
+	closed     bool
 }
 
 func (r *Remote) start() error {
 	r.inbox = r.nc.NewInbox()
-	r.wake = make(chan struct{}, 1)
+	r.wake, r.acked.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	r.stopped, r.stop = context.WithCancel(context.Background())
-	status := r.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	status := r.listen()
 	// All comes by one channel, so that what a node says before its bye is heard before it.
 	messages := make(chan *nats.Msg, min(r.messages, mostBuffered))
 	subjects := []string{r.inbox + ".*"}
@@ -80,8 +84,11 @@ func (r *Remote) start() error {
 			}
 		}
 	})
+	r.watching.Go(r.publishDone)
 	if err == nil && r.nc.IsConnected() {
-		err = r.discover()
+		if err = r.discover(); r.wasCut(err) {
+			err = nil // and that is done when there is a connection again
+		}
 	}
 	r.watching.Go(func() {
 		r.watch(r.stopped, status, r.wake, r.broken, func() {
@@ -89,6 +96,7 @@ func (r *Remote) start() error {
 			if err := r.discover(); err != nil {
 				r.failUnlessCut(fmt.Errorf("natsdispatch: discover nodes: %w", err))
 			}
+			r.isBack()
 		}, 0, r.expire)
 	})
 	return err
@@ -131,6 +139,15 @@ func (r *Remote) isOnline() {
 	r.online = make(chan struct{})
 }
 
+// isBack has the calls in hand ask for what they have missed without a connection.
+func (r *Remote) isBack() {
+	r.state.Lock()
+	defer r.state.Unlock()
+	for _, a := range r.open {
+		_ = a.by.put(event{asked: a, back: true}, 0) // if it is over it need not know
+	}
+}
+
 // broken ends what the calls in hand wait for, because the connection was closed.
 func (r *Remote) broken() {
 	r.isOnline()
@@ -142,21 +159,17 @@ func (r *Remote) broken() {
 }
 
 // twin reports, once, that two processes of one name were heard.
-func (r *Remote) twin(node string) {
+func (r *Remote) twin(node, topic string) {
 	r.state.Lock()
-	known := r.twins[node] || len(r.twins) > mostTwins
-	if r.twins == nil {
-		r.twins = make(map[string]bool)
+	e, isNew := r.attendance.twin(node, topic, time.Now())
+	if isNew {
+		r.news.put(e)
 	}
-	r.twins[node] = true
 	r.state.Unlock()
-	if !known {
-		r.fail(twinError(node))
+	if isNew {
+		r.failedBy(e)
 	}
 }
-
-// mostTwins bounds the names of which is remembered that they were reported.
-const mostTwins = 1000
 
 // Nodes returns who is present on the topics, sorted by topic and node.
 func (r *Remote) Nodes() []NodeInfo {
@@ -191,36 +204,58 @@ type NodeInfo struct {
 // Await waits until all of the nodes are present, on any topic, or ctx ends; then it
 // returns the error of the context, and who is missing.
 func (r *Remote) Await(ctx context.Context, nodes ...string) error {
-	for {
+	for at := 0; len(nodes) > 0; { // the one that was missing last
 		r.state.Lock()
 		changed := r.changed
-		missing := slices.Clone(nodes)
-		for at, p := range r.table.all() {
-			missing = slices.DeleteFunc(missing, func(name string) bool { return p.left == nil && name == at.node })
+		here := 0
+		for here < len(nodes) && r.isHereLocked(nodes[(at+here)%len(nodes)]) {
+			here++
 		}
 		r.state.Unlock()
-		if len(missing) == 0 {
+		if here == len(nodes) {
 			return nil
 		}
+		at = (at + here) % len(nodes)
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", missing, context.Cause(ctx))
+			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", r.missing(nodes), context.Cause(ctx))
 		case <-r.stopped.Done():
-			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", missing, dispatch.ErrClosed)
+			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", r.missing(nodes), dispatch.ErrClosed)
 		}
 	}
+	return nil
 }
 
-// Err returns the last error that [WithErrorHandler] was told of, or nil.
+// isHereLocked reports whether a node is present on any topic.
+func (r *Remote) isHereLocked(node string) bool {
+	for topic := range r.table.topics {
+		if p := r.table.at(place{topic, node}); p != nil && p.left == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// missing returns those of the nodes that are not present.
+func (r *Remote) missing(nodes []string) []string {
+	r.state.Lock()
+	defer r.state.Unlock()
+	return slices.DeleteFunc(slices.Clone(nodes), r.isHereLocked)
+}
+
+// Err returns the last error that [WithErrorHandler] was told of, or nil if there was none within
+// a minute: what goes on is told again before that.
 func (r *Remote) Err() error { return r.lastError() }
 
 // Close ends the connection between the bus and the nodes: members of calls in
 // flight are Gone, later calls ask no member elsewhere. It waits until that is done,
 // may be called more than once, and returns nil. The connection stays as it is.
 func (r *Remote) Close() error {
-	if r.registration != nil {
-		r.registration.Remove()
+	for _, added := range []*dispatch.Registration{r.registration, r.description} {
+		if added != nil {
+			added.Remove()
+		}
 	}
 	r.state.Lock()
 	r.closed = true
@@ -235,6 +270,7 @@ func (r *Remote) Close() error {
 	}
 	r.watching.Wait()
 	r.inquiries.Wait()
+	r.news.end()
 	return nil
 }
 
@@ -269,7 +305,7 @@ func (r *Remote) hear(m *nats.Msg) {
 	case errors.Is(err, errOver):
 		r.counts.stray.Add(1)
 	case r.counts.dropped.Add(1) == 1:
-		r.fail(errSlow) // the rest is counted
+		r.look()
 	}
 }
 
@@ -297,8 +333,17 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 	}
 	r.state.Lock()
 	now := time.Now()
+	var before int64
+	if p := r.table.at(place{a.Topic, a.Node}); p != nil {
+		before = p.Epoch
+	}
 	h := r.table.hear(a, now)
+	e, isEvent := r.attendance.hear(a, before, h, now)
+	if isEvent {
+		r.news.put(e)
+	}
 	r.leftLocked(h.gone, h.changed)
+	sooner := h.changed && now.Add(a.patience()).Before(r.due)
 	if h.arrived && private && now.Before(r.settled) {
 		for _, open := range r.open {
 			if open.request.group == "" && open.by.topic == a.Topic {
@@ -314,17 +359,22 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 		}
 	}
 	r.state.Unlock()
-	if h.twin {
-		r.twin(a.Node)
+	if isEvent && e.Kind == NodeTwin {
+		r.failedBy(e)
 	}
 	if h.excess && r.counts.excess.Add(1) == 1 {
 		r.fail(fmt.Errorf("natsdispatch: node %s is one more than WithMaxNodes(%d) allows, and is ignored; the rest is counted", a.Node, r.maxNodes))
 	}
-	if h.changed {
-		select {
-		case r.wake <- struct{}{}:
-		default:
-		}
+	if sooner {
+		r.look()
+	}
+}
+
+// look has the table looked at soon.
+func (r *Remote) look() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -348,20 +398,44 @@ func (r *Remote) leftLocked(gone []departure, changed bool) {
 // takes until the next one may have to go.
 func (r *Remote) expire() time.Duration {
 	r.report()
-	r.countDropped()
+	r.countLosses()
 	cut := r.cutOff()
+	next, cutOff := r.expireAt(time.Now(), cut)
+	if cutOff != nil {
+		r.failedBy(*cutOff)
+	}
+	return next
+}
+
+// countLosses notes whether messages were dropped since the last time.
+func (r *Remote) countLosses() {
+	now := r.countDropped()
+	before := r.dropped
+	r.dropped = now
+	r.looked(now > before)
+}
+
+// expireAt also returns the event that we are cut off, if we are.
+func (r *Remote) expireAt(now time.Time, cut error) (wait time.Duration, cutOff *NodeEvent) {
 	r.state.Lock()
 	defer r.state.Unlock()
-	now := time.Now()
 	if !r.nc.IsConnected() {
 		r.table.excuse(now) // it is we who hear of nobody
 	}
 	gone, next := r.table.expire(now, cut)
-	r.leftLocked(gone, false)
-	if next.IsZero() {
-		return idle
+	for _, e := range r.attendance.left(gone, now, &r.table) {
+		r.news.put(e)
+		if e.Kind == CutOff {
+			cutOff = &e
+		}
 	}
-	return min(next.Sub(now), idle)
+	r.attendance.forget(now, r.forget)
+	r.leftLocked(gone, false)
+	if wait = idle; !next.IsZero() {
+		wait = min(next.Sub(now), idle)
+	}
+	r.due = now.Add(wait)
+	return wait, cutOff
 }
 
 // cutOff asks the server for a sign of life if a node has not given one, and returns an
@@ -378,9 +452,7 @@ func (r *Remote) cutOff() error {
 	if err := r.nc.FlushWithContext(ctx); err == nil || !r.nc.IsConnected() || r.stopped.Err() != nil {
 		return nil
 	}
-	err := fmt.Errorf("%w: cut off: NATS has not answered a ping for %v", dispatch.ErrUnreachable, pingTimeout)
-	r.fail(fmt.Errorf("natsdispatch: %w", err))
-	return err
+	return fmt.Errorf("%w: cut off: NATS has not answered a ping for %v", dispatch.ErrUnreachable, pingTimeout)
 }
 
 // pingTimeout is how long a server may take to answer a ping before it counts as dead.

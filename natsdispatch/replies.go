@@ -29,9 +29,13 @@ func (q *inquiry) listen(ctx context.Context) error {
 	}
 	for q.waiting > 0 {
 		select {
+		case <-q.retry:
+			q.askAgain(ctx)
 		case <-q.wake:
+			q.now = time.Now()
 			for _, e := range q.take(false) {
 				q.deal(ctx, e)
+				q.to.flush()
 			}
 		case <-settled:
 			q.settle()
@@ -41,6 +45,7 @@ func (q *inquiry) listen(ctx context.Context) error {
 				timer.Reset(window / time.Duration(q.r.resend+1))
 			} else if q.r.window < left { // otherwise those who have not accepted are Late
 				q.unreachable()
+				q.to.flush()
 			}
 		case <-ctx.Done():
 			q.cancel(context.Cause(ctx))
@@ -76,7 +81,14 @@ func (q *inquiry) deal(ctx context.Context, e event) {
 		q.found(ctx, e.asked, e.found)
 		return
 	case e.hello != nil:
-		q.again(ctx, e.asked, e.hello)
+		if t := e.asked.tallies[e.hello.Node]; t != nil && t.epoch == e.hello.Epoch {
+			q.miss(t)
+		}
+		return
+	case e.back:
+		for _, t := range e.asked.tallies {
+			q.miss(t)
+		}
 		return
 	case e.failed != nil:
 		q.fail(e.failed)
@@ -121,13 +133,13 @@ func (q *inquiry) known(a *asked) {
 // reply deals with what a node has sent.
 func (q *inquiry) reply(a *asked, m *nats.Msg) {
 	counts := &q.r.counts
-	from, err := parseReply(m.Header)
+	from, body, err := readReply(m)
 	if err != nil {
 		counts.malformed.Add(1)
 		return
 	}
 	if verify := q.r.verify; verify != nil {
-		if err := verifySignature(m.Header, verify, from.node, q.r.signed(a.request.call, from.node, from.epoch, from.seq, m.Data)); err != nil {
+		if err := verifySignature(m.Header, verify, from.node, q.r.signedBy(a.request.call, from, m.Data)); err != nil {
 			counts.unverified.Add(1)
 			return
 		}
@@ -157,9 +169,13 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 		q.twin(t)
 		return
 	}
-	t.epoch = from.epoch
+	t.epoch, t.heard = from.epoch, q.now
+	if from.version == version2 {
+		q.replyInOrder(a, t, from, body, len(m.Data))
+		return
+	}
 	q.do(t, func() {
-		duplicate, err := t.hear(from.seq, m.Data)
+		duplicate, err := t.hear(from.seq, body)
 		if duplicate {
 			counts.duplicates.Add(1)
 		}
@@ -169,23 +185,9 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 	})
 }
 
-// again sends a request once more, because a node that has not accepted it has been without a
-// connection, and may not have had it. Nodes that have had it ignore it.
-func (q *inquiry) again(ctx context.Context, a *asked, n *announcement) {
-	t := a.tallies[n.Node]
-	if t == nil || t.accepted || t.over || t.epoch != n.Epoch {
-		return
-	}
-	if err := q.send(ctx, a); err != nil {
-		q.r.fail(fmt.Errorf("natsdispatch: ask %s again: %w", n.Node, err))
-		return
-	}
-	q.r.counts.resent.Add(1)
-}
-
 // twin notes that two processes of one name have answered. The report names the second one.
 func (q *inquiry) twin(t *tally) {
-	q.r.twin(t.node)
+	q.r.twin(t.node, q.topic)
 	if !t.twin {
 		t.twin = true
 		t.endStandIn(twinError(t.node))

@@ -2,9 +2,12 @@ package natsdispatch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 
@@ -29,14 +32,16 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 		return nil, err
 	}
 	n := &Node{
-		link:        link{nc: nc, onError: config.onError},
+		link:        newLink(nc, &config.config, slog.String("space", config.subjects.String()), slog.String("serving", config.node)),
 		serveConfig: config,
 		work:        make(map[string]*work),
 		idle:        make(chan struct{}),
 		cut:         make(chan struct{}),
 		inboxes:     make(map[string]bool),
+		next:        make(chan *work),
 		seen:        seen{most: config.remember},
 	}
+	n.store.most, n.store.make = config.maxWaiting, n.makeRoom
 	if err := n.check("Serve"); err != nil {
 		return nil, err
 	}
@@ -63,6 +68,9 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 	if err == nil {
 		err = n.startPublishing()
 	}
+	if err == nil {
+		n.description, err = d.Bus().AddLink(n.status)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("natsdispatch: Serve: %w", err), n.Close())
 	}
@@ -81,11 +89,13 @@ type server interface {
 // call is a [dispatch.Call] whose types are left to it.
 type call interface {
 	Cancel(cause error)
-	Done() <-chan struct{}
 	Report() dispatch.Report
 	Outcomes() iter.Seq[dispatch.Outcome]
 	// values ranges over the results as the codec writes them.
 	values(codec Codec, yield func(m dispatch.Member, value []byte, err error))
+	// array returns the one result of each of the members as an array, if the codec is ours for
+	// JSON and can write them.
+	array(codec Codec, members []dispatch.Member) ([]byte, bool)
 }
 
 type typedBus[Req, Res any] struct {
@@ -117,4 +127,26 @@ func (c typedCall[Req, Res]) values(codec Codec, yield func(m dispatch.Member, v
 		}
 		yield(r.From, value, err)
 	}
+}
+
+// mostInArray bounds the members whose results are looked up among the others.
+const mostInArray = 256
+
+func (c typedCall[Req, Res]) array(codec Codec, members []dispatch.Member) ([]byte, bool) {
+	if _, ok := codec.(JSON); !ok || len(members) > mostInArray {
+		return nil, false
+	}
+	values, next, count := make([]Res, len(members)), 0, 0
+	for r := range c.Results() {
+		m := slot(r.From)
+		if next >= len(members) || members[next] != m {
+			if next = slices.Index(members, m); next < 0 {
+				return nil, false
+			}
+		}
+		values[next] = r.Value
+		next, count = next+1, count+1
+	}
+	array, err := json.Marshal(values)
+	return array, err == nil && count == len(members)
 }

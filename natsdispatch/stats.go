@@ -18,37 +18,38 @@ type RemoteStats struct {
 	Dropped    uint64 `json:"dropped"`    // replies and announcements beyond WithPendingLimits
 	Resent     uint64 `json:"resent"`     // requests that were sent again: under WithResend, or to a node that was without a connection
 	Excess     uint64 `json:"excess"`     // announcements beyond WithMaxNodes
+	Pending    int64  `json:"pending"`    // bytes of replies that wait for being dealt with now
+	Missed     uint64 `json:"missed"`     // events that were not told because OnNode or the logger blocks
+	Resumed    uint64 `json:"resumed"`    // times that a node was asked to send again what may be missing of a reply
 }
 
 type remoteCounts struct {
-	calls, stray, duplicates, malformed, unverified, dropped, resent, excess atomic.Uint64
-	droppedBySubs                                                            atomic.Uint64
+	calls, stray, duplicates, malformed, unverified, dropped, resent, excess, resumed atomic.Uint64
+	droppedBySubs                                                                     atomic.Uint64
 }
 
 // Stats returns what was counted so far.
 func (r *Remote) Stats() RemoteStats {
-	r.countDropped()
+	dropped := r.countDropped()
 	r.state.Lock()
 	defer r.state.Unlock()
 	c := &r.counts
 	return RemoteStats{
 		Calls: c.calls.Load(), InFlight: len(r.open), Nodes: r.table.here(),
 		Stray: c.stray.Load(), Duplicates: c.duplicates.Load(), Malformed: c.malformed.Load(),
-		Unverified: c.unverified.Load(), Dropped: c.dropped.Load() + c.droppedBySubs.Load(), Resent: c.resent.Load(), Excess: c.excess.Load(),
+		Unverified: c.unverified.Load(), Dropped: dropped, Resent: c.resent.Load(), Excess: c.excess.Load(), Resumed: c.resumed.Load(), Pending: r.pending.Load(), Missed: r.news.count(),
 	}
 }
 
-// countDropped notes what the subscriptions have dropped.
-func (r *Remote) countDropped() {
+// countDropped returns how many messages were dropped so far.
+func (r *Remote) countDropped() uint64 {
 	r.state.Lock()
 	subs := r.subs
 	r.state.Unlock()
-	if subs == nil {
-		return // they were counted for the last time when they ended
+	if subs != nil { // otherwise they were counted for the last time when they ended
+		r.counts.droppedBySubs.Store(dropped(subs...))
 	}
-	if n := dropped(subs...); r.counts.droppedBySubs.Swap(n) < n {
-		r.fail(errSlow)
-	}
+	return r.counts.dropped.Load() + r.counts.droppedBySubs.Load()
 }
 
 // NodeStats is what a [Node] has counted since Serve.
@@ -65,11 +66,15 @@ type NodeStats struct {
 	Unsent     uint64 `json:"unsent"`     // messages that the connection did not take
 	Capped     uint64 `json:"capped"`     // requests with more budget than WithMaxBudget
 	Forgotten  uint64 `json:"forgotten"`  // ids beyond WithMaxRemembered
+	Missed     uint64 `json:"missed"`     // events that were not told because OnNode or the logger blocks
+	Kept       int    `json:"kept"`       // replies that were sent, and that the asker has not acknowledged
+	Waiting    int64  `json:"waiting"`    // bytes of replies that are to be sent, or are kept
+	GivenUp    uint64 `json:"given_up"`   // such replies beyond WithMaxWaiting
 }
 
 type nodeCounts struct {
-	requests, refused, cancelled, duplicates, expired, malformed, unsent, capped, forgotten atomic.Uint64
-	droppedBySubs                                                                           atomic.Uint64
+	requests, refused, cancelled, duplicates, expired, malformed, unsent, capped, forgotten, givenUp atomic.Uint64
+	droppedBySubs                                                                                    atomic.Uint64
 }
 
 // Stats returns what was counted so far.
@@ -82,6 +87,7 @@ func (n *Node) Stats() NodeStats {
 		Requests: c.requests.Load(), InHand: len(n.work), Remembered: len(n.seen.until), Refused: c.refused.Load(),
 		Cancelled: c.cancelled.Load(), Duplicates: c.duplicates.Load(), Expired: c.expired.Load(),
 		Malformed: c.malformed.Load(), Dropped: total, Unsent: c.unsent.Load(), Capped: c.capped.Load(), Forgotten: c.forgotten.Load(),
+		Kept: len(n.kept.calls), Waiting: n.store.holds.Load(), GivenUp: c.givenUp.Load(), Missed: n.news.count(),
 	}
 }
 

@@ -10,6 +10,7 @@ type subjects struct{ prefix, space string }
 
 const (
 	version    = 1
+	version2   = 2 // of replies, to requests that ask for it
 	queueGroup = "dispatch"
 )
 
@@ -20,6 +21,10 @@ func (s subjects) ask(topic string) string {
 func (s subjects) group(group, topic string) string {
 	return s.prefix + ".v1." + s.space + ".group." + escape(group) + "." + topic
 }
+
+// acks is where askers tell a node what they have had of its replies. The name of no topic has a
+// token like its last one.
+func (s subjects) acks(node, topic string) string { return s.ask(topic) + ".=" + escape(node) }
 
 func (s subjects) presence(node, topic string) string {
 	return s.prefix + "." + s.space + ".presence." + escape(node) + "." + topic

@@ -2,6 +2,7 @@ package natsdispatch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -225,6 +226,22 @@ func (e *earBook) result(m dispatch.Member, value []byte) error {
 	return nil
 }
 
+func (e *earBook) flush() {}
+
+func (e *earBook) all(expected dispatch.Member, members []dispatch.Member, array []byte) error {
+	var values []json.RawMessage
+	if err := json.Unmarshal(array, &values); err != nil || e.deaf || len(values) != len(members) {
+		return errors.New("unreadable")
+	}
+	e.accept(expected, members)
+	for i, m := range members {
+		if m != (dispatch.Member{}) {
+			e.lines = append(e.lines, fmt.Sprintf("result %v %s", m, values[i]), "end "+m.String()+" ok")
+		}
+	}
+	return nil
+}
+
 func (e *earBook) end(m dispatch.Member, err error) {
 	line := "end " + m.String()
 	for _, is := range []error{dispatch.ErrLost, dispatch.ErrGone, dispatch.ErrIncompatible, ErrTooLarge, dispatch.ErrOverloaded} {
@@ -326,6 +343,30 @@ func TestTally(t *testing.T) {
 		{
 			name: "a value that cannot be read", deaf: true, say: []message{{0, "accept a\nresult 0 1 1\nx\nend 0 1 ok\n"}},
 			want: []string{"name n/a", "end n/a incompatible"},
+		},
+		{
+			name: "all of version 2", expected: true, say: []message{{0, "all 5 a b\n[1,2]\n"}},
+			want: []string{"accept n/*", "name n/a", "name n/b", "result n/a 1", "end n/a ok", "result n/b 2", "end n/b ok"}, resolved: true,
+		},
+		{
+			name: "all, of which a value is too large", say: []message{{0, "all 15 a b\n[1,22222222222]\n"}},
+			want: []string{"name n/a", "name n/b", "result n/a 1", "end n/a ok", "end n/b too-large"}, resolved: true,
+		},
+		{
+			name: "all, which cannot be read", deaf: true, say: []message{{0, "all 5 a b\n[1,2]\n"}},
+			want: []string{"name n/a", "name n/b", "end n/a incompatible", "end n/b incompatible"}, resolved: true,
+		},
+		{
+			name: "all of too many", say: []message{{0, "all 13 a b c d e f\n[1,1,1,1,1,1]\n"}},
+			want: []string{
+				"name n/a", "name n/b", "name n/c", "name n/d", "name n/e",
+				"result n/a 1", "end n/a ok", "result n/b 1", "end n/b ok", "result n/c 1", "end n/c ok", "result n/d 1", "end n/d ok", "result n/e 1", "end n/e ok",
+				"name n/*", "end n/* too-large",
+			}, resolved: true,
+		},
+		{
+			name: "what is missing is forgotten", say: []message{{0, "accept a b\nend 1 0 ok\n"}, {1, "forgotten\n"}},
+			want: []string{"name n/a", "name n/b", "end n/b ok", "end n/a lost"}, resolved: true,
 		},
 		{
 			name: "gone before the accept", after: func(t *tally) { t.fail(dispatch.ErrGone) },

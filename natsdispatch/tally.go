@@ -1,8 +1,10 @@
 package natsdispatch
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -18,6 +20,11 @@ type ear interface {
 	// result returns an error if the value cannot be read.
 	result(m dispatch.Member, value []byte) error
 	end(m dispatch.Member, err error)
+	// all names members in the place of an expected one, each with one result and its end. The
+	// error says that some cannot be read; then it has done nothing.
+	all(expected dispatch.Member, members []dispatch.Member, array []byte) error
+	// flush is called when what was said together is complete. Until then it may be kept.
+	flush()
 }
 
 // tally keeps account of what one node has said to one request. It is told once
@@ -33,7 +40,10 @@ type tally struct {
 	limit    int             // of the size of a value
 	most     int             // of the members
 	excess   int             // members beyond that
-	next     uint64          // the number of the next message
+	next     uint64          // the number of the next message, in version 1
+	in       intake          // in version 2; its window says which one it is
+	heard    time.Time       // when the last message has come
+	missing  bool            // the node was asked for something again, and has not answered yet
 	accepted bool
 	over     bool // there is nothing more to hear
 	late     int  // members of which the node says that they are late
@@ -71,18 +81,25 @@ func (t *tally) hear(seq uint64, body []byte) (duplicate bool, err error) {
 		}
 	}
 	t.next = seq + 1
+	_, err = t.read(body)
+	return false, err
+}
+
+// read takes in the frames of a message, and reports whether one of them has a value.
+func (t *tally) read(body []byte) (values bool, err error) {
 	for f, err := range frames(body) {
+		values = values || f.value != nil
 		if t.over {
-			break
+			continue
 		}
 		if err == nil {
 			err = t.take(f)
 		}
 		if err != nil {
-			return false, err
+			return values, err
 		}
 	}
-	return false, nil
+	return values, nil
 }
 
 func (t *tally) take(f frame) error {
@@ -98,6 +115,11 @@ func (t *tally) take(f frame) error {
 		return nil
 	case kindFinal:
 		t.finish(f.count)
+		return nil
+	case kindAll:
+		return t.all(f)
+	case kindForgotten:
+		t.fail(fmt.Errorf("%w: %s has given up what is missing", dispatch.ErrLost, t.node))
 		return nil
 	}
 	if f.member >= len(t.members) && f.member < len(t.members)+t.excess {
@@ -129,17 +151,49 @@ func (t *tally) take(f frame) error {
 	return nil
 }
 
+// all takes in all that the node has to say, in one frame.
+func (t *tally) all(f frame) error {
+	t.accepted = true
+	if len(f.members) <= t.most && len(f.value) <= t.limit && len(t.members) == 0 {
+		t.own(f.members)
+		if t.to.all(t.expected, f.members, f.value) == nil {
+			t.over, t.expected = true, dispatch.Member{}
+			return nil
+		}
+	}
+	// Something is wrong with it: who it is has to be told.
+	var values []json.RawMessage
+	if err := json.Unmarshal(f.value, &values); err != nil || len(values) != len(f.members) {
+		return fmt.Errorf("%w: %d values of %d members: %w", ErrMalformed, len(values), len(f.members), err)
+	}
+	first := len(t.members)
+	t.introduce(f.members)
+	for i := first; i < len(t.members); i++ {
+		if m := &t.members[i]; !m.closed {
+			m.ended, m.want = true, 1
+			t.result(m, frame{value: values[i-first], size: len(values[i-first])})
+		}
+	}
+	t.finish(len(t.members) + t.excess)
+	return nil
+}
+
+// own adds the node's name to those of its own members.
+func (t *tally) own(members []dispatch.Member) {
+	for i := range members {
+		if members[i].Node == "" {
+			members[i].Node = t.node
+		}
+	}
+}
+
 // introduce names the members of an accept. An accept of nobody leaves the expected member
 // where it is: others may be named later, or the final says that nobody is meant.
 func (t *tally) introduce(members []dispatch.Member) {
 	if len(members) == 0 && !t.over {
 		return
 	}
-	for i := range members {
-		if members[i].Node == "" {
-			members[i].Node = t.node
-		}
-	}
+	t.own(members)
 	if room := t.most - len(t.members); len(members) > room {
 		t.excess += len(members) - room
 		members = members[:room]

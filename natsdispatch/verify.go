@@ -50,6 +50,24 @@ func (s subjects) signed(call, node string, epoch int64, seq uint64, body []byte
 	return append(b, body...)
 }
 
+// signedReply returns what is signed of a message of a reply of version 2, whose body says whose
+// it is and which one.
+func (s subjects) signedReply(call string, body []byte) []byte {
+	b := make([]byte, 0, len(body)+len(call)+64)
+	b = append(b, "dispatch-v2 "...)
+	b = append(append(b, s.String()...), '\n')
+	b = append(append(b, call...), '\n')
+	return append(b, body...)
+}
+
+// signedBy returns what is signed of a message of a reply, of either version.
+func (s subjects) signedBy(call string, from sender, body []byte) []byte {
+	if from.version == version2 {
+		return s.signedReply(call, body)
+	}
+	return s.signed(call, from.node, from.epoch, from.seq, body)
+}
+
 // presenceCall stands for the call in the signature of an announcement.
 func presenceCall(topic string) string { return "presence." + topic }
 

@@ -19,17 +19,20 @@ import (
 // work is one request that a node has in hand.
 type work struct {
 	request
-	topic *served
-	msg   *nats.Msg
-	ends  time.Time
-	out   *outbox
-	seq   uint64 // of the next message; of the goroutine that sends
+	topic   *served
+	said    headers
+	payload []byte
+	reply   string // the subject of the reply
+	ends    time.Time
+	out     outbox
 
+	posting sync.Mutex     // held while messages are published
 	sending sync.WaitGroup // for the goroutine that sends, unless that which answers does
 
-	mu    sync.Mutex // guards what follows
-	call  call       // nil until it is made
-	cause error      // with which it was cancelled
+	mu      sync.Mutex // guards what follows
+	call    call       // nil until it is made
+	cause   error      // with which it was cancelled
+	refused string     // why it was not made
 }
 
 // cancel ends the call, of which nobody wants to hear any more.
@@ -59,7 +62,8 @@ func (w *work) begins(c call) {
 // does not wait for anything.
 func (n *Node) hear(s *served, group string, m *nats.Msg) {
 	now := time.Now()
-	switch m.Header.Get(headerType) {
+	said, payload := cutRequest(m)
+	switch said.Get(headerType) {
 	case typeRequest:
 	case typeCancel:
 		n.hearCancel(m, now)
@@ -68,7 +72,7 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 		n.counts.malformed.Add(1)
 		return
 	}
-	r, err := parseRequest(m.Header)
+	r, err := parseRequest(said)
 	r.group = group
 	if r.budget > n.maxBudget {
 		r.budget = n.maxBudget
@@ -76,8 +80,11 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 			n.fail(fmt.Errorf("natsdispatch: node %s: a request has more time than WithMaxBudget(%v) allows, and gets that; the rest is counted", n.node, n.maxBudget))
 		}
 	}
-	w := &work{request: r, topic: s, msg: m, ends: now.Add(r.budget)}
-	w.out = newOutbox(n.messageSize(), n.maxResult, func() { w.sending.Go(func() { n.post(w) }) })
+	w := &work{request: r, topic: s, said: said, payload: payload, reply: m.Reply, ends: now.Add(r.budget)}
+	w.out.init(n.messageSize(), n.maxResult, &n.store, func() { w.sending.Go(func() { n.post(w) }) })
+	if r.window > 0 {
+		w.out.withCredit(n.head, r.window)
+	}
 	switch {
 	case m.Reply == "":
 		n.counts.malformed.Add(1)
@@ -95,24 +102,50 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 		n.counts.expired.Add(1)
 		return
 	}
-	n.take(w, now)
+	if n.take(w, now) {
+		n.hearAck(ack{kind: kindResume, call: r.call}, m.Reply)
+	}
 }
 
-// take has the request answered, unless the node has had it before.
-func (n *Node) take(w *work, now time.Time) {
+// take has the request answered, unless the node has had it before. Then it reports whether the
+// asker may want to have the answer again.
+func (n *Node) take(w *work, now time.Time) (again bool) {
 	n.state.Lock()
 	defer n.state.Unlock()
 	switch {
 	case n.closed:
 	case n.work[w.request.call] != nil, !n.rememberLocked(w.request.call, min(w.budget, mostRemembered), now):
 		n.counts.duplicates.Add(1)
+		return w.window > 0
 	default:
 		n.counts.requests.Add(1)
 		n.work[w.request.call] = w
 		if len(n.inboxes) < mostInboxes {
-			n.inboxes[inboxOf(w.msg.Reply)] = true
+			n.inboxes[inboxOf(w.reply)] = true
 		}
-		n.answers.Go(func() { n.answer(w) })
+		select {
+		case n.next <- w:
+		default:
+			n.answers.Go(func() { n.answerAll(w) })
+		}
+	}
+	return false
+}
+
+// answerAll deals with a request, and then with those that come when the node has no other
+// goroutine waiting for them: one whose stack has grown is quicker than a new one.
+func (n *Node) answerAll(w *work) {
+	for {
+		n.answer(w)
+		if !n.waits.CompareAndSwap(false, true) {
+			return
+		}
+		select {
+		case w = <-n.next:
+			n.waits.Store(false)
+		case <-n.stopped.Done():
+			return
+		}
 	}
 }
 
@@ -125,11 +158,22 @@ func (n *Node) rememberLocked(id string, d time.Duration, now time.Time) bool {
 	return isNew
 }
 
+// lighten lets go of all but the reply.
+func (w *work) lighten() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said, w.payload, w.call = nil, nil, nil
+}
+
 // done takes the work off.
 func (n *Node) done(w *work) {
 	n.state.Lock()
 	defer n.state.Unlock()
 	delete(n.work, w.request.call)
+	if w.out.keeps() {
+		w.lighten()
+		n.kept.add(w)
+	}
 	n.idleLocked()
 }
 
@@ -148,8 +192,11 @@ func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
 		return
 	}
 	n.state.Lock()
-	w := n.work[id]
-	if w == nil {
+	w, sent := n.work[id], n.kept.calls[id]
+	switch {
+	case sent != nil:
+		n.kept.drop(sent)
+	case w == nil:
 		n.rememberLocked(id, mostCancelled, now)
 	}
 	n.state.Unlock()
@@ -162,6 +209,9 @@ func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
 // refuse says why a request is not taken.
 func (n *Node) refuse(w *work, f failure) {
 	n.counts.refused.Add(1)
+	w.mu.Lock()
+	w.refused = f.text
+	w.mu.Unlock()
 	w.out.reject(f)
 	n.post(w)
 }
@@ -169,6 +219,7 @@ func (n *Node) refuse(w *work, f failure) {
 // answer deals with one request.
 func (n *Node) answer(w *work) {
 	defer n.done(w)
+	defer n.measure(w)
 	defer n.inHand.Add(-1)
 	if n.inHand.Add(1) > int64(n.maxRequests) {
 		n.refuse(w, failed(dispatch.StateRejected, fmt.Errorf("%w: node %s has %d requests in hand", dispatch.ErrOverloaded, n.node, n.maxRequests)))
@@ -188,10 +239,16 @@ func (n *Node) answer(w *work) {
 	}
 	w.begins(c)
 	runtime.Gosched() // producers that are quick have answered then, and one message is enough
-	done := isDone(c)
 	report := c.Report()
-	w.out.accept(membersOf(report)...)
-	if done {
+	members := membersOf(report)
+	if w.out.head != nil && isWell(report) {
+		if array, ok := c.array(codec, members); ok && len(array) <= n.maxResult && w.out.whole(members, array) {
+			n.post(w)
+			return
+		}
+	}
+	w.out.accept(members...)
+	if report.Reason != dispatch.ReasonPending {
 		c.values(codec, w.out.result)
 		for _, o := range report.Outcomes {
 			w.out.end(o)
@@ -227,19 +284,16 @@ func membersOf(r dispatch.Report) []dispatch.Member {
 	return members
 }
 
+// isWell reports whether a call has ended with one result of each of its members.
+func isWell(r dispatch.Report) bool {
+	return r.Reason == dispatch.ReasonAllEnded && len(r.Outcomes) > 0 &&
+		!slices.ContainsFunc(r.Outcomes, func(o dispatch.Outcome) bool { return o.State != dispatch.StateOK || o.Results != 1 })
+}
+
 // outcomes puts how the members end into the outbox.
 func (w *work) outcomes(c call) {
 	for o := range c.Outcomes() {
 		w.out.end(o)
-	}
-}
-
-func isDone(c call) bool {
-	select {
-	case <-c.Done():
-		return true
-	default:
-		return false
 	}
 }
 
@@ -269,9 +323,9 @@ func (n *Node) begin(w *work, codec Codec) (call, failure) {
 	}
 	ctx := withRoute(context.Background(), route{topic: w.topic.name, hops: w.hops, path: w.path, targets: w.targets})
 	if n.extract != nil {
-		ctx = n.extract(ctx, func(key string) string { return getTrace(w.msg.Header, key) })
+		ctx = n.extract(ctx, func(key string) string { return getTrace(w.said, key) })
 	}
-	c, err := w.topic.bus.send(ctx, codec, w.msg.Data, opts)
+	c, err := w.topic.bus.send(ctx, codec, w.payload, opts)
 	switch {
 	case errors.Is(err, dispatch.ErrClosed):
 		return nil, failed(dispatch.StateGone, err)

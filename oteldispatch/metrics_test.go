@@ -411,6 +411,12 @@ func named(t *testing.T, file, pattern string) (names []string) {
 func TestDocumentsNameWhatThereIs(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		everything(l)
+		if _, err := l.Bus().AddLink(func() dispatch.LinkSnapshot { return dispatch.LinkSnapshot{Name: "nats:a"} }); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := oteldispatch.ObserveLinks(l.Bus(), oteldispatch.WithMeterProvider(l.meters)); err != nil {
+			t.Fatal(err)
+		}
 		var metrics []string
 		for _, m := range l.metrics() {
 			metrics = append(metrics, m.Name)
@@ -421,7 +427,8 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 			t.Errorf("metrics (-measured +in doc.go):\n%s", diff)
 		}
 
-		known := append(metrics, "dispatch.topic", "dispatch.producer", "dispatch.listener") // labels of profiles
+		known := append(metrics, "dispatch.topic", "dispatch.producer", "dispatch.listener", // labels of profiles
+			"dispatch.link.state", "dispatch.node.state") // attributes of links, which another test names
 		for _, s := range l.ended() {
 			for key := range s.Attributes {
 				known = append(known, string(key))

@@ -62,6 +62,10 @@ const (
 	memberTriedKey   = attribute.Key("dispatch.member.tried")   // how many replicas were asked, if it is a group
 
 	listenerNameKey = attribute.Key("dispatch.listener.name")
+
+	linkNameKey  = attribute.Key("dispatch.link.name")
+	linkStateKey = attribute.Key("dispatch.link.state")
+	nodeStateKey = attribute.Key("dispatch.node.state")
 )
 
 // Events of spans, besides that of an exception.
@@ -79,6 +83,12 @@ const (
 	listenerDurationMetric = "dispatch.listener.duration"
 	droppedMetric          = "dispatch.listener.dropped"
 	slowMetric             = "dispatch.listener.slow"
+
+	linksMetric        = "dispatch.link.count"
+	linkNodesMetric    = "dispatch.link.nodes"
+	linkInFlightMetric = "dispatch.link.in_flight"
+	linkStrayMetric    = "dispatch.link.stray"
+	linkDroppedMetric  = "dispatch.link.dropped"
 )
 
 // buckets are those that the conventions recommend for durations, in seconds.

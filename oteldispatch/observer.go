@@ -10,17 +10,16 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Observe adds an observer that makes spans and takes measurements to a bus. It measures
-// what one of [New] does, and how many calls of the bus are in flight. The error is that of
+// Observe adds an observer that makes spans and measurements to a bus. It measures what an
+// observer of [New] does, and the number of calls in flight on the bus. The error is that of
 // [dispatch.Bus.Observe].
 func Observe(bus *dispatch.Bus, opts ...Option) (*dispatch.Registration, error) {
 	return bus.Observe(New(append(opts[:len(opts):len(opts)], withBus(bus))...))
 }
 
-// New returns an observer that makes spans and takes measurements, for
-// [dispatch.WithObserver]. It may be used for several buses. An instrument
-// that the meter provider refuses is reported to OpenTelemetry's error handler, and
-// measures nothing. A nil Option is ignored.
+// New returns an observer that makes spans and measurements, for [dispatch.WithObserver]. It
+// may be used for several buses. If the meter provider refuses an instrument, OpenTelemetry's
+// error handler gets the error, and the instrument measures nothing. New ignores a nil Option.
 func New(opts ...Option) dispatch.Observer {
 	c := newConfig(opts)
 	o := &observer{names: &names{topics: c.topics, members: c.members, listened: c.listened}}

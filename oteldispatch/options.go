@@ -9,7 +9,8 @@ import (
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 )
 
-// An Option is an argument of [New]. Of several of the same kind the last one counts.
+// An Option is an argument of [New]. If an option is given more than once, the last one
+// wins.
 type Option interface{ apply(*config) }
 
 type optionFunc func(*config)
@@ -53,41 +54,41 @@ func (c *config) measures() bool {
 	return !none
 }
 
-// WithTracerProvider says who makes the spans. Nil, and the default, is the global
-// provider, also one that is set after [New]. For no spans there is the provider of package
+// WithTracerProvider sets the provider of the spans. Nil is the default: the global
+// provider, even if it is set after [New]. For no spans, use package
 // go.opentelemetry.io/otel/trace/noop: with it the observer only follows calls, and calls do
 // not pay for contexts; see [dispatch.Observer].
 func WithTracerProvider(p trace.TracerProvider) Option {
 	return optionFunc(func(c *config) { c.tracers = p })
 }
 
-// WithMeterProvider says who takes the measurements. Nil, and the default, is the
-// global provider, also one that is set after [New]. For none there is the provider of package
+// WithMeterProvider sets the provider of the metrics. Nil is the default: the global
+// provider, even if it is set after [New]. For no metrics, use package
 // go.opentelemetry.io/otel/metric/noop.
 func WithMeterProvider(p metric.MeterProvider) Option {
 	return optionFunc(func(c *config) { c.meters = p })
 }
 
-// WithProducer has the durations of calls and of runs of producers handed to a reader by p, and
-// not recorded one by one. For programs with very many quick runs. Nil is the default.
+// WithProducer lets p pass the durations of calls and of runs of producers to a reader, instead
+// of recording each of them. It is for programs with very many quick runs. Nil is the default.
 func WithProducer(p *Producer) Option {
 	return optionFunc(func(c *config) { c.producer = p })
 }
 
-// WithDestinationTemplate is for buses with very many topics: spans are named after
-// what f makes of a topic's name, "cell.{cell}.measure" of "cell.42.measure", and
-// metrics have that in place of the name, as messaging.destination.template. Spans
-// keep the name as an attribute. Without this option, and for a nil f, each topic has
-// time series of its own. F may be called concurrently, and more than once for a name.
+// WithDestinationTemplate is for buses with very many topics. f maps the name of a topic to
+// a template, for example "cell.42.measure" to "cell.{cell}.measure". Spans are named after
+// the template and keep the topic's name as an attribute. Metrics have the template, as
+// messaging.destination.template, instead of the name. Without this option, or if f is nil,
+// each topic has its own time series. f is called concurrently and often.
 func WithDestinationTemplate(f func(topic string) string) Option {
 	return optionFunc(func(c *config) { c.topics = f })
 }
 
-// WithMemberTemplate is for topics with very many producers: metrics have what f makes of the
-// name of a producer, "site-{n}" of "site-42", in place of the name. If that is empty, they
-// have no name. Spans keep the name. Without this option, and for a nil f, that is the name, but
-// for names that registrations have got by number, such as producer-17: these are left out,
-// also in spans. F may be called concurrently, and often.
+// WithMemberTemplate is for topics with very many producers. f maps the name of a producer to
+// a template, for example "site-42" to "site-{n}". Metrics have the template instead of the
+// name, or no name if the template is empty. Spans keep the name. Without this option, or if f
+// is nil, metrics have the name. Names that registrations were given by number, such as
+// producer-17, are then left out, also in spans. f is called concurrently and often.
 func WithMemberTemplate(f func(name string) string) Option {
 	return optionFunc(func(c *config) {
 		if c.members = f; f == nil {

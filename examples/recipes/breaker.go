@@ -10,16 +10,16 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Breaker returns a producer that does not run p for the time of rest after so many
-// failures in a row, and fails with circuitbreaker.ErrOpen instead. The first run after
-// the rest decides: p is run again as before, or rests again.
+// Breaker returns a producer that stops running p after this number of consecutive failures.
+// For the duration of rest it fails with circuitbreaker.ErrOpen instead. If the first run
+// after that succeeds, the breaker closes; otherwise it stays open for another rest.
 func Breaker[Req, Res any](p dispatch.Producer[Req, Res], failures uint, rest time.Duration) dispatch.Producer[Req, Res] {
 	breaker := circuitbreaker.NewBuilder[Res]().WithFailureThreshold(failures).WithSuccessThreshold(1).WithDelay(rest).Build()
 	return func(ctx context.Context, req Req) (res Res, err error) {
 		if !breaker.TryAcquirePermit() {
 			return res, circuitbreaker.ErrOpen
 		}
-		failed := true // also by a panic
+		failed := true // also if p panics
 		defer func() {
 			if failed {
 				breaker.RecordFailure()
@@ -28,7 +28,7 @@ func Breaker[Req, Res any](p dispatch.Producer[Req, Res], failures uint, rest ti
 			}
 		}()
 		res, err = p(ctx, req)
-		canceled := errors.Is(ctx.Err(), context.Canceled) // the call had its answer, which is not p's fault
+		canceled := errors.Is(ctx.Err(), context.Canceled) // the call has its answer, so p has not failed
 		failed = err != nil && !canceled && !errors.Is(err, dispatch.ErrDecline)
 		return res, err
 	}

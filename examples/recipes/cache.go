@@ -9,11 +9,11 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Cached returns a producer that keeps the results of p, each for the time of keep and at
-// most so many. Errors are not kept.
+// Cached returns a producer that stores results of p, each for the duration of keep. It stores
+// at most the given number of results, and no errors.
 func Cached[Req comparable, Res any](p dispatch.Producer[Req, Res], most uint64, keep time.Duration) dispatch.Producer[Req, Res] {
 	cache := ttlcache.New(
-		ttlcache.WithCapacity[Req, Res](most), // the request that was not asked for longest goes
+		ttlcache.WithCapacity[Req, Res](most), // evicts the least recently used request
 		ttlcache.WithTTL[Req, Res](keep),
 		ttlcache.WithDisableTouchOnHit[Req, Res]())
 	return func(ctx context.Context, req Req) (Res, error) {

@@ -24,7 +24,7 @@ func add(d *dispatch.Dispatcher[string, float64], name string, p dispatch.Produc
 	}
 }
 
-// ask asks for the price of a lamp, and prints how each shop has ended.
+// ask asks for the price of a lamp, and prints the outcome of each shop.
 func ask(d *dispatch.Dispatcher[string, float64]) {
 	call, err := d.Send(context.Background(), price, "lamp")
 	if err != nil {
@@ -103,7 +103,7 @@ func ExampleTimeLimit() {
 	d := dispatch.New[string, float64]()
 	add(d, "good", recipes.Fetch(http.DefaultClient, good.URL))
 	add(d, "hangs", recipes.TimeLimit(recipes.Fetch(http.DefaultClient, hangs.URL), 100*time.Millisecond))
-	ask(d) // takes 100 ms, and not the minute of the topic
+	ask(d) // takes 100 ms, although the timeout of the topic is a minute
 	// Output:
 	// good: 12.50
 	// hangs: failed, timeout exceeded
@@ -136,7 +136,7 @@ func ExampleRateLimit() {
 
 	d := dispatch.New[string, float64]()
 	fetch := recipes.Fetch(http.DefaultClient, shop.URL)
-	limiter := rate.NewLimiter(rate.Every(time.Hour), 2) // two at once, and then one an hour
+	limiter := rate.NewLimiter(rate.Every(time.Hour), 2) // two requests at once, then one an hour
 	add(d, "shop", recipes.RateLimit(fetch, limiter))
 	for range 3 {
 		ask(d)
@@ -185,25 +185,25 @@ func ExampleFilter() {
 	if _, err := d.Gather(context.Background(), price, "lamp"); err != nil {
 		log.Fatal(err)
 	}
-	if err := d.Shutdown(context.Background()); err != nil { // the listener has heard everything
+	if err := d.Shutdown(context.Background()); err != nil { // waits for the listener
 		log.Fatal(err)
 	}
 	// Output: cheap has a lamp for 9.90
 }
 
-// All of them around one producer, from the inside out.
+// All recipes around one producer. The wrapper that is added last is the first to run.
 func Example() {
 	var requests atomic.Int32
 	shop := httptest.NewServer(counting(&requests, shops.Sells(12.5)))
 	defer shop.Close()
 
 	p := recipes.Fetch(http.DefaultClient, shop.URL)
-	p = recipes.TimeLimit(p, 10*time.Second)                   // of each attempt
-	p = recipes.RateLimit(p, rate.NewLimiter(10, 10))          // each attempt needs its turn
+	p = recipes.TimeLimit(p, 10*time.Second)                   // for each attempt
+	p = recipes.RateLimit(p, rate.NewLimiter(10, 10))          // limits the attempts
 	p = recipes.Retry(p, 3, 100*time.Millisecond, time.Second) // a run is up to three attempts
-	p = recipes.Breaker(p, 5, time.Minute)                     // counts runs, and saves their retries
+	p = recipes.Breaker(p, 5, time.Minute)                     // counts runs; while it is open there are no retries
 	p = recipes.Once(p, func(item string) string { return item }, 30*time.Second)
-	p = recipes.Cached(p, 1000, time.Hour) // costs nothing of the above
+	p = recipes.Cached(p, 1000, time.Hour) // a hit runs none of the above
 
 	d := dispatch.New[string, float64]()
 	add(d, "shop", p)

@@ -26,7 +26,7 @@ func Fetch(client *http.Client, base string) dispatch.Producer[string, float64] 
 		switch resp.StatusCode {
 		case http.StatusOK:
 			var offer struct{ Price float64 }
-			err := json.NewDecoder(resp.Body).Decode(&offer) // here: the body is closed when ctx ends
+			err := json.NewDecoder(resp.Body).Decode(&offer) // decode here, because the body is closed when ctx ends
 			return offer.Price, err
 		case http.StatusNotFound:
 			return 0, dispatch.ErrDecline

@@ -11,13 +11,14 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Gateway returns a handler that sends what ask reads from an HTTP request to the members
-// of the topic, and streams what they answer: a result event for each result, as it arrives,
-// and an end event that says who did not answer. A client that accepts text/event-stream,
-// as the EventSource of a browser does, gets server-sent events. Others get lines of JSON.
+// Gateway returns a handler that converts an HTTP request with ask, sends it to the members
+// of the topic, and streams their answers: a result event for each result, as it arrives,
+// and an end event with the members that did not answer. A client that accepts
+// text/event-stream, such as the EventSource of a browser, gets server-sent events. Other
+// clients get lines of JSON.
 //
-// An error of ask is answered with status 400, an error of Send with 503. When the client
-// leaves, the call is canceled.
+// If ask returns an error, the status is 400; if Send returns an error, it is 503. The call is
+// canceled when the client disconnects.
 func Gateway[Req, Res any](d *dispatch.Dispatcher[Req, Res], topic dispatch.Topic[Req, Res], ask func(*http.Request) (Req, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		req, err := ask(r)
@@ -25,7 +26,7 @@ func Gateway[Req, Res any](d *dispatch.Dispatcher[Req, Res], topic dispatch.Topi
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		call, err := d.Send(r.Context(), topic, req) // that context ends when the client leaves
+		call, err := d.Send(r.Context(), topic, req) // the context ends when the client disconnects
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
@@ -33,7 +34,7 @@ func Gateway[Req, Res any](d *dispatch.Dispatcher[Req, Res], topic dispatch.Topi
 		out := openStream(w, r)
 		for r := range call.Results() {
 			if out.send("result", newAnswer(r.From, r.Value)) != nil {
-				return // which ends the context of the request, and with it the call
+				return // this ends the context of the request, and so the call
 			}
 		}
 		_ = out.send("end", newEnding(call.Report()))
@@ -60,7 +61,7 @@ func newAnswer(from dispatch.Member, value any) answer {
 type ending struct {
 	Reason  dispatch.Reason `json:"reason"`
 	Elapsed time.Duration   `json:"elapsed_ns"`
-	Missing []missing       `json:"missing"` // who did not answer
+	Missing []missing       `json:"missing"` // the members that did not answer
 }
 
 type missing struct {
@@ -104,7 +105,7 @@ func (s *stream) send(event string, v any) error {
 	if err != nil {
 		return err
 	}
-	// A client that takes nothing is let go. Where deadlines are not supported the server's have to do.
+	// A client that does not read is disconnected. If the writer has no deadlines, those of the server apply.
 	_ = s.control.SetWriteDeadline(time.Now().Add(10 * time.Second))
 	if _, err := fmt.Fprintf(s.w, s.format, event, data); err != nil {
 		return err

@@ -10,16 +10,16 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Once returns a producer that runs p once for all requests of the same key that it gets
-// while that run goes on; all of them get its result. The run belongs to none of their calls:
-// it goes on when they end, and has a limit of its own.
+// Once returns a producer that runs p once for all requests with the same key that arrive
+// during the run. All of them get its result. The run is independent of their calls: it goes on
+// when they end, and has its own limit.
 func Once[Req, Res any](p dispatch.Producer[Req, Res], key func(Req) string, limit time.Duration) dispatch.Producer[Req, Res] {
 	var group singleflight.Group
 	return func(ctx context.Context, req Req) (res Res, err error) {
 		run := group.DoChan(key(req), func() (_ any, err error) {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 			defer cancel()
-			defer func() { // a panic here would end the process
+			defer func() { // a panic here would crash the process
 				if v := recover(); v != nil {
 					err = &dispatch.PanicError{Value: v, Stack: debug.Stack()}
 				}

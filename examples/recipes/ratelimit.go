@@ -9,7 +9,7 @@ import (
 )
 
 // RateLimit returns a producer that waits for the limiter before it runs p. It fails at
-// once if its turn would come after the deadline. Producers may share a limiter.
+// once if its turn were after the deadline. Producers may share a limiter.
 func RateLimit[Req, Res any](p dispatch.Producer[Req, Res], limiter *rate.Limiter) dispatch.Producer[Req, Res] {
 	return func(ctx context.Context, req Req) (res Res, err error) {
 		if err := limiter.Wait(ctx); err != nil {

@@ -29,7 +29,11 @@ type Entry struct {
 	Kind   Kind
 }
 
-const largestPage = 1024
+// A page that follows another one has room for twice as many entries, within these bounds.
+const (
+	smallestPage = 16
+	LargestPage  = 1024
+)
 
 // Page is a part of a log.
 type Page struct {
@@ -43,9 +47,6 @@ type Page struct {
 	next    *Page   // set when this page is full
 }
 
-// Few is room for the entries of a small call.
-type Few [10]Entry
-
 // Cap returns how many entries the page can have.
 func (p *Page) Cap() int { return cap(p.entries) }
 
@@ -56,17 +57,15 @@ type Log struct {
 	written int
 }
 
-// Open begins the log on its first page. What keeps the room for entries in memory should
-// not keep the page, or a reader that still has some entries keeps all that follows.
-func (l *Log) Open(first *Page, room *Few) {
-	first.entries = room[:0]
-	l.tail = first
-}
+// Open begins the log on its first page.
+func (l *Log) Open(first *Page) { l.tail = first }
 
-// Expect makes room for about n entries, if nothing has been written yet.
-func (l *Log) Expect(n int) {
-	if p := l.tail; len(p.entries) == 0 && n > cap(p.entries) {
-		p.entries = make([]Entry, 0, min(n, largestPage))
+// Use gives the page that the log was opened on room for entries, if nothing has been
+// written yet. What keeps the room in memory should not keep the page, or a reader that
+// still has some entries keeps all that follows.
+func (l *Log) Use(room []Entry) {
+	if p := l.tail; len(p.entries) == 0 {
+		p.entries = room[:0:min(cap(room), LargestPage)]
 	}
 }
 
@@ -74,7 +73,7 @@ func (l *Log) Expect(n int) {
 // a result on it.
 func (l *Log) Room() (p *Page, value int16) {
 	if p = l.tail; len(p.entries) == cap(p.entries) {
-		p.next = &Page{entries: make([]Entry, 0, min(2*cap(p.entries), largestPage))}
+		p.next = &Page{entries: make([]Entry, 0, min(max(2*cap(p.entries), smallestPage), LargestPage))}
 		l.tail = p.next
 	}
 	return l.tail, l.tail.values

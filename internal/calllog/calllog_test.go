@@ -20,8 +20,8 @@ type model struct {
 // newLog returns an open log and the cursor at its start.
 func newLog(expected int) (*calllog.Log, *calllog.Page) {
 	l, first := new(calllog.Log), new(calllog.Page)
-	l.Open(first, new(calllog.Few))
-	l.Expect(expected)
+	l.Open(first)
+	l.Use(make([]calllog.Entry, expected))
 	return l, first
 }
 
@@ -165,7 +165,7 @@ func TestExpectedLogIsOnOnePage(t *testing.T) {
 			t.Errorf("the page has room for %d of %d", first.Cap(), n)
 		}
 		before := first.Cap()
-		l.Expect(5000) // too late
+		l.Use(make([]calllog.Entry, 5000)) // too late
 		if first.Cap() != before {
 			t.Errorf("Expect has changed a page that was written on: %d of %d", first.Cap(), n)
 		}

@@ -257,6 +257,20 @@ func (n *node) checkEnd(all []fate) error {
 	return nil
 }
 
+func (a *agenda) appendKey(key []byte) []byte {
+	key = append(key, byte(len(a.again)), byte(len(a.hedges)))
+	for _, member := range a.again {
+		key = append(key, byte(member))
+	}
+	for _, h := range a.hedges {
+		key = append(key, byte(h.member), byte(h.released), byte(h.at))
+	}
+	for _, g := range a.groups {
+		key = append(key, byte(g.released), byte(g.asked), byte(g.failed), byte(g.common))
+	}
+	return key
+}
+
 // appendKey appends what tells a state of a call from all others: what the course keeps
 // and what the oracle goes by. Times that members began and ended at are left out, as
 // they are settled and checked after every event.
@@ -272,18 +286,12 @@ func (n *node) appendKey(key []byte, all []fate) []byte {
 			key[len(key)-1] = 1
 		}
 	}
-	put(int(n.clock), int(c.now), c.next, c.active, c.relays, int(c.reason), len(c.again), len(c.hedges))
+	put(int(n.clock), int(c.now), c.next, c.active, c.relays, int(c.reason))
 	flag(c.waiting)
 	flag(c.results)
 	flag(c.graced)
-	for _, member := range c.again {
-		put(int(member))
-	}
-	for _, h := range c.hedges {
-		put(int(h.member), int(h.released), int(h.at))
-	}
-	for _, g := range c.groups {
-		put(int(g.released), int(g.asked), int(g.failed), int(g.common))
+	if a := c.agenda; a != nil {
+		key = a.appendKey(key)
 	}
 	if p.policy.Stall > 0 {
 		put(int(c.lastResult))

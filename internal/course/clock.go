@@ -25,8 +25,8 @@ func (c *Course) Tick(now time.Duration) {
 	}
 	c.graced = c.graced || c.policy.Grace > 0 && c.now >= c.budget()
 	for c.now >= c.nextHedge() {
-		member := c.hedges[0].member
-		c.release(member, &c.groups[c.members[member].group-1]) // which does away with the hedge
+		member := c.agenda.hedges[0].member
+		c.release(member, c.groupOf(member)) // which does away with the hedge
 	}
 }
 
@@ -40,17 +40,14 @@ func (c *Course) Due() time.Duration {
 	if c.hasRoom() && !c.mayBegin(c.now) {
 		due = min(due, c.nextStart)
 	}
-	if len(c.limits) > 0 {
-		due = min(due, c.limits[0].at)
-	}
-	return min(due, c.nextHedge())
+	return min(due, c.nextLimit(), c.nextHedge())
 }
 
 // budget returns how long the producers have.
-func (c *Course) budget() time.Duration { return c.policy.Timeout - c.policy.Grace }
+func (c *Course) budget() time.Duration { return c.timeout - c.policy.Grace }
 
 // expiry returns when the call ends at the latest.
-func (c *Course) expiry() time.Duration { return later(c.policy.Timeout, c.policy.Slack) }
+func (c *Course) expiry() time.Duration { return later(c.timeout, c.slack) }
 
 // stall returns when the call ends if no further result comes. Before the first result
 // that is never.

@@ -67,8 +67,7 @@ const (
 // Policy is what the options of a call say about its course. A zero field stands for
 // no such rule, except that there always is a timeout.
 type Policy struct {
-	Timeout     time.Duration // after which the call ends
-	Slack       time.Duration // how much later the call ends by itself: until then the sender's context may end it
+	Timeout     time.Duration // after which the call ends; see also Within
 	Grace       time.Duration // before the timeout, in which producers hand in what they have
 	Quorum      int           // how many answers are enough
 	Majority    bool          // the answers of more than half of the members are enough
@@ -82,20 +81,18 @@ type Policy struct {
 
 // Course is the course of one call, made by New.
 type Course struct {
-	policy  Policy
-	members []Member // the local ones, then those that relays have named
-	groups  []group
+	policy  *Policy
+	timeout time.Duration // that of the policy, or less; see Within
+	slack   time.Duration
+	members []Member      // the local ones, then those that relays have named
 	now     time.Duration // of the last event; not later than the end
+	agenda  *agenda       // nil as long as there are no groups and no runs with limits
 
 	local     int           // how many members are local
 	next      int           // the first local member that is not claimed
 	active    int           // local members that are claimed and have not ended
 	nextStart time.Duration // when the stagger lets the next member start
 	credits   int           // members that the stagger lets start at once
-	again     []int32       // a member for each replica that is released and not claimed
-	hedges    heap[hedge]
-	limits    heap[limit] // of the runs that have one
-	overdue   []Overdue   // runs that Overdue has not returned yet
 
 	waiting  bool // Enroll is still to come
 	relays   int  // how many may name further members
@@ -112,8 +109,13 @@ type Course struct {
 	reason     Reason
 }
 
-// New returns the course of a call that waits for Enroll.
-func New(p Policy) Course { return Course{policy: p, waiting: true} }
+// New returns the course of a call that waits for Enroll. It keeps the policy, which must
+// not change any more.
+func New(p *Policy) Course { return Course{policy: p, timeout: p.Timeout, waiting: true} }
+
+// Within says that the sender's deadline leaves less time than the policy, and how much
+// later the call ends by itself: until then the sender's context may end it.
+func (c *Course) Within(timeout, slack time.Duration) { c.timeout, c.slack = timeout, slack }
 
 // Enroll says who is asked: the local members, which the course keeps and writes from
 // now on, how many candidates the member with an index has (nil: one each), and how
@@ -127,8 +129,9 @@ func (c *Course) Enroll(now time.Duration, members []Member, candidates func(i i
 	c.members, c.local, c.relays = members, len(members), relays
 	for i := 0; candidates != nil && i < len(members); i++ {
 		if n := candidates(i); n > 1 {
-			c.groups = append(c.groups, group{replicas: int32(n), hedge: c.policy.Hedge})
-			c.members[i].group = int32(len(c.groups))
+			a := c.needAgenda()
+			a.groups = append(a.groups, group{replicas: int32(n), hedge: c.policy.Hedge})
+			c.members[i].group = int32(len(a.groups))
 		}
 	}
 	c.judge()

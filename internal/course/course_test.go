@@ -11,7 +11,7 @@ import (
 
 // call returns the course of a call of members with so many candidates each.
 func call(p Policy, relays int, candidates ...int) *Course {
-	c := New(p)
+	c := New(&p)
 	c.Enroll(0, make([]Member, len(candidates)), func(i int) int { return candidates[i] }, relays)
 	return &c
 }
@@ -86,7 +86,8 @@ func TestAnEarlierTimeCountsAsThatOfTheEventBefore(t *testing.T) {
 
 func TestALargeTimeIsNotExceeded(t *testing.T) {
 	const huge = math.MaxInt64
-	c := call(Policy{Timeout: huge, Slack: huge, Stall: huge, Stagger: huge, Hedge: huge}, 0, 2, 1)
+	c := call(Policy{Timeout: huge, Stall: huge, Stagger: huge, Hedge: huge}, 0, 2, 1)
+	c.Within(huge, huge)
 	ask(t, c, 1)
 	c.Result(2, 0)
 	want(t, "due", c.Due(), huge)
@@ -98,7 +99,8 @@ func TestALargeTimeIsNotExceeded(t *testing.T) {
 }
 
 func TestSlackPutsTheEndOffButNotTheGrace(t *testing.T) {
-	c := call(Policy{Timeout: 10, Slack: 5, Grace: 2}, 0, 1)
+	c := call(Policy{Timeout: 100, Grace: 2}, 0, 1)
+	c.Within(10, 5)
 	want(t, "due", c.Due(), 8)
 	c.Tick(8)
 	want(t, "the grace has begun", c.Graced(), true)
@@ -121,16 +123,16 @@ func TestAGraceThatIsLongerThanTheTimeoutBeginsAtOnce(t *testing.T) {
 // Whether the timer of the grace has been heard of does not matter.
 func TestARunThatIsOutOfTimeIsLateIfItsTimeIsOver(t *testing.T) {
 	for _, test := range []struct {
-		policy Policy
-		at     time.Duration
-		want   State
+		slack, grace, at time.Duration
+		want             State
 	}{
-		{Policy{Timeout: 10}, 9, Failed},
-		{Policy{Timeout: 10, Slack: 5}, 10, Late},
-		{Policy{Timeout: 10, Grace: 4}, 5, Failed},
-		{Policy{Timeout: 10, Grace: 4}, 6, Late},
+		{0, 0, 9, Failed},
+		{5, 0, 10, Late},
+		{0, 4, 5, Failed},
+		{0, 4, 6, Late},
 	} {
-		c := call(test.policy, 1, 1, 2, 1)
+		c := call(Policy{Timeout: 100, Grace: test.grace}, 1, 1, 2, 1)
+		c.Within(10, test.slack)
 		ask(t, c, 0)
 		named, _ := c.Name(0)
 		c.EndNamed(test.at, named, Expired, false)
@@ -175,19 +177,20 @@ func TestAGroupEndsAsAllItsReplicasDo(t *testing.T) {
 
 func TestAReplicaIsAskedAfterEachHedgeAsLongAsItHasAsMuchTimeLeft(t *testing.T) {
 	for _, test := range []struct {
-		policy Policy
-		want   []time.Duration // when replicas are asked
+		hedge, slack, grace time.Duration
+		want                []time.Duration // when replicas are asked
 	}{
-		{Policy{Timeout: 10}, []time.Duration{0}},
-		{Policy{Timeout: 10, Hedge: 3}, []time.Duration{0, 3, 6}},
-		{Policy{Timeout: 10, Hedge: 3, Slack: 100}, []time.Duration{0, 3, 6}},
-		{Policy{Timeout: 10, Hedge: 2}, []time.Duration{0, 2, 4, 6, 8}},
-		{Policy{Timeout: 10, Hedge: 2, Grace: 3}, []time.Duration{0, 2, 4}},
-		{Policy{Timeout: 10, Hedge: 1}, []time.Duration{0, 1, 2, 3, 4, 5}}, // all that there are
-		{Policy{Timeout: 10, Hedge: 5}, []time.Duration{0, 5}},
-		{Policy{Timeout: 10, Hedge: 6}, []time.Duration{0}},
+		{0, 0, 0, []time.Duration{0}},
+		{3, 0, 0, []time.Duration{0, 3, 6}},
+		{3, 100, 0, []time.Duration{0, 3, 6}},
+		{2, 0, 0, []time.Duration{0, 2, 4, 6, 8}},
+		{2, 0, 3, []time.Duration{0, 2, 4}},
+		{1, 0, 0, []time.Duration{0, 1, 2, 3, 4, 5}}, // all that there are
+		{5, 0, 0, []time.Duration{0, 5}},
+		{6, 0, 0, []time.Duration{0}},
 	} {
-		c := call(test.policy, 0, 6)
+		c := call(Policy{Timeout: 100, Hedge: test.hedge, Grace: test.grace}, 0, 6)
+		c.Within(10, test.slack)
 		var got []time.Duration
 		for c.Reason() == Underway {
 			for range ask(t, c, c.now) {
@@ -196,7 +199,7 @@ func TestAReplicaIsAskedAfterEachHedgeAsLongAsItHasAsMuchTimeLeft(t *testing.T) 
 			c.Tick(c.Due())
 		}
 		if !slices.Equal(got, test.want) {
-			t.Errorf("%+v: asked at %v, want %v", test.policy, got, test.want)
+			t.Errorf("%+v: asked at %v, want %v", test, got, test.want)
 		}
 	}
 }
@@ -307,7 +310,7 @@ func TestGoodNewsComesFirst(t *testing.T) {
 }
 
 func TestACallHasItsMembersFromOneEnroll(t *testing.T) {
-	c := New(Policy{Timeout: 10})
+	c := New(&Policy{Timeout: 10})
 	want(t, "waiting", c.Waiting(), true)
 	c.Enroll(1, make([]Member, 2), nil, 1)
 	c.Enroll(2, make([]Member, 5), nil, 3)
@@ -341,7 +344,7 @@ func TestResolveSaysHowARunThatExpiresEnds(t *testing.T) {
 		{9, Failed, Failed},
 		{9, OK, OK},
 	} {
-		c := New(Policy{Timeout: 10, Grace: 2})
+		c := New(&Policy{Timeout: 10, Grace: 2})
 		c.Enroll(0, make([]Member, 1), nil, 0)
 		r, _ := c.Claim(1)
 		c.Start(1, r, 0)
@@ -355,7 +358,7 @@ func TestResolveSaysHowARunThatExpiresEnds(t *testing.T) {
 func TestTheFirstLimitIsDueWhateverTheOrderOfStarts(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for n := range 40 {
-		c := New(Policy{Timeout: 1000})
+		c := New(&Policy{Timeout: 1000})
 		c.Enroll(0, make([]Member, n+1), nil, 0)
 		due := make([]time.Duration, n)
 		for i := range due {

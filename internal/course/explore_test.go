@@ -112,7 +112,8 @@ type explorer struct {
 // explore goes through the states of a call, those that are fewest events away first.
 func (e *explorer) explore() error {
 	e.scenarios = 1
-	first := node{course: New(e.policy), past: past{scenario: e.scenario}}
+	first := node{course: New(&e.policy), past: past{scenario: e.scenario}}
+	first.course.Within(e.policy.Timeout, e.slack)
 	if e.waits {
 		e.next = []node{first}
 	} else if err := e.move(&first, event{kind: enroll}); err != nil {
@@ -205,14 +206,25 @@ func clone(c *Course) Course { return cloneTo(Course{}, c) }
 func cloneTo(memory Course, c *Course) Course {
 	d := *c
 	d.members = append(memory.members[:0], c.members...)
-	d.groups = append(memory.groups[:0], c.groups...)
-	d.again = append(memory.again[:0], c.again...)
-	for i, g := range d.groups {
-		d.groups[i].ended = slices.Clone(g.ended)
+	if a := c.agenda; a != nil {
+		d.agenda = cloneAgendaTo(memory.agenda, a)
 	}
-	d.hedges = append(memory.hedges[:0], c.hedges...)
-	d.limits = append(memory.limits[:0], c.limits...)
 	return d
+}
+
+func cloneAgendaTo(memory, a *agenda) *agenda {
+	if memory == nil {
+		memory = new(agenda)
+	}
+	memory.groups = append(memory.groups[:0], a.groups...)
+	for i, g := range memory.groups {
+		memory.groups[i].ended = slices.Clone(g.ended)
+	}
+	memory.again = append(memory.again[:0], a.again...)
+	memory.hedges = append(memory.hedges[:0], a.hedges...)
+	memory.limits = append(memory.limits[:0], a.limits...)
+	memory.overdue = nil // Overdue has been called
+	return memory
 }
 
 // outcome is what the course has answered to an event.

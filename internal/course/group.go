@@ -13,6 +13,14 @@ type group struct {
 	ended    []bool        // which of them have; nil as long as no run of the group has a limit
 }
 
+// groupOf returns the group that a member is, or nil.
+func (c *Course) groupOf(member int32) *group {
+	if at := c.members[member].group; at > 0 {
+		return &c.agenda.groups[at-1]
+	}
+	return nil
+}
+
 // claimReplica claims the next replica of a group. With the last one that is released it
 // notes when the one after it is due.
 func (c *Course) claimReplica(member int32, g *group) (replica int32) {
@@ -21,7 +29,7 @@ func (c *Course) claimReplica(member int32, g *group) (replica int32) {
 	g.released = max(g.released, g.asked)
 	due := later(c.now, g.hedge)
 	if g.hedge > 0 && g.asked == g.released && g.released < g.replicas && c.worthHedging(g, due) {
-		c.hedges.add(hedge{member, g.released, due})
+		c.agenda.hedges.add(hedge{member, g.released, due})
 	}
 	return replica
 }
@@ -47,5 +55,5 @@ func (c *Course) failOver(member int32, g *group, how State) State {
 // release lets one more replica of a group be claimed.
 func (c *Course) release(member int32, g *group) {
 	g.released++
-	c.again = append(c.again, member)
+	c.agenda.again = append(c.agenda.again, member)
 }

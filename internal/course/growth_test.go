@@ -119,7 +119,7 @@ func BenchmarkEvent(b *testing.B) {
 				events := 0
 				for b.Loop() {
 					b.StopTimer()
-					c := New(kind.policy)
+					c := New(&kind.policy)
 					c.Enroll(0, make([]Member, n), kind.candidates, 1)
 					b.StartTimer()
 					events += kind.run(&c, n)
@@ -135,7 +135,7 @@ func TestAPlainMemberCostsNoAllocation(t *testing.T) {
 	members := make([]Member, 1000)
 	if n := testing.AllocsPerRun(10, func() {
 		clear(members)
-		c := New(Policy{Timeout: hour})
+		c := New(&Policy{Timeout: hour})
 		c.Enroll(0, members, nil, 0)
 		plain(&c)
 	}); n != 0 {
@@ -150,7 +150,7 @@ func BenchmarkPlainMember(b *testing.B) {
 	members := make([]Member, 1000)
 	for n := 0; n < b.N; n += len(members) {
 		clear(members)
-		c := New(Policy{Timeout: hour})
+		c := New(&Policy{Timeout: hour})
 		c.Enroll(0, members, nil, 0)
 		plain(&c)
 	}

@@ -12,30 +12,44 @@ type Overdue struct {
 // They have ended: a replica as if it had failed, and any other run with its member, which
 // is Late.
 func (c *Course) Overdue() []Overdue {
-	overdue := c.overdue
-	c.overdue = nil
+	if c.agenda == nil {
+		return nil
+	}
+	overdue := c.agenda.overdue
+	c.agenda.overdue = nil
 	return overdue
 }
 
 // limit lets a run that has just started become overdue.
 func (c *Course) limit(r Run, at time.Duration) {
-	if group := c.members[r.Member].group; group > 0 {
-		if g := &c.groups[group-1]; g.ended == nil {
-			g.ended = make([]bool, g.replicas)
-		}
+	if g := c.groupOf(r.Member); g != nil && g.ended == nil {
+		g.ended = make([]bool, g.replicas)
 	}
-	c.limits.add(limit{r, at})
+	c.needAgenda().limits.add(limit{r, at})
+}
+
+// nextLimit returns when the next run becomes overdue.
+func (c *Course) nextLimit() time.Duration {
+	if c.agenda == nil || len(c.agenda.limits) == 0 {
+		return never
+	}
+	return c.agenda.limits[0].at
+}
+
+// isLimited reports whether a run that has a limit can still become overdue.
+func (c *Course) isLimited(r Run) bool {
+	return c.members[r.Member].State == Pending && !c.hasEnded(r)
 }
 
 // overrun ends the runs that are overdue, apart from those whose limits do not come before
 // the call ends anyway.
 func (c *Course) overrun(end time.Duration) {
 	late := false
-	for len(c.limits) > 0 && c.limits[0].at <= c.now && c.limits[0].at < end {
-		r := c.limits[0].run
+	for at := c.nextLimit(); at <= c.now && at < end; at = c.nextLimit() {
+		r := c.agenda.limits[0].run
 		ends := c.end(r, Late, false) == Ends // which does away with the limit
 		c.members[r.Member].Overdue = ends
-		c.overdue = append(c.overdue, Overdue{r, ends})
+		c.agenda.overdue = append(c.agenda.overdue, Overdue{r, ends})
 		late = late || ends
 	}
 	if late {
@@ -46,12 +60,8 @@ func (c *Course) overrun(end time.Duration) {
 // hasEnded reports whether a replica has ended whose group goes on. It need not know of
 // those that ended before a run of the group had a limit.
 func (c *Course) hasEnded(r Run) bool {
-	group := c.members[r.Member].group
-	if group == 0 {
-		return false
-	}
-	ended := c.groups[group-1].ended
-	return ended != nil && ended[r.Replica]
+	g := c.groupOf(r.Member)
+	return g != nil && g.ended != nil && g.ended[r.Replica]
 }
 
 // note notes that a replica has ended.

@@ -122,7 +122,7 @@ func (p *past) graced() bool {
 }
 
 func (p *past) budget() time.Duration { return p.policy.Timeout - p.policy.Grace }
-func (p *past) expiry() time.Duration { return p.policy.Timeout + p.policy.Slack }
+func (p *past) expiry() time.Duration { return p.policy.Timeout + p.slack }
 
 // end returns when the call ends if nothing else happens.
 func (p *past) end() time.Duration {

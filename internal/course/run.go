@@ -8,7 +8,7 @@ type Run struct{ Member, Replica int32 }
 
 // Claimable reports whether Claim would return a run.
 func (c *Course) Claimable(now time.Duration) bool {
-	return c.reason == Underway && (len(c.again) > 0 || c.mayBegin(max(now, c.now)))
+	return c.reason == Underway && (c.released() || c.mayBegin(max(now, c.now)))
 }
 
 // mayBegin reports whether the next member may have its first run now.
@@ -28,9 +28,9 @@ func (c *Course) Claim(now time.Duration) (r Run, ok bool) {
 		return r, false
 	}
 	c.advance(now)
-	if len(c.again) > 0 {
-		r.Member = c.again[0]
-		c.again = c.again[1:]
+	if c.released() {
+		r.Member = c.agenda.again[0]
+		c.agenda.again = c.agenda.again[1:]
 		c.prune()
 	} else {
 		r.Member = int32(c.next)
@@ -39,8 +39,8 @@ func (c *Course) Claim(now time.Duration) (r Run, ok bool) {
 		c.credits = max(0, c.credits-1)
 		c.nextStart = later(c.now, c.policy.Stagger)
 	}
-	if at := c.members[r.Member].group; at > 0 {
-		r.Replica = c.claimReplica(r.Member, &c.groups[at-1])
+	if g := c.groupOf(r.Member); g != nil {
+		r.Replica = c.claimReplica(r.Member, g)
 	}
 	return r, true
 }
@@ -82,8 +82,7 @@ func (c *Course) End(now time.Duration, r Run, how State, result bool) Effect {
 // end is the end of a run of a member that has not ended.
 func (c *Course) end(r Run, how State, result bool) Effect {
 	m := &c.members[r.Member]
-	if m.group > 0 {
-		g := &c.groups[m.group-1]
+	if g := c.groupOf(r.Member); g != nil {
 		g.note(r.Replica)
 		if how != OK {
 			how = c.failOver(r.Member, g, how)

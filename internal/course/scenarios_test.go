@@ -11,6 +11,7 @@ import (
 type scenario struct {
 	name    string
 	policy  Policy
+	slack   time.Duration
 	members []int           // candidates of each local member
 	hedges  []time.Duration // of the members, if they differ from the policy's; 0: none
 	streams bool            // plain members have results before they end
@@ -94,7 +95,7 @@ func (s *shape) options() []option {
 		{"fail-fast", func(s *scenario) { s.policy.FailFast = true }},
 		{"stall", func(s *scenario) { s.policy.Stall = 3 }},
 		{"grace", func(s *scenario) { s.policy.Grace = 4 }},
-		{"slack", func(s *scenario) { s.policy.Slack = 2 }},
+		{"slack", func(s *scenario) { s.slack = 2 }},
 		{"waits", func(s *scenario) { s.waits = true }},
 		{"lags", func(s *scenario) { s.lags = true }},
 	}

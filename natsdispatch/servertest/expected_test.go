@@ -125,16 +125,28 @@ func TestTwinsAreReported(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
 	var told [3]failures
+	answer := make(chan struct{})
 	for i, name := range []string{"a", "b"} {
 		far := newBus()
-		produce(t, far, name, echo(name))
+		produce(t, far, name, func(ctx context.Context, req string) (string, error) {
+			select {
+			case <-answer: // once both have accepted, for the call ends with the first that has answered
+			case <-ctx.Done():
+			}
+			return name + "=" + req, ctx.Err()
+		})
 		serve(t, connect(t, s.ClientURL()), far, "twin", natsdispatch.WithBeat(50*time.Millisecond), natsdispatch.WithErrorHandler(told[i].add))
 	}
 	join(t, connect(t, s.ClientURL()), near, []string{"twin"}, natsdispatch.WithErrorHandler(told[2].add))
 	for i := range told {
 		until(t, "a twin to be reported", func() bool { return len(told[i].list()) > 0 })
 	}
-	report := ended(t, send(t, near, "x", dispatch.WithTimeout(500*time.Millisecond)))
+	call := send(t, near, "x")
+	until(t, "both to accept", func() bool {
+		return slices.ContainsFunc(call.Report().Outcomes, func(o dispatch.Outcome) bool { return o.State == dispatch.StateFailed })
+	})
+	close(answer)
+	report := ended(t, call)
 	ok := slices.DeleteFunc(slices.Clone(report.Outcomes), func(o dispatch.Outcome) bool { return o.State != dispatch.StateOK })
 	if len(ok) != 1 || report.Complete() {
 		t.Errorf("the call ended as %v with %v", report.Reason, report.Outcomes)

@@ -205,6 +205,14 @@ func (p *proxy) die() {
 	p.dead = make(chan struct{})
 }
 
+// revive lets everything through that has come meanwhile, by the same connections.
+func (p *proxy) revive() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.dead)
+	p.dead = nil
+}
+
 // set cuts all connections and refuses new ones, or lets them through again.
 func (p *proxy) set(cut bool) {
 	p.mu.Lock()

@@ -104,9 +104,12 @@ func loud(t testing.TB) natsdispatch.Option {
 	return natsdispatch.WithErrorHandler(func(err error) { t.Errorf("error handler: %v", err) })
 }
 
+// unlogged keeps events out of what a test prints.
+var unlogged = natsdispatch.WithLogger(slog.New(slog.DiscardHandler))
+
 func serve(t testing.TB, nc *nats.Conn, d *dispatcher, node string, opts ...natsdispatch.ServeOption) *natsdispatch.Node {
 	t.Helper()
-	n, err := natsdispatch.Serve(nc, d, measure, append([]natsdispatch.ServeOption{natsdispatch.WithNode(node), loud(t)}, opts...)...)
+	n, err := natsdispatch.Serve(nc, d, measure, append([]natsdispatch.ServeOption{natsdispatch.WithNode(node), loud(t), unlogged}, opts...)...)
 	if err != nil {
 		t.Fatalf("Serve: %v", err)
 	}
@@ -118,7 +121,7 @@ func serve(t testing.TB, nc *nats.Conn, d *dispatcher, node string, opts ...nats
 func join(t testing.TB, nc *nats.Conn, d *dispatcher, nodes []string, opts ...natsdispatch.JoinOption) *natsdispatch.Remote {
 	t.Helper()
 	r, err := natsdispatch.Join(nc, d, measure, append([]natsdispatch.JoinOption{
-		loud(t), natsdispatch.WithAcceptWindow(10 * time.Second), natsdispatch.WithDiscovery(50 * time.Millisecond),
+		loud(t), unlogged, natsdispatch.WithAcceptWindow(10 * time.Second), natsdispatch.WithDiscovery(50 * time.Millisecond),
 	}, opts...)...)
 	if err != nil {
 		t.Fatalf("Join: %v", err)

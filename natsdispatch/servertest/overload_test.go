@@ -141,7 +141,7 @@ func TestFaultMaxSubscriptions(t *testing.T) {
 
 // A refusal that comes later is an error of the node, not silence.
 func TestFaultSubscriptionRefusedLater(t *testing.T) {
-	s := startServer(t, func(o *server.Options) { o.MaxSubs = 3 })
+	s := startServer(t, func(o *server.Options) { o.MaxSubs = 4 })
 	far := newBus()
 	var told failures
 	node := serve(t, connect(t, s.ClientURL()), far, "far", natsdispatch.WithBeat(20*time.Millisecond), natsdispatch.WithErrorHandler(told.add))

@@ -231,7 +231,7 @@ func TestGoldenDetail(t *testing.T) {
 		answer.Subject, answer.Header = "", nil
 		return strings.TrimSpace(onTheWire(answer, map[string]string{`"epoch":\d{16},"seq":\d+`: `"epoch":E,"seq":N`, `"bus":"[^"]*"`: `"bus":"B"`}))
 	}
-	const plain = `{"node":"cell","topic":"cell.measure","event":"beat","epoch":E,"seq":N,"beat_ms":3600000,"versions":[1],"types":"t1","codecs":["json","gob"],"groups":["g"],"bus":"B"`
+	const plain = `{"node":"cell","topic":"cell.measure","event":"beat","epoch":E,"seq":N,"beat_ms":3600000,"versions":[1,2],"types":"t1","codecs":["json","gob"],"groups":["g"],"bus":"B"`
 	if got, want := probe(nil), plain+`}`; got != want {
 		t.Errorf("the answer is\n%s\nwant\n%s", got, want)
 	}

@@ -30,6 +30,7 @@ type bench struct {
 	rounds        measure.Rounds
 	topics        int // how many topics count as very many
 	registrations int // how many there are on one topic, to measure what one takes
+	panels        []panel
 }
 
 // parts returns the rows of rows.go and what is not a comparison of sides.
@@ -51,6 +52,7 @@ func main() {
 	only := flag.String("only", measure.Names(b.parts()), "the `parts` to run, separated by commas")
 	flag.IntVar(&b.rounds.N, "rounds", 50, "how many `rounds` each side of a comparison gets")
 	flag.DurationVar(&b.rounds.Length, "round", 10*time.Millisecond, "about how `long` a round is")
+	file := flag.String("chart", "", "the `file` to draw a chart of the parts quick, sleep, select and http into")
 	flag.Parse()
 
 	chosen, err := measure.Choose(b.parts(), *only)
@@ -61,4 +63,11 @@ func main() {
 	}
 	fmt.Fprintf(b.out, "medians of %d rounds of %v for each side\n", b.rounds.N, b.rounds.Length)
 	measure.RunAll(b.out, chosen)
+	if *file == "" {
+		return
+	}
+	if err := b.draw(*file); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }

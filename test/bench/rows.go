@@ -137,6 +137,9 @@ func (b *bench) compare(r row) error {
 			for j, o := range r.others {
 				took := m.of(medians[i][2+j])
 				ratio, bar := measure.Ratio(base, took), ""
+				if m.name == "time" {
+					b.noteFor(r, point{n, ratio, measure.Ratio(one, again)})
+				}
 				if m.bars != nil {
 					bar = measure.AtMost(ratio, m.bars[i])
 				}

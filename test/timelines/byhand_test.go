@@ -73,13 +73,13 @@ func (c *mended) measure(ctx context.Context, pin string) []outcome {
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
 	defer cancel()
 	c.mu.Lock()
-	sites := slices.Clone(c.sites) // they come and go
+	sites := slices.Clone(c.sites) // sites may be added or removed meanwhile
 	c.mu.Unlock()
-	ended := make(chan outcome, len(sites)) // with room for those that come too late
+	ended := make(chan outcome, len(sites)) // buffered, so that late sites do not block
 	outcomes := make([]outcome, len(sites))
 	for i, s := range sites {
 		outcomes[i] = outcome{reading{site: s.name}, i, errLate}
-		go func() { // not errgroup: its Wait would wait for everybody
+		go func() { // not errgroup: its Wait blocks until all sites have returned
 			o := outcome{reading{site: s.name}, i, errGoexit}
 			defer func() {
 				if v := recover(); v != nil {
@@ -115,7 +115,7 @@ func readings(ctx context.Context, cell *dispatcher, pin string) ([]reading, err
 	var all []reading
 	for r, err := range cell.Stream(ctx, measure, pin) {
 		if err != nil {
-			return all, err // names everybody who has not answered, and why
+			return all, err // names each site that did not answer, and why
 		}
 		all = append(all, reading{r.From.Name, r.Value})
 	}

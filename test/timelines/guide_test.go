@@ -26,7 +26,7 @@ func addStream(cell *dispatcher, m meter, n int) (*dispatch.Registration, error)
 			for range n {
 				volts, err := m.next(ctx)
 				if !yield(volts, err) || err != nil {
-					return // the call has ended, or there is no more
+					return // the call has ended, or the measurement failed
 				}
 			}
 		}
@@ -37,9 +37,9 @@ func addRelay(cell, other *dispatcher) (*dispatch.Registration, error) {
 	return cell.AddRelay(measure, func(ctx context.Context, pin string, to *dispatch.Roster[float64]) error {
 		call, err := other.Send(ctx, measure, pin)
 		if err != nil {
-			return err // then it is the relay that the report lists
+			return err // the report then lists the relay itself
 		}
-		for _, o := range call.Report().Outcomes { // so far, all are pending
+		for _, o := range call.Report().Outcomes { // all members are still pending
 			to.Name(dispatch.Member{Node: "cell-2", Name: o.Member.Name})
 		}
 		for r := range call.Results() {

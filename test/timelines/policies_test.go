@@ -23,7 +23,7 @@ func timeout(ctx context.Context, cell *dispatcher) ([]float64, error) {
 func quorum(ctx context.Context, cell *dispatcher) ([]float64, error) {
 	volts, err := cell.Gather(ctx, measure, "vdd", dispatch.WithQuorum(2))
 	if err != nil {
-		return nil, err // there were no two
+		return nil, err // fewer than two sites answered
 	}
 	return volts, nil
 }
@@ -39,7 +39,7 @@ func quorumLost(ctx context.Context, cell *dispatcher) ([]float64, error) {
 func majority(ctx context.Context, cell *dispatcher) ([]float64, error) {
 	volts, err := cell.Gather(ctx, measure, "vdd", dispatch.WithMajority())
 	if err != nil {
-		return nil, err // no more than half of the sites have answered
+		return nil, err // at most half of the sites answered
 	}
 	return volts, nil
 }
@@ -54,14 +54,14 @@ func required(ctx context.Context, cell *dispatcher) ([]float64, error) {
 
 func ownTimeout(cell *dispatcher, site producer) error {
 	_, err := cell.AddProducer(measure, site, dispatch.WithName("site-2"),
-		dispatch.WithTimeout(time.Second)) // however long the call goes on
+		dispatch.WithTimeout(time.Second)) // of the 4 s that the call has
 	return err
 }
 
 func stall(ctx context.Context, cell *dispatcher) ([]float64, error) {
 	volts, err := cell.Gather(ctx, measure, "vdd", dispatch.WithStall(time.Second))
 	if errors.Is(err, dispatch.ErrStalled) {
-		return volts, nil // members that are still silent have nothing to say
+		return volts, nil // the other members are considered silent
 	}
 	return volts, err
 }
@@ -79,19 +79,19 @@ func grace(ctx context.Context, cell *dispatcher) ([]float64, error) {
 	if len(volts) == 0 {
 		return nil, err
 	}
-	return volts, nil // also those that were handed in at the last moment
+	return volts, nil // including values that were returned during the grace
 }
 
 func stagger(ctx context.Context, cell *dispatcher) (float64, error) {
 	volts, err := cell.First(ctx, measure, "vdd", dispatch.WithStagger(time.Second))
 	if err != nil {
-		return 0, err // all were asked, and none has answered
+		return 0, err // no site answered
 	}
 	return volts, nil
 }
 
 func relaxed(ctx context.Context, cell *dispatcher, strict topic) ([]float64, error) {
-	// strict has WithFailFast() and WithQuorum(3), and the bus a timeout of its own.
+	// The topic strict has WithFailFast() and WithQuorum(3); the bus has its own timeout.
 	return cell.Gather(ctx, strict, "vdd", dispatch.WithDefaults(), dispatch.WithQuorum(2))
 }
 
@@ -144,14 +144,14 @@ func parallelism(ctx context.Context, cell *dispatcher) ([]float64, error) {
 func maxQueue(cell *dispatcher, site producer) error {
 	_, err := cell.AddProducer(measure, site, dispatch.WithName("site-1"),
 		dispatch.WithConcurrency(1), // one run at a time
-		dispatch.WithMaxQueue(1))    // and one call that waits for its turn
+		dispatch.WithMaxQueue(1))    // one run waits for its turn
 	return err
 }
 
 func mailbox(cell *dispatcher, show dispatch.Listener[string, float64]) error {
 	_, err := cell.AddListener(measure, show,
 		dispatch.WithName("display"),
-		dispatch.WithMailbox(1, dispatch.DropOldest)) // only the latest counts
+		dispatch.WithMailbox(1, dispatch.DropOldest)) // keep only the latest
 	return err
 }
 
@@ -160,7 +160,7 @@ func retain(cell *dispatcher, show dispatch.Listener[string, float64]) error {
 	// dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithRetain(2), …)
 	_, err := cell.AddListener(measure, show,
 		dispatch.WithName("display"),
-		dispatch.WithRetained()) // first what there was
+		dispatch.WithRetained()) // first the retained results
 	return err
 }
 
@@ -171,7 +171,7 @@ func maxInFlight(ctx context.Context, addSites func(*dispatcher) error, pins []s
 	}
 	for _, pin := range pins {
 		if _, err := cell.Send(ctx, measure, pin); err != nil {
-			return err // ErrOverloaded: ctx has ended before there was a place
+			return err // ErrOverloaded: ctx ended before a place was free
 		}
 	}
 	return nil

@@ -62,6 +62,16 @@ func all() []Scene {
 			})
 			st.keepSending(2, 100*ms, measure, within(3*time.Second))
 		}},
+		{Name: "node-gone", Culprit: "cell-2", Shows: "one machine was switched off: its node is silent, and calls name it at once", play: func(st *Stage) {
+			st.relay(measure, 3, 2, func(node, site int) time.Duration {
+				if node == 2 {
+					return isGone
+				}
+				return 6 * ms
+			})
+			st.gone(measure, 3, 2)
+			st.keepSending(2, 100*ms, measure, within(3*time.Second))
+		}},
 		{Name: "hung-run", Culprit: "site-2", Shows: "one run hangs since the second call, and calls go on without trouble", play: func(st *Stage) {
 			st.produce(measure, "site-1", takes(3*ms))
 			st.produce(measure, "site-2", then(1, takes(3*ms), then(1, st.hangs(), takes(3*ms))))
@@ -176,6 +186,25 @@ func sometimes(n int, one, others site) site {
 	return s
 }
 
+// gone adds a link to so many nodes, one of which has fallen silent when the scene began.
+func (st *Stage) gone(topic string, nodes, silent int) {
+	began := time.Now()
+	must(st.Bus.AddLink(func() dispatch.LinkSnapshot {
+		l := dispatch.LinkSnapshot{Name: "nats:dispatch.default", Topics: []string{topic}, State: "connected", Server: "nats://10.0.3.2:4222", Stray: 2}
+		for n := 1; n <= nodes; n++ {
+			node := dispatch.NodeSnapshot{Name: fmt.Sprint("cell-", n), State: "present", Topics: []string{topic}, HeardAgo: 300 * ms}
+			if n == silent {
+				node.State, node.HeardAgo, node.Error = "silent", 7*time.Second+time.Since(began), "dispatch: gone"
+			}
+			l.Nodes = append(l.Nodes, node)
+		}
+		return l
+	}))
+}
+
+// isGone is how long a site takes on a node that is known to be gone.
+const isGone time.Duration = -1
+
 // relay adds a relay to so many sites on each of so many nodes, of which each takes some
 // time to answer.
 func (st *Stage) relay(topic string, nodes, sites int, takes func(node, site int) time.Duration) {
@@ -189,6 +218,12 @@ func (st *Stage) relay(topic string, nodes, sites int, takes func(node, site int
 					number = 3
 				}
 				m := dispatch.Member{Node: fmt.Sprint("cell-", n), Name: fmt.Sprint("site-", number)}
+				if takes(n, k) == isGone {
+					m.Name = "*"
+					to.Name(m)
+					to.End(m, fmt.Errorf("%w: %s was last heard 7 s ago", dispatch.ErrGone, m.Node))
+					break
+				}
 				to.Name(m)
 				left++
 				go func() {

@@ -1,0 +1,40 @@
+package course
+
+// agenda is what is to be done in calls with groups, or with runs that have limits.
+type agenda struct {
+	groups  []group
+	again   []int32 // a member for each replica that is released and not claimed
+	hedges  heap[hedge]
+	limits  heap[limit]
+	overdue []Overdue // runs that Overdue has not returned yet
+}
+
+// needAgenda returns the agenda, and makes it when it is needed for the first time.
+func (c *Course) needAgenda() *agenda {
+	if c.agenda == nil {
+		c.agenda = new(agenda)
+	}
+	return c.agenda
+}
+
+// released reports whether a replica is released and not claimed.
+func (c *Course) released() bool { return c.agenda != nil && len(c.agenda.again) > 0 }
+
+// prune keeps what is first in again, hedges and limits something that is to be done: what has
+// become void behind it is dropped when it comes first. So each costs about the same, however
+// many there are.
+func (c *Course) prune() {
+	a := c.agenda
+	if a == nil {
+		return
+	}
+	for len(a.again) > 0 && c.members[a.again[0]].State != Pending {
+		a.again = a.again[1:]
+	}
+	for len(a.hedges) > 0 && !c.stands(a.hedges[0]) {
+		a.hedges.drop()
+	}
+	for len(a.limits) > 0 && !c.isLimited(a.limits[0].run) {
+		a.limits.drop()
+	}
+}

@@ -1,0 +1,80 @@
+package dispatch
+
+import (
+	"context"
+	"runtime/debug"
+)
+
+// link is a connection with processes elsewhere that describes itself.
+type link struct {
+	Registration
+	describe func() LinkSnapshot
+}
+
+// AddLink adds a connection with other processes to [Bus.Snapshot]: the connection of a
+// relay, or one through which other processes ask the bus. Each Snapshot calls describe,
+// until the registration is removed. describe is called concurrently, should return as fast
+// as a copy of its data permits, and must not call Snapshot. If it panics, the panic is
+// logged, and the link has the state "unknown". The error is [ErrClosed] or
+// [ErrInvalidArgument].
+func (b *Bus) AddLink(describe func() LinkSnapshot) (*Registration, error) {
+	if b == nil || describe == nil {
+		return nil, invalidArgument("AddLink: nil Bus or func")
+	}
+	l := &link{Registration{bus: b, at: caller(1)}, describe}
+	l.self, l.entry.Name = l, "link"
+	if err := l.attach(b); err != nil {
+		return nil, err
+	}
+	return &l.Registration, nil
+}
+
+// attach, detach, settle and stop are parts of registrant.
+func (l *link) attach(b *Bus) error          { return b.links.add(l, b) }
+func (l *link) detach(b *Bus)                { b.links.remove(l) }
+func (l *link) settle(context.Context) error { return nil }
+func (l *link) stop()                        {}
+
+// snapshot returns what the link says of itself.
+func (l *link) snapshot() (s LinkSnapshot) {
+	defer func() {
+		if value := recover(); value != nil {
+			if !l.bus.unwound("link", &l.Registration, value, debug.Stack()) {
+				panic(value)
+			}
+			s = LinkSnapshot{Name: l.Name(), State: "unknown"}
+		}
+		s.AddedAt = l.addedAt()
+		s.Nodes = append([]NodeSnapshot{}, s.Nodes...) // which are written to
+	}()
+	return l.describe()
+}
+
+// place is where a member elsewhere answers.
+type place struct{ node, topic string }
+
+// countWaiting says of each node how many of the calls wait for a member of it.
+func (s *Snapshot) countWaiting() {
+	calls := make(map[place]int)
+	last := make(map[place]CallID)
+	for i := range s.Calls {
+		c := &s.Calls[i]
+		for j := range c.Outcomes {
+			o := &c.Outcomes[j]
+			at := place{o.Member.Node, c.Topic}
+			if at.node != "" && o.State == StatePending && last[at] != c.Call {
+				last[at] = c.Call
+				calls[at]++
+			}
+		}
+	}
+	for i := range s.Links {
+		for j := range s.Links[i].Nodes {
+			n := &s.Links[i].Nodes[j]
+			n.InFlight = 0
+			for _, topic := range n.Topics {
+				n.InFlight += calls[place{n.Name, topic}]
+			}
+		}
+	}
+}

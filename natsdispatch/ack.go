@@ -1,0 +1,65 @@
+package natsdispatch
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// An asker of version 2 tells a node what it has had of a reply, in lines:
+//
+//	ack <call> <next> <bytes>
+//	resume <call> <next> <bytes>
+//	done <call>
+//
+// Of ack and resume next is the number of the message that has to come next, and bytes is what
+// may be sent in all. A resume asks for all messages from there on once more.
+const (
+	kindAck    = "ack"
+	kindResume = "resume"
+	kindDone   = "done"
+)
+
+// ack is one of these lines.
+type ack struct {
+	kind    string
+	call    string
+	next    uint64
+	granted int64
+}
+
+func (a ack) append(b []byte) []byte {
+	b = append(append(append(b, a.kind...), ' '), a.call...)
+	if a.kind != kindDone {
+		b = strconv.AppendUint(append(b, ' '), a.next, 10)
+		b = strconv.AppendInt(append(b, ' '), a.granted, 10)
+	}
+	return append(b, '\n')
+}
+
+// parseAck reads a line. It returns no kind for one that it does not know.
+func parseAck(line string) (a ack, err error) {
+	var rest string
+	a.kind, rest, _ = strings.Cut(line, " ")
+	switch a.kind {
+	case kindDone:
+		a.call = rest
+	case kindAck, kindResume:
+		var next, granted string
+		a.call, rest, _ = strings.Cut(rest, " ")
+		next, granted, _ = strings.Cut(rest, " ")
+		if a.next, err = strconv.ParseUint(next, 10, 64); err == nil {
+			a.granted, err = strconv.ParseInt(granted, 10, 64)
+		}
+	default:
+		return ack{}, nil
+	}
+	if err == nil && (a.call == "" || strings.Contains(a.call, " ")) {
+		err = errors.New("it names no call")
+	}
+	if err != nil {
+		return ack{}, fmt.Errorf("line %.60q: %w", line, err)
+	}
+	return a, nil
+}

@@ -1,0 +1,197 @@
+package natsdispatch
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// This file is what an asker does in version 2 of the protocol: it gives nodes credit, asks for
+// what is missing, and says what it need not have again.
+
+// leastShare is what a node may send ahead, however many nodes there are.
+const leastShare = 16 << 10
+
+// share is how many bytes one of so many nodes may send ahead in a call.
+func (r *Remote) share(nodes int) int64 { return int64(max(r.credit/max(nodes, 1), leastShare)) }
+
+// strangers is how many nodes are expected to answer where none is known.
+const strangers = 16
+
+// replyInOrder deals with what a node has sent, if nothing before it is missing. What is ahead
+// is not kept, because the node sends it again with what is missing.
+func (q *inquiry) replyInOrder(a *asked, t *tally, from sender, frames []byte, size int) {
+	if t.in.window == 0 {
+		t.in.window, t.in.granted = a.request.window, a.request.window
+	}
+	if from.unnumbered {
+		q.do(t, func() { q.read(t, frames) })
+		return
+	}
+	switch t.in.order(from.seq) {
+	case again: // what was said of it has been lost
+		q.r.counts.duplicates.Add(1)
+		q.publishAck(a, t, ack{kindAck, a.request.call, t.in.next, t.in.granted})
+	case ahead:
+		q.miss(t)
+	case inOrder:
+		t.missing = false
+		var values bool
+		q.do(t, func() { values = q.read(t, frames) })
+		t.in.take(size, values)
+		if granted, due := t.in.grant(q.r.share(q.waiting)); due && !t.over {
+			q.publishAck(a, t, ack{kindAck, a.request.call, t.in.next, granted})
+		}
+	}
+}
+
+func (q *inquiry) read(t *tally, frames []byte) (values bool) {
+	values, err := t.read(frames)
+	if err != nil {
+		q.r.counts.malformed.Add(1)
+	}
+	return values
+}
+
+// The pauses before a node is asked for what is missing once more.
+const (
+	firstPause   = 50 * time.Millisecond
+	longestPause = 400 * time.Millisecond
+)
+
+// miss asks a node for what may be missing: because something is, or because one of the two
+// was without a connection. It goes on to ask until the node answers, for who has just
+// connected is not heard everywhere at once.
+func (q *inquiry) miss(t *tally) {
+	if t.over || t.missing || t.accepted && t.in.window == 0 {
+		return // there is nothing more to come, it is being asked, or it speaks version 1
+	}
+	t.missing = true
+	q.pause = firstPause / 2
+	q.retry = time.After(0)
+}
+
+// askAgain asks the nodes of which something is missing.
+func (q *inquiry) askAgain(ctx context.Context) {
+	asked := false
+	for _, a := range q.asks {
+		anew := false
+		for _, t := range a.tallies {
+			if !t.missing || t.over {
+				continue
+			}
+			asked = true
+			if t.in.window == 0 { // it has not answered at all
+				anew = true
+				continue
+			}
+			q.r.counts.resumed.Add(1)
+			q.publishAck(a, t, ack{kindResume, a.request.call, t.in.next, t.in.granted})
+		}
+		if anew && a.request.group == "" { // another replica of a group may have had it
+			q.sendAgain(ctx, a)
+		}
+	}
+	q.retry = nil
+	if asked {
+		q.pause = min(2*q.pause, longestPause)
+		q.retry = time.After(q.pause)
+	}
+}
+
+// sendAgain sends a request once more, because a node that has not accepted it may not have had
+// it. Nodes that have had it do not run it twice.
+func (q *inquiry) sendAgain(ctx context.Context, a *asked) {
+	if err := q.send(ctx, a); err != nil {
+		q.r.failUnlessCut(fmt.Errorf("natsdispatch: ask once more: %w", err))
+		return
+	}
+	q.r.counts.resent.Add(1)
+}
+
+// publishAck tells a node what it has been heard of its reply.
+func (q *inquiry) publishAck(a *asked, t *tally, what ack) {
+	m := &nats.Msg{Subject: q.r.acks(t.node, q.topic), Reply: a.reply(), Data: what.append(nil)}
+	if err := q.r.nc.PublishMsg(m); err != nil {
+		q.r.failUnlessCut(fmt.Errorf("natsdispatch: acknowledge what %s has sent: %w", t.node, err))
+	}
+}
+
+// done notes which nodes need not keep their replies any longer.
+func (q *inquiry) done() {
+	q.r.acked.mu.Lock()
+	defer q.r.acked.mu.Unlock()
+	for _, a := range q.asks {
+		for _, t := range a.tallies {
+			if t.over && t.in.window > 0 {
+				q.r.acked.addLocked(place{q.topic, t.node}, a.request.call)
+			}
+		}
+	}
+}
+
+// doneCalls are calls that nodes have not been told of yet that they are done.
+type doneCalls struct {
+	wake chan struct{}
+
+	mu    sync.Mutex       // guards what follows
+	lines map[place][]byte // for each node
+}
+
+// addLocked adds a call that is done.
+func (d *doneCalls) addLocked(at place, call string) {
+	if d.lines == nil {
+		d.lines = make(map[place][]byte)
+	}
+	d.lines[at] = ack{kind: kindDone, call: call}.append(d.lines[at])
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// publishDone tells the nodes now and then which calls are done, of many calls at once.
+func (r *Remote) publishDone() {
+	for {
+		select {
+		case <-r.acked.wake:
+		case <-r.stopped.Done():
+			return
+		}
+		select {
+		case <-time.After(donePause):
+		case <-r.stopped.Done():
+		}
+		r.acked.mu.Lock()
+		lines := r.acked.lines
+		r.acked.lines = nil
+		r.acked.mu.Unlock()
+		for at, all := range lines {
+			for len(all) > 0 {
+				n := cutLines(all, leastPayload/2)
+				if err := r.nc.Publish(r.acks(at.node, at.topic), all[:n]); err != nil {
+					break // the nodes keep it until the budget is over
+				}
+				all = all[n:]
+			}
+		}
+	}
+}
+
+// donePause is how long a node is not told that a call is done, so that it is told of many.
+const donePause = 200 * time.Millisecond
+
+// cutLines returns how many bytes the first lines have that fit into so many, and at least one.
+func cutLines(lines []byte, most int) int {
+	if len(lines) <= most {
+		return len(lines)
+	}
+	if n := bytes.LastIndexByte(lines[:most], '\n') + 1; n > 0 {
+		return n
+	}
+	return bytes.IndexByte(lines, '\n') + 1
+}
