@@ -12,11 +12,11 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
-// A Bus is what dispatchers of different types share: the registrations, the
-// defaults, the logger and the lifecycle. It is made by [NewBus], must not be
-// copied, and may be used concurrently.
+// A Bus is shared by dispatchers of different types. It has the registrations, the default
+// options, the logger and the lifecycle. [NewBus] returns a Bus. A Bus must not be copied
+// and is safe for concurrent use.
 //
-// A bus at rest holds no goroutine. It need not be closed to be garbage collected.
+// An idle bus has no goroutine. It need not be closed to be garbage collected.
 type Bus struct {
 	busConfig
 	registry  *registry.Registry[*producer, *listener]
@@ -92,17 +92,17 @@ func (b *Bus) raise(level ledger.Level) {
 	}
 }
 
-// Close ends all calls at once: they are Closed, and their producers' contexts
-// end with the cause [ErrClosed]. It refuses everything new with ErrClosed, and
-// discards results that listeners have not been called with. Close does not wait for
-// user code: every Wait returns, and producers and listeners that run are left to
-// return. After Close has returned no further start of a producer, listener or OnLate
-// hook is decided; a closure whose start was decided before counts as running, and may
-// run its first instruction then. The OnOutcome and OnDone hooks for the calls that Close
-// ended are called at once, or when the listener's running callback returns.
+// Close ends all calls at once: their reason is [ReasonClosed], and the contexts of their
+// producers end with the cause [ErrClosed]. It refuses new calls and registrations with
+// ErrClosed, and discards results that are queued for listeners. Close does not wait for
+// user code: every Wait returns, and running producers and listeners may go on. After Close
+// has returned, no start of a producer, listener or OnLate hook is decided. A closure whose
+// start was decided before counts as running and may run its first instruction later. The
+// OnOutcome and OnDone hooks for the calls that Close ended are called at once, or when the
+// running callback of their listener returns.
 //
-// Close may be called more than once, concurrently, and from inside callbacks.
-// It returns nil.
+// Close may be called more than once, concurrently, and from inside callbacks. It returns
+// nil.
 func (b *Bus) Close() error {
 	b.raise(ledger.Closed)
 	for owner := range b.ledger.All() {
@@ -115,17 +115,17 @@ func (b *Bus) Close() error {
 	return nil
 }
 
-// Shutdown refuses new calls and registrations with [ErrClosed], lets the calls
-// in flight end and the producers return, and delivers what waits in the
-// mailboxes. Calls that are sent from inside these, with the context of a call of this
-// bus that is under way, are accepted, so that they can finish. Shutdown returns nil when
-// all that is done. It does not wait for the logger.
+// Shutdown refuses new calls and registrations with [ErrClosed]. It waits until the calls in
+// flight have ended, the producers have returned and the mailboxes are empty, and then
+// closes the bus and returns nil. Until then, the bus still accepts calls that producers and
+// listeners send with the context of a call of this bus in flight, so that they can finish.
+// Shutdown does not wait for the logger.
 //
-// If ctx ends first, Shutdown does what [Bus.Close] does and returns a
-// [*ShutdownError] that names what was still running.
+// If ctx ends first, Shutdown does what [Bus.Close] does and returns a [*ShutdownError] that
+// names what was still running.
 //
 // Shutdown may be called more than once and concurrently, also with Close. Do not call it
-// from inside a callback: it waits for that callback, too, and so blocks until ctx ends.
+// from inside a callback: it waits for that callback, and so blocks until ctx ends.
 func (b *Bus) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return invalidArgument("Shutdown: nil context")
@@ -159,8 +159,8 @@ func (b *Bus) stillRunning(cause error) *ShutdownError {
 	return e
 }
 
-// Snapshot returns what the bus looks like now. It takes time in proportion to
-// all that is registered and in flight, and delays no call.
+// Snapshot returns the state of the bus at this moment. It takes time in proportion to the
+// number of registrations and calls in flight, and delays no call.
 func (b *Bus) Snapshot() Snapshot {
 	levels := map[ledger.Level]string{ledger.Open: "open", ledger.Draining: "draining", ledger.Closed: "closed"}
 	s := Snapshot{

@@ -11,10 +11,10 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
 
-// A Call is a request in flight, or one that has ended: its results, its end and
-// its report. A caller may ignore it: nothing leaks if its results are not read. A reference
-// to it, or to one of its results, keeps all its results in memory. All methods may be used
-// concurrently.
+// A Call is a request in flight, or one that has ended. It has the results, the end and the
+// report. A caller may ignore it: unread results do not leak. A reference to a call, or to
+// one of its results, keeps all its results in memory. All methods are safe for concurrent
+// use.
 type Call[Req, Res any] struct {
 	gathering
 	req     Req
@@ -35,40 +35,41 @@ type room[Members, Runs, Answers, Entries any] struct {
 
 // A Result is a value that a member of a call produced in time.
 type Result[Req, Res any] struct {
-	Call    *Call[Req, Res] // the call it belongs to
-	From    Member          // who produced it
-	Value   Res             // what the producer returned
-	Seq     int             // its place among the results of the call, from 0; -1 for a late one
+	Call    *Call[Req, Res] // the call that the result belongs to
+	From    Member          // the member that produced it
+	Value   Res             // the value that the producer returned
+	Seq     int             // its position among the results of the call, from 0; -1 for a late result
 	Elapsed time.Duration   // from the call's start to the result
 
-	// Retained says that the result was there before the listener; see [WithRetained].
+	// Retained is true if the result was recorded before the listener was registered; see
+	// [WithRetained].
 	Retained bool
 }
 
-// A Listener is called with each result of a topic, as it arrives. Its calls
-// never overlap, and within a call follow the order of the results. It may be slow, and
-// may use the dispatcher in any way: undelivered results wait in a mailbox of the listener,
-// and nothing waits for it. It is called with at most 64 results of one call before those of
-// other calls have their turn. A panic or [runtime.Goexit] ends that one callback.
+// A Listener is called with each result of a topic, as it arrives. Its callbacks never
+// overlap, and follow the order of the results within a call. It may be slow, and may use
+// the dispatcher in any way: undelivered results wait in the listener's mailbox, and nothing
+// waits for the listener. It is called with at most 64 results of one call before it is
+// called with those of other calls. A panic or [runtime.Goexit] ends only that callback.
 //
-// Its context has the values of the sender's, and no end.
+// Its context has the values of the sender's context and never ends.
 type Listener[Req, Res any] func(ctx context.Context, r Result[Req, Res])
 
 // ID returns the call's number, which is unique on its bus.
 func (c *Call[Req, Res]) ID() CallID { return c.id() }
 
-// Topic returns the topic that was asked.
+// Topic returns the topic of the request.
 func (c *Call[Req, Res]) Topic() Topic[Req, Res] { return Topic[Req, Res]{spec: c.topic} }
 
 // Request returns the request.
 func (c *Call[Req, Res]) Request() Req { return c.req }
 
-// Done returns a channel that is closed when the call ends. It says nothing
-// about listeners, which may be behind, or producers, which may still run.
+// Done returns a channel that is closed when the call ends. Listeners may still be behind
+// then, and producers may still run.
 func (c *Call[Req, Res]) Done() <-chan struct{} { return c.doneChannel() }
 
 // Wait waits for the end of the call. It returns an error only if ctx ends first. The
-// outcome of the call is in its [Call.Report]. To end a call early use [Call.Cancel].
+// outcome of the call is in its [Call.Report]. To end a call early, use [Call.Cancel].
 func (c *Call[Req, Res]) Wait(ctx context.Context) error {
 	if ctx == nil {
 		return invalidArgument("Wait: nil context")
@@ -92,8 +93,8 @@ func (c *Call[Req, Res]) Wait(ctx context.Context) error {
 	}
 }
 
-// Cancel ends the call as Canceled, unless it has ended already. The contexts
-// of its producers end with the cause; nil stands for [context.Canceled].
+// Cancel ends the call with [ReasonCanceled], unless it has already ended. The contexts of
+// its producers end with the cause. A nil cause stands for [context.Canceled].
 func (c *Call[Req, Res]) Cancel(cause error) {
 	if cause == nil {
 		cause = context.Canceled
@@ -101,22 +102,21 @@ func (c *Call[Req, Res]) Cancel(cause error) {
 	c.stop(course.Stopped, cause)
 }
 
-// Report returns how each member ended and why the call did. It is the same
-// whenever it is asked for after the end; before that it says how far the call
-// has come, with ReasonPending.
+// Report says why the call ended and how each member ended. After the end of the call every
+// Report is the same. Before the end, it is a report so far, with ReasonPending.
 func (c *Call[Req, Res]) Report() Report { return c.report() }
 
-// Results ranges over the results as they arrive, from the first one to the end
-// of the call. Any number of loops may do so, at any time and at any pace: each
-// sees all results, in the same order, and nothing waits for it.
+// Results ranges over the results as they arrive, from the first one to the end of the call.
+// Any number of loops may do so, at any time and at any pace. Each loop sees all results, in
+// the same order, and nothing waits for a loop.
 func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
 	return func(yield func(Result[Req, Res]) bool) { c.readFrom(c.beginningOfLog(), yield) }
 }
 
-// Outcomes ranges over the outcomes of the members as they end, and at the end of
-// the call over those of the members that had not ended: one for each member.
-// Any number of loops may do so, as with [Call.Results]. When it yields the
-// outcome of a member, all results of that member can be read.
+// Outcomes ranges over the outcomes of the members as they end. At the end of the call it
+// yields the outcomes of the members that have not ended, so there is one outcome for each
+// member. Any number of loops may do so, as with [Call.Results]. When it yields the outcome
+// of a member, all results of that member can be read.
 func (c *Call[Req, Res]) Outcomes() iter.Seq[Outcome] {
 	return func(yield func(Outcome) bool) {
 		whole := c.follows(c.beginningOfLog(), func(e calllog.Entry, _ any, _ int) bool {

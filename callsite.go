@@ -8,7 +8,7 @@ import (
 // callsite is a place in a program.
 type callsite uintptr
 
-// String gives the file and line.
+// String returns the file and line.
 func (at callsite) String() string {
 	frame, _ := runtime.CallersFrames([]uintptr{uintptr(at)}).Next()
 	return fmt.Sprintf("%s:%d", frame.File, frame.Line)

@@ -20,8 +20,8 @@ type inside interface {
 	sentFrom() (call *origin, nesting int32)
 }
 
-// CallFrom returns what the context of a producer or a listener, or one derived
-// from it, says about the call. With any other context it returns false.
+// CallFrom returns information about the call to which ctx belongs. ctx must be the context
+// of a producer or listener, or derived from one; otherwise CallFrom returns false.
 func CallFrom(ctx context.Context) (CallInfo, bool) {
 	if in, ok := ctx.Value(callKey{}).(inside); ok {
 		return in.callInfo(), true

@@ -12,21 +12,19 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 )
 
-// A Dispatcher is a typed view of a [Bus]: it registers producers and listeners
-// on topics of its types and sends requests to them.
+// A Dispatcher is a typed view of a [Bus]. It registers producers and listeners on topics of
+// its types and sends requests to them.
 //
-// It is made by [New] or [On]; the methods of the zero Dispatcher that can return
-// an error return [ErrInvalidArgument]. A Dispatcher may be used concurrently.
+// [New] and [On] return a Dispatcher. The methods of the zero Dispatcher that can return an
+// error return [ErrInvalidArgument]. A Dispatcher is safe for concurrent use.
 type Dispatcher[Req, Res any] struct{ bus *Bus }
 
-// New returns a dispatcher on a bus of its own. It panics if an option is
-// invalid.
+// New returns a dispatcher on a bus of its own. It panics if an option is invalid.
 func New[Req, Res any](opts ...BusOption) *Dispatcher[Req, Res] {
 	return On[Req, Res](NewBus(opts...))
 }
 
-// On returns a dispatcher on a bus that it shares with others. It panics if b is
-// nil.
+// On returns a dispatcher on an existing bus. It panics if b is nil.
 func On[Req, Res any](b *Bus) *Dispatcher[Req, Res] {
 	if b == nil {
 		panic(invalidArgument("On: nil Bus"))
@@ -37,10 +35,10 @@ func On[Req, Res any](b *Bus) *Dispatcher[Req, Res] {
 // Bus returns the bus of the dispatcher.
 func (d *Dispatcher[Req, Res]) Bus() *Bus { return d.bus }
 
-// Members returns the members that a call of the topic would have now, in the
-// order of registration. A group is one member, without the name of a replica. Members
-// that relays would name are not among them. It returns nil if there are no producers, or
-// if the topic has other types on the bus.
+// Members returns the members that a call of the topic would have now, in the order of
+// registration. A group is one member, without the name of a replica. Members that relays
+// would name are not included. Members returns nil if there are no producers, or if the
+// topic has other types on the bus.
 func (d *Dispatcher[Req, Res]) Members(t Topic[Req, Res]) []Member {
 	if d.valid("Members") != nil || t.spec == nil {
 		return nil
@@ -92,10 +90,10 @@ func (d *Dispatcher[Req, Res]) valid(method string) error {
 	return nil
 }
 
-// AddProducer registers a producer on one topic, several, or all that match a
-// pattern. It takes part in the calls that are sent from now on. The error wraps
-// [ErrInvalidArgument], [ErrInvalidOption], [ErrTopicType] if a topic has other
-// types on this bus, [ErrDuplicate] if the name is taken, or [ErrClosed].
+// AddProducer registers a producer on one topic, on several topics, or on all topics that
+// match a pattern. The producer takes part in all calls that are sent after that. The error
+// wraps [ErrInvalidArgument], [ErrInvalidOption], [ErrTopicType] if a topic has other types
+// on this bus, [ErrDuplicate] if the name is taken, or [ErrClosed].
 func (d *Dispatcher[Req, Res]) AddProducer(on Selector[Req, Res], p Producer[Req, Res], opts ...ProducerOption) (*Registration, error) {
 	r, err := d.register("AddProducer", on, p == nil)
 	if err != nil {
@@ -104,8 +102,8 @@ func (d *Dispatcher[Req, Res]) AddProducer(on Selector[Req, Res], p Producer[Req
 	return addProducer(r, p, 0, opts)
 }
 
-// AddStreamProducer registers a stream producer, as [Dispatcher.AddProducer] does
-// a producer. Streams cannot be replicas: WithGroup is refused.
+// AddStreamProducer registers a stream producer, like [Dispatcher.AddProducer]. Stream
+// producers cannot be replicas: WithGroup is an invalid option here.
 func (d *Dispatcher[Req, Res]) AddStreamProducer(on Selector[Req, Res], p StreamProducer[Req, Res], opts ...ProducerOption) (*Registration, error) {
 	r, err := d.register("AddStreamProducer", on, p == nil)
 	if err != nil {
@@ -114,8 +112,8 @@ func (d *Dispatcher[Req, Res]) AddStreamProducer(on Selector[Req, Res], p Stream
 	return addProducer(r, p, gateStream, opts)
 }
 
-// AddRelay registers a relay, as [Dispatcher.AddProducer] does a producer. Of the
-// options only WithName concerns relays; the others are refused.
+// AddRelay registers a relay, like [Dispatcher.AddProducer]. WithName is the only valid
+// option.
 func (d *Dispatcher[Req, Res]) AddRelay(on Selector[Req, Res], relay Relay[Req, Res], opts ...ProducerOption) (*Registration, error) {
 	r, err := d.register("AddRelay", on, relay == nil)
 	if err != nil {
@@ -137,10 +135,10 @@ func addProducer(r Registration, fn any, gate uint32, opts []ProducerOption) (*R
 	return p.enlist()
 }
 
-// AddListener registers a listener on one topic, several, or all that match a
-// pattern. It is called with the results that arrive from now on, also those of
-// calls in flight. The error is as for [Dispatcher.AddProducer]; the names of
-// listeners need not be unique.
+// AddListener registers a listener on one topic, on several topics, or on all topics that
+// match a pattern. The listener is called with all results that are recorded after that,
+// including those of calls in flight. The error is as for [Dispatcher.AddProducer]; the
+// names of listeners need not be unique.
 func (d *Dispatcher[Req, Res]) AddListener(on Selector[Req, Res], l Listener[Req, Res], opts ...ListenerOption) (*Registration, error) {
 	r, err := d.register("AddListener", on, l == nil)
 	if err != nil {
@@ -173,15 +171,14 @@ func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], ni
 	return r, nil
 }
 
-// Send asks every producer of the topic and returns at once. The results go to
-// the topic's listeners and can be read from the call. Under [WithMaxInFlight] Send
-// first waits for a place.
+// Send asks every producer of the topic and returns at once. The results are delivered to
+// the topic's listeners and can be read from the call. Under [WithMaxInFlight] Send first
+// waits for a place.
 //
-// The call ends at its deadline at the latest, and is canceled when ctx is. If
-// ctx has ended already, or if there are no producers, Send returns a call that has
-// ended, and no producer is called. The error wraps [ErrInvalidArgument],
-// [ErrInvalidOption], [ErrTopicType], [ErrTooDeep], [ErrOverloaded] or [ErrClosed]; then
-// there is no call.
+// The call ends at its deadline at the latest, and is canceled when ctx is canceled. If ctx
+// has ended already, or if there are no producers, Send returns a call that has ended and
+// calls no producer. The error wraps [ErrInvalidArgument], [ErrInvalidOption],
+// [ErrTopicType], [ErrTooDeep], [ErrOverloaded] or [ErrClosed]; then there is no call.
 func (d *Dispatcher[Req, Res]) Send(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (*Call[Req, Res], error) {
 	return d.send("Send", ctx, t, req, opts)
 }
@@ -195,15 +192,15 @@ func (d *Dispatcher[Req, Res]) send(method string, ctx context.Context, t Topic[
 	return c, nil
 }
 
-// Gather asks every producer of the topic and waits for the end of the call. It
-// returns the values in the order in which the producers were registered. Producers
-// without an answer leave no gap: the index of a value is not that of its producer. To know
-// which value is whose, use [Dispatcher.Stream] or [Dispatcher.Send]. Unless the call was
-// satisfied, or every member has answered or declined, the error is a [*PartialError] that
-// names every member without an answer, and the values are those that there are.
+// Gather asks every producer of the topic and waits for the end of the call. It returns the
+// values in the order in which the producers were registered. Producers without an answer
+// leave no gap: the index of a value is not the index of its producer. To know the producer
+// of a value, use [Dispatcher.Stream] or [Dispatcher.Send]. Unless the call was satisfied or
+// every member answered or declined, Gather returns the values that arrived and a
+// [*PartialError] that names every member without an answer.
 //
-// Gather does not wait for listeners. They may have been called with nothing yet when
-// it returns; [Bus.Shutdown] delivers what waits for them.
+// Gather does not wait for listeners. When it returns, they may not have been called yet;
+// [Bus.Shutdown] delivers the results that are queued for them.
 func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) ([]Res, error) {
 	c, err := d.send("Gather", ctx, t, req, opts)
 	if err != nil {
@@ -213,15 +210,14 @@ func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], re
 	return c.values(), c.Report().Err()
 }
 
-// First asks every producer of the topic and returns the first result, also of a stream
-// or of a member elsewhere that goes on. Then the call is Satisfied and its context ends,
-// also for the member whose result it is: what the producer has opened with its context,
-// such as the body of an HTTP response, is closed before the caller can read it. See
-// [Producer].
+// First asks every producer of the topic and returns the first result, even if it comes from
+// a stream or from a relay's member that has not ended. Then the call is Satisfied and the
+// contexts of all its producers end. This closes resources that depend on these contexts,
+// such as the body of an HTTP response, before the caller can read them. See [Producer].
 //
 // If there is no result, the error is a [*PartialError] that names every member, or
-// [ErrNoResult] if all have ended well without one. [WithQuorum], [WithMajority] and
-// [WithRequired] have no effect.
+// [ErrNoResult] if all members ended without an error and without a result. [WithQuorum],
+// [WithMajority] and [WithRequired] have no effect.
 func (d *Dispatcher[Req, Res]) First(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (Res, error) {
 	var none Res
 	c, err := d.send("First", ctx, t, req, append(opts[:len(opts):len(opts)], callOption(untilFirst)))
@@ -235,14 +231,13 @@ func (d *Dispatcher[Req, Res]) First(ctx context.Context, t Topic[Req, Res], req
 	return none, c.Report().firstErr()
 }
 
-// Stream returns the results as a sequence, in the order in which they arrive.
-// The request is sent when the sequence is ranged over, which can be done once:
-// a second time yields [ErrStreamUsed]. Leaving the loop cancels the call. If the
-// results are not the whole answer, as for [Dispatcher.Gather], the last pair has
-// the error and no result.
+// Stream returns the results as a sequence, in the order in which they arrive. It sends the
+// request when the sequence is ranged over, which is possible once: a second loop yields
+// [ErrStreamUsed]. Leaving the loop cancels the call. Where [Dispatcher.Gather] would return
+// an error, the last pair has this error and no result.
 //
-// What has been yielded is let go of: [Call.Results] of a call made by Stream
-// yields only what is yet to come.
+// The call releases results that the loop has been called with: [Call.Results] of a call
+// made by Stream yields only results that are still to come.
 func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) iter.Seq2[Result[Req, Res], error] {
 	var used atomic.Bool
 	return func(yield func(Result[Req, Res], error) bool) {
@@ -307,12 +302,12 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 	return c, nil
 }
 
-// OnLate calls f with each result that comes after the end of its call, or after another
-// replica has answered for its group (the loser of a hedge), or after the timeout of its
-// producer, and how long after. What such a result holds open can be closed there. It concerns all calls of these types on
-// the bus, whichever dispatcher has sent them. The calls of f do not overlap, and nothing
-// waits for them. After [Bus.Close] f is not called. OnLate panics if f is nil, or the
-// dispatcher zero.
+// OnLate calls f with each late result and how late it is: a result that arrives after the
+// end of its call, after another replica has answered for its group (the loser of a hedge),
+// or after the timeout of its producer. f can close resources that such a result holds. It
+// is called for all calls of these types on the bus, from every dispatcher. Its callbacks do
+// not overlap, and nothing waits for them. f is not called after [Bus.Close]. OnLate panics
+// if f is nil or the dispatcher is zero.
 func (d *Dispatcher[Req, Res]) OnLate(f func(r Result[Req, Res], by time.Duration)) *Registration {
 	if err := d.valid("OnLate"); err != nil {
 		panic(err)

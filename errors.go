@@ -11,90 +11,88 @@ import (
 	"time"
 )
 
-// The sentinels that errors of this package wrap. Test for them with
-// [errors.Is]; the wrapping error says what was wrong and where.
+// These sentinels are wrapped by the errors of this package. Test for them with [errors.Is].
+// The wrapping error says what was wrong and where.
 //
-// All errors of this package have a method ErrorType() string, which gives a word such
-// as closed, panic or no_producers for them: few enough to count errors by it, as
-// OpenTelemetry does. [errors.As] finds it in the errors that wrap them.
+// All errors of this package have a method ErrorType() string. It returns a word such as
+// closed, panic or no_producers. There are few such words, so they can be used to count
+// errors, as OpenTelemetry does. [errors.As] finds the method in errors that wrap them.
 var (
-	// ErrInvalidOption is wrapped by every error about an option's value.
+	// ErrInvalidOption is wrapped by every error about the value of an option.
 	ErrInvalidOption = newSentinel("invalid_option", "dispatch: invalid option")
-	// ErrInvalidTopic is wrapped by every error about a topic's name or a pattern.
+	// ErrInvalidTopic is wrapped by every error about a topic name or a pattern.
 	ErrInvalidTopic = newSentinel("invalid_topic", "dispatch: invalid topic")
-	// ErrTopicType reports that a topic's name is in use on the bus with
-	// another pair of types.
+	// ErrTopicType reports that the topic name is in use on the bus with other types.
 	ErrTopicType = newSentinel("topic_type", "dispatch: topic has other types")
-	// ErrInvalidArgument is wrapped by every error about an argument that is
-	// not an option: a nil closure, a nil context, a zero Topic or Dispatcher.
+	// ErrInvalidArgument is wrapped by every error about an argument that is not an option:
+	// a nil closure, a nil context, a zero Topic or Dispatcher.
 	ErrInvalidArgument = newSentinel("invalid_argument", "dispatch: invalid argument")
-	// ErrDuplicate reports that a topic has a producer of this name already.
+	// ErrDuplicate reports that the topic already has a producer with this name.
 	ErrDuplicate = newSentinel("duplicate", "dispatch: duplicate producer name")
-	// ErrClosed reports that the bus accepts nothing new, and is the cause with
-	// which [Bus.Close] cancels the calls in flight.
+	// ErrClosed reports that the bus refuses new calls and registrations. It is also the
+	// cause with which [Bus.Close] cancels the calls in flight.
 	ErrClosed = newSentinel("closed", "dispatch: closed")
 	// ErrNoProducers reports that the topic has no producers.
 	ErrNoProducers = newSentinel("no_producers", "dispatch: no producers")
-	// ErrQuorumLost is the cause with which the remaining producers are
-	// canceled once too many have failed for the quorum to be reached.
+	// ErrQuorumLost is the cause with which the remaining producers are canceled once the
+	// quorum is impossible.
 	ErrQuorumLost = newSentinel("quorum_lost", "dispatch: quorum lost")
-	// ErrSatisfied is the cause with which the remaining producers are
-	// canceled once the quorum is reached or First has its result, and with which the
-	// other replicas of a group are canceled once one has answered.
+	// ErrSatisfied is the cause with which the remaining producers are canceled once the
+	// quorum is reached or First has its result. It is also the cause with which the other
+	// replicas of a group are canceled once one replica has answered.
 	ErrSatisfied = newSentinel("satisfied", "dispatch: satisfied")
-	// ErrFailFast is the cause with which the remaining producers are
-	// canceled after the first failure of a call under [WithFailFast].
+	// ErrFailFast is the cause with which the remaining producers are canceled after the
+	// first failure under [WithFailFast].
 	ErrFailFast = newSentinel("fail_fast", "dispatch: failed fast")
-	// ErrStalled is the cause with which the remaining producers are canceled
-	// when no further result came within the time of [WithStall].
+	// ErrStalled is the cause with which the remaining producers are canceled if no new
+	// result arrives in time under [WithStall].
 	ErrStalled = newSentinel("stalled", "dispatch: stalled")
-	// ErrStuck reports that a producer was not asked because too many of its
-	// earlier runs have outlived their calls and never returned.
+	// ErrStuck reports that a producer was not asked because too many of its earlier runs
+	// have outlived their calls and have not returned.
 	ErrStuck = newSentinel("stuck", "dispatch: producer stuck")
-	// ErrTooFewProducers reports that the producers that [WithMinProducers] asked
-	// for did not come in time.
+	// ErrTooFewProducers reports that fewer producers than [WithMinProducers] requires were
+	// registered at the deadline.
 	ErrTooFewProducers = newSentinel("too_few_producers", "dispatch: too few producers")
-	// ErrTimeout reports that a run of a producer took longer than its own [WithTimeout]
-	// allows. The error that wraps it says how long that is, and wraps
-	// [context.DeadlineExceeded] as well.
+	// ErrTimeout reports that a run of a producer exceeded the producer's own [WithTimeout].
+	// The error that wraps it contains the timeout, and also wraps
+	// [context.DeadlineExceeded].
 	ErrTimeout = newSentinel("timeout", "dispatch: timeout")
-	// ErrUnknownMember reports that no producer has a name that [WithTargets] or
-	// [WithRequired] asked for.
+	// ErrUnknownMember reports that no producer has a name of [WithTargets] or
+	// [WithRequired].
 	ErrUnknownMember = newSentinel("unknown_member", "dispatch: unknown member")
-	// ErrUnreachable reports that a member elsewhere did not take the request.
+	// ErrUnreachable reports that a remote member did not take the request.
 	ErrUnreachable = newSentinel("unreachable", "dispatch: unreachable")
-	// ErrIncompatible reports that a member elsewhere has other types or another
-	// version.
+	// ErrIncompatible reports that a remote member has other types or another version.
 	ErrIncompatible = newSentinel("incompatible", "dispatch: incompatible")
-	// ErrLost reports that something that a member elsewhere has sent did not
-	// arrive: results, or word of its end.
+	// ErrLost reports that results of a remote member, or its end, did not arrive.
 	ErrLost = newSentinel("lost", "dispatch: lost")
-	// ErrGone reports that a member left before it had answered.
+	// ErrGone reports that a member left before it answered: it was removed, or its node is
+	// gone.
 	ErrGone = newSentinel("gone", "dispatch: gone")
-	// ErrOverloaded reports that there was no room for a request: Send got no place
-	// under [WithMaxInFlight], or a member elsewhere had none.
+	// ErrOverloaded reports that there was no capacity for a request: Send got no place
+	// under [WithMaxInFlight], or a remote member had no capacity.
 	ErrOverloaded = newSentinel("overloaded", "dispatch: overloaded")
-	// ErrQueueFull reports that a producer was not asked because as many calls
-	// wait for it as [WithMaxQueue] allows.
+	// ErrQueueFull reports that a producer was not asked because as many runs wait for it as
+	// [WithMaxQueue] permits.
 	ErrQueueFull = newSentinel("queue_full", "dispatch: queue full")
-	// ErrNoResult reports that the member that [Dispatcher.First] waited for has
-	// ended well and without a result, as streams and relayed members may.
+	// ErrNoResult reports that all members of a call of [Dispatcher.First] ended without an
+	// error and without a result, as streams and members of relays may.
 	ErrNoResult = newSentinel("no_result", "dispatch: no result")
 	// ErrRemoved reports that a producer was removed before its run was started.
 	ErrRemoved = newSentinel("removed", "dispatch: removed")
-	// ErrDecline is what a producer returns that has nothing to say to a
-	// request. To decline is no failure. An error that wraps it along single links of
-	// Unwrap declines as well. A joined error, a [*PartialError], a [*MemberError] and a
-	// [*PanicError] do not, whatever they wrap.
+	// ErrDecline is returned by a producer that declines a request. This is not a failure.
+	// An error also declines if it wraps ErrDecline through Unwrap methods that return a
+	// single error. A joined error, a [*PartialError], a [*MemberError] and a [*PanicError]
+	// never decline, whatever they wrap.
 	ErrDecline = newSentinel("declined", "dispatch: declined")
-	// ErrTooDeep reports that calls are nested more than 64 deep: a producer
-	// that, directly or through others, asks itself.
+	// ErrTooDeep reports that calls are nested more than 64 deep, for example because a
+	// producer asks itself, directly or through others.
 	ErrTooDeep = newSentinel("too_deep", "dispatch: calls nested too deep")
-	// ErrGoexit is the error of a producer that ended its goroutine with
-	// [runtime.Goexit], as a failing test does with FailNow.
+	// ErrGoexit is the error of a producer that called [runtime.Goexit], for example through
+	// the FailNow of a test.
 	ErrGoexit = newSentinel("goexit", "dispatch: producer called runtime.Goexit")
-	// ErrStreamUsed reports that a sequence made by [Dispatcher.Stream] was
-	// ranged over a second time.
+	// ErrStreamUsed reports that a sequence of [Dispatcher.Stream] was ranged over a second
+	// time.
 	ErrStreamUsed = newSentinel("stream_used", "dispatch: stream already used")
 )
 
@@ -105,7 +103,7 @@ func newSentinel(kind, text string) error { return &sentinel{kind, text} }
 
 func (e *sentinel) Error() string { return e.text }
 
-// ErrorType gives the kind of error.
+// ErrorType returns the kind of error.
 func (e *sentinel) ErrorType() string { return e.kind }
 
 // errorType returns what the error itself says of its type, or else the word given.
@@ -117,14 +115,14 @@ func errorType(err error, otherwise string) string {
 	return otherwise
 }
 
-// PanicError is the error of a producer that panicked. A *PanicError whose
-// Value is an error unwraps to it.
+// PanicError is the error of a producer that panicked. If Value is an error, the *PanicError
+// unwraps to it.
 type PanicError struct {
-	Value any    // what was passed to panic
-	Stack []byte // the stack of the goroutine at the panic, as of debug.Stack
+	Value any    // the argument of panic
+	Stack []byte // the stack of the goroutine at the panic, from debug.Stack
 }
 
-// Error gives the panic's value without the stack.
+// Error returns the panic's value without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
 // ErrorType returns panic.
@@ -136,22 +134,21 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// PartialError says why the results of a call are not the whole answer. It
-// wraps the error of every member that has one, so that errors.Is and
-// errors.As reach them, and keeps the names.
+// A PartialError reports that answers of a call are missing, and why. It wraps a
+// *MemberError for every member that has an error, so that errors.Is and errors.As find
+// these errors.
 type PartialError struct {
-	Report Report // how each member ended
+	Report Report // the outcome of each member
 	errs   []error
 }
 
-// Error gives the topic, why the call ended, how many members did not answer, and how
-// these ended. It is one line of at most 16 KiB: it names ten members at most and cuts
-// the error of each at 1 KiB. Report and Unwrap have all of them.
+// Error returns the topic, why the call ended, how many members did not answer, and how
+// these members ended. The text is one line of at most 16 KiB: it names at most ten members
+// and cuts the error of each at 1 KiB. Report and Unwrap have all members.
 func (e *PartialError) Error() string { return "dispatch: " + e.Report.Topic + ": " + e.Report.text() }
 
-// ErrorType returns timeout after a deadline, partial for a call that all members
-// ended, some without an answer, and otherwise the type of the reason's own error, or
-// canceled.
+// ErrorType returns timeout after a deadline, and partial if all members ended but some have
+// no answer. Otherwise it returns the type of the reason's own error, or canceled.
 func (e *PartialError) ErrorType() string {
 	switch r := e.Report; {
 	case r.Reason == ReasonAllEnded, r.Reason == ReasonQuorumLost && r.ofFirst():
@@ -163,8 +160,8 @@ func (e *PartialError) ErrorType() string {
 	}
 }
 
-// Unwrap returns the errors of the members, each a *MemberError, and after
-// them what the reason itself has to say (such as [ErrNoProducers]).
+// Unwrap returns the errors of the members, each a *MemberError, followed by the error of
+// the reason itself, if it has one (such as [ErrNoProducers]).
 func (e *PartialError) Unwrap() []error {
 	if e.Report.cause == nil {
 		return e.errs
@@ -193,7 +190,7 @@ func (e *replicasError) Error() string {
 	return join(": ", "no replica answered", e.Report.list(name, "unfinished"))
 }
 
-// ErrorType gives the word that the replicas have in common, or else partial.
+// ErrorType returns the word of all replicas if they have the same, and otherwise partial.
 func (e *replicasError) ErrorType() string {
 	word := ""
 	for _, err := range e.errs {
@@ -210,20 +207,20 @@ func (e *replicasError) ErrorType() string {
 // Unwrap returns the error that names the replicas.
 func (e *replicasError) Unwrap() error { return e.PartialError }
 
-// MemberError is the error with which one member of a call ended.
+// A MemberError is the error with which one member of a call ended.
 type MemberError struct {
 	Member Member
 	State  State
 	Err    error
 }
 
-// Error gives the member's name, its state, and the error if that says more.
+// Error returns the member's name, its state, and the error if it says more than the state.
 func (e *MemberError) Error() string {
 	return phrase([]string{e.Member.String()}, 1, ending(e.State, e.Err, ""))
 }
 
-// ErrorType returns the type of Err if that has one, timeout for a member that was
-// late, or else the word for its state.
+// ErrorType returns the type of Err if it has one, timeout for a member that was late, and
+// otherwise the word for its state.
 func (e *MemberError) ErrorType() string {
 	if e.State == StateLate {
 		return errorType(e.Err, "timeout")
@@ -234,16 +231,16 @@ func (e *MemberError) ErrorType() string {
 // Unwrap returns Err.
 func (e *MemberError) Unwrap() error { return e.Err }
 
-// ShutdownError reports what was still running when the context of
-// [Bus.Shutdown] ended. It unwraps to that context's error.
+// A ShutdownError names what was still running when the context of [Bus.Shutdown] ended. It
+// unwraps to the error of that context.
 type ShutdownError struct {
 	Calls     []CallInfo // calls that had not ended, and were canceled
 	Producers []Member   // producers that had not returned
-	Listeners []string   // listeners, observers and OnLate hooks inside a callback, or with something waiting
+	Listeners []string   // listeners, observers and OnLate hooks inside a callback, or with queued events
 	Err       error      // the context's error
 }
 
-// Error names what still ran: of each kind the first ten.
+// Error names what was still running, at most ten of each kind.
 func (e *ShutdownError) Error() string {
 	var calls, producers, listeners []string
 	for _, c := range e.Calls {
@@ -343,7 +340,7 @@ type timeoutError time.Duration
 
 func (e timeoutError) Error() string { return fmt.Sprintf("%v of %v", ErrTimeout, time.Duration(e)) }
 
-// Unwrap returns what it is, and what it is a kind of.
+// Unwrap returns the error and the sentinel of its kind.
 func (e timeoutError) Unwrap() []error { return []error{ErrTimeout, context.DeadlineExceeded} }
 
 // unknownError is the error of a name that no producer has.

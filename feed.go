@@ -12,9 +12,10 @@ import (
 // recipient, and the task that delivers what it has taken from the log.
 type feed struct {
 	inbox.Links
-	call *gathering
-	to   *recipient
-	next *feed // the next feed of the call; guarded by the call's lock
+	call  *gathering
+	to    *recipient
+	brief bool  // it tells the end of the call and nothing else
+	next  *feed // the next feed of the call; guarded by the call's lock
 
 	batch batch // what is being delivered, unless results are delivered one by one
 
@@ -329,7 +330,7 @@ func (f *feed) Discard() {
 func (f *feed) Run() { f.deliver(&f.batch) }
 
 func (f *feed) deliver(b *batch) {
-	to, outcomes := f.to, f.to.audience.wantsOutcomes()
+	to, outcomes := f.to, f.wantsOutcomes()
 	for len(b.entries) > 0 {
 		b.now = b.entries[0]
 		if b.now.Kind&calllog.Result != 0 && !b.half {
@@ -359,10 +360,12 @@ func (f *feed) deliver(b *batch) {
 	}
 }
 
+func (f *feed) wantsOutcomes() bool { return !f.brief && f.to.audience.wantsOutcomes() }
+
 // deliverEnd tells the outcomes of members that had not ended when the call did, and
 // the end of the call.
 func (f *feed) deliverEnd(b *batch) {
-	for f.to.audience.wantsOutcomes() {
+	for f.wantsOutcomes() {
 		i, ok := f.nextUnended()
 		if !ok {
 			break

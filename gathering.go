@@ -335,7 +335,7 @@ func (c *gathering) causeLocked() error {
 // spread lets the producers know that the call has ended.
 func (c *gathering) spread() {
 	c.mu.Lock()
-	shared, unfollow := c.shared, c.unfollow
+	shared, unfollow, nesting := c.shared, c.unfollow, c.nesting
 	c.mu.Unlock()
 	if shared != nil {
 		c.endContext(shared)
@@ -343,8 +343,8 @@ func (c *gathering) spread() {
 	if unfollow != nil {
 		unfollow()
 	}
-	if c.nesting != nil {
-		c.nesting.endTask()
+	if nesting != nil {
+		nesting.endTask()
 	}
 }
 

@@ -11,11 +11,12 @@ type link struct {
 	describe func() LinkSnapshot
 }
 
-// AddLink adds to what [Bus.Snapshot] lists a connection of the bus with processes elsewhere:
-// that of a relay, or one by which others ask the bus. describe is called by each Snapshot, until
-// the registration is removed. It is called concurrently, should take no longer than
-// copying takes, and must not take a Snapshot itself. One that panics is logged, and the link has
-// the state "unknown" then. The error is [ErrClosed] or [ErrInvalidArgument].
+// AddLink adds a connection with other processes to [Bus.Snapshot]: the connection of a
+// relay, or one through which other processes ask the bus. Each Snapshot calls describe,
+// until the registration is removed. describe is called concurrently, should return as fast
+// as a copy of its data permits, and must not call Snapshot. If it panics, the panic is
+// logged, and the link has the state "unknown". The error is [ErrClosed] or
+// [ErrInvalidArgument].
 func (b *Bus) AddLink(describe func() LinkSnapshot) (*Registration, error) {
 	if b == nil || describe == nil {
 		return nil, invalidArgument("AddLink: nil Bus or func")

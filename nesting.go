@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime/pprof"
 	"runtime/trace"
+	"slices"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
@@ -21,33 +22,29 @@ type nesting struct {
 	task     *trace.Task // nil unless the tracer runs
 }
 
-// nestLocked makes the call a nesting one if it has to be.
+// nestLocked makes the call a nesting one if it may have to be.
 func (c *gathering) nestLocked() {
-	asks := c.bus.pprofLabels || trace.IsEnabled() || c.observing.wants(func(o *Observer) bool { return o.MemberStart != nil })
-	others := func(o *Observer) bool { return o.CallStart != nil || o.ListenerStart != nil || o.ListenerEnd != nil }
-	if asks || c.observing.wants(others) {
-		c.nesting = &nesting{call: c, asks: asks, ctx: c.sender}
+	begins := func(o *Observer) bool { return o.CallStart != nil || o.Sample != nil }
+	if n := (&nesting{call: c, ctx: c.sender}); n.isNeeded() || c.observing.wants(begins) {
+		c.nesting = n
 	}
 }
 
-// begin calls the CallStart hooks. No producer is called before they have returned.
+// isNeeded reports whether closures get contexts or labels of their own, and sets asks.
+func (n *nesting) isNeeded() bool {
+	w := n.call.observing
+	wants := func(has func(*Observer) bool) bool {
+		return w != nil && slices.ContainsFunc(w.by, func(o *observer) bool { return has(&o.hooks) && w.wantsDetails(o) })
+	}
+	n.asks = n.call.bus.pprofLabels || trace.IsEnabled() || wants(func(o *Observer) bool { return o.MemberStart != nil })
+	return n.asks || wants(func(o *Observer) bool { return o.ListenerStart != nil || o.ListenerEnd != nil })
+}
+
+// begin calls the CallStart and Sample hooks. No producer is called before they have returned.
 func (n *nesting) begin() {
 	c := n.call
-	if w := c.observing; w != nil {
-		started := CallStarted{
-			CallInfo: CallInfo{Topic: c.topic.Name, ID: c.id(), Budget: c.budget()},
-			Parent:   c.parent, Depth: int(c.from.nesting), Started: c.start, Request: c.half.request(),
-		}
-		c.mu.Lock()
-		for i := range c.producers { // a call that waits for producers may be given them meanwhile
-			started.Members = append(started.Members, c.memberAtLocked(i))
-		}
-		c.mu.Unlock()
-		for _, o := range w.by {
-			if hook := o.hooks.CallStart; hook != nil {
-				n.ctx = o.begin(n.ctx, func(ctx context.Context) context.Context { return hook(ctx, started) })
-			}
-		}
+	if c.observing != nil {
+		n.beginCall()
 	}
 	if trace.IsEnabled() {
 		n.ctx, n.task = trace.NewTask(n.ctx, "dispatch.call")
@@ -58,6 +55,36 @@ func (n *nesting) begin() {
 	c.sender, c.from.sender = n.ctx, valuesOf(n.ctx) // no goroutine has looked at them yet
 	if c.observing != nil {
 		c.observing.ctx = n.ctx
+	}
+	if !n.isNeeded() && n.task == nil {
+		c.nesting = nil
+	}
+}
+
+func (n *nesting) beginCall() {
+	c, w := n.call, n.call.observing
+	started := CallStarted{
+		CallInfo: CallInfo{Topic: c.topic.Name, ID: c.id(), Budget: c.budget()},
+		Parent:   c.parent, Depth: int(c.from.nesting), Started: c.start, Request: c.half.request(),
+	}
+	c.mu.Lock()
+	// A call that waits for producers may be given them meanwhile.
+	started.Members = make([]Member, len(c.producers))
+	for i := range started.Members {
+		c.setMemberLocked(&started.Members[i], i)
+	}
+	c.mu.Unlock()
+	for _, o := range w.by {
+		if hook := o.hooks.CallStart; hook != nil {
+			n.ctx = o.begin(n.ctx, func(ctx context.Context) context.Context { return hook(ctx, started) })
+		}
+		if sample := o.hooks.Sample; sample != nil {
+			wanted := false
+			o.begin(n.ctx, func(ctx context.Context) context.Context { wanted = sample(ctx); return ctx })
+			if !wanted {
+				w.brief = append(w.brief, o)
+			}
+		}
 	}
 }
 
@@ -124,7 +151,7 @@ func (n *nesting) start(ctx context.Context, m Member, replica bool) context.Con
 	info := n.call.memberInfo(m, n.call.now())
 	info.Replica = replica
 	for _, o := range n.call.observing.by {
-		if hook := o.hooks.MemberStart; hook != nil {
+		if hook := o.hooks.MemberStart; hook != nil && n.call.observing.wantsDetails(o) {
 			ctx = o.begin(ctx, func(ctx context.Context) context.Context { return hook(ctx, info) })
 		}
 	}
@@ -204,7 +231,7 @@ type listenerHooks struct {
 func (h *listenerHooks) begin() {
 	info := h.call.listenerInfo(&h.listener.recipient, h.from, h.seq, h.began)
 	for _, o := range h.call.observing.by {
-		if hook := o.hooks.ListenerStart; hook != nil {
+		if hook := o.hooks.ListenerStart; hook != nil && h.call.observing.wantsDetails(o) {
 			h.ctx = o.begin(h.ctx, func(ctx context.Context) context.Context { return hook(ctx, info) })
 		}
 	}
@@ -213,8 +240,9 @@ func (h *listenerHooks) begin() {
 func (h *listenerHooks) end() {
 	at := h.call.now()
 	info := h.call.listenerInfo(&h.listener.recipient, h.from, h.seq, at)
-	h.call.observing.tell(h.call.onBus(at), func(o *Observer) func() {
-		if hook := o.ListenerEnd; hook != nil {
+	w := h.call.observing
+	w.tell(h.call.onBus(at), func(o *observer) func() {
+		if hook := o.hooks.ListenerEnd; hook != nil && w.wantsDetails(o) {
 			return func() { hook(h.ctx, info, at-h.began, h.panicked) }
 		}
 		return nil

@@ -372,6 +372,7 @@ func TestObserverHooksMayGoWrong(t *testing.T) {
 			"CallStart":     {CallStart: all.CallStart},
 			"MemberStart":   {MemberStart: all.MemberStart},
 			"ListenerStart": {ListenerStart: all.ListenerStart},
+			"Sample, Start": {Sample: func(context.Context) bool { wrong(); return true }, CallEnd: all.CallEnd},
 		} {
 			if how == "exits" && strings.HasSuffix(name, "Start") {
 				continue
@@ -388,6 +389,61 @@ func TestObserverHooksMayGoWrong(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// Sample says for which calls an observer is told more than their end. What CallStart has
+// returned holds for all of them.
+func TestSampleDecidesAboutDetails(t *testing.T) {
+	for _, sampled := range []bool{false, true} {
+		t.Run(fmt.Sprint("sampled=", sampled), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var told, others notes
+				o := watcher(&told)
+				o.Sample = func(ctx context.Context) bool { told.add("sample [%s]", trail(ctx)); return sampled }
+				d, _ := newDispatcher(dispatch.WithObserver(o), dispatch.WithObserver(dispatch.Observer{
+					MemberStart:   func(ctx context.Context, _ dispatch.MemberInfo) context.Context { return ctx },
+					ListenerStart: func(ctx context.Context, _ dispatch.ListenerInfo) context.Context { return ctx },
+					MemberEnd: func(_ context.Context, m dispatch.MemberInfo, o dispatch.Outcome) {
+						others.add("%v is %v", m.Member, o.State)
+					},
+				}))
+				produce(t, d, "a", func(ctx context.Context, _ int) (int, error) { told.add("inside a: [%s]", trail(ctx)); return 7, nil })
+				produce(t, d, "b", slowly(1200*time.Millisecond, quick(1)))
+				listen(t, d, func(ctx context.Context, _ result) { told.add("inside l: [%s]", trail(ctx)) }, dispatch.WithName("l"))
+				ended(t, d, dispatch.WithTimeout(time.Second))
+				time.Sleep(10 * time.Second)
+				wantLines(t, ordered(others.all()), "a is ok", "b is late")
+				want := []string{
+					"1.1s: b is abandoned after 100ms [/call]",
+					"1.2s: b is late by 200ms: <nil> [/call]",
+					"1s: call ended: deadline [/call]",
+					"call [a b] 0 parent 0 depth 0",
+					"inside a: [/call]",
+					"inside l: [/call]",
+					"sample [/call]",
+				}
+				if sampled {
+					want = []string{
+						"0s: a gives 7, 0 [/call/a]",
+						"0s: a is ok [/call/a]",
+						"0s: a starts [/call]",
+						"0s: b starts [/call]",
+						"0s: l hears a, 0 [/call]",
+						"0s: l took 0s, panicked false [/call/l]",
+						"1.1s: b is abandoned after 100ms [/call/b]",
+						"1.2s: b is late by 200ms: <nil> [/call/b]",
+						"1s: b is late and runs [/call/b]",
+						"1s: call ended: deadline [/call]",
+						"call [a b] 0 parent 0 depth 0",
+						"inside a: [/call/a]",
+						"inside l: [/call/l]",
+						"sample [/call]",
+					}
+				}
+				wantLines(t, ordered(told.all()), ordered(want)...)
+			})
+		})
 	}
 }
 

@@ -37,9 +37,9 @@ func (b *Bus) newObserver(hooks Observer, at callsite) *observer {
 	return o
 }
 
-// Observe adds an observer to a bus that is in use. Its hooks are called for the calls that
-// are sent from now on, until the registration is removed. Drain first calls them for what
-// has happened by then. The error is [ErrClosed] or [ErrInvalidArgument].
+// Observe adds an observer to the bus. Its hooks are called for calls that are sent after
+// that, until the registration is removed. Drain first calls the hooks for all earlier
+// events. The error is [ErrClosed] or [ErrInvalidArgument].
 func (b *Bus) Observe(o Observer) (*Registration, error) {
 	if b == nil {
 		return nil, invalidArgument("Observe: nil Bus")
@@ -66,9 +66,10 @@ func (o *observer) behind() bool {
 
 // observing is the part of a call that only calls with observers have.
 type observing struct {
-	by   []*observer
-	ctx  context.Context // what the CallStart hooks have returned, or the sender's
-	feed feed            // of the first of them that has one
+	by    []*observer
+	brief []*observer     // those of them that do not want the details of the call
+	ctx   context.Context // what the CallStart hooks have returned, or the sender's
+	feed  feed            // of the first of them that has one
 
 	beginning calllog.Cursor // where they begin to read, until the call is launched
 }
@@ -91,11 +92,16 @@ func (w *observing) wants(has func(*Observer) bool) bool {
 	return w != nil && slices.ContainsFunc(w.by, func(o *observer) bool { return has(&o.hooks) })
 }
 
+// wantsDetails reports whether an observer is told more than the end of the call.
+func (w *observing) wantsDetails(o *observer) bool {
+	return len(w.brief) == 0 || !slices.Contains(w.brief, o)
+}
+
 // tell has a hook called on each observer's own goroutine. pick returns the call of the
 // hook, or nil if the observer has none.
-func (w *observing) tell(since time.Duration, pick func(*Observer) func()) {
+func (w *observing) tell(since time.Duration, pick func(*observer) func()) {
 	for _, o := range w.by {
-		if call := pick(&o.hooks); call != nil && !o.behind() {
+		if call := pick(o); call != nil && !o.behind() {
 			o.tell(&event{since: since, call: call})
 		}
 	}
@@ -141,8 +147,8 @@ func (c *gathering) followLocked() {
 	for _, o := range c.observing.by {
 		begin := c.observing.beginning
 		switch {
-		case o.hooks.Result != nil || o.wantsOutcomes():
-		case o.wantsEnd():
+		case (o.hooks.Result != nil || o.wantsOutcomes()) && c.observing.wantsDetails(o):
+		case o.hooks.CallEnd != nil:
 			begin = calllog.Cursor{}
 		default:
 			continue
@@ -150,6 +156,7 @@ func (c *gathering) followLocked() {
 		if f == nil {
 			f = new(feed)
 		}
+		f.brief = begin == (calllog.Cursor{})
 		c.addFeedLocked(f, &o.recipient, begin)
 		f = nil
 	}
@@ -270,8 +277,8 @@ func (c *gathering) observeLate(r *run, m Member, at, by time.Duration, err erro
 		return
 	}
 	ctx, info := c.runInfo(r, m, at)
-	c.observing.tell(c.onBus(at), func(o *Observer) func() {
-		if hook := o.Late; hook != nil {
+	c.observing.tell(c.onBus(at), func(o *observer) func() {
+		if hook := o.hooks.Late; hook != nil {
 			return func() { hook(ctx, info, by, err) }
 		}
 		return nil
@@ -284,8 +291,8 @@ func (c *gathering) observeAbandoned(r *run, at, after time.Duration) {
 		return
 	}
 	ctx, info := c.runInfo(r, r.producer().member(), at)
-	c.observing.tell(c.onBus(at), func(o *Observer) func() {
-		if hook := o.Abandoned; hook != nil {
+	c.observing.tell(c.onBus(at), func(o *observer) func() {
+		if hook := o.hooks.Abandoned; hook != nil {
 			return func() { hook(ctx, info, after) }
 		}
 		return nil
@@ -296,8 +303,8 @@ func (c *gathering) observeAbandoned(r *run, at, after time.Duration) {
 func (c *gathering) observeDropped(by *recipient, d dropped) {
 	at := c.now()
 	info := c.listenerInfo(by, c.memberAt(int(d.member)), d.seq, at)
-	c.observing.tell(c.onBus(at), func(o *Observer) func() {
-		if hook := o.Dropped; hook != nil {
+	c.observing.tell(c.onBus(at), func(o *observer) func() {
+		if hook := o.hooks.Dropped; hook != nil {
 			return func() { hook(c.observing.ctx, info) }
 		}
 		return nil
@@ -313,8 +320,8 @@ func (b *Bus) observeSlow(r *recipient) {
 	}
 	now := b.sinceEpoch(time.Now())
 	s := l.snapshot(now)
-	(&observing{by: all}).tell(now, func(o *Observer) func() {
-		if hook := o.SlowListener; hook != nil {
+	(&observing{by: all}).tell(now, func(o *observer) func() {
+		if hook := o.hooks.SlowListener; hook != nil {
 			return func() { hook(s) }
 		}
 		return nil

@@ -10,43 +10,41 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
 
-// Each kind of option
-// is accepted in its own places only, and an option in the wrong place does not
-// compile. If an option is given more than once, the last one
-// wins.
+// Each kind of option is accepted in its own places only, and an option in the wrong place
+// does not compile. If an option is given more than once, the last one wins.
 
-// A BusOption is accepted by [NewBus] and [New]. Every CallOption is one too,
-// and is then the default of every call on the bus.
+// A BusOption is accepted by [NewBus] and [New]. Every CallOption is also a BusOption, and
+// is then the default of every call on the bus.
 type BusOption interface{ applyBus(*busConfig) error }
 
-// A TopicOption is accepted by [NewTopic] and [ParseTopic]. Every CallOption is one too,
-// and is then the default of every call of the topic.
+// A TopicOption is accepted by [NewTopic] and [ParseTopic]. Every CallOption is also a
+// TopicOption, and is then the default of every call of the topic.
 type TopicOption interface{ applyTopic(*topicSpec) error }
 
-// A CallOption is accepted by the methods that make a call, where it counts for
-// that call; by [NewTopic], for all calls of the topic; and by [NewBus], for all
-// calls on the bus. The call's own option overrides the topic's, and the topic's
-// the bus's; [WithDefaults] takes back what they have set.
+// A CallOption is accepted by the methods that make a call, and applies to this call. It is
+// also accepted by [NewTopic], for all calls of the topic, and by [NewBus], for all calls on
+// the bus. An option of the call overrides that of the topic, and an option of the topic
+// overrides that of the bus. [WithDefaults] drops the options that were set before it.
 type CallOption interface {
 	BusOption
 	TopicOption
 	applyCall(*policy) error
 }
 
-// A ProducerOption is accepted where a producer is added.
+// A ProducerOption is accepted by the methods that add a producer.
 type ProducerOption interface{ applyProducer(*producerConfig) error }
 
-// A ListenerOption is accepted where a listener is added.
+// A ListenerOption is accepted by the methods that add a listener.
 type ListenerOption interface{ applyListener(*listenerConfig) error }
 
-// A RegistrationOption is accepted where a producer or a listener is added.
+// A RegistrationOption is accepted by the methods that add a producer or a listener.
 type RegistrationOption interface {
 	ProducerOption
 	ListenerOption
 }
 
-// DefaultTimeout is how long a call lasts at most if neither an option nor the
-// context says otherwise.
+// DefaultTimeout is the timeout of a call without [WithTimeout]. An earlier deadline of the
+// context counts as well.
 const DefaultTimeout = 5 * time.Second
 
 // policy is what the options of a call, its topic and its bus come to.
@@ -101,8 +99,8 @@ func (o callOption) applyCall(p *policy) error     { return o(p) }
 func (o callOption) applyTopic(s *topicSpec) error { return s.addDefault(o) }
 func (o callOption) applyBus(c *busConfig) error   { return o(&c.policy) }
 
-// A TimeoutOption is what [WithTimeout] returns. It is accepted where a call is made and
-// where a producer is added.
+// A TimeoutOption is returned by [WithTimeout]. It is accepted by the methods that make a
+// call and by those that add a producer.
 type TimeoutOption interface {
 	CallOption
 	ProducerOption
@@ -110,18 +108,18 @@ type TimeoutOption interface {
 
 // WithTimeout bounds a call, or each run of a producer. d must be positive.
 //
-// Given to a call, a topic or a bus, it ends the call after d at the latest, and members
-// that have not answered are Late. The deadline of the context counts as well; the
-// earlier of the two wins. The default is [DefaultTimeout].
+// On a call, a topic or a bus, it ends the call after d at the latest. Members that have not
+// ended by then are Late. The deadline of the context counts as well; the earlier of the two
+// wins. The default is [DefaultTimeout].
 //
-// Given to a producer, it bounds each of its runs, from the start of the closure; the time
-// that a run waits for its turn does not count. After d the member is Late with
-// [ErrTimeout], and the call goes on without it. The context of the run ends then, with the
-// cause [context.DeadlineExceeded], and its deadline says so. A value that comes later is
-// offered to OnLate, and so is the rest of a stream, whose earlier results stay. A replica
-// that takes too long counts as one that failed: the next one is asked. Relays cannot have
-// this option. A run that goes on counts as abandoned 100 ms after the end of its call, as
-// any other does; until it returns it keeps its slot under [WithConcurrency].
+// On a producer, it bounds each of its runs, from the start of the closure. The time that a
+// run waits for its turn does not count. After d the member is Late with [ErrTimeout], and
+// the call goes on without it. The context of the run has this deadline and ends then, with
+// the cause [context.DeadlineExceeded]. OnLate receives a value that arrives later, and the
+// rest of a stream; earlier results of the stream stay. If a replica exceeds its timeout,
+// the call asks the next replica, as after a failure. Relays cannot have this option. A run
+// that continues counts as abandoned 100 ms after the end of its call, like any other run.
+// Until it returns, it keeps its slot under [WithConcurrency].
 func WithTimeout(d time.Duration) TimeoutOption { return timeoutOption(d) }
 
 type timeoutOption time.Duration
@@ -140,9 +138,8 @@ func (o timeoutOption) applyProducer(c *producerConfig) error {
 }
 
 // WithQuorum ends the call with [ReasonSatisfied] after n members have answered, or with
-// [ReasonQuorumLost] once that is impossible. The other members are canceled. Members that
-// declined do not count as answers. It takes the place of [WithMajority]. n must be
-// positive.
+// [ReasonQuorumLost] once that is impossible. The other members are canceled. A member that
+// declines has not answered. WithQuorum overrides [WithMajority]. n must be positive.
 func WithQuorum(n int) CallOption {
 	return callOption(func(p *policy) error {
 		p.Quorum, p.Majority = n, false
@@ -151,10 +148,10 @@ func WithQuorum(n int) CallOption {
 }
 
 // WithMajority is [WithQuorum] with more than half of the members of the call: 2 of 2 or 3,
-// 3 of 4 or 5. Members that decline, fail or are gone count among the members; so does a
+// 3 of 4 or 5. Members that decline, fail or are gone count among the members, and so does a
 // name of [WithTargets] or [WithRequired] that no producer has. Relays name members while
-// the call goes on, so under this option a call with relays is not satisfied before all of
-// them have returned. It takes the place of WithQuorum.
+// the call goes on, so a majority does not satisfy a call with relays before all of them
+// have returned. WithMajority overrides WithQuorum.
 func WithMajority() CallOption {
 	return callOption(func(p *policy) error {
 		p.Quorum, p.Majority = 0, true
@@ -162,12 +159,13 @@ func WithMajority() CallOption {
 	})
 }
 
-// WithRequired keeps a call from being satisfied by its quorum before the members of these
-// names have ended, in whatever way. Without a quorum a call waits for all members anyway.
-// The names are those of [WithTargets]; a name with several members waits for all of them.
-// A name that no member has is a member that is Gone, with [ErrUnknownMember]; as long as
-// a relay may name it, it is waited for. It does not ask a member that WithTargets leaves
-// out. There must be at least one name, and none may be empty.
+// WithRequired prevents a quorum from satisfying the call before the members with these
+// names have ended, in whatever state. Without a quorum a call waits for all members anyway.
+// The names are those of [WithTargets]. If a name stands for several members, the call waits
+// for all of them. If no member has one of the names, the call has a member with that name
+// that is Gone, with [ErrUnknownMember]; while a relay may still name it, the call waits for
+// it. WithRequired does not ask members that WithTargets excludes. There must be at least
+// one name, and no name may be empty.
 func WithRequired(names ...string) CallOption {
 	names = slices.Clone(names)
 	return callOption(func(p *policy) error {
@@ -176,8 +174,8 @@ func WithRequired(names ...string) CallOption {
 	})
 }
 
-// WithStall ends the call with [ReasonStalled] if no new result arrives within d of the
-// last one. Before the first result only the deadline counts. d must be positive.
+// WithStall ends the call with [ReasonStalled] if no new result arrives within d of the last
+// one. Before the first result only the deadline counts. d must be positive.
 func WithStall(d time.Duration) CallOption {
 	return callOption(func(p *policy) error {
 		p.Stall = d
@@ -185,9 +183,8 @@ func WithStall(d time.Duration) CallOption {
 	})
 }
 
-// WithParallelism runs at most n members of the call at the same time. A member
-// that waits for the others is started only while the call goes on. n must be
-// positive.
+// WithParallelism runs at most n members of the call at the same time. The other members
+// wait, and are never started if the call ends first. n must be positive.
 func WithParallelism(n int) CallOption {
 	return callOption(func(p *policy) error {
 		p.Parallelism = n
@@ -195,8 +192,8 @@ func WithParallelism(n int) CallOption {
 	})
 }
 
-// WithFailFast ends the call, FailedFast, at the first member that is Failed,
-// Panicked or Rejected. The rest are canceled.
+// WithFailFast ends the call with [ReasonFailedFast] at the first member that is Failed,
+// Panicked or Rejected. The other members are canceled.
 func WithFailFast() CallOption {
 	return callOption(func(p *policy) error {
 		p.FailFast = true
@@ -210,10 +207,10 @@ func untilFirst(p *policy) error {
 	return nil
 }
 
-// WithGrace ends the producers' contexts d before the call, so that producers that
-// watch them can hand in what they have. A member that returns its context's
-// error in that time is Late. d must be positive and less than the timeout; a
-// context deadline sooner than d ends the producers' contexts at once.
+// WithGrace ends the producers' contexts d before the call, so that producers that watch
+// their context can still return a partial result. A member that returns its context's error
+// in that time is Late. d must be positive and less than the timeout. If the deadline of the
+// sender's context is less than d away, the producers' contexts end at once.
 func WithGrace(d time.Duration) CallOption {
 	return callOption(func(p *policy) error {
 		p.Grace = d
@@ -221,10 +218,11 @@ func WithGrace(d time.Duration) CallOption {
 	})
 }
 
-// WithStagger spaces the starts of the members, in the order of registration: the next
-// one starts d after the last start, or at once when one ends without an answer. Starts that
-// [WithParallelism] has delayed do not accumulate. Under [Dispatcher.First] this is a hedged
-// request, as Happy Eyeballs (RFC 8305) opens connections. d must be positive.
+// WithStagger starts the members one after the other, in the order of registration. The next
+// member starts d after the last start, or at once when a member ends without an answer.
+// Starts that [WithParallelism] has delayed do not accumulate. With [Dispatcher.First] this
+// is a hedged request, like the way in which Happy Eyeballs (RFC 8305) opens connections. d
+// must be positive.
 func WithStagger(d time.Duration) CallOption {
 	return callOption(func(p *policy) error {
 		p.Stagger = d
@@ -232,11 +230,12 @@ func WithStagger(d time.Duration) CallOption {
 	})
 }
 
-// WithHedge asks the next replica of a group when no answer has come after d. The one
-// before goes on, and the first answer is that of the group. The contexts of the other
-// replicas end then, with the cause [ErrSatisfied], and what they have opened with these is
-// closed; values that they return are offered to OnLate. No replica is asked that would
-// have less than d left. It concerns members made by [WithGroup] only. d must be positive.
+// WithHedge asks the next replica of a group when no answer has arrived after d. The earlier
+// replicas keep running, and the first answer is that of the group. Then the contexts of the
+// other replicas end, with the cause [ErrSatisfied]. This closes resources that depend on
+// these contexts. OnLate receives values that the other replicas return. A hedge does not
+// ask a replica that would have less than d until the deadline. WithHedge affects only
+// members made by [WithGroup]. d must be positive.
 func WithHedge(d time.Duration) CallOption {
 	return callOption(func(p *policy) error {
 		p.Hedge = d
@@ -244,18 +243,19 @@ func WithHedge(d time.Duration) CallOption {
 	})
 }
 
-// WithHedgeQuantile is [WithHedge] with a time that follows the latencies of each group: the
-// next replica is asked when no answer has come after the time that this share of the group's
-// recent answers has taken at most. With 0.95 about one call in twenty asks a second replica,
-// however quick or slow the group is. Dean and Barroso recommend it in "The Tail at Scale"
+// WithHedgeQuantile is [WithHedge] with a time that follows the latencies of each group. The
+// call asks the next replica when no answer has arrived within this quantile of the group's
+// recent latencies. With 0.95 about one call in twenty asks a second replica, however slow
+// or fast the group is. Dean and Barroso recommend this in "The Tail at Scale"
 // (Communications of the ACM 56, 2, 2013).
 //
-// What has been recent are the last 1,000 to 2,000 answers of the group in calls with this
-// option. Each counts from when its first replica was asked, unless that has failed. As long
-// as there are fewer than 20 of them, or than 1/(1-quantile), but at most 1,000, there is no
-// hedge. If [WithHedge] is given as well, its d counts until then, and after that when the
-// quantile is longer. A producer on several topics has the same latencies on all of them.
-// The quantile must be greater than 0 and less than 1.
+// The recent latencies are those of the last 1,000 to 2,000 answers of the group in calls
+// with this option. A latency begins when the first replica is asked, and does not count if
+// that replica has failed. There is no hedge before the group has 20 latencies, or
+// 1/(1-quantile) if this is more, but at most 1,000. If [WithHedge] is given as well, its d
+// counts until then, and later whenever the quantile is longer than d. A producer on several
+// topics has the same latencies on all of them. The quantile must be greater than 0 and less
+// than 1.
 func WithHedgeQuantile(quantile float64) CallOption {
 	return callOption(func(p *policy) error {
 		p.hedgeQuantile = quantile
@@ -266,11 +266,11 @@ func WithHedgeQuantile(quantile float64) CallOption {
 	})
 }
 
-// WithMinProducers lets the call wait, within its deadline, until at least n
-// producers are registered on the topic; those are asked. If they do not come, no producer
-// is asked and the call ends with [ReasonDeadline] and [ErrTooFewProducers]. Relays and the
-// members that they would name are not counted: those elsewhere are waited for by what brings them
-// in, such as natsdispatch.Remote.Await. n must be positive.
+// WithMinProducers makes the call wait, at most until its deadline, until n producers are
+// registered on the topic. Then the call asks all registered producers. If there are too few
+// producers at the deadline, the call asks none and ends with [ReasonDeadline] and
+// [ErrTooFewProducers]. Relays and the members that they would name do not count:
+// natsdispatch.Remote.Await waits for nodes elsewhere. n must be positive.
 func WithMinProducers(n int) CallOption {
 	return callOption(func(p *policy) error {
 		p.minProducers = n
@@ -278,11 +278,12 @@ func WithMinProducers(n int) CallOption {
 	})
 }
 
-// WithDefaults forgets what has been set before it for the calls that it concerns: given to a
-// call, the options of the topic and the bus; given to a topic, those of the bus. Options
-// after it count. So it takes back what no other option can, such as [WithFailFast], [WithNoWait],
-// [WithTargets] or [WithQuorum]. The timeout is then [DefaultTimeout]. Options that only a bus
-// has, such as [WithMaxInFlight], remain.
+// WithDefaults drops the options that were set before it. On a call, it drops the options of
+// the topic and the bus for this call. On a topic, it drops the options of the bus for calls
+// of the topic. Options after it count. So it can switch off options that no other option
+// can switch off, such as [WithFailFast], [WithNoWait], [WithTargets] or [WithQuorum]. The
+// timeout is then [DefaultTimeout]. Options that only a bus can have, such as
+// [WithMaxInFlight], stay.
 func WithDefaults() CallOption {
 	return callOption(func(p *policy) error {
 		*p = defaults()
@@ -290,14 +291,14 @@ func WithDefaults() CallOption {
 	})
 }
 
-// WithTargets asks only the producers of these names. A name is that of a producer, or of a
-// group for all its replicas, or what [Member.String] gives for a member in a report:
-// group/name, node/name, node/group or node/group/name; node/* stands for all members of a
-// node. See [Member.Matches].
+// WithTargets asks only the members with these names. A name is the name of a producer, the
+// name of a group for all its replicas, or a name that [Member.String] returns for a member
+// in a report: group/name, node/name, node/group or node/group/name. The name node/* stands
+// for all members of a node. See [Member.Matches].
 //
-// A name that no producer has is a member that is Gone, with [ErrUnknownMember]. If that is
-// so of all names, the call ends at once, unless a relay may name them. There must be at
-// least one name, and none may be empty.
+// If no producer has one of the names, the call has a member with that name that is Gone,
+// with [ErrUnknownMember]. If this holds for all names, the call ends at once, unless a
+// relay may name them. There must be at least one name, and no name may be empty.
 func WithTargets(names ...string) CallOption {
 	names = slices.Clone(names)
 	return callOption(func(p *policy) error {
@@ -345,12 +346,12 @@ func newBusConfig(opts []BusOption) (busConfig, error) {
 	return c, c.policy.validate()
 }
 
-// WithLogger sets the logger for events that no caller sees: panics of user code
-// at level Error; runs that outlive their call and slow listeners at level Warn, each once.
-// The stack of a panic is logged once for each registration and minute; further panics are
-// logged with their number instead. The default is [slog.Default] at the time of the
-// event. The logger runs on a goroutine of its own. If it blocks, nothing waits for it, not
-// even [Bus.Shutdown], and when 1,024 records wait further ones are dropped.
+// WithLogger sets the logger for events that no caller sees: panics in user code at level
+// Error; runs that outlive their call and slow listeners at level Warn, each once. The stack
+// of a panic is logged at most once a minute for each registration; further panics are
+// logged with their count. The default is [slog.Default] at the time of the event. The
+// logger runs on its own goroutine. If it blocks, nothing waits for it, not even
+// [Bus.Shutdown]. If 1,024 records wait for it, further ones are dropped.
 func WithLogger(l *slog.Logger) BusOption { return loggerOption{l} }
 
 type loggerOption struct{ logger *slog.Logger }
@@ -363,8 +364,8 @@ func (o loggerOption) applyBus(c *busConfig) error {
 	return nil
 }
 
-// WithObserver registers hooks for calls, members, results and listeners of the bus. It may
-// be given several times: then the hooks of the first one are called first. See also
+// WithObserver registers hooks for calls, members, results and listeners of the bus. If it
+// is given several times, the hooks of the first observer are called first. See also
 // [Bus.Observe].
 func WithObserver(o Observer) BusOption { return observerOption{o, caller(1)} }
 
@@ -378,9 +379,9 @@ func (o observerOption) applyBus(c *busConfig) error {
 	return nil
 }
 
-// WithMaxAbandoned bounds the runs of one producer that outlive their calls: as
-// long as there are n of them, the producer is not asked and its members are Rejected with
-// [ErrStuck]. The default is 64; n must be positive.
+// WithMaxAbandoned bounds the runs of one producer that outlive their calls. While a
+// producer has n such runs, calls do not ask it, and its members are Rejected with
+// [ErrStuck]. The default is 64. n must be positive.
 func WithMaxAbandoned(n int) BusOption { return maxAbandonedOption(n) }
 
 type maxAbandonedOption int
@@ -390,10 +391,10 @@ func (o maxAbandonedOption) applyBus(c *busConfig) error {
 	return positive("WithMaxAbandoned", int(o))
 }
 
-// WithSlowListener sets how long a listener's oldest result may wait, for its turn
-// and for the callback to return, before the listener is logged, once. Observers
-// and OnLate hooks are logged likewise, and so are senders that wait as long for a place
-// under [WithMaxInFlight]. The default is 5 seconds; d must be positive.
+// WithSlowListener sets the time after which a slow listener is logged, once. The time
+// begins when the oldest undelivered result arrives and ends when its callback returns. It
+// also applies to observers and OnLate hooks, and to senders that wait for a place under
+// [WithMaxInFlight]. The default is 5 seconds. d must be positive.
 func WithSlowListener(d time.Duration) BusOption { return slowListenerOption(d) }
 
 type slowListenerOption time.Duration
@@ -414,11 +415,11 @@ func (panicCrashOption) applyBus(c *busConfig) error {
 	return nil
 }
 
-// WithPprofLabels gives the goroutines of producers and listeners the pprof labels
-// dispatch.topic and dispatch.producer or dispatch.listener while their closures run, so
-// that a profile shows which is which; see package [runtime/pprof]. Without this option no
-// closure has labels of this package, also in calls that are observed. It costs about half
-// a microsecond for each closure.
+// WithPprofLabels sets pprof labels on goroutines while they run a producer or listener:
+// dispatch.topic, and dispatch.producer or dispatch.listener. So a profile shows the names
+// of producers and listeners; see package [runtime/pprof]. Without this option no goroutine
+// gets labels from this package, even if the call is observed. The labels cost about half a
+// microsecond for each closure.
 func WithPprofLabels() BusOption { return pprofLabelsOption{} }
 
 type pprofLabelsOption struct{}
@@ -478,9 +479,9 @@ func newListenerConfig(opts []ListenerOption) (listenerConfig, error) {
 	return c, nil
 }
 
-// WithName names a producer or listener in reports, logs and snapshots. On one
-// topic the names of producers are unique. The name must not be empty. Without
-// this option the name is producer-N or listener-N.
+// WithName names a producer or listener in reports, logs and snapshots. The names of
+// producers on one topic must be unique. The name must not be empty. Without this option the
+// name is producer-N or listener-N.
 func WithName(name string) RegistrationOption { return nameOption(name) }
 
 type nameOption string
@@ -495,14 +496,13 @@ func (o nameOption) apply(c *registrationConfig) error {
 func (o nameOption) applyProducer(c *producerConfig) error { return o.apply(&c.registrationConfig) }
 func (o nameOption) applyListener(c *listenerConfig) error { return o.apply(&c.registrationConfig) }
 
-// WithConcurrency bounds how many calls one producer answers at the same time,
-// across all topics of its registration: with 1 it is serial. Calls beyond that
-// wait, in order, as long as their deadlines allow. Without this option the
-// closure is called concurrently without bound, as an [net/http.Handler] is.
-// n must be positive.
+// WithConcurrency bounds how many runs of one producer are active at the same time, across
+// all topics of its registration. With 1 the runs never overlap. Further runs wait, in
+// order, until their calls end. Without this option the closure is called concurrently
+// without bound, like an [net/http.Handler]. n must be positive.
 //
-// The callbacks of a listener with n above 1 may overlap and follow no order; only
-// OnDone still comes last.
+// On a listener, n above 1 allows callbacks to overlap. They then have no order, except that
+// OnDone is still called last.
 func WithConcurrency(n int) RegistrationOption { return concurrencyOption(n) }
 
 type concurrencyOption int
@@ -520,9 +520,10 @@ func (o concurrencyOption) applyListener(c *listenerConfig) error {
 	return o.apply(&c.registrationConfig)
 }
 
-// WithMaxQueue bounds how many calls wait for a producer under WithConcurrency or
-// WithSemaphore: in those beyond n its member is Rejected at once, with
-// [ErrQueueFull]. n must be positive, and one of the two must be there.
+// WithMaxQueue bounds how many runs wait for a producer under WithConcurrency or
+// WithSemaphore. If n runs wait already, the member of the next call is Rejected at once,
+// with [ErrQueueFull]. n must be positive, and the producer must have one of the two other
+// options.
 func WithMaxQueue(n int) ProducerOption { return maxQueueOption(n) }
 
 type maxQueueOption int
@@ -532,22 +533,22 @@ func (o maxQueueOption) applyProducer(c *producerConfig) error {
 	return positive("WithMaxQueue", int(o))
 }
 
-// Overflow says which result is dropped when a mailbox is full.
+// Overflow says which result a full mailbox drops.
 type Overflow uint8
 
-// What a full mailbox drops.
+// The results that a full mailbox can drop.
 const (
 	DropOldest Overflow = iota // the oldest result of the call that is next in line
-	DropNewest                 // the result that has just come
+	DropNewest                 // the result that has just arrived
 )
 
-// String gives the constant's name.
+// String returns the name of the constant.
 func (o Overflow) String() string { return word([]string{"DropOldest", "DropNewest"}, o) }
 
 // WithMailbox limits the listener's queue to n results, not counting the one being
-// delivered. Dropped results are counted in the [Snapshot]. The bound is a count, which is
-// brought up to date when the listener is called, at the end of a call, and at each result
-// of a stream or relay; between these more results may wait. Outcomes and reports are never
+// delivered. Dropped results are counted in the [Snapshot]. The bound is a count. It is
+// updated when the listener is called, at the end of a call, and at each result of a stream
+// or relay; between these updates more results may wait. Outcomes and reports are never
 // dropped. Without this option the mailbox is unbounded and no result is lost. n must be
 // positive.
 func WithMailbox(n int, overflow Overflow) ListenerOption { return mailboxOption{n, overflow} }
@@ -565,13 +566,13 @@ func (o mailboxOption) applyListener(c *listenerConfig) error {
 	return positive("WithMailbox", o.n)
 }
 
-// WithRetain keeps the last n results of the topic for listeners that come later and ask for
-// them, see [WithRetained]. It concerns the results of calls that are made through this
-// handle of the topic. If there are several handles of one name with different n, the largest
-// counts. What is kept are results in time, in the order in which they were recorded, also of
-// calls that go on. A result keeps its call in memory, with all results of that. All are let
-// go of when nothing is registered on the topic any more, neither by name nor by a pattern,
-// and at [Bus.Close]. n must be positive.
+// WithRetain keeps the last n results of the topic for new listeners with [WithRetained]. It
+// applies to results of calls that are made with this Topic value. If several Topic values
+// with the same name have different n, the largest n counts. The topic keeps results that
+// are in time, in the order in which they were recorded, including those of calls in flight.
+// A result keeps its call in memory, with all results of the call. The topic releases its
+// results when nothing is registered on it any more, neither by name nor by a pattern, and
+// at [Bus.Close]. n must be positive.
 func WithRetain(n int) TopicOption { return retainOption(n) }
 
 type retainOption int
@@ -581,13 +582,14 @@ func (o retainOption) applyTopic(s *topicSpec) error {
 	return positive("WithRetain", int(o))
 }
 
-// WithRetained calls the listener first with the results that its topics retain, see
-// [WithRetain]: of each topic the last ones in order, with [Result.Retained] set. Those that
-// are recorded after the listener was registered follow: there is no gap between the two, and
-// no result comes twice. What is retained waits in the listener's mailbox as all results do,
-// so [WithMailbox] and [WithConcurrency] concern it, too. Their calls have ended: what a
-// listener sends while it is called with one needs a place under [WithMaxInFlight]. OnOutcome
-// and OnDone are called only for what happens from then on.
+// WithRetained first calls the listener with the results that its topics retain, see
+// [WithRetain]: the last results of each topic in order, with [Result.Retained] set. The
+// results that are recorded after the registration of the listener follow. No result in
+// between is missing, and none is delivered twice. Retained results wait in the listener's
+// mailbox like all results, so [WithMailbox] and [WithConcurrency] apply to them. If a
+// listener sends a request while it is called with the result of a call that has ended, the
+// request needs a place under [WithMaxInFlight]. OnOutcome and OnDone are called only for
+// events after the registration.
 func WithRetained() ListenerOption { return retainedOption{} }
 
 type retainedOption struct{}
@@ -597,18 +599,19 @@ func (retainedOption) applyListener(c *listenerConfig) error {
 	return nil
 }
 
-// WithMaxInFlight bounds the calls in flight on the bus: a call keeps its place until it
-// has ended and every listener has come to the last of its results. So a slow listener holds
-// back senders. [Dispatcher.Send] waits for a place until its context ends, and then returns
-// [ErrOverloaded]. If a Send waits for longer than [WithSlowListener] says, that is logged,
-// once, with the listener that keeps most places.
+// WithMaxInFlight bounds the calls in flight on the bus. A call occupies a place until it
+// has ended and its last result has reached every listener. So a slow listener delays
+// senders. [Dispatcher.Send] waits for a place until its context ends, and then returns
+// [ErrOverloaded]. If a Send waits for longer than [WithSlowListener], the bus logs this
+// once, with the listener that occupies most places.
 //
-// Calls that are sent from producers or listeners, with their contexts, are not counted, to
-// avoid deadlock, as long as the outer call is of the same bus and still under way. Do not
-// wait for a place in a listener with any other context: all places can be those of calls
-// whose results wait for that listener. Use [WithNoWait], or another goroutine. OnOutcome and
-// OnDone hooks may send: if a Send begins to wait while one runs, calls do not keep their
-// places for its listener until the hook has returned. n must be positive.
+// Calls that producers or listeners send with their own context are not counted, to avoid
+// deadlock, as long as the outer call belongs to the same bus and is still in flight or its
+// producers and listeners have not finished. In a listener, do not wait for a place with any
+// other context: all places may belong to calls whose results wait for that listener. Use
+// [WithNoWait] or another goroutine instead. OnOutcome and OnDone hooks may send: if a Send
+// begins to wait while such a hook runs, calls do not occupy places for the hook's listener
+// until the hook has returned. n must be positive.
 func WithMaxInFlight(n int) BusOption { return maxInFlightOption(n) }
 
 type maxInFlightOption int
@@ -618,8 +621,8 @@ func (o maxInFlightOption) applyBus(c *busConfig) error {
 	return positive("WithMaxInFlight", int(o))
 }
 
-// WithNoWait has Send return [ErrOverloaded] at once where [WithMaxInFlight] would
-// have it wait.
+// WithNoWait makes Send return [ErrOverloaded] at once if it would have to wait under
+// [WithMaxInFlight].
 func WithNoWait() CallOption {
 	return callOption(func(p *policy) error {
 		p.noWait = true
@@ -627,10 +630,10 @@ func WithNoWait() CallOption {
 	})
 }
 
-// WithGroup makes the producer a replica: all producers of a topic with the same
-// group stand in for each other and are one member of a call. Each call asks the least busy
-// replica; ties are broken round-robin. If it ends without an answer the next one is asked,
-// and under [WithHedge] also when it takes too long. Replicas that were never asked have no
+// WithGroup makes the producer a replica. All producers of a topic with the same group are
+// replicas of one member. Each call asks the least busy replica; ties are broken
+// round-robin. If that replica ends without an answer, the call asks the next one; under
+// [WithHedge] also if the replica takes too long. Replicas that were never asked have no
 // outcome. The group's name must not be empty.
 func WithGroup(group string) ProducerOption { return groupOption(group) }
 
@@ -644,9 +647,9 @@ func (o groupOption) applyProducer(c *producerConfig) error {
 	return nil
 }
 
-// WithSemaphore lets each run of the producer hold a weight of one of s, which
-// may be shared by several registrations: one instrument, many topics. A run
-// waits for it as long as the deadline of its call allows.
+// WithSemaphore makes each run of the producer hold a weight of 1 of s. Several
+// registrations can share s, for example one instrument with many topics. A run waits for s
+// until its call ends.
 func WithSemaphore(s *semaphore.Weighted) ProducerOption { return semaphoreOption{s} }
 
 type semaphoreOption struct{ weighted *semaphore.Weighted }
@@ -659,10 +662,10 @@ func (o semaphoreOption) applyProducer(c *producerConfig) error {
 	return nil
 }
 
-// OnOutcome calls f when a member of a call ends: after the results of the
-// member, in line with the listener's callbacks and never at the same time as
-// one of them. Members that have not ended when the call does follow at its end. f may send
-// also under [WithMaxInFlight].
+// OnOutcome calls f when a member of a call ends, after the results of the member. f never
+// runs at the same time as another callback of the listener. For members that have not ended
+// when the call ends, f is called at the end of the call. f may send requests, even under
+// [WithMaxInFlight].
 func OnOutcome(f func(Outcome)) ListenerOption { return onOutcomeOption{f} }
 
 type onOutcomeOption struct{ f func(Outcome) }
@@ -676,8 +679,8 @@ func (o onOutcomeOption) applyListener(c *listenerConfig) error {
 }
 
 // OnDone calls f once for each call that ends while the listener is registered, after all
-// results and outcomes of the call, and never at the same time as another of the listener's
-// callbacks. f may send also under [WithMaxInFlight].
+// results and outcomes of the call. f never runs at the same time as another callback of the
+// listener. f may send requests, even under [WithMaxInFlight].
 func OnDone(f func(Report)) ListenerOption { return onDoneOption{f} }
 
 type onDoneOption struct{ f func(Report) }

@@ -11,29 +11,27 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
-// A Producer answers the requests of a topic, each with one result or an error.
-// It is called concurrently unless [WithConcurrency] bounds that, and should
-// return when its context ends: nothing can stop it, and what it returns after
-// that is late.
+// A Producer answers the requests of a topic, each with one result or an error. It is called
+// concurrently, unless [WithConcurrency] bounds it. It should return when its context ends:
+// Go cannot stop a goroutine from outside, and a value that it returns later is late.
 //
-// Its context ends when the call does, also if the call has its answer. What was opened
-// with that context ends with it: the body of an HTTP response that a producer returns
-// can be cut off before it is read. Read the body in the producer, or open it with a context
-// made by [context.WithoutCancel].
+// Its context ends when the call ends, even if the producer has answered. This closes
+// resources that depend on the context: if a producer returns an HTTP response, its body may
+// be cut off before the caller reads it. Read the body in the producer, or open it with a
+// context made by [context.WithoutCancel].
 //
-// A Producer that returns [ErrDecline] has nothing to say, which is no failure. A
-// panic or [runtime.Goexit] ends the one member of the one call and nothing else. A call
-// allocates one result for each of its members when it starts, so return large results as
-// pointers.
+// A Producer that returns [ErrDecline] declines the request, which is not a failure. A panic
+// or [runtime.Goexit] ends only the one member of the one call. A call allocates space for
+// one result of each of its members when it starts, so return large results as pointers.
 type Producer[Req, Res any] func(ctx context.Context, req Req) (Res, error)
 
-// A StreamProducer answers the requests of a topic, each with any number of
-// results, which go to listeners and callers as they are yielded. The sequence is
-// ranged over once. An error in it ends the member as Failed, and the results
-// before it stay; an error with a result discards that result. When the call has
-// ended, yield returns false, and the result that was passed to it is late.
+// A StreamProducer answers the requests of a topic, each with any number of results. Each
+// result is delivered to listeners and callers when it is yielded. The sequence is ranged
+// over once. An error in it ends the member as Failed; earlier results stay. A result that
+// is yielded together with an error is discarded. After the end of the call, yield returns
+// false, and the result that was passed to it is late.
 //
-// All else is as for a [Producer].
+// Everything else is as for a [Producer].
 type StreamProducer[Req, Res any] func(ctx context.Context, req Req) iter.Seq2[Res, error]
 
 // producer is a registered Producer, StreamProducer or Relay.

@@ -7,8 +7,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
-// A Registration is a producer, a listener or a hook that was added to a bus,
-// and the means to take it away again. Its methods may be used concurrently.
+// A Registration is a producer, a listener or a hook that was added to a bus. Its methods
+// remove it, and are safe for concurrent use.
 type Registration struct {
 	bus    *Bus
 	entry  registry.Entry // what the registry knows of it
@@ -57,29 +57,28 @@ func registryError(err error) error {
 	return err
 }
 
-// Name returns the name given by [WithName], or producer-N or listener-N.
+// Name returns the name that was set by [WithName], or producer-N or listener-N.
 func (r *Registration) Name() string { return r.entry.Name }
 
-// Remove ends the registration, on all its topics at once. A producer that runs
-// may still give its result; a member whose producer was not started is Gone. A
-// listener's callback that runs is not interrupted, and what waits in its mailbox is
-// discarded. After Remove has returned no further start is decided; a closure or callback
-// whose start was decided before counts as running, and may run its first instruction
-// then. Remove may be called again, concurrently, and from inside the registration's own
-// callbacks.
+// Remove ends the registration, on all its topics at once. A running producer may still
+// answer; members whose producer was not started are Gone. Remove does not interrupt a
+// running callback of a listener, and discards results that are queued for it. After Remove
+// has returned, no start is decided. A closure or callback whose start was decided before
+// counts as running and may run its first instruction later. Remove may be called again,
+// concurrently, and from inside the registration's own callbacks.
 func (r *Registration) Remove() {
 	r.self.detach(r.bus)
 	r.self.stop()
 	r.bus.ledger.Changed()
 }
 
-// Drain stops new work, waits for work already accepted, then removes the
-// registration. A drained producer finishes its part in the calls in flight. A drained
-// listener receives no results recorded after Drain was called, and no OnDone of calls that
-// go on; a second Drain does not change that. As soon as ctx ends Drain does what
-// [Registration.Remove] does. It returns nil, or the context's error if that came first. Do
-// not call Drain from the registration's own callback: it waits for that, and blocks until
-// ctx ends.
+// Drain stops new work, waits for work already accepted, and then removes the registration.
+// A drained producer finishes its part in the calls in flight. A drained listener receives
+// no results that are recorded after Drain was called, and no OnDone of calls in flight; a
+// second Drain does not change that. If ctx ends first, Drain does what
+// [Registration.Remove] does and returns the context's error; otherwise it returns nil. Do
+// not call Drain from the registration's own callback: it waits for that callback, and so
+// blocks until ctx ends.
 func (r *Registration) Drain(ctx context.Context) error {
 	if ctx == nil {
 		return invalidArgument("Drain: nil context")

@@ -9,37 +9,37 @@ import (
 	"time"
 )
 
-// CallID identifies a call within its bus.
+// CallID identifies a call on its bus.
 type CallID uint64
 
-// String gives the number in decimal.
+// String returns the number in decimal.
 func (id CallID) String() string { return strconv.FormatUint(uint64(id), 10) }
 
-// CallInfo describes the call on whose behalf a closure runs.
+// CallInfo describes the call for which a producer or listener runs.
 type CallInfo struct {
 	Topic  string        // the topic's name
 	ID     CallID        // the call
-	Member Member        // who is asked; zero in a listener
-	Budget time.Duration // how long the call has left, at most
+	Member Member        // the member that is asked; zero in a listener
+	Budget time.Duration // the time until the call's deadline
 }
 
-// Member identifies one participant of a call.
+// A Member is one participant of a call.
 type Member struct {
-	Node  string `json:"node,omitempty"`  // where it runs; empty for this process
-	Group string `json:"group,omitempty"` // the replicas it stands in for; empty for a producer on its own
+	Node  string `json:"node,omitempty"`  // the node on which it runs; empty for this process
+	Group string `json:"group,omitempty"` // the group whose replica it is; empty if it has none
 	Name  string `json:"name"`            // the producer's name, unique on its topic and node
 }
 
-// String gives the parts that are set, joined by slashes.
+// String returns the parts that are set, joined by slashes.
 func (m Member) String() string {
 	parts := slices.DeleteFunc([]string{m.Node, m.Group, m.Name}, func(s string) bool { return s == "" })
 	return strings.Join(parts, "/")
 }
 
-// Matches reports whether a name of [WithTargets] or [WithRequired] means the member: its
-// name, its group, or group/name, each of which may have the node and a slash in front; or
-// node/* for whatever runs on the node. A group without the name of a replica may stand for
-// any of them, and so matches group/name for every name.
+// Matches reports whether a name of [WithTargets] or [WithRequired] stands for the member. A
+// name is its name, its group, or group/name, each optionally with the node and a slash in
+// front; or node/* for all members of the node. A group without the name of a replica may
+// stand for any replica, so it matches group/name for every name.
 func (m Member) Matches(name string) bool {
 	if m.Node == "" || m.matchesHere(name) {
 		return m.matchesHere(name)
@@ -60,30 +60,30 @@ func (m Member) matchesHere(name string) bool {
 	return ok && replica != "" && (m.Name == "" || replica == m.Name)
 }
 
-// State says how one member of a call ended.
+// A State says how one member of a call ended.
 type State uint8
 
 // The states of a member. All but StatePending are final.
 const (
-	StatePending  State = iota // the call and the member are both under way
+	StatePending  State = iota // the call and the member have not ended
 	StateOK                    // it answered in time
 	StateFailed                // it returned an error, or ended its goroutine
 	StatePanicked              // it panicked
-	StateDeclined              // it had nothing to say
-	StateLate                  // it had not ended at the deadline, or at its own under WithTimeout
-	StateCanceled              // it had not ended when the call did, for another reason than the deadline
-	StateRejected              // it was not asked: it had too much to do, or too many runs that never returned
-	StateGone                  // it left before it was asked or before it answered
+	StateDeclined              // it declined the request
+	StateLate                  // it had not ended at the deadline, or at its own timeout
+	StateCanceled              // it had not ended when the call ended before the deadline
+	StateRejected              // it was not asked: its queue was full, or it had too many runs that never returned
+	StateGone                  // it left before it was asked or before it answered, or no member has this name
 )
 
 var stateNames = [...]string{
 	"pending", "ok", "failed", "panicked", "declined", "late", "canceled", "rejected", "gone",
 }
 
-// String gives the state's word, in lower case.
+// String returns the state's word, in lower case.
 func (s State) String() string { return word(stateNames[:], s) }
 
-// MarshalText gives the state's word.
+// MarshalText returns the state's word.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // isFailure reports whether a member that ended so has failed, which to decline,
@@ -92,17 +92,17 @@ func (s State) isFailure() bool {
 	return s == StateFailed || s == StatePanicked || s == StateRejected
 }
 
-// Reason says why a call ended.
+// A Reason says why a call ended.
 type Reason uint8
 
-// The reasons for a call's end. All but ReasonPending are final.
+// The reasons for the end of a call. All but ReasonPending are final.
 const (
-	ReasonPending     Reason = iota // the call is under way
+	ReasonPending     Reason = iota // the call has not ended
 	ReasonAllEnded                  // every member ended
-	ReasonSatisfied                 // as many members answered as WithQuorum or WithMajority asks for, or First has its result
+	ReasonSatisfied                 // the quorum of WithQuorum or WithMajority was reached, or First has its result
 	ReasonQuorumLost                // too few members were left for the quorum
-	ReasonStalled                   // no further result came within the time of WithStall
-	ReasonDeadline                  // time was up
+	ReasonStalled                   // no new result arrived in time under WithStall
+	ReasonDeadline                  // the deadline was reached
 	ReasonCanceled                  // the caller canceled the call or its context
 	ReasonFailedFast                // a member failed under WithFailFast
 	ReasonClosed                    // the bus was closed
@@ -113,10 +113,10 @@ var reasonNames = [...]string{
 	"pending", "all ended", "satisfied", "quorum lost", "stalled", "deadline", "canceled", "failed fast", "closed", "no producers",
 }
 
-// String gives the reason's words, in lower case.
+// String returns the reason's words, in lower case.
 func (r Reason) String() string { return word(reasonNames[:], r) }
 
-// MarshalText gives the reason's words.
+// MarshalText returns the reason's words.
 func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 func word[T ~uint8](words []string, i T) string {
@@ -126,27 +126,26 @@ func word[T ~uint8](words []string, i T) string {
 	return fmt.Sprintf("unknown(%d)", i)
 }
 
-// Outcome says how one member of a call ended. There is exactly one for every
-// member.
+// An Outcome says how one member of a call ended. Every member has exactly one.
 type Outcome struct {
 	Member  Member `json:"member"`
 	State   State  `json:"state"`
 	Err     error  `json:"-"`       // nil if and only if State is StateOK or StatePending
 	Started bool   `json:"started"` // whether its closure was called: Tried is not 0
-	Results int    `json:"results"` // how many results it gave in time
-	Tried   int    `json:"tried"`   // how many producers were started for it: for a group, of its replicas
+	Results int    `json:"results"` // the number of its results in time
+	Tried   int    `json:"tried"`   // the number of producers that were started for it; for a group, of its replicas
 
-	// Began is the time from the call's start to the start of its closure: for a group of
-	// its first replica, for a member that a relay named to when that was. It is 0 if Started
-	// is false.
+	// Began is the time from the call's start to the start of the member's closure. For a
+	// group it is that of the first replica; for a member of a relay it is the time when the
+	// relay named the member. It is 0 if Started is false.
 	Began time.Duration `json:"began_ns"`
 
-	// Elapsed is the time from the call's start to the member's end. It is not greater
-	// than that of the Report.
+	// Elapsed is the time from the call's start to the member's end. It is never greater
+	// than the Elapsed of the Report.
 	Elapsed time.Duration `json:"elapsed_ns"`
 }
 
-// MarshalJSON gives the fields by their JSON names, and the error as its text.
+// MarshalJSON writes the fields with their JSON names, and the error as its text.
 func (o Outcome) MarshalJSON() ([]byte, error) {
 	type plain Outcome // without this method
 	text := ""
@@ -159,20 +158,20 @@ func (o Outcome) MarshalJSON() ([]byte, error) {
 	}{plain(o), text})
 }
 
-// Report says how every member of a call ended and why the call did.
+// A Report says why a call ended and how every member ended.
 type Report struct {
 	Call     CallID        `json:"call"`
-	Parent   CallID        `json:"parent"` // the call on the same bus that it was sent from; 0 if there is none
+	Parent   CallID        `json:"parent"` // the call on the same bus from which it was sent; 0 if there is none
 	Topic    string        `json:"topic"`
 	Reason   Reason        `json:"reason"`
 	Started  time.Time     `json:"started"`
-	Elapsed  time.Duration `json:"elapsed_ns"` // from the start to the end, or to now
-	Budget   time.Duration `json:"budget_ns"`  // all the time that its members had
+	Elapsed  time.Duration `json:"elapsed_ns"` // from the call's start to its end, or to now
+	Budget   time.Duration `json:"budget_ns"`  // the whole time that its members had
 	Outcomes []Outcome     `json:"outcomes"`   // in the order of registration
 
-	// Replicas says how the replicas ended that were asked for the groups of this bus:
-	// group by group in the order of Outcomes, and for each in the order in which they were
-	// asked. It is empty if the call has no group.
+	// Replicas are the outcomes of the replicas that were asked for groups of this bus. They
+	// are in the order of their groups in Outcomes, and then in the order in which they were
+	// asked. Replicas is empty if the call has no group.
 	Replicas []Outcome `json:"replicas,omitempty"`
 
 	cause  error // why the call ended, if the reason has an error of its own
@@ -180,15 +179,15 @@ type Report struct {
 	first  bool  // the call was made by First
 }
 
-// Complete reports whether the results are the whole answer: there was at
-// least one member, and every member answered or declined.
+// Complete reports whether no answer is missing: there was at least one member, and every
+// member answered or declined.
 func (r Report) Complete() bool {
 	return len(r.Outcomes) > 0 && !slices.ContainsFunc(r.Outcomes, Outcome.missing)
 }
 
-// Err returns nil if the call was satisfied, or if it is complete and the
-// quorum, if any, was reached. Otherwise it returns a [*PartialError] that
-// reaches the error of every member without an answer.
+// Err returns nil if the call was satisfied, or if the report is Complete and the quorum, if
+// any, was reached. Otherwise it returns a [*PartialError], which wraps the error of every
+// member without an answer.
 func (r Report) Err() error {
 	switch r.Reason {
 	case ReasonSatisfied:

@@ -11,9 +11,9 @@ import (
 // mostCell is how many bytes of an error fit into a table.
 const mostCell = 256
 
-// String gives the report as a text for people: the call, why and when it ended, and a table
-// with a line for each member. It names every member, however many there are. Of a name or an
-// error it gives 256 bytes at most, of the text of Err 1 KiB. It does not end with a newline.
+// String returns the report as a text for people: the call, when and why it ended, and a
+// table with a row for each member. The table has all members. Names and errors are cut at
+// 256 bytes, and the text of Err at 1 KiB. The text does not end with a newline.
 func (r Report) String() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -34,10 +34,10 @@ func (r Report) String() string {
 	return strings.TrimRight(b.String(), " \n")
 }
 
-// LogValue gives the report as a group for package slog: topic, call, reason, elapsed, the
-// numbers of members and of those that answered, and if any are [Report.Missing] up to ten of
-// their names. The error is that of Err, which says how they ended; it is there if it is not
-// nil.
+// LogValue returns the report as a group for package slog: topic, call, reason, elapsed, the
+// number of members and the number of answers. If members are [Report.Missing], the group
+// has the names of up to ten of them. If Err is not nil, the group has its text, which says
+// how these members ended.
 func (r Report) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.String("topic", r.Topic),
@@ -60,17 +60,16 @@ func (r Report) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// Missing returns the outcomes of the members whose answers are missing, in the order of the
-// report: of all that have neither answered nor declined. A member that declined has said
-// that it has nothing to say. While the call goes on, the members that have not ended are
-// among them. Missing is empty if and only if the report is [Report.Complete] or has no
-// members.
+// Missing returns the outcomes of all members that neither answered nor declined, in the
+// order of the report. While the call goes on, this includes members that have not ended.
+// Missing is empty if and only if the report is [Report.Complete] or has no members.
 func (r Report) Missing() []Outcome {
 	return slices.DeleteFunc(slices.Clone(r.Outcomes), func(o Outcome) bool { return !o.missing() })
 }
 
-// Answered reports whether the member answered in time: it is [StateOK]. A member with results
-// that failed afterwards, as a stream can, has not answered, nor has one that declined.
+// Answered reports whether the member answered in time: its state is [StateOK]. A member
+// that declined has not answered. A stream that failed after its first results has not
+// answered either.
 func (o Outcome) Answered() bool { return o.State == StateOK }
 
 func (o Outcome) missing() bool { return !o.Answered() && o.State != StateDeclined }

@@ -8,74 +8,73 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
 
-// A Roster is where a [Relay] names the members of one call and hands in what
-// they answer. Its methods may be used concurrently, also after the relay has
-// returned. Every method that returns a bool returns false where it changed
-// nothing: the member was named already or never, or has ended; the call has
-// ended; the relay has returned. All of these but the end of the call are misuse,
-// which the bus counts; see [Snapshot].
+// A Roster is passed to a [Relay]. The relay names the members of one call on it and hands
+// in their results. Its methods are safe for concurrent use, also after the relay has
+// returned. A method that returns a bool returns false if it changed nothing: the member was
+// named already or was never named, or has ended; the call has ended; or the relay has
+// returned. All of these are misuse, except that the call has ended. The bus counts misuse;
+// see [Snapshot].
 //
-// A relay that asks somebody else first says whom with [Roster.Expect], before it sends
-// anything, so that the report names those who never say a word.
+// Before a relay sends a request, it should announce its recipients with [Roster.Expect].
+// Then the report names the recipients that never reply.
 type Roster[Res any] struct {
 	run     *relayRun
 	result  func(*relayRun, Member, Res) bool
 	answers func(*relayRun, Member, []Answer[Res]) int
 }
 
-// An Answer is what a relay has heard of one member, for [Roster.Answers].
+// An Answer is what a relay has received for one member; see [Roster.Answers].
 type Answer[Res any] struct {
 	From     Member
 	Value    Res   // the result, if HasValue
 	HasValue bool  // the member has a result
 	Ended    bool  // the member has ended, after the result
-	Err      error // with what, as in [Roster.End]
+	Err      error // the error, as in [Roster.End]
 }
 
-// Name says that m has taken the request: from now on it is a member of the call, and must
-// be ended. A member with neither a name nor a group is refused. The name may be empty if it
-// is not known which replica of the group will answer.
+// Name adds m to the members of the call. The relay must end it. A member with neither a
+// name nor a group is refused. The name may be empty if it is not known which replica of the
+// group will answer.
 func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
 
-// Expect says that m has an outcome in the call, although m is not known more exactly: it
-// stands for members elsewhere whose names the relay learns later, as {Node: "cell-7",
-// Name: "*"} for all of a node. [Roster.Accept] or [Roster.Answers] puts them in its place.
-// Until then it is a member like any other, but has no results: it can be ended with
-// [Roster.End], it is Late or Canceled when the call ends, and Failed with [ErrLost] when
-// the relay returns. Its outcome says that it was not started. A quorum that counts the
-// members of the call counts it once.
+// Expect adds m as a placeholder for members whose names the relay learns later. For
+// example, {Node: "cell-7", Name: "*"} stands for all members of a node. [Roster.Accept] or
+// [Roster.Answers] replaces it with these members. Until then it is a member like any other,
+// but has no results: [Roster.End] can end it, it is Late or Canceled when the call ends,
+// and Failed with [ErrLost] when the relay returns. Its outcome says that it was not
+// started. A quorum that depends on the number of members counts it once.
 func (r *Roster[Res]) Expect(m Member) bool { return r.run.expect(m) }
 
-// Accept replaces an expected member by others; the expected one has no outcome then. All
-// become known at once. There may be none: then the expected member is just removed.
-// A member that the call has already stays as it is, which is misuse.
+// Accept replaces an expected member with others, all at once. The expected member then has
+// no outcome. If there are no others, the expected member is only removed. Members that the
+// call already has do not change; naming them again is misuse.
 func (r *Roster[Res]) Accept(expected Member, members ...Member) bool {
 	return r.run.accept(expected, members)
 }
 
-// Answers hands in what was heard of several members, under one lock: it names those of the
-// batch that the call does not have, and then does what [Roster.Result] and [Roster.End] do,
-// in the order of the batch. A member may have several answers in it; one with neither a value
-// nor an end only names its member. If expected is not the zero Member, the batch takes
-// its place, as with [Roster.Accept]. Answers returns how many answers were taken. Those
-// after the end of the call are not, and their values are offered to OnLate. The batch
-// can be used again afterwards.
+// Answers hands in a batch of answers of several members, under one lock. First it names the
+// members that the call does not have. Then it does the same as [Roster.Result] and
+// [Roster.End], in the order of the batch. A member may have several answers in the batch.
+// An answer with neither a value nor an end only names its member. If expected is not the
+// zero Member, the batch replaces it, as with [Roster.Accept]. Answers returns the number of
+// answers that were taken. Answers after the end of the call are not taken; OnLate receives
+// their values. The caller may reuse the batch afterwards.
 func (r *Roster[Res]) Answers(expected Member, batch []Answer[Res]) int {
 	return r.answers(r.run, expected, batch)
 }
 
-// Result hands in a result of m. If it is too late it is offered to OnLate.
+// Result hands in a result of m. If the result is too late, OnLate receives it.
 func (r *Roster[Res]) Result(m Member, v Res) bool { return r.result(r.run, m, v) }
 
-// End says how m has ended: OK if err is nil, Panicked with a [*PanicError], Declined
-// with [ErrDecline], Gone with [ErrGone], Rejected with [ErrOverloaded], Late with
-// [ErrTimeout], otherwise Failed. These five count only if err is one of them or wraps one, and every error
-// on the way wraps no other: fmt.Errorf("%w: %v", ErrGone, why) is Gone, and
+// End says how m has ended: OK if err is nil, Panicked with a [*PanicError], Declined with
+// [ErrDecline], Gone with [ErrGone], Rejected with [ErrOverloaded], Late with [ErrTimeout],
+// and otherwise Failed. One of these errors counts if err is that error, or wraps it through
+// Unwrap methods that return a single error: fmt.Errorf("%w: %v", ErrGone, why) is Gone, but
 // errors.Join(ErrGone, why) is Failed.
 func (r *Roster[Res]) End(m Member, err error) bool { return r.run.end(m, err) }
 
-// Targets returns the names that [WithTargets] asks for, or nil without that option. Some
-// may be those of a node: [Member.Matches] tells which members they mean.
+// Targets returns the names of [WithTargets], or nil without that option. A name may stand
+// for several members of a node; [Member.Matches] says which members a name stands for.
 func (r *Roster[Res]) Targets() []string { return slices.Clone(r.run.call.policy.targets) }
 
 // askRelay is part of half.

@@ -4,26 +4,26 @@ import (
 	"time"
 )
 
-// Snapshot is what a bus looks like at one moment, as plain data. Its parts are
-// read one after another while the bus goes on.
+// A Snapshot is the state of a bus at one moment, as plain data. Its parts are read one
+// after the other while the bus goes on.
 type Snapshot struct {
 	State     string              `json:"state"`     // open, draining or closed
 	Started   time.Time           `json:"started"`   // when the bus was made
 	Sent      uint64              `json:"sent"`      // calls since the bus was made, without those that were refused
-	Topics    []TopicSnapshot     `json:"topics"`    // with registrations by name, sorted by name
-	Patterns  TopicSnapshot       `json:"patterns"`  // what is registered by patterns, of all types
-	Calls     []CallSnapshot      `json:"calls"`     // in flight, the oldest first
+	Topics    []TopicSnapshot     `json:"topics"`    // topics with registrations by name, sorted by name
+	Patterns  TopicSnapshot       `json:"patterns"`  // registrations by patterns, of all types
+	Calls     []CallSnapshot      `json:"calls"`     // calls in flight, the oldest first
 	Abandoned []AbandonedSnapshot `json:"abandoned"` // runs that have outlived their calls, the oldest first
-	Misuse    uint64              `json:"misuse"`    // calls of roster methods by relays that were misuse, see Roster
+	Misuse    uint64              `json:"misuse"`    // misuse of rosters by relays, in method calls; see Roster
 	Observers []ObserverSnapshot  `json:"observers"` // in the order in which they were added
-	Links     []LinkSnapshot      `json:"links"`     // connections with processes elsewhere, in the order in which they were added
+	Links     []LinkSnapshot      `json:"links"`     // connections with other processes, in the order in which they were added
 
 	MaxInFlight    int `json:"max_in_flight"`   // the bound of WithMaxInFlight; 0 if there is none
-	SendersWaiting int `json:"senders_waiting"` // senders that wait for a place under it
+	SendersWaiting int `json:"senders_waiting"` // senders that wait for a place under WithMaxInFlight
 }
 
-// TopicSnapshot is one topic and all that is registered on it, by name or by
-// pattern, in the order of registration.
+// A TopicSnapshot is one topic with all its registrations, by name or by pattern, in the
+// order of registration.
 type TopicSnapshot struct {
 	Name      string             `json:"name,omitempty"`
 	Request   string             `json:"request,omitempty"` // the type, with its package's path
@@ -39,9 +39,9 @@ type ProducerSnapshot struct {
 	Kind      string `json:"kind"`      // producer, stream or relay
 	On        string `json:"on"`        // the topics or the pattern of the registration
 	AddedAt   string `json:"added_at"`  // file:line
-	Waiting   int    `json:"waiting"`   // calls that wait for their turn with it
+	Waiting   int    `json:"waiting"`   // runs that wait for their turn
 	Running   int    `json:"running"`   // runs that have not returned
-	Abandoned int    `json:"abandoned"` // those of them that have outlived their calls
+	Abandoned int    `json:"abandoned"` // runs that have not returned and have outlived their calls
 	Failed    uint64 `json:"failed"`    // runs that were started and failed or panicked within their calls
 	LastError string `json:"last_error,omitempty"`
 }
@@ -51,11 +51,11 @@ type ListenerSnapshot struct {
 	Name      string        `json:"name"`
 	On        string        `json:"on"`
 	AddedAt   string        `json:"added_at"`
-	Queued    int           `json:"queued"`     // calls that have something for it, the one it is busy with included
-	Delivered uint64        `json:"delivered"`  // results it was called with, not counting those of the batch in hand
-	Dropped   uint64        `json:"dropped"`    // results that WithMailbox has dropped; can lag behind calls in flight
-	Panicked  uint64        `json:"panicked"`   // callbacks that panicked or ended their goroutine
-	Waiting   time.Duration `json:"waiting_ns"` // how long the oldest of what is queued has waited
+	Queued    int           `json:"queued"`     // calls with results or ends for it, including the one that it is handling
+	Delivered uint64        `json:"delivered"`  // results that it was called with, without those of the current batch
+	Dropped   uint64        `json:"dropped"`    // results that WithMailbox has dropped; may lag behind for calls in flight
+	Panicked  uint64        `json:"panicked"`   // callbacks that panicked or called runtime.Goexit
+	Waiting   time.Duration `json:"waiting_ns"` // how long its oldest undelivered result or end has waited
 }
 
 // ObserverSnapshot is one observer.
@@ -65,57 +65,57 @@ type ObserverSnapshot struct {
 	Missed  uint64 `json:"missed"` // calls and single events that were dropped because too much was queued
 }
 
-// CallSnapshot is one call in flight.
+// A CallSnapshot is one call in flight.
 type CallSnapshot struct {
 	Report
-	Left  time.Duration `json:"left_ns"` // of its Budget
-	Depth int           `json:"depth"`   // how many calls it is nested in
+	Left  time.Duration `json:"left_ns"` // the part of Budget that is left
+	Depth int           `json:"depth"`   // the number of calls in which it is nested
 
-	// WaitsFor is how many producers are missing under WithMinProducers; 0 if the call does
-	// not wait for producers.
+	// WaitsFor is the number of producers that are still missing under WithMinProducers, and
+	// 0 if the call does not wait for producers.
 	WaitsFor int `json:"waits_for"`
 }
 
-// AbandonedSnapshot is one run that has outlived its call.
+// An AbandonedSnapshot is one run that has outlived its call.
 type AbandonedSnapshot struct {
 	Member Member        `json:"member"`
 	Topic  string        `json:"topic"`
 	Call   CallID        `json:"call"`
-	Age    time.Duration `json:"age_ns"` // since the end of the call
+	Age    time.Duration `json:"age_ns"` // the time since the end of the call
 }
 
-// LinkSnapshot is one connection of the bus with processes elsewhere, as it describes itself to
-// [Bus.AddLink].
+// A LinkSnapshot is one connection of the bus with other processes. The link describes
+// itself to [Bus.AddLink].
 type LinkSnapshot struct {
-	Name        string         `json:"name"`             // as "nats:dispatch.default"
-	Serves      string         `json:"serves,omitempty"` // the name under which others ask this bus; empty if this bus asks others
-	Topics      []string       `json:"topics"`           // names, or the pattern, of what it is about
+	Name        string         `json:"name"`             // for example "nats:dispatch.default"
+	Serves      string         `json:"serves,omitempty"` // the name under which other processes ask this bus; empty if this bus asks them
+	Topics      []string       `json:"topics"`           // the names of its topics, or their pattern
 	AddedAt     string         `json:"added_at"`         // file:line; the Snapshot sets it
 	State       string         `json:"state"`            // connected, reconnecting or closed
-	Since       time.Time      `json:"since"`            // when it became that; zero if it never was anything else
-	Server      string         `json:"server"`           // what it is connected to; empty if it is not
-	InFlight    int            `json:"in_flight"`        // requests
+	Since       time.Time      `json:"since"`            // when State changed last; zero if it never changed
+	Server      string         `json:"server"`           // the server to which it is connected; empty if it is not connected
+	InFlight    int            `json:"in_flight"`        // requests in flight
 	Stray       uint64         `json:"stray"`            // messages that belong to no request in flight
-	Dropped     uint64         `json:"dropped"`          // messages that came faster than they were dealt with
-	LastError   string         `json:"last_error"`       // what no call reports
-	LastErrorAt time.Time      `json:"last_error_at"`    // when that was
-	Nodes       []NodeSnapshot `json:"nodes"`            // those that this bus asks by it
+	Dropped     uint64         `json:"dropped"`          // messages that were dropped because they arrived faster than they were handled
+	LastError   string         `json:"last_error"`       // the last error that no call reports
+	LastErrorAt time.Time      `json:"last_error_at"`    // when LastError happened
+	Nodes       []NodeSnapshot `json:"nodes"`            // the nodes that this bus asks through the link
 }
 
-// NodeSnapshot is one process that a bus asks. The state is one of these:
+// A NodeSnapshot is one process that a bus asks. Its state is one of these:
 //
 //	present       it takes requests
-//	draining      it takes no new ones, and is about to leave
-//	silent        it was not heard of for too long, and is expected in calls
-//	unreachable   it is this bus that is cut off
-//	missing       it is expected, and was never heard of
-//	incompatible  it cannot be asked; the error says why
-//	twin          another process has its name
+//	draining      it takes no new requests and is about to leave
+//	silent        nothing was heard from it for too long; calls still expect it
+//	unreachable   this bus is disconnected
+//	missing       calls expect it, but it was never heard from
+//	incompatible  it cannot be asked; Error says why
+//	twin          another process has the same name
 type NodeSnapshot struct {
 	Name     string        `json:"name"`
 	State    string        `json:"state"`
-	Topics   []string      `json:"topics"`       // on which it was heard of, or is expected, sorted
-	HeardAgo time.Duration `json:"heard_ago_ns"` // since it was last heard of; -1: it never was
-	InFlight int           `json:"in_flight"`    // calls that wait for a member of it; the Snapshot sets it
-	Error    string        `json:"error"`        // why it is not present; empty if it is
+	Topics   []string      `json:"topics"`       // the topics for which it was heard from or is expected, sorted
+	HeardAgo time.Duration `json:"heard_ago_ns"` // the time since it was last heard from; -1 if it never was
+	InFlight int           `json:"in_flight"`    // calls that wait for a member of it; set by the Snapshot
+	Error    string        `json:"error"`        // why its state is not present; empty if it is present
 }

@@ -9,12 +9,12 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/subject"
 )
 
-// A Topic is a name together with the type of its requests and the type of its
-// results. It is a handle, usually a package-level variable that packages share
-// without knowing each other; declaring one registers nothing anywhere.
+// A Topic is a name with a request type and a result type. It is usually a package-level
+// variable, which packages can share without knowing each other. Declaring a topic registers
+// nothing.
 //
-// The zero Topic names nothing and is refused with [ErrInvalidArgument]. A Topic
-// is immutable: it may be copied, compared and used concurrently.
+// The zero Topic has no name; methods refuse it with [ErrInvalidArgument]. A Topic is
+// immutable: it may be copied and compared, and is safe for concurrent use.
 type Topic[Req, Res any] struct {
 	_    [0]*func(Req) Res // keeps topics of different types from being converted into each other
 	spec *topicSpec
@@ -37,18 +37,18 @@ func typesOf[Req, Res any]() registry.Types {
 	return registry.Types{Req: reflect.TypeFor[Req](), Res: reflect.TypeFor[Res]()}
 }
 
-// NewTopic returns the topic of this name: 1 to 255 bytes of tokens of
-// A–Z a–z 0–9 _ - joined by dots. The options apply to every call of the topic
-// made through this handle; the options of the call itself come before them.
+// NewTopic returns the topic with this name. A name has 1 to 255 bytes: tokens of A–Z a–z
+// 0–9 _ - joined by dots. The options apply to every call that is made with this Topic
+// value; options of the call override them.
 //
-// NewTopic panics if the name or an option is invalid, as [regexp.MustCompile]
-// does. For names known only at run time there is [ParseTopic].
+// NewTopic panics if the name or an option is invalid, like [regexp.MustCompile]. For names
+// that are known only at run time, use [ParseTopic].
 func NewTopic[Req, Res any](name string, opts ...TopicOption) Topic[Req, Res] {
 	return must(ParseTopic[Req, Res](name, opts...))
 }
 
-// ParseTopic is [NewTopic] with an error, which wraps [ErrInvalidTopic] or
-// [ErrInvalidOption], instead of a panic.
+// ParseTopic is like [NewTopic], but returns an error instead of panicking. The error wraps
+// [ErrInvalidTopic] or [ErrInvalidOption].
 func ParseTopic[Req, Res any](name string, opts ...TopicOption) (Topic[Req, Res], error) {
 	if err := subject.CheckName(name); err != nil {
 		return Topic[Req, Res]{}, fmt.Errorf("%w: %w", ErrInvalidTopic, err)
@@ -77,33 +77,33 @@ func (t Topic[Req, Res]) Name() string {
 // String returns the topic's name.
 func (t Topic[Req, Res]) String() string { return t.Name() }
 
-// Topics is a list of topics of the same types, to register on as on one.
+// Topics is a list of topics with the same types. It can be used as one [Selector].
 type Topics[Req, Res any] []Topic[Req, Res]
 
-// AnyOf returns the topics as a [Selector], with their types inferred.
+// AnyOf returns the topics as a [Selector]. The compiler infers their types.
 func AnyOf[Req, Res any](topics ...Topic[Req, Res]) Topics[Req, Res] { return topics }
 
-// A Pattern selects all topics of its types whose names match it, also those
-// that appear after it was registered. Topics of other types it passes over.
+// A Pattern selects all topics of its types whose names match, including topics that are
+// first used after the registration. It ignores topics of other types.
 //
-// The zero Pattern is refused with [ErrInvalidArgument]. A Pattern is immutable:
-// it may be copied, compared and used concurrently.
+// Methods refuse the zero Pattern with [ErrInvalidArgument]. A Pattern is immutable: it may
+// be copied and compared, and is safe for concurrent use.
 type Pattern[Req, Res any] struct {
 	_       [0]*func(Req) Res
 	pattern string
 }
 
-// NewPattern returns the pattern, which is written as a topic's name is, except
-// that the token * stands for any one token and a last token > for one or more.
+// NewPattern returns the pattern. It is written like a topic's name, but the token * stands
+// for any single token, and a last token > stands for one or more tokens.
 //
-// NewPattern panics if the pattern is invalid. For patterns known only at run
-// time there is [ParsePattern].
+// NewPattern panics if the pattern is invalid. For patterns that are known only at run time,
+// use [ParsePattern].
 func NewPattern[Req, Res any](pattern string) Pattern[Req, Res] {
 	return must(ParsePattern[Req, Res](pattern))
 }
 
-// ParsePattern is [NewPattern] with an error, which wraps [ErrInvalidTopic], in
-// the place of a panic.
+// ParsePattern is like [NewPattern], but returns an error that wraps [ErrInvalidTopic]
+// instead of panicking.
 func ParsePattern[Req, Res any](pattern string) (Pattern[Req, Res], error) {
 	if err := subject.CheckPattern(pattern); err != nil {
 		return Pattern[Req, Res]{}, fmt.Errorf("%w: pattern %w", ErrInvalidTopic, err)
@@ -114,8 +114,8 @@ func ParsePattern[Req, Res any](pattern string) (Pattern[Req, Res], error) {
 // String returns the pattern.
 func (p Pattern[Req, Res]) String() string { return p.pattern }
 
-// A Selector says on which topics a producer or listener is registered: a
-// [Topic], several [Topics], or all that a [Pattern] matches.
+// A Selector says on which topics a producer or listener is registered: one [Topic], several
+// [Topics], or all topics that a [Pattern] matches.
 type Selector[Req, Res any] interface {
 	// The parameter is never used. It is there because a method that did not
 	// mention the types would be satisfied by selectors of any types.

@@ -10,20 +10,20 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Bridge returns a relay to the same topics on another bus of this process. What
-// far's members answer there they answer here, as members of the node: under
-// their own names, a group without that of the replica. It shows what a
-// relay has to do, and stands in for one that needs a network.
+// Bridge returns a relay to the same topics on another bus of this process. The members of
+// calls on far become members of the node in calls on this bus. They keep their own names; a
+// group has no name of a replica. Bridge is an example of a relay, and replaces a relay that
+// needs a network:
 //
 //	near.AddRelay(measure, dispatchtest.Bridge(far, "cell-7"))
 //
-// Far is asked under the deadline of the call and the policies of its own bus; the
-// defaults of the topic stay on this side. Members that relays of far name have
-// the node that they have there, and are named here when the next result comes or
-// when all have ended. How a member ended is told at the next result after that,
-// no matter which member gave it. Each result costs a look at all members, which is fine for a
-// test and too much for thousands of them. Two buses that are bridged both ways
-// ask each other until calls are nested too deep.
+// Calls on far have the deadline of the call and the policies of far's bus; they do not use
+// the defaults of the topic on this side. Members that relays of far name keep the node that
+// they have there. Bridge names them when the next result arrives, or when all members have
+// ended. It reports the end of a member at the next result of any member. Each result costs
+// a check of all members; this is fine for a test, but too slow for thousands of members.
+// Two buses that are bridged in both directions ask each other until calls are nested too
+// deep.
 func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispatch.Relay[Req, Res] {
 	return func(ctx context.Context, req Req, to *dispatch.Roster[Res]) error {
 		info, _ := dispatch.CallFrom(ctx)

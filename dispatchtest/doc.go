@@ -1,12 +1,13 @@
-// Package dispatchtest helps to test producers and listeners of package dispatch.
+// Package dispatchtest contains helpers for tests of producers and listeners of package
+// dispatch.
 //
 // # A test in virtual time
 //
-// Package dispatch uses nothing but the timers and contexts of the standard
-// library. So in a bubble of [testing/synctest] time is virtual: a call that
-// lasts two seconds is over at once, and after exactly two seconds.
+// Package dispatch uses only the timers and contexts of the standard library. So in a
+// bubble of [testing/synctest] time is virtual: a call of two seconds takes exactly two
+// seconds of virtual time, and no real time.
 //
-// Say this is a producer of our own, which needs time and watches its context:
+// For example, this producer needs time and watches its context:
 //
 //	var measure = dispatch.NewTopic[string, float64]("cell.measure")
 //
@@ -29,8 +30,8 @@
 //		}
 //	}
 //
-// Then its test puts it beside producers that behave as the test wants them to,
-// and compares what a listener hears:
+// Its test adds producers with a known behavior, and compares the results that a listener
+// gets:
 //
 //	func TestMeter(t *testing.T) {
 //		synctest.Test(t, func(t *testing.T) {
@@ -61,33 +62,34 @@
 //		})
 //	}
 //
-// A listener of one's own is tested in the same way: [Produce] feeds it, and
-// [testing/synctest.Wait] waits until it has heard everything.
+// To test a listener of your own, add producers with [Produce], send a request, and call
+// [testing/synctest.Wait]: it returns when the listener has been called with all results.
 //
 // # Producers
 //
-// The producers are named after how they behave: [Answer], [Slow], [Deaf],
-// [Failing], [Declining], [Panicking], [Exiting], [Flaky] and [Delayed]. Those that have a
-// value hand out the same one, not a copy of what it points to, to every request.
-// The request's type cannot be inferred and is written out, as above; [Failing],
-// [Declining], [Panicking] and [Exiting] need both types. All may be called
-// concurrently, and be registered more than once.
+// The producers are named after their behavior: [Answer], [Slow], [Deaf], [Failing],
+// [Declining], [Panicking], [Exiting], [Flaky] and [Delayed]. A producer with a value
+// returns the same value for every request; it does not copy the data to which the value
+// points. The compiler cannot infer the type of the request, so write it out, as above;
+// [Failing], [Declining], [Panicking] and [Exiting] need both types. All producers are safe
+// for concurrent use and may be registered more than once.
 //
 // # Relays
 //
-// [TestRelay] is the suite that every relay has to pass: rule by rule, on two buses that
-// the relay under test connects. [Bridge] is a relay between two buses of one process. It
-// shows what a relay has to do, and stands in where a test has no network.
+// [TestRelay] is a test suite for relays. It tests rule by rule, on two buses that the relay
+// connects. [Bridge] is a relay between two buses of one process. It is an example of a relay,
+// and replaces one in tests without a network.
 //
-// # What a bubble asks for
+// # Rules for bubbles
 //
-//   - Use the t of the bubble, and make channels and dispatchers inside it. A
-//     goroutine that waits for something from outside stops the bubble's clock.
-//   - A bubble ends when all its goroutines have. Release a [Deaf] producer before.
-//   - Between producers that answer at the same time there is no order. Give them
-//     different times, or compare with [Recorder.WantInAnyOrder].
-//   - A call ends before its listeners have heard everything. Wait for them, with
-//     [Recorder.WaitDone] or [testing/synctest.Wait], before comparing.
+//   - Use the t of the bubble, and make channels and dispatchers inside the bubble. A
+//     goroutine that waits for an event outside the bubble stops the bubble's clock.
+//   - A bubble ends when all its goroutines have ended. Release a [Deaf] producer before
+//     that.
+//   - Producers that answer at the same time have no order. Give them different times, or
+//     compare with [Recorder.WantInAnyOrder].
+//   - A call ends before its listeners have been called with all results. Wait for them with
+//     [Recorder.WaitDone] or [testing/synctest.Wait] before you compare.
 //
-// Everything here works outside a bubble, too, where time passes as usual.
+// This package also works outside a bubble, in real time.
 package dispatchtest

@@ -14,12 +14,12 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// ErrFlaky is what a producer made by [Flaky] returns for the calls it fails.
+// ErrFlaky is the error of a producer made by [Flaky].
 var ErrFlaky = errors.New("dispatchtest: flaky producer failed")
 
-// Produce registers the producer as [dispatch.Dispatcher.AddProducer] does, and
-// removes it when the test is over. If it cannot be registered the test fails at
-// once; so Produce must be called from the test's own goroutine.
+// Produce registers the producer like [dispatch.Dispatcher.AddProducer], and removes it when
+// the test ends. If it cannot register the producer, the test fails and stops at once; so
+// Produce must be called from the test's own goroutine.
 func Produce[Req, Res any](t testing.TB, d *dispatch.Dispatcher[Req, Res], on dispatch.Selector[Req, Res], p dispatch.Producer[Req, Res], opts ...dispatch.ProducerOption) *dispatch.Registration {
 	t.Helper()
 	added, err := d.AddProducer(on, p, opts...)
@@ -35,9 +35,9 @@ func Answer[Req, Res any](v Res) dispatch.Producer[Req, Res] {
 	return func(context.Context, Req) (Res, error) { return v, nil }
 }
 
-// Slow returns a producer that answers every request with v after d. If the
-// context ends first the producer returns its cause, see [context.Cause]. If the
-// context ends when d is just over, either may happen.
+// Slow returns a producer that answers every request with v after d. If its context ends
+// first, the producer returns the cause of the context, see [context.Cause]. If the context
+// ends exactly after d, either may happen.
 func Slow[Req, Res any](d time.Duration, v Res) dispatch.Producer[Req, Res] {
 	return func(ctx context.Context, _ Req) (Res, error) {
 		timer := time.NewTimer(d)
@@ -52,12 +52,11 @@ func Slow[Req, Res any](d time.Duration, v Res) dispatch.Producer[Req, Res] {
 	}
 }
 
-// Deaf returns a producer that ignores its context: it answers every request with
-// v, but not before release is closed. A value sent on release lets go of one
-// run.
+// Deaf returns a producer that ignores its context. It answers every request with v, but
+// only after release is closed. A value that is sent on release releases one run.
 //
-// A bubble does not end before its goroutines do. So a test in a bubble has to
-// make the channel there, and to close it.
+// A bubble does not end before its goroutines have ended. So a test in a bubble must make
+// the channel inside the bubble, and close it.
 func Deaf[Req, Res any](release <-chan struct{}, v Res) dispatch.Producer[Req, Res] {
 	return func(context.Context, Req) (Res, error) {
 		<-release
@@ -77,20 +76,20 @@ func Failing[Req, Res any](err error) dispatch.Producer[Req, Res] {
 	}
 }
 
-// Declining returns a producer that has nothing to say to any request: it returns
+// Declining returns a producer that declines every request: it returns
 // [dispatch.ErrDecline].
 func Declining[Req, Res any]() dispatch.Producer[Req, Res] {
 	return Failing[Req, Res](dispatch.ErrDecline)
 }
 
-// Panicking returns a producer that panics with the value, which may be nil, at
-// every request.
+// Panicking returns a producer that panics with the value for every request. The value may
+// be nil.
 func Panicking[Req, Res any](value any) dispatch.Producer[Req, Res] {
 	return func(context.Context, Req) (Res, error) { panic(value) }
 }
 
-// Exiting returns a producer that calls [runtime.Goexit] at every request, as one
-// does that makes a test fail with FailNow or Fatal.
+// Exiting returns a producer that calls [runtime.Goexit] for every request, like a producer
+// that calls FailNow or Fatal of a test.
 func Exiting[Req, Res any]() dispatch.Producer[Req, Res] {
 	return func(context.Context, Req) (Res, error) {
 		runtime.Goexit()
@@ -98,10 +97,10 @@ func Exiting[Req, Res any]() dispatch.Producer[Req, Res] {
 	}
 }
 
-// Flaky returns a producer that fails a share of its requests, from 0 for none to
-// 1 for all, with [ErrFlaky], and hands the others on to p. Which requests fail,
-// counted in the order in which they come, depends on the seed alone. It panics
-// if the share is out of range or p is nil.
+// Flaky returns a producer that fails a share of its requests with [ErrFlaky], and passes
+// the others to p. The share is between 0 (none) and 1 (all). The positions of the failing
+// requests, in the order of arrival, depend only on the seed. Flaky panics if the share is
+// out of range or p is nil.
 func Flaky[Req, Res any](seed uint64, share float64, p dispatch.Producer[Req, Res]) dispatch.Producer[Req, Res] {
 	if !(share >= 0 && share <= 1) { // NaN is out of range, too
 		panic(fmt.Sprintf("dispatchtest.Flaky: share %v is not within 0 and 1", share))
@@ -126,12 +125,12 @@ func Flaky[Req, Res any](seed uint64, share float64, p dispatch.Producer[Req, Re
 }
 
 // A Latency draws from a distribution of latencies. It is called with a source of random
-// numbers, and never concurrently with the same one. A latency that is negative counts as 0.
+// numbers, and never concurrently with the same source. A negative latency counts as 0.
 type Latency func(*rand.Rand) time.Duration
 
-// LogNormal is the log-normal distribution with this median and this 99th percentile, which
-// is what the latencies of many real services look like: most are close to the median, a few
-// are many times as long. It panics unless the median is positive and less than p99.
+// LogNormal is the log-normal distribution with this median and this 99th percentile. Many
+// real services have such latencies: most are close to the median, and a few are many times
+// as long. LogNormal panics unless the median is positive and less than p99.
 func LogNormal(median, p99 time.Duration) Latency {
 	if median <= 0 || p99 <= median {
 		panic(fmt.Sprintf("dispatchtest.LogNormal: median %v and p99 %v are not 0 < median < p99", median, p99))
@@ -143,10 +142,10 @@ func LogNormal(median, p99 time.Duration) Latency {
 	}
 }
 
-// Delayed returns a producer that lets a time pass before it hands a request on to p, which
-// differs from request to request. The times, in the order in which the requests come,
-// depend on the seed alone. If the context ends first the producer returns its cause, as one
-// made by [Slow] does. It panics if the latency or p is nil.
+// Delayed returns a producer that waits before it passes a request to p. The wait differs
+// from request to request. The waits, in the order in which requests arrive, depend only on
+// the seed. If its context ends first, the producer returns the cause of the context, like a
+// producer made by [Slow]. Delayed panics if the latency or p is nil.
 func Delayed[Req, Res any](seed uint64, latency Latency, p dispatch.Producer[Req, Res]) dispatch.Producer[Req, Res] {
 	if latency == nil {
 		panic("dispatchtest.Delayed: nil Latency")

@@ -11,13 +11,13 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A Recorder is a listener that keeps all that it is called with, for the test
-// to wait for and to compare. It is made by [Listen] and must not be copied. Its
-// methods may be used concurrently, but those that can end the test, Wait and
-// WaitDone, must be called from the test's own goroutine.
+// A Recorder is a listener that records all results, outcomes and reports, so that a test
+// can wait for them and compare them. [Listen] returns a Recorder. A Recorder must not be
+// copied. Its methods are safe for concurrent use, but Wait and WaitDone can end the test,
+// so they must be called from the test's own goroutine.
 //
-// The embedded Registration is that of the listener: to remove or drain it before
-// the test is over.
+// The embedded Registration is that of the listener. Use it to remove or drain the listener
+// before the test ends.
 type Recorder[Req, Res any] struct {
 	*dispatch.Registration
 	t testing.TB
@@ -29,14 +29,12 @@ type Recorder[Req, Res any] struct {
 	changed  chan struct{} // closed when one of them grows; nil if nobody waits
 }
 
-// Listen registers a listener that records what comes from now on, and removes it
-// when the test is over. If it cannot be registered the test fails at once; so
-// Listen must be called from the test's own goroutine. In a bubble, t has to be
-// the one of the bubble.
+// Listen registers a listener that records everything from now on, and removes it when the
+// test ends. If it cannot register the listener, the test fails and stops at once; so Listen
+// must be called from the test's own goroutine. In a bubble, t must be that of the bubble.
 //
-// The options are those of [dispatch.Dispatcher.AddListener], except that the
-// recorder has its own [dispatch.OnOutcome] and [dispatch.OnDone], which take the
-// place of any among them.
+// The options are those of [dispatch.Dispatcher.AddListener]. The recorder has its own
+// [dispatch.OnOutcome] and [dispatch.OnDone], which override those among the options.
 func Listen[Req, Res any](t testing.TB, d *dispatch.Dispatcher[Req, Res], on dispatch.Selector[Req, Res], opts ...dispatch.ListenerOption) *Recorder[Req, Res] {
 	t.Helper()
 	r := &Recorder[Req, Res]{t: t}
@@ -77,41 +75,38 @@ func (r *Recorder[Req, Res]) wakeLocked() {
 	}
 }
 
-// Results returns the results that have come so far, in the order in which they
-// came.
+// Results returns the recorded results, in the order in which they arrived.
 func (r *Recorder[Req, Res]) Results() []dispatch.Result[Req, Res] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.results)
 }
 
-// Outcomes returns how members of calls have ended so far, in the order in which
-// the listener was told.
+// Outcomes returns the recorded outcomes of members, in the order in which they arrived.
 func (r *Recorder[Req, Res]) Outcomes() []dispatch.Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.outcomes)
 }
 
-// Reports returns the reports of the calls that have ended so far, in the order
-// in which the listener was told. All results and outcomes of these calls are
-// recorded.
+// Reports returns the recorded reports of calls that have ended, in the order in which they
+// arrived. All results and outcomes of these calls have been recorded before.
 func (r *Recorder[Req, Res]) Reports() []dispatch.Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.reports)
 }
 
-// Wait waits until n results have come, counted from [Listen] on. It ends the
-// test as failed when they have not come within 30 seconds, in a bubble within an
-// hour of its time, or when the context of the test ends.
+// Wait waits until n results have been recorded since [Listen]. It fails and stops the test
+// if the context of the test ends, or after 30 seconds; in a bubble, after an hour of
+// virtual time.
 func (r *Recorder[Req, Res]) Wait(n int) {
 	r.t.Helper()
 	r.wait(n, "results", func() int { return len(r.results) })
 }
 
-// WaitDone waits until n calls have ended and all that the listener is told of
-// them is recorded. It counts and gives up as [Recorder.Wait] does.
+// WaitDone waits until n calls have ended since [Listen] and all their results and outcomes
+// have been recorded. It gives up like [Recorder.Wait].
 func (r *Recorder[Req, Res]) WaitDone(n int) {
 	r.t.Helper()
 	r.wait(n, "ended calls", func() int { return len(r.reports) })
@@ -153,11 +148,11 @@ func patience() time.Duration {
 	return 30 * time.Second
 }
 
-// Want compares the values of all results so far, in the order in which they
-// came, with these. If they differ the test fails, goes on, and shows how.
+// Want compares the values of all recorded results, in the order in which they arrived, with
+// these values. If they differ, it reports the difference with Errorf, so the test goes on.
 //
-// The comparison is that of [github.com/google/go-cmp/cmp], and looks at
-// unexported fields as well. Where it needs options there is [Recorder.Results].
+// It compares like [github.com/google/go-cmp/cmp], including unexported fields. If your
+// comparison needs options, use [Recorder.Results].
 func (r *Recorder[Req, Res]) Want(values ...Res) {
 	r.t.Helper()
 	if diff := diffSlices(values, r.values()); diff != "" {
@@ -165,8 +160,8 @@ func (r *Recorder[Req, Res]) Want(values ...Res) {
 	}
 }
 
-// WantInAnyOrder is [Recorder.Want] for results of members that answer at the
-// same time: the order in which they come is not compared.
+// WantInAnyOrder is like [Recorder.Want], but ignores the order of the results. Use it for
+// members that answer at the same time.
 func (r *Recorder[Req, Res]) WantInAnyOrder(values ...Res) {
 	r.t.Helper()
 	got := r.values()
@@ -183,10 +178,10 @@ func (r *Recorder[Req, Res]) WantInAnyOrder(values ...Res) {
 	}
 }
 
-// WantFrom compares who gave the results so far, in the order in which they came,
-// with these members. A member is written as by [dispatch.Member.String]: a
-// producer of this process and without a group by its name. If they differ the
-// test fails, goes on, and shows how.
+// WantFrom compares the members of all recorded results, in the order in which the results
+// arrived, with these members. A member is written like [dispatch.Member.String]: a producer
+// of this process without a group is written as its name. If they differ, WantFrom reports
+// the difference with Errorf, so the test goes on.
 func (r *Recorder[Req, Res]) WantFrom(members ...string) {
 	r.t.Helper()
 	results := r.Results()

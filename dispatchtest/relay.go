@@ -14,22 +14,23 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A Join connects two buses with the relay under test, so that near's calls of the
-// topic reach the producers of far. It returns when they do. What it starts it
-// stops by Cleanup, and what fails it tells t.
+// A Join connects two buses with the relay under test, so that near's calls of the topic
+// reach the producers of far. It returns when they do. It stops with t.Cleanup what it has
+// started, and reports failures to t.
 //
-// Far's producers are all on one node, whose name is the relay's choice. Some are
-// registered already, others come and leave later. Near has producers and
-// listeners of its own.
+// All of far's producers are on one node, whose name the relay chooses. Some producers are
+// registered before, others are added and removed later. Near has its own producers and
+// listeners.
 type Join func(t testing.TB, near, far *dispatch.Dispatcher[string, string], topic dispatch.Topic[string, string])
 
-// TestRelay tests that a relay keeps the contract of [dispatch.Relay], rule by rule,
-// each a subtest with two new buses that join connects. It is meant for relays to
-// other machines: it needs no virtual time, waits for events and not for times, and
-// gives a relay that is slow 30 seconds to do what it has to.
+// TestRelay tests that a relay keeps the contract of [dispatch.Relay]. Each rule is a
+// subtest with two new buses, which join connects. TestRelay is made for relays to other
+// machines: it does not need virtual time, waits for events instead of sleeping, and gives a
+// slow relay 30 seconds.
 //
-// Requests and values are strings of valid UTF-8, up to 100,000 bytes long. Errors
-// need to arrive as text only, with what [dispatch.Roster.End] reads from them.
+// Requests and values are strings of valid UTF-8, up to 100,000 bytes long. A relay has to
+// transfer errors only as text, with the states that [dispatch.Roster.End] derives from
+// them.
 func TestRelay(t *testing.T, join Join) {
 	for _, rule := range relayRules {
 		t.Run(rule.name, func(t *testing.T) { rule.test(t, join) })

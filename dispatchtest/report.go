@@ -8,11 +8,11 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// WantStates compares the states of all members of the call with these. The keys
-// are the members as written by [dispatch.Member.String]: for a producer of this
-// process and without a group that is its name. If they differ the test fails,
-// goes on, and shows how, together with the errors of the members. It may be
-// called from any goroutine.
+// WantStates compares the states of all members of the call with these states. The keys are
+// the members, written like [dispatch.Member.String]: a producer of this process without a
+// group is written as its name. If they differ, WantStates reports the difference and the
+// errors of the members with Errorf, so the test goes on. It may be called from any
+// goroutine.
 func WantStates(t testing.TB, report dispatch.Report, want map[string]dispatch.State) {
 	t.Helper()
 	got := make(map[string]dispatch.State, len(report.Outcomes))
@@ -26,10 +26,11 @@ func WantStates(t testing.TB, report dispatch.Report, want map[string]dispatch.S
 		report.Call, report.Topic, report.Reason, report.Elapsed, diff(want, got), report.Err())
 }
 
-// WantMissing compares who is missing from the report, see [dispatch.Report.Missing], with
-// these members, in any order. A member is written as by [dispatch.Member.String]; without
-// names no member may be missing. If they differ the test fails, goes on, and shows how,
-// together with the whole report. It may be called from any goroutine.
+// WantMissing compares the missing members of the report, see [dispatch.Report.Missing],
+// with these members, in any order. A member is written like [dispatch.Member.String].
+// Without names, no member may be missing. If they differ, WantMissing reports the
+// difference and the whole report with Errorf, so the test goes on. It may be called from
+// any goroutine.
 func WantMissing(t testing.TB, report dispatch.Report, members ...string) {
 	t.Helper()
 	var got []string

@@ -1,9 +1,10 @@
 package natsdispatch
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // An asker of version 2 tells a node what it has had of a reply, in lines:
@@ -38,22 +39,27 @@ func (a ack) append(b []byte) []byte {
 }
 
 // parseAck reads a line. It returns no kind for one that it does not know.
-func parseAck(line []byte) (a ack, err error) {
-	words := bytes.Split(line, []byte{' '})
-	switch kind := string(words[0]); {
-	case kind == kindDone && len(words) == 2:
-	case (kind == kindAck || kind == kindResume) && len(words) == 4:
-		if a.next, err = strconv.ParseUint(string(words[2]), 10, 64); err == nil {
-			a.granted, err = strconv.ParseInt(string(words[3]), 10, 64)
+func parseAck(line string) (a ack, err error) {
+	var rest string
+	a.kind, rest, _ = strings.Cut(line, " ")
+	switch a.kind {
+	case kindDone:
+		a.call = rest
+	case kindAck, kindResume:
+		var next, granted string
+		a.call, rest, _ = strings.Cut(rest, " ")
+		next, granted, _ = strings.Cut(rest, " ")
+		if a.next, err = strconv.ParseUint(next, 10, 64); err == nil {
+			a.granted, err = strconv.ParseInt(granted, 10, 64)
 		}
-	case kind == kindDone || kind == kindAck || kind == kindResume:
-		err = fmt.Errorf("it has %d words", len(words))
 	default:
 		return ack{}, nil
+	}
+	if err == nil && (a.call == "" || strings.Contains(a.call, " ")) {
+		err = errors.New("it names no call")
 	}
 	if err != nil {
 		return ack{}, fmt.Errorf("line %.60q: %w", line, err)
 	}
-	a.kind, a.call = string(words[0]), string(words[1])
 	return a, nil
 }

@@ -23,19 +23,38 @@ func (n *Node) hello() error {
 	return n.flush()
 }
 
-// tick is what a node does every beat.
+// tick does what is due, and returns how long nothing else is.
 func (n *Node) tick() time.Duration {
+	now := time.Now()
+	if n.pause > 0 {
+		n.remind(true)
+		if n.pause *= 2; n.pause > longestReminder {
+			n.pause = 0
+		}
+	}
+	if !now.Before(n.beats) {
+		n.beats = now.Add(n.beat)
+		n.doBeat(now)
+	}
+	left := time.Until(n.beats)
+	if n.pause > 0 {
+		left = min(left, n.pause)
+	}
+	return left
+}
+
+// doBeat is what a node does every beat.
+func (n *Node) doBeat(now time.Time) {
 	n.report()
 	total := dropped(n.subscriptions()...)
 	n.looked(n.counts.droppedBySubs.Swap(total) < total)
 	n.state.Lock()
-	now := time.Now()
 	n.seen.sweep(now)
 	n.kept.sweep(now)
 	leaving := n.leaving
 	n.state.Unlock()
 	if !n.nc.IsConnected() {
-		return n.beat // and hello follows when it is again
+		return // and hello follows when it is again
 	}
 	if !leaving {
 		for _, s := range n.topics {
@@ -45,7 +64,7 @@ func (n *Node) tick() time.Duration {
 		}
 	}
 	n.announceAll(eventBeat)
-	return n.beat
+	n.remind(false)
 }
 
 // announceAll announces the node on all its topics, if there is a connection.

@@ -170,6 +170,11 @@ func (l *link) failUnlessCut(err error) {
 	}
 }
 
+// wasCut reports whether something has failed because the connection broke, which is made anew.
+func (l *link) wasCut(err error) bool {
+	return err != nil && !errors.Is(err, ErrConnection) && (errors.Is(err, nats.ErrConnectionClosed) || !l.nc.IsConnected()) && !l.nc.IsClosed()
+}
+
 // flush waits until the server has taken all that was sent, and returns what it has
 // refused of it.
 func (l *link) flush() error {

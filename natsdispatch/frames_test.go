@@ -223,7 +223,7 @@ func TestMatches(t *testing.T) {
 
 func TestMessagesAreFilled(t *testing.T) {
 	o := new(outbox)
-	o.init(200, 1000, nil)
+	o.init(200, 1000, &store{most: most}, nil)
 	o.accept(dispatch.Member{Name: "a"})
 	value := bytes.Repeat([]byte("x"), 300)
 	o.result(dispatch.Member{Name: "a"}, value, nil)
@@ -262,7 +262,7 @@ func TestMessagesAreFilled(t *testing.T) {
 // is, and nothing more is said of it.
 func TestOutboxOfABrokenMember(t *testing.T) {
 	o := new(outbox)
-	o.init(1000, 5, nil)
+	o.init(1000, 5, &store{most: most}, nil)
 	a := dispatch.Member{Name: "a"}
 	o.accept(a)
 	o.result(a, []byte("short"), nil)

@@ -29,6 +29,7 @@ type inquiry struct {
 
 	settling bool // further nodes may be found
 
+	old   bool             // some who may answer are not known to speak version 2
 	retry <-chan time.Time // when nodes are asked again for what is missing
 	pause time.Duration    // the one before that
 
@@ -143,6 +144,8 @@ func (r *Remote) begin(q *inquiry) bool {
 			continue
 		}
 		t := q.tally(all, n.Node, n.Epoch)
+		t.twin = now.Before(n.twins)
+		q.old = q.old || !slices.Contains(n.Versions, version2)
 		if misfit := n.misfit(q.request.types, q.request.codec); n.left != nil {
 			t.hopeless = n.why(now)
 		} else if t.hopeless = misfit; misfit == nil {
@@ -152,6 +155,7 @@ func (r *Remote) begin(q *inquiry) bool {
 	for _, name := range r.expected {
 		if r.table.at(place{q.topic, name}) == nil {
 			q.tally(all, name, 0)
+			q.old = true
 		}
 	}
 	if all.waits = len(known) == 0 && len(r.expected) == 0; all.waits {
@@ -163,7 +167,7 @@ func (r *Remote) begin(q *inquiry) bool {
 	}
 	nodes := len(all.tallies) + len(q.asks) - 1
 	if nodes == 0 {
-		nodes = strangers
+		nodes, q.old = strangers, true
 	}
 	for _, a := range q.asks {
 		a.request.window = r.share(nodes)
@@ -206,8 +210,11 @@ func (q *inquiry) expect() {
 func (q *inquiry) expectNode(t *tally) {
 	t.expected = t.standIn
 	q.to.expect(t.expected)
-	if t.hopeless != nil {
+	switch {
+	case t.hopeless != nil:
 		q.do(t, func() { t.fail(t.hopeless) })
+	case t.twin: // the one of them that answers is in the report besides
+		t.endStandIn(twinError(t.node))
 	}
 }
 
@@ -334,6 +341,14 @@ func (q *inquiry) ask(ctx context.Context) error {
 	return nil
 }
 
+// reply is the subject to which the nodes reply.
+func (a *asked) reply() string { return a.by.r.inbox + "." + strconv.FormatUint(a.number, 10) }
+
+// speaks2 reports whether all who may answer are known to speak version 2.
+func (a *asked) speaks2() bool {
+	return !a.by.settling && !a.by.old
+}
+
 // isOpen reports whether somebody may answer.
 func (a *asked) isOpen() bool {
 	for _, t := range a.tallies {
@@ -392,12 +407,17 @@ func (q *inquiry) send(ctx context.Context, a *asked) error {
 	if a.request.budget < time.Microsecond {
 		return nil // whoever was to be asked is late
 	}
-	m := &nats.Msg{Reply: q.r.inbox + "." + strconv.FormatUint(a.number, 10), Header: a.request.header(), Data: q.payload}
+	m := &nats.Msg{Reply: a.reply(), Header: a.request.header(), Data: q.payload}
 	if m.Subject = q.r.ask(q.topic); a.request.group != "" {
 		m.Subject = q.r.group(a.request.group, q.topic)
 	}
 	if q.r.inject != nil {
 		q.r.inject(ctx, func(key, value string) { setTrace(m.Header, key, value) })
+	}
+	if a.speaks2() {
+		m.Header[headerVersion] = []string{strconv.Itoa(version2)}
+		m.Data = append(appendRequest(make([]byte, 0, 512+len(q.payload)), m.Header), q.payload...)
+		m.Header = nil
 	}
 	err := q.r.nc.PublishMsg(m)
 	switch {

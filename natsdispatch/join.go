@@ -148,6 +148,7 @@ func (e *rosterEar[Res]) all(expected dispatch.Member, members []dispatch.Member
 		return fmt.Errorf("%w: %d values of %d members", ErrMalformed, len(values), len(members))
 	}
 	e.accept(expected, nil)
+	e.batch = slices.Grow(e.batch, len(members))
 	for i, m := range members {
 		if !e.named[m] {
 			e.named[m] = true

@@ -1,29 +1,68 @@
 package natsdispatch
 
 import (
-	"bytes"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
 )
+
+// store is how many bytes all replies of a node hold: those that wait to be sent, and those of
+// version 2 that were sent and that the asker has not acknowledged.
+type store struct {
+	most  int64
+	holds atomic.Int64
+	make  func(room int64) // gives up replies that were sent, as many as are too much; may be nil
+}
+
+func (s *store) add(bytes int64) { s.holds.Add(bytes) }
+
+// admit reports that there is no room for a value.
+func (s *store) admit(bytes int) error {
+	if s.holds.Load()+int64(bytes) <= s.most {
+		return nil
+	}
+	s.make(int64(bytes))
+	if holds := s.holds.Load(); holds+int64(bytes) > s.most {
+		return fmt.Errorf("%w: replies that askers have not taken in hold %d bytes; WithMaxWaiting allows %d", dispatch.ErrOverloaded, holds, s.most)
+	}
+	return nil
+}
 
 // kept are replies of version 2 that have been sent and of which the asker has not said yet that
 // it has had them. The node's state guards them.
 type kept struct {
-	most  int64 // bytes of all of them
 	calls map[string]*work
 	order []*work // the oldest first; some may have been given up
-	bytes int64
 }
 
-// add keeps a reply, and returns how many others had to be given up for it.
-func (k *kept) add(w *work) (forgotten int) {
-	w.keeps = w.out.weight()
-	k.bytes += w.keeps
+func (k *kept) add(w *work) {
+	if k.calls == nil {
+		k.calls = make(map[string]*work)
+	}
 	k.calls[w.request.call] = w
 	k.order = append(k.order, w)
-	for k.bytes > k.most && len(k.order) > 0 {
+}
+
+// drop gives a reply up, and reports whether it was kept until now.
+func (k *kept) drop(w *work) bool {
+	if k.calls[w.request.call] != w {
+		return false
+	}
+	delete(k.calls, w.request.call)
+	w.out.abandon()
+	return true
+}
+
+// shrink gives up the oldest as long as it is too much.
+func (k *kept) shrink(tooMuch func() bool) (forgotten int) {
+	for len(k.order) > 0 && tooMuch() {
 		if k.drop(k.order[0]) {
 			forgotten++
 		}
@@ -33,14 +72,14 @@ func (k *kept) add(w *work) (forgotten int) {
 	return forgotten
 }
 
-// drop gives a reply up, and reports whether it was kept until now.
-func (k *kept) drop(w *work) bool {
-	if k.calls[w.request.call] != w {
-		return false
+// makeRoom gives up the oldest replies that are kept until there is room for so many bytes.
+func (n *Node) makeRoom(bytes int64) {
+	n.state.Lock()
+	forgotten := n.kept.shrink(func() bool { return n.store.holds.Load()+bytes > n.store.most })
+	n.state.Unlock()
+	if forgotten > 0 && n.counts.givenUp.Add(uint64(forgotten)) == uint64(forgotten) {
+		n.fail(fmt.Errorf("natsdispatch: node %s: replies hold more than WithMaxWaiting(%d) allows, and the oldest that were sent are given up; the rest is counted", n.node, n.store.most))
 	}
-	delete(k.calls, w.request.call)
-	k.bytes -= w.keeps
-	return true
 }
 
 // sweep gives up those of which the time is over.
@@ -61,7 +100,7 @@ func (k *kept) sweep(now time.Time) {
 
 // hearAcks takes in what askers say of replies.
 func (n *Node) hearAcks(m *nats.Msg) {
-	for line := range bytes.SplitSeq(bytes.TrimSuffix(m.Data, []byte{'\n'}), []byte{'\n'}) {
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(m.Data), "\n"), "\n") {
 		a, err := parseAck(line)
 		if err != nil {
 			n.counts.malformed.Add(1)
@@ -88,10 +127,28 @@ func (n *Node) hearAck(a ack, reply string) {
 	default:
 		w.out.acknowledge(a.next, a.granted)
 		if a.kind == kindResume {
-			n.replyAgain(w)
+			n.emitAgain(w, w.out.unheard())
 			if w.out.isDone() {
 				n.post(w) // if something was put that nobody else takes
 			}
+		}
+	}
+}
+
+// longestReminder bounds the pauses between reminders after a reconnect.
+const longestReminder = time.Second
+
+// remind sends the last message once more of replies that have some of which the asker has not said
+// that it has had them: of all after the node was without a connection, and otherwise of those of
+// which that has been so since the last beat. The asker asks for what it has missed when it sees that
+// something is missing, and acknowledges the rest.
+func (n *Node) remind(all bool) {
+	n.state.Lock()
+	works := slices.AppendSeq(slices.Collect(maps.Values(n.work)), maps.Values(n.kept.calls))
+	n.state.Unlock()
+	for _, w := range works {
+		if m := w.out.unacknowledged(all); m != nil {
+			n.emitAgain(w, []*message{m})
 		}
 	}
 }
@@ -115,12 +172,5 @@ func (n *Node) forgotten(call, reply string) {
 	}
 	if err != nil && n.nc.IsConnected() {
 		n.fail(fmt.Errorf("natsdispatch: node %s: reply: %w", n.node, err))
-	}
-}
-
-// isForgotten notes that replies were given up because too many are kept.
-func (n *Node) isForgotten(replies int) {
-	if replies > 0 && n.counts.givenUp.Add(uint64(replies)) == uint64(replies) {
-		n.fail(fmt.Errorf("natsdispatch: node %s: replies of which the asker has not said that it has had them are more than WithMaxWaiting(%d) allows, and the oldest are given up; the rest is counted", n.node, n.kept.most))
 	}
 }

@@ -32,12 +32,15 @@ type Node struct {
 	waits       atomic.Bool // there is one, or will be in a moment
 	stopped     context.Context
 	inHand      atomic.Int64 // requests
+	store       store
 	watching    sync.WaitGroup
 	stop        context.CancelFunc
 	service     *service
 	description *dispatch.Registration // of the Snapshot
 	publishing  publishing
-	served      bool // Serve has succeeded
+	pause       time.Duration // before askers are reminded of replies again; of the goroutine that watches
+	beats       time.Time     // when the next beat is due; likewise
+	served      bool          // Serve has succeeded
 
 	state   sync.Mutex // guards what follows
 	work    map[string]*work
@@ -98,16 +101,20 @@ func (n *Node) start() error {
 		}
 	}
 	if err == nil && n.nc.IsConnected() {
-		err = n.hello()
+		if err = n.hello(); n.wasCut(err) {
+			err = nil // and hello follows when there is a connection again
+		}
 	}
 	if err == nil && n.micro != "" {
 		n.service, err = n.showService()
 	}
+	n.beats = time.Now().Add(n.beat)
 	n.watching.Go(func() {
 		n.watch(n.stopped, status, nil, func() { close(n.cut) }, func() {
 			if err := n.hello(); err != nil {
 				n.failUnlessCut(fmt.Errorf("natsdispatch: node %s: %w", n.node, err))
 			}
+			n.pause = firstPause
 		}, n.beat, n.tick)
 	})
 	return err

@@ -22,13 +22,14 @@ type outbox struct {
 	limit int    // of a value, at most
 	head  []byte // what each message begins with; nil in version 1
 	start func() // has somebody take, and returns at once; nil if somebody does
+	store *store // for what all outboxes of the node hold
 
 	mu      sync.Mutex // guards what follows
 	ready   sync.Cond  // there may be something to take, or will never be
 	room    sync.Cond  // something was taken
 	flow    flow
-	urgent  []*message // without values; they go first
-	full    []*message
+	out     []*message // to be taken, in the order of their numbers
+	full    []*message // before them, with credit or without
 	current *message
 	waiting int // bytes of full and current
 	members []sent
@@ -37,6 +38,10 @@ type outbox struct {
 	results int
 	closed  bool
 	scratch []byte // a frame
+	stored  int64  // bytes of this one that the store knows of
+
+	stale      int    // beats since nothing was sent
+	staleSince uint64 // the number of the message that was to be sent next then
 }
 
 // message is the body of one, and the first failure in it.
@@ -63,8 +68,8 @@ const (
 	frameOverhead = 64      // bytes of a frame besides its value, at most
 )
 
-func (o *outbox) init(size, limit int, start func()) {
-	o.size, o.limit, o.start = size, limit, start
+func (o *outbox) init(size, limit int, store *store, start func()) {
+	o.size, o.limit, o.store, o.start = size, limit, store, start
 	o.ready.L, o.room.L = &o.mu, &o.mu
 }
 
@@ -164,6 +169,9 @@ func (o *outbox) findLocked(m dispatch.Member) (n int, known bool) {
 // result puts a value, in pieces if it is too large for one message. If it is too
 // large at all, or err says that there is none, the member has failed by that.
 func (o *outbox) result(m dispatch.Member, value []byte, err error) {
+	if err == nil {
+		err = o.store.admit(len(value))
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := o.numberLocked(m)
@@ -273,14 +281,17 @@ func (o *outbox) abandon() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.emptyLocked()
-	o.flow.kept, o.flow.waits = nil, 0
 	o.closeLocked()
 }
 
-func (o *outbox) emptyLocked() { o.urgent, o.full, o.current, o.waiting = nil, nil, nil, 0 }
+func (o *outbox) emptyLocked() {
+	o.out, o.full, o.current, o.waiting = nil, nil, nil, 0
+	o.flow.kept, o.flow.waits = nil, 0
+}
 
 func (o *outbox) closeLocked() {
 	o.closed = true
+	o.countLocked()
 	o.ready.Signal()
 	o.room.Broadcast()
 }
@@ -302,15 +313,18 @@ func (o *outbox) appendLocked(frame []byte) *message {
 	return m
 }
 
-// overtakeLocked appends a frame to what goes before values that wait.
+// overtakeLocked appends a frame to what goes before values that wait, and behind all else.
 func (o *outbox) overtakeLocked(frame []byte) *message {
-	last := len(o.urgent) - 1
-	if last < 0 || len(o.urgent[last].body)+len(frame) > o.size {
-		o.urgent = append(o.urgent, &message{body: slices.Clone(o.head)})
-		last++
+	o.moveLocked()
+	var m *message
+	if n := len(o.out); n > 0 {
+		m = o.out[n-1]
 	}
-	m := o.urgent[last]
+	if m == nil || m.values || len(m.body)+len(frame) > o.size {
+		m = o.outLocked(&message{body: slices.Clone(o.head)})
+	}
 	m.body = append(m.body, frame...)
+	o.flow.waits += int64(len(frame))
 	o.addedLocked(0)
 	return m
 }
@@ -340,7 +354,18 @@ func (o *outbox) addedLocked(n int) {
 		return
 	}
 	o.waiting += n
+	o.countLocked()
 	o.ready.Signal()
+}
+
+// countLocked tells the store how much this one holds now.
+func (o *outbox) countLocked() {
+	holds := int64(o.waiting)
+	if o.head != nil {
+		holds += o.flow.waits
+	}
+	o.store.add(holds - o.stored)
+	o.stored = holds
 }
 
 // roomLocked waits until not too much waits to be taken.
@@ -373,30 +398,35 @@ func (o *outbox) take(stuck func()) (all []*message) {
 }
 
 func (o *outbox) takeLocked() (all []*message) {
-	for _, m := range o.urgent {
-		all = append(all, o.sendLocked(m))
-	}
-	o.urgent = nil
-	for len(o.full) > 0 && o.maySendLocked(o.full[0]) {
-		o.waiting -= len(o.full[0].body)
-		all = append(all, o.sendLocked(o.full[0]))
-		o.full[0] = nil
-		o.full = o.full[1:]
-	}
-	if len(o.full) == 0 && o.current != nil && o.maySendLocked(o.current) {
-		o.waiting -= len(o.current.body)
-		all = append(all, o.sendLocked(o.current))
-		o.current = nil
-	}
+	o.moveLocked()
+	all, o.out = o.out, nil
 	if len(all) > 0 {
+		o.countLocked()
 		o.room.Broadcast()
 	}
 	return all
 }
 
+// moveLocked moves what there is credit for to what is taken next.
+func (o *outbox) moveLocked() {
+	for len(o.full) > 0 && o.maySendLocked(o.full[0]) {
+		o.waiting -= len(o.full[0].body)
+		o.outLocked(o.full[0])
+		o.full[0] = nil
+		o.full = o.full[1:]
+	}
+	if len(o.full) == 0 && o.current != nil && o.maySendLocked(o.current) {
+		o.waiting -= len(o.current.body)
+		o.outLocked(o.current)
+		o.current = nil
+	}
+}
+
 func (o *outbox) maySendLocked(m *message) bool { return o.head == nil || o.flow.admits(m) }
 
-func (o *outbox) sendLocked(m *message) *message {
+// outLocked gives a message its number.
+func (o *outbox) outLocked(m *message) *message {
+	o.out = append(o.out, m)
 	if o.head == nil {
 		m.seq = o.flow.next
 		o.flow.next++
@@ -430,6 +460,7 @@ func (o *outbox) acknowledge(next uint64, granted int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.flow.acknowledge(next, granted)
+	o.countLocked()
 	o.ready.Signal()
 }
 
@@ -438,18 +469,40 @@ func (o *outbox) acknowledge(next uint64, granted int64) {
 func (o *outbox) unheard() []*message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.flow.kept) == 0 && o.urgent == nil && o.head != nil {
-		o.urgent = append(o.urgent, &message{body: slices.Clone(o.head)})
+	if len(o.flow.kept) == 0 && o.head != nil {
+		o.outLocked(&message{body: slices.Clone(o.head)})
 		o.ready.Signal()
 	}
 	return slices.Clone(o.flow.kept)
 }
 
-// weight is how many bytes were sent that the asker may still have to be sent again.
-func (o *outbox) weight() int64 {
+// unacknowledged returns the last message that was sent, unless all has been acknowledged. It is
+// asked with every beat, and returns one that was there the last time only after 1, 2, 4, 8, …
+// beats, unless it is to return it always.
+func (o *outbox) unacknowledged(always bool) *message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.flow.waits
+	last := len(o.flow.kept) - 1
+	if last < 0 {
+		return nil
+	}
+	if always {
+		return o.flow.kept[last]
+	}
+	if o.stale++; o.staleSince != o.flow.next {
+		o.stale, o.staleSince = 0, o.flow.next
+	}
+	if o.stale == 0 || o.stale&(o.stale-1) != 0 {
+		return nil
+	}
+	return o.flow.kept[last]
+}
+
+// keeps reports whether something was sent that the asker may still have to be sent again.
+func (o *outbox) keeps() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.flow.kept) > 0
 }
 
 // isDone reports whether all has been put, and all taken but what goes first.

@@ -73,20 +73,15 @@ func (n *Node) emit(subject string, header nats.Header, body []byte) error {
 	return n.nc.PublishMsg(&nats.Msg{Subject: subject, Header: header, Data: body})
 }
 
-// replyAgain sends once more what the asker has not had. What is on its way for the first time
-// follows by itself.
-func (n *Node) replyAgain(w *work) {
-	messages := w.out.unheard()
+// emitAgain sends messages once more, up to the first one that is on its way for the first time.
+func (n *Node) emitAgain(w *work, messages []*message) {
 	w.posting.Lock()
+	defer w.posting.Unlock()
 	for _, m := range messages {
-		if !m.posted {
-			break
-		}
-		if err := n.emit(w.reply, m.header, m.body); err != nil {
-			break // it will be asked for once more
+		if !m.posted || n.emit(w.reply, m.header, m.body) != nil {
+			return // it follows, or will be asked for once more
 		}
 	}
-	w.posting.Unlock()
 }
 
 // headerText makes a text fit for a header.

@@ -108,6 +108,7 @@ type present struct {
 	since    time.Time // the same, or when we were able to hear of it again
 	left     error     // why it is not there any more; nil if it is
 	previous int64     // the boot id that it had before this one
+	twins    time.Time // until when both of them count as being there
 }
 
 // at returns the node at a place, or nil.
@@ -191,6 +192,9 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 	if old != nil {
 		if n.previous = old.previous; old.Epoch != a.Epoch {
 			n.previous = old.Epoch
+		}
+		if n.twins = old.twins; h.twin {
+			n.twins = now.Add(n.patience())
 		}
 	}
 	t.put(at, n)

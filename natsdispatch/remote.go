@@ -85,7 +85,9 @@ func (r *Remote) start() error {
 	})
 	r.watching.Go(r.publishDone)
 	if err == nil && r.nc.IsConnected() {
-		err = r.discover()
+		if err = r.discover(); r.wasCut(err) {
+			err = nil // and that is done when there is a connection again
+		}
 	}
 	r.watching.Go(func() {
 		r.watch(r.stopped, status, r.wake, r.broken, func() {

@@ -94,9 +94,13 @@ var errVersion = errors.New("another version of the protocol")
 const longestCall = 128
 
 // parseRequest reads the headers of a request. Without attempt and hops both are 1.
-func parseRequest(h nats.Header) (r request, err error) {
-	if v := h.Get(headerVersion); v != strconv.Itoa(version) {
-		return r, fmt.Errorf("%w: %.20q, not %d", errVersion, v, version)
+func parseRequest(h headers) (r request, err error) {
+	speaks := version
+	if _, ok := h.(lines); ok {
+		speaks = version2
+	}
+	if v := h.Get(headerVersion); v != strconv.Itoa(speaks) {
+		return r, fmt.Errorf("%w: %.20q, not %d", errVersion, v, speaks)
 	}
 	if r.call, err = callOf(h); err != nil {
 		return r, err
@@ -114,13 +118,11 @@ func parseRequest(h nats.Header) (r request, err error) {
 	if r.group, err = unescape(h.Get(headerGroup)); err != nil {
 		return r, fmt.Errorf("%s: %w", headerGroup, err)
 	}
-	for key, to := range map[string]*int{headerAttempt: &r.attempt, headerHops: &r.hops} {
-		if *to = 1; h.Get(key) == "" {
-			continue
-		}
-		if *to, err = strconv.Atoi(h.Get(key)); err != nil || *to < 1 {
-			return r, fmt.Errorf("%s: %.20q is no positive number", key, h.Get(key))
-		}
+	if r.attempt, err = countOf(h, headerAttempt); err != nil {
+		return r, err
+	}
+	if r.hops, err = countOf(h, headerHops); err != nil {
+		return r, err
 	}
 	if window := h.Get(headerWindow); window != "" {
 		if r.window, err = strconv.ParseInt(window, 10, 64); err != nil || r.window <= 0 {
@@ -129,11 +131,12 @@ func parseRequest(h nats.Header) (r request, err error) {
 		}
 	}
 	r.path = strings.Fields(h.Get(headerPath))
-	if len(h[headerTargets]) == 0 {
+	targets := h.Values(headerTargets)
+	if len(targets) == 0 {
 		return r, nil
 	}
 	r.targets = []string{}
-	for word := range strings.FieldsSeq(h.Get(headerTargets)) {
+	for word := range strings.FieldsSeq(targets[0]) {
 		name, err := unescape(word)
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", headerTargets, err)
@@ -143,7 +146,20 @@ func parseRequest(h nats.Header) (r request, err error) {
 	return r, nil
 }
 
-func callOf(h nats.Header) (string, error) {
+// countOf reads a number that is 1 unless it is said.
+func countOf(h headers, key string) (int, error) {
+	value := h.Get(key)
+	if value == "" {
+		return 1, nil
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 {
+		return n, fmt.Errorf("%s: %.20q is no positive number", key, value)
+	}
+	return n, nil
+}
+
+func callOf(h headers) (string, error) {
 	call := h.Get(headerCall)
 	if call == "" || len(call) > longestCall || strings.ContainsAny(call, " \t\r\n") {
 		return "", fmt.Errorf("%s: %.40q is no id", headerCall, call)
@@ -173,7 +189,12 @@ func cancelMessage(subject, call, onlyNode string, cause error) *nats.Msg {
 func setTrace(h nats.Header, key, value string) { h[strings.ToLower(key)] = []string{value} }
 
 // getTrace gets a key of a trace context, in whatever case it was sent.
-func getTrace(h nats.Header, key string) string {
+func getTrace(of headers, key string) string {
+	if l, ok := of.(lines); ok {
+		value, _ := l.find(key, true)
+		return value
+	}
+	h, _ := of.(nats.Header)
 	if v, ok := h[strings.ToLower(key)]; ok && len(v) > 0 {
 		return v[0]
 	}

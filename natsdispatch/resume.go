@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -34,10 +33,10 @@ func (q *inquiry) replyInOrder(a *asked, t *tally, from sender, frames []byte, s
 		return
 	}
 	switch t.in.order(from.seq) {
-	case again:
+	case again: // what was said of it has been lost
 		q.r.counts.duplicates.Add(1)
+		q.publishAck(a, t, ack{kindAck, a.request.call, t.in.next, t.in.granted})
 	case ahead:
-		q.r.counts.askedAgain.Add(1)
 		q.miss(t)
 	case inOrder:
 		t.missing = false
@@ -90,6 +89,7 @@ func (q *inquiry) askAgain(ctx context.Context) {
 				anew = true
 				continue
 			}
+			q.r.counts.resumed.Add(1)
 			q.publishAck(a, t, ack{kindResume, a.request.call, t.in.next, t.in.granted})
 		}
 		if anew && a.request.group == "" { // another replica of a group may have had it
@@ -115,7 +115,7 @@ func (q *inquiry) sendAgain(ctx context.Context, a *asked) {
 
 // publishAck tells a node what it has been heard of its reply.
 func (q *inquiry) publishAck(a *asked, t *tally, what ack) {
-	m := &nats.Msg{Subject: q.r.acks(t.node, q.topic), Reply: q.r.inbox + "." + strconv.FormatUint(a.number, 10), Data: what.append(nil)}
+	m := &nats.Msg{Subject: q.r.acks(t.node, q.topic), Reply: a.reply(), Data: what.append(nil)}
 	if err := q.r.nc.PublishMsg(m); err != nil {
 		q.r.failUnlessCut(fmt.Errorf("natsdispatch: acknowledge what %s has sent: %w", t.node, err))
 	}

@@ -19,9 +19,20 @@ type route struct {
 
 type routeKey struct{}
 
-func withRoute(ctx context.Context, r route) context.Context {
-	return context.WithValue(ctx, routeKey{}, r)
+// routed is a context with a route.
+type routed struct {
+	context.Context
+	route
 }
+
+func (r *routed) Value(key any) any {
+	if key == (routeKey{}) {
+		return &r.route
+	}
+	return r.Context.Value(key)
+}
+
+func withRoute(ctx context.Context, r route) context.Context { return &routed{ctx, r} }
 
 // mostHops bounds how many requests can lead to one another, as calls within one
 // process are bounded.
@@ -31,7 +42,10 @@ const mostHops = 64
 // a producer sends has a path of its own, for it may well go back to where the first
 // one came from.
 func onward(ctx context.Context, topic, bus string, targets []string) (route, error) {
-	r, _ := ctx.Value(routeKey{}).(route)
+	var r route
+	if come, ok := ctx.Value(routeKey{}).(*route); ok {
+		r = *come
+	}
 	if r.topic != topic {
 		r.topic, r.path, r.targets = topic, nil, targets
 	}

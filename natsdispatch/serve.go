@@ -40,8 +40,8 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 		inboxes:     make(map[string]bool),
 		next:        make(chan *work),
 		seen:        seen{most: config.remember},
-		kept:        kept{most: config.maxWaiting, calls: make(map[string]*work)},
 	}
+	n.store.most, n.store.make = config.maxWaiting, n.makeRoom
 	if err := n.check("Serve"); err != nil {
 		return nil, err
 	}

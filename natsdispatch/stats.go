@@ -8,23 +8,24 @@ import (
 
 // RemoteStats is what a [Remote] has counted since Join.
 type RemoteStats struct {
-	Calls      uint64 `json:"calls"`       // that have asked nodes
-	InFlight   int    `json:"in_flight"`   // requests that are open now
-	Nodes      int    `json:"nodes"`       // that are present now, one for each of their topics
-	Stray      uint64 `json:"stray"`       // replies to no open request, or by nodes that were not meant
-	Duplicates uint64 `json:"duplicates"`  // replies that had come before
-	Malformed  uint64 `json:"malformed"`   // replies and announcements that are not as the protocol wants them
-	Unverified uint64 `json:"unverified"`  // replies and announcements that WithVerify has refused
-	Dropped    uint64 `json:"dropped"`     // replies and announcements beyond WithPendingLimits
-	Resent     uint64 `json:"resent"`      // requests that were sent again: under WithResend, or to a node that was without a connection
-	Excess     uint64 `json:"excess"`      // announcements beyond WithMaxNodes
-	Missed     uint64 `json:"missed"`      // events that were not told because OnNode or the logger blocks
-	AskedAgain uint64 `json:"asked_again"` // replies that came when one before them was missing, which were asked for again
+	Calls      uint64 `json:"calls"`      // that have asked nodes
+	InFlight   int    `json:"in_flight"`  // requests that are open now
+	Nodes      int    `json:"nodes"`      // that are present now, one for each of their topics
+	Stray      uint64 `json:"stray"`      // replies to no open request, or by nodes that were not meant
+	Duplicates uint64 `json:"duplicates"` // replies that had come before
+	Malformed  uint64 `json:"malformed"`  // replies and announcements that are not as the protocol wants them
+	Unverified uint64 `json:"unverified"` // replies and announcements that WithVerify has refused
+	Dropped    uint64 `json:"dropped"`    // replies and announcements beyond WithPendingLimits
+	Resent     uint64 `json:"resent"`     // requests that were sent again: under WithResend, or to a node that was without a connection
+	Excess     uint64 `json:"excess"`     // announcements beyond WithMaxNodes
+	Pending    int64  `json:"pending"`    // bytes of replies that wait for being dealt with now
+	Missed     uint64 `json:"missed"`     // events that were not told because OnNode or the logger blocks
+	Resumed    uint64 `json:"resumed"`    // times that a node was asked to send again what may be missing of a reply
 }
 
 type remoteCounts struct {
-	calls, stray, duplicates, malformed, unverified, dropped, resent, excess, askedAgain atomic.Uint64
-	droppedBySubs                                                                        atomic.Uint64
+	calls, stray, duplicates, malformed, unverified, dropped, resent, excess, resumed atomic.Uint64
+	droppedBySubs                                                                     atomic.Uint64
 }
 
 // Stats returns what was counted so far.
@@ -36,7 +37,7 @@ func (r *Remote) Stats() RemoteStats {
 	return RemoteStats{
 		Calls: c.calls.Load(), InFlight: len(r.open), Nodes: r.table.here(),
 		Stray: c.stray.Load(), Duplicates: c.duplicates.Load(), Malformed: c.malformed.Load(),
-		Unverified: c.unverified.Load(), Dropped: dropped, Resent: c.resent.Load(), Excess: c.excess.Load(), Missed: r.news.count(), AskedAgain: c.askedAgain.Load(),
+		Unverified: c.unverified.Load(), Dropped: dropped, Resent: c.resent.Load(), Excess: c.excess.Load(), Resumed: c.resumed.Load(), Pending: r.pending.Load(), Missed: r.news.count(),
 	}
 }
 
@@ -67,7 +68,7 @@ type NodeStats struct {
 	Forgotten  uint64 `json:"forgotten"`  // ids beyond WithMaxRemembered
 	Missed     uint64 `json:"missed"`     // events that were not told because OnNode or the logger blocks
 	Kept       int    `json:"kept"`       // replies that were sent, and that the asker has not acknowledged
-	KeptBytes  int64  `json:"kept_bytes"` // of these
+	Waiting    int64  `json:"waiting"`    // bytes of replies that are to be sent, or are kept
 	GivenUp    uint64 `json:"given_up"`   // such replies beyond WithMaxWaiting
 }
 
@@ -86,7 +87,7 @@ func (n *Node) Stats() NodeStats {
 		Requests: c.requests.Load(), InHand: len(n.work), Remembered: len(n.seen.until), Refused: c.refused.Load(),
 		Cancelled: c.cancelled.Load(), Duplicates: c.duplicates.Load(), Expired: c.expired.Load(),
 		Malformed: c.malformed.Load(), Dropped: total, Unsent: c.unsent.Load(), Capped: c.capped.Load(), Forgotten: c.forgotten.Load(),
-		Kept: len(n.kept.calls), KeptBytes: n.kept.bytes, GivenUp: c.givenUp.Load(), Missed: n.news.count(),
+		Kept: len(n.kept.calls), Waiting: n.store.holds.Load(), GivenUp: c.givenUp.Load(), Missed: n.news.count(),
 	}
 }
 

@@ -19,12 +19,12 @@ import (
 // work is one request that a node has in hand.
 type work struct {
 	request
-	topic *served
-	msg   *nats.Msg
-	reply string // the subject of the reply
-	ends  time.Time
-	out   outbox
-	keeps int64 // bytes of it that are kept; see kept
+	topic   *served
+	said    headers
+	payload []byte
+	reply   string // the subject of the reply
+	ends    time.Time
+	out     outbox
 
 	posting sync.Mutex     // held while messages are published
 	sending sync.WaitGroup // for the goroutine that sends, unless that which answers does
@@ -62,7 +62,8 @@ func (w *work) begins(c call) {
 // does not wait for anything.
 func (n *Node) hear(s *served, group string, m *nats.Msg) {
 	now := time.Now()
-	switch m.Header.Get(headerType) {
+	said, payload := cutRequest(m)
+	switch said.Get(headerType) {
 	case typeRequest:
 	case typeCancel:
 		n.hearCancel(m, now)
@@ -71,7 +72,7 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 		n.counts.malformed.Add(1)
 		return
 	}
-	r, err := parseRequest(m.Header)
+	r, err := parseRequest(said)
 	r.group = group
 	if r.budget > n.maxBudget {
 		r.budget = n.maxBudget
@@ -79,8 +80,8 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 			n.fail(fmt.Errorf("natsdispatch: node %s: a request has more time than WithMaxBudget(%v) allows, and gets that; the rest is counted", n.node, n.maxBudget))
 		}
 	}
-	w := &work{request: r, topic: s, msg: m, reply: m.Reply, ends: now.Add(r.budget)}
-	w.out.init(n.messageSize(), n.maxResult, func() { w.sending.Go(func() { n.post(w) }) })
+	w := &work{request: r, topic: s, said: said, payload: payload, reply: m.Reply, ends: now.Add(r.budget)}
+	w.out.init(n.messageSize(), n.maxResult, &n.store, func() { w.sending.Go(func() { n.post(w) }) })
 	if r.window > 0 {
 		w.out.withCredit(n.head, r.window)
 	}
@@ -120,7 +121,7 @@ func (n *Node) take(w *work, now time.Time) (again bool) {
 		n.counts.requests.Add(1)
 		n.work[w.request.call] = w
 		if len(n.inboxes) < mostInboxes {
-			n.inboxes[inboxOf(w.msg.Reply)] = true
+			n.inboxes[inboxOf(w.reply)] = true
 		}
 		select {
 		case n.next <- w:
@@ -161,21 +162,19 @@ func (n *Node) rememberLocked(id string, d time.Duration, now time.Time) bool {
 func (w *work) lighten() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.msg, w.call = nil, nil
+	w.said, w.payload, w.call = nil, nil, nil
 }
 
 // done takes the work off.
 func (n *Node) done(w *work) {
 	n.state.Lock()
+	defer n.state.Unlock()
 	delete(n.work, w.request.call)
-	forgotten := 0
-	if w.out.weight() > 0 {
+	if w.out.keeps() {
 		w.lighten()
-		forgotten = n.kept.add(w)
+		n.kept.add(w)
 	}
 	n.idleLocked()
-	n.state.Unlock()
-	n.isForgotten(forgotten)
 }
 
 const (
@@ -324,9 +323,9 @@ func (n *Node) begin(w *work, codec Codec) (call, failure) {
 	}
 	ctx := withRoute(context.Background(), route{topic: w.topic.name, hops: w.hops, path: w.path, targets: w.targets})
 	if n.extract != nil {
-		ctx = n.extract(ctx, func(key string) string { return getTrace(w.msg.Header, key) })
+		ctx = n.extract(ctx, func(key string) string { return getTrace(w.said, key) })
 	}
-	c, err := w.topic.bus.send(ctx, codec, w.msg.Data, opts)
+	c, err := w.topic.bus.send(ctx, codec, w.payload, opts)
 	switch {
 	case errors.Is(err, dispatch.ErrClosed):
 		return nil, failed(dispatch.StateGone, err)

@@ -10,9 +10,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// New returns an observer that makes spans and takes measurements. An instrument
-// that the meter provider refuses is reported to OpenTelemetry's error handler, and
-// measures nothing. A nil Option is ignored.
+// New returns an observer that makes spans and measurements. If the meter provider refuses
+// an instrument, OpenTelemetry's error handler gets the error, and the instrument measures
+// nothing. New ignores a nil Option.
 func New(opts ...Option) dispatch.Observer {
 	c := newConfig(opts)
 	o := &observer{

@@ -6,7 +6,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// An Option is an argument of [New]. Of several of the same kind the last one counts.
+// An Option is an argument of [New]. If an option is given more than once, the last one
+// wins.
 type Option interface{ apply(*config) }
 
 type config struct {
@@ -31,8 +32,8 @@ func newConfig(opts []Option) config {
 	return c
 }
 
-// WithTracerProvider says who makes the spans. Nil, and the default, is the global
-// provider, also one that is set after [New]. For no spans there is package
+// WithTracerProvider sets the provider of the spans. Nil is the default: the global
+// provider, even if it is set after [New]. For no spans, use package
 // go.opentelemetry.io/otel/trace/noop.
 func WithTracerProvider(p trace.TracerProvider) Option { return tracersOption{p} }
 
@@ -40,8 +41,8 @@ type tracersOption struct{ provider trace.TracerProvider }
 
 func (o tracersOption) apply(c *config) { c.tracers = o.provider }
 
-// WithMeterProvider says who takes the measurements. Nil, and the default, is the
-// global provider, also one that is set after [New]. For none there is package
+// WithMeterProvider sets the provider of the metrics. Nil is the default: the global
+// provider, even if it is set after [New]. For no metrics, use package
 // go.opentelemetry.io/otel/metric/noop.
 func WithMeterProvider(p metric.MeterProvider) Option { return metersOption{p} }
 
@@ -49,11 +50,11 @@ type metersOption struct{ provider metric.MeterProvider }
 
 func (o metersOption) apply(c *config) { c.meters = o.provider }
 
-// WithDestinationTemplate is for buses with very many topics: spans are named after
-// what f makes of a topic's name, "cell.{cell}.measure" of "cell.42.measure", and
-// metrics have that in place of the name, as messaging.destination.template. Spans
-// keep the name as an attribute. Without this option, and for a nil f, each topic has
-// time series of its own. F is called concurrently, and often.
+// WithDestinationTemplate is for buses with very many topics. f maps the name of a topic to
+// a template, for example "cell.42.measure" to "cell.{cell}.measure". Spans are named after
+// the template and keep the topic's name as an attribute. Metrics have the template, as
+// messaging.destination.template, instead of the name. Without this option, or if f is nil,
+// each topic has its own time series. f is called concurrently and often.
 func WithDestinationTemplate(f func(topic string) string) Option { return templateOption{f} }
 
 type templateOption struct{ f func(string) string }

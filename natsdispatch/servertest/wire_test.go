@@ -39,6 +39,34 @@ func onTheWire(m *nats.Msg, vary map[string]string) string {
 	return text
 }
 
+// A node that does not speak version 2 is sent a request of version 1, which says that who asks
+// would understand the other.
+func TestGoldenRequestOfVersion1(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	a := startAgent(t, connect(t, s.ClientURL()), "far")
+	join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithTypes("t1"), natsdispatch.WithTraceContext(
+		func(_ context.Context, set func(key, value string)) { set("Traceparent", "00-1") }, nil))
+	call := send(t, near, "x")
+	m := a.take()
+	got := onTheWire(m, map[string]string{`Budget: \d{8}`: "Budget: N", `Call: \w{22}\.\d+`: "Call: J.N", `Path: \S+`: "Path: B"})
+	if want := `dispatch.v1.default.ask.cell.measure
+Dispatch-Budget: N
+Dispatch-Call: J.N
+Dispatch-Codec: json
+Dispatch-Path: B
+Dispatch-Type: request
+Dispatch-Types: t1
+Dispatch-Version: 1
+Dispatch-Window: 8388608
+traceparent: 00-1
+"x"`; got != want {
+		t.Errorf("request:\n%s\nwant:\n%s", got, want)
+	}
+	a.say(m, "accept m", value(0, "v"), "end 0 1 ok", "final 1 1")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
+}
+
 // These messages are the protocol, and what others have written their programs by.
 func TestGoldenMessages(t *testing.T) {
 	s := startServer(t)
@@ -77,13 +105,16 @@ func TestGoldenMessages(t *testing.T) {
 	compare("hello", next("hello"), `dispatch.default.presence.cell=207.cell.measure
 {"node":"cell 7","topic":"cell.measure","event":"hello","epoch":E,"seq":0,"beat_ms":3600000,"versions":[1,2],"types":"t1","codecs":["json","gob"],"groups":["g"],"bus":"B"}`, epoch)
 
-	remote := join(t, connect(t, s.ClientURL()), near, []string{"cell 7"}, natsdispatch.WithTypes("t1"))
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"cell 7"}, natsdispatch.WithTypes("t1"), natsdispatch.WithDiscovery(time.Millisecond))
+	joined := time.Now()
+	until(t, "nobody to be looked for any more", func() bool { return time.Since(joined) > 10*time.Millisecond })
 	compare("probe", next("probe"), "dispatch.default.probe\ncell.measure", nil)
 
 	want(t, ended(t, send(t, near, "x", dispatch.WithTargets("site 1", "g"))), dispatch.ReasonAllEnded, "cell 7/site 1 ok", "cell 7/g ok")
 	request := map[string]string{`Budget: \d{8}`: "Budget: N", `Call: \w{22}\.\d+`: "Call: J.N", `Path: \S+`: "Path: B"}
 	toAll := next("request")
 	compare("request", toAll, `dispatch.v1.default.ask.cell.measure
+v2 request
 Dispatch-Budget: N
 Dispatch-Call: J.N
 Dispatch-Codec: json
@@ -91,10 +122,12 @@ Dispatch-Path: B
 Dispatch-Targets: site=201 g
 Dispatch-Type: request
 Dispatch-Types: t1
-Dispatch-Version: 1
+Dispatch-Version: 2
 Dispatch-Window: 4194304
+
 "x"`, request)
 	compare("request to a group", next("request"), `dispatch.v1.default.group.g.cell.measure
+v2 request
 Dispatch-Budget: N
 Dispatch-Call: J.N
 Dispatch-Codec: json
@@ -103,10 +136,11 @@ Dispatch-Path: B
 Dispatch-Targets: site=201 g
 Dispatch-Type: request
 Dispatch-Types: t1
-Dispatch-Version: 1
+Dispatch-Version: 2
 Dispatch-Window: 4194304
+
 "x"`, request)
-	if micros, err := strconv.Atoi(toAll.Header.Get("Dispatch-Budget")); err != nil || micros > int(patience.Microseconds()) || micros < 20_000_000 {
+	if micros, err := strconv.Atoi(regexp.MustCompile(`Budget: (\d+)`).FindStringSubmatch(string(toAll.Data))[1]); err != nil || micros > int(patience.Microseconds()) || micros < 20_000_000 {
 		t.Errorf("the budget is %d microseconds, %v; want nearly %v", micros, err, patience)
 	}
 
@@ -116,9 +150,11 @@ Dispatch-Window: 4194304
 		t.Fatal(err)
 	}
 	again := nats.NewMsg(toAll.Subject)
-	again.Header, again.Data, again.Reply = toAll.Header, toAll.Data, inbox.Subject
-	again.Header["Dispatch-Call"] = []string{"by-hand"}
-	delete(again.Header, "Dispatch-Window") // it is of version 1
+	again.Data, again.Reply = []byte(`"x"`), inbox.Subject
+	again.Header = nats.Header{
+		"Dispatch-Version": {"1"}, "Dispatch-Type": {"request"}, "Dispatch-Call": {"by-hand"}, "Dispatch-Budget": {"20000000"},
+		"Dispatch-Codec": {"json"}, "Dispatch-Targets": {"site=201 g"}, "Dispatch-Types": {"t1"},
+	}
 	if err := nc.PublishMsg(again); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +179,7 @@ Dispatch-Version: 1
 		t.Errorf("the reply is %q, want %q", reply, want)
 	}
 
-	// In version 2 the reply has no headers, and this one says all in one frame.
+	// Who asks for version 2 gets a reply without headers, and this one says all in one frame.
 	again.Header["Dispatch-Call"], again.Header["Dispatch-Window"] = []string{"by-hand-2"}, []string{"1000000"}
 	if err := nc.PublishMsg(again); err != nil {
 		t.Fatal(err)

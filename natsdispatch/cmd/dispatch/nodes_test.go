@@ -32,10 +32,10 @@ func TestNodes(t *testing.T) {
 	p = run(t, exitComplete, url, "nodes", "--wait", "1s")
 	heard := regexp.MustCompile(`\d+(\.\d)? m?s ago +`)
 	want := `NODE    TOPIC         STATE    VERSION  HEARD IN FLIGHT  MEMBERS
-cell-7  cell.measure  present  1        N 0          2: site-1, site-2
+cell-7  cell.measure  present  1,2      N 0          2: site-1, site-2
 oven 2  oven.heat     present  1        N ?          ?
-twin    cell.measure  twin     1        N 0          1: a
-twin    cell.measure  twin     1        N 0          1: b
+twin    cell.measure  twin     1,2      N 0          1: a
+twin    cell.measure  twin     1,2      N 0          1: b
 `
 	got := regexp.MustCompile(`HEARD +`).ReplaceAllString(heard.ReplaceAllString(p.stdout(), "N "), "HEARD ")
 	if got != want && got != swapLast(want) {
@@ -121,7 +121,7 @@ func TestWatchOnATerminal(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		drawn := strings.Split(out.String(), "\x1b[H\x1b[2J")
-		return strings.Contains(drawn[len(drawn)-1], "\ncell-7  cell.measure  present  1 ")
+		return strings.Contains(drawn[len(drawn)-1], "\ncell-7  cell.measure  present  1,2 ")
 	})
 	cancel()
 	if got := <-status; got != exitComplete {

@@ -1,0 +1,87 @@
+package natsdispatch
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A request of version 2 has no headers. Its body begins with the same, in lines that end with
+// an empty one:
+//
+//	v2 request
+//	Dispatch-Call: Zt4…e.17
+//	Dispatch-Budget: 1980000
+//
+//	{"Pin":"vdd"}
+var requestWord = []byte("v2 request\n")
+
+// headers are what is said of a request besides what is asked.
+type headers interface {
+	Get(key string) string
+	// Values returns nil if there is no such header.
+	Values(key string) []string
+}
+
+// lines are the headers of a request of version 2.
+type lines string
+
+// appendRequest appends the beginning of the body.
+func appendRequest(b []byte, h nats.Header) []byte {
+	b = append(b, requestWord...)
+	for _, key := range slices.Sorted(maps.Keys(h)) {
+		for _, v := range h[key] {
+			b = append(append(b, oneLine(key)...), ": "...)
+			b = append(append(b, oneLine(v)...), '\n')
+		}
+	}
+	return append(b, '\n')
+}
+
+// oneLine keeps what somebody else sets from being more than a line.
+func oneLine(s string) string {
+	if !strings.ContainsAny(s, "\r\n") {
+		return s
+	}
+	return strings.NewReplacer("\r", " ", "\n", " ").Replace(s)
+}
+
+// cutRequest returns the headers of a request and what is asked, of either version.
+func cutRequest(m *nats.Msg) (h headers, payload []byte) {
+	rest, ok := bytes.CutPrefix(m.Data, requestWord)
+	if !ok || m.Header[headerType] != nil { // servers may add headers of theirs
+		return m.Header, m.Data
+	}
+	end := bytes.Index(rest, []byte("\n\n"))
+	if end < 0 {
+		return m.Header, m.Data
+	}
+	return lines(rest[:end+1]), rest[end+2:]
+}
+
+// Get returns the first header of the key.
+func (l lines) Get(key string) string {
+	value, _ := l.find(key, false)
+	return value
+}
+
+// Values returns the first header of the key, alone.
+func (l lines) Values(key string) []string {
+	if value, ok := l.find(key, false); ok {
+		return []string{value}
+	}
+	return nil
+}
+
+func (l lines) find(key string, fold bool) (value string, ok bool) {
+	for line := range strings.SplitSeq(string(l), "\n") {
+		k, v, found := strings.Cut(line, ": ")
+		if found && (k == key || fold && strings.EqualFold(k, key)) {
+			return v, true
+		}
+	}
+	return "", false
+}

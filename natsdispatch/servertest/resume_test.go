@@ -1,0 +1,173 @@
+package servertest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
+)
+
+// count adds a producer that yields so many numbered results.
+func count(t *testing.T, d *dispatcher, name string, results int) {
+	t.Helper()
+	if _, err := d.AddStreamProducer(measure, func(context.Context, string) iter.Seq2[string, error] {
+		return func(yield func(string, error) bool) {
+			for i := range results {
+				if !yield(fmt.Sprintf("%d %s", i, strings.Repeat("x", 500)), nil) {
+					return
+				}
+			}
+		}
+	}, dispatch.WithName(name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whichever side loses its connection in mid-call, however often: all that the node has said
+// arrives, in order and once.
+func TestResume(t *testing.T) {
+	const results, cuts = 20_000, 20
+	for _, who := range []string{"asker", "node", "both"} {
+		t.Run(who, func(t *testing.T) {
+			s := startServer(t)
+			askers, nodes := startProxy(t, s.Addr().String()), startProxy(t, s.Addr().String())
+			far, near := newBus(), newBus()
+			count(t, far, "m", results)
+			nc := connect(t, askers.url())
+			farConn := connect(t, nodes.url())
+			serve(t, farConn, far, "far", quiet)
+			remote := join(t, nc, near, []string{"far"}, natsdispatch.WithWindow(128<<10), quiet)
+			call := send(t, near, "x")
+			n := 0
+			for r := range call.Results() {
+				if got, _, _ := strings.Cut(r.Value, " "); got != fmt.Sprint(n) {
+					t.Fatalf("result %d is %s", n, got)
+				}
+				if n++; n%(results/cuts) != 0 {
+					continue
+				}
+				if who != "node" {
+					askers.set(true)
+					askers.set(false)
+				}
+				if who != "asker" {
+					nodes.set(true)
+					nodes.set(false)
+				}
+			}
+			want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
+			if n != results {
+				t.Errorf("%d results, want %d", n, results)
+			}
+			if stats := remote.Stats(); stats.Resumed < 5 || stats.Malformed > 0 {
+				t.Errorf("%+v", stats)
+			}
+			noMisuse(t, near)
+		})
+	}
+}
+
+// An answer that nobody could hear is sent again, because the node keeps it.
+func TestResumeOfAFinal(t *testing.T) {
+	s := startServer(t)
+	p := startProxy(t, s.Addr().String())
+	far, near := newBus(), newBus()
+	began := make(chan context.Context, 1)
+	answer := make(chan struct{})
+	produce(t, far, "m", func(ctx context.Context, _ string) (string, error) {
+		began <- ctx
+		<-answer
+		return "v", nil
+	})
+	farConn := connect(t, p.url())
+	node := serve(t, farConn, far, "far", quiet)
+	join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	call := send(t, near, "x")
+	receive(t, "the producer to begin", began)
+	named(t, call, 1)
+	p.set(true)
+	until(t, "the node to notice", func() bool { return !farConn.IsConnected() })
+	close(answer)
+	until(t, "the answer to be kept", func() bool { return node.Stats().Kept == 1 })
+	p.set(false)
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
+	until(t, "the answer to be kept no longer", func() bool { return node.Stats().Kept == 0 })
+	noMisuse(t, near)
+}
+
+// What is not kept any more is lost, and is named so at once.
+func TestResumeOfWhatIsForgotten(t *testing.T) {
+	s := startServer(t)
+	p := startProxy(t, s.Addr().String())
+	far, near, other := newBus(), newBus(), newBus()
+	began := make(chan context.Context, 2)
+	answer := make(chan struct{})
+	produce(t, far, "m", func(ctx context.Context, _ string) (string, error) {
+		began <- ctx
+		<-answer
+		return strings.Repeat("v", 1000), nil
+	})
+	farConn := connect(t, p.url())
+	var told failures
+	node := serve(t, farConn, far, "far", natsdispatch.WithMaxWaiting(1500), natsdispatch.WithErrorHandler(told.add))
+	calls := make([]*dispatch.Call[string, string], 2)
+	for i, d := range []*dispatcher{near, other} {
+		join(t, connect(t, s.ClientURL()), d, []string{"far"})
+		calls[i] = send(t, d, "x")
+		receive(t, "the producer to begin", began)
+		named(t, calls[i], 1)
+	}
+	p.set(true)
+	until(t, "the node to notice", func() bool { return !farConn.IsConnected() })
+	answer <- struct{}{}
+	until(t, "one answer to be kept", func() bool { return node.Stats().Kept == 1 })
+	close(answer)
+	until(t, "it to be given up for the other", func() bool { return node.Stats().GivenUp == 1 && node.Stats().Kept == 1 })
+	p.set(false)
+	lost := 0
+	for _, call := range calls {
+		report := ended(t, call)
+		if o := outcome(t, report, "far/m"); o.State != dispatch.StateOK {
+			lost++
+			if o.State != dispatch.StateFailed || !errors.Is(o.Err, dispatch.ErrLost) {
+				t.Errorf("it is %v with %v", o.State, o.Err)
+			}
+		}
+	}
+	if all := told.list(); lost != 1 || len(all) != 1 || !strings.Contains(all[0].Error(), "WithMaxWaiting(1500)") {
+		t.Errorf("%d are lost, and the error handler was told %q", lost, all)
+	}
+	until(t, "nothing to be kept", func() bool { return node.Stats().Waiting == 0 })
+	noMisuse(t, near)
+}
+
+// A result that there is no room for is named so.
+func TestResultsThatHaveNoRoom(t *testing.T) {
+	s := startServer(t)
+	far, near := newBus(), newBus()
+	for i := range 3 {
+		produce(t, far, fmt.Sprint("m", i), func(context.Context, string) (string, error) { return strings.Repeat("v", 1_000_000), nil })
+	}
+	node := serve(t, connect(t, s.ClientURL()), far, "far", natsdispatch.WithMaxWaiting(2_500_000))
+	gate := make(chan struct{})
+	join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithCodec(slowCodec{gate: gate}), natsdispatch.WithWindow(100_000))
+	call := send(t, near, "x")
+	until(t, "a result to have no room", func() bool {
+		report := call.Report()
+		return len(report.Outcomes) == 3 && slices.ContainsFunc(report.Outcomes, func(o dispatch.Outcome) bool { return o.State == dispatch.StateFailed })
+	})
+	close(gate)
+	report := ended(t, call)
+	ok := slices.DeleteFunc(slices.Clone(report.Outcomes), func(o dispatch.Outcome) bool { return o.State != dispatch.StateOK })
+	if err := report.Err(); len(ok) != 2 || !errors.Is(err, dispatch.ErrOverloaded) && !strings.Contains(err.Error(), "WithMaxWaiting allows 2500000") {
+		t.Errorf("%d are well, %v", len(ok), err)
+	}
+	until(t, "nothing to wait", func() bool { return node.Stats().Waiting == 0 })
+	noMisuse(t, near)
+}
