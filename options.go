@@ -269,8 +269,8 @@ func WithHedgeQuantile(quantile float64) CallOption {
 // WithMinProducers makes the call wait, at most until its deadline, until n producers are
 // registered on the topic. Then the call asks all registered producers. If there are too few
 // producers at the deadline, the call asks none and ends with [ReasonDeadline] and
-// [ErrTooFewProducers]. Relays and the members that they would name do not count:
-// natsdispatch.Remote.Await waits for nodes elsewhere. n must be positive.
+// [ErrTooFewProducers]. Relays and the members that they would name do not count. To
+// wait for members on other machines use natsdispatch.Remote.Await. n must be positive.
 func WithMinProducers(n int) CallOption {
 	return callOption(func(p *policy) error {
 		p.minProducers = n

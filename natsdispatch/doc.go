@@ -31,7 +31,10 @@
 //     says so. One to nodes is if one of them comes back from a broken connection and has not
 //     accepted it; it has the same id, and no node runs that twice.
 //  3. A member's results come in its order and before its end. What a node has sent
-//     and what did not arrive is found out by counting, and named.
+//     and what did not arrive, because one of the two was without a connection, is sent again
+//     within the time of the call. What cannot be is named. Neither side, nor the servers,
+//     hold more than [WithWindow] of a call on the way, and [WithMaxWaiting] on a node; what producers
+//     have returned before it could be sent, and what the program has not read, is kept besides.
 //  4. The end of a call reaches the nodes, with its cause, so that no node works for
 //     nothing; and if it does not, because the asker has crashed, the time is bounded.
 //  5. Producers of one group on several nodes are one member, and one of them is
@@ -105,7 +108,7 @@
 //
 // Everything may be used concurrently. A [Node] at rest has one goroutine of its own
 // besides those of its subscriptions, and after its first request another one, which waits for
-// the next. A [Remote] has two, and a request in hand has up
+// the next. A [Remote] has three, and a request in hand has up
 // to three on the node and one at the asker. Close waits for all of them. No lock is
 // held while codecs, hooks or producers run.
 //

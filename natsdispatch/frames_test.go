@@ -81,6 +81,18 @@ var wireFrames = []struct {
 		func(b []byte) []byte { return appendReject(b, failure{dispatch.StateRejected, "overloaded", "full"}) },
 		frame{kind: kindReject, failure: failure{dispatch.StateRejected, "overloaded", "full"}},
 	},
+	{
+		"all 9 thermometer g/ site=201\n[1,\"\\n\"]\n\n",
+		func(b []byte) []byte {
+			return appendAll(b, []dispatch.Member{{Name: "thermometer"}, {Group: "g"}, {Name: "site 1"}}, []byte("[1,\"\\n\"]\n"))
+		},
+		frame{kind: kindAll, members: []dispatch.Member{{Name: "thermometer"}, {Group: "g"}, {Name: "site 1"}}, value: []byte("[1,\"\\n\"]\n")},
+	},
+	{
+		"forgotten\n",
+		func(b []byte) []byte { return append(b, kindForgotten+"\n"...) },
+		frame{kind: kindForgotten},
+	},
 }
 
 var frameDiff = cmp.Options{cmp.AllowUnexported(frame{}, failure{}), cmpopts.EquateEmpty()}
@@ -112,7 +124,7 @@ func TestFramesMalformed(t *testing.T) {
 		"accept", "accept a//b/c\n", "accept /\n", "accept a=4\n", "accept a=zz\n", "accept ä\n",
 		"part 0 5\nabcd\n", "part 0 3\nabcd\n", "part 0\nx\n", "part 0 1\nx", "result 0 1\nx\n", "result 0 1 -1\nx\n",
 		"end\n", "end 0\n", "end 99999999999 0 ok\n", "end 0 0 failed - nothing\n", "final\n", "final 1\n", "final  1\n",
-		"reject ok\n", "result 0 1073741825 1\nx\n",
+		"reject ok\n", "result 0 1073741825 1\nx\n", "all\n", "all 2 a\n[\n", "all x a\n", "all 2 a//b/c\n[]\n",
 	} {
 		n, failed := 0, false
 		for _, err := range frames([]byte(body)) {
@@ -168,6 +180,10 @@ func FuzzFrames(f *testing.F) {
 				again = appendFinal(again, f.count, f.results)
 			case kindReject:
 				again = appendReject(again, f.failure)
+			case kindAll:
+				again = appendAll(again, f.members, f.value)
+			case kindForgotten:
+				again = append(again, kindForgotten+"\n"...)
 			default:
 				t.Fatalf("read a frame of kind %q", f.kind)
 			}

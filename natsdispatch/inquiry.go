@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +28,8 @@ type inquiry struct {
 	asks    []*asked
 	waiting int // for tallies to be resolved, for asks that nobody has accepted, and for nodes to be found
 
-	settling bool // further nodes may be found
+	settling bool      // further nodes may be found
+	now      time.Time // when the events were taken that are dealt with
 
 	old   bool             // some who may answer are not known to speak version 2
 	retry <-chan time.Time // when nodes are asked again for what is missing
@@ -128,23 +130,38 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 }
 
 // begin opens the requests of an inquiry, by who is present or was. It returns false
-// if the remote is closed.
+// if the remote is closed. Who leaves from now on is an event of the inquiry, so what is made of
+// those who are known needs no lock.
 func (r *Remote) begin(q *inquiry) bool {
 	r.state.Lock()
-	defer r.state.Unlock()
 	if r.closed {
+		r.state.Unlock()
 		return false
 	}
+	r.inquiries.Add(1)
 	all := r.openLocked(q, "")
-	var groups []string
 	now := time.Now()
-	known := r.table.on(q.topic)
+	known, changes, sorted := r.table.list(q.topic)
+	twins := r.attendance.twinsOf(known, now)
+	var strange []string
+	for _, name := range r.expected {
+		if r.table.at(place{q.topic, name}) == nil {
+			strange = append(strange, name)
+		}
+	}
+	r.state.Unlock()
+	if !sorted {
+		known = sortNodes(known)
+	}
+	r.counts.calls.Add(1)
+	all.tallies = make(map[string]*tally, len(known)+len(strange))
+	var groups []string
 	for _, n := range known {
 		if n.Bus != "" && q.request.passed(n.Bus) || n.Draining && n.left == nil {
 			continue
 		}
 		t := q.tally(all, n.Node, n.Epoch)
-		t.twin = now.Before(n.twins)
+		t.twin = twins[n.Node]
 		q.old = q.old || !slices.Contains(n.Versions, version2)
 		if misfit := n.misfit(q.request.types, q.request.codec); n.left != nil {
 			t.hopeless = n.why(now)
@@ -152,28 +169,32 @@ func (r *Remote) begin(q *inquiry) bool {
 			groups = append(groups, q.meant(n.Groups)...)
 		}
 	}
-	for _, name := range r.expected {
-		if r.table.at(place{q.topic, name}) == nil {
-			q.tally(all, name, 0)
-			q.old = true
-		}
+	for _, name := range strange {
+		q.tally(all, name, 0)
+		q.old = true
 	}
 	if all.waits = len(known) == 0 && len(r.expected) == 0; all.waits {
 		q.waiting++
 	}
 	slices.Sort(groups)
-	for _, g := range slices.Compact(groups) {
-		q.addGroup(r.openLocked(q, g))
+	groups = slices.Compact(groups)
+	if !sorted || len(groups) > 0 {
+		r.state.Lock()
+		if !sorted {
+			r.table.keep(q.topic, known, changes)
+		}
+		for _, g := range groups {
+			q.addGroup(r.openLocked(q, g))
+		}
+		r.state.Unlock()
 	}
-	nodes := len(all.tallies) + len(q.asks) - 1
+	nodes := len(all.tallies) + len(groups)
 	if nodes == 0 {
 		nodes, q.old = strangers, true
 	}
 	for _, a := range q.asks {
 		a.request.window = r.share(nodes)
 	}
-	r.inquiries.Add(1)
-	r.counts.calls.Add(1)
 	return true
 }
 
@@ -286,12 +307,31 @@ func (r *Remote) end(q *inquiry) {
 		delete(r.open, a.number)
 	}
 	r.state.Unlock()
+	q.touch()
 	for _, e := range q.take(true) {
 		if e.msg != nil {
 			r.pending.Add(-int64(len(e.msg.Data)))
 		}
 	}
 	r.inquiries.Done()
+}
+
+// touch notes which nodes were heard of: a reply says as much as a beat. It does not keep
+// others from the table for long.
+func (q *inquiry) touch() {
+	const atOnce = 256
+	for _, a := range q.asks {
+		all := slices.Collect(maps.Values(a.tallies))
+		for some := range slices.Chunk(all, atOnce) {
+			q.r.state.Lock()
+			for _, t := range some {
+				if !t.heard.IsZero() {
+					q.r.table.touch(place{q.topic, t.node}, t.epoch, t.heard)
+				}
+			}
+			q.r.state.Unlock()
+		}
+	}
 }
 
 // tally begins to keep account of a node.

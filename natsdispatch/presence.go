@@ -97,18 +97,22 @@ type table struct {
 
 // roll is the nodes of one topic.
 type roll struct {
-	nodes  map[string]*present
-	sorted []*present // by name; nil if it has to be made anew
+	nodes   map[string]*present
+	listed  []*present // in some order, and never changed; nil if it has to be made anew
+	sorted  bool       // by name
+	changes uint64     // so that who sorts it without a lock knows whether it is still the same
 }
 
-// present is a node on a topic, or one that was there.
+// present is a node on a topic, or one that was there. What it is, and why it has left, does not
+// change: then another one takes its place.
 type present struct {
 	announcement
-	heard    time.Time
-	since    time.Time // the same, or when we were able to hear of it again
-	left     error     // why it is not there any more; nil if it is
-	previous int64     // the boot id that it had before this one
-	twins    time.Time // until when both of them count as being there
+	left     error // why it is not there any more; nil if it is
+	previous int64 // the boot id that it had before this one
+
+	seq   uint64 // of the last announcement
+	heard time.Time
+	since time.Time // the same, or when we were able to hear of it again
 }
 
 // at returns the node at a place, or nil.
@@ -131,14 +135,20 @@ func (t *table) put(p place, n *present) {
 	if r.nodes[p.node] == nil {
 		t.count++
 	}
-	r.nodes[p.node], r.sorted = n, nil
+	r.nodes[p.node] = n
+	r.change()
+}
+
+func (r *roll) change() {
+	r.listed, r.sorted = nil, false
+	r.changes++
 }
 
 func (t *table) remove(p place) {
 	r := t.topics[p.topic]
 	delete(r.nodes, p.node)
 	t.count--
-	if r.sorted = nil; len(r.nodes) == 0 {
+	if r.change(); len(r.nodes) == 0 {
 		delete(t.topics, p.topic)
 	}
 }
@@ -163,7 +173,7 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 			return h
 		}
 		h.arrived = true
-	case a.Epoch == old.Epoch && a.Seq < old.Seq:
+	case a.Epoch == old.Epoch && a.Seq < old.seq:
 		return h // a straggler
 	case a.Event == eventBye && a.Epoch != old.Epoch:
 		return h // of an older process
@@ -187,18 +197,33 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 			h.gone = []departure{{at, old.Epoch, fmt.Errorf("%w: %s: it has started again", dispatch.ErrGone, a.Node)}}
 		}
 	}
-	n := &present{announcement: a, heard: now, since: now}
+	if old != nil && old.left == nil && old.says(a) {
+		old.seq, old.heard, old.since = a.Seq, now, now
+		h.changed = a.Event == eventChange
+		return h
+	}
+	n := &present{announcement: a, seq: a.Seq, heard: now, since: now}
 	h.changed = h.arrived || h.gone != nil || h.twin || a.Event == eventChange || old.Draining != a.Draining || !slices.Equal(old.Groups, a.Groups)
 	if old != nil {
 		if n.previous = old.previous; old.Epoch != a.Epoch {
 			n.previous = old.Epoch
 		}
-		if n.twins = old.twins; h.twin {
-			n.twins = now.Add(n.patience())
-		}
 	}
 	t.put(at, n)
 	return h
+}
+
+// says reports whether the announcement says nothing new of the node.
+func (n *present) says(a announcement) bool {
+	return n.Epoch == a.Epoch && n.BeatMS == a.BeatMS && n.Types == a.Types && n.Bus == a.Bus && n.Draining == a.Draining &&
+		slices.Equal(n.Versions, a.Versions) && slices.Equal(n.Codecs, a.Codecs) && slices.Equal(n.Groups, a.Groups)
+}
+
+// touch notes that something was heard of a node that is present.
+func (t *table) touch(p place, epoch int64, now time.Time) {
+	if n := t.at(p); n != nil && n.left == nil && n.Epoch == epoch {
+		n.heard, n.since = now, now
+	}
 }
 
 // all ranges over all nodes, those included that have left.
@@ -273,9 +298,13 @@ func (t *table) expire(now time.Time, cut error) (gone []departure, next time.Ti
 	}
 	for at, n := range t.all() {
 		if n.left == nil && (cut != nil || n.silence(now) >= n.patience()) {
-			if n.left = cut; cut == nil {
+			other := *n
+			if n = &other; cut == nil {
 				n.left = dispatch.ErrGone
+			} else {
+				n.left = cut
 			}
+			t.put(at, n)
 			gone = append(gone, departure{at, n.Epoch, n.why(now)})
 		}
 		ends := n.since.Add(n.patience())
@@ -304,14 +333,35 @@ func (t *table) excuse(now time.Time) {
 
 // on returns who is present on the topic, or has left without a bye, sorted by name.
 func (t *table) on(topic string) []*present {
+	all, changes, sorted := t.list(topic)
+	if !sorted {
+		all = sortNodes(all)
+		t.keep(topic, all, changes)
+	}
+	return all
+}
+
+// list returns those of on in whatever order they are at hand. To sort them takes long, and can
+// be done without the lock that the table is under; keep then takes in the outcome.
+func (t *table) list(topic string) (all []*present, changes uint64, sorted bool) {
 	r := t.topics[topic]
 	if r == nil {
-		return nil
+		return nil, 0, true
 	}
-	if r.sorted == nil {
-		r.sorted = slices.SortedFunc(maps.Values(r.nodes), func(a, b *present) int { return cmp.Compare(a.Node, b.Node) })
+	if r.listed == nil {
+		r.listed = slices.Collect(maps.Values(r.nodes))
 	}
-	return r.sorted
+	return r.listed, r.changes, r.sorted
+}
+
+func (t *table) keep(topic string, sorted []*present, changes uint64) {
+	if r := t.topics[topic]; r != nil && r.changes == changes {
+		r.listed, r.sorted = sorted, true
+	}
+}
+
+func sortNodes(all []*present) []*present {
+	return slices.SortedFunc(slices.Values(all), func(a, b *present) int { return cmp.Compare(a.Node, b.Node) })
 }
 
 // here returns how many nodes are present, one for each of their topics.

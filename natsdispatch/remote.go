@@ -44,6 +44,7 @@ type Remote struct {
 	dropped    uint64        // messages, when that was looked at last
 	changed    chan struct{} // closed, and made anew, when the table has changed
 	online     chan struct{} // closed, and made anew, when there is a connection, or never will be
+	due        time.Time     // when somebody may have to be taken off the table
 	settled    time.Time     // when all nodes have had the time to announce themselves
 	open       map[uint64]*asked
 	last       uint64 // the number of the newest request
@@ -203,25 +204,44 @@ type NodeInfo struct {
 // Await waits until all of the nodes are present, on any topic, or ctx ends; then it
 // returns the error of the context, and who is missing.
 func (r *Remote) Await(ctx context.Context, nodes ...string) error {
-	for {
+	for at := 0; len(nodes) > 0; { // the one that was missing last
 		r.state.Lock()
 		changed := r.changed
-		missing := slices.Clone(nodes)
-		for at, p := range r.table.all() {
-			missing = slices.DeleteFunc(missing, func(name string) bool { return p.left == nil && name == at.node })
+		here := 0
+		for here < len(nodes) && r.isHereLocked(nodes[(at+here)%len(nodes)]) {
+			here++
 		}
 		r.state.Unlock()
-		if len(missing) == 0 {
+		if here == len(nodes) {
 			return nil
 		}
+		at = (at + here) % len(nodes)
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", missing, context.Cause(ctx))
+			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", r.missing(nodes), context.Cause(ctx))
 		case <-r.stopped.Done():
-			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", missing, dispatch.ErrClosed)
+			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", r.missing(nodes), dispatch.ErrClosed)
 		}
 	}
+	return nil
+}
+
+// isHereLocked reports whether a node is present on any topic.
+func (r *Remote) isHereLocked(node string) bool {
+	for topic := range r.table.topics {
+		if p := r.table.at(place{topic, node}); p != nil && p.left == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// missing returns those of the nodes that are not present.
+func (r *Remote) missing(nodes []string) []string {
+	r.state.Lock()
+	defer r.state.Unlock()
+	return slices.DeleteFunc(slices.Clone(nodes), r.isHereLocked)
 }
 
 // Err returns the last error that [WithErrorHandler] was told of, or nil if there was none within
@@ -323,6 +343,7 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 		r.news.put(e)
 	}
 	r.leftLocked(h.gone, h.changed)
+	sooner := h.changed && now.Add(a.patience()).Before(r.due)
 	if h.arrived && private && now.Before(r.settled) {
 		for _, open := range r.open {
 			if open.request.group == "" && open.by.topic == a.Topic {
@@ -344,7 +365,7 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 	if h.excess && r.counts.excess.Add(1) == 1 {
 		r.fail(fmt.Errorf("natsdispatch: node %s is one more than WithMaxNodes(%d) allows, and is ignored; the rest is counted", a.Node, r.maxNodes))
 	}
-	if h.changed {
+	if sooner {
 		r.look()
 	}
 }
@@ -410,10 +431,11 @@ func (r *Remote) expireAt(now time.Time, cut error) (wait time.Duration, cutOff 
 	}
 	r.attendance.forget(now, r.forget)
 	r.leftLocked(gone, false)
-	if next.IsZero() {
-		return idle, cutOff
+	if wait = idle; !next.IsZero() {
+		wait = min(next.Sub(now), idle)
 	}
-	return min(next.Sub(now), idle), cutOff
+	r.due = now.Add(wait)
+	return wait, cutOff
 }
 
 // cutOff asks the server for a sign of life if a node has not given one, and returns an

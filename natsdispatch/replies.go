@@ -32,6 +32,7 @@ func (q *inquiry) listen(ctx context.Context) error {
 		case <-q.retry:
 			q.askAgain(ctx)
 		case <-q.wake:
+			q.now = time.Now()
 			for _, e := range q.take(false) {
 				q.deal(ctx, e)
 				q.to.flush()
@@ -168,7 +169,7 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 		q.twin(t)
 		return
 	}
-	t.epoch = from.epoch
+	t.epoch, t.heard = from.epoch, q.now
 	if from.version == version2 {
 		q.replyInOrder(a, t, from, body, len(m.Data))
 		return

@@ -345,6 +345,30 @@ func TestTally(t *testing.T) {
 			want: []string{"name n/a", "end n/a incompatible"},
 		},
 		{
+			name: "all of version 2", expected: true, say: []message{{0, "all 5 a b\n[1,2]\n"}},
+			want: []string{"accept n/*", "name n/a", "name n/b", "result n/a 1", "end n/a ok", "result n/b 2", "end n/b ok"}, resolved: true,
+		},
+		{
+			name: "all, of which a value is too large", say: []message{{0, "all 15 a b\n[1,22222222222]\n"}},
+			want: []string{"name n/a", "name n/b", "result n/a 1", "end n/a ok", "end n/b too-large"}, resolved: true,
+		},
+		{
+			name: "all, which cannot be read", deaf: true, say: []message{{0, "all 5 a b\n[1,2]\n"}},
+			want: []string{"name n/a", "name n/b", "end n/a incompatible", "end n/b incompatible"}, resolved: true,
+		},
+		{
+			name: "all of too many", say: []message{{0, "all 13 a b c d e f\n[1,1,1,1,1,1]\n"}},
+			want: []string{
+				"name n/a", "name n/b", "name n/c", "name n/d", "name n/e",
+				"result n/a 1", "end n/a ok", "result n/b 1", "end n/b ok", "result n/c 1", "end n/c ok", "result n/d 1", "end n/d ok", "result n/e 1", "end n/e ok",
+				"name n/*", "end n/* too-large",
+			}, resolved: true,
+		},
+		{
+			name: "what is missing is forgotten", say: []message{{0, "accept a b\nend 1 0 ok\n"}, {1, "forgotten\n"}},
+			want: []string{"name n/a", "name n/b", "end n/b ok", "end n/a lost"}, resolved: true,
+		},
+		{
 			name: "gone before the accept", after: func(t *tally) { t.fail(dispatch.ErrGone) },
 			want: []string{"name n/*", "end n/* gone"}, resolved: true,
 		},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -41,6 +42,7 @@ type tally struct {
 	excess   int             // members beyond that
 	next     uint64          // the number of the next message, in version 1
 	in       intake          // in version 2; its window says which one it is
+	heard    time.Time       // when the last message has come
 	missing  bool            // the node was asked for something again, and has not answered yet
 	accepted bool
 	over     bool // there is nothing more to hear

@@ -1,11 +1,12 @@
 // Package oteldispatch traces and measures the calls of package dispatch with OpenTelemetry.
 // It is an observer of a bus:
 //
-//	bus := dispatch.NewBus(dispatch.WithObserver(oteldispatch.New()))
+//	bus := dispatch.NewBus()
+//	_, err := oteldispatch.Observe(bus)
 //
-// For a bus that is already in use, call bus.Observe(oteldispatch.New()). The tracer and the
-// meter come from the global providers, unless [WithTracerProvider] and [WithMeterProvider]
-// set others.
+// [New] returns an observer for [dispatch.WithObserver], or for several buses. The tracer and
+// the meter come from the global providers, unless [WithTracerProvider] and
+// [WithMeterProvider] set others.
 //
 // # Traces
 //
@@ -28,24 +29,40 @@
 //     is Error if it failed, panicked, or was late, rejected or gone. A member that declined,
 //     or was canceled because its answer was no longer needed, has no error. The attribute
 //     error.type has low cardinality. A panic is an event with its stack.
+//   - A call whose span is not recorded has no further spans, and does not pay for them. Its
+//     context has that span, so the processes that it reaches do not sample it either.
 //   - Requests and values are not recorded. Error texts are recorded, cut to 1 KiB.
 //
 // # Metrics
 //
 //	messaging.client.operation.duration  histogram, s        calls, from Send to their end
-//	messaging.process.duration           histogram, s        closures of producers, until they return or count as abandoned
+//	messaging.process.duration           histogram, s        closures of producers, until they return or their members have ended
 //	messaging.client.sent.messages       counter             calls that have ended
 //	messaging.client.consumed.messages   counter             closures that were called
-//	dispatch.call.in_flight              up-down counter     calls that have not ended
+//	dispatch.call.in_flight              up-down counter     calls that have not ended, with Observe
 //	dispatch.member.outcomes             counter             ends of members, by their state
 //	dispatch.member.late                 histogram, s        delays of closures that returned after the end of their calls
 //	dispatch.member.abandoned            counter             closures that count as abandoned
-//	dispatch.listener.duration           histogram, s        callbacks of listeners
+//	dispatch.listener.duration           histogram, s        callbacks of listeners, with WithListenerDurations
 //	dispatch.listener.dropped            counter             results that a full mailbox has dropped
 //	dispatch.listener.slow               counter             slow listeners, each counted once
 //
-// All of these have the topic as an attribute, and metrics about members and listeners also
-// their name. If a bus has very many topics, see [WithDestinationTemplate].
+// All of these have the topic as an attribute. Metrics about members and listeners also have
+// their name, unless the registration was given it by number. A slow listener has the topic or
+// the pattern on which it is registered. If names are many, see [WithDestinationTemplate],
+// [WithMemberTemplate] and [WithListenerTemplate]. Counters are kept for the 4,096 members
+// that were used last.
+//
+// Metrics without spans add little to the cost of a call if a [Producer] passes the durations on:
+//
+//	p := oteldispatch.NewProducer()
+//	reader := metric.NewPeriodicReader(exporter, metric.WithProducer(p)) // of the SDK
+//	_, err := oteldispatch.Observe(bus, oteldispatch.WithProducer(p),
+//		oteldispatch.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(reader))),
+//		oteldispatch.WithTracerProvider(noop.NewTracerProvider()))
+//
+// Without it the instruments of the SDK take about 0.2 µs for each run of a producer, which
+// matters only if producers return at once.
 //
 // [ObserveLinks] measures the connections of a bus, independent of calls:
 //

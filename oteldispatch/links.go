@@ -81,7 +81,10 @@ func (l *links) observe(_ context.Context, o metric.Observer) error {
 		}
 	}
 	for s, sum := range sums {
-		attrs := word([]attribute.KeyValue{systemAttr, linkNameKey.String(s.name)}, s.key, s.state)
+		attrs := []attribute.KeyValue{systemAttr, linkNameKey.String(s.name)}
+		if s.state != "" {
+			attrs = append(attrs, s.key.String(s.state))
+		}
 		o.ObserveInt64(s.of, sum, metric.WithAttributes(attrs...))
 	}
 	return nil

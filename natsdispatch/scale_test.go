@@ -1,0 +1,40 @@
+package natsdispatch
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// BenchmarkTable has what a call does with the table of nodes under the lock of the remote: when
+// it is as it was, and when a node has changed since.
+//
+//	go test -run - -bench Table
+func BenchmarkTable(b *testing.B) {
+	for _, nodes := range []int{100, 1000, 10_000} {
+		for _, changes := range []bool{false, true} {
+			b.Run(fmt.Sprintf("nodes=%d/changes=%t", nodes, changes), func(b *testing.B) {
+				table := table{forget: time.Hour, most: nodes}
+				say := func(i, beat int) {
+					table.hear(announcement{
+						Node: fmt.Sprint("n", i), Topic: "t", Event: eventBeat, Epoch: int64(i + 1), Seq: uint64(beat), BeatMS: int64(beat),
+						Versions: []int{version, version2}, Codecs: []string{"json"},
+					}, time.Now())
+				}
+				for i := range nodes {
+					say(i, 1)
+				}
+				n := 1
+				for b.Loop() {
+					if changes {
+						n++
+						say(0, n)
+					}
+					if all, _, _ := table.list("t"); len(all) != nodes {
+						b.Fatal("some are missing")
+					}
+				}
+			})
+		}
+	}
+}
