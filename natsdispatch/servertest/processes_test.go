@@ -41,12 +41,14 @@ var build = sync.OnceValues(func() (path string, err error) {
 })
 
 func TestMain(m *testing.M) {
-	if url := os.Getenv(nodeURL); url != "" {
-		if err := beNode(url); err != nil {
-			fmt.Fprintln(os.Stderr, "node:", err)
-			os.Exit(1)
+	for key, be := range map[string]func(url string) error{nodeURL: beNode, askerURL: beAsker} {
+		if url := os.Getenv(key); url != "" {
+			if err := be(url); err != nil {
+				fmt.Fprintln(os.Stderr, key, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	code := m.Run()
 	if path, err := build(); err == nil {
@@ -61,7 +63,7 @@ func TestMain(m *testing.M) {
 func beNode(url string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	nc, err := nats.Connect(url, natsdispatch.Robust, nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0))
+	nc, err := nats.Connect(url, natsdispatch.Robust, nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0), nats.DontRandomize())
 	if err != nil {
 		return err
 	}
@@ -92,7 +94,7 @@ func beNode(url string) error {
 		return err
 	}
 	node, err := natsdispatch.Serve(nc, far, measure, natsdispatch.WithNode("far"), natsdispatch.WithBeat(200*time.Millisecond),
-		natsdispatch.WithErrorHandler(func(error) {}))
+		natsdispatch.WithErrorHandler(func(error) {}), unlogged)
 	if err != nil {
 		return err
 	}
@@ -139,39 +141,74 @@ func (p *process) kill() {
 // plant is a server, a node and an asker, all of them as processes, the last one being
 // the test.
 type plant struct {
-	server, node *process
-	nc           *nats.Conn
-	near         *dispatcher
-	remote       *natsdispatch.Remote
+	server *process // or that of a cluster which is the victim
+	node   *process
+	twin   func()
+	proxy  *proxy // of the connection that is the victim
+	nc     *nats.Conn
+	near   *dispatcher
+	remote *natsdispatch.Remote
 }
 
-func startPlant(t *testing.T) *plant {
+// startPlant starts what the victim of a row needs.
+func startPlant(t *testing.T, who string) *plant {
+	t.Helper()
+	p := &plant{near: newBus()}
+	var asker, far string // addresses
+	if strings.HasSuffix(who, " in a cluster") {
+		c := startCluster(t)
+		for _, url := range c.urls { // or the first one that is up is connected to
+			until(t, "a server", func() bool {
+				conn, err := net.Dial("tcp", strings.TrimPrefix(url, "nats://"))
+				if err == nil {
+					conn.Close()
+				}
+				return err == nil
+			})
+		}
+		p.server = c.servers[0]
+		if strings.HasPrefix(who, "server of the node") {
+			p.server = c.servers[1]
+		}
+		asker, far = strings.Join(c.urls[:], ","), strings.Join([]string{c.urls[1], c.urls[2], c.urls[0]}, ",")
+	} else {
+		asker = p.startServer(t)
+		far = asker
+	}
+	switch who {
+	case "connection of the asker":
+		p.proxy = startProxy(t, strings.TrimPrefix(asker, "nats://"))
+		asker = p.proxy.url()
+	case "connection of the node":
+		p.proxy = startProxy(t, strings.TrimPrefix(far, "nats://"))
+		far = p.proxy.url()
+	}
+	p.nc = connect(t, asker, nats.DontRandomize()) // which goes on trying until the server is there
+	until(t, "the server", p.nc.IsConnected)
+	node := func() *exec.Cmd {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), nodeURL+"="+far)
+		cmd.Stderr = os.Stderr
+		return cmd
+	}
+	p.node = startProcess(t, node)
+	p.twin = func() { startProcess(t, node) }
+	p.remote = join(t, p.nc, p.near, []string{"far"}, quiet)
+	return p
+}
+
+// startServer starts a server, and returns its address.
+func (p *plant) startServer(t *testing.T) string {
 	t.Helper()
 	path, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
-	l.Close()
-	url := "nats://127.0.0.1:" + port
-	p := &plant{near: newBus()}
+	port := freePorts(t, 1)[0]
 	p.server = startProcess(t, func() *exec.Cmd {
 		return exec.Command(path, "-a", "127.0.0.1", "-p", port)
 	})
-	p.nc = connect(t, url) // which goes on trying until the server is there
-	until(t, "the server", p.nc.IsConnected)
-	p.node = startProcess(t, func() *exec.Cmd {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), nodeURL+"="+url)
-		cmd.Stderr = os.Stderr
-		return cmd
-	})
-	p.remote = join(t, p.nc, p.near, []string{"far"}, quiet)
-	return p
+	return "nats://127.0.0.1:" + port
 }
 
 func (p *plant) nodes() int { return len(p.remote.Nodes()) }
@@ -181,29 +218,37 @@ type row struct{ who, fault, when, reason, members string }
 
 func faultTable(t *testing.T) (rows []row) {
 	t.Helper()
+	for _, cells := range tableRows(t, 5) {
+		rows = append(rows, row{cells[0], cells[1], cells[2], cells[3], cells[4]})
+	}
+	return rows
+}
+
+// tableRows returns the rows of the table in docs/faults.md that has so many columns, without its head.
+func tableRows(t *testing.T, columns int) (rows [][]string) {
+	t.Helper()
 	document, err := os.ReadFile("../docs/faults.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(document)) {
 		cells := strings.Split(strings.TrimSpace(line), "|")
-		if len(cells) != 7 {
+		if len(cells) != columns+2 {
 			continue
 		}
+		cells = cells[1 : columns+1]
 		for i := range cells {
 			cells[i] = strings.Trim(cells[i], " `")
 		}
-		if cells[1] != "who" && !strings.HasPrefix(cells[1], "---") {
-			rows = append(rows, row{cells[1], cells[2], cells[3], cells[4], cells[5]})
-		}
+		rows = append(rows, cells)
 	}
-	return rows
+	return rows[2:]
 }
 
 // Every row of docs/faults.md holds.
 func TestFaultsOfProcesses(t *testing.T) {
 	rows := faultTable(t)
-	if len(rows) < 18 {
+	if len(rows) < 33 {
 		t.Errorf("the table has %d rows", len(rows))
 	}
 	for _, r := range rows {
@@ -212,13 +257,13 @@ func TestFaultsOfProcesses(t *testing.T) {
 }
 
 func (r row) test(t *testing.T) {
-	p := startPlant(t)
+	p := startPlant(t, r.who)
 	timeout, request := 20*time.Second, "hang"
 	fault, short := strings.CutSuffix(r.fault, ", short")
 	if short {
 		timeout = time.Second
 	}
-	before := strings.HasSuffix(r.when, "before the call")
+	before := strings.Contains(r.when, "before the call")
 	switch {
 	case strings.Contains(r.when, "answers later"):
 		request = "later"
@@ -245,9 +290,9 @@ func (r row) test(t *testing.T) {
 	if got := report.Reason.String(); got != r.reason {
 		t.Errorf("the call ended as %s, want %s; %v", got, r.reason, report.Err())
 	}
-	want(t, report, report.Reason, r.members)
+	want(t, report, report.Reason, strings.Split(r.members, ", ")...)
 	for _, o := range report.Outcomes {
-		if o.State == dispatch.StateFailed && !errors.Is(o.Err, dispatch.ErrUnreachable) {
+		if o.State == dispatch.StateFailed && !errors.Is(o.Err, dispatch.ErrUnreachable) && !errors.Is(o.Err, dispatch.ErrDuplicate) {
 			t.Errorf("%v has failed with %v", o.Member, o.Err)
 		}
 		if (o.State == dispatch.StateGone) != errors.Is(o.Err, dispatch.ErrGone) {
@@ -260,45 +305,57 @@ func (r row) test(t *testing.T) {
 	noMisuse(t, p.near)
 }
 
+// faults are what can happen to one who has them, and what can follow.
+func (r row) faults(p *plant) map[string]func() {
+	victim := p.server
+	if r.who == "node" {
+		victim = p.node
+	}
+	faults := map[string]func(){
+		"killed":              victim.kill,
+		"stopped":             func() { victim.signal(syscall.SIGSTOP) },
+		"continued":           func() { victim.signal(syscall.SIGCONT) },
+		"started again":       victim.run,
+		"a twin starts":       p.twin,
+		"goes on":             func() {},
+		"broken":              func() { p.proxy.set(true) },
+		"broken for a moment": func() { p.proxy.set(true); p.proxy.set(false) },
+		"made again":          func() { p.proxy.set(false) },
+		"half open":           func() { p.proxy.die() },
+		"forwards again":      func() { p.proxy.revive() },
+	}
+	return faults
+}
+
 // happen does what the row says has happened.
 func (r row) happen(t *testing.T, p *plant, fault string) {
 	t.Helper()
-	victim := p.node
-	if r.who == "server" {
-		victim = p.server
-	}
-	cut := func() {
-		until(t, "the fault to be noticed", func() bool { return p.nodes() == 0 || !p.nc.IsConnected() })
-	}
-	first, then, _ := strings.Cut(fault, ", ")
-	switch first {
-	case "killed":
-		victim.kill()
-	case "stopped":
-		victim.signal(syscall.SIGSTOP)
-	default:
+	faults := r.faults(p)
+	first, then, follows := strings.Cut(fault, ", ")
+	if faults[first] == nil || follows && faults[then] == nil {
 		t.Fatalf("unknown fault %q", fault)
 	}
-	if r.when == "just before the call" {
+	long := strings.HasPrefix(r.when, "long before")
+	faults[first]()
+	switch {
+	case r.when == "just before the call":
 		return
-	}
-	switch then {
-	case "":
-		if strings.HasPrefix(r.when, "long before") {
-			cut()
+	case first == "a twin starts":
+		if long {
+			until(t, "the twin to be heard", func() bool { return errors.Is(p.remote.Err(), dispatch.ErrDuplicate) })
 		}
 		return
-	case "continued":
-		cut()
-		victim.signal(syscall.SIGCONT)
-	case "started again":
-		cut()
-		victim.run()
-	default:
-		t.Fatalf("unknown fault %q", fault)
+	case !follows && !long:
+		return
+	case then != "goes on": // a cluster goes on before anything is noticed
+		until(t, "the fault to be noticed", func() bool { return p.nodes() == 0 || !p.nc.IsConnected() })
 	}
+	if !follows {
+		return
+	}
+	faults[then]()
 	until(t, "all to be well again", func() bool { return p.nc.IsConnected() && p.nodes() == 1 })
-	if strings.HasPrefix(r.when, "long before") { // the asker may be back before the node is
+	if long { // the asker may be back before the node is
 		until(t, "the node to answer", func() bool {
 			return ended(t, send(t, p.near, "quick", dispatch.WithTimeout(time.Second))).Complete()
 		})
