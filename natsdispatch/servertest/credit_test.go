@@ -29,7 +29,6 @@ func TestCreditOfAnIdleAsker(t *testing.T) {
 	nc := connect(t, s.ClientURL())
 	remote := join(t, nc, near, names, natsdispatch.WithWindow(window), natsdispatch.WithCodec(slowCodec{gate: gate}))
 	call := send(t, near, "x")
-	named(t, call, nodes)
 	until(t, "the credit to be used up", func() bool { return remote.Stats().Pending > window/2 })
 	close(gate)
 	for r := range call.Results() {
