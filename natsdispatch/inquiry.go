@@ -142,7 +142,6 @@ func (r *Remote) begin(q *inquiry) bool {
 	all := r.openLocked(q, "")
 	now := time.Now()
 	known, changes, sorted := r.table.list(q.topic)
-	twins := r.attendance.twinsOf(known, now)
 	var strange []string
 	for _, name := range r.expected {
 		if r.table.at(place{q.topic, name}) == nil {
@@ -161,7 +160,7 @@ func (r *Remote) begin(q *inquiry) bool {
 			continue
 		}
 		t := q.tally(all, n.Node, n.Epoch)
-		t.twin = twins[n.Node]
+		t.twin = now.Before(n.twins)
 		q.old = q.old || !slices.Contains(n.Versions, version2)
 		if misfit := n.misfit(q.request.types, q.request.codec); n.left != nil {
 			t.hopeless = n.why(now)
