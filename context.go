@@ -132,7 +132,8 @@ func (r *run) contextOf(own *ownContext) context.Context {
 	if own.ctx == nil {
 		own.ctx, own.cancel = made, cancel
 	} else {
-		made, cancel = own.ctx, own.cancel // another goroutine was quicker
+		defer cancel(nil) // another goroutine was quicker
+		made, cancel = own.ctx, own.cancel
 	}
 	ended = r.endedLocked()
 	c.mu.Unlock()

@@ -311,6 +311,15 @@ func howFailed(err error) (how course.State) {
 	return how
 }
 
+// why returns the text of the error with which a run ends in this way, if its producer is to
+// keep it. It is asked for before the next run starts, because methods of errors may block.
+func (r *run) why(how course.State) string {
+	if how == course.OK || how == course.Declined || how == course.Gone {
+		return ""
+	}
+	return nested(r.err())
+}
+
 // settle tells the course how a run has ended, brings what follows from that to
 // readers and listeners, and claims the next run. If there is none it may also return
 // a recipient whose inbox has to be run.
@@ -322,6 +331,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	if how == course.Expired && r.producer().timeout > 0 {
 		c.expire() // it may be quicker than the timer to say that its time is over
 	}
+	why := r.why(how)
 	c.mu.Lock()
 	how = c.course.Resolve(now, how)
 	if c.endLocked(r, how, now) == course.TooLate {
@@ -346,7 +356,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	if spare {
 		c.startSpare()
 	}
-	c.spreadRun(r, how, over)
+	c.spreadRun(r, how, why, over)
 	idle = putAllButOne(feeds)
 	if over {
 		c.recount()
@@ -374,7 +384,7 @@ func (c *gathering) goOnLocked(r *run, now time.Duration) (next *run, spare bool
 
 // spreadRun lets others know how a run has ended: the replicas that it was quicker than,
 // the producers if the call is over, and who waits for the ledger.
-func (c *gathering) spreadRun(r *run, how course.State, over bool) {
+func (c *gathering) spreadRun(r *run, how course.State, why string, over bool) {
 	if r.competes() {
 		c.cancelLosers(r)
 	}
@@ -382,7 +392,7 @@ func (c *gathering) spreadRun(r *run, how course.State, over bool) {
 		c.spread()
 	}
 	if r.err() != nil {
-		c.noteFailure(r, how)
+		c.noteFailure(r, how, why)
 	}
 	c.bus.ledger.Changed()
 }

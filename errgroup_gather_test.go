@@ -623,3 +623,23 @@ func TestErrorWhoseMethodsPanicIsAFailure(t *testing.T) {
 		expect(t, ended(t, d), "all ended: typed nil failed, b ok")
 	})
 }
+
+// The methods of an error may block: neither the next producer nor a listener waits for them.
+func TestErrorsThatBlockHoldUpNothing(t *testing.T) {
+	onProcessors(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher()
+			release, asked := make(chan struct{}), make(chan struct{})
+			produce(t, d, "a", failing(stalling{release}))
+			produce(t, d, "b", func(context.Context, int) (int, error) { close(asked); return 1, nil })
+			heard := make(chan struct{})
+			listen(t, d, func(context.Context, result) { close(heard) })
+			call := send(t, d)
+			<-asked
+			<-heard
+			close(release)
+			<-call.Done()
+			expect(t, call.Report(), "all ended: a failed, b ok")
+		})
+	})
+}

@@ -103,7 +103,7 @@ func newSentinel(kind, text string) error { return &sentinel{kind, text} }
 
 func (e *sentinel) Error() string { return e.text }
 
-// ErrorType gives the kind of error.
+// ErrorType returns the kind of error.
 func (e *sentinel) ErrorType() string { return e.kind }
 
 // errorType returns what the error itself says of its type, or else the word given.
@@ -190,7 +190,7 @@ func (e *replicasError) Error() string {
 	return join(": ", "no replica answered", e.Report.list(name, "unfinished"))
 }
 
-// ErrorType gives the word that the replicas have in common, or else partial.
+// ErrorType returns the word of all replicas if they have the same, and otherwise partial.
 func (e *replicasError) ErrorType() string {
 	word := ""
 	for _, err := range e.errs {
@@ -340,7 +340,7 @@ type timeoutError time.Duration
 
 func (e timeoutError) Error() string { return fmt.Sprintf("%v of %v", ErrTimeout, time.Duration(e)) }
 
-// Unwrap returns what it is, and what it is a kind of.
+// Unwrap returns the error and the sentinel of its kind.
 func (e timeoutError) Unwrap() []error { return []error{ErrTimeout, context.DeadlineExceeded} }
 
 // unknownError is the error of a name that no producer has.

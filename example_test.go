@@ -22,8 +22,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// What the examples have in common: a topic on which shops are asked for the
-// price of a thing, and producers that answer at once or not at all.
+// The examples share a topic with shops that are asked for the price of a thing, and
+// producers that answer at once or not at all.
 
 var price = dispatch.NewTopic[string, float64]("shop.price")
 
@@ -51,8 +51,8 @@ func added(r *dispatch.Registration, err error) *dispatch.Registration {
 	return r
 }
 
-// The program of the README: every site is asked at the same time, each answer is
-// printed as it arrives, and in the end it is known who did not answer, and why.
+// The program of the README asks every site at the same time and prints each answer as it
+// arrives. At the end it prints which sites did not answer, and why.
 func Example() {
 	measure := dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithTimeout(100*time.Millisecond))
 	cell := dispatch.New[string, float64]()
@@ -87,7 +87,7 @@ func Example() {
 }
 
 // Gather waits for all members and returns the values in the order in which the
-// producers were registered, not in that of the answers.
+// producers were registered, not in the order of the answers.
 func ExampleProducer() {
 	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "lamp: 12.50")
@@ -106,8 +106,8 @@ func ExampleProducer() {
 			return "", err
 		}
 		defer response.Body.Close()
-		// The body is read here and is not the result: it ends with ctx, and so with
-		// the call.
+		// Read the body here and do not return it, because it is closed when ctx ends,
+		// and so at the end of the call.
 		body, err := io.ReadAll(response.Body)
 		return string(body), err
 	}))
@@ -135,7 +135,7 @@ func ExampleDispatcher_Gather_nobody() {
 	// Output: true
 }
 
-// First returns with the first answer and cancels the others.
+// First returns the first value and cancels the other producers.
 func ExampleDispatcher_First() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, silent))
@@ -148,7 +148,7 @@ func ExampleDispatcher_First() {
 }
 
 // Stream sends the request when the loop begins and yields each result as it
-// arrives. The last pair has the error, if a member gave no answer.
+// arrives. If a member did not answer, the last pair has the error.
 func ExampleDispatcher_Stream() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
@@ -166,7 +166,7 @@ func ExampleDispatcher_Stream() {
 	// dispatch: shop.price: 1 of 2 members did not answer: south failed: closed today
 }
 
-// Leaving the loop cancels the rest.
+// Leaving the loop cancels the other producers.
 func ExampleDispatcher_Stream_break() {
 	shops := dispatch.New[string, float64]()
 	given := make(chan error, 1)
@@ -187,8 +187,8 @@ func ExampleDispatcher_Stream_break() {
 	// the other producer: context canceled
 }
 
-// The results of a call can be read by any number of loops, also after its end,
-// and its report says how each member ended.
+// Any number of loops can read the results of a call, also after its end. Its report says how
+// each member ended.
 func ExampleDispatcher_Send() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
@@ -214,7 +214,7 @@ func ExampleDispatcher_Send() {
 	// south failed
 }
 
-// The sender of a request can end the call, and say why.
+// The sender of a request can end the call, with a cause.
 func ExampleCall_Cancel() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, silent, dispatch.WithName("north")))
@@ -232,8 +232,8 @@ func ExampleCall_Cancel() {
 	// north canceled customer left
 }
 
-// A listener is called with each result of its topics, wherever the request was sent,
-// and with OnDone once at the end of each call.
+// A listener is called with each result of its topics, whichever caller sent the request. Its
+// OnDone hook is called once at the end of each call.
 func ExampleDispatcher_AddListener() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
@@ -254,7 +254,7 @@ func ExampleDispatcher_AddListener() {
 	// done: all ended
 }
 
-// OnOutcome tells a listener also of those who have no result.
+// With OnOutcome a listener is also called for members without a result.
 func ExampleOnOutcome() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("south")))
@@ -272,12 +272,12 @@ func ExampleOnOutcome() {
 	// Output: south failed closed today
 }
 
-// A result that comes after the end of its call reaches only OnLate.
+// A result that arrives after the end of its call is delivered only to OnLate.
 func ExampleDispatcher_OnLate() {
 	shops := dispatch.New[string, float64]()
 	release, heard := make(chan struct{}), make(chan struct{})
 	added(shops.AddProducer(price, func(context.Context, string) (float64, error) {
-		<-release // whatever its context says
+		<-release // ignores its context
 		return 12.5, nil
 	}, dispatch.WithName("north")))
 	shops.OnLate(func(r dispatch.Result[string, float64], by time.Duration) {
@@ -294,7 +294,7 @@ func ExampleDispatcher_OnLate() {
 	// too late: north 12.5 true
 }
 
-// With a quorum the call ends as soon as enough have answered.
+// With a quorum the call ends as soon as enough members have answered.
 func ExampleWithQuorum() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
@@ -318,7 +318,7 @@ func ExampleWithQuorum() {
 	// west ok <nil>
 }
 
-// A quorum that cannot be reached any more ends the call as well.
+// The call also ends once its quorum is impossible.
 func ExampleWithQuorum_lost() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, silent))
@@ -329,7 +329,7 @@ func ExampleWithQuorum_lost() {
 	// Output: true
 }
 
-// Under WithMajority more than half of the members have to answer, however many there are.
+// Under WithMajority more than half of the members have to answer.
 func ExampleWithMajority() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
@@ -351,8 +351,7 @@ func ExampleWithMajority() {
 	// dispatch: shop.price: quorum of 4 lost: 2 of 6 members answered (1 member unfinished): east, mall, outlet failed: closed today
 }
 
-// Under WithRequired the answers of a quorum are enough, but certain members must have
-// ended as well.
+// Under WithRequired a quorum ends the call only after certain members have ended as well.
 func ExampleWithRequired() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
@@ -367,8 +366,8 @@ func ExampleWithRequired() {
 	// Output: [12.5 9.9] <nil>
 }
 
-// A producer can have less time than the call. When that is over it is late, and the call
-// goes on without it.
+// A producer can have a shorter timeout than the call. After it, the member is late, and the
+// call goes on without it.
 func ExampleWithTimeout() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
@@ -393,7 +392,7 @@ func ExampleWithFailFast() {
 	// Output: true
 }
 
-// Under WithStall the call ends when the results cease to come.
+// Under WithStall the call ends when no more results arrive.
 func ExampleWithStall() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5)))
@@ -404,13 +403,13 @@ func ExampleWithStall() {
 	// Output: [12.5] true
 }
 
-// Under WithGrace the producers are told that time is nearly up before the call
-// ends, and can hand in what they have.
+// Under WithGrace the contexts of the producers end before the call, so that producers can
+// still return a partial result.
 func ExampleWithGrace() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, func(ctx context.Context, _ string) (float64, error) {
 		best := 12.5
-		<-ctx.Done() // no better one was found in time
+		<-ctx.Done() // search for a better price until then
 		return best, nil
 	}))
 
@@ -420,8 +419,8 @@ func ExampleWithGrace() {
 	// Output: [12.5] <nil>
 }
 
-// Under WithStagger the members are asked one by one, the next when one fails or
-// takes too long. With a quorum of one, as of First, no more are asked than needed.
+// Under WithStagger the call asks the members one after the other: the next one when one
+// fails or takes too long. With First, it asks only as many members as it needs.
 func ExampleWithStagger() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, fails("closed today"), dispatch.WithName("north")))
@@ -445,7 +444,7 @@ func ExampleWithStagger() {
 	// west canceled started: false
 }
 
-// Under WithMinProducers the call waits until enough producers are there.
+// Under WithMinProducers the call waits until enough producers are registered.
 func ExampleWithMinProducers() {
 	shops := dispatch.New[string, float64]()
 	call, err := shops.Send(context.Background(), price, "lamp", dispatch.WithMinProducers(1))
@@ -459,7 +458,8 @@ func ExampleWithMinProducers() {
 	// Output: north 12.5
 }
 
-// WithTargets asks only those that it names, and says which of them are not there.
+// WithTargets asks only the producers that it names. The error says which names no producer
+// has.
 func ExampleWithTargets() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
@@ -473,8 +473,8 @@ func ExampleWithTargets() {
 	// dispatch: shop.price: no producer named "east"
 }
 
-// Producers of one group stand in for each other: one of them is asked, the next
-// only if it fails. In the report the group is one member.
+// The producers of a group are replicas: the call asks one of them, and asks the next only if
+// it fails. In the report the group is one member.
 func ExampleWithDefaults() {
 	strict := dispatch.NewTopic[string, float64]("shop.price", dispatch.WithFailFast(), dispatch.WithTargets("market"))
 	shops := dispatch.New[string, float64]()
@@ -483,7 +483,7 @@ func ExampleWithDefaults() {
 
 	_, err := shops.Gather(context.Background(), strict, "tea")
 	fmt.Println(err)
-	// This call takes what it gets from everybody, whatever the topic says.
+	// This call waits for all shops, although the topic has WithFailFast.
 	prices, err := shops.Gather(context.Background(), strict, "tea", dispatch.WithDefaults())
 	fmt.Println(prices, err)
 	// Output:
@@ -507,7 +507,7 @@ func ExampleWithGroup() {
 	// Output: north/counter-2 ok tried: 2
 }
 
-// Under WithHedge the next one of the group is asked also if one takes too long.
+// Under WithHedge the call also asks the next replica if one takes too long.
 func ExampleWithHedge() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, silent, dispatch.WithGroup("north")))
@@ -518,7 +518,7 @@ func ExampleWithHedge() {
 	// Output: [12.5] <nil>
 }
 
-// Under WithHedgeQuantile the time that is too long follows from the latencies of the group.
+// Under WithHedgeQuantile the group's latencies determine when the call asks the next replica.
 func ExampleWithHedgeQuantile() {
 	shops := dispatch.New[string, float64]()
 	var stuck atomic.Bool
@@ -531,18 +531,18 @@ func ExampleWithHedgeQuantile() {
 		}, dispatch.WithGroup("north")))
 	}
 	hedge := dispatch.WithHedgeQuantile(0.95)
-	for range 20 { // from which it learns
+	for range 20 { // records latencies
 		if _, err := shops.Gather(context.Background(), price, "lamp", hedge); err != nil {
 			log.Fatal(err)
 		}
 	}
-	stuck.Store(true) // for the one that is asked first
+	stuck.Store(true) // for the replica that is asked first
 	prices, err := shops.Gather(context.Background(), price, "lamp", hedge)
 	fmt.Println(prices, err)
 	// Output: [12.5] <nil>
 }
 
-// A stream producer gives any number of results, each of which goes out at once.
+// A stream producer returns any number of results. Each is delivered at once.
 func ExampleDispatcher_AddStreamProducer() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddStreamProducer(price, func(context.Context, string) iter.Seq2[float64, error] {
@@ -564,8 +564,8 @@ func ExampleDispatcher_AddStreamProducer() {
 	// auction 11.9 <nil>
 }
 
-// A relay answers on behalf of members elsewhere, which it names as it learns of
-// them. Those of whom it does not hear again are lost.
+// A relay answers for members in other processes and names them. A member whose end it does
+// not report is lost.
 func ExampleDispatcher_AddRelay() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddRelay(price, func(_ context.Context, _ string, to *dispatch.Roster[float64]) error {
@@ -594,7 +594,7 @@ func ExampleDispatcher_AddRelay() {
 	// city-2/south failed lost: true
 }
 
-// busy counts how many are in it at the same time.
+// busy counts how many goroutines are in it at the same time.
 type busy struct{ now, most atomic.Int64 }
 
 func (b *busy) enter() {
@@ -622,8 +622,8 @@ func ExampleWithParallelism() {
 	// Output: 8 <nil> true
 }
 
-// WithConcurrency bounds how many calls one producer answers at the same time.
-// With 1 its closure needs no lock.
+// WithConcurrency bounds how many runs of one producer are active at the same time. With 1
+// its closure needs no lock.
 func ExampleWithConcurrency() {
 	shops := dispatch.New[string, float64]()
 	sold := 0
@@ -645,8 +645,7 @@ func ExampleWithConcurrency() {
 	// Output: 20
 }
 
-// WithMaxQueue bounds how many calls wait for such a producer. It is not asked in
-// those beyond.
+// WithMaxQueue bounds how many runs wait for such a producer. Further calls do not ask it.
 func ExampleWithMaxQueue() {
 	shops := dispatch.New[string, float64]()
 	started, release := make(chan struct{}, 3), make(chan struct{})
@@ -665,7 +664,7 @@ func ExampleWithMaxQueue() {
 	}
 	first := send()
 	<-started
-	second, third := send(), send() // one of the two waits, the other one may not
+	second, third := send(), send() // one of the two waits, the other is rejected
 	select {
 	case <-second.Done():
 	case <-third.Done():
@@ -680,8 +679,8 @@ func ExampleWithMaxQueue() {
 	// Output: one was rejected
 }
 
-// WithMaxInFlight bounds the calls in flight on a bus. Send waits for a place, or
-// under WithNoWait fails.
+// WithMaxInFlight bounds the calls in flight on a bus. Send waits for a place; under
+// WithNoWait it returns an error instead.
 func ExampleWithMaxInFlight() {
 	shops := dispatch.New[string, float64](dispatch.WithMaxInFlight(1))
 	added(shops.AddProducer(price, silent))
@@ -735,7 +734,7 @@ func ExampleWithMailbox() {
 	// 11.9
 }
 
-// A listener that comes late first gets what the topic retains.
+// A new listener first gets the results that the topic retains.
 func ExampleWithRetained() {
 	latest := dispatch.NewTopic[string, float64]("shop.price", dispatch.WithRetain(2))
 	shops := dispatch.New[string, float64]()
@@ -746,7 +745,7 @@ func ExampleWithRetained() {
 			log.Fatal(err)
 		}
 	}
-	// The display comes late, and shows something all the same.
+	// The display is added late, but still shows the last results.
 	added(shops.AddListener(latest, func(_ context.Context, r dispatch.Result[string, float64]) {
 		fmt.Println(r.Call.Request(), r.Value, "retained:", r.Retained)
 	}, dispatch.WithRetained()))
@@ -762,8 +761,8 @@ func ExampleWithRetained() {
 	// tea 4.99 retained: false
 }
 
-// WithSemaphore lets several registrations share one resource: two topics, but
-// only one instrument.
+// With WithSemaphore several registrations share one resource: two topics, but only one
+// instrument.
 func ExampleWithSemaphore() {
 	volts := dispatch.NewTopic[string, float64]("cell.volts")
 	amperes := dispatch.NewTopic[string, float64]("cell.amperes")
@@ -791,8 +790,8 @@ func ExampleWithSemaphore() {
 	// Output: 1
 }
 
-// A pattern stands for all topics of its types whose names match, also for those
-// that come into use later.
+// A pattern selects all topics of its types whose names match, including topics that are
+// first used later.
 func ExampleNewPattern() {
 	cell := dispatch.New[string, float64]()
 	added(cell.AddListener(dispatch.NewPattern[string, float64]("cell.*.volts"),
@@ -814,8 +813,8 @@ func ExampleNewPattern() {
 	// Output: cell.east.volts 3.31
 }
 
-// Dispatchers of different types can share a bus, and with it their lifecycle. A
-// topic's name has one pair of types there.
+// Dispatchers of different types can share a bus and its lifecycle. A topic name has one pair
+// of types on the bus.
 func ExampleOn() {
 	bus := dispatch.NewBus()
 	prices := dispatch.On[string, float64](bus)
@@ -843,8 +842,8 @@ func ExampleOn() {
 	// true
 }
 
-// A producer of several topics can tell what it is asked, for whom, and how long
-// it has.
+// A producer can read the topic, its own name and the remaining time of the call from its
+// context.
 func ExampleCallFrom() {
 	shops := dispatch.New[string, float64]()
 	discount := dispatch.NewTopic[string, float64]("shop.discount")
@@ -864,7 +863,7 @@ func ExampleCallFrom() {
 	// shop.discount north true
 }
 
-// A producer that has nothing to say declines. The answer is complete without it.
+// A producer can decline a request. The report is complete without its answer.
 func ExampleErrDecline() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5)))
@@ -877,8 +876,7 @@ func ExampleErrDecline() {
 	// Output: [12.5] <nil>
 }
 
-// A panic ends the one member of the one call, and the next call asks the
-// producer again.
+// A panic ends only one member of one call. The next call asks the producer again.
 func ExamplePanicError() {
 	shops := dispatch.New[string, float64](dispatch.WithLogger(slog.New(slog.DiscardHandler)))
 	added(shops.AddProducer(price, func(context.Context, string) (float64, error) {
@@ -899,7 +897,7 @@ func ExamplePanicError() {
 	// the stack has the place: true
 }
 
-// A PartialError names every member without an answer, and reaches their errors.
+// A PartialError names every member without an answer and wraps their errors.
 func ExamplePartialError() {
 	shops := dispatch.New[string, float64]()
 	errStrike := errors.New("on strike")
@@ -926,8 +924,8 @@ func ExamplePartialError() {
 	// true true
 }
 
-// A registration can end at any time. Calls in flight keep their producers, later
-// ones do without.
+// A registration can be removed at any time. Calls in flight keep the producer, and later
+// calls do not ask it.
 func ExampleRegistration_Remove() {
 	shops := dispatch.New[string, float64]()
 	north := added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
@@ -943,7 +941,7 @@ func ExampleRegistration_Remove() {
 	// [11.9] <nil>
 }
 
-// Drain ends a registration as well, and waits for what it has begun.
+// Drain waits for accepted work and then removes the registration.
 func ExampleRegistration_Drain() {
 	shops := dispatch.New[string, float64]()
 	release := make(chan struct{})
@@ -965,8 +963,8 @@ func ExampleRegistration_Drain() {
 	// true
 }
 
-// Shutdown accepts nothing new and finishes what was accepted: after it there is
-// nothing left to come.
+// Shutdown refuses new calls and waits for accepted work. After it, no producer or listener
+// is called.
 func ExampleBus_Shutdown() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5)))
@@ -993,7 +991,7 @@ func ExampleShutdownError() {
 	defer close(release)
 	added(shops.AddProducer(price, func(context.Context, string) (float64, error) {
 		close(started)
-		<-release // whatever its context says
+		<-release // ignores its context
 		return 12.5, nil
 	}, dispatch.WithName("north")))
 	if _, err := shops.Send(context.Background(), price, "lamp"); err != nil {
@@ -1007,7 +1005,7 @@ func ExampleShutdownError() {
 	// Output: dispatch: shutdown: context deadline exceeded; still running: call 1 of shop.price, producer north
 }
 
-// A snapshot shows who is registered where, and what is in flight, as plain data.
+// A snapshot contains the registrations and the calls in flight, as plain data.
 func ExampleBus_Snapshot() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
@@ -1019,8 +1017,8 @@ func ExampleBus_Snapshot() {
 	// Output: {"name":"shop.price","request":"string","result":"float64","producers":[{"name":"north","kind":"producer","on":"shop.price","added_at":"","waiting":0,"running":0,"abandoned":0,"failed":0}],"listeners":[]} <nil>
 }
 
-// An observer is told of all that happens on a bus. What its start hooks put into the
-// context is there in its other hooks, and in producers and listeners.
+// An observer has hooks for all events on a bus. Its other hooks, the producers and the
+// listeners get the context values of its start hooks.
 func ExampleObserver() {
 	type shopping struct{}
 	done := make(chan struct{})
@@ -1045,7 +1043,7 @@ func ExampleObserver() {
 	// lamp: north is ok
 }
 
-// An observer can be added to a bus in use, and taken away again.
+// An observer can be added to a bus in use, and removed again.
 func ExampleBus_Observe() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, answers(12.5), dispatch.WithName("north")))
@@ -1065,7 +1063,7 @@ func ExampleBus_Observe() {
 	// Output: all ended
 }
 
-// Outcomes tells how members end while others are still at work.
+// Outcomes yields the outcome of each member as soon as the member ends.
 func ExampleCall_Outcomes() {
 	shops := dispatch.New[string, float64]()
 	added(shops.AddProducer(price, fails("sold out"), dispatch.WithName("north")))
@@ -1109,7 +1107,7 @@ func ExampleReport_Missing() {
 	// mall late
 }
 
-// What fmt.Println(call.Report()) prints of a call.
+// fmt.Println(call.Report()) prints a table.
 func ExampleReport_String() {
 	report := dispatch.Report{
 		Call: 1, Topic: "shop.price", Reason: dispatch.ReasonAllEnded, Elapsed: 120 * time.Millisecond,

@@ -357,11 +357,11 @@ func (c *gathering) lateness() (now, by time.Duration) {
 }
 
 // noteFailure counts the failure of a run with its producer, and logs a panic.
-func (c *gathering) noteFailure(r *run, how course.State) {
+func (c *gathering) noteFailure(r *run, how course.State, why string) {
 	if how == course.Declined || how == course.Late || how == course.Gone {
 		return
 	}
-	r.producer().fail(nested(r.err()), r.started)
+	r.producer().fail(why, r.started)
 	c.notePanic(r)
 }
 

@@ -495,3 +495,8 @@ func reachable[T any](made []weak.Pointer[T], most int) (kept int) {
 	}
 	return kept
 }
+
+// stalling is an error whose text is not there before release is closed.
+type stalling struct{ release <-chan struct{} }
+
+func (s stalling) Error() string { <-s.release; return "stalling" }

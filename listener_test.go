@@ -284,3 +284,33 @@ func TestHooksThatMisbehaveHoldUpNothing(t *testing.T) {
 		})
 	}
 }
+
+// A callback that blocks is told, once, also while others of a concurrent listener go on.
+func TestBlockedCallbackOfAConcurrentListenerIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher(dispatch.WithSlowListener(2 * time.Second))
+		produce(t, d, "a", func(_ context.Context, req int) (int, error) { return req, nil })
+		release, heard := make(chan struct{}), 0
+		listen(t, d, func(_ context.Context, r result) {
+			if heard++; heard == 2 {
+				<-release
+			}
+		}, dispatch.WithConcurrency(2))
+		for range 40 {
+			ended(t, d)
+			synctest.Wait()
+			time.Sleep(100 * time.Millisecond)
+		}
+		equal(t, "heard", heard, 40)
+		if n := len(logged.all()); n != 1 {
+			t.Errorf("logged %d times that the listener is slow, want once: %q", n, logged.all())
+		}
+		waiting := d.Bus().Snapshot().Topics[0].Listeners[0].Waiting
+		equal(t, "what waits longest has waited for", waiting, 3900*time.Millisecond)
+		close(release)
+		synctest.Wait()
+		equal(t, "afterwards", d.Bus().Snapshot().Topics[0].Listeners[0].Waiting, 0)
+		time.Sleep(time.Hour)
+		equal(t, "lines", len(logged.all()), 1)
+	})
+}

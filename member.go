@@ -339,6 +339,8 @@ func (c *gathering) replicaOutcomeLocked(r *replica) Outcome {
 			o.State = StateLate
 		}
 		o.Err, o.Elapsed = c.err, c.course.Ended()
+	case r.how == course.Pending:
+		o.Elapsed = c.now()
 	case r.overdue:
 		o.Err = timeoutError(r.producer().timeout)
 	case r.how == course.OK:

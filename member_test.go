@@ -1100,3 +1100,25 @@ func TestStreamLetsGoOfTheAnswersOfGroups(t *testing.T) {
 		t.Errorf("%d answers of %d are still reachable", kept, n)
 	}
 }
+
+// A replica that has not ended has no error, also while its worker keeps one.
+func TestReplicasUnderWayHaveNoError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		release := make(chan struct{})
+		produce(t, d, "a", failing(stalling{release}), dispatch.WithGroup("g"))
+		produce(t, d, "b", quick(1), dispatch.WithGroup("g"))
+		call := send(t, d)
+		synctest.Wait()
+		time.Sleep(time.Second)
+		r := call.Report()
+		if len(r.Replicas) != 1 || r.Replicas[0].State != dispatch.StatePending || r.Replicas[0].Err != nil || r.Replicas[0].Elapsed != time.Second {
+			t.Errorf("the replicas are %+v, want one that is pending for a second", r.Replicas)
+		}
+		close(release)
+		<-call.Done()
+		if r := call.Report(); len(r.Replicas) != 2 || r.Replicas[0].Err == nil {
+			t.Errorf("the replicas are %+v, want one that has failed and another one", r.Replicas)
+		}
+	})
+}

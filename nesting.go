@@ -46,18 +46,24 @@ func (n *nesting) begin() {
 	if c.observing != nil {
 		n.beginCall()
 	}
+	var task *trace.Task
 	if trace.IsEnabled() {
-		n.ctx, n.task = trace.NewTask(n.ctx, "dispatch.call")
+		n.ctx, task = trace.NewTask(n.ctx, "dispatch.call")
 		trace.Log(n.ctx, "topic", c.topic.Name)
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	n.task = task
 	c.sender, c.from.sender = n.ctx, valuesOf(n.ctx) // no goroutine has looked at them yet
 	if c.observing != nil {
 		c.observing.ctx = n.ctx
 	}
 	if !n.isNeeded() && n.task == nil {
 		c.nesting = nil
+	}
+	over := c.over()
+	c.mu.Unlock()
+	if over {
+		n.endTask() // the end of the call did not find the task
 	}
 }
 

@@ -287,3 +287,24 @@ func TestReplicaWhoseStartHookIsTooLateIsNotCalled(t *testing.T) {
 		}
 	})
 }
+
+// The task of a call ends also if the call has ended before its CallStart hook has returned.
+func TestExecutionTraceOfACallThatEndsBeforeItBegins(t *testing.T) {
+	var out bytes.Buffer
+	if err := trace.Start(&out); err != nil {
+		t.Fatalf("the execution tracer: %v", err)
+	}
+	defer trace.Stop()
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second), dispatch.WithObserver(dispatch.Observer{
+			CallStart: func(ctx context.Context, _ dispatch.CallStarted) context.Context {
+				time.Sleep(2 * time.Second)
+				return ctx
+			},
+		}))
+		produce(t, d, "a", quick(1))
+		for range 20 {
+			expect(t, ended(t, d), "deadline: a late")
+		}
+	})
+}

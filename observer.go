@@ -75,11 +75,11 @@ type Observer struct {
 	// longer than [WithSlowListener].
 	SlowListener func(l ListenerSnapshot)
 
-	// Sample decides for each call whether the observer wants its details. Send calls it
-	// after CallStart, with the context that CallStart returned. If it returns false, the
-	// observer's hooks MemberStart, MemberEnd, Result, ListenerStart and ListenerEnd are not
-	// called for the call, and the call does not pay for them. A panic in Sample counts as
-	// false. Without Sample the observer wants the details of all calls.
+	// Sample decides for each call whether the observer gets its details. Send calls Sample
+	// after CallStart, with the context that CallStart returned. If Sample returns false,
+	// the observer's hooks MemberStart, MemberEnd, Result, ListenerStart and ListenerEnd are
+	// not called for this call, and cost it nothing. A panic in Sample counts as false.
+	// Without Sample the observer gets the details of all calls.
 	Sample func(ctx context.Context) bool
 
 	// ReuseReports makes CallEnd cheaper for calls with many members: each Report reuses the

@@ -251,10 +251,11 @@ func WithHedge(d time.Duration) CallOption {
 //
 // The recent latencies are those of the last 1,000 to 2,000 answers of the group in calls
 // with this option. A latency begins when the first replica is asked, and does not count if
-// that replica has failed. There is no hedge while the group has fewer than 20 latencies, or
-// fewer than 1/(1-quantile) up to 1,000. If [WithHedge] is given as well, its d counts until
-// then, and later whenever the quantile is longer than d. A producer on several topics has
-// the same latencies on all of them. The quantile must be greater than 0 and less than 1.
+// that replica has failed. There is no hedge before the group has 20 latencies, or
+// 1/(1-quantile) if this is more, but at most 1,000. If [WithHedge] is given as well, its d
+// counts until then, and later whenever the quantile is longer than d. A producer on several
+// topics has the same latencies on all of them. The quantile must be greater than 0 and less
+// than 1.
 func WithHedgeQuantile(quantile float64) CallOption {
 	return callOption(func(p *policy) error {
 		p.hedgeQuantile = quantile
@@ -268,8 +269,8 @@ func WithHedgeQuantile(quantile float64) CallOption {
 // WithMinProducers makes the call wait, at most until its deadline, until n producers are
 // registered on the topic. Then the call asks all registered producers. If there are too few
 // producers at the deadline, the call asks none and ends with [ReasonDeadline] and
-// [ErrTooFewProducers]. Relays and the members that they would name do not count. n must be
-// positive.
+// [ErrTooFewProducers]. Relays and the members that they would name do not count. To
+// wait for members on other machines use natsdispatch.Remote.Await. n must be positive.
 func WithMinProducers(n int) CallOption {
 	return callOption(func(p *policy) error {
 		p.minProducers = n
@@ -567,9 +568,9 @@ func (o mailboxOption) applyListener(c *listenerConfig) error {
 
 // WithRetain keeps the last n results of the topic for new listeners with [WithRetained]. It
 // applies to results of calls that are made with this Topic value. If several Topic values
-// with the same name have different n, the largest n counts. The topic keeps results in
-// time, in the order in which they were recorded, including those of calls in flight. A
-// result keeps its call in memory, with all results of the call. The topic releases its
+// with the same name have different n, the largest n counts. The topic keeps results that
+// are in time, in the order in which they were recorded, including those of calls in flight.
+// A result keeps its call in memory, with all results of the call. The topic releases its
 // results when nothing is registered on it any more, neither by name nor by a pattern, and
 // at [Bus.Close]. n must be positive.
 func WithRetain(n int) TopicOption { return retainOption(n) }

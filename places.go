@@ -76,20 +76,22 @@ func (p *places) wait(topic string) (arrived func()) {
 // during runs a hook of a listener. If a sender begins to wait meanwhile, which may be the
 // hook, no call keeps its place for that listener until the hook has returned.
 func (p *places) during(l *listener, hook func()) {
-	p.mu.Lock()
-	if p.hooks == nil {
-		p.hooks = make(map[*listener]int)
-	}
-	p.hooks[l]++
-	p.mu.Unlock()
-	defer func() {
+	l.inbox.Away(func() { // before a sender can know of it
 		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.hooks[l]--; p.hooks[l] == 0 {
-			delete(p.hooks, l)
+		if p.hooks == nil {
+			p.hooks = make(map[*listener]int)
 		}
-	}()
-	l.inbox.Away(hook)
+		p.hooks[l]++
+		p.mu.Unlock()
+		defer func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if p.hooks[l]--; p.hooks[l] == 0 {
+				delete(p.hooks, l)
+			}
+		}()
+		hook()
+	})
 }
 
 // log logs, once while senders wait, what keeps the places.

@@ -318,3 +318,31 @@ func TestLastErrorIsKeptAsText(t *testing.T) {
 		runtime.KeepAlive(d)
 	})
 }
+
+// A panic in a function that Goexit defers is recovered, and the goroutine ends all the same.
+func TestPanicDuringGoexitEndsOneMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leave := func() {
+			defer func() { panic("boom") }()
+			runtime.Goexit()
+		}
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		produce(t, d, "a", func(context.Context, int) (int, error) { leave(); return 0, nil })
+		produce(t, d, "b", quick(1))
+		addRelay(t, d, "far", func(context.Context, int, *dispatch.Roster[int]) error { leave(); return nil })
+		heard := 0
+		listen(t, d, func(context.Context, result) { heard++; leave() })
+		for range 3 {
+			r := ended(t, d)
+			expectState(t, r, "a", dispatch.StatePanicked)
+			expectState(t, r, "b", dispatch.StateOK)
+			if r.Reason != dispatch.ReasonAllEnded {
+				t.Errorf("the reason is %v", r.Reason)
+			}
+		}
+		if err := d.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		equal(t, "heard", heard, 3)
+	})
+}

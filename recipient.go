@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 	"weak"
@@ -27,7 +28,23 @@ type recipient struct {
 	gone      atomic.Bool   // nothing more is to be called
 	delivered atomic.Uint64 // results it was called with
 	watched   atomic.Int64  // when a timer was set that looks at since; 0: none is; never: none is to be
-	dropped   *[]dropped    // of which observers are still to be told; guarded by the inbox's lock
+	notes     *notes        // nil as long as there are none; guarded by the inbox's lock
+}
+
+// notes are what few recipients have to note.
+type notes struct {
+	dropped []dropped       // of which observers are still to be told
+	ready   []time.Duration // when what is being delivered became ready, if callbacks overlap
+}
+
+// note changes the notes under the inbox's lock.
+func (r *recipient) note(change func(*notes)) {
+	r.inbox.Locked(func() {
+		if r.notes == nil {
+			r.notes = new(notes)
+		}
+		change(r.notes)
+	})
 }
 
 // audience is who is called with what a call has to tell.
@@ -124,15 +141,13 @@ func (r *recipient) Active(busy bool) {
 // watchFrom sees to it that a timer watches an inbox that has become busy. A timer that
 // has not come back in twice its time has been lost with the bubble of a test.
 func (r *recipient) watchFrom(at time.Duration) {
-	limit := r.bus.slowListener
-	if since := time.Duration(r.watched.Load()); since == never || since != 0 && (at-since).Abs()/2 <= limit {
+	limit, since := r.bus.slowListener, time.Duration(r.watched.Load())
+	if since == never || since != 0 && (at-since).Abs()/2 <= limit {
 		return
 	}
-	if at == 0 {
-		at = 1 // 0 means that no timer is set
+	if r.watched.CompareAndSwap(int64(since), max(1, int64(at))) { // 0 means that no timer is set
+		r.watch(limit)
 	}
-	r.watched.Store(int64(at))
-	r.watch(limit)
 }
 
 // watch looks after d whether what is being delivered has waited for too long. The
@@ -150,26 +165,53 @@ func (r *recipient) watch(d time.Duration) {
 // look logs the recipient if it is slow, or looks again later if it may yet be.
 func (r *recipient) look() {
 	since, limit := time.Duration(r.since.Load()), r.bus.slowListener
-	left := since + limit - r.bus.sinceEpoch(time.Now())
+	now := r.bus.sinceEpoch(time.Now())
+	left := since + limit - now
 	switch {
 	case since == 0:
 		// What becomes busy before this has relied on this timer.
 		if r.watched.Store(0); !r.inbox.Idle() {
-			r.watchFrom(r.bus.sinceEpoch(time.Now()))
+			r.watchFrom(now)
 		}
 	case left >= 0:
+		r.watched.Store(int64(now))
 		r.watch(left + 1) // it has to be longer
-	default:
-		r.watched.Store(int64(never)) // it is told once
+	case r.watched.Swap(int64(never)) != int64(never): // it is told once
 		r.bus.observeSlow(r)
 		r.bus.log(slog.LevelWarn, r.kind()+" is slow",
 			slog.String(r.kind(), r.Name()), slog.String("topic", r.entry.Selection.String()), slog.String("added_at", r.addedAt()))
 	}
 }
 
-// waitingSince notes when what is delivered now became ready, since the bus was made. A
-// little inexactness saves most of the cost.
+// begins notes that something is delivered, maybe beside others, that became ready at a time
+// since the bus was made. The function that it returns is to be called afterwards.
+func (r *recipient) begins(ready time.Duration) (ended func()) {
+	if !r.inbox.Overlaps() {
+		return func() {}
+	}
+	ready = max(ready, 1)
+	r.note(func(n *notes) {
+		n.ready = append(n.ready, ready)
+		r.since.Store(int64(slices.Min(n.ready)))
+	})
+	return func() {
+		r.note(func(n *notes) {
+			i := slices.Index(n.ready, ready)
+			if n.ready = slices.Delete(n.ready, i, i+1); len(n.ready) > 0 {
+				r.since.Store(int64(slices.Min(n.ready)))
+			} else {
+				r.since.Store(0)
+			}
+		})
+	}
+}
+
+// waitingSince notes when what is delivered now became ready, unless callbacks overlap, since
+// the bus was made. A little inexactness saves most of the cost.
 func (r *recipient) waitingSince(ready time.Duration) {
+	if r.inbox.Overlaps() {
+		return // see begins
+	}
 	ready = max(ready, 1) // 0 means that nothing is delivered
 	if noted := time.Duration(r.since.Load()); ready-noted > time.Millisecond || noted == 0 {
 		r.since.Store(int64(ready))

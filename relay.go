@@ -269,7 +269,7 @@ func (c *gathering) endRelay(r *relayRun) {
 		c.endRelayLocked(r, how)
 		c.tellAndUnlock()
 		if r.err() != nil && ran {
-			c.noteFailure(&r.run, how)
+			c.noteFailure(&r.run, how, r.why(how))
 		}
 	}
 	c.leave()

@@ -246,6 +246,7 @@ type retainedBatch struct {
 
 // Run calls the listener. After a callback that has unwound the stack it goes on behind that.
 func (b *retainedBatch) Run() {
+	defer b.to.begins(b.since)()
 	for len(b.left) > 0 {
 		x := b.left[0]
 		if b.left = b.left[1:]; b.to.silenced() {

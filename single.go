@@ -1,6 +1,8 @@
 package dispatch
 
 import (
+	"time"
+
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
 )
@@ -9,12 +11,13 @@ import (
 // concurrently: there each event is a task of its own.
 type single struct {
 	feed  *feed
-	batch batch // of one entry, or the end of the call
+	batch batch         // of one entry, or the end of the call
+	ready time.Duration // when it could be delivered, since the bus was made
 }
 
 // takeSingleLocked is Take for such recipients. It passes over dropped results.
 func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
-	s := &single{feed: f}
+	s := &single{feed: f, ready: f.call.onBus(f.call.course.Ended())}
 	for !f.ended && !f.to.gone.Load() && f.read < f.limit {
 		if f.drops != nil && f.drops.probe.Seq < f.at.Seq {
 			f.drops.probe = f.at // or what is behind it would be kept
@@ -24,6 +27,7 @@ func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 			break
 		}
 		f.read++
+		s.ready = f.call.onBus(entries[0].At)
 		s.batch = batch{entries: entries, values: values, seq: f.at.Seq}
 		if kind := entries[0].Kind; kind&calllog.Result != 0 {
 			if f.at.Seq++; !f.droppedLocked(s.batch.seq) {
@@ -70,6 +74,7 @@ func (f *feed) droppedLocked(seq int) bool {
 // that.
 func (s *single) Run() {
 	f := s.feed
+	defer f.to.begins(s.ready)()
 	f.deliver(&s.batch)
 	c := f.call
 	c.mu.Lock()
@@ -160,20 +165,21 @@ type dropped struct {
 
 // noteDropped keeps a result for tellDropped. It is called under the inbox's lock.
 func (r *recipient) noteDropped(d dropped) {
-	if r.dropped == nil {
-		r.dropped = new([]dropped)
+	if r.notes == nil {
+		r.notes = new(notes)
 	}
-	*r.dropped = append(*r.dropped, d)
+	r.notes.dropped = append(r.notes.dropped, d)
 }
 
 // tellDropped tells the observers which results were dropped.
 func (r *recipient) tellDropped() {
-	var all *[]dropped
-	r.inbox.Locked(func() { all, r.dropped = r.dropped, nil })
-	if all == nil {
-		return
-	}
-	for _, d := range *all {
+	var all []dropped
+	r.inbox.Locked(func() {
+		if r.notes != nil {
+			all, r.notes.dropped = r.notes.dropped, nil
+		}
+	})
+	for _, d := range all {
 		d.call.observeDropped(r, d)
 	}
 }

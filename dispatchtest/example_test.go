@@ -37,7 +37,7 @@ func (m *meter) Measure(ctx context.Context, rail string) (float64, error) {
 	}
 }
 
-// How to test a producer: beside others, whose behaviour the test chooses.
+// To test a producer, add others with a known behavior.
 func TestMeter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cell := dispatch.New[string, float64](dispatch.WithTimeout(2 * time.Second))
@@ -67,7 +67,7 @@ func TestMeter(t *testing.T) {
 	})
 }
 
-// How to test what a producer does when it is stopped, or not meant.
+// Test a producer whose context ends, and one that has to decline.
 func TestMeterWithoutAResult(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -96,8 +96,8 @@ func TestMeterWithoutAResult(t *testing.T) {
 	}
 }
 
-// An alarm notes which members measured too low a voltage, and in how many calls
-// somebody gave no answer.
+// An alarm records the members that measured too low a voltage, and the number of calls in
+// which a member did not answer.
 type alarm struct {
 	below      float64
 	low        []string
@@ -116,8 +116,7 @@ func (a *alarm) Done(r dispatch.Report) {
 	}
 }
 
-// How to test a listener: the producers are there for it to have something to
-// hear.
+// To test a listener, add producers whose results it gets.
 func TestAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cell := dispatch.New[string, float64]()
@@ -151,12 +150,12 @@ func TestAlarm(t *testing.T) {
 	})
 }
 
-// How to test what a program makes of an instrument that hangs.
+// Test how a program handles an instrument that hangs.
 func TestHangingInstrument(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cell := dispatch.New[string, float64](dispatch.WithTimeout(2 * time.Second))
 		release := make(chan struct{})
-		defer close(release) // or the bubble would never end
+		defer close(release) // otherwise the bubble would never end
 		dispatchtest.Produce(t, cell, measure, dispatchtest.Deaf[string](release, 1.2), dispatch.WithName("hangs"))
 		dispatchtest.Produce(t, cell, measure, dispatchtest.Answer[string](1.21), dispatch.WithName("works"))
 
@@ -175,7 +174,7 @@ func TestHangingInstrument(t *testing.T) {
 	})
 }
 
-// Which requests fail is the same on every run.
+// The same requests fail on every run.
 func ExampleFlaky() {
 	flaky := dispatchtest.Flaky(1, 0.25, dispatchtest.Answer[string]("pong"))
 	for range 4 {

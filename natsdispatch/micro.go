@@ -3,46 +3,149 @@ package natsdispatch
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
+	"sync"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"github.com/nats-io/nuid"
+
+	"github.com/seed-bb4b4d74/dispatch"
 )
 
 // serviceName is what nodes are called among the services of NATS.
 const serviceName = "dispatch"
 
-// addService shows the node to the tools of NATS. Each topic is an endpoint, which
-// answers with the node's statistics; requests are not served by it.
-func (n *Node) addService() (micro.Service, error) {
-	service, err := micro.AddService(n.nc, micro.Config{
-		Name: serviceName, Version: n.micro, Description: "natsdispatch node " + n.node,
-		Metadata:           map[string]string{"node": n.node, "space": n.subjects.String(), "bus": n.bus},
-		QueueGroupDisabled: true,
-		StatsHandler:       func(*micro.Endpoint) any { return n.Stats() },
-		ErrorHandler: func(_ micro.Service, err *micro.NATSError) {
-			n.fail(fmt.Errorf("natsdispatch: node %s: service: %w", n.node, err))
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("WithMicro: %w", err)
-	}
-	for _, s := range n.topics {
-		answer := micro.HandlerFunc(func(r micro.Request) {
-			stats, err := json.Marshal(n.Stats())
-			if err == nil {
-				err = r.Respond(stats)
-			}
+var semanticVersion = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+
+// service shows a node to the tools of NATS: it answers what those ask services, in the form of
+// package micro. A service of that package itself would count only requests that it answers, one
+// after another and with one message each, and would set handlers of the connection.
+type service struct {
+	node     *Node
+	identity micro.ServiceIdentity
+	started  time.Time
+	subs     []*nats.Subscription
+}
+
+// showService begins to answer the tools of NATS.
+func (n *Node) showService() (*service, error) {
+	s := &service{node: n, started: time.Now().UTC(), identity: micro.ServiceIdentity{
+		Name: serviceName, ID: nuid.Next(), Version: n.micro,
+		Metadata: map[string]string{"node": n.node, "space": n.subjects.String(), "bus": n.bus},
+	}}
+	for verb, answer := range map[micro.Verb]func() any{micro.PingVerb: s.ping, micro.InfoVerb: s.info, micro.StatsVerb: s.stats} {
+		for _, to := range [][2]string{{}, {serviceName}, {serviceName, s.identity.ID}} {
+			subject, err := micro.ControlSubject(verb, to[0], to[1])
 			if err != nil {
-				n.fail(fmt.Errorf("natsdispatch: node %s: statistics: %w", n.node, err))
+				return s, fmt.Errorf("WithMicro: %w", err)
 			}
-		})
-		name := strings.ReplaceAll(s.name, ".", "-")
-		subject := n.prefix + "." + n.space + ".stats." + escape(n.node) + "." + s.name
-		if err := service.AddEndpoint(name, answer, micro.WithEndpointSubject(subject), micro.WithEndpointMetadata(map[string]string{
-			"topic": s.name, "subject": n.ask(s.name), "types": n.types,
-		})); err != nil {
-			return service, fmt.Errorf("WithMicro: topic %s: %w", s.name, err)
+			sub, err := n.subscribe(subject, "", func(m *nats.Msg) { s.answer(m, answer()) })
+			if err != nil {
+				return s, fmt.Errorf("WithMicro: %w", err)
+			}
+			s.subs = append(s.subs, sub)
 		}
 	}
-	return service, nil
+	return s, nil
+}
+
+func (s *service) answer(m *nats.Msg, v any) {
+	if m.Reply == "" {
+		return
+	}
+	body, err := json.Marshal(v)
+	if err == nil {
+		err = m.Respond(body)
+	}
+	if err != nil && s.node.nc.IsConnected() {
+		s.node.fail(fmt.Errorf("natsdispatch: node %s: service: %w", s.node.node, err))
+	}
+}
+
+func (s *service) ping() any {
+	return micro.Ping{ServiceIdentity: s.identity, Type: micro.PingResponseType}
+}
+
+// endpointName is what an endpoint is called, of a topic.
+func endpointName(topic string) string { return strings.ReplaceAll(topic, ".", "-") }
+
+func (s *service) info() any {
+	info := micro.Info{
+		ServiceIdentity: s.identity, Type: micro.InfoResponseType,
+		Description: "natsdispatch node " + s.node.node, Endpoints: []micro.EndpointInfo{},
+	}
+	for _, t := range s.node.topics {
+		info.Endpoints = append(info.Endpoints, micro.EndpointInfo{
+			Name: endpointName(t.name), Subject: s.node.ask(t.name), Metadata: map[string]string{"topic": t.name, "types": s.node.types},
+		})
+	}
+	return info
+}
+
+func (s *service) stats() any {
+	stats := micro.Stats{ServiceIdentity: s.identity, Type: micro.StatsResponseType, Started: s.started, Endpoints: []*micro.EndpointStats{}}
+	data, err := json.Marshal(s.node.Stats())
+	if err != nil {
+		data = nil // which cannot be
+	}
+	for _, t := range s.node.topics {
+		e := t.measured.stats()
+		e.Name, e.Subject, e.Data = endpointName(t.name), s.node.ask(t.name), data
+		stats.Endpoints = append(stats.Endpoints, e)
+	}
+	return stats
+}
+
+// measured is what the tools of NATS show of the requests of a topic.
+type measured struct {
+	mu        sync.Mutex // guards what follows
+	requests  int
+	errors    int
+	lastError string
+	took      time.Duration
+}
+
+// add counts a request that the node is done with, and why it failed, if it did.
+func (m *measured) add(took time.Duration, failure string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.requests++
+	m.took += took
+	if failure != "" {
+		m.errors++
+		m.lastError = failure
+	}
+}
+
+func (m *measured) stats() *micro.EndpointStats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := &micro.EndpointStats{NumRequests: m.requests, NumErrors: m.errors, LastError: m.lastError, ProcessingTime: m.took}
+	if m.requests > 0 {
+		e.AverageProcessingTime = m.took / time.Duration(m.requests)
+	}
+	return e
+}
+
+// measure counts a request, if the tools of NATS are to see that. One has failed that was refused,
+// or of which a member has neither answered nor declined, unless the asker has canceled it.
+func (n *Node) measure(w *work) {
+	if n.micro == "" {
+		return
+	}
+	w.mu.Lock()
+	c, failure := w.call, w.refused
+	w.mu.Unlock()
+	if c != nil {
+		for _, o := range c.Report().Outcomes {
+			if !o.Answered() && o.State != dispatch.StateDeclined && o.State != dispatch.StateCanceled {
+				failure = fmt.Sprintf("%v: %v: %v", o.Member, o.State, o.Err)
+				break
+			}
+		}
+	}
+	w.topic.measured.add(time.Since(w.ends.Add(-w.budget)), failure)
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/micro"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -36,7 +35,7 @@ type Node struct {
 	store       store
 	watching    sync.WaitGroup
 	stop        context.CancelFunc
-	service     micro.Service
+	service     *service
 	description *dispatch.Registration // of the Snapshot
 	publishing  publishing
 	pause       time.Duration // before askers are reminded of replies again; of the goroutine that watches
@@ -63,11 +62,12 @@ type Node struct {
 
 // served is one topic of a node.
 type served struct {
-	name string
-	bus  server
-	ask  *nats.Subscription
-	own  *nats.Subscription // to what is announced under the node's own name
-	acks *nats.Subscription
+	name     string
+	measured measured
+	bus      server
+	ask      *nats.Subscription
+	own      *nats.Subscription // to what is announced under the node's own name
+	acks     *nats.Subscription
 	// The node's talk guards the fields below.
 	groups map[string]*nats.Subscription
 	names  []string // of the groups, sorted
@@ -107,7 +107,7 @@ func (n *Node) start() error {
 		}
 	}
 	if err == nil && n.micro != "" {
-		n.service, err = n.addService()
+		n.service, err = n.showService()
 	}
 	n.beats = time.Now().Add(n.beat)
 	n.watching.Go(func() {
@@ -307,6 +307,9 @@ func (n *Node) off() {
 			}
 		}
 	}
+	if n.service != nil {
+		subs = append(subs, n.service.subs...)
+	}
 	for _, sub := range subs {
 		n.unsubscribe(sub)
 	}
@@ -317,11 +320,6 @@ func (n *Node) off() {
 	if n.served && n.nc.IsConnected() {
 		if err := n.flush(); err != nil {
 			n.failUnlessCut(fmt.Errorf("natsdispatch: node %s: bye: %w", n.node, err))
-		}
-	}
-	if n.service != nil {
-		if err := n.service.Stop(); err != nil {
-			n.fail(fmt.Errorf("natsdispatch: node %s: stop the service: %w", n.node, err))
 		}
 	}
 }

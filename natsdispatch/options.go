@@ -307,10 +307,15 @@ func WithSign(sign Sign) ServeOption {
 }
 
 // WithMicro shows the node to the tools of NATS, such as nats micro ls, info and
-// stats, as a service called "dispatch" of this version, which has the form 1.2.3.
-// It does not serve requests that way.
+// stats, as a service called "dispatch" of this version, which has the form 1.2.3, with one
+// endpoint for each topic. Its requests are those of askers. One is an error if it was refused, or if
+// a member has neither answered nor declined; its processing time is that from its arrival to
+// the last word of the reply.
 func WithMicro(version string) ServeOption {
 	return serveOption(func(c *serveConfig) error {
+		if !semanticVersion.MatchString(version) {
+			return invalid("WithMicro", "%q is no version of the form 1.2.3", version)
+		}
 		c.micro = version
 		return nil
 	})

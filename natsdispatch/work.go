@@ -30,9 +30,10 @@ type work struct {
 	posting sync.Mutex     // held while messages are published
 	sending sync.WaitGroup // for the goroutine that sends, unless that which answers does
 
-	mu    sync.Mutex // guards what follows
-	call  call       // nil until it is made
-	cause error      // with which it was cancelled
+	mu      sync.Mutex // guards what follows
+	call    call       // nil until it is made
+	cause   error      // with which it was cancelled
+	refused string     // why it was not made
 }
 
 // cancel ends the call, of which nobody wants to hear any more.
@@ -211,6 +212,9 @@ func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
 // refuse says why a request is not taken.
 func (n *Node) refuse(w *work, f failure) {
 	n.counts.refused.Add(1)
+	w.mu.Lock()
+	w.refused = f.text
+	w.mu.Unlock()
 	w.out.reject(f)
 	n.post(w)
 }
@@ -218,6 +222,7 @@ func (n *Node) refuse(w *work, f failure) {
 // answer deals with one request.
 func (n *Node) answer(w *work) {
 	defer n.done(w)
+	defer n.measure(w)
 	defer n.inHand.Add(-1)
 	if n.inHand.Add(1) > int64(n.maxRequests) {
 		n.refuse(w, failed(dispatch.StateRejected, fmt.Errorf("%w: node %s has %d requests in hand", dispatch.ErrOverloaded, n.node, n.maxRequests)))

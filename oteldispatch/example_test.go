@@ -10,8 +10,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
-// A program of your own has an exporter that sends the spans to a collector, and sets
-// the provider as the global one; then New needs no option.
+// Your own program has an exporter that sends the spans to a collector, and sets the provider
+// as the global one. Then New needs no option.
 func ExampleNew() {
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
@@ -29,7 +29,7 @@ func ExampleNew() {
 		return
 	}
 
-	// Spans end a little later than what they stand for; Shutdown waits for them.
+	// Spans end a little later than their calls and members; Shutdown waits for them.
 	if err := bus.Shutdown(context.Background()); err != nil {
 		fmt.Println(err)
 		return
@@ -42,11 +42,11 @@ func ExampleNew() {
 	// producer send cell.measure
 }
 
-// What is handed to another machine is the trace, and nothing else.
+// Another machine gets only the trace.
 func ExampleTraceContext() {
 	inject, extract := oteldispatch.TraceContext()
 
-	headers := make(map[string]string) // of a message of your own transport
+	headers := make(map[string]string) // the headers of a message of your transport
 	inject(context.Background(), func(key, value string) { headers[key] = value })
 
 	ctx := extract(context.Background(), func(key string) string { return headers[key] })

@@ -38,10 +38,12 @@ func newLab(t *testing.T, opts ...oteldispatch.Option) *lab {
 	l := &lab{t: t, spans: tracetest.NewInMemoryExporter(), reader: sdkmetric.NewManualReader(), began: time.Now()}
 	l.tracer = sdktrace.NewTracerProvider(sdktrace.WithSyncer(l.spans))
 	l.meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(l.reader))
-	observer := oteldispatch.New(append([]oteldispatch.Option{
-		oteldispatch.WithTracerProvider(l.tracer), oteldispatch.WithMeterProvider(l.meters),
-	}, opts...)...)
-	l.Dispatcher = dispatch.New[string, float64](dispatch.WithObserver(observer), dispatch.WithLogger(slog.New(slog.DiscardHandler)))
+	l.Dispatcher = dispatch.New[string, float64](dispatch.WithLogger(slog.New(slog.DiscardHandler)))
+	if _, err := oteldispatch.Observe(l.Bus(), append([]oteldispatch.Option{
+		oteldispatch.WithTracerProvider(l.tracer), oteldispatch.WithMeterProvider(l.meters), oteldispatch.WithListenerDurations(),
+	}, opts...)...); err != nil {
+		t.Fatal(err)
+	}
 	return l
 }
 

@@ -9,11 +9,12 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// ObserveLinks measures the links of a bus each time that metrics are collected, by a
-// Snapshot: connections and nodes by their states, and messages that went astray or were dropped.
-// Nodes are counted, and have no series of their own. Of the options only [WithMeterProvider]
-// counts. The registration ends it; the error is that of the meter, or
-// [dispatch.ErrInvalidArgument] for a nil bus.
+// ObserveLinks measures the links of a bus whenever metrics are collected, with a Snapshot:
+// the number of connections and nodes by their states, open requests, and messages that are
+// stray or dropped. Nodes are only counted and have no time series of their own.
+// [WithMeterProvider] is the only option that has an effect. To stop, unregister the
+// registration. The error is that of the meter, or [dispatch.ErrInvalidArgument] for a nil
+// bus.
 func ObserveLinks(bus *dispatch.Bus, opts ...Option) (metric.Registration, error) {
 	if bus == nil {
 		return nil, dispatch.ErrInvalidArgument
@@ -80,7 +81,10 @@ func (l *links) observe(_ context.Context, o metric.Observer) error {
 		}
 	}
 	for s, sum := range sums {
-		attrs := word([]attribute.KeyValue{systemAttr, linkNameKey.String(s.name)}, s.key, s.state)
+		attrs := []attribute.KeyValue{systemAttr, linkNameKey.String(s.name)}
+		if s.state != "" {
+			attrs = append(attrs, s.key.String(s.state))
+		}
 		o.ObserveInt64(s.of, sum, metric.WithAttributes(attrs...))
 	}
 	return nil

@@ -50,13 +50,10 @@ func (o *observer) member(ctx context.Context, info dispatch.MemberInfo) (scope,
 func (o *observer) memberStart(ctx context.Context, info dispatch.MemberInfo) context.Context {
 	s, ok := o.in(ctx)
 	if !ok {
-		return ctx // the call began before the observer was there
+		return ctx // the context of the call got lost
 	}
 	m := &member{call: s.call, who: info.Member, replica: info.Replica, started: info.Elapsed}
 	ctx, m.span = o.startMember(ctx, s.call, info.Member, info.Elapsed)
-	if !m.isGroup() {
-		o.metrics.consumed.Add(ctx, 1, o.metrics.ofProcess(m.call, m.who, ""))
-	}
 	return context.WithValue(ctx, scopeKey{o}, scope{s.call, m})
 }
 
@@ -65,63 +62,59 @@ func (o *observer) memberEnd(ctx context.Context, info dispatch.MemberInfo, out 
 	if s.call == nil {
 		return
 	}
-	if !info.Replica {
-		o.metrics.outcomes.Add(ctx, 1, o.metrics.ofMember(s.call, out.Member, out.State.String()))
-	}
 	if m == nil {
 		began := info.Elapsed
 		if out.Started {
 			began = 0 // elsewhere: it was asked when the call began
 		}
 		_, span := o.startMember(ctx, s.call, out.Member, began)
-		endMember(span, out, s.call.at(info.Elapsed))
+		endMember(span, &out, s.call.at(info.Elapsed))
 		return
 	}
-	m.outcome = &out
 	switch {
 	case m.overrun != nil:
-		o.finish(ctx, m, m.overrun.until)
-	case !info.Running:
-		o.finish(ctx, m, info.Elapsed)
+		m.finish(&out, m.overrun.until)
+	case info.Running:
+		own := out
+		m.outcome = &own
+	default:
+		m.finish(&out, info.Elapsed)
 	}
 }
 
 func (o *observer) late(ctx context.Context, info dispatch.MemberInfo, by time.Duration, err error) {
 	s, m := o.member(ctx, info)
-	if s.call == nil {
-		return
+	if o.metrics != nil && (m == nil || !m.isGroup()) {
+		o.metrics.late.Record(ctx, by.Seconds(), o.metrics.ofMember(&info))
 	}
-	if m == nil || !m.isGroup() {
-		o.metrics.late.Record(ctx, by.Seconds(), o.metrics.ofMember(s.call, info.Member, ""))
+	if s.call != nil {
+		m.outlived(overrun{until: info.Elapsed, err: err})
 	}
-	o.outlived(ctx, m, overrun{until: info.Elapsed, err: err})
 }
 
 func (o *observer) abandoned(ctx context.Context, info dispatch.MemberInfo, _ time.Duration) {
 	s, m := o.member(ctx, info)
-	if s.call == nil {
-		return
+	if o.metrics != nil {
+		o.metrics.abandoned.Add(ctx, 1, o.metrics.ofMember(&info))
 	}
-	o.metrics.abandoned.Add(ctx, 1, o.metrics.ofMember(s.call, info.Member, ""))
-	o.outlived(ctx, m, overrun{until: info.Elapsed, abandoned: true})
+	if s.call != nil {
+		m.outlived(overrun{until: info.Elapsed, abandoned: true})
+	}
 }
 
 // outlived notes that the closure of a member, if that is one with a span, has
 // outlived its call. The first word counts: one that was abandoned may still return.
-func (o *observer) outlived(ctx context.Context, m *member, how overrun) {
+func (m *member) outlived(how overrun) {
 	if m == nil || m.overrun != nil {
 		return
 	}
 	if m.overrun = &how; m.outcome != nil {
-		o.finish(ctx, m, how.until)
+		m.finish(m.outcome, how.until)
 	}
 }
 
 // finish ends the span of a member at a time since the beginning of the call.
-func (o *observer) finish(ctx context.Context, m *member, elapsed time.Duration) {
-	if !m.isGroup() {
-		o.metrics.processed(ctx, m, elapsed-m.started)
-	}
+func (m *member) finish(out *dispatch.Outcome, elapsed time.Duration) {
 	at := m.call.at(elapsed)
 	if m.overrun != nil {
 		recordPanic(m.span, m.overrun.err, at)
@@ -129,5 +122,5 @@ func (o *observer) finish(ctx context.Context, m *member, elapsed time.Duration)
 			m.span.AddEvent(abandonedEvent, at)
 		}
 	}
-	endMember(m.span, *m.outcome, at)
+	endMember(m.span, out, at)
 }

@@ -2,8 +2,8 @@ package oteldispatch
 
 import (
 	"context"
-	"slices"
 	"time"
+	"weak"
 
 	"github.com/seed-bb4b4d74/dispatch"
 	"go.opentelemetry.io/otel"
@@ -13,37 +13,34 @@ import (
 	"go.opentelemetry.io/otel/semconv/v1.43.0/messagingconv"
 )
 
-// metrics are the instruments of an observer.
+// metrics are the instruments of an observer. What is counted for each call and member is
+// observed when metrics are collected; the rest is recorded when it happens.
 type metrics struct {
-	sets sets
+	names    *names
+	tallies  tallies
+	produced bool // durations are those of a Producer
 
-	calls    metric.Float64Histogram
-	sent     metric.Int64Counter
-	inFlight metric.Int64UpDownCounter
-
+	calls     metric.Float64Histogram
 	processes metric.Float64Histogram
-	consumed  metric.Int64Counter
-	outcomes  metric.Int64Counter
+
 	late      metric.Float64Histogram
 	abandoned metric.Int64Counter
-
 	listeners metric.Float64Histogram
 	dropped   metric.Int64Counter
 	slow      metric.Int64Counter
 }
 
-func newMetrics(m metric.Meter) *metrics {
-	inBuckets := metric.WithExplicitBucketBoundaries(buckets...)
-	return &metrics{
-		calls: made(messagingconv.NewClientOperationDuration(m, inBuckets)).Inst(),
-		sent:  made(messagingconv.NewClientSentMessages(m)).Inst(),
-		inFlight: made(m.Int64UpDownCounter(inFlightMetric, metric.WithUnit("{call}"),
-			metric.WithDescription("Calls that have not ended."))),
+// measured is a duration that is to be recorded.
+type measured struct {
+	took time.Duration
+	with metric.MeasurementOption
+}
 
-		processes: made(messagingconv.NewProcessDuration(m, inBuckets)).Inst(),
-		consumed:  made(messagingconv.NewClientConsumedMessages(m)).Inst(),
-		outcomes: made(m.Int64Counter(outcomesMetric, metric.WithUnit("{member}"),
-			metric.WithDescription("Members of calls, by how they ended."))),
+func newMetrics(m metric.Meter, n *names, c config) *metrics {
+	inBuckets := metric.WithExplicitBucketBoundaries(buckets...)
+	s := &metrics{
+		names: n, tallies: tallies{names: n, mostEver: mostSeries}, produced: c.producer != nil,
+
 		late: made(m.Float64Histogram(lateMetric, metric.WithUnit("s"), inBuckets,
 			metric.WithDescription("How long after the end of their calls producers returned."))),
 		abandoned: made(m.Int64Counter(abandonedMetric, metric.WithUnit("{run}"),
@@ -56,6 +53,77 @@ func newMetrics(m metric.Meter) *metrics {
 		slow: made(m.Int64Counter(slowMetric, metric.WithUnit("{occurrence}"),
 			metric.WithDescription("Listeners that have fallen behind, each once."))),
 	}
+	if s.produced {
+		c.producer.mu.Lock()
+		c.producer.from = append(c.producer.from, &s.tallies)
+		c.producer.mu.Unlock()
+	} else {
+		s.calls = made(messagingconv.NewClientOperationDuration(m, inBuckets)).Inst()
+		s.processes = made(messagingconv.NewProcessDuration(m, inBuckets)).Inst()
+	}
+	s.observe(m)
+	if c.bus != nil {
+		s.observeInFlight(m, c.bus)
+	}
+	return s
+}
+
+// observe has the tallies observed whenever metrics are collected.
+func (m *metrics) observe(meter metric.Meter) {
+	sent, consumed := messagingconv.ClientSentMessages{}, messagingconv.ClientConsumedMessages{}
+	sentCount := made(meter.Int64ObservableCounter(sent.Name(), metric.WithUnit(sent.Unit()), metric.WithDescription(sent.Description())))
+	consumedCount := made(meter.Int64ObservableCounter(consumed.Name(), metric.WithUnit(consumed.Unit()), metric.WithDescription(consumed.Description())))
+	outcomes := made(meter.Int64ObservableCounter(outcomesMetric, metric.WithUnit("{member}"),
+		metric.WithDescription("Members of calls, by how they ended.")))
+	s := &m.tallies
+	made(meter.RegisterCallback(func(_ context.Context, to metric.Observer) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, t := range s.topics {
+			for i := range t.sent {
+				to.ObserveInt64(sentCount, int64(t.sent[i].count), t.sent[i].option)
+			}
+			for _, f := range t.members {
+				if f.consumed > 0 {
+					to.ObserveInt64(consumedCount, int64(f.consumed), f.process)
+				}
+				for state, n := range f.outcomes {
+					if n > 0 {
+						to.ObserveInt64(outcomes, int64(n), f.inState(t, state))
+					}
+				}
+			}
+		}
+		return nil
+	}, sentCount, consumedCount, outcomes))
+}
+
+// observeInFlight has the calls of the bus counted whenever metrics are collected: those of
+// topics without any are 0.
+func (m *metrics) observeInFlight(meter metric.Meter, bus *dispatch.Bus) {
+	pointer := weak.Make(bus)
+	count := func(_ context.Context, to metric.Int64Observer) error {
+		bus := pointer.Value()
+		if bus == nil {
+			return nil
+		}
+		calls := make(map[string]int64)
+		m.tallies.mu.Lock()
+		for topic := range m.tallies.topics {
+			calls[topic] = 0
+		}
+		m.tallies.mu.Unlock()
+		snapshot := bus.Snapshot()
+		for i := range snapshot.Calls {
+			calls[m.names.topic(snapshot.Calls[i].Topic).label]++
+		}
+		for topic, n := range calls {
+			to.Observe(n, metric.WithAttributes(m.names.destination(topic)...))
+		}
+		return nil
+	}
+	made(meter.Int64ObservableUpDownCounter(inFlightMetric, metric.WithUnit("{call}"),
+		metric.WithDescription("Calls that have not ended."), metric.WithInt64Callback(count)))
 }
 
 // made returns an instrument. One that could not be made measures nothing.
@@ -66,67 +134,95 @@ func made[I any](instrument I, err error) I {
 	return instrument
 }
 
-// word adds to attributes how something went, if that is told.
-func word(attrs []attribute.KeyValue, key attribute.Key, word string) []attribute.KeyValue {
-	if word == "" {
+// withError adds the type of an error to attributes, if there is one.
+func withError(attrs []attribute.KeyValue, errorType string) []attribute.KeyValue {
+	if errorType == "" {
 		return attrs
 	}
-	return append(attrs, key.String(word))
+	return append(attrs, semconv.ErrorTypeKey.String(errorType))
 }
 
-// ofTopic returns the attributes of what concerns a call as a whole.
-func (m *metrics) ofTopic(c *call) metric.MeasurementOption {
-	return m.sets.get(setKey{kind: ofTopic, topic: c.topic}, func() []attribute.KeyValue { return c.destination })
-}
-
-// ofSend returns those of a call that has ended, if with an error of this type.
-func (m *metrics) ofSend(c *call, errorType string) metric.MeasurementOption {
-	return m.sets.get(setKey{kind: ofSend, topic: c.topic, word: errorType}, func() []attribute.KeyValue {
-		return word(slices.Concat(c.destination, sendAttrs), semconv.ErrorTypeKey, errorType)
-	})
-}
-
-// ofProcess returns those of a run of a producer, if it has failed with this type.
-func (m *metrics) ofProcess(c *call, who dispatch.Member, errorType string) metric.MeasurementOption {
-	return m.sets.get(setKey{kind: ofProcess, topic: c.topic, member: who, word: errorType}, func() []attribute.KeyValue {
-		return word(slices.Concat(c.destination, processAttrs, identity(who)), semconv.ErrorTypeKey, errorType)
-	})
-}
-
-// ofMember returns those of a member, if in this state.
-func (m *metrics) ofMember(c *call, who dispatch.Member, state string) metric.MeasurementOption {
-	return m.sets.get(setKey{kind: ofMember, topic: c.topic, member: who, word: state}, func() []attribute.KeyValue {
-		return word(slices.Concat(c.destination, identity(who)), memberStateKey, state)
-	})
-}
-
-// ofListener returns those of a listener, if it has failed with this type.
-func (m *metrics) ofListener(c *call, listener, errorType string) metric.MeasurementOption {
-	key := setKey{kind: ofListener, topic: c.topic, member: dispatch.Member{Name: listener}, word: errorType}
-	return m.sets.get(key, func() []attribute.KeyValue {
-		return word(append(slices.Clone(c.destination), listenerNameKey.String(listener)), semconv.ErrorTypeKey, errorType)
-	})
-}
-
-func (m *metrics) called(ctx context.Context, c *call, took time.Duration, err error) {
+// ended counts a call that has ended, with its members.
+func (m *metrics) ended(ctx context.Context, r *dispatch.Report, err error) {
 	kind := ""
 	if err != nil {
 		kind = semconv.ErrorType(err).Value.AsString()
 	}
-	attrs := m.ofSend(c, kind)
-	m.inFlight.Add(ctx, -1, m.ofTopic(c))
-	m.calls.Record(ctx, took.Seconds(), attrs)
-	m.sent.Add(ctx, 1, attrs)
+	call, runs := m.count(r, kind)
+	if m.produced {
+		return
+	}
+	m.calls.Record(ctx, r.Elapsed.Seconds(), call)
+	for _, one := range runs {
+		m.processes.Record(ctx, one.took.Seconds(), one.with)
+	}
+	m.tallies.mu.Lock()
+	m.tallies.runs = runs[:0]
+	m.tallies.mu.Unlock()
 }
 
-func (m *metrics) processed(ctx context.Context, who *member, took time.Duration) {
-	m.processes.Record(ctx, took.Seconds(), m.ofProcess(who.call, who.who, errorType(*who.outcome)))
+// count returns the attributes of the call, and the runs to be recorded if there is no producer.
+func (m *metrics) count(r *dispatch.Report, kind string) (call metric.MeasurementOption, runs []measured) {
+	s := &m.tallies
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !m.produced {
+		runs, s.runs = s.runs, nil
+	}
+	t := s.topicLocked(r.Topic)
+	c := t.call(kind)
+	if c.count++; m.produced {
+		c.took.add(r.Elapsed)
+	}
+	for i := range r.Outcomes {
+		o := &r.Outcomes[i]
+		f := s.memberLocked(t, i, &o.Member)
+		f.outcomes[o.State]++
+		if o.Started && o.Member.Node == "" && o.Member.Group == "" {
+			runs = m.run(t, f, o, runs)
+		}
+	}
+	for i := range r.Replicas {
+		if o := &r.Replicas[i]; o.Started {
+			runs = m.run(t, s.lookUpLocked(t, o.Member), o, runs)
+		}
+	}
+	return c.option, runs
 }
 
-func (m *metrics) listened(ctx context.Context, c *call, listener string, took time.Duration, panicked bool) {
+// run counts a closure that was called. One that had not returned by the end of its member
+// has taken until then; by how much it is late is told when it returns.
+func (m *metrics) run(t *topicSeries, f *memberSeries, o *dispatch.Outcome, runs []measured) []measured {
+	one := f.run(t, errorType(o))
+	if f.consumed++; f.process == nil {
+		f.process = f.runs[0].option
+	}
+	took := max(o.Elapsed-o.Began, 0)
+	if m.produced {
+		one.took.add(took)
+		return runs
+	}
+	return append(runs, measured{took, one.option})
+}
+
+// ofMember returns the attributes of what is told of a member when it happens.
+func (m *metrics) ofMember(info *dispatch.MemberInfo) metric.MeasurementOption {
+	return metric.WithAttributes(append(m.names.topic(info.Topic).destination, identity(m.names.member(info.Member))...)...)
+}
+
+// ofListener returns those of a listener, if it has failed with this type.
+func (m *metrics) ofListener(topic, listener, errorType string) metric.MeasurementOption {
+	attrs := m.names.topic(topic).destination
+	if name := m.names.listener(listener); name != "" {
+		attrs = append(attrs, listenerNameKey.String(name))
+	}
+	return metric.WithAttributes(withError(attrs, errorType)...)
+}
+
+func (m *metrics) listened(ctx context.Context, l *dispatch.ListenerInfo, took time.Duration, panicked bool) {
 	kind := ""
 	if panicked {
 		kind = errorPanic
 	}
-	m.listeners.Record(ctx, took.Seconds(), m.ofListener(c, listener, kind))
+	m.listeners.Record(ctx, took.Seconds(), m.ofListener(l.Topic, l.Listener, kind))
 }

@@ -16,7 +16,9 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/oteldispatch"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
 // pointAttributes returns the attributes of each measurement of a metric.
@@ -69,8 +71,8 @@ func TestEveryMetric(t *testing.T) {
 			"messaging.client.consumed.messages":  {"site-1 process 3", "site-2 process 3", "site-3 process 3"},
 			"messaging.process.duration": {
 				"site-1 process 3 in 60ms",
-				"site-2 timeout process 3 in 3.15s",
-				"site-3 timeout process 3 in 3.3s", // until they are given up
+				"site-2 timeout process 3 in 3s",
+				"site-3 timeout process 3 in 3s", // until their calls have ended
 			},
 			"dispatch.call.in_flight":    {" 0"},
 			"dispatch.member.outcomes":   {"site-1 ok 3", "site-2 late 3", "site-3 late 3"},
@@ -83,10 +85,10 @@ func TestEveryMetric(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", name, diff)
 			}
 		}
-		// A listener belongs to no topic in particular.
+		// Its topic is what the listener is registered on.
 		for _, m := range l.metrics() {
 			if m.Name == "dispatch.listener.slow" {
-				if diff := cmp.Diff([]string{"dispatch.listener.name=display,messaging.system=dispatch"}, pointAttributes(t, m)); diff != "" {
+				if diff := cmp.Diff([]string{"dispatch.listener.name=display,messaging.destination.name=cell.measure,messaging.system=dispatch"}, pointAttributes(t, m)); diff != "" {
 					t.Errorf("%s (-want +got):\n%s", m.Name, diff)
 				}
 			}
@@ -233,6 +235,123 @@ func TestMeasurementsOfTheSameNamesAreToldApart(t *testing.T) {
 	})
 }
 
+func TestAutomaticNamesAreNoAttributes(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		for range 2 {
+			if _, err := l.AddProducer(measure, after(1050*ms, nil)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.AddProducer(measure, after(10*ms, nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := l.AddListener(measure, func(context.Context, dispatch.Result[string, float64]) { time.Sleep(time.Second) },
+			dispatch.WithMailbox(1, dispatch.DropNewest)); err != nil {
+			t.Fatal(err)
+		}
+		l.send()
+		l.send()
+		time.Sleep(time.Minute)
+		for name, want := range map[string][]string{
+			"messaging.client.consumed.messages": {"process 8"},
+			"messaging.process.duration":         {"process 4 in 40ms", "timeout process 4 in 4s"},
+			"dispatch.member.outcomes":           {"late 4", "ok 4"},
+			"dispatch.member.late":               {" 4 in 200ms"},
+			"dispatch.listener.duration":         {" 3 in 3s"},
+		} {
+			if diff := cmp.Diff(want, l.measured(name)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
+		}
+		for _, s := range l.ended() {
+			if name := s.Attributes["dispatch.member.name"]; name != nil {
+				t.Errorf("a span has the name %v", name)
+			}
+		}
+	})
+}
+
+func TestTemplatesOfNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(
+			t,
+			oteldispatch.WithMemberTemplate(func(name string) string { return strings.TrimRight(name, "0123456789") + "n" }),
+			oteldispatch.WithListenerTemplate(func(string) string { return "all" }),
+		)
+		for i := range 3 {
+			l.produce(fmt.Sprint("site-", i), after(10*ms, nil))
+			if _, err := l.AddListener(measure, func(context.Context, dispatch.Result[string, float64]) { time.Sleep(ms) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.send()
+		time.Sleep(time.Minute)
+		for name, want := range map[string][]string{
+			"dispatch.member.outcomes":   {"site-n ok 3"},
+			"messaging.process.duration": {"site-n process 3 in 30ms"},
+			"dispatch.listener.duration": {"all 9 in 9ms"},
+		} {
+			if diff := cmp.Diff(want, l.measured(name)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
+		}
+		l.find("process cell.measure site-1") // spans keep the name
+	})
+}
+
+// Whoever reads metrics from a Producer reads the same as from instruments.
+func TestProducerMeasuresTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		p := oteldispatch.NewProducer()
+		reader := sdkmetric.NewManualReader(sdkmetric.WithProducer(p))
+		meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+		if _, err := l.Bus().Observe(oteldispatch.New(
+			oteldispatch.WithTracerProvider(noop.NewTracerProvider()), oteldispatch.WithMeterProvider(meters), oteldispatch.WithProducer(p),
+		)); err != nil {
+			t.Fatal(err)
+		}
+		l.produce("site-1", after(20*ms, nil))
+		l.produce("site-2", after(30*ms, probeError{}))
+		l.produce("site-3", after(1050*ms, nil))
+		l.produce("meter-1", after(10*ms, probeError{}), dispatch.WithGroup("meters"))
+		l.produce("meter-2", after(200*ms, nil), dispatch.WithGroup("meters"))
+		for range 3 {
+			l.send()
+		}
+		time.Sleep(time.Minute)
+		for _, name := range []string{
+			"messaging.client.operation.duration", "messaging.process.duration", "messaging.client.sent.messages",
+			"messaging.client.consumed.messages", "dispatch.member.outcomes", "dispatch.member.late",
+		} {
+			want := l.measured(name)
+			l.reader, reader = reader, l.reader
+			got := l.measured(name)
+			l.reader, reader = reader, l.reader
+			if diff := cmp.Diff(want, got); diff != "" || len(want) == 0 {
+				t.Errorf("%s (-instruments +producer):\n%s", name, diff)
+			}
+		}
+	})
+}
+
+func TestTheScopeHasAVersion(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.produce("site-1", after(20*ms, nil))
+		l.send()
+		if s := l.spans.GetSpans()[0].InstrumentationScope; s.Version == "" || s.SchemaURL == "" {
+			t.Errorf("the scope of spans is %+v", s)
+		}
+		var data metricdata.ResourceMetrics
+		if err := l.reader.Collect(t.Context(), &data); err != nil {
+			t.Fatal(err)
+		}
+		if s := data.ScopeMetrics[0].Scope; s.Version == "" || s.SchemaURL == "" {
+			t.Errorf("the scope of metrics is %+v", s)
+		}
+	})
+}
+
 func TestOfAGroupThatIsLateItIsTheReplicasThatReturnLate(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.produce("meter-1", after(1050*ms, nil), dispatch.WithGroup("meters"))
@@ -243,8 +362,8 @@ func TestOfAGroupThatIsLateItIsTheReplicasThatReturnLate(t *testing.T) {
 			"dispatch.member.outcomes": {"late meters 1"},
 			"dispatch.member.late":     {"meter-1 meters 1 in 50ms", "meter-2 meters 1 in 40ms"},
 			"messaging.process.duration": {
-				"meter-1 timeout meters process 1 in 1.05s",
-				"meter-2 timeout meters process 1 in 1.02s",
+				"meter-1 timeout meters process 1 in 1s",
+				"meter-2 timeout meters process 1 in 980ms",
 			},
 		} {
 			if diff := cmp.Diff(want, l.measured(name)); diff != "" {

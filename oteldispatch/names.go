@@ -1,10 +1,16 @@
 package oteldispatch
 
 import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
 	"github.com/seed-bb4b4d74/dispatch"
 	"go.opentelemetry.io/otel/attribute"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/messagingconv"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Every name that leaves this package is in this file, or is one of the two packages
@@ -88,6 +94,11 @@ const (
 // buckets are those that the conventions recommend for durations, in seconds.
 var buckets = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 
+// bounds are the buckets as durations.
+var bounds = [...]time.Duration{
+	5e6, 10e6, 25e6, 50e6, 75e6, 100e6, 250e6, 500e6, 750e6, 1e9, 2500e6, 5e9, 7500e6, 10e9,
+}
+
 // Values of error.type that are known from the state alone.
 const (
 	errorTimeout = "timeout"
@@ -95,7 +106,7 @@ const (
 )
 
 // errorType tells how a member failed. It is empty if it has not.
-func errorType(o dispatch.Outcome) string {
+func errorType(o *dispatch.Outcome) string {
 	switch o.State {
 	case dispatch.StateLate:
 		return errorTimeout
@@ -107,28 +118,92 @@ func errorType(o dispatch.Outcome) string {
 	return ""
 }
 
-// newCall returns what is told of a call, as far as its topic says it.
-func (o *observer) newCall(c dispatch.CallStarted) *call {
-	topic := semconv.MessagingDestinationName(c.Topic)
-	n := &call{
-		started:     c.Started,
-		topic:       c.Topic,
-		destination: []attribute.KeyValue{systemAttr, topic},
-		common:      []attribute.KeyValue{systemAttr, topic, semconv.MessagingMessageConversationID(c.ID.String())},
+// names says what topics, members and listeners are called in spans and metrics.
+type names struct {
+	topics            func(topic string) string // or nil
+	members, listened func(name string) string
+
+	mu    sync.RWMutex // guards the field below
+	known map[string]*topicAttrs
+}
+
+// topicAttrs are the attributes that the name of a topic comes to. They are made once, for
+// that costs more than a measurement, and do not change.
+type topicAttrs struct {
+	name        string
+	label       string // the name, or its template
+	destination []attribute.KeyValue
+
+	sendSpan, processSpan string // the names of spans
+	send                  trace.SpanStartEventOption
+	process               []attribute.KeyValue // of spans
+}
+
+func (n *names) topic(name string) *topicAttrs {
+	n.mu.RLock()
+	t := n.known[name]
+	n.mu.RUnlock()
+	if t != nil {
+		return t
 	}
-	if o.template != nil {
-		n.topic = o.template(c.Topic)
-		template := semconv.MessagingDestinationTemplate(n.topic)
-		n.destination = []attribute.KeyValue{systemAttr, template}
-		n.common = append(n.common, template)
+	t = &topicAttrs{name: name, label: name}
+	if n.topics != nil {
+		t.label = n.topics(name)
 	}
-	return n
+	t.destination = n.destination(t.label)
+	t.sendSpan, t.processSpan = operationSend+" "+t.label, operationProcess+" "+t.label
+	common := []attribute.KeyValue{systemAttr, semconv.MessagingDestinationName(name)}
+	if n.topics != nil {
+		common = append(common, semconv.MessagingDestinationTemplate(t.label))
+	}
+	t.send = trace.WithAttributes(slices.Concat(sendAttrs, common)...)
+	t.process = slices.Clip(slices.Concat(processAttrs, common))
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.known == nil || len(n.known) >= mostSeries {
+		n.known = make(map[string]*topicAttrs) // those in use are soon here again
+	}
+	n.known[name] = t
+	return t
+}
+
+// destination returns the attributes that all metrics have, for a topic's name or its template.
+func (n *names) destination(label string) []attribute.KeyValue {
+	key := semconv.MessagingDestinationNameKey
+	if n.topics != nil {
+		key = semconv.MessagingDestinationTemplateKey
+	}
+	return slices.Clip([]attribute.KeyValue{systemAttr, key.String(label)})
+}
+
+// member returns a member by the name that it has in attributes.
+func (n *names) member(m dispatch.Member) dispatch.Member {
+	if m.Name != "" {
+		m.Name = n.members(m.Name)
+	}
+	return m
+}
+
+func (n *names) listener(name string) string { return n.listened(name) }
+
+// unlessAutomatic leaves out names that registrations have got by number, such as
+// producer-17: each process, and each registration, would have new time series.
+func unlessAutomatic(name string) string {
+	kind, number, _ := strings.Cut(name, "-")
+	switch kind {
+	case "producer", "relay", "listener":
+		if number != "" && strings.Trim(number, "0123456789") == "" {
+			return ""
+		}
+	}
+	return name
 }
 
 // identity returns what is told of a member. The name of a group that has ended is
 // that of the replica which has answered, if one has.
-func identity(m dispatch.Member) []attribute.KeyValue {
-	var attrs []attribute.KeyValue
+func identity(m dispatch.Member) []attribute.KeyValue { return slices.Clip(appendIdentity(nil, m)) }
+
+func appendIdentity(attrs []attribute.KeyValue, m dispatch.Member) []attribute.KeyValue {
 	if m.Name != "" {
 		attrs = append(attrs, memberNameKey.String(m.Name))
 	}

@@ -2,45 +2,72 @@ package oteldispatch
 
 import (
 	"context"
+	"runtime/debug"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 )
 
-// New returns an observer that makes spans and takes measurements. An instrument
-// that the meter provider refuses is reported to OpenTelemetry's error handler, and
-// measures nothing. A nil Option is ignored.
+// Observe adds an observer that makes spans and measurements to a bus. It measures what an
+// observer of [New] does, and the number of calls in flight on the bus. The error is that of
+// [dispatch.Bus.Observe].
+func Observe(bus *dispatch.Bus, opts ...Option) (*dispatch.Registration, error) {
+	return bus.Observe(New(append(opts[:len(opts):len(opts)], withBus(bus))...))
+}
+
+// New returns an observer that makes spans and measurements, for [dispatch.WithObserver]. It
+// may be used for several buses. If the meter provider refuses an instrument, OpenTelemetry's
+// error handler gets the error, and the instrument measures nothing. New ignores a nil Option.
 func New(opts ...Option) dispatch.Observer {
 	c := newConfig(opts)
-	o := &observer{
-		tracer:   c.tracers.Tracer(scopeName, trace.WithSchemaURL(schemaURL)),
-		metrics:  newMetrics(c.meters.Meter(scopeName, metric.WithSchemaURL(schemaURL))),
-		template: c.template,
-	}
-	return dispatch.Observer{
-		CallStart:    o.callStart,
-		CallEnd:      o.callEnd,
-		MemberStart:  o.memberStart,
-		MemberEnd:    o.memberEnd,
+	o := &observer{names: &names{topics: c.topics, members: c.members, listened: c.listened}}
+	hooks := dispatch.Observer{
+		CallEnd:      func(ctx context.Context, r dispatch.Report) { o.callEnd(ctx, &r) },
+		ReuseReports: true,
 		Late:         o.late,
 		Abandoned:    o.abandoned,
-		ListenerEnd:  o.listenerEnd,
-		Dropped:      o.dropped,
-		SlowListener: o.slowListener,
 	}
+	if c.traces() {
+		o.tracer = c.tracers.Tracer(scopeName, trace.WithInstrumentationVersion(version()), trace.WithSchemaURL(schemaURL))
+		hooks.CallStart, hooks.Sample = o.callStart, o.sample
+		hooks.MemberStart, hooks.MemberEnd = o.memberStart, o.memberEnd
+	}
+	if c.measures() {
+		meter := c.meters.Meter(scopeName, metric.WithInstrumentationVersion(version()), metric.WithSchemaURL(schemaURL))
+		o.metrics = newMetrics(meter, o.names, c)
+		hooks.Dropped, hooks.SlowListener = o.dropped, o.slowListener
+		if c.listenerTimes {
+			hooks.ListenerEnd = o.listenerEnd
+		}
+	}
+	return hooks
+}
+
+// version is that of this module in the program, if it is known.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if info.Main.Path == scopeName {
+			return info.Main.Version
+		}
+		for _, m := range info.Deps {
+			if m.Path == scopeName {
+				return m.Version
+			}
+		}
+	}
+	return "(devel)"
 }
 
 type observer struct {
-	tracer   trace.Tracer
-	metrics  *metrics
-	template func(topic string) string
+	names   *names
+	tracer  trace.Tracer // nil if there are no spans
+	metrics *metrics     // nil if there are no measurements
 }
 
 // scope is what a context knows of the call and the member whose it is. The key is
-// the observer's own, for a bus may have several.
+// the observer's own, for a bus may have several. Only calls with spans have one.
 type scope struct {
 	call   *call
 	member *member // nil in the context of a call
@@ -53,13 +80,12 @@ func (o *observer) in(ctx context.Context) (s scope, ok bool) {
 	return s, ok
 }
 
-// call is a call that has begun. It does not change.
+// call is a call with a span that is recorded. It does not change.
 type call struct {
-	span        trace.Span
-	started     time.Time
-	topic       string               // the topic's name, or its template
-	destination []attribute.KeyValue // in metrics
-	common      []attribute.KeyValue // in spans
+	span         trace.Span
+	started      time.Time
+	topic        *topicAttrs
+	conversation string
 }
 
 // at is a moment of the call.
@@ -67,35 +93,46 @@ func (c *call) at(elapsed time.Duration) trace.SpanEventOption {
 	return trace.WithTimestamp(c.started.Add(elapsed))
 }
 
+// callStart starts the span of a call. What is below it is of no use if that is not
+// recorded.
 func (o *observer) callStart(ctx context.Context, started dispatch.CallStarted) context.Context {
-	c := o.newCall(started)
-	ctx, c.span = o.startCall(ctx, c, started)
-	o.metrics.inFlight.Add(ctx, 1, o.metrics.ofTopic(c))
+	topic := o.names.topic(started.Topic)
+	ctx, span := o.startCall(ctx, topic, started.Started)
+	if !span.IsRecording() {
+		return ctx
+	}
+	c := &call{span, started.Started, topic, started.ID.String()}
+	describeCall(c, started)
 	return context.WithValue(ctx, scopeKey{o}, scope{call: c})
 }
 
-func (o *observer) callEnd(ctx context.Context, r dispatch.Report) {
-	s, ok := o.in(ctx)
-	if !ok {
+func (o *observer) sample(ctx context.Context) bool {
+	_, ok := o.in(ctx)
+	return ok
+}
+
+func (o *observer) callEnd(ctx context.Context, r *dispatch.Report) {
+	err := r.Err()
+	if o.metrics != nil {
+		o.metrics.ended(ctx, r, err)
+	}
+	if o.tracer == nil {
 		return
 	}
-	err := r.Err()
-	o.metrics.called(ctx, s.call, r.Elapsed, err)
-	endCall(s.call, r, err)
+	if s, ok := o.in(ctx); ok {
+		endCall(s.call, r, err)
+	}
 }
 
 func (o *observer) listenerEnd(ctx context.Context, l dispatch.ListenerInfo, took time.Duration, panicked bool) {
-	if s, ok := o.in(ctx); ok {
-		o.metrics.listened(ctx, s.call, l.Listener, took, panicked)
-	}
+	o.metrics.listened(ctx, &l, took, panicked)
 }
 
 func (o *observer) dropped(ctx context.Context, l dispatch.ListenerInfo) {
-	if s, ok := o.in(ctx); ok {
-		o.metrics.dropped.Add(ctx, 1, o.metrics.ofListener(s.call, l.Listener, ""))
-	}
+	o.metrics.dropped.Add(ctx, 1, o.metrics.ofListener(l.Topic, l.Listener, ""))
 }
 
+// slowListener has what the listener is registered on as its topic, which may be a pattern.
 func (o *observer) slowListener(l dispatch.ListenerSnapshot) {
-	o.metrics.slow.Add(context.Background(), 1, metric.WithAttributes(systemAttr, listenerNameKey.String(l.Name)))
+	o.metrics.slow.Add(context.Background(), 1, o.metrics.ofListener(l.On, l.Name, ""))
 }

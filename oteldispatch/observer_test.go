@@ -120,7 +120,7 @@ func TestACloseEndIsSeenFromBothSides(t *testing.T) {
 					ended := info(100 * ms)
 					ended.Running = true
 					o.MemberEnd(ctx, ended, out)
-					o.CallEnd(call, dispatch.Report{Reason: dispatch.ReasonSatisfied, Elapsed: 100 * ms, Outcomes: []dispatch.Outcome{out}})
+					o.CallEnd(call, dispatch.Report{Topic: "cell.measure", Reason: dispatch.ReasonSatisfied, Elapsed: 100 * ms, Outcomes: []dispatch.Outcome{out}})
 				})
 				s := l.find("process cell.measure site-1")
 				var events []string

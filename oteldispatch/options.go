@@ -1,22 +1,34 @@
 package oteldispatch
 
 import (
+	"github.com/seed-bb4b4d74/dispatch"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
 )
 
-// An Option is an argument of [New]. Of several of the same kind the last one counts.
+// An Option is an argument of [New]. If an option is given more than once, the last one
+// wins.
 type Option interface{ apply(*config) }
 
+type optionFunc func(*config)
+
+func (f optionFunc) apply(c *config) { f(c) }
+
 type config struct {
-	tracers  trace.TracerProvider
-	meters   metric.MeterProvider
-	template func(topic string) string
+	tracers           trace.TracerProvider
+	meters            metric.MeterProvider
+	producer          *Producer
+	topics            func(topic string) string
+	members, listened func(name string) string
+	listenerTimes     bool
+	bus               *dispatch.Bus
 }
 
 func newConfig(opts []Option) config {
-	var c config
+	c := config{members: unlessAutomatic, listened: unlessAutomatic}
 	for _, o := range opts {
 		if o != nil {
 			o.apply(&c)
@@ -31,31 +43,76 @@ func newConfig(opts []Option) config {
 	return c
 }
 
-// WithTracerProvider says who makes the spans. Nil, and the default, is the global
-// provider, also one that is set after [New]. For no spans there is package
-// go.opentelemetry.io/otel/trace/noop.
-func WithTracerProvider(p trace.TracerProvider) Option { return tracersOption{p} }
+// traces reports whether there can be spans, and measures whether there can be measurements.
+func (c *config) traces() bool {
+	_, none := c.tracers.(tracenoop.TracerProvider)
+	return !none
+}
 
-type tracersOption struct{ provider trace.TracerProvider }
+func (c *config) measures() bool {
+	_, none := c.meters.(metricnoop.MeterProvider)
+	return !none
+}
 
-func (o tracersOption) apply(c *config) { c.tracers = o.provider }
+// WithTracerProvider sets the provider of the spans. Nil is the default: the global
+// provider, even if it is set after [New]. For no spans, use package
+// go.opentelemetry.io/otel/trace/noop: with it the observer only follows calls, and calls do
+// not pay for contexts; see [dispatch.Observer].
+func WithTracerProvider(p trace.TracerProvider) Option {
+	return optionFunc(func(c *config) { c.tracers = p })
+}
 
-// WithMeterProvider says who takes the measurements. Nil, and the default, is the
-// global provider, also one that is set after [New]. For none there is package
+// WithMeterProvider sets the provider of the metrics. Nil is the default: the global
+// provider, even if it is set after [New]. For no metrics, use package
 // go.opentelemetry.io/otel/metric/noop.
-func WithMeterProvider(p metric.MeterProvider) Option { return metersOption{p} }
+func WithMeterProvider(p metric.MeterProvider) Option {
+	return optionFunc(func(c *config) { c.meters = p })
+}
 
-type metersOption struct{ provider metric.MeterProvider }
+// WithProducer lets p pass the durations of calls and of runs of producers to a reader, instead
+// of recording each of them. It is for programs with very many quick runs. Nil is the default.
+func WithProducer(p *Producer) Option {
+	return optionFunc(func(c *config) { c.producer = p })
+}
 
-func (o metersOption) apply(c *config) { c.meters = o.provider }
+// WithDestinationTemplate is for buses with very many topics. f maps the name of a topic to
+// a template, for example "cell.42.measure" to "cell.{cell}.measure". Spans are named after
+// the template and keep the topic's name as an attribute. Metrics have the template, as
+// messaging.destination.template, instead of the name. Without this option, or if f is nil,
+// each topic has its own time series. f is called concurrently and often.
+func WithDestinationTemplate(f func(topic string) string) Option {
+	return optionFunc(func(c *config) { c.topics = f })
+}
 
-// WithDestinationTemplate is for buses with very many topics: spans are named after
-// what f makes of a topic's name, "cell.{cell}.measure" of "cell.42.measure", and
-// metrics have that in place of the name, as messaging.destination.template. Spans
-// keep the name as an attribute. Without this option, and for a nil f, each topic has
-// time series of its own. F is called concurrently, and often.
-func WithDestinationTemplate(f func(topic string) string) Option { return templateOption{f} }
+// WithMemberTemplate is for topics with very many producers. f maps the name of a producer to
+// a template, for example "site-42" to "site-{n}". Metrics have the template instead of the
+// name, or no name if the template is empty. Spans keep the name. Without this option, or if f
+// is nil, metrics have the name. Names that registrations were given by number, such as
+// producer-17, are then left out, also in spans. f is called concurrently and often.
+func WithMemberTemplate(f func(name string) string) Option {
+	return optionFunc(func(c *config) {
+		if c.members = f; f == nil {
+			c.members = unlessAutomatic
+		}
+	})
+}
 
-type templateOption struct{ f func(string) string }
+// WithListenerTemplate is WithMemberTemplate for the names of listeners.
+func WithListenerTemplate(f func(name string) string) Option {
+	return optionFunc(func(c *config) {
+		if c.listened = f; f == nil {
+			c.listened = unlessAutomatic
+		}
+	})
+}
 
-func (o templateOption) apply(c *config) { c.template = o.f }
+// WithListenerDurations measures every callback of every listener, as
+// dispatch.listener.duration. It makes calls cost about a microsecond more for each callback;
+// see [dispatch.Observer].
+func WithListenerDurations() Option {
+	return optionFunc(func(c *config) { c.listenerTimes = true })
+}
+
+func withBus(bus *dispatch.Bus) Option {
+	return optionFunc(func(c *config) { c.bus = bus })
+}

@@ -6,22 +6,21 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 )
 
-// TraceContext returns what a transport has to do so that a trace goes on elsewhere:
-// inject hands the trace of ctx to set, as keys and values to be sent along with a
-// request, and extract returns ctx with what get has found of them. Their types are
-// plain, so that they fit into an option such as
+// TraceContext returns two functions for a transport that propagates traces. inject passes
+// the trace of ctx to set, as keys and values that the transport sends with a request.
+// extract returns ctx with the trace that it reads through get. The functions have plain
+// types, so that they fit into an option such as
 //
 //	natsdispatch.WithTraceContext(oteldispatch.TraceContext())
 //
-// Without propagators it is the W3C trace context that goes along, and nothing else;
-// the global propagator is not asked. Most programs have baggage in that one, which
-// holds what the users of a service have sent, say, and is not to be handed to other
-// machines, nor to be believed from them, by default. Who trusts these machines says
-// so:
+// Without propagators, only the W3C trace context is propagated. The global propagator is
+// not used: in most programs it includes baggage, which may contain data of users. By
+// default, baggage is neither sent to other machines nor accepted from them. If you trust
+// these machines, write
 //
 //	oteldispatch.TraceContext(propagation.TraceContext{}, propagation.Baggage{})
 //
-// Both functions may be called concurrently.
+// Both functions are safe for concurrent use.
 func TraceContext(propagators ...propagation.TextMapPropagator) (
 	inject func(ctx context.Context, set func(key, value string)),
 	extract func(ctx context.Context, get func(key string) string) context.Context,

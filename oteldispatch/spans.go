@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,25 +14,33 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-func (o *observer) startCall(ctx context.Context, c *call, started dispatch.CallStarted) (context.Context, trace.Span) {
-	attrs := slices.Concat(sendAttrs, c.common, []attribute.KeyValue{callBudgetKey.Float64(started.Budget.Seconds())})
+var (
+	kindProducer = trace.WithSpanKind(trace.SpanKindProducer)
+	kindConsumer = trace.WithSpanKind(trace.SpanKindConsumer)
+)
+
+// startCall asks whether there is to be a span with what is known of the topic. The rest is
+// told to a span that is recorded.
+func (o *observer) startCall(ctx context.Context, topic *topicAttrs, started time.Time) (context.Context, trace.Span) {
+	return o.tracer.Start(ctx, topic.sendSpan, kindProducer, trace.WithTimestamp(started), topic.send)
+}
+
+func describeCall(c *call, started dispatch.CallStarted) {
+	attrs := append(make([]attribute.KeyValue, 0, 3),
+		semconv.MessagingMessageConversationID(c.conversation), callBudgetKey.Float64(started.Budget.Seconds()))
 	if started.Depth > 0 {
 		attrs = append(attrs, callDepthKey.Int(started.Depth))
 	}
-	return o.tracer.Start(ctx, operationSend+" "+c.topic,
-		trace.WithSpanKind(trace.SpanKindProducer), c.at(0), trace.WithAttributes(attrs...))
+	c.span.SetAttributes(attrs...)
 }
 
-func endCall(c *call, r dispatch.Report, err error) {
-	defer c.span.End(c.at(r.Elapsed))
-	if !c.span.IsRecording() {
-		return
-	}
+func endCall(c *call, r *dispatch.Report, err error) {
 	results := 0
-	for _, o := range r.Outcomes {
+	for i := range r.Outcomes {
+		o := &r.Outcomes[i]
 		results += o.Results
 		if o.State == dispatch.StateLate {
-			c.span.AddEvent(lateEvent, c.at(r.Elapsed), trace.WithAttributes(identity(o.Member)...))
+			c.span.AddEvent(lateEvent, c.at(r.Elapsed), trace.WithAttributes(identity(shown(o.Member))...))
 		}
 	}
 	c.span.SetAttributes(callReasonKey.String(r.Reason.String()), callMembersKey.Int(len(r.Outcomes)), callResultsKey.Int(results))
@@ -41,30 +48,44 @@ func endCall(c *call, r dispatch.Report, err error) {
 		c.span.SetAttributes(semconv.ErrorType(err))
 		c.span.SetStatus(codes.Error, cut(err.Error()))
 	}
+	c.span.End(c.at(r.Elapsed))
+}
+
+// shown returns a member as spans show it.
+func shown(m dispatch.Member) dispatch.Member {
+	m.Name = unlessAutomatic(m.Name)
+	return m
 }
 
 // startMember starts the span of a member, or of a replica, at a time since the
 // beginning of the call.
 func (o *observer) startMember(ctx context.Context, c *call, who dispatch.Member, elapsed time.Duration) (context.Context, trace.Span) {
-	return o.tracer.Start(ctx, operationProcess+" "+c.topic,
-		trace.WithSpanKind(trace.SpanKindConsumer), c.at(elapsed), trace.WithAttributes(slices.Concat(processAttrs, c.common, identity(who))...))
+	attrs := make([]attribute.KeyValue, 0, 16)
+	attrs = append(attrs, c.topic.process...)
+	attrs = append(attrs, semconv.MessagingMessageConversationID(c.conversation))
+	attrs = appendIdentity(attrs, shown(who))
+	return o.tracer.Start(ctx, c.topic.processSpan, kindConsumer, c.at(elapsed), trace.WithAttributes(attrs...))
 }
 
-func endMember(span trace.Span, o dispatch.Outcome, at trace.SpanEventOption) {
-	defer span.End(at)
-	if !span.IsRecording() {
-		return
+func endMember(span trace.Span, o *dispatch.Outcome, at trace.SpanEventOption) {
+	attrs := make([]attribute.KeyValue, 0, 8)
+	if o.Member.Group != "" {
+		attrs = appendIdentity(attrs, shown(o.Member)) // it is known only now who has answered
+		if o.Tried > 0 {
+			attrs = append(attrs, memberTriedKey.Int(o.Tried))
+		}
 	}
-	span.SetAttributes(identity(o.Member)...) // of a group it is known only now who has answered
-	span.SetAttributes(memberStateKey.String(o.State.String()), memberStartedKey.Bool(o.Started), memberResultsKey.Int(o.Results))
-	if o.Member.Group != "" && o.Tried > 0 {
-		span.SetAttributes(memberTriedKey.Int(o.Tried))
+	attrs = append(attrs, memberStateKey.String(o.State.String()), memberStartedKey.Bool(o.Started), memberResultsKey.Int(o.Results))
+	kind := errorType(o)
+	if kind != "" {
+		attrs = append(attrs, semconv.ErrorTypeKey.String(kind))
 	}
-	if kind := errorType(o); kind != "" {
-		span.SetAttributes(semconv.ErrorTypeKey.String(kind))
+	span.SetAttributes(attrs...)
+	if kind != "" {
 		span.SetStatus(codes.Error, cut(o.Err.Error()))
 		recordPanic(span, o.Err, at)
 	}
+	span.End(at)
 }
 
 // mostText bounds the description of a status in bytes: the error of a call names

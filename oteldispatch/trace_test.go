@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 	"github.com/seed-bb4b4d74/dispatch/oteldispatch"
 	"go.opentelemetry.io/otel/attribute"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 )
@@ -274,6 +277,52 @@ func TestDestinationTemplate(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A call that is not sampled has the context of its span, for others that are asked, and
+// nothing else. The hooks for its members are not called.
+func TestCallsThatAreNotSampledOnlyHaveMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		never := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()), sdktrace.WithSyncer(l.spans))
+		o := oteldispatch.New(oteldispatch.WithTracerProvider(never), oteldispatch.WithMeterProvider(l.meters))
+		ctx := o.CallStart(t.Context(), dispatch.CallStarted{CallInfo: dispatch.CallInfo{Topic: "cell.measure"}})
+		if sc := trace.SpanContextFromContext(ctx); !sc.IsValid() || sc.IsSampled() || o.Sample(ctx) {
+			t.Errorf("the context has %+v, and is sampled: %t", sc, o.Sample(ctx))
+		}
+		l.Dispatcher = dispatch.New[string, float64](dispatch.WithObserver(o), dispatch.WithLogger(slog.New(slog.DiscardHandler)))
+		var inside trace.SpanContext
+		l.produce("site-1", func(ctx context.Context, _ string) (float64, error) {
+			inside = trace.SpanContextFromContext(ctx)
+			time.Sleep(1200 * ms)
+			return 0, nil
+		})
+		l.send()
+		time.Sleep(time.Minute)
+		if n := len(l.ended()); n != 0 || !inside.IsValid() || inside.IsSampled() {
+			t.Errorf("%d spans, and inside %+v", n, inside)
+		}
+		for name, want := range map[string]string{
+			"dispatch.member.outcomes": "site-1 late 1", "dispatch.member.late": "site-1 1 in 200ms", "dispatch.member.abandoned": "site-1 1",
+		} {
+			if diff := cmp.Diff([]string{want}, l.measured(name)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
+		}
+	})
+}
+
+// With metrics alone the observer only follows calls.
+func TestMetricsAloneHaveNoStartHooks(t *testing.T) {
+	o := oteldispatch.New(oteldispatch.WithTracerProvider(noop.NewTracerProvider()))
+	if o.CallStart != nil || o.MemberStart != nil || o.ListenerStart != nil || o.Sample != nil ||
+		o.ListenerEnd != nil || o.MemberEnd != nil || o.Result != nil || !o.ReuseReports {
+		t.Errorf("it has %+v", o)
+	}
+	o = oteldispatch.New(oteldispatch.WithMeterProvider(metricnoop.NewMeterProvider()))
+	if o.Dropped != nil || o.SlowListener != nil || o.MemberStart == nil {
+		t.Errorf("without metrics it has %+v", o)
+	}
 }
 
 func TestMetricsDoNotNeedSpans(t *testing.T) {

@@ -32,6 +32,9 @@ type data struct {
 	Suspects []struct {
 		Kind string `json:"kind"`
 	} `json:"suspects"`
+	Topics struct {
+		Rows []struct{ Name string }
+	}
 	Call struct {
 		Elapsed float64 `json:"elapsed_ns"`
 		Budget  float64 `json:"budget_ns"`

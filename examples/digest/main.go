@@ -1,12 +1,11 @@
-// The digest program prints the digests of files by all hashes that it knows.
-// Each hash is a producer, so all of them work on a file at the same time, and
-// each digest is printed as soon as it is there:
+// The digest program prints the digests of files, computed by seven hashes. Each hash is a
+// producer, so all hashes work on a file at the same time. The program prints each digest as
+// soon as it is computed:
 //
 //	go run ./examples/digest FILE…
 //
-// A file that cannot be read is reported by its name, and the others are still
-// done. The exit status is 1 if there was such a file, and 2 if there were no
-// arguments.
+// If a file cannot be read, the program prints its name and continues with the other files.
+// The exit status is 1 if there was such a file, and 2 if there were no arguments.
 package main
 
 import (
@@ -32,7 +31,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// digests takes the path of a file and gives a digest of its contents in hex.
+// digests is the topic: a request is the path of a file, a result is a digest in hex.
 var digests = dispatch.NewTopic[string, string]("file.digest")
 
 var hashes = []struct {
@@ -120,8 +119,8 @@ func register(d *dispatch.Dispatcher[string, string], out io.Writer, done chan<-
 	return err
 }
 
-// summarize prints how a file went, and reports whether all its digests are
-// there. Hashes that have none for the same reason are named together.
+// summarize prints the outcome for a file, and reports whether it has all digests. Hashes that
+// failed for the same reason are named together.
 func summarize(out, errs io.Writer, path string, r dispatch.Report) bool {
 	answered := 0
 	var reasons []string

@@ -1,5 +1,5 @@
-// The quickstart program has two producers asked on three topics while two
-// listeners follow, and prints what happens and when. It takes three seconds:
+// The quickstart program sends requests on three topics to two producers, while two listeners
+// get the results. It prints each event with its time, and takes three seconds:
 //
 //	go run ./examples/quickstart
 package main
@@ -17,8 +17,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Request is what a producer is asked, Reply what it answers. The compiler sees
-// to it that everybody on a topic agrees about them.
+// A producer gets a Request and returns a Reply. The compiler checks that all code of a topic
+// uses these types.
 type (
 	Request struct{ Numbers []int }
 	Reply   struct{ Sum int }
@@ -38,7 +38,7 @@ func main() {
 
 // run plays the whole scenario and writes its timeline to out.
 func run(ctx context.Context, out io.Writer) error {
-	// The logger would be told that P1 outlives a call. The timeline says so, too.
+	// The bus would log that P1 outlives a call, but the timeline shows this already.
 	d := dispatch.New[Request, Reply](dispatch.WithLogger(slog.New(slog.DiscardHandler)))
 	defer d.Close()
 	s := &scenario{dispatcher: d, timeline: &timeline{out: out}}
@@ -117,8 +117,8 @@ type scenario struct {
 	timeline   *timeline
 }
 
-// addProducer registers a producer that takes its time. It does not look at its
-// context, as an instrument does not that has to finish what it has begun.
+// addProducer registers a slow producer. It ignores its context, like an instrument that has
+// to finish each measurement.
 func (s *scenario) addProducer(name string, takes time.Duration, topics ...dispatch.Topic[Request, Reply]) (*dispatch.Registration, error) {
 	fmt.Fprintf(s.timeline.out, "  %s takes %v    %s\n", name, millis(takes), names(topics))
 	return s.dispatcher.AddProducer(dispatch.AnyOf(topics...), func(_ context.Context, req Request) (Reply, error) {

@@ -9,15 +9,14 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// binning counts where the dies go.
+// binning counts the dies in each bin.
 type binning struct {
 	mu       sync.Mutex // guards the fields below
 	sorted   map[Bin]int
 	untested map[dispatch.State]int // dies without a verdict, by what became of their sites
 }
 
-// addBinning registers a listener that counts the verdicts, and the dies that
-// have none.
+// addBinning registers a listener that counts the verdicts, and the dies without a verdict.
 func addBinning(bus *dispatch.Bus) (*binning, error) {
 	b := &binning{sorted: make(map[Bin]int), untested: make(map[dispatch.State]int)}
 	_, err := dispatch.On[Touchdown, Verdict](bus).AddListener(testDies, b.sort, dispatch.WithName("binning"), dispatch.OnOutcome(b.miss))
@@ -30,8 +29,8 @@ func (b *binning) sort(_ context.Context, r dispatch.Result[Touchdown, Verdict])
 	b.sorted[r.Value.Bin]++
 }
 
-// miss counts a die that its site has not tested. A failure is never a result, so
-// sort does not hear of it.
+// miss counts a die that its site has not tested. A failure is never a result, so sort is not
+// called for it.
 func (b *binning) miss(o dispatch.Outcome) {
 	if o.State == dispatch.StateOK || o.State == dispatch.StateDeclined {
 		return
@@ -41,7 +40,7 @@ func (b *binning) miss(o dispatch.Outcome) {
 	b.untested[o.State]++
 }
 
-// summarize writes how many dies went where.
+// summarize writes the number of dies in each bin.
 func (b *binning) summarize(out io.Writer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

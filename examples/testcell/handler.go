@@ -7,7 +7,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A wafer of the cell is small, so that one can watch it being changed.
+// A wafer of the cell is small, so that the handler changes it often.
 const (
 	touchdowns    = 8
 	wafersInALot  = 25
@@ -15,7 +15,7 @@ const (
 	steppingTakes = 500 * time.Millisecond
 )
 
-// addHandler registers what brings the wafers.
+// addHandler registers the producer that brings the wafers.
 func addHandler(bus *dispatch.Bus) error {
 	_, err := dispatch.On[Wafer, WaferMap](bus).AddProducer(loadWafer, func(ctx context.Context, w Wafer) (WaferMap, error) {
 		return WaferMap{touchdowns}, wait(ctx, loadingTakes)
@@ -23,8 +23,8 @@ func addHandler(bus *dispatch.Bus) error {
 	return err
 }
 
-// produce tests one lot after the other until ctx ends. A touchdown that has begun
-// is finished: needles are not lifted off a die in the middle of its test.
+// produce tests one lot after the other until ctx ends. It finishes a touchdown that has
+// begun, because the needles must not leave a die in the middle of its test.
 func produce(ctx context.Context, bus *dispatch.Bus) error {
 	for lot := 1; ; lot++ {
 		for number := range wafersInALot {

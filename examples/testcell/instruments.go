@@ -10,7 +10,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// errOverCurrent is what the supply says of a die with a short circuit.
+// errOverCurrent is the error of the supply for a die with a short circuit.
 var errOverCurrent = errors.New("over-current")
 
 const (
@@ -21,7 +21,7 @@ const (
 	sampleTakes      = 30 * time.Millisecond
 )
 
-// addInstruments registers what the sites of a cell share.
+// addInstruments registers the instruments that the sites of a cell share.
 func addInstruments(bus *dispatch.Bus) error {
 	volts := dispatch.On[Die, Volts](bus)
 	// There is one supply. Its producer is serial, so sites wait for their turn, and
@@ -45,7 +45,7 @@ func addInstruments(bus *dispatch.Bus) error {
 	return nil
 }
 
-// supply powers a die, and gives the voltage that comes of it.
+// supply powers a die and returns the resulting voltage.
 func supply(ctx context.Context, d Die) (Volts, error) {
 	if err := wait(ctx, supplySettles); err != nil {
 		return 0, err
@@ -56,7 +56,7 @@ func supply(ctx context.Context, d Die) (Volts, error) {
 	return 1.8, nil
 }
 
-// measure is what a meter does.
+// measure is the producer of a meter.
 func measure(ctx context.Context, meter int, d Die) (Amperes, error) {
 	settles := meterSettles
 	if chance(d, fmt.Sprint("meter", meter)) < 0.1 {
@@ -68,8 +68,8 @@ func measure(ctx context.Context, meter int, d Die) (Amperes, error) {
 	return d.leakage(), nil
 }
 
-// digitizer gives one sample after the other. It has no error of its own: who
-// does not want any more of them stops, or lets the context end.
+// digitizer yields one sample after the other. It never fails: the caller leaves the loop, or
+// the context ends.
 func digitizer(ctx context.Context, d Die) iter.Seq2[Volts, error] {
 	return func(yield func(Volts, error) bool) {
 		for n := range rippleSamples {
@@ -84,8 +84,7 @@ func digitizer(ctx context.Context, d Die) iter.Seq2[Volts, error] {
 	}
 }
 
-// wait takes the time that hardware takes, or gives the cause for which nobody
-// needs it any more.
+// wait waits as long as the hardware would, or returns the cause of ctx if ctx ends first.
 func wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

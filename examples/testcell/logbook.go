@@ -11,8 +11,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// writing takes this long for each verdict, as a disk elsewhere does. The sites do
-// not wait for it: a listener has a mailbox of its own.
+// writing is the time for each verdict, like that of a remote disk. The sites do not wait for
+// it, because a listener has its own mailbox.
 const writing = 20 * time.Millisecond
 
 // logbook writes a line for each touchdown. Its callbacks never overlap, so it
@@ -41,7 +41,7 @@ func (l *logbook) note(_ context.Context, r dispatch.Result[Touchdown, Verdict])
 	l.bins[r.From] = r.Value.Bin
 }
 
-// write writes the line. The report says how the sites fared that gave no verdict.
+// write writes the line. The report has the outcomes of sites without a verdict.
 func (l *logbook) write(r dispatch.Report) {
 	var line strings.Builder
 	fmt.Fprintf(&line, "%-13s ", cmp.Or(l.title, "call "+r.Call.String()))

@@ -1,22 +1,21 @@
-// The testcell program is a simulated test cell for semiconductors. A handler brings
-// wafers; at each touchdown of the probe card five sites test a die each, and ask
-// instruments that they share. One site is slow, one flaky, and one hangs now and
-// then; the others do not suffer from it.
+// The testcell program simulates a test cell for semiconductors. A handler brings wafers. At
+// each touchdown of the probe card, each of five sites tests a die. The sites share
+// instruments. One site is slow, one is flaky, and one hangs now and then; the other sites are
+// not affected.
 //
 //	go run ./examples/testcell
 //	go run ./examples/testcell -for 10s
 //
-// It prints a line for each touchdown, and the address of a page that shows what goes
-// on inside: open it in a browser. In the end it prints how many dies went into which
-// bin.
+// It prints a line for each touchdown, and the address of a live page: open it in a browser.
+// At the end it prints the number of dies in each bin.
 //
-// The cell consists of parts that know nothing of each other but the topics:
+// The parts of the cell know only the topics, not each other:
 //
-//   - vocabulary.go: the topics, and what is asked and answered on them,
-//   - handler.go: asks the sites, touchdown by touchdown,
-//   - sites.go: answer, and ask the instruments,
-//   - instruments.go: a serial one, three replicas, and one with a stream of results,
-//   - binning.go and logbook.go: listen.
+//   - vocabulary.go: the topics with their requests and results
+//   - handler.go: asks the sites, touchdown by touchdown
+//   - sites.go: the sites, which answer and ask the instruments
+//   - instruments.go: a serial instrument, three replicas, and one with a stream of results
+//   - binning.go and logbook.go: listeners
 package main
 
 import (
@@ -76,8 +75,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	return 0
 }
 
-// withoutStacks is where the bus logs what nobody else is told. A terminal is no
-// place for the stacks of panics; the page shows them.
+// withoutStacks is the logger of the bus. It leaves out the stacks of panics, because they do
+// not fit into a terminal; the page shows them.
 func withoutStacks(errs io.Writer) slog.Handler {
 	return slog.NewTextHandler(errs, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey || a.Key == "stack" || a.Key == "added_at" {
@@ -87,8 +86,7 @@ func withoutStacks(errs io.Writer) slog.Handler {
 	}})
 }
 
-// simulate sets up the cell on a bus, has it test wafers until ctx ends, and shuts
-// it down.
+// simulate sets up the cell on a bus, tests wafers until ctx ends, and shuts the cell down.
 func simulate(ctx context.Context, bus *dispatch.Bus, out io.Writer) error {
 	defer bus.Close()
 	if err := errors.Join(addInstruments(bus), addHandler(bus)); err != nil {

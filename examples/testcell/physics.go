@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// What a die is like depends on nothing but which one it is. So every run of the
-// program tests the same dies, whoever is asked in which order.
+// The properties of a die depend only on its number. So every run of the program tests the same
+// dies, in whatever order the sites answer.
 
 func (d Die) contactTakes() time.Duration {
 	return 60*time.Millisecond + time.Duration(chance(d, "touch")*float64(150*time.Millisecond))
@@ -20,7 +20,7 @@ func (d Die) leakage() Amperes { return Amperes(12e-9 * chance(d, "leakage")) }
 
 func (d Die) ripple(sample int) Volts { return Volts(0.051 * chance(d, fmt.Sprint("ripple", sample))) }
 
-// chance gives a number in [0, 1) that depends on what it is given alone.
+// chance returns a number in [0, 1) that depends only on its arguments.
 func chance(of ...any) float64 {
 	h := fnv.New64a()
 	fmt.Fprint(h, of...)

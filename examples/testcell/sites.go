@@ -23,8 +23,8 @@ type site struct {
 	amperes *dispatch.Dispatcher[Die, Amperes]
 }
 
-// addSites registers the sites of a cell. A site is one piece of hardware and can
-// do one thing at a time; who has not come to its turn in time has not been asked.
+// addSites registers the sites of a cell. A site is one piece of hardware and can do one thing
+// at a time. A run that has not had its turn when the call ends is never started.
 func addSites(bus *dispatch.Bus) (names []string, err error) {
 	verdicts := dispatch.On[Touchdown, Verdict](bus)
 	for i, temper := range []temper{good, good, slow, flaky, hanging} {
@@ -38,8 +38,8 @@ func addSites(bus *dispatch.Bus) (names []string, err error) {
 	return names, nil
 }
 
-// test tests the die that the site has at a touchdown. It asks instruments by
-// calls of its own. They get its context, so that they end no later than it must.
+// test tests the die that the site has at a touchdown. It asks instruments with calls that get
+// its context, so that they end no later than its own call.
 func (s *site) test(ctx context.Context, t Touchdown) (Verdict, error) {
 	die := Die{t, s.number}
 	if die.beyondTheEdge() {
@@ -55,7 +55,7 @@ func (s *site) test(ctx context.Context, t Touchdown) (Verdict, error) {
 	return Verdict{die, bin}, err
 }
 
-// bin measures until it is clear which bin the die belongs in.
+// bin measures the die until its bin is determined.
 func (s *site) bin(ctx context.Context, die Die) (Bin, error) {
 	_, err := s.volts.First(ctx, forceVoltage, die)
 	if errors.Is(err, errOverCurrent) {
@@ -88,15 +88,15 @@ func (d Die) beyondTheEdge() bool {
 	return d.Site == 1 && d.At.Number == 1 || d.Site == 4 && d.At.Number == touchdowns
 }
 
-// temper is what is wrong with a site. It is asked when the needles have been lowered.
+// temper is the fault of a site. It is called when the needles have been lowered.
 type temper func(context.Context, Die) error
 
 func good(context.Context, Die) error { return nil }
 
-// slow has needles that have to be lowered once more.
+// slow has to lower its needles a second time.
 func slow(ctx context.Context, _ Die) error { return wait(ctx, 600*time.Millisecond) }
 
-// flaky has a worn needle, and a driver that was never tested without contact.
+// flaky has a worn needle, and a driver that panics without contact.
 func flaky(_ context.Context, d Die) error {
 	switch c := chance(d, "contact"); {
 	case c < 0.06:
@@ -108,11 +108,11 @@ func flaky(_ context.Context, d Die) error {
 	return nil
 }
 
-// hangs is how long a driver may wait for its hardware.
+// hangs is the time for which a driver may wait for its hardware.
 const hangs = 2600 * time.Millisecond
 
-// hanging has a driver that sometimes waits for its hardware and for nothing else.
-// It does not look at its context, so the touchdown goes on without it.
+// hanging has a driver that sometimes waits for its hardware and ignores its context. The
+// touchdown goes on without it.
 func hanging(ctx context.Context, d Die) error {
 	if chance(d, "hang") < 0.12 {
 		time.Sleep(hangs)

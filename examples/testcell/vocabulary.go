@@ -7,8 +7,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// The topics of the cell are all that its parts know of one another: who asks
-// does not know who answers, nor how many.
+// The parts of the cell know only these topics: a caller does not know which producers answer,
+// or how many.
 var (
 	// loadWafer puts a wafer under the probe card.
 	loadWafer = dispatch.NewTopic[Wafer, WaferMap]("handler.load", dispatch.WithTimeout(10*time.Second))
@@ -17,8 +17,8 @@ var (
 
 	// forceVoltage powers a die.
 	forceVoltage = dispatch.NewTopic[Die, Volts]("instrument.supply")
-	// measureLeakage has three meters, any of which will do. Now and then one takes
-	// a while to settle; then the next is asked as well.
+	// measureLeakage has three equivalent meters. If a meter takes long to settle, the call
+	// also asks the next one.
 	measureLeakage = dispatch.NewTopic[Die, Amperes]("instrument.leakage", dispatch.WithHedge(150*time.Millisecond))
 	// captureRipple records the supply of a die, piece by piece.
 	captureRipple = dispatch.NewTopic[Die, Volts]("instrument.ripple")

@@ -83,9 +83,12 @@ type Inbox struct {
 // Init sets what does not change.
 func (b *Inbox) Init(owner Owner, c Config) { b.owner, b.config = owner, c }
 
+// Overlaps reports whether several tasks may run at the same time.
+func (b *Inbox) Overlaps() bool { return b.config.Width > 1 }
+
 // Single reports whether each event is a task of its own, which can be dropped, or run
 // beside others, as long as it waits.
-func (b *Inbox) Single() bool { return b.config.Bound > 0 || b.config.Width > 1 }
+func (b *Inbox) Single() bool { return b.config.Bound > 0 || b.Overlaps() }
 
 // Put adds a source that is not in the queue and has something to deliver. It reports
 // whether the caller has to call Run, on any goroutine.
@@ -195,9 +198,8 @@ func (b *Inbox) resume(h hand) {
 	}
 }
 
-// run runs at most n tasks, beginning with the one in hand. It returns early after one
-// that has panicked, which is then still in hand. It is a small function because its
-// frame is on the stack of all tasks.
+// run runs at most n tasks, beginning with the one in hand. It is a small function because
+// its frame is on the stack of all tasks.
 func (b *Inbox) run(h *hand, n int) {
 	defer b.unwind(h)
 	h.fine = false
@@ -208,22 +210,22 @@ func (b *Inbox) run(h *hand, n int) {
 	h.fine = true
 }
 
-// unwind is deferred by run. After runtime.Goexit nothing can keep the goroutine, and
-// another one goes on.
+// unwind is deferred by run. Another goroutine goes on with what is in hand: after
+// runtime.Goexit nothing can keep this one, not even a panic that is recovered.
 func (b *Inbox) unwind(h *hand) {
 	if h.fine {
 		return
 	}
-	value := recover()
-	if value == nil && unwind.Goexit() {
-		b.note(nil, nil)
-		go b.resume(*h)
-		return
-	}
-	if value == nil {
+	value, stack := recover(), []byte(nil)
+	if value == nil && !unwind.Goexit() {
 		value = new(runtime.PanicNilError)
 	}
-	b.note(value, debug.Stack())
+	if value != nil {
+		stack = debug.Stack()
+	}
+	b.note(value, stack)
+	go b.resume(*h)
+	h.task = nil
 }
 
 func (b *Inbox) note(value any, stack []byte) {

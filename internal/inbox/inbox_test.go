@@ -533,6 +533,7 @@ func TestTasksMayUnwindTheStack(t *testing.T) {
 	}{
 		"panic":                         {func() { panic("boom") }, "", "boom", true},
 		"Goexit":                        {runtime.Goexit, "", "<nil>", false},
+		"panic during Goexit":           {func() { defer func() { panic("boom") }(); runtime.Goexit() }, "", "boom", true},
 		"panic(nil)":                    {func() { panic(nil) }, "", "panic called with nil argument", true},
 		"panic(nil) under the old rule": {func() { panic(nil) }, "panicnil=1", "", false},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -55,17 +56,40 @@ func TestTraceContext(t *testing.T) {
 	}
 }
 
+// The tools of NATS find the node, and what they show of its requests is what has happened.
 func TestMicro(t *testing.T) {
 	s := startServer(t)
 	near, far := newBus(), newBus()
-	produce(t, far, "m", echo("m"))
-	node := serve(t, connect(t, s.ClientURL()), far, "far", natsdispatch.WithMicro("1.2.3"))
+	produce(t, far, "m", func(ctx context.Context, req string) (string, error) {
+		switch req {
+		case "fail":
+			return "", errors.New("the probe is open")
+		case "hang":
+			<-ctx.Done()
+			return "", ctx.Err()
+		}
+		return "answer", nil
+	})
+	opened := newBus()
+	handled := make(chan error, 10)
+	farNC := connect(t, s.ClientURL(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { handled <- err }))
+	handler := fmt.Sprintf("%p", farNC.ErrorHandler())
+	node := serve(t, farNC, far, "far", natsdispatch.WithMicro("1.2.3"))
+	if now := fmt.Sprintf("%p", farNC.ErrorHandler()); now != handler {
+		t.Error("the error handler of the connection is another one than before")
+	}
+	serve(t, connect(t, s.ClientURL()), opened, "plain")
 	nc := connect(t, s.ClientURL())
-	join(t, nc, near, []string{"far"})
+	join(t, nc, near, []string{"far", "plain"})
 	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/m ok")
-	ask := func(verb micro.Verb, v any) {
+	want(t, ended(t, send(t, near, "fail")), dispatch.ReasonAllEnded, "far/m failed")
+	canceled := send(t, near, "hang")
+	named(t, canceled, 1)
+	canceled.Cancel(nil)
+	until(t, "the node to be done with all", func() bool { return node.Stats().Cancelled == 1 && node.Stats().InHand == 0 })
+	ask := func(verb micro.Verb, name, id string, v any) {
 		t.Helper()
-		subject, err := micro.ControlSubject(verb, "dispatch", "")
+		subject, err := micro.ControlSubject(verb, name, id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,33 +102,35 @@ func TestMicro(t *testing.T) {
 		}
 	}
 	var ping micro.Ping
-	ask(micro.PingVerb, &ping)
-	if ping.Metadata["node"] != "far" || ping.Version != "1.2.3" {
+	ask(micro.PingVerb, "", "", &ping)
+	if ping.Name != "dispatch" || ping.Metadata["node"] != "far" || ping.Version != "1.2.3" || ping.Type != micro.PingResponseType {
 		t.Errorf("ls shows %+v", ping)
 	}
 	var info micro.Info
-	ask(micro.InfoVerb, &info)
-	if len(info.Endpoints) != 1 || info.Endpoints[0].Metadata["topic"] != measure.Name() {
+	ask(micro.InfoVerb, "dispatch", "", &info)
+	if info.ID != ping.ID || info.Type != micro.InfoResponseType || len(info.Endpoints) != 1 || info.Endpoints[0].Metadata["topic"] != measure.Name() || info.Endpoints[0].Subject != "dispatch.v1.default.ask."+measure.Name() {
 		t.Errorf("info shows %+v", info)
 	}
 	var stats micro.Stats
-	ask(micro.StatsVerb, &stats)
+	ask(micro.StatsVerb, "dispatch", ping.ID, &stats)
+	if len(stats.Endpoints) != 1 || stats.Type != micro.StatsResponseType || stats.Started.IsZero() {
+		t.Fatalf("stats show %+v", stats)
+	}
+	e := stats.Endpoints[0]
+	if e.NumRequests != 3 || e.NumErrors != 1 || !strings.Contains(e.LastError, "the probe is open") {
+		t.Errorf("stats show %d requests, %d errors, %q; want 3, 1 and the error of the producer", e.NumRequests, e.NumErrors, e.LastError)
+	}
+	if e.ProcessingTime <= 0 || e.AverageProcessingTime != e.ProcessingTime/3 {
+		t.Errorf("the processing time is %v, %v on average", e.ProcessingTime, e.AverageProcessingTime)
+	}
 	var counted natsdispatch.NodeStats
-	if err := json.Unmarshal(stats.Endpoints[0].Data, &counted); err != nil || counted.Requests != 1 {
-		t.Errorf("stats show %s, %v; want one request", stats.Endpoints[0].Data, err)
-	}
-	m, err := nc.Request(info.Endpoints[0].Subject, nil, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(m.Data, &counted); err != nil || counted.Requests != 1 {
-		t.Errorf("the endpoint answers %s, %v; want one request", m.Data, err)
+	if err := json.Unmarshal(e.Data, &counted); err != nil || counted.Requests != 3 {
+		t.Errorf("the data of the endpoint is %s, %v; want three requests", e.Data, err)
 	}
 	if err := node.Close(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "nobody to answer to ls any more", func() bool { // micro drains its own subscriptions
-		_, err := nc.Request("$SRV.PING.dispatch", nil, patience)
-		return errors.Is(err, nats.ErrNoResponders)
-	})
+	if _, err := nc.Request("$SRV.PING.dispatch", nil, patience); !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("after Close the tools get %v", err)
+	}
 }

@@ -1,11 +1,11 @@
-// The tree program has three sites measured, of which one asks instruments, one is
-// slow and one fails, and prints the trace of that to the terminal:
+// The tree program asks three sites for a measurement. One site asks instruments, one is slow
+// and one fails. The program prints the trace of the call to the terminal:
 //
 //	go run ./examples/tree
 //
-// A line is a span: when it began and ended, as a bar and in milliseconds, what it
-// stands for, and how it went. In a program of your own the spans go to a collector
-// instead, with one of OpenTelemetry's exporters; the rest is the same.
+// Each line is a span: its start and end in milliseconds, a bar, its name and its outcome. In
+// your own program, one of OpenTelemetry's exporters sends the spans to a collector; the other
+// code is the same.
 package main
 
 import (

@@ -1,0 +1,107 @@
+package browsertest
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/chromedp"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// point moves the pointer to the middle of what a selector finds first.
+func (tb *tab) point(selector string) {
+	tb.t.Helper()
+	at := eval[[]float64](tb, "(r => [r.x + r.width / 2, r.y + r.height / 2])(document.querySelector('"+selector+"').getBoundingClientRect())")
+	tb.pointAt(at[0], at[1])
+}
+
+func (tb *tab) pointAt(x, y float64) {
+	tb.t.Helper()
+	command(tb, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseMoved, X: x, Y: y})
+}
+
+// later waits until the page has been brought up to date some more times.
+func (tb *tab) later(times int) {
+	tb.t.Helper()
+	n := eval[int](tb, "Number(document.documentElement.dataset.updates)")
+	tb.wait(fmt.Sprint("document.documentElement.dataset.updates >= ", n+times))
+}
+
+// Rows keep their order while somebody points to one of them, and not longer.
+func TestRowsKeepTheirOrderUnderThePointer(t *testing.T) {
+	s := newScene(t)
+	s.produce("a.quick", takes(0), dispatch.WithName("site-1"))
+	s.produce("b.slow", takes(20*time.Millisecond), dispatch.WithName("site-1"))
+	for range 3 {
+		s.call("a.quick")
+		s.call("b.slow")
+	}
+	names := "[...document.querySelectorAll('.topics tbody tr')].map(r => r.dataset.k || r.querySelector('a').textContent).join(' ')"
+	tb := newTab(t, wide)
+	tb.open(s.address + "?sort=p99")
+	tb.wait(names + " === 'b.slow a.quick'")
+	tb.point(".topics tbody tr:first-child td:last-child")
+	s.produce("a.quick", takes(80*time.Millisecond), dispatch.WithName("site-2"))
+	for range 3 {
+		s.call("a.quick")
+	}
+	waitFor(t, "the other order", func() bool { return s.data("sort=p99").Topics.Rows[0].Name == "a.quick" })
+	tb.later(3)
+	if got := eval[string](tb, names); got != "b.slow a.quick" {
+		t.Errorf("under the pointer the order has become %s", got)
+	}
+	tb.pointAt(5, 5)
+	tb.wait(names + " === 'a.quick b.slow'")
+}
+
+// A call that has ended keeps its row while somebody points to the list, so that a click hits
+// what it was meant for.
+func TestFlightsKeepTheirRowsUnderThePointer(t *testing.T) {
+	s := newScene(t)
+	s.produce("cell.measure", s.hangs(), dispatch.WithName("site-1"))
+	first, second := s.send("cell.measure", dispatch.WithTimeout(time.Minute)), s.send("cell.measure", dispatch.WithTimeout(time.Minute))
+	tb := newTab(t, wide)
+	tb.open(s.address)
+	tb.wait("document.querySelectorAll('.flight').length === 2")
+	tb.updated()
+	link := fmt.Sprintf("[...document.querySelectorAll('.flight')].map(f => f.querySelector('a[href*=\"call=%v\"]') ? 'first' : 'second').join(' ')", first.ID())
+	before := eval[string](tb, link)
+	tb.point(".flight:last-child")
+	first.Cancel(nil)
+	waitFor(t, "one call in flight", func() bool { return len(s.bus.Snapshot().Calls) == 1 })
+	tb.later(3)
+	if got := eval[string](tb, link); got != before {
+		t.Errorf("under the pointer the calls in flight have become %q, they were %q", got, before)
+	}
+	tb.pointAt(5, 5)
+	tb.wait("document.querySelectorAll('.flight').length === 1")
+	second.Cancel(nil)
+}
+
+// The button copies what data.json has of the call.
+func TestCopyAsJSON(t *testing.T) {
+	s, id := late(t)
+	tb := newTab(t, wide)
+	tb.open(fmt.Sprint(s.address, "?call=", id))
+	tb.updated()
+	// The clipboard belongs to all tabs, and one needs leave to read it.
+	eval[chromedp.Void](tb, "navigator.clipboard.writeText = text => { window.pasted = text; return Promise.resolve(); }; undefined")
+	tb.do(chromedp.Click(chromedp.CSS("#copy")))
+	tb.wait("document.getElementById('copy').textContent === 'Copied'")
+	var copied struct {
+		ID   dispatch.CallID
+		Rows []struct{ Name, State string }
+	}
+	if err := json.Unmarshal([]byte(eval[string](tb, "pasted")), &copied); err != nil {
+		t.Fatal(err)
+	}
+	rows := s.data(fmt.Sprint("call=", id)).Call.Rows
+	if copied.ID != id || len(copied.Rows) == 0 || len(copied.Rows) != len(rows) {
+		t.Errorf("copied call %v with %d rows, want %v with %d", copied.ID, len(copied.Rows), id, len(rows))
+	}
+	tb.wait("document.getElementById('copy').textContent === 'Copy as JSON'")
+}

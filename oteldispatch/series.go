@@ -1,0 +1,204 @@
+package oteldispatch
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// mostSeries bounds for how many members tallies are kept. Beyond that, those of the topics
+// that were not used for longest are forgotten, and begin at 0 when they are used again.
+const mostSeries = 4096
+
+// tallies count what calls have come to. They are read when metrics are collected: to hand
+// each run of each member to an instrument would cost more than the run. They may be used
+// concurrently.
+type tallies struct {
+	names    *names
+	mostEver int // members
+
+	mu       sync.Mutex              // guards the fields below, and all series
+	topics   map[string]*topicSeries // by their labels
+	last     *topicSeries            // of the newest call
+	lastName string                  // of its topic
+	used     uint64                  // calls
+	members  int                     // of all topics
+	runs     []measured              // none: memory for those of the next call
+}
+
+// topicSeries is what is counted for a topic.
+type topicSeries struct {
+	attrs   *topicAttrs
+	used    uint64
+	sent    []tally // by the type of the error; the first is that of none
+	seats   []seat  // the members of the newest call, in its order
+	members map[dispatch.Member]*memberSeries
+}
+
+// seat is the place of a member among those of a topic's calls, which mostly have the same
+// ones in the same order.
+type seat struct {
+	member dispatch.Member
+	series *memberSeries
+}
+
+// tally counts what ended with errors of one type, and how long it took.
+type tally struct {
+	errorType string
+	count     uint64
+	took      histogram
+	set       attribute.Set
+	option    metric.MeasurementOption
+}
+
+// memberSeries is what is counted for members that have one name in metrics.
+type memberSeries struct {
+	identity []attribute.KeyValue
+	outcomes [states]uint64
+	states   [states]metric.MeasurementOption
+	consumed uint64
+	process  metric.MeasurementOption
+	runs     []tally // by the type of the error; the first is that of none
+}
+
+const states = int(dispatch.StateGone) + 1
+
+func (s *tallies) topicLocked(name string) *topicSeries {
+	t := s.last
+	if t == nil || s.lastName != name {
+		attrs := s.names.topic(name)
+		if t = s.topics[attrs.label]; t == nil {
+			t = &topicSeries{attrs: attrs, members: make(map[dispatch.Member]*memberSeries)}
+			if s.topics == nil {
+				s.topics = make(map[string]*topicSeries)
+			}
+			s.topics[attrs.label] = t
+			s.boundLocked(t)
+		}
+		s.last, s.lastName = t, name
+	}
+	s.used++
+	t.used = s.used
+	return t
+}
+
+// memberLocked returns the series of the member in seat i of a topic's newest call.
+func (s *tallies) memberLocked(t *topicSeries, i int, m *dispatch.Member) *memberSeries {
+	if i < len(t.seats) && t.seats[i].member == *m {
+		return t.seats[i].series
+	}
+	f := s.lookUpLocked(t, *m)
+	switch {
+	case i < len(t.seats):
+		t.seats[i] = seat{*m, f}
+	case i == len(t.seats):
+		t.seats = append(t.seats, seat{*m, f})
+	}
+	return f
+}
+
+// lookUpLocked returns the series of a member.
+func (s *tallies) lookUpLocked(t *topicSeries, m dispatch.Member) *memberSeries {
+	m = s.names.member(m)
+	f := t.members[m]
+	if f == nil {
+		f = &memberSeries{identity: identity(m)}
+		t.members[m] = f
+		s.members++
+		s.boundLocked(t)
+	}
+	return f
+}
+
+// boundLocked forgets topics until what is kept is within its bounds: those that were not
+// used for longest, and the members of t at last.
+func (s *tallies) boundLocked(t *topicSeries) {
+	if s.members+len(s.topics) <= s.mostEver {
+		return
+	}
+	var others []*topicSeries
+	for _, other := range s.topics {
+		if other != t {
+			others = append(others, other)
+		}
+	}
+	slices.SortFunc(others, func(a, b *topicSeries) int { return cmp.Compare(a.used, b.used) })
+	for _, other := range others {
+		if s.members+len(s.topics) <= s.mostEver/2 {
+			return
+		}
+		s.members -= len(other.members)
+		delete(s.topics, other.attrs.label)
+	}
+	if s.members+len(s.topics) > s.mostEver {
+		s.members -= len(t.members)
+		clear(t.members)
+		t.seats = nil
+	}
+}
+
+// find returns the tally for a type of error, which is made if it is new.
+func find(list *[]tally, errorType string, attrs func() []attribute.KeyValue) *tally {
+	for i := range *list {
+		if t := &(*list)[i]; t.errorType == errorType {
+			return t
+		}
+	}
+	t := tally{errorType: errorType}
+	t.set = attribute.NewSet(withError(attrs(), errorType)...)
+	t.option = metric.WithAttributeSet(t.set)
+	*list = append(*list, t)
+	return &(*list)[len(*list)-1]
+}
+
+// call returns the tally of calls that have ended so.
+func (t *topicSeries) call(errorType string) *tally {
+	return find(&t.sent, errorType, func() []attribute.KeyValue { return slices.Concat(t.attrs.destination, sendAttrs) })
+}
+
+// run returns the tally of a member's runs that have ended so.
+func (f *memberSeries) run(t *topicSeries, errorType string) *tally {
+	if errorType == "" && len(f.runs) > 0 {
+		return &f.runs[0]
+	}
+	attrs := func() []attribute.KeyValue { return slices.Concat(t.attrs.destination, processAttrs, f.identity) }
+	if len(f.runs) == 0 {
+		find(&f.runs, "", attrs)
+	}
+	return find(&f.runs, errorType, attrs)
+}
+
+// inState returns the attributes of outcomes in a state.
+func (f *memberSeries) inState(t *topicSeries, s int) metric.MeasurementOption {
+	if f.states[s] == nil {
+		f.states[s] = metric.WithAttributes(append(slices.Concat(t.attrs.destination, f.identity), memberStateKey.String(dispatch.State(s).String()))...)
+	}
+	return f.states[s]
+}
+
+// histogram counts durations in the buckets that the conventions recommend.
+type histogram struct {
+	counts   [len(bounds) + 1]uint64
+	count    uint64
+	sum      time.Duration
+	min, max time.Duration
+}
+
+func (h *histogram) add(d time.Duration) {
+	i := 0
+	for i < len(bounds) && d > bounds[i] { // most runs are short
+		i++
+	}
+	if h.count == 0 || d < h.min {
+		h.min = d
+	}
+	h.count++
+	h.counts[i]++
+	h.sum += d
+	h.max = max(h.max, d)
+}
