@@ -201,6 +201,16 @@ Dispatch-Version: 1
 	m.Subject = "reply"
 	whole := "reply\nv2 cell=207 E 0000000000\nall 7 site=201\n[\"v=x\"]\n"
 	compare("reply of version 2", m, whole, map[string]string{` \d{16}`: " E"})
+	// The same request once more runs nothing, and is answered with what was said to it.
+	if err := nc.PublishMsg(again); err != nil {
+		t.Fatal(err)
+	}
+	next("the request of version 2, again")
+	if m, err = inbox.NextMsg(patience); err != nil {
+		t.Fatal(err)
+	}
+	m.Subject = "reply"
+	compare("reply to the same request", m, whole, map[string]string{` \d{16}`: " E"})
 	acks := toAll.Subject + ".=cell=207"
 	for _, c := range []struct{ what, say, want string }{
 		{"what was sent again", "resume " + id + " 0 2000000\n", whole},
