@@ -328,8 +328,8 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	if r.limited {
 		r.producer().limits.release()
 	}
-	if how == course.Expired && r.producer().timeout > 0 {
-		c.expire() // it may be quicker than the timer to say that its time is over
+	if how == course.Expired {
+		c.tick()
 	}
 	why := r.why(how)
 	c.mu.Lock()

@@ -217,8 +217,24 @@ func (c *gathering) expire() {
 	c.mu.Lock()
 	if c.over() {
 		c.abandonAndUnlock(now)
-		return
+	} else {
+		c.tickAndUnlock(now)
 	}
+}
+
+// tick is what the timer does in a call that goes on. A member may be quicker than the timer
+// to say that the time is over.
+func (c *gathering) tick() {
+	now := c.now()
+	c.mu.Lock()
+	if c.over() {
+		c.mu.Unlock()
+	} else {
+		c.tickAndUnlock(now)
+	}
+}
+
+func (c *gathering) tickAndUnlock(now time.Duration) {
 	c.due = never
 	graced := c.course.Graced()
 	c.course.Tick(now)

@@ -128,7 +128,9 @@ func (e *Entry) reason() error {
 	}
 	ok, n := count[dispatch.StateOK], len(e.Report.Outcomes)
 	unfinished := count[dispatch.StateCanceled]
-	if !e.Grace {
+	// If the deadline is that of the sender's context, a member may say that the time is over
+	// before that context does.
+	if over := e.Report.Elapsed >= e.Report.Budget; !e.Grace && !over {
 		unfinished += count[dispatch.StateLate]
 	}
 	failed := count[dispatch.StateFailed] + count[dispatch.StatePanicked] + count[dispatch.StateRejected]
