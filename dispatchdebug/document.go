@@ -81,7 +81,7 @@ type suspect struct {
 	AddedAt  string          `json:"added_at"`
 	Error    string          `json:"error"`
 	Call     dispatch.CallID `json:"call"`    // that shows it
-	Lost     time.Duration   `json:"lost_ns"` // by calls in flight and those of the last minute
+	Lost     time.Duration   `json:"lost_ns"` // by calls in flight and those of the last minute, in whole milliseconds
 	Last     time.Duration   `json:"last_ns"` // how long ago it did something last; 0 if it goes on
 	Also     []string        `json:"also"`    // others of whom the same is true
 	MoreAlso int             `json:"more_also"`

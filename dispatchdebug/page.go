@@ -23,7 +23,7 @@ var (
 )
 
 var page = template.Must(template.New("").Funcs(template.FuncMap{
-	"allSuspects": allSuspects, "ariaSort": ariaSort, "ariaSortBy": ariaSortBy, "inAll": inAll, "join": join,
+	"allSuspects": allSuspects, "ariaSort": ariaSort, "ariaSortBy": ariaSortBy, "inAll": inAll, "join": join, "updates": updates,
 	"memberSort": memberSort, "only": onlyCritical, "outcomes": outcomes, "quickSearches": quickSearches, "rowSorts": rowSorts, "spark": drawSpark, "searchMembers": searchMembers, "searchRows": searchRows, "searchTopics": searchTopics,
 	"bytes": bytesText, "callLink": callLink, "clock": clock, "count": countAny, "duration": duration,
 	"evidence": evidence, "figure": newFigure, "hidden": hidden, "pageLink": pageLink, "percent": percent, "place": shortPlace,
@@ -94,6 +94,20 @@ func newFigure(class, label, path string, value any, allPath string, all any) fi
 }
 
 func inAll(v any) string { return countAny(v) + " in all" }
+
+func types(t topicLine) string {
+	if t.Request == "" {
+		return "" // it is known of its calls alone
+	}
+	return t.Request + " → " + t.Result
+}
+
+func updates(n uint64) string {
+	if n == 1 {
+		return "1 update was"
+	}
+	return count(n) + " updates were"
+}
 
 func join(list []string) string { return strings.Join(list, ", ") }
 
@@ -229,7 +243,6 @@ func callLink(id dispatch.CallID) string { return link("call", id.String()) }
 func remembered(k keptPart) string {
 	return "#" + k.ID.String() + ", " + k.Reason
 }
-func types(t topicLine) string               { return t.Request + " → " + t.Result }
 func (b bar) X() string                      { return scaled(b.Start, b.scale) }
 func (b bar) Width() string                  { return scaled(b.Length, b.scale) }
 func (t tick) X() string                     { return scaled(t.At, t.scale) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -270,6 +271,27 @@ func TestGroupsAndNestedCallsAreIndented(t *testing.T) {
 }
 
 // The critical path of a call leads through nested calls to the one who was waited for.
+// Replicas are seen while they run, and not only when they have ended.
+func TestReplicasInFlightHaveRows(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("meter-1", after(900*time.Millisecond, "", nil), dispatch.WithGroup("meters"))
+		b.add("meter-2", after(900*time.Millisecond, "", nil), dispatch.WithGroup("meters"))
+		c := b.send(dispatch.WithHedge(100 * time.Millisecond))
+		time.Sleep(300 * time.Millisecond)
+		var running []string
+		for _, r := range b.waterfall(c.ID()).Rows {
+			if r.Kind == "replica" {
+				running = append(running, fmt.Sprint(r.Name, " ", r.State, " ", r.Bars[len(r.Bars)-1].Length))
+			}
+		}
+		slices.Sort(running)
+		if got := strings.Join(running, ", "); got != "meter-1 pending 200ms, meter-2 pending 300ms" && got != "meter-1 pending 300ms, meter-2 pending 200ms" {
+			t.Errorf("in flight are %s", got)
+		}
+		<-c.Done()
+	})
+}
+
 func TestCriticalPath(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		inner := dispatch.NewTopic[string, string]("inner")

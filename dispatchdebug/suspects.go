@@ -200,7 +200,7 @@ func (s *suspecting) suspect(one *suspicion) suspect {
 	part := suspect{
 		Key: one.topic + " " + one.name + " " + one.other, Kind: kinds[0], Kinds: kinds, Severity: "warn",
 		Name: cut(one.name, mostName), Text: strings.Join(texts, "; "), Topic: one.topic, AddedAt: one.addedAt,
-		Call: one.call, Lost: one.lost,
+		Call: one.call, Lost: one.lost.Truncate(time.Millisecond),
 	}
 	if !one.last.IsZero() {
 		part.Last = s.now.Sub(one.last).Truncate(time.Second)

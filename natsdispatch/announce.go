@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,7 +35,7 @@ func (n *Node) tick() time.Duration {
 		}
 	}
 	if !now.Before(n.beats) {
-		n.beats = now.Add(n.beat)
+		n.beats = now.Add(jitter(n.beat))
 		n.doBeat(now)
 	}
 	left := time.Until(n.beats)
@@ -42,6 +44,9 @@ func (n *Node) tick() time.Duration {
 	}
 	return left
 }
+
+// jitter returns up to a fifth less, so that nodes that started together do not beat together.
+func jitter(d time.Duration) time.Duration { return d - rand.N(d/5+1) }
 
 // doBeat is what a node does every beat.
 func (n *Node) doBeat(now time.Time) {
@@ -65,6 +70,10 @@ func (n *Node) doBeat(now time.Time) {
 	}
 	n.announceAll(eventBeat)
 	n.remind(false)
+	if !n.forgets && n.counts.forgotten.Load() > 0 {
+		n.forgets = true
+		n.fail(fmt.Errorf("natsdispatch: node %s: more ids of requests than WithMaxRemembered(%d) allows; the oldest are forgotten before their time; the rest is counted", n.node, n.remember))
+	}
 }
 
 // announceAll announces the node on all its topics, if there is a connection.
@@ -120,6 +129,34 @@ func (n *Node) hearProbe(m *nats.Msg) {
 	if m.Reply == "" {
 		return
 	}
+	spread, err := strconv.Atoi(m.Header.Get(headerSpread))
+	if err != nil || spread <= 0 {
+		n.answerProbe(m)
+		return
+	}
+	pause := rand.N(min(time.Duration(spread)*time.Millisecond, longestSpread))
+	n.state.Lock()
+	defer n.state.Unlock()
+	if n.closed {
+		return
+	}
+	n.answers.Go(func() {
+		select {
+		case <-time.After(pause):
+			n.answerProbe(m)
+		case <-n.stopped.Done():
+		}
+	})
+}
+
+// headerSpread is set on a probe that very many nodes will answer: within how many milliseconds
+// each of them does, at a random time.
+const headerSpread = "Dispatch-Spread"
+
+// longestSpread bounds that.
+const longestSpread = 10 * time.Second
+
+func (n *Node) answerProbe(m *nats.Msg) {
 	for _, s := range n.topics {
 		if matches(string(m.Data), s.name) {
 			n.announce(s, eventBeat, m.Reply, n.detailFor(m, s))

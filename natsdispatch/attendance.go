@@ -91,20 +91,6 @@ func (t *attendance) isTwin(node string, now time.Time, while time.Duration) boo
 	return ok && now.Sub(last) < while
 }
 
-// twinsOf returns the names of nodes of which two processes are there.
-func (t *attendance) twinsOf(nodes []*present, now time.Time) (names map[string]bool) {
-	if len(t.twins) == 0 {
-		return nil
-	}
-	names = make(map[string]bool)
-	for _, n := range nodes {
-		if t.isTwin(n.Node, now, n.patience()) {
-			names[n.Node] = true
-		}
-	}
-	return names
-}
-
 // left returns the events of nodes that the table has expired. If it is we who are cut off,
 // that is one event.
 func (t *attendance) left(gone []departure, now time.Time, in *table) (events []NodeEvent) {

@@ -318,3 +318,40 @@ func TestLines(t *testing.T) {
 		}
 	}
 }
+
+// An acknowledgement that comes late says nothing new.
+func TestCreditIsNotTakenBack(t *testing.T) {
+	f := flow{granted: 10}
+	for range 3 {
+		f.send(&message{body: make([]byte, 1)})
+	}
+	f.acknowledge(2, 100)
+	f.acknowledge(1, 50)
+	if f.granted != 100 || len(f.kept) != 1 || f.waits != 1 {
+		t.Errorf("%+v", f)
+	}
+}
+
+// A name is not held back by a value that does not fit into the credit with it.
+func TestOutboxSendsNamesBeforeValues(t *testing.T) {
+	o := new(outbox)
+	o.init(1<<20, 1<<20, &store{most: most}, nil)
+	head := appendHead(nil, "n", 1)
+	o.withCredit(head, 3000)
+	a, b := memberOf("a"), memberOf("b")
+	o.accept(a)
+	for range 2 {
+		o.result(a, make([]byte, 1300), nil)
+		o.takeLocked()
+	}
+	o.accept(b)
+	o.result(b, make([]byte, 300), nil)
+	all := o.takeLocked()
+	if len(all) != 1 || all[0].values || !bytes.HasSuffix(all[0].body, []byte("accept b\n")) {
+		t.Errorf("%d messages are taken, want the name alone", len(all))
+	}
+	o.acknowledge(3, 6000)
+	if all := o.takeLocked(); len(all) != 1 || !all[0].values {
+		t.Errorf("with credit %d messages are taken, want the value", len(all))
+	}
+}

@@ -32,6 +32,7 @@ type inquiry struct {
 	now      time.Time // when the events were taken that are dealt with
 
 	old   bool             // some who may answer are not known to speak version 2
+	spare []tally          // for those to come
 	retry <-chan time.Time // when nodes are asked again for what is missing
 	pause time.Duration    // the one before that
 
@@ -142,7 +143,6 @@ func (r *Remote) begin(q *inquiry) bool {
 	all := r.openLocked(q, "")
 	now := time.Now()
 	known, changes, sorted := r.table.list(q.topic)
-	twins := r.attendance.twinsOf(known, now)
 	var strange []string
 	for _, name := range r.expected {
 		if r.table.at(place{q.topic, name}) == nil {
@@ -155,13 +155,14 @@ func (r *Remote) begin(q *inquiry) bool {
 	}
 	r.counts.calls.Add(1)
 	all.tallies = make(map[string]*tally, len(known)+len(strange))
+	q.spare = make([]tally, len(known)+len(strange))
 	var groups []string
 	for _, n := range known {
 		if n.Bus != "" && q.request.passed(n.Bus) || n.Draining && n.left == nil {
 			continue
 		}
 		t := q.tally(all, n.Node, n.Epoch)
-		t.twin = twins[n.Node]
+		t.twin = now.Before(n.twins)
 		q.old = q.old || !slices.Contains(n.Versions, version2)
 		if misfit := n.misfit(q.request.types, q.request.codec); n.left != nil {
 			t.hopeless = n.why(now)
@@ -336,7 +337,12 @@ func (q *inquiry) touch() {
 
 // tally begins to keep account of a node.
 func (q *inquiry) tally(a *asked, node string, epoch int64) *tally {
-	t := &tally{node: node, epoch: epoch, limit: q.r.maxResult, most: q.r.maxMembers, to: q.to, standIn: dispatch.Member{Node: node, Name: anybody}}
+	if len(q.spare) == 0 {
+		q.spare = make([]tally, 1)
+	}
+	t := &q.spare[0]
+	q.spare = q.spare[1:]
+	*t = tally{node: node, epoch: epoch, limit: q.r.maxResult, most: q.r.maxMembers, to: q.to, standIn: dispatch.Member{Node: node, Name: anybody}}
 	if g := a.request.group; g != "" {
 		t.standIn = dispatch.Member{Node: node, Group: g}
 	}

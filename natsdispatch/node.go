@@ -40,6 +40,7 @@ type Node struct {
 	publishing  publishing
 	pause       time.Duration // before askers are reminded of replies again; of the goroutine that watches
 	beats       time.Time     // when the next beat is due; likewise
+	forgets     bool          // that ids are forgotten was reported; likewise
 	served      bool          // Serve has succeeded
 
 	state   sync.Mutex // guards what follows

@@ -13,16 +13,16 @@ import (
 // An outbox collects the frames of one reply in messages that are as full as they can
 // be by the time they are sent. Any number of goroutines put frames into it, one
 // takes the messages out. Who puts results waits while too much is not taken, but not before
-// somebody takes: the first time, start is called.
+// somebody takes: the first time, the poster is started.
 //
 // In version 2 of the protocol messages with values are not taken before the asker has given
 // credit for them. What decides the call does not wait for that, and overtakes them.
 type outbox struct {
-	size  int    // of a message, at most
-	limit int    // of a value, at most
-	head  []byte // what each message begins with; nil in version 1
-	start func() // has somebody take, and returns at once; nil if somebody does
-	store *store // for what all outboxes of the node hold
+	size   int    // of a message, at most
+	limit  int    // of a value, at most
+	head   []byte // what each message begins with; nil in version 1
+	poster poster // nil if somebody takes
+	store  *store // for what all outboxes of the node hold
 
 	mu      sync.Mutex // guards what follows
 	ready   sync.Cond  // there may be something to take, or will never be
@@ -43,6 +43,9 @@ type outbox struct {
 	stale      int    // beats since nothing was sent
 	staleSince uint64 // the number of the message that was to be sent next then
 }
+
+// A poster has somebody take, and returns at once.
+type poster interface{ startPosting() }
 
 // message is the body of one, and the first failure in it.
 type message struct {
@@ -68,8 +71,8 @@ const (
 	frameOverhead = 64      // bytes of a frame besides its value, at most
 )
 
-func (o *outbox) init(size, limit int, store *store, start func()) {
-	o.size, o.limit, o.store, o.start = size, limit, store, start
+func (o *outbox) init(size, limit int, store *store, poster poster) {
+	o.size, o.limit, o.store, o.poster = size, limit, store, poster
 	o.ready.L, o.room.L = &o.mu, &o.mu
 }
 
@@ -254,7 +257,7 @@ func (o *outbox) reject(f failure) {
 func (o *outbox) taken() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.start = nil
+	o.poster = nil
 }
 
 // finish puts that all has been said, and closes the outbox.
@@ -370,9 +373,9 @@ func (o *outbox) countLocked() {
 
 // roomLocked waits until not too much waits to be taken.
 func (o *outbox) roomLocked() {
-	if o.waiting > mostWaiting && o.start != nil {
-		o.start()
-		o.start = nil
+	if o.waiting > mostWaiting && o.poster != nil {
+		o.poster.startPosting()
+		o.poster = nil
 	}
 	for o.waiting > mostWaiting && !o.closed {
 		o.room.Wait()

@@ -107,8 +107,9 @@ type roll struct {
 // change: then another one takes its place.
 type present struct {
 	announcement
-	left     error // why it is not there any more; nil if it is
-	previous int64 // the boot id that it had before this one
+	left     error     // why it is not there any more; nil if it is
+	previous int64     // the boot id that it had before this one
+	twins    time.Time // until when both of them count as being there
 
 	seq   uint64 // of the last announcement
 	heard time.Time
@@ -207,6 +208,9 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 	if old != nil {
 		if n.previous = old.previous; old.Epoch != a.Epoch {
 			n.previous = old.Epoch
+		}
+		if n.twins = old.twins; h.twin {
+			n.twins = now.Add(n.patience())
 		}
 	}
 	t.put(at, n)

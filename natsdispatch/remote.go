@@ -36,16 +36,18 @@ type Remote struct {
 	stopped      context.Context
 	wake         chan struct{} // the table may expire sooner than was thought
 	acked        doneCalls
+	replies      chan *nats.Msg // to be sorted by call
 
 	state      sync.Mutex // guards what follows
 	subs       []*nats.Subscription
 	table      table
 	attendance attendance
-	dropped    uint64        // messages, when that was looked at last
-	changed    chan struct{} // closed, and made anew, when the table has changed
-	online     chan struct{} // closed, and made anew, when there is a connection, or never will be
-	due        time.Time     // when somebody may have to be taken off the table
-	settled    time.Time     // when all nodes have had the time to announce themselves
+	departed   map[*nats.Msg][]departure // by what stands for them among the replies
+	dropped    uint64                    // messages, when that was looked at last
+	changed    chan struct{}             // closed, and made anew, when the table has changed
+	online     chan struct{}             // closed, and made anew, when there is a connection, or never will be
+	due        time.Time                 // when somebody may have to be taken off the table
+	settled    time.Time                 // when all nodes have had the time to announce themselves
 	open       map[uint64]*asked
 	last       uint64 // the number of the newest request
 	closed     bool
@@ -56,28 +58,11 @@ func (r *Remote) start() error {
 	r.wake, r.acked.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	r.stopped, r.stop = context.WithCancel(context.Background())
 	status := r.listen()
-	// All comes by one channel, so that what a node says before its bye is heard before it.
-	messages := make(chan *nats.Msg, min(r.messages, mostBuffered))
-	subjects := []string{r.inbox + ".*"}
-	for _, topic := range r.topics {
-		subjects = append(subjects, r.presenceOfAll(topic))
-	}
-	var err error
-	for _, subject := range subjects {
-		sub, failed := r.nc.ChanSubscribe(subject, messages)
-		if failed != nil {
-			err = cmp.Or(err, fmt.Errorf("subscribe to %s: %w", subject, failed))
-			continue
-		}
-		r.state.Lock()
-		r.subs = append(r.subs, sub)
-		r.state.Unlock()
-		err = cmp.Or(err, r.confirm())
-	}
+	err := r.subscribe()
 	r.watching.Go(func() {
 		for {
 			select {
-			case m := <-messages:
+			case m := <-r.replies:
 				r.hear(m)
 			case <-r.stopped.Done():
 				return
@@ -102,6 +87,35 @@ func (r *Remote) start() error {
 	return err
 }
 
+// subscribe subscribes to replies, which come by one channel, and to presence.
+func (r *Remote) subscribe() (err error) {
+	r.replies, r.departed = make(chan *nats.Msg, min(r.messages, mostBuffered)), make(map[*nats.Msg][]departure)
+	added := func(subject string, sub *nats.Subscription, failed error) {
+		if failed != nil {
+			err = cmp.Or(err, fmt.Errorf("subscribe to %s: %w", subject, failed))
+			return
+		}
+		r.state.Lock()
+		r.subs = append(r.subs, sub)
+		r.state.Unlock()
+		err = cmp.Or(err, r.confirm())
+	}
+	sub, failed := r.nc.ChanSubscribe(r.inbox+".*", r.replies)
+	added(r.inbox+".*", sub, failed)
+	presence := func(subject string, private bool) {
+		sub, failed := r.nc.Subscribe(subject, func(m *nats.Msg) { r.hearPresence(m, private) })
+		if failed == nil {
+			failed = sub.SetPendingLimits(r.messages, r.bytes)
+		}
+		added(subject, sub, failed)
+	}
+	presence(r.inbox+"."+presenceReply, true)
+	for _, topic := range r.topics {
+		presence(r.presenceOfAll(topic), false)
+	}
+	return err
+}
+
 // mostBuffered bounds the messages that wait to be sorted by call, which is quick; more
 // may then wait in each call.
 const mostBuffered = 1 << 13
@@ -115,11 +129,15 @@ func (r *Remote) discover() error {
 	now := time.Now()
 	r.table.excuse(now) // nobody was heard of while we were cut off
 	r.settled = now.Add(r.discovery)
+	known := r.table.count
 	r.state.Unlock()
 	for _, topic := range r.topics {
 		m := nats.NewMsg(r.probe())
 		m.Reply = r.inbox + "." + presenceReply
 		m.Data = []byte(topic)
+		if known >= manyNodes {
+			m.Header[headerSpread] = []string{strconv.FormatInt((min(time.Duration(known)*answerTakes, r.discovery) / 2).Milliseconds(), 10)}
+		}
 		if err := r.nc.PublishMsg(m); err != nil {
 			return err
 		}
@@ -127,9 +145,16 @@ func (r *Remote) discover() error {
 	return r.flush()
 }
 
-// presenceReply is the last token of the subject to which probes are answered. All
-// others are numbers.
-const presenceReply = "presence"
+// If so many nodes are known they are asked to spread their answers over as much time as it
+// takes to read them, and half of the discovery at most.
+const (
+	manyNodes   = 1000
+	answerTakes = 50 * time.Microsecond
+)
+
+// presenceReply is what the subject to which probes are answered has behind the inbox. Replies
+// have a number.
+const presenceReply = "presence.all"
 
 // isOnline wakes the calls that wait for a connection.
 func (r *Remote) isOnline() {
@@ -276,11 +301,11 @@ func (r *Remote) Close() error {
 
 // hear takes in a message.
 func (r *Remote) hear(m *nats.Msg) {
-	last, private := strings.CutPrefix(m.Subject, r.inbox+".")
-	if !private || last == presenceReply {
-		r.hearPresence(m, private)
+	if m.Sub == nil {
+		r.hearDeparture(m)
 		return
 	}
+	last := strings.TrimPrefix(m.Subject, r.inbox+".")
 	number, err := strconv.ParseUint(last, 10, 64)
 	if err != nil {
 		r.counts.stray.Add(1)
@@ -343,7 +368,12 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 	if isEvent {
 		r.news.put(e)
 	}
-	r.leftLocked(h.gone, h.changed)
+	r.leftLocked(nil, h.changed || h.gone != nil)
+	var marker *nats.Msg
+	if h.gone != nil {
+		marker = new(nats.Msg)
+		r.departed[marker] = h.gone
+	}
 	sooner := h.changed && now.Add(a.patience()).Before(r.due)
 	if h.arrived && private && now.Before(r.settled) {
 		for _, open := range r.open {
@@ -360,6 +390,12 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 		}
 	}
 	r.state.Unlock()
+	if marker != nil {
+		select {
+		case r.replies <- marker: // behind what the node has said before
+		case <-r.stopped.Done():
+		}
+	}
 	if isEvent && e.Kind == NodeTwin {
 		r.failedBy(e)
 	}
@@ -377,6 +413,14 @@ func (r *Remote) look() {
 	case r.wake <- struct{}{}:
 	default:
 	}
+}
+
+// hearDeparture takes in, in its turn among the replies, that a node has left.
+func (r *Remote) hearDeparture(marker *nats.Msg) {
+	r.state.Lock()
+	defer r.state.Unlock()
+	r.leftLocked(r.departed[marker], false)
+	delete(r.departed, marker)
 }
 
 // leftLocked tells the calls in hand who has left, and whoever waits that the table

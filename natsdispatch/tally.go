@@ -36,6 +36,7 @@ type tally struct {
 	expected dispatch.Member // in whose place they come; the zero Member if none is expected
 	epoch    int64           // 0: nobody knows yet
 	hopeless error           // why it will not answer, known from the beginning
+	stood    bool            // the one for all of it has ended
 	twin     bool            // another process of this name has answered as well
 	limit    int             // of the size of a value
 	most     int             // of the members
@@ -208,6 +209,10 @@ func (t *tally) introduce(members []dispatch.Member) {
 
 // endStandIn ends the one member that stands for all that are not known.
 func (t *tally) endStandIn(err error) {
+	if t.stood {
+		return
+	}
+	t.stood = true
 	if t.expected != t.standIn {
 		one := []dispatch.Member{t.standIn}
 		t.to.accept(t.expected, one)

@@ -19,6 +19,7 @@ import (
 // work is one request that a node has in hand.
 type work struct {
 	request
+	node    *Node
 	topic   *served
 	said    headers
 	payload []byte
@@ -46,6 +47,8 @@ func (w *work) cancel(cause error) {
 		c.Cancel(cause)
 	}
 }
+
+func (w *work) startPosting() { w.sending.Go(func() { w.node.post(w) }) }
 
 // begins takes in the call of the work, and cancels it if that was to be.
 func (w *work) begins(c call) {
@@ -80,8 +83,8 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 			n.fail(fmt.Errorf("natsdispatch: node %s: a request has more time than WithMaxBudget(%v) allows, and gets that; the rest is counted", n.node, n.maxBudget))
 		}
 	}
-	w := &work{request: r, topic: s, said: said, payload: payload, reply: m.Reply, ends: now.Add(r.budget)}
-	w.out.init(n.messageSize(), n.maxResult, &n.store, func() { w.sending.Go(func() { n.post(w) }) })
+	w := &work{node: n, request: r, topic: s, said: said, payload: payload, reply: m.Reply, ends: now.Add(r.budget)}
+	w.out.init(n.messageSize(), n.maxResult, &n.store, w)
 	if r.window > 0 {
 		w.out.withCredit(n.head, r.window)
 	}

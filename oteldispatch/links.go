@@ -19,7 +19,7 @@ func ObserveLinks(bus *dispatch.Bus, opts ...Option) (metric.Registration, error
 	if bus == nil {
 		return nil, dispatch.ErrInvalidArgument
 	}
-	m := newConfig(opts).meters.Meter(scopeName, metric.WithSchemaURL(schemaURL))
+	m := newConfig(opts).meters.Meter(scopeName, metric.WithInstrumentationVersion(version()), metric.WithSchemaURL(schemaURL))
 	l := &links{bus: bus}
 	var errs [5]error
 	l.count, errs[0] = m.Int64ObservableUpDownCounter(linksMetric, metric.WithUnit("{connection}"),

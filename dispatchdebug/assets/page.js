@@ -73,7 +73,7 @@
 		call: callLink,
 		evidence: s => s.call ? callLink(s.call) : topicLink(s.topic || ""),
 		waited: w => w.running_ns < 0 ? w.state : duration(w.running_ns),
-		types: t => t.request + " → " + t.result,
+		types: t => t.request ? t.request + " → " + t.result : "",
 		remembered: k => "#" + k.id + ", " + k.reason,
 		p50: l => latency(l.p50_ns, l.p50_more),
 		p99: l => latency(l.p99_ns, l.p99_more),
@@ -83,6 +83,7 @@
 			return n === 0 || s.kind === "silent" ? "" : n === 1 ? "and " + s.also[0] : "and " + count(n) + " others";
 		},
 		join: list => list.join(", "),
+		updates: n => n === 1 ? "1 update was" : count(n) + " updates were",
 		in_all: n => count(n) + " in all",
 		count_all: list => count(list.length),
 		bars,

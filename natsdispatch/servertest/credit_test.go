@@ -27,9 +27,8 @@ func TestCreditOfAnIdleAsker(t *testing.T) {
 	}
 	near, gate := newBus(), make(chan struct{})
 	nc := connect(t, s.ClientURL())
-	remote := join(t, nc, near, names, natsdispatch.WithWindow(window), natsdispatch.WithCodec(slowCodec{gate: gate}))
-	call := send(t, near, "x")
-	named(t, call, nodes)
+	remote := join(t, nc, near, names, natsdispatch.WithWindow(window), natsdispatch.WithCodec(slowCodec{gate: gate}), natsdispatch.WithAcceptWindow(patience))
+	call := send(t, near, "x", dispatch.WithTimeout(2*patience))
 	until(t, "the credit to be used up", func() bool { return remote.Stats().Pending > window/2 })
 	close(gate)
 	for r := range call.Results() {

@@ -41,7 +41,7 @@ type suite struct {
 }
 
 // suites are those that this program has, the newest first.
-func suites() []suite { return []suite{{1, checksOfVersion1()}} }
+func suites() []suite { return []suite{{2, checksOfVersion2()}, {1, checksOfVersion1()}} }
 
 // check is one thing that a node has to do.
 type check struct {

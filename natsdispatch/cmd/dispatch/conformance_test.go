@@ -28,8 +28,8 @@ func examine(t *testing.T, status int, url, topic string, args ...string) (faile
 	t.Helper()
 	p := run(t, status, url, append([]string{"conformance", topic, "--json", "--quiet", "50ms"}, args...)...)
 	lines := jsonLines[verdictLine](t, p.stdout())
-	if len(lines) != len(checksOfVersion1())+1 {
-		t.Errorf("printed %d lines, want one for each of %d checks and the sum", len(lines), len(checksOfVersion1()))
+	if one, two := len(checksOfVersion1())+1, len(checksOfVersion2())+1; len(lines) != one && len(lines) != two {
+		t.Errorf("printed %d lines, want one for each check of a version and the sum: %d or %d", len(lines), one, two)
 	}
 	for _, l := range lines {
 		switch l.Verdict {
@@ -84,7 +84,9 @@ func TestConformanceOfTheGoNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer node.Close()
-	pass(t, url, "cell.order", nil, "--slow", `{"Slow":true}`, "--large", `{"Large":1500000}`)
+	for _, protocol := range []string{"1", "2"} {
+		pass(t, url, "cell.order", nil, "--slow", `{"Slow":true}`, "--large", `{"Large":1500000}`, "--protocol", protocol)
+	}
 }
 
 // The agent in JavaScript needs Node.js and npm.
@@ -115,7 +117,13 @@ func TestConformanceOfTheAgentInJavaScript(t *testing.T) {
 		t.Fatalf("npm ci: %v\n%s", err, out)
 	}
 	url := startServer(t, "")
-	node := exec.Command("node", "agent.js", url, "oven-2", "100")
+	for _, protocol := range []string{"1", "2"} {
+		t.Run("version "+protocol, func(t *testing.T) { conformsInJavaScript(t, url, dir, protocol) })
+	}
+}
+
+func conformsInJavaScript(t *testing.T, url, dir, protocol string) {
+	node := exec.Command("node", "agent.js", url, "oven-"+protocol, "100", protocol)
 	node.Dir = dir
 	var said strings.Builder
 	node.Stdout, node.Stderr = &said, &said
@@ -134,7 +142,7 @@ func TestConformanceOfTheAgentInJavaScript(t *testing.T) {
 	})
 	pass(t, url, "cell.measure", []string{
 		"request: a path through the node's bus", "reject: other types", "group: left out of requests to all", "group: one member",
-	}, "--slow", `{"Heat":1000000}`, "--large", `{"Pixels":3000000}`)
+	}, "--slow", `{"Heat":1000000}`, "--large", `{"Pixels":3000000}`, "--node", "oven-"+protocol, "--protocol", protocol)
 }
 
 // waited waits for the end and returns the exit status.
@@ -293,6 +301,10 @@ func TestConformanceExplainsFailures(t *testing.T) {
 `
 	if !strings.Contains(p.stdout(), want) || !strings.Contains(p.stdout(), " passed, 1 failed, 8 skipped\n") {
 		t.Errorf("printed\n%s\nwithout\n%s", p.stdout(), want)
+	}
+	failed, _ := examine(t, exitPartial, url, "cell.measure", "--protocol", "2", "--patience", "300ms") // which it does not speak
+	if n := len(failed); n != 7 {
+		t.Errorf("%d checks fail: %q, want those of version 2 and the one", n, failed)
 	}
 	p = start(t, "", nil, "conformance", "--list").ends(exitComplete)
 	for _, c := range checksOfVersion1() {

@@ -115,10 +115,10 @@ func memberName(word string) (string, error) {
 type frame struct {
 	kind    string
 	line    string
-	words   []string // accept: the members, as they are written
+	words   []string // accept, all: the members, as they are written
 	member  int      // part, result, end
 	total   int      // result: the size of the whole value
-	value   []byte   // part, result
+	value   []byte   // part, result, all
 	results int      // end, final
 	members int      // final
 	state   string   // end, reject
@@ -160,11 +160,10 @@ func parseFrame(line string) (f frame, size int, err error) {
 		if line == "" {
 			return f, size, nil
 		}
-		f.words = strings.Split(line, " ")
-		for _, word := range f.words {
-			if _, err := memberName(word); err != nil {
-				return f, size, err
-			}
+		return f, size, f.parseMembers(line)
+	case "all":
+		if line, err = numbers(line, &size); err == nil {
+			return f, size, f.parseMembers(line)
 		}
 	case "part":
 		line, err = numbers(line, &f.member, &size)
@@ -185,6 +184,17 @@ func parseFrame(line string) (f frame, size int, err error) {
 		err = fmt.Errorf("%.20q is too much", line)
 	}
 	return f, size, err
+}
+
+// parseMembers reads the members of an accept or an all.
+func (f *frame) parseMembers(line string) error {
+	f.words = strings.Split(line, " ")
+	for _, word := range f.words {
+		if _, err := memberName(word); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // parseEnd reads a state, a code and a text.

@@ -4,14 +4,17 @@
 //	npm ci
 //	node agent.js nats://127.0.0.1:4222 oven-2
 //
+// It speaks versions 1 and 2 of the protocol, and with "2000 1" behind the name only version 1.
+//
 // Ended by SIGTERM or Ctrl-C it finishes what it has been asked.
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { connect } from "@nats-io/transport-node";
 
 import { Node } from "./node.js";
+import { Node2 } from "./node2.js";
 
-const [server = "nats://127.0.0.1:4222", name = "oven-2", beat = "2000"] = process.argv.slice(2);
+const [server = "nats://127.0.0.1:4222", name = "oven-2", beat = "2000", version = "2"] = process.argv.slice(2);
 
 const members = {
   // The thermometer answers at once.
@@ -41,8 +44,8 @@ const members = {
   },
 };
 
-const connection = await connect({ servers: server, maxReconnectAttempts: -1 });
-const node = new Node(connection, { name, topic: "cell.measure", members, beat: Number(beat) });
+const connection = await connect({ servers: server, maxReconnectAttempts: -1, reconnectTimeWait: 250 });
+const node = new (version === "1" ? Node : Node2)(connection, { name, topic: "cell.measure", members, beat: Number(beat) });
 await node.serve();
 console.log(`${name} answers on cell.measure`);
 

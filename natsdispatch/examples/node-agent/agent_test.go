@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"syscall"
@@ -67,13 +68,50 @@ func TestAgent(t *testing.T) {
 		{"killed in mid-call", testKilled},
 		{"drained in mid-call", testDrained},
 	} {
-		t.Run(part.name, func(t *testing.T) {
-			f := newFloor(t, s.ClientURL())
-			f.agent = startAgent(t, s.ClientURL())
-			f.await("oven-2")
-			part.test(t, f)
-		})
+		for _, version := range []string{"1", "2"} {
+			t.Run(part.name+", version "+version, func(t *testing.T) {
+				f := newFloor(t, s.ClientURL())
+				f.agent = startAgent(t, s.ClientURL(), version)
+				f.await("oven-2")
+				part.test(t, f)
+			})
+		}
 	}
+}
+
+// TestServerIsStartedAgain has the server go away in mid-call: in version 2 all arrives.
+func TestServerIsStartedAgain(t *testing.T) {
+	installed(t)
+	start := func(port int) *server.Server {
+		s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+		if !s.ReadyForConnections(patience) {
+			t.Fatal("the server does not start")
+		}
+		return s
+	}
+	s := start(server.RANDOM_PORT)
+	f := newFloor(t, s.ClientURL())
+	f.agent = startAgent(t, s.ClientURL(), "2")
+	f.await("oven-2")
+	call := f.send(Request{Heat: 300}, dispatch.WithTargets("oven"))
+	n := 0
+	for r := range call.Results() {
+		if n++; r.Value.Value != float64(20+n) {
+			t.Fatalf("result %d is %v", n, r.Value.Value)
+		}
+		if n == 50 || n == 150 {
+			port := s.Addr().(*net.TCPAddr).Port
+			s.Shutdown()
+			s.WaitForShutdown()
+			s = start(port)
+		}
+	}
+	f.want(call, "oven-2/oven ok 300")
 }
 
 func testTogether(t *testing.T, f *floor) {

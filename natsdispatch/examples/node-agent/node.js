@@ -41,6 +41,9 @@ export class Node {
         }),
       );
     subscribe(this.#subjects.ask, (message) => this.#hear(message));
+    for (const [subject, hear] of this.moreSubjects(this.#subjects.ask)) {
+      subscribe(subject, hear);
+    }
     subscribe(this.#subjects.probe, (message) => this.#hearProbe(message));
     await this.#connection.flush(); // nobody is to ask before the server knows of us
     this.#announce("hello");
@@ -71,7 +74,7 @@ export class Node {
         epoch: this.epoch,
         seq: this.#announcements++,
         beat_ms: this.#beat,
-        versions: [version],
+        versions: this.versions,
         codecs: ["json"],
         draining: this.#draining,
       }),
@@ -84,8 +87,24 @@ export class Node {
     }
   }
 
+  // What a node of version 2 does in another way.
+  get versions() {
+    return [version];
+  }
+  moreSubjects() {
+    return [];
+  }
+  read(message) {
+    return new Request(message);
+  }
+  replyTo(request) {
+    return new Reply(this.#connection, this, request.reply);
+  }
+  again() {} // the request has come before
+  cancelled() {} // of a request that is done
+
   #hear(message) {
-    const request = new Request(message);
+    const request = this.read(message);
     if (request.type === "cancel") {
       this.#cancel(request);
     } else if (request.type === "request" && request.reply) {
@@ -101,16 +120,21 @@ export class Node {
     if (work) {
       work.cancel(request.cause());
     } else {
+      this.cancelled(request);
       this.#remember(request.call, cancelsKept); // the request may be behind its cancel
     }
   }
 
   #take(request) {
-    const reply = new Reply(this.#connection, this, request.reply);
+    if (this.#seen.has(request.call)) {
+      this.again(request);
+      return;
+    }
+    const reply = this.replyTo(request);
     let body;
     try {
       request.check();
-      if (request.milliseconds <= 0 || this.#seen.has(request.call)) {
+      if (request.milliseconds <= 0) {
         return;
       }
       this.#remember(request.call, request.milliseconds);

@@ -37,9 +37,9 @@ type process struct {
 	failed error         // how it has ended, when it has
 }
 
-func startAgent(t *testing.T, url string) *process {
+func startAgent(t *testing.T, url, version string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command("node", "agent.js", url, "oven-2", "300"), t: t, ended: make(chan struct{})}
+	p := &process{Cmd: exec.Command("node", "agent.js", url, "oven-2", "300", version), t: t, ended: make(chan struct{})}
 	out, err := p.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ export class Reply {
     this.#connection = connection;
     this.#node = node;
     this.#subject = subject;
+    this.room = connection.info.max_payload - mostHeaders; // bytes of a value in a message
   }
 
   // silence ends the reply: nobody waits for what is still to come.
@@ -47,14 +48,13 @@ export class Reply {
 
   // final says that all members have ended.
   final(members) {
-    this.send(final(members, this.#results));
+    this.send(final(members, this.#results), undefined, false, true);
   }
 
   // result sends a value, in several messages if it is too large for one.
   result(member, value) {
-    const room = this.#connection.info.max_payload - mostHeaders;
-    for (const frame of result(member, Buffer.from(JSON.stringify(value)), room)) {
-      this.send(frame);
+    for (const frame of result(member, Buffer.from(JSON.stringify(value)), this.room)) {
+      this.send(frame, undefined, true);
     }
     this.#results++;
   }

@@ -6,9 +6,10 @@ const mostHops = 64;
 
 // A Request is what somebody asks. It is read without knowing what a node makes of it.
 export class Request {
-  constructor(message) {
-    const header = (key) => message.headers?.get(key) ?? "";
+  constructor(message, headers = message.headers, text = message.string()) {
+    const header = (key) => headers?.get(key) ?? "";
     this.message = message;
+    this.text = text;
     this.type = header("Dispatch-Type");
     this.call = header("Dispatch-Call");
     this.node = unescape(header("Dispatch-Node")); // of a cancel: empty for all
@@ -16,7 +17,8 @@ export class Request {
     this.budget = header("Dispatch-Budget");
     this.codec = header("Dispatch-Codec");
     this.hops = Number(header("Dispatch-Hops") || "1");
-    this.targets = message.headers?.has("Dispatch-Targets")
+    this.window = Number(header("Dispatch-Window") || "0"); // of version 2
+    this.targets = headers?.has("Dispatch-Targets")
       ? header("Dispatch-Targets").split(" ").filter(Boolean).map(unescape)
       : undefined;
   }
@@ -32,7 +34,7 @@ export class Request {
 
   // check throws the Failure with which the request is to be rejected.
   check() {
-    if (this.version !== String(version)) {
+    if (this.version !== String(this.speaks ?? version)) {
       throw new Failure("failed", "incompatible", `version ${JSON.stringify(this.version)} is not ${version}`);
     }
     if (!/^\S{1,128}$/.test(this.call)) {
@@ -52,7 +54,7 @@ export class Request {
   // body returns what is asked, or throws as check does.
   body() {
     try {
-      return this.message.json();
+      return JSON.parse(this.text);
     } catch (err) {
       throw new Failure("failed", "malformed", `the request is no JSON: ${err.message}`);
     }
@@ -60,7 +62,7 @@ export class Request {
 
   // cause is why a request is cancelled.
   cause() {
-    const [, code, text] = /^(\S+) ?(.*)$/s.exec(this.message.string()) ?? [];
+    const [, code, text] = /^(\S+) ?(.*)$/s.exec(this.text) ?? [];
     return new Failure("cancelled", code ?? "cancelled", parseText(text));
   }
 }

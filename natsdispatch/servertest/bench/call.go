@@ -7,12 +7,19 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// callBar is how much a call may take, as a multiple of a request by hand.
-const callBar = 1.5
+// The bars of a call: how much time and CPU it may take, as a multiple of a request by hand, and
+// how many allocations.
+const (
+	callBar    = 1.5
+	clusterBar = 1.4
+	cpuBar     = 1.5
+	allocsBar  = 1200
+)
 
 // call compares a call with requests by hand.
 func (b *bench) call() error {
 	t := newComparisons("hand", "dispatch")
+	allocs := measure.NewTable("allocations of a call", "hand", "dispatch", "bar")
 	for _, c := range []struct {
 		name    string
 		servers int
@@ -21,19 +28,20 @@ func (b *bench) call() error {
 	}{
 		{"responders answer with ready bytes", 1, newBytesByHand, callBar},
 		{"responders ask 10 producers, JSON", 1, newValuesByHand, callBar},
-		{"the same in a cluster of 3 servers", 3, newValuesByHand, measure.None},
+		{"the same in a cluster of 3 servers", 3, newValuesByHand, clusterBar},
 	} {
-		if err := b.compare(t, c.name, c.servers, c.hand, c.bar); err != nil {
+		if err := b.compare(t, allocs, c.name, c.servers, c.hand, c.bar); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
 	t.Print(b.out)
+	allocs.Print(b.out)
 	fmt.Fprintln(b.out, "\nCPU is what the whole process has used for a call, the server and the nodes included;\nunlike the times it does not depend on what else the machine does.")
 	return nil
 }
 
 // compare adds the row of one case.
-func (b *bench) compare(t *measure.Table, name string, n int, hand func(*servers) (side, error), bar float64) error {
+func (b *bench) compare(t, allocs *measure.Table, name string, n int, hand func(*servers) (side, error), bar float64) error {
 	s, err := startServers(n)
 	defer s.close()
 	if err != nil {
@@ -47,16 +55,24 @@ func (b *bench) compare(t *measure.Table, name string, n int, hand func(*servers
 		}
 		sides = append(sides, built)
 	}
-	return b.addRow(t, name, sides[0], sides[1], bar)
+	usual, took, err := b.addRow(t, name, sides[0], sides[1], bar, cpuBar)
+	if err == nil {
+		most := float64(allocsBar)
+		if n > 1 {
+			most = measure.None // several servers allocate more on both sides
+		}
+		allocs.Row(name, fmt.Sprintf("%.0f", usual.Allocs), fmt.Sprintf("%.0f", took.Allocs), measure.AtMost(took.Allocs, most))
+	}
+	return err
 }
 
 // newComparisons returns a table with a row for each comparison of two sides.
 func newComparisons(base, other string) *measure.Table {
-	return measure.NewTable("case", base, other, "ratio", "bar", "noise", base+" CPU", other+" CPU", "ratio", "noise")
+	return measure.NewTable("case", base, other, "ratio", "bar", "noise", base+" CPU", other+" CPU", "ratio", "bar", "noise")
 }
 
 // addRow compares two sides, the base twice: the ratio of the two is the noise.
-func (b *bench) addRow(t *measure.Table, name string, base, other side, bar float64) error {
+func (b *bench) addRow(t *measure.Table, name string, base, other side, bar, cpuBar float64) (usual, took measure.Sample, err error) {
 	rounds := measure.Rounds{N: b.rounds, Calls: b.round}
 	medians, err := rounds.Compare(
 		measure.Side{Name: "base", Call: base.call},
@@ -64,18 +80,19 @@ func (b *bench) addRow(t *measure.Table, name string, base, other side, bar floa
 		measure.Side{Name: "other", Call: other.call},
 	)
 	if err != nil {
-		return err
+		return usual, took, err
 	}
 	one, again, took := medians[0], medians[1], medians[2]
-	usual := measure.Sample{Time: (one.Time + again.Time) / 2, CPU: (one.CPU + again.CPU) / 2}
+	usual = measure.Sample{Time: (one.Time + again.Time) / 2, CPU: (one.CPU + again.CPU) / 2, Allocs: (one.Allocs + again.Allocs) / 2}
+	cpu := measure.Ratio(usual.CPU, took.CPU)
 	ratio := measure.Ratio(usual.Time, took.Time)
 	t.Row(
 		name, measure.Micros(usual.Time), measure.Micros(took.Time), times(ratio), measure.AtMost(ratio, bar),
 		times(measure.Ratio(one.Time, again.Time)),
-		measure.Micros(usual.CPU), measure.Micros(took.CPU), times(measure.Ratio(usual.CPU, took.CPU)),
+		measure.Micros(usual.CPU), measure.Micros(took.CPU), times(cpu), measure.AtMost(cpu, cpuBar),
 		times(measure.Ratio(one.CPU, again.CPU)),
 	)
-	return nil
+	return usual, took, nil
 }
 
 // elapsed returns how long each of n calls took.

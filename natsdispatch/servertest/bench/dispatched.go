@@ -58,7 +58,7 @@ func serve(s *servers, n int) (cells, error) {
 		if err != nil {
 			return nil, err
 		}
-		if all[i], err = natsdispatch.Serve(nc, cell, topic, natsdispatch.WithNode(fmt.Sprint("n", i))); err != nil {
+		if all[i], err = natsdispatch.Serve(nc, cell, topic, natsdispatch.WithNode(fmt.Sprint("n", i)), quiet); err != nil {
 			return nil, err
 		}
 	}
@@ -77,7 +77,7 @@ func (all cells) names() []string {
 func join(nc *nats.Conn, cells cells) (*dispatched, error) {
 	d := &dispatched{floor: dispatch.New[int, int](), nc: nc, cells: cells, n: len(cells)}
 	var err error
-	if d.remote, err = natsdispatch.Join(nc, d.floor, topic, natsdispatch.WithAcceptWindow(patience)); err != nil {
+	if d.remote, err = natsdispatch.Join(nc, d.floor, topic, natsdispatch.WithAcceptWindow(patience), quiet); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), patience, errors.New("presence does not settle"))

@@ -30,12 +30,14 @@ type bench struct {
 	round  int // calls in a round
 	calls  int // one after another
 	nodes  int // that are very many
+	crowd  int // of simulated nodes
 }
 
 func (b *bench) parts() []measure.Part {
 	return []measure.Part{
 		{Name: "call", Title: "A call to 20 nodes with 10 quick producers each, beside a request by hand", Run: b.call},
 		{Name: "sequence", Title: "Very many calls, one after another", Run: b.sequence},
+		{Name: "asker", Title: "An asker among very many simulated nodes", Run: b.crowded},
 		{Name: "nodes", Title: "Very many nodes on one server", Run: b.manyNodes},
 	}
 }
@@ -49,6 +51,7 @@ func main() {
 	flag.IntVar(&b.round, "round", 10, "how many `calls` a round has")
 	flag.IntVar(&b.calls, "calls", 10_000, "how many `calls` are made one after another")
 	flag.IntVar(&b.nodes, "nodes", 1000, "how many `nodes` are very many")
+	flag.IntVar(&b.crowd, "crowd", crowd, "how many simulated `nodes` there are")
 	flag.Parse()
 	chosen, err := measure.Choose(b.parts(), *only)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 // nothing, but every side has to do what is asked of it.
 func TestEverything(t *testing.T) {
 	var out strings.Builder
-	b := &bench{out: &out, rounds: 2, round: 2, calls: 40, nodes: 30}
+	b := &bench{out: &out, rounds: 2, round: 2, calls: 40, nodes: 30, crowd: 100}
 	measure.RunAll(&out, b.parts())
 	if strings.Contains(out.String(), "BROKEN") {
 		t.Errorf("a part failed:\n%s", &out)
@@ -20,6 +20,7 @@ func TestEverything(t *testing.T) {
 		"responders answer with ready bytes",
 		"the same in a cluster of 3 servers",
 		"subscriptions",
+		"announcements that were dropped",
 		"a call to all 300 members takes",
 	} {
 		if !strings.Contains(out.String(), "| "+row+" ") {

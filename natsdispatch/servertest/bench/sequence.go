@@ -35,7 +35,7 @@ func (b *bench) sequence() error {
 	}
 	after := stateOf(old)
 	t := newComparisons("fresh", "old")
-	if err := b.addRow(t, "after "+count(b.calls)+" calls", fresh, old, sequenceBar); err != nil {
+	if _, _, err := b.addRow(t, "after "+count(b.calls)+" calls", fresh, old, sequenceBar, measure.None); err != nil {
 		return err
 	}
 	t.Print(b.out)
