@@ -144,6 +144,17 @@ func (l *link) turned(s nats.Status) {
 	}
 }
 
+// heard notes that something has come by the connection: if it was down, it is up again, and that
+// comes before what is heard.
+func (l *link) heard() {
+	l.mu.Lock()
+	down := !l.conn.up && !l.conn.closed
+	l.mu.Unlock()
+	if down && l.nc.IsConnected() {
+		l.turned(nats.CONNECTED)
+	}
+}
+
 // looked notes how much has come so far, and whether messages are dropped, which is an
 // event when it begins.
 func (l *link) looked(dropping bool) {

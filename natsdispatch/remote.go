@@ -339,6 +339,7 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 	if m.Header.Get("Status") != "" {
 		return // there was nobody to ask
 	}
+	r.link.heard()
 	a, err := parseAnnouncement(m.Data)
 	if err == nil && !slices.ContainsFunc(r.topics, func(on string) bool { return matches(on, a.Topic) }) {
 		err = fmt.Errorf("topic %q was not asked for", a.Topic)
