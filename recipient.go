@@ -145,7 +145,10 @@ func (r *recipient) watchFrom(at time.Duration) {
 	if since == never || since != 0 && (at-since).Abs()/2 <= limit {
 		return
 	}
-	if r.watched.CompareAndSwap(int64(since), max(1, int64(at))) { // 0 means that no timer is set
+	if at == 0 {
+		at = 1 // 0 means that no timer is set
+	}
+	if r.watched.CompareAndSwap(int64(since), int64(at)) {
 		r.watch(limit)
 	}
 }
