@@ -35,7 +35,7 @@ help: ## list the targets (the default)
 	@echo "modules: $(MODULES)"
 
 quick: ## test what the root module gives to users, in short mode, without the race detector
-	go test -short -vet=off . ./dispatchdebug ./dispatchtest ./examples/... ./internal/...
+	go test -short -vet=off ./examples/... ./dispatchtest ./internal/... ./dispatchdebug .
 
 test: ## test every module under the race detector, in random order; skip what the machine lacks
 	@go run ./test/modules $(if $(NO_SKIPS),-no-skips) $(MODULES)

@@ -13,12 +13,14 @@ import (
 // Each kind of option is accepted in its own places only, and an option in the wrong place
 // does not compile. If an option is given more than once, the last one wins.
 
-// A BusOption is accepted by [NewBus] and [New]. Every CallOption is also a BusOption, and
-// is then the default of every call on the bus.
+// A BusOption is accepted by [NewBus] and [New]: [WithLogger], [WithObserver],
+// [WithMaxInFlight], [WithMaxAbandoned], [WithSlowListener], [WithPprofLabels] and
+// [WithPanicCrash]. Every CallOption is also a BusOption, and is then the default of every call
+// on the bus.
 type BusOption interface{ applyBus(*busConfig) error }
 
-// A TopicOption is accepted by [NewTopic] and [ParseTopic]. Every CallOption is also a
-// TopicOption, and is then the default of every call of the topic.
+// A TopicOption is accepted by [NewTopic] and [ParseTopic]: [WithRetain], and every CallOption,
+// which is then the default of every call of the topic.
 type TopicOption interface{ applyTopic(*topicSpec) error }
 
 // A CallOption is accepted by the methods that make a call, and applies to this call. It is
@@ -31,10 +33,12 @@ type CallOption interface {
 	applyCall(*policy) error
 }
 
-// A ProducerOption is accepted by the methods that add a producer.
+// A ProducerOption is accepted by the methods that add a producer: [WithName], [WithTimeout],
+// [WithConcurrency], [WithMaxQueue], [WithSemaphore] and [WithGroup].
 type ProducerOption interface{ applyProducer(*producerConfig) error }
 
-// A ListenerOption is accepted by the methods that add a listener.
+// A ListenerOption is accepted by the methods that add a listener: [WithName],
+// [WithConcurrency], [WithMailbox], [WithRetained], [OnOutcome] and [OnDone].
 type ListenerOption interface{ applyListener(*listenerConfig) error }
 
 // A RegistrationOption is accepted by the methods that add a producer or a listener.
@@ -497,8 +501,9 @@ func (o nameOption) applyProducer(c *producerConfig) error { return o.apply(&c.r
 func (o nameOption) applyListener(c *listenerConfig) error { return o.apply(&c.registrationConfig) }
 
 // WithConcurrency bounds how many runs of one producer are active at the same time, across
-// all topics of its registration. With 1 the runs never overlap. Further runs wait, in
-// order, until their calls end. Without this option the closure is called concurrently
+// all topics of its registration. With 1 the runs never overlap. Further runs wait for their
+// turn until their calls end. Runs of calls that are sent at about the same time may begin in
+// another order than the calls. Without this option the closure is called concurrently
 // without bound, like an [net/http.Handler]. n must be positive.
 //
 // On a listener, n above 1 allows callbacks to overlap. They then have no order, except that

@@ -10,8 +10,12 @@
 //
 // The path is any that ends in a slash. Nothing is registered on its own account, and
 // nothing is needed but this package: the page is embedded and loads nothing from
-// elsewhere. [Handler.Close] ends recording; a handler that lives as long as the
-// program need not be closed.
+// elsewhere. [Handler.Close] ends recording and the streams to browsers. Without it
+// [http.Server.Shutdown] waits for browsers that show the page:
+//
+//	page := dispatchdebug.New(bus)
+//	http.Handle("/debug/dispatch/", page)
+//	server.RegisterOnShutdown(page.Close)
 //
 // From the moment of New on, the handler records what happens, whether or not anybody
 // looks. To look later than something happened is what it is for.
