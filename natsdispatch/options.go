@@ -287,7 +287,7 @@ func WithMaxRemembered(n int) ServeOption {
 // those that were sent, and of which the asker has not said yet that it has had them. Beyond that the
 // oldest of the latter are given up, and counted: if the asker misses something of one of them, its
 // members are Failed with [dispatch.ErrLost]. If that is not enough, a member whose result has no
-// room is Failed with [dispatch.ErrOverloaded]. It is DefaultMaxWaiting without this option.
+// room is Failed, with an error that says so. It is DefaultMaxWaiting without this option.
 func WithMaxWaiting(bytes int) ServeOption {
 	return serveOption(func(c *serveConfig) error {
 		c.maxWaiting = int64(bytes)

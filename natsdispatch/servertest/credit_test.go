@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,11 +27,13 @@ func TestCreditOfAnIdleAsker(t *testing.T) {
 		serve(t, connect(t, s.ClientURL()), far, names[i], natsdispatch.WithBeat(time.Minute))
 	}
 	near, gate := newBus(), make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	defer open() // or nothing could end
 	nc := connect(t, s.ClientURL())
 	remote := join(t, nc, near, names, natsdispatch.WithWindow(window), natsdispatch.WithCodec(slowCodec{gate: gate}), natsdispatch.WithAcceptWindow(patience))
 	call := send(t, near, "x", dispatch.WithTimeout(2*patience))
 	until(t, "the credit to be used up", func() bool { return remote.Stats().Pending > window/2 })
-	close(gate)
+	open()
 	for r := range call.Results() {
 		if len(r.Value) != size {
 			t.Errorf("%v has a result of %d bytes, want %d", r.From, len(r.Value), size)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,6 +38,8 @@ func testSlowConsumerAsker(t *testing.T, limits natsdispatch.Option) {
 	s := startServer(t)
 	near := newBus()
 	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	defer open() // or nothing could end
 	var told failures
 	a := startAgent(t, connect(t, s.ClientURL()), "far")
 	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithCodec(slowCodec{gate: gate}),
@@ -49,7 +52,7 @@ func testSlowConsumerAsker(t *testing.T, limits natsdispatch.Option) {
 		a.say(m, value(0, fmt.Sprint(i)))
 	}
 	until(t, "results to be dropped", func() bool { return remote.Stats().Dropped > 0 })
-	close(gate)
+	open()
 	until(t, "all the rest to be dealt with", func() bool {
 		return call.Report().Outcomes[0].Results+int(remote.Stats().Dropped) == 100
 	})

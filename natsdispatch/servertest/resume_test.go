@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"strings"
 	"testing"
 
@@ -151,22 +150,18 @@ func TestResumeOfWhatIsForgotten(t *testing.T) {
 func TestResultsThatHaveNoRoom(t *testing.T) {
 	s := startServer(t)
 	far, near := newBus(), newBus()
-	for i := range 3 {
-		produce(t, far, fmt.Sprint("m", i), func(context.Context, string) (string, error) { return strings.Repeat("v", 1_000_000), nil })
+	for name, size := range map[string]int{"small": 1000, "large": 3_000_000} {
+		produce(t, far, name, func(context.Context, string) (string, error) { return strings.Repeat("v", size), nil })
 	}
 	node := serve(t, connect(t, s.ClientURL()), far, "far", natsdispatch.WithMaxWaiting(2_500_000))
-	gate := make(chan struct{})
-	join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithCodec(slowCodec{gate: gate}), natsdispatch.WithWindow(100_000))
-	call := send(t, near, "x")
-	until(t, "a result to have no room", func() bool {
-		report := call.Report()
-		return len(report.Outcomes) == 3 && slices.ContainsFunc(report.Outcomes, func(o dispatch.Outcome) bool { return o.State == dispatch.StateFailed })
-	})
-	close(gate)
-	report := ended(t, call)
-	ok := slices.DeleteFunc(slices.Clone(report.Outcomes), func(o dispatch.Outcome) bool { return o.State != dispatch.StateOK })
-	if err := report.Err(); len(ok) != 2 || !errors.Is(err, dispatch.ErrOverloaded) && !strings.Contains(err.Error(), "WithMaxWaiting allows 2500000") {
-		t.Errorf("%d are well, %v", len(ok), err)
+	join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	report := ended(t, send(t, near, "x"))
+	if o := outcome(t, report, "far/small"); o.State != dispatch.StateOK {
+		t.Errorf("the small one is %v with %v", o.State, o.Err)
+	}
+	o := outcome(t, report, "far/large")
+	if o.State != dispatch.StateFailed || !strings.Contains(o.Err.Error(), "WithMaxWaiting allows 2500000") {
+		t.Errorf("the large one is %v with %v", o.State, o.Err)
 	}
 	until(t, "nothing to wait", func() bool { return node.Stats().Waiting == 0 })
 	noMisuse(t, near)
