@@ -76,7 +76,7 @@ func TestCreditOfALongStream(t *testing.T) {
 	const window = 2 << 20
 	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithWindow(window))
 	n := 0
-	for r, err := range near.Stream(t.Context(), measure, "x") {
+	for r, err := range near.Stream(t.Context(), measure, "x", dispatch.WithTimeout(10*patience)) {
 		if err != nil || len(r.Value) != size {
 			t.Fatalf("result %d has %d bytes, %v", n, len(r.Value), err)
 		}
