@@ -24,6 +24,9 @@ type nesting struct {
 
 // nestLocked makes the call a nesting one if it may have to be.
 func (c *gathering) nestLocked() {
+	if c.observing == nil && !c.bus.pprofLabels && !trace.IsEnabled() {
+		return // at no cost
+	}
 	begins := func(o *Observer) bool { return o.CallStart != nil || o.Sample != nil }
 	if n := (&nesting{call: c, ctx: c.sender}); n.isNeeded() || c.observing.wants(begins) {
 		c.nesting = n
