@@ -238,9 +238,7 @@ func (c *Call[Req, Res]) hand(r *run, member int32, value Res) bool {
 		case r.member >= 0: // it streams, and the call is over or its own time is
 			c.offerLate(from, value, now, max(0, now-ended))
 		case over:
-			at, by := c.lateness()
-			c.observeLate(r, from, at, by, nil)
-			c.offerLate(from, value, at, by)
+			c.tooLate(r, from, value)
 		default:
 			c.bus.misuse.Add(1)
 		}
@@ -349,10 +347,17 @@ func (c *Call[Req, Res]) roomLocked(n int) (members []course.Member, entries []c
 	default:
 		members, c.local, c.answers, entries = make([]course.Member, n), make([]run, n), make([]Res, n), make([]calllog.Entry, min(n, calllog.LargestPage))
 	}
-	if !c.readable { // Stream lets go of what it has passed
+	if !c.readable && n <= 10 { // Stream lets go of what it has passed
 		entries = make([]calllog.Entry, len(entries))
 	}
 	return members, entries
+}
+
+// tooLate tells observers and hooks of a result that comes after the end of the call.
+func (c *Call[Req, Res]) tooLate(r *run, from Member, value Res) {
+	at, by := c.lateness()
+	c.observeLate(r, from, at, by, nil)
+	c.offerLate(from, value, at, by)
 }
 
 // offerLate offers a result that came too late to the hooks.

@@ -49,32 +49,3 @@ func (l *link) snapshot() (s LinkSnapshot) {
 	}()
 	return l.describe()
 }
-
-// place is where a member elsewhere answers.
-type place struct{ node, topic string }
-
-// countWaiting says of each node how many of the calls wait for a member of it.
-func (s *Snapshot) countWaiting() {
-	calls := make(map[place]int)
-	last := make(map[place]CallID)
-	for i := range s.Calls {
-		c := &s.Calls[i]
-		for j := range c.Outcomes {
-			o := &c.Outcomes[j]
-			at := place{o.Member.Node, c.Topic}
-			if at.node != "" && o.State == StatePending && last[at] != c.Call {
-				last[at] = c.Call
-				calls[at]++
-			}
-		}
-	}
-	for i := range s.Links {
-		for j := range s.Links[i].Nodes {
-			n := &s.Links[i].Nodes[j]
-			n.InFlight = 0
-			for _, topic := range n.Topics {
-				n.InFlight += calls[place{n.Name, topic}]
-			}
-		}
-	}
-}

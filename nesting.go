@@ -28,13 +28,13 @@ func (c *gathering) nestLocked() {
 		return // at no cost
 	}
 	begins := func(o *Observer) bool { return o.CallStart != nil || o.Sample != nil }
-	if n := (&nesting{call: c, ctx: c.sender}); n.isNeeded() || c.observing.wants(begins) {
+	if n := (&nesting{call: c, ctx: c.sender}); n.decide() || c.observing.wants(begins) {
 		c.nesting = n
 	}
 }
 
-// isNeeded reports whether closures get contexts or labels of their own, and sets asks.
-func (n *nesting) isNeeded() bool {
+// decide sets asks, and reports whether any closure gets a context or labels of its own.
+func (n *nesting) decide() (needed bool) {
 	w := n.call.observing
 	wants := func(has func(*Observer) bool) bool {
 		return w != nil && slices.ContainsFunc(w.by, func(o *observer) bool { return has(&o.hooks) && w.wantsDetails(o) })
@@ -60,7 +60,7 @@ func (n *nesting) begin() {
 	if c.observing != nil {
 		c.observing.ctx = n.ctx
 	}
-	if !n.isNeeded() && n.task == nil {
+	if needed := n.decide(); !needed && n.task == nil {
 		c.nesting = nil
 	}
 	over := c.over()

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
@@ -94,7 +93,7 @@ func (w *observing) wants(has func(*Observer) bool) bool {
 
 // wantsDetails reports whether an observer is told more than the end of the call.
 func (w *observing) wantsDetails(o *observer) bool {
-	return len(w.brief) == 0 || !slices.Contains(w.brief, o)
+	return !slices.Contains(w.brief, o)
 }
 
 // tell has a hook called on each observer's own goroutine. pick returns the call of the
@@ -118,12 +117,9 @@ func (o *observer) begin(ctx context.Context, hook func(context.Context) context
 		if returned {
 			return
 		}
-		value := recover()
+		value := unwind.Value(recover())
 		if value == nil {
-			if unwind.Goexit() {
-				return
-			}
-			value = new(runtime.PanicNilError)
+			return // the goroutine ends
 		}
 		if !o.bus.unwound("observer", &o.Registration, value, debug.Stack()) {
 			panic(value)

@@ -103,9 +103,7 @@ func (c *Call[Req, Res]) relayed(r *relayRun, m Member, value Res) bool {
 	case ok:
 		return c.hand(&r.run, i, value)
 	case over:
-		at, by := c.lateness()
-		c.observeLate(&r.run, m, at, by, nil)
-		c.offerLate(m, value, at, by)
+		c.tooLate(&r.run, m, value)
 	}
 	return false
 }
@@ -138,9 +136,7 @@ func (c *Call[Req, Res]) heard(r *relayRun, expected Member, batch []Answer[Res]
 	c.recount()
 	for _, a := range batch[next:] {
 		if a.HasValue {
-			at, by := c.lateness()
-			c.observeLate(&r.run, a.From, at, by, nil)
-			c.offerLate(a.From, a.Value, at, by)
+			c.tooLate(&r.run, a.From, a.Value)
 		}
 	}
 	return taken

@@ -119,3 +119,32 @@ type NodeSnapshot struct {
 	InFlight int           `json:"in_flight"`    // calls that wait for a member of it; set by the Snapshot
 	Error    string        `json:"error"`        // why its state is not present; empty if it is present
 }
+
+// nodeTopic is where a member on another machine answers.
+type nodeTopic struct{ node, topic string }
+
+// countWaiting notes with each node of the links how many calls wait for a member of it.
+func (s *Snapshot) countWaiting() {
+	calls := make(map[nodeTopic]int)
+	last := make(map[nodeTopic]CallID)
+	for i := range s.Calls {
+		c := &s.Calls[i]
+		for j := range c.Outcomes {
+			o := &c.Outcomes[j]
+			at := nodeTopic{o.Member.Node, c.Topic}
+			if at.node != "" && o.State == StatePending && last[at] != c.Call {
+				last[at] = c.Call
+				calls[at]++
+			}
+		}
+	}
+	for i := range s.Links {
+		for j := range s.Links[i].Nodes {
+			n := &s.Links[i].Nodes[j]
+			n.InFlight = 0
+			for _, topic := range n.Topics {
+				n.InFlight += calls[nodeTopic{n.Name, topic}]
+			}
+		}
+	}
+}

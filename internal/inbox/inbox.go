@@ -8,7 +8,6 @@ package inbox
 
 import (
 	"math"
-	"runtime"
 	"runtime/debug"
 	"sync"
 
@@ -216,10 +215,8 @@ func (b *Inbox) unwind(h *hand) {
 	if h.fine {
 		return
 	}
-	value, stack := recover(), []byte(nil)
-	if value == nil && !unwind.Goexit() {
-		value = new(runtime.PanicNilError)
-	}
+	var stack []byte
+	value := unwind.Value(recover())
 	if value != nil {
 		stack = debug.Stack()
 	}

@@ -1,37 +1,35 @@
 package unwind_test
 
 import (
+	"fmt"
 	"runtime"
 	"testing"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/unwind"
 )
 
-func TestGoexitIsToldFromAPanicWithNil(t *testing.T) {
-	t.Setenv("GODEBUG", "panicnil=1")
-	for name, tt := range map[string]struct {
-		end  func()
-		want bool
-	}{
-		"Goexit":     {runtime.Goexit, true},
-		"panic(nil)": {func() { panic(nil) }, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, done := make(chan bool, 1), make(chan struct{})
-			go func() {
-				defer close(done)
-				defer func() {
-					if value := recover(); value != nil {
-						t.Errorf("recovered %v", value)
-					}
-					got <- unwind.Goexit()
+func TestValueTellsGoexitFromPanics(t *testing.T) {
+	for _, rule := range []string{"panicnil=0", "panicnil=1"} {
+		for name, tt := range map[string]struct {
+			end  func()
+			want any
+		}{
+			"Goexit":              {runtime.Goexit, nil},
+			"panic":               {func() { panic("boom") }, "boom"},
+			"panic(nil)":          {func() { panic(nil) }, new(runtime.PanicNilError)},
+			"panic during Goexit": {func() { defer func() { panic("boom") }(); runtime.Goexit() }, "boom"},
+		} {
+			t.Run(rule+"/"+name, func(t *testing.T) {
+				t.Setenv("GODEBUG", rule)
+				got := make(chan any, 1)
+				go func() {
+					defer func() { got <- unwind.Value(recover()) }()
+					tt.end()
 				}()
-				tt.end()
-			}()
-			<-done
-			if is := <-got; is != tt.want {
-				t.Errorf("Goexit: %v, want %v", is, tt.want)
-			}
-		})
+				if value := <-got; fmt.Sprint(value) != fmt.Sprint(tt.want) {
+					t.Errorf("the value is %v, want %v", value, tt.want)
+				}
+			})
+		}
 	}
 }
