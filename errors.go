@@ -83,7 +83,7 @@ var (
 	// ErrDecline is returned by a producer that declines a request. This is not a failure.
 	// An error also declines if it wraps ErrDecline through Unwrap methods that return a
 	// single error. A joined error, a [*PartialError], a [*MemberError] and a [*PanicError]
-	// never decline, whatever they wrap.
+	// never decline, even if they wrap ErrDecline.
 	ErrDecline = newSentinel("declined", "dispatch: declined")
 	// ErrTooDeep reports that calls are nested more than 64 deep, for example because a
 	// producer asks itself, directly or through others.

@@ -164,7 +164,7 @@ func WithMajority() CallOption {
 }
 
 // WithRequired prevents a quorum from satisfying the call before the members with these
-// names have ended, in whatever state. Without a quorum a call waits for all members anyway.
+// names have ended, in any state. Without a quorum a call waits for all members anyway.
 // The names are those of [WithTargets]. If a name stands for several members, the call waits
 // for all of them. If no member has one of the names, the call has a member with that name
 // that is Gone, with [ErrUnknownMember]; while a relay may still name it, the call waits for

@@ -336,7 +336,7 @@ func (s *suspecting) newest(t *topicFigures) {
 	}
 }
 
-// silent puts the members of a node together if none of them has answered of late.
+// silent puts the members of a node together if none of them has answered recently.
 func (s *suspecting) silent() {
 	type node struct{ topic, name string }
 	of := make(map[node][]*suspicion)

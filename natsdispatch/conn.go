@@ -181,7 +181,7 @@ func (l *link) failUnlessCut(err error) {
 	}
 }
 
-// wasCut reports whether something has failed because the connection broke, which is made anew.
+// wasCut reports whether something has failed because the connection broke, which nats.go makes again.
 func (l *link) wasCut(err error) bool {
 	return err != nil && !errors.Is(err, ErrConnection) && (errors.Is(err, nats.ErrConnectionClosed) || !l.nc.IsConnected()) && !l.nc.IsClosed()
 }

@@ -67,7 +67,7 @@ type sent struct {
 }
 
 const (
-	mostWaiting   = 8 << 20 // bytes that are held back from being sent; whoever has more waits
+	mostWaiting   = 8 << 20 // bytes that are held back from being sent; a result beyond that waits
 	frameOverhead = 64      // bytes of a frame besides its value, at most
 )
 
@@ -279,7 +279,7 @@ func (o *outbox) finalLocked() {
 	o.addedLocked(len(o.scratch))
 }
 
-// abandon closes the outbox and empties it: nobody waits for what is in it.
+// abandon closes the outbox and drops its contents, which no asker waits for.
 func (o *outbox) abandon() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -65,7 +65,7 @@ var rows = []row{
 		cpu: []float64{1.3, 1.3, 1.3, 1.3},
 	},
 	{
-		name: "page", title: "The live page, which nobody has open, beside no observer; quick producers",
+		name: "page", title: "The live page without a browser, beside no observer; quick producers",
 		base: byDispatch(quick).as("unobserved"), others: []contender{{"page closed", newPage(false)}}, sizes: []int{1, 10, 100, 1000},
 		// Longer rounds, for the figures of a thousand members grow over the first hundreds of calls.
 		rounds: measure.Rounds{N: 40, Length: 50 * time.Millisecond}, cpu: []float64{1.3, 1.3, 1.3, 1.3},
