@@ -12,12 +12,13 @@ import (
 // recipient, and the task that delivers what it has taken from the log.
 type feed struct {
 	inbox.Links
-	call  *gathering
-	to    *recipient
-	brief bool  // it tells the end of the call and nothing else
-	next  *feed // the next feed of the call; guarded by the call's lock
+	call *gathering
+	to   *recipient
+	next *feed // the next feed of the call; guarded by the call's lock
 
 	batch batch // what is being delivered, unless results are delivered one by one
+
+	brief bool // it tells the end of the call and nothing else
 
 	// The call's lock guards the fields below.
 	keeps    bool          // the call keeps its place until it has handed over the last result
