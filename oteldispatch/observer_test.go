@@ -19,7 +19,7 @@ import (
 func TestTwoObserversOnABusDoNotMix(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		other := newLab(t) // its own bus is not used
-		if _, err := l.Bus().Observe(oteldispatch.New(oteldispatch.WithTracerProvider(other.tracer), oteldispatch.WithMeterProvider(nil))); err != nil {
+		if _, err := l.Bus().Observe(oteldispatch.New(oteldispatch.WithTracerProvider(other.tracer), oteldispatch.WithMeterProvider(other.meters))); err != nil {
 			t.Fatal(err)
 		}
 		l.produce("site-1", after(10*ms, nil))
@@ -48,7 +48,7 @@ func TestAnObserverThatComesDuringACallDisturbsNobody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		added, err := bus.Observe(oteldispatch.New(oteldispatch.WithTracerProvider(l.tracer)))
+		added, err := bus.Observe(oteldispatch.New(oteldispatch.WithTracerProvider(l.tracer), oteldispatch.WithMeterProvider(l.meters)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/oteldispatch"
 	"go.opentelemetry.io/otel/attribute"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
@@ -314,7 +315,8 @@ func TestCallsThatAreNotSampledOnlyHaveMetrics(t *testing.T) {
 
 // With metrics alone the observer only follows calls.
 func TestMetricsAloneHaveNoStartHooks(t *testing.T) {
-	o := oteldispatch.New(oteldispatch.WithTracerProvider(noop.NewTracerProvider()))
+	o := oteldispatch.New(oteldispatch.WithTracerProvider(noop.NewTracerProvider()),
+		oteldispatch.WithMeterProvider(sdkmetric.NewMeterProvider()))
 	if o.CallStart != nil || o.MemberStart != nil || o.ListenerStart != nil || o.Sample != nil ||
 		o.ListenerEnd != nil || o.MemberEnd != nil || o.Result != nil || !o.ReuseReports {
 		t.Errorf("it has %+v", o)
