@@ -12,13 +12,16 @@ import (
 //	ack <call> <next> <bytes>
 //	resume <call> <next> <bytes>
 //	done <call>
+//	tell
 //
 // Of ack and resume next is the number of the message that has to come next, and bytes is what
-// may be sent in all. A resume asks for all messages from there on once more.
+// may be sent in all. A resume asks for all messages from there on once more. A tell asks the node to announce
+// itself to the reply subject.
 const (
 	kindAck    = "ack"
 	kindResume = "resume"
 	kindDone   = "done"
+	kindTell   = "tell"
 )
 
 // ack is one of these lines.
@@ -43,6 +46,8 @@ func parseAck(line string) (a ack, err error) {
 	var rest string
 	a.kind, rest, _ = strings.Cut(line, " ")
 	switch a.kind {
+	case kindTell:
+		return a, nil
 	case kindDone:
 		a.call = rest
 	case kindAck, kindResume:

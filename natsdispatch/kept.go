@@ -98,13 +98,17 @@ func (k *kept) sweep(now time.Time) {
 	k.order = left
 }
 
-// hearAcks takes in what askers say of replies.
-func (n *Node) hearAcks(m *nats.Msg) {
+// hearAcks takes in what askers say of replies, and that they want to know what the node is.
+func (n *Node) hearAcks(s *served, m *nats.Msg) {
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(m.Data), "\n"), "\n") {
 		a, err := parseAck(line)
 		if err != nil {
 			n.counts.malformed.Add(1)
 			return
+		}
+		if a.kind == kindTell {
+			n.tell(s, m.Reply)
+			continue
 		}
 		n.hearAck(a, m.Reply)
 	}

@@ -41,6 +41,9 @@ type Node struct {
 	pause       time.Duration // before askers are reminded of replies again; of the goroutine that watches
 	beats       time.Time     // when the next beat is due; likewise
 	forgets     bool          // that ids are forgotten was reported; likewise
+	full        int           // beats on which it still announces itself on each topic; likewise
+	turn        int           // the topic on which it announces itself next; likewise
+	edition     atomic.Uint64 // of what it says of itself
 	served      bool          // Serve has succeeded
 
 	state   sync.Mutex // guards what follows
@@ -57,7 +60,8 @@ type Node struct {
 	cut     chan struct{} // closed when the connection is
 	probes  *nats.Subscription
 
-	talk sync.Mutex // held while the node announces itself; guards what served says it does
+	talk    sync.Mutex // held while the node announces itself; guards what follows, and what served says it does
+	beatSeq uint64     // of the next beat for all topics
 }
 
 // served is one topic of a node.
@@ -87,7 +91,7 @@ func (n *Node) start() error {
 			s.ask, err = n.subscribe(n.ask(s.name), "", func(m *nats.Msg) { n.hear(s, "", m) })
 		}
 		if err == nil {
-			err = n.syncGroups(s)
+			_, err = n.syncGroups(s)
 		}
 	}
 	if err == nil {
@@ -98,7 +102,7 @@ func (n *Node) start() error {
 			s.own, err = n.subscribe(n.presence(n.node, s.name), "", n.hearOwn)
 		}
 		if err == nil {
-			s.acks, err = n.subscribe(n.acks(n.node, s.name), "", n.hearAcks)
+			s.acks, err = n.subscribe(n.acks(n.node, s.name), "", func(m *nats.Msg) { n.hearAcks(s, m) })
 		}
 	}
 	if err == nil && n.nc.IsConnected() {
@@ -162,6 +166,7 @@ func (n *Node) connectionDrains() {
 	late := !n.leaving
 	n.leaving = true
 	n.state.Unlock()
+	n.edition.Add(1)
 	if late {
 		n.announceAll(eventChange)
 		n.fail(fmt.Errorf("natsdispatch: node %s: the connection is drained, and what the node has in hand may be lost; call Node.Drain before that", n.node))
@@ -204,6 +209,7 @@ func (n *Node) Drain(ctx context.Context) error {
 	n.state.Lock()
 	n.leaving = true
 	n.state.Unlock()
+	n.edition.Add(1)
 	n.announceAll(eventChange)
 	err := n.drainSubscriptions(ctx)
 	if err == nil {

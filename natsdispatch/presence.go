@@ -20,7 +20,9 @@ type announcement struct {
 	Event    string   `json:"event"`
 	Epoch    int64    `json:"epoch"`
 	Seq      uint64   `json:"seq"`
-	BeatMS   int64    `json:"beat_ms"`
+	BeatMS   int64    `json:"beat_ms"`                // on the topic
+	AllMS    int64    `json:"node_beat_ms,omitempty"` // how often it beats for all of its topics, if it does
+	Edition  uint64   `json:"edition,omitempty"`      // another one when what it says on any topic has changed
 	Versions []int    `json:"versions"`
 	Types    string   `json:"types,omitempty"`
 	Codecs   []string `json:"codecs"`
@@ -55,7 +57,7 @@ func parseAnnouncement(body []byte) (a announcement, err error) {
 
 // patience is how long the node is present without being heard of.
 func (a *announcement) patience() time.Duration {
-	beat := min(time.Duration(a.BeatMS)*time.Millisecond, longestBeat)
+	beat := min(time.Duration(cmp.Or(a.AllMS, a.BeatMS))*time.Millisecond, longestBeat)
 	if beat <= 0 {
 		beat = DefaultBeat
 	}
@@ -112,6 +114,7 @@ type present struct {
 	twins    time.Time // until when both of them count as being there
 
 	seq   uint64 // of the last announcement
+	beats uint64 // the number of the next beat for all topics
 	heard time.Time
 	since time.Time // the same, or when we were able to hear of it again
 }
@@ -199,6 +202,7 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 		}
 	}
 	if old != nil && old.left == nil && old.says(a) {
+		old.Edition = a.Edition
 		old.seq, old.heard, old.since = a.Seq, now, now
 		h.changed = a.Event == eventChange
 		return h
@@ -206,8 +210,8 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 	n := &present{announcement: a, seq: a.Seq, heard: now, since: now}
 	h.changed = h.arrived || h.gone != nil || h.twin || a.Event == eventChange || old.Draining != a.Draining || !slices.Equal(old.Groups, a.Groups)
 	if old != nil {
-		if n.previous = old.previous; old.Epoch != a.Epoch {
-			n.previous = old.Epoch
+		if n.previous, n.beats = old.previous, old.beats; old.Epoch != a.Epoch {
+			n.previous, n.beats = old.Epoch, 0
 		}
 		if n.twins = old.twins; h.twin {
 			n.twins = now.Add(n.patience())
@@ -219,7 +223,7 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 
 // says reports whether the announcement says nothing new of the node.
 func (n *present) says(a announcement) bool {
-	return n.Epoch == a.Epoch && n.BeatMS == a.BeatMS && n.Types == a.Types && n.Bus == a.Bus && n.Draining == a.Draining &&
+	return n.Epoch == a.Epoch && n.BeatMS == a.BeatMS && n.AllMS == a.AllMS && n.Types == a.Types && n.Bus == a.Bus && n.Draining == a.Draining &&
 		slices.Equal(n.Versions, a.Versions) && slices.Equal(n.Codecs, a.Codecs) && slices.Equal(n.Groups, a.Groups)
 }
 

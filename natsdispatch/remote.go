@@ -113,6 +113,11 @@ func (r *Remote) subscribe() (err error) {
 	for _, topic := range r.topics {
 		presence(r.presenceOfAll(topic), false)
 	}
+	sub, failed = r.nc.Subscribe(r.presenceOfNodes(), r.hearBeat)
+	if failed == nil {
+		failed = sub.SetPendingLimits(r.messages, r.bytes)
+	}
+	added(r.presenceOfNodes(), sub, failed)
 	return err
 }
 

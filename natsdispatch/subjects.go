@@ -30,6 +30,14 @@ func (s subjects) presence(node, topic string) string {
 	return s.prefix + "." + s.space + ".presence." + escape(node) + "." + topic
 }
 
+// presenceOfNode is where a node beats for all its topics.
+func (s subjects) presenceOfNode(node string) string {
+	return s.prefix + "." + s.space + ".presence." + escape(node)
+}
+
+// presenceOfNodes is what those subscribe to who want to know of all these beats.
+func (s subjects) presenceOfNodes() string { return s.prefix + "." + s.space + ".presence.*" }
+
 // presenceOfAll is what those subscribe to who want to know of every node.
 func (s subjects) presenceOfAll(topic string) string {
 	return s.prefix + "." + s.space + ".presence.*." + topic
