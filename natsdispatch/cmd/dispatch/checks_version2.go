@@ -99,8 +99,13 @@ func (a *asking) whole2() (all []message2, err error) {
 func (a *asking) tell(line string) error {
 	e := a.e
 	return e.nc.PublishMsg(&nats.Msg{
-		Subject: e.prefix + ".v1." + e.space + ".ask." + e.topic + ".=" + escape(e.about.Node), Reply: a.reply.Subject, Data: []byte(line + "\n"),
+		Subject: e.acks(), Reply: a.reply.Subject, Data: []byte(line + "\n"),
 	})
+}
+
+// acks is the subject of what the node alone is told.
+func (e *examiner) acks() string {
+	return e.prefix + ".v1." + e.space + ".ask." + e.topic + ".=" + escape(e.about.Node)
 }
 
 func (a *asking) tellf(format string, args ...any) error { return a.tell(fmt.Sprintf(format, args...)) }

@@ -21,6 +21,8 @@ type announcement struct {
 	Epoch    int64    `json:"epoch"`
 	Seq      uint64   `json:"seq"`
 	BeatMS   int64    `json:"beat_ms"`
+	AllMS    int64    `json:"node_beat_ms"` // how often it beats for all of its topics; 0: it does not
+	Edition  uint64   `json:"edition"`
 	Versions []int    `json:"versions"`
 	Types    string   `json:"types"`
 	Codecs   []string `json:"codecs"`
@@ -33,6 +35,24 @@ type announcement struct {
 		InFlight  int      `json:"in_flight"`
 		Publishes bool     `json:"publishes"`
 	} `json:"detail"`
+}
+
+// beat is what a node of several topics says to be there with all of them.
+type beat struct {
+	Node    string  `json:"node"`
+	Epoch   int64   `json:"epoch"`
+	Seq     *uint64 `json:"seq"`
+	Edition *uint64 `json:"edition"`
+}
+
+func parseBeat(body []byte) (b beat, err error) {
+	if err := json.Unmarshal(body, &b); err != nil {
+		return b, err
+	}
+	if b.Node == "" || b.Epoch <= 0 || b.Seq == nil || b.Edition == nil {
+		return b, errors.New("a beat without node, epoch, seq or edition")
+	}
+	return b, nil
 }
 
 func parseAnnouncement(body []byte) (a announcement, err error) {
