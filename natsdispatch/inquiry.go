@@ -141,6 +141,7 @@ func (r *Remote) begin(q *inquiry) bool {
 	}
 	r.inquiries.Add(1)
 	all := r.openLocked(q, "")
+	full := r.table.unnamed
 	now := time.Now()
 	known, changes, sorted := r.table.list(q.topic)
 	var strange []string
@@ -157,12 +158,19 @@ func (r *Remote) begin(q *inquiry) bool {
 	all.tallies = make(map[string]*tally, len(known)+len(strange))
 	q.spare = make([]tally, len(known)+len(strange))
 	var groups []string
+	listed, present := 0, 0
 	for _, n := range known {
 		if n.Bus != "" && q.request.passed(n.Bus) || n.Draining && n.left == nil {
 			continue
 		}
 		t := q.tally(all, n.Node, n.Epoch)
 		t.twin = now.Before(n.twins)
+		if t.names = n.names.Load(); n.left == nil {
+			present++
+		}
+		if t.names != nil && n.left == nil {
+			listed++
+		}
 		q.old = q.old || !slices.Contains(n.Versions, version2)
 		if misfit := n.misfit(q.request.types, q.request.codec); n.left != nil {
 			t.hopeless = n.why(now)
@@ -176,6 +184,9 @@ func (r *Remote) begin(q *inquiry) bool {
 	}
 	if all.waits = len(known) == 0 && len(r.expected) == 0; all.waits {
 		q.waiting++
+	}
+	if q.request.targets == nil {
+		all.request.names = listsKnown(listed, present, full)
 	}
 	slices.Sort(groups)
 	groups = slices.Compact(groups)
@@ -317,7 +328,7 @@ func (r *Remote) end(q *inquiry) {
 	r.inquiries.Done()
 }
 
-// touch notes which nodes were heard of: a reply says as much as a beat. It does not keep
+// touch notes which nodes were heard of, as a reply says as much as a beat, and how they name their members. It does not keep
 // others from the table for long.
 func (q *inquiry) touch() {
 	const atOnce = 256
@@ -326,8 +337,12 @@ func (q *inquiry) touch() {
 		for some := range slices.Chunk(all, atOnce) {
 			q.r.state.Lock()
 			for _, t := range some {
+				at := place{q.topic, t.node}
 				if !t.heard.IsZero() {
-					q.r.table.touch(place{q.topic, t.node}, t.epoch, t.heard)
+					q.r.table.touch(at, t.epoch, t.heard)
+				}
+				if t.learned != nil {
+					q.r.table.learn(at, t.learned)
 				}
 			}
 			q.r.state.Unlock()

@@ -125,13 +125,16 @@ func (n *Node) hearAck(a ack, reply string) {
 	}
 	n.state.Unlock()
 	switch {
-	case a.kind == kindDone, w == nil && a.kind != kindResume:
+	case a.kind == kindDone, w == nil && a.kind == kindAck:
 	case w == nil:
 		n.forgotten(a.call, reply)
 	default:
 		w.out.acknowledge(a.next, a.granted)
-		if a.kind == kindResume {
-			n.emitAgain(w, w.out.unheard())
+		if a.kind == kindNames {
+			n.replyFails(n.spell(w))
+		}
+		if a.kind != kindAck {
+			n.emitAgain(w, w.out.unheard)
 			if w.out.isDone() {
 				n.post(w) // if something was put that nobody else takes
 			}
@@ -151,9 +154,7 @@ func (n *Node) remind(all bool) {
 	works := slices.AppendSeq(slices.Collect(maps.Values(n.work)), maps.Values(n.kept.calls))
 	n.state.Unlock()
 	for _, w := range works {
-		if m := w.out.unacknowledged(all); m != nil {
-			n.emitAgain(w, []*message{m})
-		}
+		n.emitAgain(w, func() []*message { return w.out.unacknowledged(all) })
 	}
 }
 
@@ -163,18 +164,5 @@ func (n *Node) forgotten(call, reply string) {
 		n.counts.malformed.Add(1)
 		return
 	}
-	body := appendHead(nil, n.node, n.epoch)
-	body = append(body[:len(body)-1-seqDigits], unnumbered+"\n"+kindForgotten+"\n"...)
-	var header nats.Header
-	var err error
-	if n.sign != nil {
-		header = make(nats.Header, 1)
-		err = setSignature(header, n.sign, n.signedReply(call, body))
-	}
-	if err == nil {
-		err = n.emit(reply, header, body)
-	}
-	if err != nil && n.nc.IsConnected() {
-		n.fail(fmt.Errorf("natsdispatch: node %s: reply: %w", n.node, err))
-	}
+	n.replyFails(n.emitUnnumbered(call, reply, []byte(kindForgotten+"\n")))
 }

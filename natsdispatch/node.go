@@ -68,6 +68,7 @@ type Node struct {
 type served struct {
 	name     string
 	measured measured
+	lister   lister
 	bus      server
 	ask      *nats.Subscription
 	own      *nats.Subscription // to what is announced under the node's own name

@@ -31,7 +31,8 @@ type outbox struct {
 	out     []*message // to be taken, in the order of their numbers
 	full    []*message // before them, with credit or without
 	current *message
-	waiting int // bytes of full and current
+	waiting int    // bytes of full and current
+	list    naming // of the members that are named first
 	members []sent
 	numbers map[dispatch.Member]int // of members, if there are many
 	last    int                     // the number that was asked for last
@@ -96,6 +97,20 @@ func slot(m dispatch.Member) dispatch.Member {
 	return m
 }
 
+// setList sets how the members are named that are named first.
+func (o *outbox) setList(l naming) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.list = l
+}
+
+// listed returns the list of the members that were named first.
+func (o *outbox) listed() naming {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.list
+}
+
 // accept names members.
 func (o *outbox) accept(members ...dispatch.Member) {
 	o.mu.Lock()
@@ -104,18 +119,27 @@ func (o *outbox) accept(members ...dispatch.Member) {
 }
 
 func (o *outbox) acceptLocked(members []dispatch.Member) {
+	isFirst := len(o.members) == 0
 	o.members = slices.Grow(o.members, len(members))
 	for _, m := range members {
 		o.members = append(o.members, sent{who: slot(m)})
 	}
+	var l naming
+	if isFirst {
+		l = o.list
+	}
 	if o.current == nil && len(members) <= few {
 		o.openLocked(min(o.size, 128+64*len(members)))
-		if len(o.current.body)+mostOfAccept(members) <= cap(o.current.body) {
+		if l.alone || len(o.current.body)+mostOfAccept(members) <= cap(o.current.body) {
 			before := len(o.current.body)
-			o.current.body = appendAccept(o.current.body, members)
+			o.current.body = appendAccept(o.current.body, l, members)
 			o.addedLocked(len(o.current.body) - before)
 			return
 		}
+	}
+	if l.number > 0 {
+		o.appendLocked(appendAccept(o.scratch[:0], l, members))
+		return
 	}
 	for first := true; first || len(members) > 0; first = false {
 		var n int
@@ -127,7 +151,8 @@ func (o *outbox) acceptLocked(members []dispatch.Member) {
 
 // mostOfAccept bounds the size of an accept, in which each byte of a name may become three.
 func mostOfAccept(members []dispatch.Member) int {
-	n := len(kindAccept) + 1
+	const number = len(" @18446744073709551615")
+	n := len(kindAccept) + number + 1
 	for _, m := range members {
 		n += 3 * (len(m.Node) + len(m.Group) + len(m.Name) + 1)
 	}
@@ -446,13 +471,16 @@ func (o *outbox) outLocked(m *message) *message {
 func (o *outbox) whole(members []dispatch.Member, array []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	size := mostOfAccept(members) + len(array) + frameOverhead
+	size := len(array) + frameOverhead
+	if !o.list.alone {
+		size += mostOfAccept(members)
+	}
 	if o.head == nil || o.current != nil || o.flow.next > 0 || len(o.head)+size > o.size || o.isBeyondLocked(len(o.head)+size) {
 		return false
 	}
 	o.openLocked(len(o.head) + size)
 	before := len(o.current.body)
-	o.current.body, o.current.values = appendAll(o.current.body, members, array), true
+	o.current.body, o.current.values = appendAll(o.current.body, o.list, members, array), true
 	o.addedLocked(len(o.current.body) - before)
 	o.closeLocked()
 	return true
@@ -479,18 +507,15 @@ func (o *outbox) unheard() []*message {
 	return slices.Clone(o.flow.kept)
 }
 
-// unacknowledged returns the last message that was sent, unless all has been acknowledged. It is
+// unacknowledged returns the last message that was sent, alone, unless all has been acknowledged. It is
 // asked with every beat, and returns one that was there the last time only after 1, 2, 4, 8, …
 // beats, unless it is to return it always.
-func (o *outbox) unacknowledged(always bool) *message {
+func (o *outbox) unacknowledged(always bool) []*message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	last := len(o.flow.kept) - 1
-	if last < 0 {
-		return nil
-	}
-	if always {
-		return o.flow.kept[last]
+	last := slices.Clone(o.flow.kept[max(0, len(o.flow.kept)-1):])
+	if len(last) == 0 || always {
+		return last
 	}
 	if o.stale++; o.staleSince != o.flow.next {
 		o.stale, o.staleSince = 0, o.flow.next
@@ -498,7 +523,7 @@ func (o *outbox) unacknowledged(always bool) *message {
 	if o.stale == 0 || o.stale&(o.stale-1) != 0 {
 		return nil
 	}
-	return o.flow.kept[last]
+	return last
 }
 
 // keeps reports whether something was sent that the asker may still have to be sent again.

@@ -95,6 +95,9 @@ type table struct {
 	forget time.Duration // how long one who has left is remembered
 	most   int           // how many nodes are kept, those that have left included
 	count  int           // how many are
+
+	names   int  // that are remembered, in the lists of all nodes
+	unnamed bool // a list was not, because that would have been too many
 }
 
 // roll is the nodes of one topic.
@@ -112,6 +115,8 @@ type present struct {
 	left     error     // why it is not there any more; nil if it is
 	previous int64     // the boot id that it had before this one
 	twins    time.Time // until when both of them count as being there
+
+	names *remembered // its list of members; the same as long as its boot id is
 
 	seq   uint64 // of the last announcement
 	beats uint64 // the number of the next beat for all topics
@@ -150,6 +155,8 @@ func (r *roll) change() {
 
 func (t *table) remove(p place) {
 	r := t.topics[p.topic]
+	t.unlearn(r.nodes[p.node])
+	t.unnamed = false
 	delete(r.nodes, p.node)
 	t.count--
 	if r.change(); len(r.nodes) == 0 {
@@ -207,11 +214,14 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 		h.changed = a.Event == eventChange
 		return h
 	}
-	n := &present{announcement: a, seq: a.Seq, heard: now, since: now}
+	n := &present{announcement: a, names: new(remembered), seq: a.Seq, heard: now, since: now}
 	h.changed = h.arrived || h.gone != nil || h.twin || a.Event == eventChange || old.Draining != a.Draining || !slices.Equal(old.Groups, a.Groups)
 	if old != nil {
-		if n.previous, n.beats = old.previous, old.beats; old.Epoch != a.Epoch {
+		if n.previous, n.beats = old.previous, old.beats; old.Epoch == a.Epoch {
+			n.names = old.names
+		} else {
 			n.previous, n.beats = old.Epoch, 0
+			t.unlearn(old)
 		}
 		if n.twins = old.twins; h.twin {
 			n.twins = now.Add(n.patience())

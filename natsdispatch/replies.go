@@ -218,7 +218,7 @@ func (q *inquiry) unreachable() {
 	q.settle()
 	for _, a := range q.asks {
 		for node, t := range a.tallies {
-			if !t.accepted && !t.over {
+			if !t.accepted && !t.over && !t.nameless {
 				who := node
 				if t.epoch == 0 {
 					who += ", which was never heard of,"

@@ -244,6 +244,7 @@ func (n *Node) answer(w *work) {
 	runtime.Gosched() // producers that are quick have answered then, and one message is enough
 	report := c.Report()
 	members := membersOf(report)
+	w.out.setList(n.listOf(w, members))
 	if w.out.head != nil && isWell(report) {
 		if array, ok := c.array(codec, members); ok && len(array) <= n.maxResult && w.out.whole(members, array) {
 			n.post(w)
