@@ -1,6 +1,7 @@
 package servertest_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -135,4 +136,39 @@ func TestTell(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "a question to nowhere", func() bool { return node.Stats().Malformed == 1 })
+}
+
+// A beat counts only if it is signed by the node.
+func TestBeatIsSigned(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	sign := natsdispatch.WithSign(func(message []byte) ([]byte, error) { return message, nil })
+	verify := natsdispatch.WithVerify(func(_ string, message, signature []byte) error {
+		if !bytes.Equal(message, signature) {
+			return natsdispatch.ErrUnverified
+		}
+		return nil
+	})
+	near := newBus()
+	remote, err := natsdispatch.Join(connect(t, s.ClientURL()), near, dispatch.NewPattern[string, string]("cell.*"), loud(t), unlogged, verify)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { remote.Close() })
+	nc := connect(t, s.ClientURL())
+	beats := make(chan *nats.Msg, 100)
+	if _, err := nc.ChanSubscribe("dispatch.default.presence.far", beats); err != nil {
+		t.Fatal(err)
+	}
+	serveMany(t, connect(t, s.ClientURL()), "far", sign)
+	m := receive(t, "a beat", beats)
+	receive(t, "another beat", beats) // which comes when the node has announced itself
+	if n := remote.Stats().Unverified; n != 0 {
+		t.Errorf("%d messages of the node are not believed", n)
+	}
+	m.Data = bytes.Replace(m.Data, []byte(`"seq":0`), []byte(`"seq":9`), 1)
+	if err := nc.PublishMsg(m); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the forgery to be counted", func() bool { return remote.Stats().Unverified == 1 })
 }
