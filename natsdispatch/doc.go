@@ -33,8 +33,9 @@
 //  3. A member's results come in its order and before its end. What a node has sent
 //     and what did not arrive, because one of the two was without a connection, is sent again
 //     within the time of the call. What cannot be is named. Neither side, nor the servers,
-//     hold more than [WithWindow] of a call on the way, and [WithMaxWaiting] on a node; what producers
-//     have returned before it could be sent, and what the program has not read, is kept besides.
+//     hold more than [WithWindow] of a call on the way, and [WithMaxWaiting] on a node. What producers
+//     have returned before it could be sent waits besides, up to [WithMaxBacklog], and so does what the
+//     program has not read.
 //  4. The end of a call reaches the nodes, with its cause, so that no node works for
 //     nothing; and if it does not, because the asker has crashed, the time is bounded.
 //  5. Producers of one group on several nodes are one member, and one of them is
@@ -60,6 +61,7 @@
 //	refused, for it has too much to do                   node/* Rejected, ErrOverloaded
 //	other types, codec or version of the protocol        node/* Failed, ErrIncompatible
 //	fewer results have come than it has counted          Failed, ErrLost
+//	its results have exceeded WithMaxBacklog             Failed, ErrLost
 //	a result that is larger than WithMaxResult           Failed, ErrTooLarge
 //	no connection within WithReconnectWait               node/* Failed, ErrUnreachable
 //	our connection is closed                             Failed, ErrUnreachable
@@ -76,7 +78,8 @@
 //
 // # Stopping
 //
-// Call [Node.Drain] before nc.Drain: it finishes what the node has in hand, and says bye.
+// Call [Node.Drain] before nc.Drain: it finishes what the node has in hand, waits until the askers have
+// had it, and says bye.
 // nc.Drain alone loses what is in hand, which the error handler is told.
 //
 // # Values

@@ -1,6 +1,7 @@
 package natsdispatch
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,12 +40,17 @@ func (s *store) admit(bytes int) error {
 // it has had them. The node's state guards them.
 type kept struct {
 	calls map[string]*work
-	order []*work // the oldest first; some may have been given up
+	order []*work       // the oldest first; some may have been given up
+	fewer chan struct{} // closed when there are fewer; nil: nobody waits for that
 }
 
+// add keeps a reply, in the place of another one to a request of the same id.
 func (k *kept) add(w *work) {
 	if k.calls == nil {
 		k.calls = make(map[string]*work)
+	}
+	if old := k.calls[w.request.call]; old != nil {
+		k.drop(old)
 	}
 	k.calls[w.request.call] = w
 	k.order = append(k.order, w)
@@ -57,7 +63,48 @@ func (k *kept) drop(w *work) bool {
 	}
 	delete(k.calls, w.request.call)
 	w.out.abandon()
+	if k.fewer != nil {
+		close(k.fewer)
+		k.fewer = nil
+	}
 	return true
+}
+
+// wait returns when the time of the first reply is over that is kept, and what is closed if there
+// are fewer before that. It reports whether there are any.
+func (k *kept) wait() (ends time.Time, fewer <-chan struct{}, any bool) {
+	for _, w := range k.calls {
+		if !any || w.ends.Before(ends) {
+			any, ends = true, w.ends
+		}
+	}
+	if any && k.fewer == nil {
+		k.fewer = make(chan struct{})
+	}
+	return ends, k.fewer, any
+}
+
+// awaitAcks waits until no reply is kept any more: the askers have had them, or their time is over.
+func (n *Node) awaitAcks(ctx context.Context) error {
+	for {
+		n.state.Lock()
+		n.kept.sweep(time.Now())
+		ends, fewer, wait := n.kept.wait()
+		n.state.Unlock()
+		if !wait {
+			return nil
+		}
+		over := time.NewTimer(time.Until(ends) + time.Millisecond)
+		select {
+		case <-fewer:
+		case <-over.C:
+		case <-n.cut:
+			return errClosedConnection
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		over.Stop()
+	}
 }
 
 // shrink gives up the oldest as long as it is too much.
@@ -130,6 +177,11 @@ func (n *Node) hearAck(a ack, reply string) {
 		n.forgotten(a.call, reply)
 	default:
 		w.out.acknowledge(a.next, a.granted)
+		if a.kind == kindAck && !w.out.keeps() {
+			n.state.Lock()
+			n.kept.drop(w)
+			n.state.Unlock()
+		}
 		if a.kind == kindNames {
 			n.replyFails(n.spell(w))
 		}

@@ -33,6 +33,7 @@ type Node struct {
 	stopped     context.Context
 	inHand      atomic.Int64 // requests
 	store       store
+	backlog     backlog
 	watching    sync.WaitGroup
 	stop        context.CancelFunc
 	service     *service
@@ -201,11 +202,12 @@ func (n *Node) Name() string { return n.node }
 func (n *Node) Err() error { return n.lastError() }
 
 // Drain takes the node off the topics: it announces that it takes no new requests,
-// finishes those that it has or that are on their way, and says bye. If ctx ends first
-// it does what [Node.Close] does, and returns the error of the context; so it does if the
-// connection is closed, with [dispatch.ErrUnreachable]. Call it before nc.Drain, which would
-// lose what the node has in hand. The producers
-// and the connection stay as they are.
+// finishes those that it has or that are on their way, waits until the askers have had the
+// replies, and says bye. An asker says within a second that it has had a reply; if it has crashed,
+// or speaks version 1 of the protocol, Drain waits for it no longer than its call lasts, or not at all.
+// If ctx ends first Drain does what [Node.Close] does, and returns the error of the context; so it does
+// if the connection is closed, with [dispatch.ErrUnreachable]. Call it before nc.Drain, which would
+// lose what the node has in hand. The producers and the connection stay as they are.
 func (n *Node) Drain(ctx context.Context) error {
 	n.state.Lock()
 	n.leaving = true
@@ -225,6 +227,9 @@ func (n *Node) Drain(ctx context.Context) error {
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
+	}
+	if err == nil {
+		err = n.awaitAcks(ctx)
 	}
 	if err == nil {
 		err = n.publishing.drain(ctx)

@@ -30,6 +30,7 @@ const (
 	DefaultMaxMembers    = 100_000 // of one node
 	DefaultMaxRequests   = 4096
 	DefaultMaxWaiting    = 256 << 20 // bytes of all replies of a node
+	DefaultMaxBacklog    = 1 << 30   // bytes of all results of a node that wait for room among them
 	DefaultWindow        = 8 << 20   // bytes of one call
 	defaultMessages      = 1 << 16
 	defaultBytes         = 64 << 20
@@ -292,6 +293,20 @@ func WithMaxWaiting(bytes int) ServeOption {
 	return serveOption(func(c *serveConfig) error {
 		c.maxWaiting = int64(bytes)
 		return positive("WithMaxWaiting", bytes)
+	})
+}
+
+// WithMaxBacklog bounds how many bytes of results wait on the node, all requests together, because their
+// producers are faster than the askers and the network. They wait on the node's bus, once more than
+// 8 MiB of a reply cannot be sent. How many bytes they are is estimated by those that were sent, every
+// 50 ms. Beyond the bound the members that go on to give results to the largest of these requests are
+// Failed with [dispatch.ErrLost]. Their contexts are canceled with [dispatch.ErrOverloaded], and what
+// they gave and was not sent is dropped.
+// It is DefaultMaxBacklog without this option.
+func WithMaxBacklog(bytes int) ServeOption {
+	return serveOption(func(c *serveConfig) error {
+		c.maxBacklog = int64(bytes)
+		return positive("WithMaxBacklog", bytes)
 	})
 }
 

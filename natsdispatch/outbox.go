@@ -37,6 +37,8 @@ type outbox struct {
 	numbers map[dispatch.Member]int // of members, if there are many
 	last    int                     // the number that was asked for last
 	results int
+	bytes   int64  // of them
+	stuck   func() // called once before a result waits; may be nil
 	closed  bool
 	scratch []byte // a frame
 	stored  int64  // bytes of this one that the store knows of
@@ -194,6 +196,15 @@ func (o *outbox) findLocked(m dispatch.Member) (n int, known bool) {
 	return n, known
 }
 
+// wants reports whether results of a member are still sent: it has not failed, and somebody waits for the
+// reply.
+func (o *outbox) wants(m dispatch.Member) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n, known := o.findLocked(slot(m))
+	return !o.closed && (!known || !o.members[n].broken)
+}
+
 // result puts a value, in pieces if it is too large for one message. If it is too
 // large at all, or err says that there is none, the member has failed by that.
 func (o *outbox) result(m dispatch.Member, value []byte, err error) {
@@ -210,9 +221,7 @@ func (o *outbox) result(m dispatch.Member, value []byte, err error) {
 		err = fmt.Errorf("%w: a result of %d bytes; WithMaxResult allows %d", ErrTooLarge, len(value), o.limit)
 	}
 	if err != nil {
-		// Its end may have been told before; to the asker this one comes in its place.
-		o.members[n].ended, o.members[n].broken = true, true
-		o.endLocked(n, o.members[n].results, failed(dispatch.StateFailed, err))
+		o.breakLocked(n, err)
 		return
 	}
 	rest := value
@@ -221,7 +230,15 @@ func (o *outbox) result(m dispatch.Member, value []byte, err error) {
 	}
 	o.members[n].results++
 	o.results++
+	o.bytes += int64(len(value))
 	o.valueLocked(len(rest), func(b []byte) []byte { return appendResult(b, n, rest, len(value)) })
+}
+
+// breakLocked puts that a member has failed. Its end may have been told before; to the asker this one
+// comes in its place.
+func (o *outbox) breakLocked(n int, err error) {
+	o.members[n].ended, o.members[n].broken = true, true
+	o.endLocked(n, o.members[n].results, failed(dispatch.StateFailed, err))
 }
 
 // valueLocked appends a frame with a value of so many bytes, and waits until there is room
@@ -278,11 +295,12 @@ func (o *outbox) reject(f failure) {
 	o.closeLocked()
 }
 
-// taken says that somebody takes.
-func (o *outbox) taken() {
+// taken says that somebody takes. The func is called once before a result waits for that, and must not
+// wait for anything.
+func (o *outbox) taken(stuck func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.poster = nil
+	o.poster, o.stuck = nil, stuck
 }
 
 // finish puts that all has been said, and closes the outbox.
@@ -403,6 +421,10 @@ func (o *outbox) roomLocked() {
 		o.poster = nil
 	}
 	for o.waiting > mostWaiting && !o.closed {
+		if o.stuck != nil {
+			o.stuck()
+			o.stuck = nil
+		}
 		o.room.Wait()
 	}
 }

@@ -91,8 +91,9 @@ type call interface {
 	Cancel(cause error)
 	Report() dispatch.Report
 	Outcomes() iter.Seq[dispatch.Outcome]
-	// values ranges over the results as the codec writes them.
-	values(codec Codec, yield func(m dispatch.Member, value []byte, err error))
+	// values ranges over the results as the codec writes them, without those of members from whom none is
+	// wanted any more.
+	values(codec Codec, wants func(m dispatch.Member) bool, yield func(m dispatch.Member, value []byte, err error))
 	// array returns the one result of each of the members as an array, if the codec is ours for
 	// JSON and can write them.
 	array(codec Codec, members []dispatch.Member) ([]byte, bool)
@@ -119,8 +120,11 @@ func (b *typedBus[Req, Res]) send(ctx context.Context, codec Codec, payload []by
 
 type typedCall[Req, Res any] struct{ *dispatch.Call[Req, Res] }
 
-func (c typedCall[Req, Res]) values(codec Codec, yield func(m dispatch.Member, value []byte, err error)) {
+func (c typedCall[Req, Res]) values(codec Codec, wants func(m dispatch.Member) bool, yield func(m dispatch.Member, value []byte, err error)) {
 	for r := range c.Results() {
+		if !wants(r.From) {
+			continue
+		}
 		value, err := codec.Marshal(r.Value)
 		if err != nil {
 			err = fmt.Errorf("natsdispatch: write a result as %s: %w", codec.Name(), err)

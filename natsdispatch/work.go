@@ -253,7 +253,7 @@ func (n *Node) answer(w *work) {
 	}
 	w.out.accept(members...)
 	if report.Reason != dispatch.ReasonPending {
-		c.values(codec, w.out.result)
+		c.values(codec, w.out.wants, w.out.result)
 		for _, o := range report.Outcomes {
 			w.out.end(o)
 		}
@@ -262,12 +262,14 @@ func (n *Node) answer(w *work) {
 		n.post(w) // all, or nothing
 		return
 	}
-	w.out.taken()
 	var collecting sync.WaitGroup
+	put := make(chan struct{}) // closed when all results are in the outbox
+	w.out.taken(func() { collecting.Go(func() { w.watchBacklog(c, put) }) })
 	collecting.Go(func() {
 		var ends sync.WaitGroup
 		ends.Go(func() { w.outcomes(c) })
-		c.values(codec, w.out.result)
+		c.values(codec, w.out.wants, w.out.result)
+		close(put)
 		ends.Wait()
 		w.out.finish()
 	})
