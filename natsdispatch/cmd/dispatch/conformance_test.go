@@ -313,7 +313,7 @@ func TestConformanceExplainsFailures(t *testing.T) {
 		t.Errorf("printed\n%s\nwithout\n%s", p.stdout(), want)
 	}
 	failed, _ := examine(t, exitPartial, url, "cell.measure", "--protocol", "2", "--patience", "300ms") // which it does not speak
-	if n := len(failed); n != 7 {
+	if n := len(failed); n != 8 {
 		t.Errorf("%d checks fail: %q, want those of version 2 and the one", n, failed)
 	}
 	p = start(t, "", nil, "conformance", "--list").ends(exitComplete)
