@@ -18,6 +18,9 @@ type backlog struct {
 	replies atomic.Int64
 }
 
+// isLarge reports whether a reply holds its share of what waits, or more.
+func (b *backlog) isLarge(held int64) bool { return held*b.replies.Load() >= b.bytes.Load() }
+
 // backlogEvery is how often it is looked how much waits, and so by how much it may become more than is
 // allowed.
 const backlogEvery = 50 * time.Millisecond
@@ -43,7 +46,7 @@ func (w *work) watchBacklog(c call, stop <-chan struct{}) {
 		now := w.out.backlog(report)
 		all := b.bytes.Add(now - held)
 		held = now
-		if all > w.node.maxBacklog && held*b.replies.Load() >= all { // others may hold more
+		if all > w.node.maxBacklog && b.isLarge(held) {
 			w.node.stopBacklog(w, c, report, all)
 			return
 		}

@@ -65,18 +65,14 @@ func (n *Node) sayBeat(changed bool) {
 	}
 }
 
-// beatForAll says that the node is there with all its topics, if it has several.
+// beatForAll says that the node is there with all its topics, if it has several. Who has not heard its
+// hello, or has heard its bye, passes that over.
 func (n *Node) beatForAll() {
 	if len(n.topics) == 1 || !n.nc.IsConnected() {
 		return
 	}
 	n.talk.Lock()
 	defer n.talk.Unlock()
-	for _, s := range n.topics {
-		if s.over || !s.said {
-			return
-		}
-	}
 	b := beat{Node: n.node, Epoch: n.epoch, Seq: n.beatSeq, Edition: n.edition.Load()}
 	n.beatSeq++
 	body, err := json.Marshal(b)

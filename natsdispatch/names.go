@@ -42,15 +42,15 @@ type naming struct {
 	members []dispatch.Member
 }
 
-// listOf returns how the members of a request are named. Only those of the node itself are a list,
-// for those elsewhere may be others in each call.
+// listOf returns how the members of a request are named.
 func (n *Node) listOf(w *work, members []dispatch.Member) (l naming) {
-	isElsewhere := func(m dispatch.Member) bool { return m.Node != "" }
-	if w.names == "" || w.group != "" || w.targets != nil || w.out.head == nil || len(members) == 0 || slices.ContainsFunc(members, isElsewhere) {
+	switch {
+	case w.names == "" || w.out.head == nil || len(members) == 0: // the asker remembers none, or there is none
 		return l
-	}
-	if mostOfAccept(members) > w.out.size-len(w.out.head) {
-		return l // an asker learns a list from one frame
+	case w.group != "" || w.targets != nil: // these are others than those of the next call
+		return l
+	case mostOfAccept(members) > w.out.size-len(w.out.head): // an asker learns a list from one frame
+		return l
 	}
 	var again bool
 	l.members = members
@@ -164,7 +164,7 @@ func (t *tally) named(f frame) ([]dispatch.Member, error) {
 
 // spelled takes in the names of a list, of which the next message may say the number alone.
 func (t *tally) spelled(f frame) {
-	if f.list == 0 || len(f.members) == 0 || len(f.members) > t.most {
+	if len(f.members) == 0 {
 		return
 	}
 	t.own(f.members)

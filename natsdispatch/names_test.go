@@ -90,6 +90,7 @@ func TestTallyOfLists(t *testing.T) {
 		err  error
 	}{
 		{"known", "accept @7\n", nil},
+		{"of another process", "accept @7\n", errNames},
 		{"named anew", "accept @8 b\n", nil},
 		{"another number", "accept @8\n", errNames},
 		{"all of another number", "all 3 @8\n[1]\n", errNames},
@@ -98,6 +99,9 @@ func TestTallyOfLists(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tally := tally{node: "n", epoch: 5, limit: 100, most: 10, to: &earBook{known: make(map[dispatch.Member]bool)}, names: known}
+			if c.name == "of another process" {
+				tally.epoch = 6
+			}
 			_, err := tally.read([]byte(c.said))
 			if !errors.Is(err, c.err) {
 				t.Errorf("%v, want %v", err, c.err)

@@ -134,7 +134,7 @@ func (r *Remote) discover() error {
 	now := time.Now()
 	r.table.excuse(now) // nobody was heard of while we were cut off
 	r.settled = now.Add(r.discovery)
-	known := r.table.count
+	known := max(r.table.count, len(r.expected)*len(r.topics))
 	r.state.Unlock()
 	for _, topic := range r.topics {
 		m := nats.NewMsg(r.probe())

@@ -7,11 +7,23 @@ import (
 	"iter"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/seed-bb4b4d74/dispatch"
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
+
+// countingCodec counts what it writes.
+type countingCodec struct {
+	natsdispatch.JSON
+	written *atomic.Int64
+}
+
+func (c countingCodec) Marshal(v any) ([]byte, error) {
+	c.written.Add(1)
+	return c.JSON.Marshal(v)
+}
 
 // Who gives results for ever, faster than the asker takes them in, is stopped before they take all the
 // memory of the node, and fails by name. What was sent before arrives, and other members are untouched.
@@ -31,7 +43,9 @@ func TestBacklog(t *testing.T) {
 	}
 	produce(t, far, "quick", echo("v"))
 	var told failures
-	node := serve(t, connect(t, s.ClientURL()), far, "far", natsdispatch.WithMaxBacklog(most), natsdispatch.WithErrorHandler(told.add))
+	var written atomic.Int64
+	node := serve(t, connect(t, s.ClientURL()), far, "far", natsdispatch.WithMaxBacklog(most), natsdispatch.WithErrorHandler(told.add),
+		natsdispatch.WithCodec(countingCodec{written: &written}))
 	gate := make(chan struct{})
 	open := sync.OnceFunc(func() { close(gate) })
 	defer open() // or nothing could end
@@ -56,6 +70,10 @@ func TestBacklog(t *testing.T) {
 	o := outcome(t, report, "far/endless")
 	if !errors.Is(o.Err, dispatch.ErrLost) || !strings.Contains(o.Err.Error(), fmt.Sprintf("WithMaxBacklog allows %d", most)) || o.Results != results || results == 0 {
 		t.Errorf("it has failed with %v after %d results, of which %d came", o.Err, o.Results, results)
+	}
+	// One is written while it waits for room, and the one of the other member. What is dropped is not.
+	if n := written.Load(); n > int64(results)+2 {
+		t.Errorf("%d results are written, of which %d are sent", n, results)
 	}
 	if all := told.list(); len(all) != 1 || !errors.Is(all[0], dispatch.ErrOverloaded) {
 		t.Errorf("the error handler was told %q", all)

@@ -231,3 +231,23 @@ func TestNamesThatAreLost(t *testing.T) {
 		})
 	}
 }
+
+// A list that does not fit into a message has no number, and is named in several.
+func TestNamesThatAreTooLong(t *testing.T) {
+	s := startServer(t)
+	far, near := newBus(), newBus()
+	var names []string
+	for i := range 300 {
+		names = append(names, fmt.Sprint("a name that is very long, as long as that of a sensor in a plant with many halls ", i))
+		naming(t, far, names[i])
+	}
+	serve(t, connect(t, s.ClientURL()), far, "far")
+	join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithWindow(16<<10))
+	said := tap(t, connect(t, s.ClientURL()))
+	for range 2 {
+		sayingNames(t, near, "far", names...)
+		if got := receive(t, "a reply", said); strings.HasPrefix(got, "accept @") {
+			t.Errorf("the reply begins with %.50q", got)
+		}
+	}
+}

@@ -34,6 +34,7 @@ type bench struct {
 	nodes  int // that are very many
 	crowd  int // of simulated nodes
 	beat   time.Duration
+	kills  int
 }
 
 func (b *bench) parts() []measure.Part {
@@ -41,6 +42,7 @@ func (b *bench) parts() []measure.Part {
 		{Name: "call", Title: "A call to 20 nodes with 10 quick producers each, beside a request by hand", Run: b.call},
 		{Name: "sequence", Title: "Very many calls, one after another", Run: b.sequence},
 		{Name: "wire", Title: "What goes over the network besides requests and results", Run: b.wire},
+		{Name: "failover", Title: "Servers that are killed in mid-call", Run: b.failover},
 		{Name: "asker", Title: "An asker among very many simulated nodes", Run: b.crowded},
 		{Name: "nodes", Title: "Very many nodes on one server", Run: b.manyNodes},
 	}
@@ -57,6 +59,7 @@ func main() {
 	flag.IntVar(&b.nodes, "nodes", 1000, "how many `nodes` are very many")
 	flag.IntVar(&b.crowd, "crowd", crowd, "how many simulated `nodes` there are")
 	flag.DurationVar(&b.beat, "beat", natsdispatch.DefaultBeat, "how often nodes `beat` whose beats are measured")
+	flag.IntVar(&b.kills, "kills", 50, "how often a server is `killed`")
 	flag.Parse()
 	chosen, err := measure.Choose(b.parts(), *only)
 	if err != nil {
