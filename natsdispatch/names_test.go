@@ -98,7 +98,7 @@ func TestTallyOfLists(t *testing.T) {
 		{"later, with names", "accept b\naccept @8 c\n", ErrMalformed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tally := tally{node: "n", epoch: 5, limit: 100, most: 10, to: &earBook{known: make(map[dispatch.Member]bool)}, names: known}
+			tally := tally{node: "n", epoch: 5, limit: 100, most: 10, to: &earBook{known: map[dispatch.Member]bool{{Node: "n", Name: "a"}: true}}, names: known}
 			if c.name == "of another process" {
 				tally.epoch = 6
 			}
