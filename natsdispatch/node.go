@@ -17,8 +17,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A Node is what [Serve] has made: the producers of one bus, as they are seen from
-// elsewhere. Its methods may be used concurrently.
+// A Node is the result of [Serve]: it answers for the producers of one bus.
+// Its methods may be used concurrently.
 type Node struct {
 	link
 	serveConfig
@@ -202,12 +202,12 @@ func (n *Node) Name() string { return n.node }
 func (n *Node) Err() error { return n.lastError() }
 
 // Drain takes the node off the topics: it announces that it takes no new requests,
-// finishes those that it has or that are on their way, waits until the askers have had the
-// replies, and says bye. An asker says within a second that it has had a reply; if it has crashed,
-// or speaks version 1 of the protocol, Drain waits for it no longer than its call lasts, or not at all.
-// If ctx ends first Drain does what [Node.Close] does, and returns the error of the context; so it does
-// if the connection is closed, with [dispatch.ErrUnreachable]. Call it before nc.Drain, which would
-// lose what the node has in hand. The producers and the connection stay as they are.
+// finishes the requests that it has or that are on their way, waits until the askers have the
+// replies, and says bye. An asker acknowledges a reply within a second. Drain waits for an asker that has
+// crashed at most until its call is over, and not for askers of version 1 of the protocol.
+// If ctx ends first, Drain closes the node like [Node.Close] and returns the error of the context. If the
+// connection is closed, it does the same and returns [dispatch.ErrUnreachable]. Call Drain before
+// nc.Drain, which loses open requests. The producers and the connection stay as they are.
 func (n *Node) Drain(ctx context.Context) error {
 	n.state.Lock()
 	n.leaving = true
@@ -279,10 +279,9 @@ func (n *Node) subscriptions() (subs []*nats.Subscription) {
 	return subs
 }
 
-// Close takes the node off the topics at once: it says bye, cancels the calls in hand
-// with [dispatch.ErrClosed], of which the askers hear nothing more, and waits until
-// that is done. It may be called more than once, and returns nil. The producers and
-// the connection stay as they are.
+// Close takes the node off the topics at once: it says bye, cancels the open calls
+// with [dispatch.ErrClosed], and waits until they have ended. The node sends no more replies. Close may be
+// called more than once, and returns nil. The producers and the connection stay as they are.
 func (n *Node) Close() error {
 	n.state.Lock()
 	first := !n.closed

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A Remote is what [Join] has made: the nodes of some topics, as one bus sees them.
+// A Remote is the result of [Join]: it asks the nodes of some topics for one bus.
 // Its methods may be used concurrently.
 type Remote struct {
 	link
@@ -201,7 +201,7 @@ func (r *Remote) twin(node, topic string) {
 	}
 }
 
-// Nodes returns who is present on the topics, sorted by topic and node.
+// Nodes returns the nodes that are present on the topics, sorted by topic and node.
 func (r *Remote) Nodes() []NodeInfo {
 	r.state.Lock()
 	defer r.state.Unlock()
@@ -231,8 +231,8 @@ type NodeInfo struct {
 	Err      error     `json:"-"`        // why it cannot be asked, or nil
 }
 
-// Await waits until all of the nodes are present, on any topic, or ctx ends; then it
-// returns the error of the context, and who is missing.
+// Await waits until all of the nodes are present, each on any topic. If ctx ends first, it
+// returns an error that wraps the cause of the context and names the missing nodes.
 func (r *Remote) Await(ctx context.Context, nodes ...string) error {
 	for at := 0; len(nodes) > 0; { // the one that was missing last
 		r.state.Lock()
@@ -278,9 +278,9 @@ func (r *Remote) missing(nodes []string) []string {
 // a minute: what goes on is told again before that.
 func (r *Remote) Err() error { return r.lastError() }
 
-// Close ends the connection between the bus and the nodes: members of calls in
-// flight are Gone, later calls ask no member elsewhere. It waits until that is done,
-// may be called more than once, and returns nil. The connection stays as it is.
+// Close disconnects the bus from the nodes: the remote members of open calls
+// are Gone, and later calls ask no nodes. Close waits until this is done. It
+// may be called more than once, and returns nil. The NATS connection stays as it is.
 func (r *Remote) Close() error {
 	for _, added := range []*dispatch.Registration{r.registration, r.description} {
 		if added != nil {

@@ -14,14 +14,14 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Serve lets the bus of d be asked on the topics by all who have joined them: its
-// producers, also those that are added later, answer as members of the node. What
-// they are asked runs under the policies of this bus and the budget of the asker.
+// Serve makes the bus of d answer the askers that have joined the topics: its
+// producers, also those that are added later, answer as members of the node. Requests
+// run under the policies of this bus and within the time of the asker's call.
 //
-// Serve subscribes, waits until the server has confirmed that, and announces the
-// node; without a server it succeeds as well, and does so once connected. The topics
-// are a [dispatch.Topic] or [dispatch.Topics]; who serves topics of several types
-// calls Serve for each type, with the same [WithNode].
+// Serve subscribes, waits until the server has confirmed the subscriptions, and announces the
+// node. Without a server it also succeeds, and does this when there is a connection. The topics
+// are a [dispatch.Topic] or [dispatch.Topics]; for topics of several types
+// call Serve once for each type, with the same [WithNode].
 //
 // The error wraps [dispatch.ErrInvalidArgument], [dispatch.ErrInvalidOption],
 // [ErrConnection], or what the server has refused, such as
