@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-bb4b4d74/dispatch/internal/latency"
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
@@ -44,11 +45,11 @@ type producer struct {
 	timeout time.Duration // of each run; 0: none
 	gates   atomic.Uint32 // what can stand between a call and the closure; written under mu
 
-	mu        sync.Mutex // guards the fields below
-	abandoned int        // runs that have outlived their calls
-	busy      int        // runs that are claimed; counted for replicas
-	latencies *latencies // of its group; nil until a call asks for them
-	turn      int        // how often the group was asked while this producer came first
+	mu        sync.Mutex      // guards the fields below
+	abandoned int             // runs that have outlived their calls
+	busy      int             // runs that are claimed; counted for replicas
+	latencies *latency.Recent // of its group; nil until a call asks for them
+	turn      int             // how often the group was asked while this producer came first
 	failed    uint64
 	lastError string
 }
@@ -200,4 +201,15 @@ func (p *producer) snapshot(l load) ProducerSnapshot {
 		Name: p.Name(), Group: p.entry.Group, Kind: p.kind(), On: p.entry.Selection.String(), AddedAt: p.addedAt(),
 		Waiting: l.waiting, Running: l.running, Abandoned: p.abandoned, Failed: p.failed, LastError: p.lastError,
 	}
+}
+
+// shareLatencies returns where the latencies of the producer's group are kept: there,
+// unless it has been told before.
+func (p *producer) shareLatencies(there *latency.Recent) *latency.Recent {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.latencies == nil {
+		p.latencies = there
+	}
+	return p.latencies
 }
