@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -9,18 +8,6 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
-
-// A Relay answers a call for members outside this process. It names members on the roster,
-// hands in their results, and says how each member ended. It must end every member that it
-// has named; a member that has not ended when the relay returns is Failed with [ErrLost].
-// The relay itself is not a member of the call and does not count under [WithParallelism].
-// If it returns an error or panics while the call goes on, the report lists the relay, with
-// its own name.
-//
-// A relay is called concurrently, once for each call of its topics, and should return when
-// its context ends. If no relay names a member and the call has no other members, the call
-// ends with [ReasonNoProducers].
-type Relay[Req, Res any] func(ctx context.Context, req Req, to *Roster[Res]) error
 
 // relaying is the part of a call that only calls with relays have, and those with
 // targets that do not exist. The call's lock guards it.
