@@ -215,7 +215,7 @@ func (r *run) callInfo() CallInfo {
 // a chain of listeners that send with their contexts does not keep its beginning.
 type origin struct {
 	sender  context.Context
-	bus     *Bus
+	bus     *hub
 	topic   *topicSpec
 	id      CallID
 	nesting int32         // how many calls it is nested in

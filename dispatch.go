@@ -166,7 +166,7 @@ func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], ni
 	if err != nil {
 		return r, invalidArgument("%s: %v", method, err)
 	}
-	r = Registration{bus: d.bus, at: caller(2)}
+	r = Registration{bus: &d.bus.hub, at: caller(2)}
 	r.entry.Selection = s
 	return r, nil
 }
@@ -317,9 +317,9 @@ func (d *Dispatcher[Req, Res]) OnLate(f func(r Result[Req, Res], by time.Duratio
 	}
 	h := &lateHook{fn: f}
 	types := typesOf[Req, Res]()
-	r := Registration{bus: d.bus, at: caller(1), self: h}
+	r := Registration{bus: &d.bus.hub, at: caller(1), self: h}
 	r.entry.Name, r.entry.Selection.Types = "OnLate", &types
-	h.init(r, nil, inbox.Config{})
-	_ = h.attach(d.bus) // which cannot fail
+	h.init(r, inbox.Config{})
+	_ = d.bus.add(h) // which cannot fail
 	return &h.Registration
 }

@@ -53,6 +53,13 @@ type batch struct {
 	retained bool // it was kept, see WithRetain
 }
 
+// audience is a registered listener or observer, as the feed of a call calls it.
+type audience interface {
+	result(c *gathering, b *batch) // that is now being delivered
+	outcome(c *gathering, e calllog.Entry)
+	end(c *gathering)
+}
+
 // span is a row of results that are not to be delivered, from one Seq to before another.
 type span struct{ from, to int }
 
@@ -97,7 +104,7 @@ func (f *feed) hasMoreLocked() bool {
 	if f.read < f.limit && f.at.More() {
 		return true
 	}
-	return f.call.closed && !f.ended && f.limit == math.MaxInt && f.inHand == 0 && f.to.audience.wantsEnd()
+	return f.call.closed && !f.ended && f.limit == math.MaxInt && f.inHand == 0 && f.to.wantsEnd
 }
 
 // put puts feeds that publishLocked has returned into their inboxes.
@@ -226,7 +233,7 @@ func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
 // takesEndLocked reports whether the end of the call has to be told behind what has just
 // been taken.
 func (f *feed) takesEndLocked() bool {
-	if !f.call.closed || f.read < f.limit && f.at.More() || f.ended || f.limit < math.MaxInt || f.inHand > 0 || !f.to.audience.wantsEnd() {
+	if !f.call.closed || f.read < f.limit && f.at.More() || f.ended || f.limit < math.MaxInt || f.inHand > 0 || !f.to.wantsEnd {
 		return false
 	}
 	f.ended = true
@@ -287,7 +294,7 @@ func (f *feed) Release() {
 func (f *feed) Spent() bool {
 	f.call.mu.Lock()
 	defer f.call.mu.Unlock()
-	if !f.call.closed || f.to.audience.wantsEnd() || !f.heardFromLocked(f.at.Seq) {
+	if !f.call.closed || f.to.wantsEnd || !f.heardFromLocked(f.at.Seq) {
 		return false
 	}
 	f.limit, f.queued = f.read, false
@@ -310,7 +317,7 @@ func (f *feed) endLocked() {
 	}
 	f.left, f.ended = true, true
 	f.at, f.drops = calllog.Cursor{}, nil
-	if f.to.audience.isListener() {
+	if !f.to.observes {
 		f.handLocked()
 		if f.call.leaveLocked() {
 			f.call.bus.ledger.Leave(&f.call.from.place)
@@ -332,6 +339,7 @@ func (f *feed) Run() { f.deliver(&f.batch) }
 
 func (f *feed) deliver(b *batch) {
 	to, outcomes := f.to, f.wantsOutcomes()
+	audience := to.self.(audience)
 	for len(b.entries) > 0 {
 		b.now = b.entries[0]
 		if b.now.Kind&calllog.Result != 0 && !b.half {
@@ -343,13 +351,13 @@ func (f *feed) deliver(b *batch) {
 			if !to.silenced() {
 				b.heard++
 				to.waitingSince(f.call.onBus(b.now.At))
-				to.audience.result(f.call, b)
+				audience.result(f.call, b)
 			}
 			continue
 		}
 		b.entries, b.half = b.entries[1:], false
 		if outcomes && b.now.Kind&^calllog.Result != 0 && !to.gone.Load() {
-			to.audience.outcome(f.call, b.now)
+			audience.outcome(f.call, b.now)
 		}
 	}
 	if b.heard > 0 {
@@ -361,23 +369,24 @@ func (f *feed) deliver(b *batch) {
 	}
 }
 
-func (f *feed) wantsOutcomes() bool { return !f.brief && f.to.audience.wantsOutcomes() }
+func (f *feed) wantsOutcomes() bool { return !f.brief && f.to.wantsOutcomes }
 
 // deliverEnd tells the outcomes of members that had not ended when the call did, and
 // the end of the call.
 func (f *feed) deliverEnd(b *batch) {
+	audience := f.to.self.(audience)
 	for f.wantsOutcomes() {
 		i, ok := f.nextUnended()
 		if !ok {
 			break
 		}
 		if !f.to.gone.Load() {
-			f.to.audience.outcome(f.call, calllog.Entry{At: f.call.course.Ended(), Member: int32(i), Kind: calllog.End})
+			audience.outcome(f.call, calllog.Entry{At: f.call.course.Ended(), Member: int32(i), Kind: calllog.End})
 		}
 	}
 	if !b.done && !f.to.gone.Load() {
 		b.done = true
-		f.to.audience.end(f.call)
+		audience.end(f.call)
 	}
 }
 
@@ -415,4 +424,36 @@ func (c *gathering) cutOff(l *recipient) (delivered func() bool) {
 		defer c.mu.Unlock()
 		return l.gone.Load() || !f.queued && f.inHand == 0
 	}
+}
+
+// replay is part of replayed.
+func (c *gathering) replay(to *listener, x *retained) {
+	to.self.(audience).result(c, &batch{now: x.entry, values: x.values, seq: x.seq + 1, retained: true})
+}
+
+// drops is part of replayed.
+func (c *gathering) drops(from *listener, x *retained) func() {
+	if !c.observing.wants(func(o *Observer) bool { return o.Dropped != nil }) {
+		return nil
+	}
+	member, seq := x.entry.Member, x.seq
+	return func() { c.observeDropped(&from.recipient, member, seq) }
+}
+
+// retainLocked is appendLocked for calls of a topic under WithRetain.
+func (c *gathering) retainLocked(e calllog.Entry) {
+	r := &c.bus.retention
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.lookUpListenersLocked()
+	page, _ := c.log.Room()
+	c.log.Append(e)
+	if e.Kind&calllog.Result == 0 {
+		return
+	}
+	x := retained{call: c, entry: e, seq: c.log.Results() - 1}
+	if e.Value != calllog.Answer {
+		x.values = page.Values
+	}
+	r.keepLocked(c.topic, c.bus.registry.Leads, x)
 }

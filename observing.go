@@ -28,11 +28,12 @@ type observer struct {
 	report Report        // if reports are used again, the one that is; only hooks are at it
 }
 
-func (b *Bus) newObserver(hooks Observer, at callsite) *observer {
+func newObserver(b *hub, hooks Observer, at callsite) *observer {
 	o := &observer{hooks: hooks}
 	r := Registration{bus: b, at: at, self: o}
 	r.entry.Name = "observer"
-	o.init(r, o, inbox.Config{})
+	o.init(r, inbox.Config{})
+	o.observes, o.wantsOutcomes, o.wantsEnd = true, hooks.MemberEnd != nil, hooks.MemberEnd != nil || hooks.CallEnd != nil
 	return o
 }
 
@@ -43,16 +44,12 @@ func (b *Bus) Observe(o Observer) (*Registration, error) {
 	if b == nil {
 		return nil, invalidArgument("Observe: nil Bus")
 	}
-	added := b.newObserver(o, caller(1))
-	if err := added.attach(b); err != nil {
+	added := newObserver(&b.hub, o, caller(1))
+	if err := b.add(added); err != nil {
 		return nil, err
 	}
 	return &added.Registration, nil
 }
-
-// attach and detach are parts of registrant.
-func (o *observer) attach(b *Bus) error { return b.observers.add(o, b) }
-func (o *observer) detach(b *Bus)       { b.observers.remove(o) }
 
 // behind reports whether so much waits for the observer that it misses what is new.
 func (o *observer) behind() bool {
@@ -143,7 +140,7 @@ func (c *gathering) followLocked() {
 	for _, o := range c.observing.by {
 		begin := c.observing.beginning
 		switch {
-		case (o.hooks.Result != nil || o.wantsOutcomes()) && c.observing.wantsDetails(o):
+		case (o.hooks.Result != nil || o.wantsOutcomes) && c.observing.wantsDetails(o):
 		case o.hooks.CallEnd != nil:
 			begin = calllog.Cursor{}
 		default:
@@ -158,12 +155,6 @@ func (c *gathering) followLocked() {
 	}
 	c.observing.beginning = calllog.Cursor{}
 }
-
-func (o *observer) isListener() bool { return false }
-
-func (o *observer) wantsOutcomes() bool { return o.hooks.MemberEnd != nil }
-
-func (o *observer) wantsEnd() bool { return o.hooks.MemberEnd != nil || o.hooks.CallEnd != nil }
 
 func (o *observer) result(c *gathering, b *batch) {
 	if hook := o.hooks.Result; hook != nil {
@@ -296,9 +287,9 @@ func (c *gathering) observeAbandoned(r *run, at, after time.Duration) {
 }
 
 // observeDropped tells them that an inbox has dropped a result.
-func (c *gathering) observeDropped(by *recipient, d dropped) {
+func (c *gathering) observeDropped(by *recipient, member int32, seq int) {
 	at := c.now()
-	info := c.listenerInfo(by, c.memberAt(int(d.member)), d.seq, at)
+	info := c.listenerInfo(by, c.memberAt(int(member)), seq, at)
 	c.observing.tell(c.onBus(at), func(o *observer) func() {
 		if hook := o.hooks.Dropped; hook != nil {
 			return func() { hook(c.observing.ctx, info) }
@@ -309,7 +300,7 @@ func (c *gathering) observeDropped(by *recipient, d dropped) {
 
 // observeSlow tells the observers of the bus of a listener that holds up its results.
 func (b *Bus) observeSlow(r *recipient) {
-	l, ok := r.audience.(*listener)
+	l, ok := r.self.(*listener)
 	all := b.observers.all()
 	if !ok || len(all) == 0 {
 		return

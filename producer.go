@@ -145,23 +145,13 @@ func (p *producer) kind() string {
 	}
 }
 
-// attach, detach and stop are parts of registrant.
-func (p *producer) attach(b *Bus) error { return b.registry.AddProducer(p) }
-func (p *producer) stop()               { p.gates.Or(gateRemoved) }
-
-func (p *producer) detach(b *Bus) {
-	b.registry.RemoveProducer(p)
-	b.retention.release(b, &p.entry.Selection)
-}
+// stop is part of registrant.
+func (p *producer) stop() { p.gates.Or(gateRemoved) }
 
 // settle waits until the producer has no part left in the calls in flight. Its
 // registration has been taken away already, so there will be no more of them.
 func (p *producer) settle(ctx context.Context) error {
-	for owner := range p.bus.ledger.All() {
-		c, ok := owner.(*gathering)
-		if !ok || !c.occupies(p) {
-			continue
-		}
+	for c := range p.bus.inFlight() {
 		if err := p.bus.ledger.Wait(ctx, func() bool { return !c.occupies(p) }); err != nil {
 			return err
 		}

@@ -16,9 +16,6 @@ import (
 // maxDepth is how deep calls may be nested.
 const maxDepth = 64
 
-// never is a time that does not come.
-const never = time.Duration(1<<63 - 1)
-
 // seat is a member of a call as the registry knows it.
 type (
 	seat  = registry.Seat[*producer]
@@ -30,13 +27,13 @@ type (
 // while the bus is draining: that call waits for it.
 func (c *gathering) admitted(ctx context.Context) (ledger.Level, error) {
 	b := c.bus
-	c.from = &origin{sender: valuesOf(ctx), bus: b, topic: c.topic}
+	c.from = &origin{sender: valuesOf(ctx), bus: &b.hub, topic: c.topic}
 	if in, ok := ctx.Value(callKey{}).(inside); ok {
 		outer, nesting := in.sentFrom()
 		if c.from.nesting = nesting; nesting > maxDepth {
 			return 0, fmt.Errorf("%w: more than %d on %s", ErrTooDeep, maxDepth, c.topic.Name)
 		}
-		if outer.bus == b && b.ledger.Has(&outer.place) {
+		if outer.bus == &b.hub && b.ledger.Has(&outer.place) {
 			c.parent = outer.id
 			return ledger.Draining, nil
 		}
