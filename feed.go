@@ -403,43 +403,6 @@ func (f *feed) nextUnended() (i int, ok bool) {
 	return 0, false
 }
 
-// cutOff has the listener read what is in the log by now and no more: neither later
-// results nor, if the call goes on, its end. It returns a function that reports whether
-// that has been done, or nil if there is nothing to do.
-func (c *gathering) cutOff(l *recipient) (delivered func() bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f := c.feeds
-	for f != nil && f.to != l {
-		f = f.next
-	}
-	if f == nil {
-		return nil
-	}
-	if !c.closed {
-		f.limit, f.most = min(f.limit, c.log.Written()), min(f.most, c.log.Results())
-	}
-	return func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return l.gone.Load() || !f.queued && f.inHand == 0
-	}
-}
-
-// replay is part of replayed.
-func (c *gathering) replay(to *listener, x *retained) {
-	to.self.(audience).result(c, &batch{now: x.entry, values: x.values, seq: x.seq + 1, retained: true})
-}
-
-// drops is part of replayed.
-func (c *gathering) drops(from *listener, x *retained) func() {
-	if !c.observing.wants(func(o *Observer) bool { return o.Dropped != nil }) {
-		return nil
-	}
-	member, seq := x.entry.Member, x.seq
-	return func() { c.observeDropped(&from.recipient, member, seq) }
-}
-
 // retainLocked is appendLocked for calls of a topic under WithRetain.
 func (c *gathering) retainLocked(e calllog.Entry) {
 	r := &c.bus.retention

@@ -4,7 +4,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
@@ -31,35 +30,6 @@ func newListener(r Registration, fn any, c listenerConfig) *listener {
 	})
 	l.self, l.wantsOutcomes, l.wantsEnd = l, l.onOutcome != nil, l.onOutcome != nil || l.onDone != nil
 	return l
-}
-
-func (l *listener) result(c *gathering, b *batch) {
-	if c.nesting == nil {
-		c.half.hear(l, c.from, b)
-	} else {
-		c.nesting.hear(l, b)
-	}
-}
-
-func (l *listener) outcome(c *gathering, e calllog.Entry) {
-	if e.Kind&calllog.End != 0 {
-		l.hook(c, func() { l.onOutcome(c.outcome(int(e.Member))) })
-	}
-}
-
-func (l *listener) end(c *gathering) {
-	if l.onDone != nil {
-		l.hook(c, func() { l.onDone(c.report()) })
-	}
-}
-
-// hook calls a hook, which may send and wait for a place.
-func (l *listener) hook(c *gathering, f func()) {
-	if c.bus.places == nil {
-		f()
-	} else {
-		c.bus.places.during(&l.recipient, f)
-	}
 }
 
 func (l *listener) snapshot(now time.Duration) ListenerSnapshot {

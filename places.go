@@ -130,24 +130,6 @@ func (p *places) kept() (underWay int, by map[*recipient]int) {
 	return underWay, by
 }
 
-// addKept is part of inFlight.
-func (c *gathering) addKept(by map[*recipient]int) (underWay int) {
-	if !c.placed {
-		return 0
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.over() {
-		return 1
-	}
-	for f := c.feeds; f != nil; f = f.next {
-		if f.keeps {
-			by[f.to]++
-		}
-	}
-	return 0
-}
-
 // inUse returns the bound, or 0 if there is none, and how many senders wait.
 func (p *places) inUse() (most, waiting int) {
 	if p == nil {

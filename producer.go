@@ -203,3 +203,6 @@ func (p *producer) shareLatencies(there *latency.Recent) *latency.Recent {
 	}
 	return p.latencies
 }
+
+// load is what a producer has to do for the calls in flight.
+type load struct{ waiting, running int }

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -15,12 +14,6 @@ import (
 
 // maxDepth is how deep calls may be nested.
 const maxDepth = 64
-
-// seat is a member of a call as the registry knows it.
-type (
-	seat  = registry.Seat[*producer]
-	route = registry.Route[*producer, *listener]
-)
 
 // admitted decides whether the call may be sent from where it is. If it comes from
 // inside a call of the same bus that is under way, it needs no place and is accepted
@@ -98,14 +91,6 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	return nil
 }
 
-// senderEnd says why a call ends whose sender's context has.
-func senderEnd(ctx context.Context) (course.Reason, error) {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return course.Deadline, context.Cause(ctx)
-	}
-	return course.Stopped, context.Cause(ctx)
-}
-
 // timed reports whether something other than the deadline can become due.
 func (p *policy) timed() bool {
 	return p.Grace > 0 || p.Stagger > 0 || p.Hedge > 0 || p.hedgeQuantile > 0 || p.Stall > 0
@@ -130,17 +115,6 @@ func (c *gathering) findProducersLocked() error {
 	c.stopWaitingLocked()
 	c.enrollLocked(c.route)
 	return nil
-}
-
-// presentLocked returns how many producers count for WithMinProducers.
-func (c *gathering) presentLocked() int { return len(c.route.Producers) - len(c.route.Relays) }
-
-// stopWaitingLocked ends the wait for producers, if the call is in it.
-func (c *gathering) stopWaitingLocked() {
-	if c.policy.minProducers > 0 && !c.found {
-		c.found = true
-		c.bus.waiting.Add(-1)
-	}
 }
 
 // enrollLocked makes those on the route the members of the call.
@@ -251,22 +225,17 @@ func (c *gathering) startRelaysLocked() {
 	}
 }
 
-// findProducers goes on with a call that has waited for producers, if there are enough
-// of them now.
-func (c *gathering) findProducers() {
+// follow ends the call when the sender's context ends.
+func (c *gathering) follow(sender context.Context) {
+	unfollow := context.AfterFunc(sender, func() {
+		reason, cause := senderEnd(sender)
+		c.stop(reason, cause)
+	})
 	c.mu.Lock()
-	if !c.course.Waiting() {
-		c.mu.Unlock()
-		return
+	over := c.over()
+	c.unfollow = unfollow
+	c.mu.Unlock()
+	if over {
+		unfollow()
 	}
-	if err := c.findProducersLocked(); err != nil {
-		c.cause = err
-		c.course.Stop(c.now(), course.Stopped)
-	} else if c.course.Waiting() {
-		c.mu.Unlock()
-		return
-	} else if c.launched && !c.over() {
-		c.startRelaysLocked()
-	}
-	c.tellAndUnlock()
 }
