@@ -15,8 +15,9 @@ import (
 const abandonAfter = 100 * time.Millisecond
 
 // inheritedSlack is how long a call waits, beyond its deadline, for the end of the
-// sender's context that has set it, and for the cause of that end.
-const inheritedSlack = 100 * time.Millisecond
+// sender's context that has set it, and for the cause of that end. It waits as long once
+// more: where the process stood still, the timers of both are due at the same moment.
+const inheritedSlack = 50 * time.Millisecond
 
 // stop ends the call, unless it has ended, for a reason from outside.
 func (c *gathering) stop(reason course.Reason, cause error) {
@@ -70,6 +71,10 @@ func (c *gathering) tick() {
 
 func (c *gathering) tickAndUnlock(now time.Duration) {
 	c.due = never
+	if c.inherits && now >= c.timeout+inheritedSlack {
+		c.inherits = false
+		c.course.Within(c.timeout, now-c.timeout+inheritedSlack)
+	}
 	graced := c.course.Graced()
 	c.course.Tick(now)
 	var overdue []context.CancelCauseFunc

@@ -46,6 +46,7 @@ type gathering struct {
 	spare     bool        // a worker is started and has not yet claimed anything
 	launched  bool        // runs may start
 	found     bool        // the call does not wait for producers any more
+	inherits  bool        // its deadline is the sender's, whose context has not had its time twice
 	timed     bool        // something other than the deadline can become due
 	closed    bool        // what follows from the end of the course has been done
 	bounded   bool        // a feed leads to an inbox that can drop results

@@ -45,12 +45,9 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	b := c.bus
 	c.start = time.Now()
 	c.timeout, c.followed = c.policy.Timeout, ctx.Done() != nil
-	var slack time.Duration
 	if at, ok := ctx.Deadline(); ok {
 		if left := at.Sub(c.start); left <= c.timeout {
-			if c.timeout = left; c.followed {
-				slack = inheritedSlack // the sender's context says when, and why
-			}
+			c.timeout, c.inherits = left, c.followed // the sender's context says when, and why
 		}
 	}
 	c.from.until = c.onBus(c.budget())
@@ -70,7 +67,9 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	}
 	c.nestLocked()
 	c.course = course.New(&c.policy.Policy)
-	c.course.Within(c.timeout, slack)
+	if c.course.Within(c.timeout, 0); c.inherits {
+		c.course.Within(c.timeout, inheritedSlack)
+	}
 	c.timed = c.policy.timed()
 	if err := c.findProducersLocked(); err != nil {
 		b.ledger.Leave(&c.from.place)
