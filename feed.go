@@ -100,10 +100,12 @@ func (c *gathering) publishLocked() (feeds *feed) {
 }
 
 // hasMoreLocked reports whether there is something to take, be it the end of the call.
-func (f *feed) hasMoreLocked() bool {
-	if f.read < f.limit && f.at.More() {
-		return true
-	}
+func (f *feed) hasMoreLocked() bool { return f.hasEntriesLocked() || f.hasEndLocked() }
+
+func (f *feed) hasEntriesLocked() bool { return f.read < f.limit && f.at.More() }
+
+// hasEndLocked reports whether the end of the call can be told behind the entries.
+func (f *feed) hasEndLocked() bool {
 	return f.call.closed && !f.ended && f.limit == math.MaxInt && f.inHand == 0 && f.to.wantsEnd
 }
 
@@ -233,7 +235,7 @@ func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
 // takesEndLocked reports whether the end of the call has to be told behind what has just
 // been taken.
 func (f *feed) takesEndLocked() bool {
-	if !f.call.closed || f.read < f.limit && f.at.More() || f.ended || f.limit < math.MaxInt || f.inHand > 0 || !f.to.wantsEnd {
+	if f.hasEntriesLocked() || !f.hasEndLocked() {
 		return false
 	}
 	f.ended = true
