@@ -102,10 +102,10 @@ func (b *Bus) remove(what registrant) {
 	switch r := what.(type) {
 	case *producer:
 		b.registry.RemoveProducer(r)
-		b.retention.release(b.registry.Leads, &r.entry.Selection)
+		b.retention.release(b.registry.Leads, r.entry.Selection)
 	case *listener:
 		b.registry.RemoveListener(r)
-		b.retention.release(b.registry.Leads, &r.entry.Selection)
+		b.retention.release(b.registry.Leads, r.entry.Selection)
 	case *lateHook:
 		b.hooks.remove(r)
 	case *observer:

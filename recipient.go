@@ -22,12 +22,13 @@ type recipient struct {
 
 	// What it is called with from the log of a call, beside results; these do not change.
 	wantsOutcomes, wantsEnd bool
-	observes                bool // it is an observer, which neither the call nor its place waits for
+
+	observes bool        // it is an observer, which neither the call nor its place waits for
+	gone     atomic.Bool // nothing more is to be called
 
 	// since is when what is being delivered became ready, as a duration since the bus
 	// was made, in nanoseconds; 0 if nothing is.
 	since     atomic.Int64
-	gone      atomic.Bool   // nothing more is to be called
 	delivered atomic.Uint64 // results it was called with
 	watched   atomic.Int64  // when a timer was set that looks at since; 0: none is; never: none is to be
 	notes     *notes        // nil as long as there are none; guarded by the inbox's lock

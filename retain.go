@@ -123,7 +123,7 @@ func (b *Bus) addAfterRetained(l *listener) error {
 // feedLocked returns what is kept for a listener, or nil.
 func (r *retention) feedLocked(l *listener) *retainedFeed {
 	var kept []retained
-	for to := range r.ringsLocked(&l.entry.Selection) {
+	for to := range r.ringsLocked(l.entry.Selection) {
 		kept = append(kept, to.all()...)
 	}
 	if len(kept) == 0 {
