@@ -238,18 +238,23 @@ func (c *gathering) mayAskLocked(p *producer) bool {
 
 // memberAt returns a member that the log has told of. For a group it has the name of
 // the replica that answered.
-func (c *gathering) memberAt(i int) Member {
-	if i >= len(c.producers) { // relays go on naming others
-		c.mu.Lock()
-		defer c.mu.Unlock()
-	}
-	return c.memberAtLocked(i)
+func (c *gathering) memberAt(i int) (m Member) {
+	c.setMember(&m, i)
+	return m
 }
 
 // setMember sets m to memberAt of i.
 //
 //go:noinline
-func (c *gathering) setMember(m *Member, i int) { *m = c.memberAt(i) }
+func (c *gathering) setMember(m *Member, i int) {
+	if i < len(c.producers) {
+		c.setMemberLocked(m, i)
+		return
+	}
+	c.mu.Lock() // relays go on naming others
+	c.setMemberLocked(m, i)
+	c.mu.Unlock()
+}
 
 func (c *gathering) memberAtLocked(i int) (m Member) {
 	c.setMemberLocked(&m, i)
