@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"runtime"
 	"runtime/pprof"
 	"time"
@@ -32,43 +33,6 @@ const quick = time.Microsecond
 
 // manySpares is how many workers of a bus may be runnable and not have begun.
 const manySpares = 64
-
-// newWorker returns what a worker does. It is one flat and typed function: each further
-// frame would be on the stack of every producer. A producer that unwinds the stack ends it.
-func (c *Call[Req, Res]) newWorker() func() error {
-	return func() error {
-		var r *run
-		defer func() {
-			if r != nil && r.started && !r.returned {
-				r.unwound(recover())
-				c.vanish(r)
-			}
-		}()
-		idle := (*recipient)(nil)
-		for r = c.begin(); r != nil; r, idle = c.settle(r) {
-			if !r.started {
-				c.admit(r)
-			}
-			if !r.started {
-				continue
-			}
-			if plain := c.plain(r); plain != nil {
-				var err error
-				if c.answers[r.member], err = plain(r, c.req); err != nil {
-					r.fail(err)
-				}
-			} else {
-				c.askOtherwise(r)
-			}
-			r.returned = true
-		}
-		c.leave()
-		if idle != nil {
-			idle.inbox.RunOne()
-		}
-		return nil
-	}
-}
 
 // vanish is the rest of work for a worker that its producer has unwound.
 func (c *gathering) vanish(r *run) {
@@ -193,6 +157,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 		c.settleLate(r, how, now)
 		return nil, nil
 	}
+	losers := c.losersLocked(r)
 	next, spare := c.goOnLocked(r, now)
 	slow := !c.isQuickLocked(r, now)
 	c.afterLocked()
@@ -210,7 +175,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	if spare {
 		c.startSpare()
 	}
-	c.spreadRun(r, how, why, over)
+	c.spreadRun(r, how, why, over, losers)
 	idle = putAllButOne(feeds)
 	if over {
 		c.recount()
@@ -238,9 +203,9 @@ func (c *gathering) goOnLocked(r *run, now time.Duration) (next *run, spare bool
 
 // spreadRun lets others know how a run has ended: the replicas that it was quicker than,
 // the producers if the call is over, and who waits for the ledger.
-func (c *gathering) spreadRun(r *run, how course.State, why string, over bool) {
-	if r.competes() {
-		c.cancelLosers(r)
+func (c *gathering) spreadRun(r *run, how course.State, why string, over bool, losers []context.CancelCauseFunc) {
+	for _, cancel := range losers {
+		cancel(ErrSatisfied)
 	}
 	if over {
 		c.spread()
