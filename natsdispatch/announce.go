@@ -13,7 +13,7 @@ import (
 )
 
 // hello announces the node once the server has confirmed its subscriptions: before
-// that a request might find nobody.
+// that a request might find no subscriber.
 func (n *Node) hello() error {
 	if err := n.checkPayload("Serve"); err != nil {
 		return err
@@ -90,8 +90,8 @@ func (n *Node) announceAll(event string) {
 	}
 }
 
-// announce says one thing about the node on one topic, to one who has asked, perhaps for
-// more, or to everybody.
+// announce says one thing about the node on one topic, to an asker that wants to know it, perhaps with
+// details, or to all askers.
 func (n *Node) announce(s *served, event, to string, more *detail) {
 	n.state.Lock()
 	leaving := n.leaving
@@ -132,7 +132,7 @@ func (n *Node) announce(s *served, event, to string, more *detail) {
 	}
 }
 
-// hearProbe answers one who wants to know who is there.
+// hearProbe answers an asker that looks for nodes.
 func (n *Node) hearProbe(m *nats.Msg) {
 	if m.Reply == "" {
 		return
@@ -172,7 +172,7 @@ func (n *Node) answerProbe(m *nats.Msg) {
 	}
 }
 
-// tell has one who asks hear what the node is on a topic.
+// tell announces the node on a topic to an asker that wants to know it.
 func (n *Node) tell(s *served, to string) {
 	if to == "" {
 		n.counts.malformed.Add(1)

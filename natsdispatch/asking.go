@@ -27,7 +27,7 @@ func (q *inquiry) ask(ctx context.Context) error {
 	q.settling = q.r.settlesFor() > 0
 	for _, a := range q.asks {
 		if !a.waits && !q.settling && !a.isOpen() {
-			continue // all who are there are known, and none of them is meant
+			continue // all nodes are known, and the request is for none of them
 		}
 		if err := q.send(ctx, a); err != nil {
 			return err
@@ -39,12 +39,12 @@ func (q *inquiry) ask(ctx context.Context) error {
 // reply is the subject to which the nodes reply.
 func (a *asked) reply() string { return a.by.r.inbox + "." + strconv.FormatUint(a.number, 10) }
 
-// speaks2 reports whether all who may answer are known to speak version 2.
+// speaks2 reports whether all nodes that may answer are known to speak version 2.
 func (a *asked) speaks2() bool {
 	return !a.by.settling && !a.by.old
 }
 
-// isOpen reports whether somebody may answer.
+// isOpen reports whether a node may still answer.
 func (a *asked) isOpen() bool {
 	for _, t := range a.tallies {
 		if !t.over {

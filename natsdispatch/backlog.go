@@ -9,7 +9,7 @@ import (
 )
 
 // Results that cannot be sent yet wait on the node's bus, which keeps producers from nothing. Once the
-// outbox of a reply is full, this file looks how many wait there, and stops who goes on when they are
+// outbox of a reply is full, this file counts how many wait there, and stops members that go on when they are
 // too many.
 
 // backlog is what waits behind the outboxes of a node that are full.

@@ -65,8 +65,8 @@ func (n *Node) sayBeat(changed bool) {
 	}
 }
 
-// beatForAll says that the node is there with all its topics, if it has several. Who has not heard its
-// hello, or has heard its bye, passes that over.
+// beatForAll says that the node is there with all its topics, if it has several. An asker that has not heard its
+// hello, or has heard its bye, ignores that.
 func (n *Node) beatForAll() {
 	if len(n.topics) == 1 || !n.nc.IsConnected() {
 		return
@@ -100,7 +100,7 @@ func (t *table) beat(b beat, now time.Time) (more []string) {
 			if n.left != nil || n.previous == b.Epoch {
 				more = append(more, topic)
 			}
-		case b.Seq < n.beats: // it is old, and perhaps somebody repeats it
+		case b.Seq < n.beats: // it is old, and may be a repetition by an attacker
 		default:
 			n.beats = b.Seq + 1
 			if n.left == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// expire takes away who has not been heard of for too long, and returns how long it
+// expire removes nodes that have been silent for too long, and returns how long it
 // takes until the next one may have to go.
 func (r *Remote) expire() time.Duration {
 	r.report()
@@ -34,7 +34,7 @@ func (r *Remote) expireAt(now time.Time, cut error) (wait time.Duration, cutOff 
 	r.state.Lock()
 	defer r.state.Unlock()
 	if !r.nc.IsConnected() {
-		r.table.excuse(now) // it is we who hear of nobody
+		r.table.excuse(now) // the asker itself hears nothing
 	}
 	gone, next := r.table.expire(now, cut)
 	for _, e := range r.attendance.left(gone, now, &r.table) {
@@ -53,7 +53,7 @@ func (r *Remote) expireAt(now time.Time, cut error) (wait time.Duration, cutOff 
 }
 
 // cutOff asks the server for a sign of life if a node has not given one, and returns an
-// error if there is none: then it is we who are cut off.
+// error if there is none: then the asker itself is cut off.
 func (r *Remote) cutOff() error {
 	r.state.Lock()
 	overdue := r.table.overdue(time.Now())

@@ -46,7 +46,7 @@ func (r *Remote) hear(m *nats.Msg) {
 	}
 }
 
-// believe reads an announcement, to everybody or to this asker, and reports whether it counts.
+// believe reads an announcement, to all askers or to this one, and reports whether it counts.
 func (r *Remote) believe(m *nats.Msg, private bool) (a announcement, ok bool) {
 	a, err := parseAnnouncement(m.Data)
 	if err == nil && !slices.ContainsFunc(r.topics, func(on string) bool { return matches(on, a.Topic) }) {
@@ -66,10 +66,10 @@ func (r *Remote) believe(m *nats.Msg, private bool) (a announcement, ok bool) {
 	return a, true
 }
 
-// hearPresence takes in an announcement, to everybody or to this asker.
+// hearPresence takes in an announcement, to all askers or to this one.
 func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 	if m.Header.Get("Status") != "" {
-		return // there was nobody to ask
+		return // there was no node to ask
 	}
 	r.link.heard()
 	a, ok := r.believe(m, private)

@@ -26,27 +26,27 @@ type inquiry struct {
 	request request
 	wake    chan struct{}
 	asks    []*asked
-	waiting int // for tallies to be resolved, for asks that nobody has accepted, and for nodes to be found
+	waiting int // for tallies to be resolved, for asks that no node has accepted, and for nodes to be found
 
 	settling bool      // further nodes may be found
 	now      time.Time // when the events were taken that are dealt with
 
-	old   bool             // some who may answer are not known to speak version 2
+	old   bool             // some nodes that may answer are not known to speak version 2
 	spare []tally          // for those to come
 	retry <-chan time.Time // when nodes are asked again for what is missing
 	pause time.Duration    // the one before that
 
 	mu     sync.Mutex // guards what follows
 	events []event
-	over   bool // nobody takes events any more
+	over   bool // no event is taken any more
 }
 
-// asked is one request of an inquiry: to everybody, or to a group.
+// asked is one request of an inquiry: to all nodes, or to a group.
 type asked struct {
 	by      *inquiry
 	number  uint64
 	request request
-	waits   bool // it is not known yet who takes part
+	waits   bool // it is not known yet which nodes take part
 	// Of a group: what stands for the replica that will accept; the zero Member when one has.
 	expected dispatch.Member
 	tallies  map[string]*tally // by node
@@ -103,7 +103,7 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 		return err
 	}
 	if len(route.path) > r.maxHops {
-		return nil // who was asked over NATS answers for itself alone
+		return nil // a node that was asked over NATS answers for itself alone
 	}
 	q := &inquiry{r: r, topic: info.Topic, to: to, wake: make(chan struct{}, 1), request: request{
 		codec: r.codecs[0].Name(), types: r.types, attempt: 1, targets: route.targets, hops: route.hops, path: route.path,
@@ -130,9 +130,9 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 	}
 }
 
-// begin opens the requests of an inquiry, by who is present or was. It returns false
-// if the remote is closed. Who leaves from now on is an event of the inquiry, so what is made of
-// those who are known needs no lock.
+// begin opens the requests of an inquiry, for the nodes that are present or were. It returns false
+// if the remote is closed. A node that leaves from now on is an event of the inquiry, so the known
+// nodes can be processed without the lock.
 func (r *Remote) begin(q *inquiry) bool {
 	r.state.Lock()
 	if r.closed {
@@ -227,7 +227,7 @@ func (q *inquiry) addGroup(a *asked) {
 	q.waiting++
 }
 
-// expect tells the roster who is owed an outcome, and who will not have one.
+// expect tells the roster which members are owed an outcome, and ends those that will not answer.
 func (q *inquiry) expect() {
 	for _, a := range q.asks {
 		if a.expected != (dispatch.Member{}) {
@@ -251,10 +251,10 @@ func (q *inquiry) expectNode(t *tally) {
 	}
 }
 
-// isExpecting reports whether somebody is named who will not have been asked.
+// isExpecting reports whether the call expects nodes that will not have been asked.
 func (q *inquiry) isExpecting() bool { return len(q.asks) > 1 || len(q.asks[0].tallies) > 0 }
 
-// withdraw takes those away who are expected: it is not they who have failed.
+// withdraw removes the expected members: the asker has failed, and not they.
 func (q *inquiry) withdraw() {
 	for _, a := range q.asks {
 		if a.expected != (dispatch.Member{}) {

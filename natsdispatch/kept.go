@@ -41,7 +41,7 @@ func (s *store) admit(bytes int) error {
 type kept struct {
 	calls map[string]*work
 	order []*work       // the oldest first; some may have been given up
-	fewer chan struct{} // closed when there are fewer; nil: nobody waits for that
+	fewer chan struct{} // closed when there are fewer; nil: nothing waits for that
 }
 
 // add keeps a reply, in the place of another one to a request of the same id.
@@ -188,7 +188,7 @@ func (n *Node) hearAck(a ack, reply string) {
 		if a.kind != kindAck {
 			n.emitAgain(w, w.out.unheard)
 			if w.out.isDone() {
-				n.post(w) // if something was put that nobody else takes
+				n.post(w) // if something was put that no other goroutine takes
 			}
 		}
 	}

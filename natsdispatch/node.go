@@ -53,7 +53,7 @@ type Node struct {
 	kept    kept
 	inboxes map[string]bool // to which replies were sent
 	twin    int64           // the boot id of another process of this name
-	leaving bool            // nobody should send it anything new
+	leaving bool            // askers should send nothing new
 	drained bool            // nothing new can come
 	rested  bool            // idle is closed
 	idle    chan struct{}   // closed when nothing new can come and all is done
@@ -223,7 +223,7 @@ func (n *Node) Drain(ctx context.Context) error {
 		select {
 		case <-n.idle:
 		case <-n.cut:
-			err = errClosedConnection // nobody hears any more what is still to be said
+			err = errClosedConnection // no asker hears any more what is still to be sent
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}

@@ -12,8 +12,8 @@ import (
 
 // An outbox collects the frames of one reply in messages that are as full as they can
 // be by the time they are sent. Any number of goroutines put frames into it, one
-// takes the messages out. Who puts results waits while too much is not taken, but not before
-// somebody takes: the first time, the poster is started.
+// takes the messages out. A goroutine that puts results waits while too much is not taken. The
+// first time, it starts the poster, if no goroutine takes yet.
 //
 // In version 2 of the protocol messages with values are not taken before the asker has given
 // credit for them. What decides the call does not wait for that, and overtakes them.
@@ -21,7 +21,7 @@ type outbox struct {
 	size   int    // of a message, at most
 	limit  int    // of a value, at most
 	head   []byte // what each message begins with; nil in version 1
-	poster poster // nil if somebody takes
+	poster poster // nil if a goroutine takes
 	store  *store // for what all outboxes of the node hold
 
 	mu      sync.Mutex // guards what follows
@@ -47,7 +47,7 @@ type outbox struct {
 	staleSince uint64 // the number of the message that was to be sent next then
 }
 
-// A poster has somebody take, and returns at once.
+// A poster starts a goroutine that takes, and returns at once.
 type poster interface{ startPosting() }
 
 // message is the body of one, and the first failure in it.
@@ -90,7 +90,7 @@ func (o *outbox) withCredit(head []byte, granted int64) {
 // leastMessage is what a message may take however small the credit is.
 const leastMessage = 1024
 
-// wants reports whether results of a member are still sent: it has not failed, and somebody waits for the
+// wants reports whether results of a member are still sent: it has not failed, and the asker waits for the
 // reply.
 func (o *outbox) wants(m dispatch.Member) bool {
 	o.mu.Lock()
@@ -189,7 +189,7 @@ func (o *outbox) reject(f failure) {
 	o.closeLocked()
 }
 
-// taken says that somebody takes. The func is called once before a result waits for that, and must not
+// taken says that a goroutine takes. The func is called once before a result waits for that, and must not
 // wait for anything.
 func (o *outbox) taken(stuck func()) {
 	o.mu.Lock()

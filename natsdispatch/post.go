@@ -12,14 +12,14 @@ import (
 // messageSize is how many bytes of frames fit into one message.
 func (n *Node) messageSize() int {
 	const headers = 4096   // at most, with a signature and an error
-	const enough = 1 << 20 // more would only be held longer by everybody on the way
+	const enough = 1 << 20 // more would only be held longer by all programs on the way
 	return int(min(max(n.nc.MaxPayload()-headers, 1024), enough))
 }
 
 // post sends what comes into the outbox, until that is closed.
 func (n *Node) post(w *work) {
 	var timer *time.Timer
-	stuck := func() { timer = time.AfterFunc(time.Until(w.ends), w.out.abandon) } // then nobody gives credit any more
+	stuck := func() { timer = time.AfterFunc(time.Until(w.ends), w.out.abandon) } // then there is no credit any more
 	for messages := w.out.take(stuck); messages != nil; messages = w.out.take(stuck) {
 		for _, m := range messages {
 			if err := n.reply(w, m); err != nil {

@@ -85,14 +85,14 @@ type place struct{ topic, node string }
 type departure struct {
 	place
 	epoch int64
-	why   error // wraps ErrGone, or ErrUnreachable if it is we who are cut off
+	why   error // wraps ErrGone, or ErrUnreachable if the asker is cut off
 }
 
-// table is who is present, by what was announced, and who has left without a bye. It knows
+// table is the nodes that are present, by what was announced, and those that have left without a bye. It knows
 // no clock and is not safe for concurrent use.
 type table struct {
 	topics map[string]*roll
-	forget time.Duration // how long one who has left is remembered
+	forget time.Duration // how long a node that has left is remembered
 	most   int           // how many nodes are kept, those that have left included
 	count  int           // how many are
 
@@ -105,7 +105,7 @@ type roll struct {
 	nodes   map[string]*present
 	listed  []*present // in some order, and never changed; nil if it has to be made anew
 	sorted  bool       // by name
-	changes uint64     // so that who sorts it without a lock knows whether it is still the same
+	changes uint64     // so that a sort without the lock can see whether it is still the same
 }
 
 // present is a node on a topic, or one that was there. What it is, and why it has left, does not
@@ -166,7 +166,7 @@ func (t *table) remove(p place) {
 
 // heard is what an announcement has changed.
 type heard struct {
-	gone    []departure // who has left by it
+	gone    []departure // the nodes that have left by it
 	changed bool        // the table is another one than before
 	arrived bool        // the node was not present before
 	twin    bool        // there are two processes of this name
@@ -257,7 +257,7 @@ func (t *table) all() iter.Seq2[place, *present] {
 	}
 }
 
-// overdue reports whether somebody has missed their beats.
+// overdue reports whether a node has missed its beats.
 func (t *table) overdue(now time.Time) bool {
 	for _, n := range t.all() {
 		if n.left == nil && n.silence(now) >= n.patience() {
@@ -307,7 +307,7 @@ func (t *table) together(now time.Time) bool {
 	return several
 }
 
-// expire notes who has missed their beats, forgets who has left for long, and returns when
+// expire notes which nodes have missed their beats, forgets nodes that left long ago, and returns when
 // there is something to do next; the zero time stands for never. If cut is not nil it is we
 // who hear of nobody: then all have left, with that error.
 func (t *table) expire(now time.Time, cut error) (gone []departure, next time.Time) {
@@ -340,7 +340,7 @@ func (t *table) expire(now time.Time, cut error) (gone []departure, next time.Ti
 	return gone, next
 }
 
-// excuse gives everybody as much time as if they had just been heard of.
+// excuse gives all nodes as much time as if they had just been heard.
 func (t *table) excuse(now time.Time) {
 	for _, n := range t.all() {
 		if n.left == nil {
@@ -349,7 +349,7 @@ func (t *table) excuse(now time.Time) {
 	}
 }
 
-// on returns who is present on the topic, or has left without a bye, sorted by name.
+// on returns the nodes that are present on the topic, or have left without a bye, sorted by name.
 func (t *table) on(topic string) []*present {
 	all, changes, sorted := t.list(topic)
 	if !sorted {

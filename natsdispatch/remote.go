@@ -44,7 +44,7 @@ type Remote struct {
 	dropped    uint64                    // messages, when that was looked at last
 	changed    chan struct{}             // closed, and made anew, when the table has changed
 	online     chan struct{}             // closed, and made anew, when there is a connection, or never will be
-	due        time.Time                 // when somebody may have to be taken off the table
+	due        time.Time                 // when a node may have to be taken off the table
 	settled    time.Time                 // when all nodes have had the time to announce themselves
 	open       map[uint64]*asked
 	last       uint64 // the number of the newest request
@@ -130,7 +130,7 @@ func (r *Remote) discover() error {
 	}
 	r.state.Lock()
 	now := time.Now()
-	r.table.excuse(now) // nobody was heard of while we were cut off
+	r.table.excuse(now) // nothing was heard while the asker was cut off
 	r.settled = now.Add(r.discovery)
 	known := max(r.table.count, len(r.expected)*len(r.topics))
 	r.state.Unlock()

@@ -71,7 +71,7 @@ const (
 )
 
 // miss asks a node for what may be missing: because something is, or because one of the two
-// was without a connection. It goes on to ask until the node answers, for who has just
+// was without a connection. It goes on to ask until the node answers, because in a cluster a side that has just
 // connected is not heard everywhere at once.
 func (q *inquiry) miss(t *tally) {
 	if t.over || t.missing || t.accepted && t.in.window == 0 {

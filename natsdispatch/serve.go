@@ -80,7 +80,7 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 
 // server is a topic of a bus whose types are left to it.
 type server interface {
-	// members returns who would be asked now.
+	// members returns the members that a call would ask now.
 	members() []dispatch.Member
 	// send asks the producers of the topic what the payload says.
 	send(ctx context.Context, codec Codec, payload []byte, opts []dispatch.CallOption) (call, error)

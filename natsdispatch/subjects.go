@@ -35,10 +35,10 @@ func (s subjects) presenceOfNode(node string) string {
 	return s.prefix + "." + s.space + ".presence." + escape(node)
 }
 
-// presenceOfNodes is what those subscribe to who want to know of all these beats.
+// presenceOfNodes is what askers subscribe to for all these beats.
 func (s subjects) presenceOfNodes() string { return s.prefix + "." + s.space + ".presence.*" }
 
-// presenceOfAll is what those subscribe to who want to know of every node.
+// presenceOfAll is what askers subscribe to for the announcements of all nodes.
 func (s subjects) presenceOfAll(topic string) string {
 	return s.prefix + "." + s.space + ".presence.*." + topic
 }

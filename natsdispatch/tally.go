@@ -34,7 +34,7 @@ type tally struct {
 	node     string
 	standIn  dispatch.Member // for all of the node, until its members are known
 	expected dispatch.Member // in whose place they come; the zero Member if none is expected
-	epoch    int64           // 0: nobody knows yet
+	epoch    int64           // 0: not known yet
 	hopeless error           // why it will not answer, known from the beginning
 	stood    bool            // the one for all of it has ended
 	twin     bool            // another process of this name has answered as well
@@ -174,7 +174,7 @@ func (t *tally) all(f frame) error {
 		t.over, t.expected = true, dispatch.Member{}
 		return nil
 	}
-	// Something is wrong with it: who it is has to be told.
+	// Something is wrong with it: the members with a wrong value have to be named.
 	var values []json.RawMessage
 	if err := json.Unmarshal(f.value, &values); err != nil || len(values) != len(members) {
 		return fmt.Errorf("%w: %d values of %d members: %w", ErrMalformed, len(values), len(members), err)
@@ -200,8 +200,8 @@ func (t *tally) own(members []dispatch.Member) {
 	}
 }
 
-// introduce names the members of an accept. An accept of nobody leaves the expected member
-// where it is: others may be named later, or the final says that nobody is meant.
+// introduce names the members of an accept. An accept without members leaves the expected member
+// where it is: others may be named later, or the final says that the request is for no member.
 func (t *tally) introduce(members []dispatch.Member) {
 	if len(members) == 0 && !t.over {
 		return
@@ -295,7 +295,7 @@ func (t *tally) finish(members int) {
 	} else if missing := members - len(t.members); missing > 0 {
 		t.endStandIn(fmt.Errorf("%w: the names of %d members of %s", dispatch.ErrLost, missing, t.node))
 	} else if t.expected != (dispatch.Member{}) {
-		t.introduce(nil) // nobody was meant
+		t.introduce(nil) // the request is for no member
 	}
 }
 

@@ -36,7 +36,7 @@ type work struct {
 	refused string     // why it was not made
 }
 
-// cancel ends the call, of which nobody wants to hear any more.
+// cancel ends the call, of which the asker wants to hear nothing more.
 func (w *work) cancel(cause error) {
 	w.mu.Lock()
 	w.cause = cause
@@ -343,7 +343,7 @@ func (n *Node) begin(w *work, codec Codec) (call, failure) {
 	return c, failure{}
 }
 
-// meant returns the names of those whom the request is for, or that it is for all. A
+// meant returns the names of the members that the request is for, or that it is for all. A
 // request to a group is for the group alone. One to the members of nodes is for their
 // groups, too, if it names the node.
 func (w *work) meant(node string) (names []string, all bool) {

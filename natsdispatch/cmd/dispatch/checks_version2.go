@@ -21,7 +21,7 @@ func checksOfVersion2() []check {
 		{"version 2: resume", "All messages from the number of a resume on are sent again.", resume},
 		{"version 2: nothing is missing", "If there is nothing to send again, the node sends a message with the next number and no frame.", nothingMissing},
 		{"version 2: a request that comes again", "A node that has had a request before, with Dispatch-Window, takes it as a resume from 0.", requestAgain},
-		{"version 2: lists of members", "A number in the place of names stands for one list, whose names the node says when it is asked.", lists},
+		{"version 2: lists of members", "A number instead of names stands for one list, whose names the node sends when it is asked.", lists},
 		{"version 2: done", "What is not kept any more is forgotten, and the node says so in a message without a number.", forgotten},
 	})
 }
