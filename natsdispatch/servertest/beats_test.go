@@ -172,3 +172,40 @@ func TestBeatIsSigned(t *testing.T) {
 	}
 	until(t, "the forgery to be counted", func() bool { return remote.Stats().Unverified == 1 })
 }
+
+// An asker that knows very many nodes has them spread their answers over a part of the discovery, and
+// others do not. The nodes then answer later.
+func TestProbesAreSpread(t *testing.T) {
+	s := startServer(t)
+	nc := connect(t, s.ClientURL())
+	probes := make(chan *nats.Msg, 10)
+	if _, err := nc.ChanSubscribe("dispatch.default.probe", probes); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	var many []string
+	for i := range 1000 {
+		many = append(many, fmt.Sprint("n", i))
+	}
+	for _, c := range []struct {
+		names []string
+		want  string
+	}{{many[:999], ""}, {many, "25"}} {
+		remote := join(t, connect(t, s.ClientURL()), newBus(), nil, natsdispatch.WithNodes(c.names...))
+		if got := receive(t, "a probe", probes).Header.Get("Dispatch-Spread"); got != c.want {
+			t.Errorf("with %d nodes the answers are spread over %q ms, want %q", len(c.names), got, c.want)
+		}
+		remote.Close()
+	}
+	serve(t, connect(t, s.ClientURL()), newBus(), "far")
+	for _, spread := range []string{"20", "0", "-1", "x"} {
+		m := nats.NewMsg("dispatch.default.probe")
+		m.Header.Set("Dispatch-Spread", spread)
+		m.Data = []byte("cell.measure")
+		if _, err := nc.RequestMsg(m, patience); err != nil {
+			t.Errorf("spread over %s ms: %v", spread, err)
+		}
+	}
+}
