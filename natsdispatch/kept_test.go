@@ -59,3 +59,16 @@ func TestKeptWaits(t *testing.T) {
 		t.Errorf("waits: %v, until %v", wait, ends)
 	}
 }
+
+// A reply that was given up before its time is not remembered until then.
+func TestKeptSweepsWhatWasGivenUp(t *testing.T) {
+	s := &store{most: most}
+	var k kept
+	a, b := keptWork(s, "a", 10, second(5)), keptWork(s, "b", 10, second(5))
+	k.add(a)
+	k.add(b)
+	k.drop(a)
+	if k.sweep(second(1)); len(k.order) != 1 || k.calls["b"] != b {
+		t.Errorf("%d replies are remembered, want the other one", len(k.order))
+	}
+}
