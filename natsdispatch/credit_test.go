@@ -218,6 +218,7 @@ func TestHead(t *testing.T) {
 func TestAcks(t *testing.T) {
 	for line, want := range map[string]ack{
 		"ack i.5 7 100\n": {kindAck, "i.5", 7, 100}, "resume i.5 0 100\n": {kindResume, "i.5", 0, 100}, "done i.5\n": {kind: kindDone, call: "i.5"},
+		"names i.5 0 100\n": {kindNames, "i.5", 0, 100},
 	} {
 		if got := string(want.append(nil)); got != line {
 			t.Errorf("written %q, want %q", got, line)
@@ -226,10 +227,13 @@ func TestAcks(t *testing.T) {
 			t.Errorf("%q is read as %+v, %v", line, got, err)
 		}
 	}
+	if got, err := parseAck("tell"); got.kind != kindTell || err != nil {
+		t.Errorf("a tell is read as %+v, %v", got, err)
+	}
 	if got, err := parseAck("of tomorrow 1 2 3"); got != (ack{}) || err != nil {
 		t.Errorf("what is not known is read as %+v, %v", got, err)
 	}
-	for _, bad := range []string{"ack i 1", "ack i 1 2 3", "ack i x 1", "ack i 1 x", "ack i -1 1", "done", "done i 1", "resume i"} {
+	for _, bad := range []string{"ack i 1", "ack i 1 2 3", "ack i x 1", "ack i 1 x", "ack i -1 1", "done", "done i 1", "resume i", "names i 0"} {
 		if a, err := parseAck(bad); err == nil {
 			t.Errorf("%q is read as %+v", bad, a)
 		}

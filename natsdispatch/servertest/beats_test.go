@@ -69,6 +69,10 @@ func TestBeatForAllTopics(t *testing.T) {
 		m := receive(t, "a beat", beats)
 		if err := json.Unmarshal(m.Data, &beat); err != nil || beat.Node != "far" || beat.Seq != seq || beat.Epoch == 0 || beat.Edition == nil {
 			t.Errorf("beat %d: %s, %v", seq, m.Data, err)
+			continue
+		}
+		if want := fmt.Sprintf(`{"node":"far","epoch":%d,"seq":%d,"edition":%d}`, beat.Epoch, seq, *beat.Edition); string(m.Data) != want {
+			t.Errorf("beat %d is %s, want %s", seq, m.Data, want)
 		}
 	}
 	if n := silent.Load(); n != 0 || remote.Stats().Nodes != 40 {
