@@ -94,20 +94,7 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 		r.departed[marker] = h.gone
 	}
 	sooner := h.changed && now.Add(a.patience()).Before(r.due)
-	if h.arrived && private && now.Before(r.settled) {
-		for _, open := range r.open {
-			if open.request.group == "" && open.by.topic == a.Topic {
-				_ = open.by.put(event{asked: open, found: &a}, 0)
-			}
-		}
-	}
-	if a.Event == eventHello && h.gone == nil {
-		for _, open := range r.open {
-			if open.request.group == "" && open.by.topic == a.Topic {
-				_ = open.by.put(event{asked: open, hello: &a}, 0)
-			}
-		}
-	}
+	r.offerLocked(&a, h, private && now.Before(r.settled))
 	r.state.Unlock()
 	if marker != nil {
 		select {
@@ -123,6 +110,23 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 	}
 	if sooner {
 		r.look()
+	}
+}
+
+// offerLocked tells the open calls of a node that was not known, while they look for nodes, and of one
+// that has started or has a connection again.
+func (r *Remote) offerLocked(a *announcement, h heard, settling bool) {
+	found, hello := h.arrived && settling, a.Event == eventHello && h.gone == nil
+	for _, open := range r.open {
+		if open.request.group != "" || open.by.topic != a.Topic {
+			continue
+		}
+		if found {
+			_ = open.by.put(event{asked: open, found: a}, 0) // if it is over it need not know
+		}
+		if hello {
+			_ = open.by.put(event{asked: open, hello: a}, 0) // likewise
+		}
 	}
 }
 

@@ -157,27 +157,7 @@ func (r *Remote) begin(q *inquiry) bool {
 	r.counts.calls.Add(1)
 	all.tallies = make(map[string]*tally, len(known)+len(strange))
 	q.spare = make([]tally, len(known)+len(strange))
-	var groups []string
-	listed, present := 0, 0
-	for _, n := range known {
-		if n.Bus != "" && q.request.passed(n.Bus) || n.Draining && n.left == nil {
-			continue
-		}
-		t := q.tally(all, n.Node, n.Epoch)
-		t.twin = now.Before(n.twins)
-		if t.names = n.names.Load(); n.left == nil {
-			present++
-		}
-		if t.names != nil && n.left == nil {
-			listed++
-		}
-		q.old = q.old || !slices.Contains(n.Versions, version2)
-		if misfit := n.misfit(q.request.types, q.request.codec); n.left != nil {
-			t.hopeless = n.why(now)
-		} else if t.hopeless = misfit; misfit == nil {
-			groups = append(groups, q.meant(n.Groups)...)
-		}
-	}
+	groups, names := q.askKnown(all, known, now)
 	for _, name := range strange {
 		q.tally(all, name, 0)
 		q.old = true
@@ -185,11 +165,9 @@ func (r *Remote) begin(q *inquiry) bool {
 	if all.waits = len(known) == 0 && len(r.expected) == 0; all.waits {
 		q.waiting++
 	}
-	if q.request.targets == nil {
-		all.request.names = listsKnown(listed, present, full)
+	if q.request.targets == nil && !full { // otherwise some nodes would have to be asked for their names each time
+		all.request.names = names
 	}
-	slices.Sort(groups)
-	groups = slices.Compact(groups)
 	if !sorted || len(groups) > 0 {
 		r.state.Lock()
 		if !sorted {
@@ -208,6 +186,32 @@ func (r *Remote) begin(q *inquiry) bool {
 		a.request.window = r.share(nodes)
 	}
 	return true
+}
+
+// askKnown begins to keep account of the nodes that are known. It returns the groups that are to be
+// asked, and what the request says of the lists of members that the asker knows.
+func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups []string, names string) {
+	listed, here := 0, 0
+	for _, n := range known {
+		if n.Bus != "" && q.request.passed(n.Bus) || n.Draining && n.left == nil {
+			continue
+		}
+		t := q.tally(all, n.Node, n.Epoch)
+		t.twin, t.names = now.Before(n.twins), n.names.Load()
+		q.old = q.old || !slices.Contains(n.Versions, version2)
+		if n.left != nil {
+			t.hopeless = n.why(now)
+			continue
+		}
+		if here++; t.names != nil {
+			listed++
+		}
+		if t.hopeless = n.misfit(q.request.types, q.request.codec); t.hopeless == nil {
+			groups = append(groups, q.meant(n.Groups)...)
+		}
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups), listsKnown(listed, here)
 }
 
 // meant returns those of the groups that the request is for.

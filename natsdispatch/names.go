@@ -47,8 +47,6 @@ func (n *Node) listOf(w *work, members []dispatch.Member) (l naming) {
 	switch {
 	case w.names == "" || w.out.head == nil || len(members) == 0: // the asker remembers none, or there is none
 		return l
-	case w.group != "" || w.targets != nil: // these are others than those of the next call
-		return l
 	case mostOfAccept(members) > w.out.size-len(w.out.head): // an asker learns a list from one frame
 		return l
 	}
@@ -130,15 +128,11 @@ func (t *table) unlearn(n *present) {
 type remembered = atomic.Pointer[names]
 
 // listsKnown returns what a request says of the lists that the asker knows, of so many nodes.
-func listsKnown(known, nodes int, full bool) string {
-	switch {
-	case full: // a node whose names are not remembered would have to be asked for them each time
-		return ""
-	case 2*known >= nodes && nodes > 0:
+func listsKnown(known, nodes int) string {
+	if 2*known >= nodes && nodes > 0 {
 		return namesKnown
-	default:
-		return namesNumbered
 	}
+	return namesNumbered
 }
 
 // named returns the members that a frame names. Those of an all are not to be changed.

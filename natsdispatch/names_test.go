@@ -72,11 +72,10 @@ func TestTableRemembersNames(t *testing.T) {
 func TestListsKnown(t *testing.T) {
 	for _, c := range []struct {
 		known, nodes int
-		full         bool
 		want         string
-	}{{0, 0, false, namesNumbered}, {0, 1, false, namesNumbered}, {1, 3, false, namesNumbered}, {1, 2, false, namesKnown}, {3, 3, false, namesKnown}, {3, 3, true, ""}} {
-		if got := listsKnown(c.known, c.nodes, c.full); got != c.want {
-			t.Errorf("%d of %d, full: %v: %q, want %q", c.known, c.nodes, c.full, got, c.want)
+	}{{0, 0, namesNumbered}, {0, 1, namesNumbered}, {1, 3, namesNumbered}, {1, 2, namesKnown}, {3, 3, namesKnown}} {
+		if got := listsKnown(c.known, c.nodes); got != c.want {
+			t.Errorf("%d of %d: %q, want %q", c.known, c.nodes, got, c.want)
 		}
 	}
 }
