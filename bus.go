@@ -115,7 +115,8 @@ func (b *Bus) remove(what registrant) {
 	}
 }
 
-// raise refuses what the level refuses, and senders that wait for a place.
+// raise raises the level of the ledger, and refuses registrations and senders that wait for a
+// place.
 func (b *Bus) raise(level ledger.Level) {
 	b.ledger.Raise(level)
 	b.registry.Close()

@@ -180,7 +180,7 @@ func (c *Call[Req, Res]) values() []Res {
 }
 
 // follows yields what is in the log from the cursor on until the end of the call, each
-// entry with the Seq of its result. It reports whether yield has never returned false.
+// entry with the Seq of its result. It reports whether it came to the end.
 func (c *gathering) follows(at calllog.Cursor, yield func(e calllog.Entry, values any, seq int) bool) bool {
 	for {
 		entries, values, more := c.readOrWait(&at)

@@ -187,8 +187,8 @@ func (c *gathering) causeLocked() error {
 	}
 }
 
-// spread does the work at the end of the call that needs no lock: it ends the producers'
-// context, and stops following the sender's.
+// spread does the work at the end of the call that must not hold the lock: it ends the
+// producers' context, and stops following the sender's.
 func (c *gathering) spread() {
 	c.mu.Lock()
 	shared, unfollow, nesting := c.shared, c.unfollow, c.nesting

@@ -411,8 +411,7 @@ func (c *gathering) replicasLocked(outcomes []Outcome) []Outcome {
 
 // noteLatency adds the latency of a group that has just answered. If the first replica has
 // failed, the latency says nothing about answers. If the first replica was beaten, the latency
-// is at least the time of the hedge, and so not below the quantile: hedges do not move the
-// quantile at which they happen.
+// is at least the time of the hedge, so hedges do not move the quantile at which they happen.
 func (g *group) noteLatency(answered time.Duration) {
 	first := g.replicas[0]
 	if g.latencies == nil || first.how != course.Pending && first.how != course.OK {

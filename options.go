@@ -96,7 +96,7 @@ func (p *policy) apply(opts []CallOption) error {
 	return nil
 }
 
-// callOption is a CallOption that is a change of a policy.
+// callOption is a CallOption made of a function that changes a policy.
 type callOption func(*policy) error
 
 func (o callOption) applyCall(p *policy) error     { return o(p) }

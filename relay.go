@@ -234,8 +234,8 @@ func (c *gathering) endRelay(r *relayRun) {
 	c.leave()
 }
 
-// endRelayLocked ends the members that a relay has named and not ended. If the relay has
-// failed, it becomes a member that has failed.
+// endRelayLocked ends the members that a relay has named and not ended. A relay that has
+// failed becomes a member itself.
 func (c *gathering) endRelayLocked(r *relayRun, how course.State) {
 	now := c.now()
 	unended, lost := course.Failed, fmt.Errorf("%w: relay %s returned", ErrLost, r.producer().Name())
