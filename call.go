@@ -121,8 +121,8 @@ func (c *Call[Req, Res]) Outcomes() iter.Seq[Outcome] {
 		whole := c.follows(c.beginningOfLog(), func(e calllog.Entry, _ any, _ int) bool {
 			return e.Kind&calllog.End == 0 || yield(c.outcome(int(e.Member)))
 		})
-		f := feed{call: &c.gathering}
-		for i, ok := f.nextUnended(); whole && ok; i, ok = f.nextUnended() {
+		var passed int32
+		for i, ok := c.nextUnended(&passed); whole && ok; i, ok = c.nextUnended(&passed) {
 			whole = yield(c.outcome(i))
 		}
 	}

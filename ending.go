@@ -178,7 +178,7 @@ func (c *gathering) causeLocked() error {
 	case course.NoProducers:
 		return ErrNoProducers
 	case course.Deadline:
-		if c.course.Waiting() || c.course.Size() == 0 && c.policy.minProducers > 0 {
+		if c.policy.minProducers > 0 && !c.found {
 			return tooFewProducers(c.policy.minProducers, c.presentLocked())
 		}
 		return context.DeadlineExceeded

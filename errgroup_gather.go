@@ -143,14 +143,18 @@ func (c *gathering) admit(r *run) {
 // readers and listeners, and claims the next run. If there is none it may also return
 // a recipient whose inbox has to be run.
 func (c *gathering) settle(r *run) (next *run, idle *recipient) {
-	now, how := c.now(), r.howEnded()
+	now, returned := c.now(), r.returned
+	r.returned = false // methods of the run's error may end the goroutine
+	how := r.howEnded(returned)
 	if r.limited {
+		r.limited = false
 		r.producer().limits.release()
 	}
 	if how == course.Expired {
 		c.tick()
 	}
 	why := r.why(how)
+	r.returned = returned
 	c.mu.Lock()
 	how = c.course.Resolve(now, how)
 	if c.endLocked(r, how, now) == course.TooLate {

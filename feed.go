@@ -378,7 +378,7 @@ func (f *feed) wantsOutcomes() bool { return !f.brief && f.to.wantsOutcomes }
 func (f *feed) deliverEnd(b *batch) {
 	audience := f.to.self.(audience)
 	for f.wantsOutcomes() {
-		i, ok := f.nextUnended()
+		i, ok := f.call.nextUnended(&f.outcomes)
 		if !ok {
 			break
 		}
@@ -392,16 +392,18 @@ func (f *feed) deliverEnd(b *batch) {
 	}
 }
 
-// nextUnended returns the next member that had not ended when the call did.
-func (f *feed) nextUnended() (i int, ok bool) {
-	f.call.mu.Lock()
-	defer f.call.mu.Unlock()
-	for ; int(f.outcomes) < f.call.course.Size(); f.outcomes++ {
-		if i = int(f.outcomes); !f.call.course.HasEnded(i) {
-			f.outcomes++
+// nextUnended returns the first member from this index on that had not ended when the call
+// did, and moves the index behind it.
+func (c *gathering) nextUnended(from *int32) (i int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i = int(*from); i < c.course.Size(); i++ {
+		if !c.course.HasEnded(i) {
+			*from = int32(i + 1)
 			return i, true
 		}
 	}
+	*from = int32(i)
 	return 0, false
 }
 

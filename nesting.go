@@ -18,6 +18,7 @@ type nesting struct {
 	asks     bool            // it concerns producers, and not only listeners
 	ctx      context.Context // what the CallStart hooks have returned
 	members  []context.Context
+	groups   map[int]chan struct{} // closed when the MemberStart hooks for a group have returned
 	replicas map[*replica]context.Context
 	task     *trace.Task // nil unless the tracer runs
 }
@@ -128,14 +129,35 @@ func (n *nesting) memberContext(r *run) context.Context {
 	if r.replica() == nil {
 		return n.keep(i, nil, n.start(r, n.call.memberAt(i), false))
 	}
+	n.startGroup(i, r)
 	ctx := n.contextOf(i, nil)
-	if ctx == nil {
-		ctx = n.keep(i, nil, n.start(&groupContext{n.call.context(), r}, Member{Group: r.producer().entry.Group}, false))
+	if ctx == nil { // a hook for the group has ended its goroutine
+		ctx = n.call.context()
 	}
 	n.call.mu.Lock()
 	r.replica().base, r.replica().ctx = ctx, nil // it may have waited for a slot with another context
 	n.call.mu.Unlock()
 	return n.keep(i, r.replica(), n.start(r, r.producer().member(), true))
+}
+
+// startGroup calls the MemberStart hooks for a group, once. A replica that is due while they
+// run waits for them.
+func (n *nesting) startGroup(i int, r *run) {
+	n.call.mu.Lock()
+	started := n.groups[i]
+	if started != nil {
+		n.call.mu.Unlock()
+		<-started
+		return
+	}
+	if n.groups == nil {
+		n.groups = make(map[int]chan struct{})
+	}
+	started = make(chan struct{})
+	n.groups[i] = started
+	n.call.mu.Unlock()
+	defer close(started) // even if a hook ends the goroutine
+	n.keep(i, nil, n.start(&groupContext{n.call.context(), r}, Member{Group: r.producer().entry.Group}, false))
 }
 
 // missed returns why the closure of a run must not be called any more, or nil.

@@ -174,9 +174,9 @@ func newProducer(r Registration, fn any, gate uint32, c producerConfig) (*produc
 		return nil, invalidOption("WithTimeout(%v): a relay has no time of its own; its members may have", c.timeout)
 	}
 	p := &producer{Registration: r, fn: fn, limits: limits, timeout: c.timeout}
-	p.self, p.entry.Name, p.entry.Group, p.entry.Kind = p, c.name, c.group, "producer"
+	p.self, p.entry.Name, p.entry.Group, p.entry.Kind = p, c.name, c.group, registry.KindProducer
 	if gate == gateRelay {
-		p.entry.Kind = "relay"
+		p.entry.Kind = registry.KindRelay
 	}
 	if limits != nil {
 		gate |= gateLimited

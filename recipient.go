@@ -40,14 +40,18 @@ type notes struct {
 	ready   []time.Duration // when the events in delivery became ready, if callbacks overlap
 }
 
+// notesLocked makes the notes when they are needed for the first time. The caller holds the
+// inbox's lock.
+func (r *recipient) notesLocked() *notes {
+	if r.notes == nil {
+		r.notes = new(notes)
+	}
+	return r.notes
+}
+
 // note changes the notes under the inbox's lock.
 func (r *recipient) note(change func(*notes)) {
-	r.inbox.Locked(func() {
-		if r.notes == nil {
-			r.notes = new(notes)
-		}
-		change(r.notes)
-	})
+	r.inbox.Locked(func() { change(r.notesLocked()) })
 }
 
 func (r *recipient) init(reg Registration, c inbox.Config) {
@@ -258,10 +262,8 @@ func (r *recipient) settle(ctx context.Context) error {
 // noteDropped keeps a function for tellDropped that tells observers of a dropped result. It is
 // called under the inbox's lock.
 func (r *recipient) noteDropped(tell func()) {
-	if r.notes == nil {
-		r.notes = new(notes)
-	}
-	r.notes.dropped = append(r.notes.dropped, tell)
+	n := r.notesLocked()
+	n.dropped = append(n.dropped, tell)
 }
 
 // tellDropped tells the observers which results were dropped.

@@ -105,7 +105,7 @@ func (r *run) unwound(recovered any) {
 }
 
 // howEnded returns the state in which a run ends.
-func (r *run) howEnded() course.State {
+func (r *run) howEnded(returned bool) course.State {
 	err := r.err()
 	if err == nil {
 		return course.OK
@@ -118,7 +118,7 @@ func (r *run) howEnded() course.State {
 		return course.Rejected
 	case !r.started:
 		return course.Late // the grace has begun before there was a slot
-	case panicked && !r.returned:
+	case panicked && !returned:
 		return course.Panicked
 	default:
 		return howFailed(err)
