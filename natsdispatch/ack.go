@@ -11,14 +11,19 @@ import (
 //
 //	ack <call> <next> <bytes>
 //	resume <call> <next> <bytes>
+//	names <call> <next> <bytes>
 //	done <call>
+//	tell
 //
 // Of ack and resume next is the number of the message that has to come next, and bytes is what
-// may be sent in all. A resume asks for all messages from there on once more.
+// may be sent in all. A resume asks for all messages from there on once more, and so does names,
+// but first for the names of the list of members. A tell asks the node to announce
+// itself to the reply subject.
 const (
 	kindAck    = "ack"
 	kindResume = "resume"
 	kindDone   = "done"
+	kindTell   = "tell"
 )
 
 // ack is one of these lines.
@@ -43,9 +48,11 @@ func parseAck(line string) (a ack, err error) {
 	var rest string
 	a.kind, rest, _ = strings.Cut(line, " ")
 	switch a.kind {
+	case kindTell:
+		return a, nil
 	case kindDone:
 		a.call = rest
-	case kindAck, kindResume:
+	case kindAck, kindResume, kindNames:
 		var next, granted string
 		a.call, rest, _ = strings.Cut(rest, " ")
 		next, granted, _ = strings.Cut(rest, " ")

@@ -13,7 +13,7 @@ import (
 )
 
 // hello announces the node once the server has confirmed its subscriptions: before
-// that a request might find nobody.
+// that a request might find no subscriber.
 func (n *Node) hello() error {
 	if err := n.checkPayload("Serve"); err != nil {
 		return err
@@ -21,7 +21,9 @@ func (n *Node) hello() error {
 	if err := n.flush(); err != nil {
 		return err
 	}
+	n.full = fullBeats
 	n.announceAll(eventHello)
+	n.beatForAll()
 	return n.flush()
 }
 
@@ -61,14 +63,16 @@ func (n *Node) doBeat(now time.Time) {
 	if !n.nc.IsConnected() {
 		return // and hello follows when it is again
 	}
+	changed := false
 	if !leaving {
 		for _, s := range n.topics {
-			if err := n.syncGroups(s); err != nil {
+			others, err := n.syncGroups(s)
+			if changed = changed || others; err != nil {
 				n.fail(fmt.Errorf("natsdispatch: node %s: %w", n.node, err))
 			}
 		}
 	}
-	n.announceAll(eventBeat)
+	n.sayBeat(changed)
 	n.remind(false)
 	if !n.forgets && n.counts.forgotten.Load() > 0 {
 		n.forgets = true
@@ -86,8 +90,8 @@ func (n *Node) announceAll(event string) {
 	}
 }
 
-// announce says one thing about the node on one topic, to one who has asked, perhaps for
-// more, or to everybody.
+// announce says one thing about the node on one topic, to an asker that wants to know it, perhaps with
+// details, or to all askers.
 func (n *Node) announce(s *served, event, to string, more *detail) {
 	n.state.Lock()
 	leaving := n.leaving
@@ -102,6 +106,10 @@ func (n *Node) announce(s *served, event, to string, more *detail) {
 		Node: n.node, Topic: s.name, Event: event, Epoch: n.epoch, Seq: s.seq, BeatMS: n.beat.Milliseconds(),
 		Versions: []int{version, version2}, Types: n.types, Groups: s.names, Bus: n.bus, Draining: leaving,
 		Detail: more,
+	}
+	if len(n.topics) > 1 {
+		_, every := turns(len(n.topics), n.beat)
+		a.BeatMS, a.AllMS, a.Edition = every.Milliseconds(), n.beat.Milliseconds(), n.edition.Load()
 	}
 	for _, c := range n.codecs {
 		a.Codecs = append(a.Codecs, c.Name())
@@ -124,7 +132,7 @@ func (n *Node) announce(s *served, event, to string, more *detail) {
 	}
 }
 
-// hearProbe answers one who wants to know who is there.
+// hearProbe answers an asker that looks for nodes.
 func (n *Node) hearProbe(m *nats.Msg) {
 	if m.Reply == "" {
 		return
@@ -164,9 +172,18 @@ func (n *Node) answerProbe(m *nats.Msg) {
 	}
 }
 
+// tell announces the node on a topic to an asker that wants to know it.
+func (n *Node) tell(s *served, to string) {
+	if to == "" {
+		n.counts.malformed.Add(1)
+		return
+	}
+	n.announce(s, eventBeat, to, nil)
+}
+
 // syncGroups subscribes the node to the requests for the groups that its bus has by
-// now, and to no others.
-func (n *Node) syncGroups(s *served) error {
+// now, and to no others, and reports whether they are others than before.
+func (n *Node) syncGroups(s *served) (others bool, err error) {
 	have := make(map[string]bool)
 	for _, m := range s.bus.members() {
 		if m.Group != "" {
@@ -177,7 +194,7 @@ func (n *Node) syncGroups(s *served) error {
 	n.talk.Lock()
 	defer n.talk.Unlock()
 	if slices.Equal(names, s.names) {
-		return nil
+		return false, nil
 	}
 	for _, g := range names {
 		if s.groups[g] != nil {
@@ -185,7 +202,7 @@ func (n *Node) syncGroups(s *served) error {
 		}
 		sub, err := n.subscribe(n.group(g, s.name), queueGroup, func(m *nats.Msg) { n.hear(s, g, m) })
 		if err != nil {
-			return err
+			return false, err
 		}
 		s.groups[g] = sub
 	}
@@ -196,5 +213,6 @@ func (n *Node) syncGroups(s *served) error {
 		}
 	}
 	s.names = names
-	return nil
+	n.edition.Add(1)
+	return true, nil
 }

@@ -91,7 +91,7 @@ func (t *attendance) isTwin(node string, now time.Time, while time.Duration) boo
 	return ok && now.Sub(last) < while
 }
 
-// left returns the events of nodes that the table has expired. If it is we who are cut off,
+// left returns the events of nodes that the table has expired. If the asker itself is cut off,
 // that is one event.
 func (t *attendance) left(gone []departure, now time.Time, in *table) (events []NodeEvent) {
 	cut := false

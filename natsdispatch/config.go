@@ -37,6 +37,7 @@ type serveConfig struct {
 	maxBudget   time.Duration
 	remember    int   // ids
 	maxWaiting  int64 // bytes
+	maxBacklog  int64 // bytes
 	sign        Sign
 	micro       string
 	publish     bool
@@ -65,7 +66,7 @@ func defaults() config {
 }
 
 func newServeConfig(opts []ServeOption) (serveConfig, error) {
-	c := serveConfig{config: defaults(), beat: DefaultBeat, maxRequests: DefaultMaxRequests, maxBudget: DefaultMaxBudget, remember: DefaultMaxRemembered, maxWaiting: DefaultMaxWaiting}
+	c := serveConfig{config: defaults(), beat: DefaultBeat, maxRequests: DefaultMaxRequests, maxBudget: DefaultMaxBudget, remember: DefaultMaxRemembered, maxWaiting: DefaultMaxWaiting, maxBacklog: DefaultMaxBacklog}
 	for i, o := range opts {
 		if o == nil {
 			return c, fmt.Errorf("%w: nil ServeOption at index %d", dispatch.ErrInvalidOption, i)

@@ -21,14 +21,14 @@ var process = nuid.Next()
 
 func busID(b *dispatch.Bus) string { return fmt.Sprintf("%s-%p", process, b) }
 
-// anybody stands for the members of a node, or the nodes of a group, that nobody
-// knows yet.
+// anybody stands for the members of a node, or the nodes of a group, that are not
+// known yet.
 const anybody = "*"
 
 // flushTimeout bounds how long Serve and Join wait for the server.
 const flushTimeout = 10 * time.Second
 
-// link is a connection as one side uses it. It is the caller's, who closes it.
+// link is a connection as one side uses it. The caller owns and closes it.
 type link struct {
 	nc       *nats.Conn
 	onError  func(error)        // nil: errors are logged
@@ -93,7 +93,7 @@ func (l *link) fail(err error) {
 	}
 }
 
-// note keeps an error for who asks for the last one.
+// note keeps an error for lastError.
 func (l *link) note(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -224,7 +224,7 @@ func (l *link) confirm() error {
 	return l.flush()
 }
 
-// refused is what a server has not let somebody do.
+// refused is what a server has refused.
 type refused struct {
 	subject string
 	publish bool // and not subscribe

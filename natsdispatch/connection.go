@@ -65,7 +65,7 @@ func gaveUp(err error) bool {
 	return false
 }
 
-// muchRead is how much comes between two looks at a connection only if somebody sends a lot.
+// muchRead is how much comes between two looks at a connection only if much is sent.
 const muchRead = 1 << 20
 
 // whyDown says why the connection broke, as far as that can be seen: nats.go tells only the handler

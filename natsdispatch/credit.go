@@ -41,6 +41,7 @@ func (f *flow) acknowledge(next uint64, granted int64) {
 // intake is the asker's end of a reply.
 type intake struct {
 	next    uint64 // the number of the next message
+	seen    uint64 // the number after the last one that has come, in whatever order
 	had     int64  // bytes of messages with values that have come
 	window  int64  // bytes that the node may send before it is told more; 0: none was named
 	granted int64  // what the node was told
@@ -56,6 +57,7 @@ const (
 )
 
 func (i *intake) order(seq uint64) order {
+	i.seen = max(i.seen, seq+1)
 	switch {
 	case seq < i.next:
 		return again
@@ -73,6 +75,9 @@ func (i *intake) take(bytes int, values bool) {
 		i.had += int64(bytes)
 	}
 }
+
+// lacks reports whether something has come that was ahead, and not again since.
+func (i *intake) lacks() bool { return i.next < i.seen }
 
 // grant returns how many bytes the node may send in all if it has this share from now on, and
 // whether it has to be told: it may have stopped if less than half a window is left.

@@ -10,7 +10,7 @@ import (
 const headerDetail = "Dispatch-Detail"
 
 // detail is what a node adds to its answer to such a probe. Beats do not have it, because
-// all who have joined the topic would read it each time.
+// all askers of the topic would read it each time.
 type detail struct {
 	Members   []string `json:"members"`             // as an accept names them, sorted
 	Count     int      `json:"count"`               // of all members; more than are named if they do not fit

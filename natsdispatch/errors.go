@@ -149,7 +149,7 @@ func (f failure) error(node string) error {
 	case sentinel == dispatch.ErrTimeout:
 		e.is, e.also = sentinel, context.DeadlineExceeded
 	case sentinel == dispatch.ErrGone || sentinel == dispatch.ErrOverloaded || sentinel == dispatch.ErrClosed:
-		// It has failed because of somebody else's end, which is not its own.
+		// It has failed because of the end of something else, which is not its own.
 	default:
 		e.is = sentinel
 	}

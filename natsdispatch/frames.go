@@ -17,7 +17,8 @@ import (
 // depends on its kind.
 type frame struct {
 	kind    string
-	members []dispatch.Member // accept, all; those of the node itself have no Node
+	members []dispatch.Member // accept, all, names; those of the node itself have no Node
+	list    uint64            // accept, all, names: the number of the list that they are; 0: none
 	member  int               // part, result, end
 	size    int               // result: of the whole value
 	value   []byte            // part, result, all; a part of the message
@@ -38,6 +39,7 @@ const (
 	// Those of version 2.
 	kindAll       = "all"
 	kindForgotten = "forgotten"
+	kindNames     = "names"
 )
 
 // failure says why something ended other than well.
@@ -47,16 +49,30 @@ type failure struct {
 	text  string
 }
 
-func appendAccept(b []byte, members []dispatch.Member) []byte {
-	return append(appendMembers(append(b, kindAccept...), members), '\n')
+func appendAccept(b []byte, l naming, members []dispatch.Member) []byte {
+	return append(appendList(append(b, kindAccept...), l, members), '\n')
 }
 
 // appendAll appends all that there is to say of members that have one result each and have ended
 // well. The values are a JSON array.
-func appendAll(b []byte, members []dispatch.Member, array []byte) []byte {
-	b = appendMembers(appendNumbers(append(b, kindAll...), len(array)), members)
+func appendAll(b []byte, l naming, members []dispatch.Member, array []byte) []byte {
+	b = appendList(appendNumbers(append(b, kindAll...), len(array)), l, members)
 	return append(append(append(b, '\n'), array...), '\n')
 }
+
+// appendList appends members as a list, or as none if it has no number.
+func appendList(b []byte, l naming, members []dispatch.Member) []byte {
+	if l.number > 0 {
+		b = strconv.AppendUint(append(b, ' ', listSign), l.number, 10)
+	}
+	if l.alone {
+		return b
+	}
+	return appendMembers(b, members)
+}
+
+// listSign is what the number of a list begins with, and no name.
+const listSign = '@'
 
 func appendMembers(b []byte, members []dispatch.Member) []byte {
 	for _, m := range members {
@@ -77,7 +93,7 @@ func appendMembers(b []byte, members []dispatch.Member) []byte {
 func appendAcceptWithin(b []byte, members []dispatch.Member, most int) ([]byte, int) {
 	n := len(members)
 	for {
-		frame := appendAccept(b, members[:n])
+		frame := appendAccept(b, naming{}, members[:n])
 		if len(frame)-len(b) <= most || n <= 1 {
 			return frame, n
 		}
@@ -198,11 +214,14 @@ func parseLine(line []byte) (f frame, length int, err error) {
 	switch string(kind) {
 	case kindAccept:
 		f.kind = kindAccept
-		f.members, err = parseMembers(rest)
+		f.list, f.members, err = parseList(rest)
+	case kindNames:
+		f.kind = kindNames
+		f.list, f.members, err = parseList(rest)
 	case kindAll:
 		f.kind = kindAll
 		if rest, err = parseNumbers(rest, &length); err == nil {
-			f.members, err = parseMembers(rest)
+			f.list, f.members, err = parseList(rest)
 		}
 	case kindForgotten:
 		f.kind = kindForgotten
@@ -249,6 +268,18 @@ func parseNumbers(s []byte, to ...*int) (rest []byte, err error) {
 		}
 	}
 	return s, nil
+}
+
+// parseList reads members that may be a list.
+func parseList(s []byte) (number uint64, members []dispatch.Member, err error) {
+	if word, rest, _ := bytes.Cut(s, []byte{' '}); len(word) > 0 && word[0] == listSign {
+		if number, err = strconv.ParseUint(string(word[1:]), 10, 64); err != nil || number == 0 {
+			return 0, nil, fmt.Errorf("%.30q is no number of a list", word)
+		}
+		s = rest
+	}
+	members, err = parseMembers(s)
+	return number, members, err
 }
 
 // parseMembers reads members that are separated by blanks.

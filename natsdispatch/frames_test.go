@@ -20,13 +20,13 @@ var wireFrames = []struct {
 }{
 	{
 		"accept\n",
-		func(b []byte) []byte { return appendAccept(b, nil) },
+		func(b []byte) []byte { return appendAccept(b, naming{}, nil) },
 		frame{kind: kindAccept},
 	},
 	{
 		"accept thermometer site=201 g/ g/replica node/g/far node//alone\n",
 		func(b []byte) []byte {
-			return appendAccept(b, []dispatch.Member{
+			return appendAccept(b, naming{}, []dispatch.Member{
 				{Name: "thermometer"},
 				{Name: "site 1"},
 				{Group: "g"},
@@ -84,9 +84,37 @@ var wireFrames = []struct {
 	{
 		"all 9 thermometer g/ site=201\n[1,\"\\n\"]\n\n",
 		func(b []byte) []byte {
-			return appendAll(b, []dispatch.Member{{Name: "thermometer"}, {Group: "g"}, {Name: "site 1"}}, []byte("[1,\"\\n\"]\n"))
+			return appendAll(b, naming{}, []dispatch.Member{{Name: "thermometer"}, {Group: "g"}, {Name: "site 1"}}, []byte("[1,\"\\n\"]\n"))
 		},
 		frame{kind: kindAll, members: []dispatch.Member{{Name: "thermometer"}, {Group: "g"}, {Name: "site 1"}}, value: []byte("[1,\"\\n\"]\n")},
+	},
+	{
+		"accept @7 thermometer g/\n",
+		func(b []byte) []byte {
+			return appendAccept(b, naming{number: 7}, []dispatch.Member{{Name: "thermometer"}, {Group: "g"}})
+		},
+		frame{kind: kindAccept, list: 7, members: []dispatch.Member{{Name: "thermometer"}, {Group: "g"}}},
+	},
+	{
+		"accept @18446744073709551615\n",
+		func(b []byte) []byte {
+			return appendAccept(b, naming{number: 1<<64 - 1, alone: true}, []dispatch.Member{{Name: "thermometer"}})
+		},
+		frame{kind: kindAccept, list: 1<<64 - 1},
+	},
+	{
+		"all 3 @7\n[1]\n",
+		func(b []byte) []byte {
+			return appendAll(b, naming{number: 7, alone: true}, []dispatch.Member{{Name: "thermometer"}}, []byte("[1]"))
+		},
+		frame{kind: kindAll, list: 7, value: []byte("[1]")},
+	},
+	{
+		"names @7 thermometer\n",
+		func(b []byte) []byte {
+			return append(appendList(append(b, kindNames...), naming{number: 7}, []dispatch.Member{{Name: "thermometer"}}), '\n')
+		},
+		frame{kind: kindNames, list: 7, members: []dispatch.Member{{Name: "thermometer"}}},
 	},
 	{
 		"forgotten\n",
@@ -169,7 +197,7 @@ func FuzzFrames(f *testing.F) {
 		for _, f := range all {
 			switch f.kind {
 			case kindAccept:
-				again = appendAccept(again, f.members)
+				again = appendAccept(again, naming{number: f.list}, f.members)
 			case kindPart:
 				again = appendPart(again, f.member, f.value)
 			case kindResult:
@@ -181,7 +209,9 @@ func FuzzFrames(f *testing.F) {
 			case kindReject:
 				again = appendReject(again, f.failure)
 			case kindAll:
-				again = appendAll(again, f.members, f.value)
+				again = appendAll(again, naming{number: f.list}, f.members, f.value)
+			case kindNames:
+				again = append(appendList(append(again, kindNames...), naming{number: f.list}, f.members), '\n')
 			case kindForgotten:
 				again = append(again, kindForgotten+"\n"...)
 			default:

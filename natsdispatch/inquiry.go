@@ -26,27 +26,27 @@ type inquiry struct {
 	request request
 	wake    chan struct{}
 	asks    []*asked
-	waiting int // for tallies to be resolved, for asks that nobody has accepted, and for nodes to be found
+	waiting int // for tallies to be resolved, for asks that no node has accepted, and for nodes to be found
 
 	settling bool      // further nodes may be found
 	now      time.Time // when the events were taken that are dealt with
 
-	old   bool             // some who may answer are not known to speak version 2
+	old   bool             // some nodes that may answer are not known to speak version 2
 	spare []tally          // for those to come
 	retry <-chan time.Time // when nodes are asked again for what is missing
 	pause time.Duration    // the one before that
 
 	mu     sync.Mutex // guards what follows
 	events []event
-	over   bool // nobody takes events any more
+	over   bool // no event is taken any more
 }
 
-// asked is one request of an inquiry: to everybody, or to a group.
+// asked is one request of an inquiry: to all nodes, or to a group.
 type asked struct {
 	by      *inquiry
 	number  uint64
 	request request
-	waits   bool // it is not known yet who takes part
+	waits   bool // it is not known yet which nodes take part
 	// Of a group: what stands for the replica that will accept; the zero Member when one has.
 	expected dispatch.Member
 	tallies  map[string]*tally // by node
@@ -103,7 +103,7 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 		return err
 	}
 	if len(route.path) > r.maxHops {
-		return nil // who was asked over NATS answers for itself alone
+		return nil // a node that was asked over NATS answers for itself alone
 	}
 	q := &inquiry{r: r, topic: info.Topic, to: to, wake: make(chan struct{}, 1), request: request{
 		codec: r.codecs[0].Name(), types: r.types, attempt: 1, targets: route.targets, hops: route.hops, path: route.path,
@@ -130,9 +130,9 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 	}
 }
 
-// begin opens the requests of an inquiry, by who is present or was. It returns false
-// if the remote is closed. Who leaves from now on is an event of the inquiry, so what is made of
-// those who are known needs no lock.
+// begin opens the requests of an inquiry, for the nodes that are present or were. It returns false
+// if the remote is closed. A node that leaves from now on is an event of the inquiry, so the known
+// nodes can be processed without the lock.
 func (r *Remote) begin(q *inquiry) bool {
 	r.state.Lock()
 	if r.closed {
@@ -141,6 +141,7 @@ func (r *Remote) begin(q *inquiry) bool {
 	}
 	r.inquiries.Add(1)
 	all := r.openLocked(q, "")
+	full := r.table.unnamed
 	now := time.Now()
 	known, changes, sorted := r.table.list(q.topic)
 	var strange []string
@@ -157,12 +158,19 @@ func (r *Remote) begin(q *inquiry) bool {
 	all.tallies = make(map[string]*tally, len(known)+len(strange))
 	q.spare = make([]tally, len(known)+len(strange))
 	var groups []string
+	listed, present := 0, 0
 	for _, n := range known {
 		if n.Bus != "" && q.request.passed(n.Bus) || n.Draining && n.left == nil {
 			continue
 		}
 		t := q.tally(all, n.Node, n.Epoch)
 		t.twin = now.Before(n.twins)
+		if t.names = n.names.Load(); n.left == nil {
+			present++
+		}
+		if t.names != nil && n.left == nil {
+			listed++
+		}
 		q.old = q.old || !slices.Contains(n.Versions, version2)
 		if misfit := n.misfit(q.request.types, q.request.codec); n.left != nil {
 			t.hopeless = n.why(now)
@@ -176,6 +184,9 @@ func (r *Remote) begin(q *inquiry) bool {
 	}
 	if all.waits = len(known) == 0 && len(r.expected) == 0; all.waits {
 		q.waiting++
+	}
+	if q.request.targets == nil {
+		all.request.names = listsKnown(listed, present, full)
 	}
 	slices.Sort(groups)
 	groups = slices.Compact(groups)
@@ -216,7 +227,7 @@ func (q *inquiry) addGroup(a *asked) {
 	q.waiting++
 }
 
-// expect tells the roster who is owed an outcome, and who will not have one.
+// expect tells the roster which members are owed an outcome, and ends those that will not answer.
 func (q *inquiry) expect() {
 	for _, a := range q.asks {
 		if a.expected != (dispatch.Member{}) {
@@ -240,10 +251,10 @@ func (q *inquiry) expectNode(t *tally) {
 	}
 }
 
-// isExpecting reports whether somebody is named who will not have been asked.
+// isExpecting reports whether the call expects nodes that will not have been asked.
 func (q *inquiry) isExpecting() bool { return len(q.asks) > 1 || len(q.asks[0].tallies) > 0 }
 
-// withdraw takes those away who are expected: it is not they who have failed.
+// withdraw removes the expected members: the asker has failed, and not they.
 func (q *inquiry) withdraw() {
 	for _, a := range q.asks {
 		if a.expected != (dispatch.Member{}) {
@@ -317,7 +328,7 @@ func (r *Remote) end(q *inquiry) {
 	r.inquiries.Done()
 }
 
-// touch notes which nodes were heard of: a reply says as much as a beat. It does not keep
+// touch notes which nodes were heard of, as a reply says as much as a beat, and how they name their members. It does not keep
 // others from the table for long.
 func (q *inquiry) touch() {
 	const atOnce = 256
@@ -326,8 +337,12 @@ func (q *inquiry) touch() {
 		for some := range slices.Chunk(all, atOnce) {
 			q.r.state.Lock()
 			for _, t := range some {
+				at := place{q.topic, t.node}
 				if !t.heard.IsZero() {
-					q.r.table.touch(place{q.topic, t.node}, t.epoch, t.heard)
+					q.r.table.touch(at, t.epoch, t.heard)
+				}
+				if t.learned != nil {
+					q.r.table.learn(at, t.learned)
 				}
 			}
 			q.r.state.Unlock()
@@ -361,116 +376,4 @@ func (q *inquiry) do(t *tally, f func()) {
 	case before && !after:
 		q.waiting++
 	}
-}
-
-// margin is how much less than the time of a call a node gets, so that what it has to
-// say at the end of its time arrives within that of the call.
-func margin(left time.Duration) time.Duration { return min(left/10, 20*time.Millisecond) }
-
-// ask sends the requests, if need be after it has waited for a connection.
-func (q *inquiry) ask(ctx context.Context) error {
-	if !q.r.awaitConnection(ctx) {
-		if q.r.nc.IsClosed() {
-			return errClosedConnection
-		}
-		return fmt.Errorf("%w: there is no connection to NATS", dispatch.ErrUnreachable)
-	}
-	q.settling = q.r.settlesFor() > 0
-	for _, a := range q.asks {
-		if !a.waits && !q.settling && !a.isOpen() {
-			continue // all who are there are known, and none of them is meant
-		}
-		if err := q.send(ctx, a); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// reply is the subject to which the nodes reply.
-func (a *asked) reply() string { return a.by.r.inbox + "." + strconv.FormatUint(a.number, 10) }
-
-// speaks2 reports whether all who may answer are known to speak version 2.
-func (a *asked) speaks2() bool {
-	return !a.by.settling && !a.by.old
-}
-
-// isOpen reports whether somebody may answer.
-func (a *asked) isOpen() bool {
-	for _, t := range a.tallies {
-		if !t.over {
-			return true
-		}
-	}
-	return false
-}
-
-// errClosedConnection is the error of all nodes when the connection is closed.
-var errClosedConnection = fmt.Errorf("%w: the connection to NATS is closed", dispatch.ErrUnreachable)
-
-// awaitConnection waits for a connection as long as a call should, and reports whether
-// there is one.
-func (r *Remote) awaitConnection(ctx context.Context) bool {
-	if r.nc.IsConnected() {
-		return true
-	}
-	deadline, _ := ctx.Deadline()
-	timer := time.NewTimer(min(r.reconnect, time.Until(deadline)/2))
-	defer timer.Stop()
-	for {
-		r.state.Lock()
-		online := r.online
-		r.state.Unlock()
-		if r.nc.IsConnected() {
-			return true
-		}
-		if r.nc.IsClosed() {
-			return false
-		}
-		select {
-		case <-online:
-		case <-timer.C:
-			return r.nc.IsConnected()
-		case <-ctx.Done():
-			return false
-		case <-r.stopped.Done():
-			return false
-		}
-	}
-}
-
-// settlesFor returns how long the nodes still have to announce themselves.
-func (r *Remote) settlesFor() time.Duration {
-	r.state.Lock()
-	defer r.state.Unlock()
-	return time.Until(r.settled)
-}
-
-func (q *inquiry) send(ctx context.Context, a *asked) error {
-	deadline, _ := ctx.Deadline()
-	left := time.Until(deadline)
-	a.request.budget = left - margin(left)
-	if a.request.budget < time.Microsecond {
-		return nil // whoever was to be asked is late
-	}
-	m := &nats.Msg{Reply: a.reply(), Header: a.request.header(), Data: q.payload}
-	if m.Subject = q.r.ask(q.topic); a.request.group != "" {
-		m.Subject = q.r.group(a.request.group, q.topic)
-	}
-	if q.r.inject != nil {
-		q.r.inject(ctx, func(key, value string) { setTrace(m.Header, key, value) })
-	}
-	if a.speaks2() {
-		m.Header[headerVersion] = []string{strconv.Itoa(version2)}
-		m.Data = append(appendRequest(make([]byte, 0, 512+len(q.payload)), m.Header), q.payload...)
-		m.Header = nil
-	}
-	err := q.r.nc.PublishMsg(m)
-	switch {
-	case errors.Is(err, nats.ErrMaxPayload):
-		return fmt.Errorf("%w: a request of %d bytes; the server allows %d, headers included", ErrTooLarge, len(q.payload), q.r.nc.MaxPayload())
-	case err != nil:
-		return fmt.Errorf("%w: %w", dispatch.ErrUnreachable, err)
-	}
-	return nil
 }

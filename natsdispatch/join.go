@@ -14,14 +14,14 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Join has the calls of d on the topics ask the nodes that serve them, too. Their
-// members take part as local producers do, under the name of their node; who does
-// not answer is named. See the package documentation for how a missing member ends.
+// Join makes the calls of d on the topics also ask the nodes that serve these topics. Their
+// members take part like local producers, under the name of their node, and reports name each
+// member that does not answer. See the package documentation for the outcomes of missing members.
 //
-// Join subscribes and sends a request for the nodes to announce themselves; without
-// a server it succeeds as well, and does so once connected. Calls that are sent before
-// the nodes have had [WithDiscovery] to answer ask at once, and do not end before that
-// unless they have less than four times as long.
+// Join subscribes and asks the nodes to announce themselves. Without
+// a server it also succeeds, and does this when there is a connection. Calls within
+// [WithDiscovery] after that ask at once, and do not end before this time
+// has passed, but wait at most a quarter of their own time.
 //
 // The error wraps [dispatch.ErrInvalidArgument], [dispatch.ErrInvalidOption], a
 // sentinel of [dispatch.Dispatcher.AddRelay] ([dispatch.ErrDuplicate] if the bus has

@@ -1,6 +1,7 @@
 package natsdispatch
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,12 +40,17 @@ func (s *store) admit(bytes int) error {
 // it has had them. The node's state guards them.
 type kept struct {
 	calls map[string]*work
-	order []*work // the oldest first; some may have been given up
+	order []*work       // the oldest first; some may have been given up
+	fewer chan struct{} // closed when there are fewer; nil: nothing waits for that
 }
 
+// add keeps a reply, in the place of another one to a request of the same id.
 func (k *kept) add(w *work) {
 	if k.calls == nil {
 		k.calls = make(map[string]*work)
+	}
+	if old := k.calls[w.request.call]; old != nil {
+		k.drop(old)
 	}
 	k.calls[w.request.call] = w
 	k.order = append(k.order, w)
@@ -57,7 +63,48 @@ func (k *kept) drop(w *work) bool {
 	}
 	delete(k.calls, w.request.call)
 	w.out.abandon()
+	if k.fewer != nil {
+		close(k.fewer)
+		k.fewer = nil
+	}
 	return true
+}
+
+// wait returns when the time of the first reply is over that is kept, and what is closed if there
+// are fewer before that. It reports whether there are any.
+func (k *kept) wait() (ends time.Time, fewer <-chan struct{}, any bool) {
+	for _, w := range k.calls {
+		if !any || w.ends.Before(ends) {
+			any, ends = true, w.ends
+		}
+	}
+	if any && k.fewer == nil {
+		k.fewer = make(chan struct{})
+	}
+	return ends, k.fewer, any
+}
+
+// awaitAcks waits until no reply is kept any more: the askers have had them, or their time is over.
+func (n *Node) awaitAcks(ctx context.Context) error {
+	for {
+		n.state.Lock()
+		n.kept.sweep(time.Now())
+		ends, fewer, wait := n.kept.wait()
+		n.state.Unlock()
+		if !wait {
+			return nil
+		}
+		over := time.NewTimer(time.Until(ends) + time.Millisecond)
+		select {
+		case <-fewer:
+		case <-over.C:
+		case <-n.cut:
+			return errClosedConnection
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		over.Stop()
+	}
 }
 
 // shrink gives up the oldest as long as it is too much.
@@ -98,13 +145,17 @@ func (k *kept) sweep(now time.Time) {
 	k.order = left
 }
 
-// hearAcks takes in what askers say of replies.
-func (n *Node) hearAcks(m *nats.Msg) {
+// hearAcks takes in what askers say of replies, and that they want to know what the node is.
+func (n *Node) hearAcks(s *served, m *nats.Msg) {
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(m.Data), "\n"), "\n") {
 		a, err := parseAck(line)
 		if err != nil {
 			n.counts.malformed.Add(1)
 			return
+		}
+		if a.kind == kindTell {
+			n.tell(s, m.Reply)
+			continue
 		}
 		n.hearAck(a, m.Reply)
 	}
@@ -121,15 +172,23 @@ func (n *Node) hearAck(a ack, reply string) {
 	}
 	n.state.Unlock()
 	switch {
-	case a.kind == kindDone, w == nil && a.kind != kindResume:
+	case a.kind == kindDone, w == nil && a.kind == kindAck:
 	case w == nil:
 		n.forgotten(a.call, reply)
 	default:
 		w.out.acknowledge(a.next, a.granted)
-		if a.kind == kindResume {
-			n.emitAgain(w, w.out.unheard())
+		if a.kind == kindAck && !w.out.keeps() {
+			n.state.Lock()
+			n.kept.drop(w)
+			n.state.Unlock()
+		}
+		if a.kind == kindNames {
+			n.replyFails(n.spell(w))
+		}
+		if a.kind != kindAck {
+			n.emitAgain(w, w.out.unheard)
 			if w.out.isDone() {
-				n.post(w) // if something was put that nobody else takes
+				n.post(w) // if something was put that no other goroutine takes
 			}
 		}
 	}
@@ -147,9 +206,7 @@ func (n *Node) remind(all bool) {
 	works := slices.AppendSeq(slices.Collect(maps.Values(n.work)), maps.Values(n.kept.calls))
 	n.state.Unlock()
 	for _, w := range works {
-		if m := w.out.unacknowledged(all); m != nil {
-			n.emitAgain(w, []*message{m})
-		}
+		n.emitAgain(w, func() []*message { return w.out.unacknowledged(all) })
 	}
 }
 
@@ -159,18 +216,5 @@ func (n *Node) forgotten(call, reply string) {
 		n.counts.malformed.Add(1)
 		return
 	}
-	body := appendHead(nil, n.node, n.epoch)
-	body = append(body[:len(body)-1-seqDigits], unnumbered+"\n"+kindForgotten+"\n"...)
-	var header nats.Header
-	var err error
-	if n.sign != nil {
-		header = make(nats.Header, 1)
-		err = setSignature(header, n.sign, n.signedReply(call, body))
-	}
-	if err == nil {
-		err = n.emit(reply, header, body)
-	}
-	if err != nil && n.nc.IsConnected() {
-		n.fail(fmt.Errorf("natsdispatch: node %s: reply: %w", n.node, err))
-	}
+	n.replyFails(n.emitUnnumbered(call, reply, []byte(kindForgotten+"\n")))
 }

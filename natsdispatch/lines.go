@@ -41,7 +41,7 @@ func appendRequest(b []byte, h nats.Header) []byte {
 	return append(b, '\n')
 }
 
-// oneLine keeps what somebody else sets from being more than a line.
+// oneLine keeps what other code sets from being more than a line.
 func oneLine(s string) string {
 	if !strings.ContainsAny(s, "\r\n") {
 		return s

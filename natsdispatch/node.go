@@ -17,8 +17,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A Node is what [Serve] has made: the producers of one bus, as they are seen from
-// elsewhere. Its methods may be used concurrently.
+// A Node is the result of [Serve]: it answers for the producers of one bus.
+// Its methods may be used concurrently.
 type Node struct {
 	link
 	serveConfig
@@ -33,6 +33,7 @@ type Node struct {
 	stopped     context.Context
 	inHand      atomic.Int64 // requests
 	store       store
+	backlog     backlog
 	watching    sync.WaitGroup
 	stop        context.CancelFunc
 	service     *service
@@ -41,6 +42,9 @@ type Node struct {
 	pause       time.Duration // before askers are reminded of replies again; of the goroutine that watches
 	beats       time.Time     // when the next beat is due; likewise
 	forgets     bool          // that ids are forgotten was reported; likewise
+	full        int           // beats on which it still announces itself on each topic; likewise
+	turn        int           // the topic on which it announces itself next; likewise
+	edition     atomic.Uint64 // of what it says of itself
 	served      bool          // Serve has succeeded
 
 	state   sync.Mutex // guards what follows
@@ -49,7 +53,7 @@ type Node struct {
 	kept    kept
 	inboxes map[string]bool // to which replies were sent
 	twin    int64           // the boot id of another process of this name
-	leaving bool            // nobody should send it anything new
+	leaving bool            // askers should send nothing new
 	drained bool            // nothing new can come
 	rested  bool            // idle is closed
 	idle    chan struct{}   // closed when nothing new can come and all is done
@@ -57,13 +61,15 @@ type Node struct {
 	cut     chan struct{} // closed when the connection is
 	probes  *nats.Subscription
 
-	talk sync.Mutex // held while the node announces itself; guards what served says it does
+	talk    sync.Mutex // held while the node announces itself; guards what follows, and what served says it does
+	beatSeq uint64     // of the next beat for all topics
 }
 
 // served is one topic of a node.
 type served struct {
 	name     string
 	measured measured
+	lister   lister
 	bus      server
 	ask      *nats.Subscription
 	own      *nats.Subscription // to what is announced under the node's own name
@@ -87,7 +93,7 @@ func (n *Node) start() error {
 			s.ask, err = n.subscribe(n.ask(s.name), "", func(m *nats.Msg) { n.hear(s, "", m) })
 		}
 		if err == nil {
-			err = n.syncGroups(s)
+			_, err = n.syncGroups(s)
 		}
 	}
 	if err == nil {
@@ -98,7 +104,7 @@ func (n *Node) start() error {
 			s.own, err = n.subscribe(n.presence(n.node, s.name), "", n.hearOwn)
 		}
 		if err == nil {
-			s.acks, err = n.subscribe(n.acks(n.node, s.name), "", n.hearAcks)
+			s.acks, err = n.subscribe(n.acks(n.node, s.name), "", func(m *nats.Msg) { n.hearAcks(s, m) })
 		}
 	}
 	if err == nil && n.nc.IsConnected() {
@@ -162,6 +168,7 @@ func (n *Node) connectionDrains() {
 	late := !n.leaving
 	n.leaving = true
 	n.state.Unlock()
+	n.edition.Add(1)
 	if late {
 		n.announceAll(eventChange)
 		n.fail(fmt.Errorf("natsdispatch: node %s: the connection is drained, and what the node has in hand may be lost; call Node.Drain before that", n.node))
@@ -195,15 +202,17 @@ func (n *Node) Name() string { return n.node }
 func (n *Node) Err() error { return n.lastError() }
 
 // Drain takes the node off the topics: it announces that it takes no new requests,
-// finishes those that it has or that are on their way, and says bye. If ctx ends first
-// it does what [Node.Close] does, and returns the error of the context; so it does if the
-// connection is closed, with [dispatch.ErrUnreachable]. Call it before nc.Drain, which would
-// lose what the node has in hand. The producers
-// and the connection stay as they are.
+// finishes the requests that it has or that are on their way, waits until the askers have the
+// replies, and says bye. An asker acknowledges a reply within a second. Drain waits for an asker that has
+// crashed at most until its call is over, and not for askers of version 1 of the protocol.
+// If ctx ends first, Drain closes the node like [Node.Close] and returns the error of the context. If the
+// connection is closed, it does the same and returns [dispatch.ErrUnreachable]. Call Drain before
+// nc.Drain, which loses open requests. The producers and the connection stay as they are.
 func (n *Node) Drain(ctx context.Context) error {
 	n.state.Lock()
 	n.leaving = true
 	n.state.Unlock()
+	n.edition.Add(1)
 	n.announceAll(eventChange)
 	err := n.drainSubscriptions(ctx)
 	if err == nil {
@@ -214,10 +223,13 @@ func (n *Node) Drain(ctx context.Context) error {
 		select {
 		case <-n.idle:
 		case <-n.cut:
-			err = errClosedConnection // nobody hears any more what is still to be said
+			err = errClosedConnection // no asker hears any more what is still to be sent
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
+	}
+	if err == nil {
+		err = n.awaitAcks(ctx)
 	}
 	if err == nil {
 		err = n.publishing.drain(ctx)
@@ -267,10 +279,9 @@ func (n *Node) subscriptions() (subs []*nats.Subscription) {
 	return subs
 }
 
-// Close takes the node off the topics at once: it says bye, cancels the calls in hand
-// with [dispatch.ErrClosed], of which the askers hear nothing more, and waits until
-// that is done. It may be called more than once, and returns nil. The producers and
-// the connection stay as they are.
+// Close takes the node off the topics at once: it says bye, cancels the open calls
+// with [dispatch.ErrClosed], and waits until they have ended. The node sends no more replies. Close may be
+// called more than once, and returns nil. The producers and the connection stay as they are.
 func (n *Node) Close() error {
 	n.state.Lock()
 	first := !n.closed

@@ -12,8 +12,8 @@ import (
 
 // An outbox collects the frames of one reply in messages that are as full as they can
 // be by the time they are sent. Any number of goroutines put frames into it, one
-// takes the messages out. Who puts results waits while too much is not taken, but not before
-// somebody takes: the first time, the poster is started.
+// takes the messages out. A goroutine that puts results waits while too much is not taken. The
+// first time, it starts the poster, if no goroutine takes yet.
 //
 // In version 2 of the protocol messages with values are not taken before the asker has given
 // credit for them. What decides the call does not wait for that, and overtakes them.
@@ -21,7 +21,7 @@ type outbox struct {
 	size   int    // of a message, at most
 	limit  int    // of a value, at most
 	head   []byte // what each message begins with; nil in version 1
-	poster poster // nil if somebody takes
+	poster poster // nil if a goroutine takes
 	store  *store // for what all outboxes of the node hold
 
 	mu      sync.Mutex // guards what follows
@@ -31,11 +31,14 @@ type outbox struct {
 	out     []*message // to be taken, in the order of their numbers
 	full    []*message // before them, with credit or without
 	current *message
-	waiting int // bytes of full and current
+	waiting int    // bytes of full and current
+	list    naming // of the members that are named first
 	members []sent
 	numbers map[dispatch.Member]int // of members, if there are many
 	last    int                     // the number that was asked for last
 	results int
+	bytes   int64  // of them
+	stuck   func() // called once before a result waits; may be nil
 	closed  bool
 	scratch []byte // a frame
 	stored  int64  // bytes of this one that the store knows of
@@ -44,7 +47,7 @@ type outbox struct {
 	staleSince uint64 // the number of the message that was to be sent next then
 }
 
-// A poster has somebody take, and returns at once.
+// A poster starts a goroutine that takes, and returns at once.
 type poster interface{ startPosting() }
 
 // message is the body of one, and the first failure in it.
@@ -87,86 +90,13 @@ func (o *outbox) withCredit(head []byte, granted int64) {
 // leastMessage is what a message may take however small the credit is.
 const leastMessage = 1024
 
-// slot is the member without the name of the replica that answers for a group, which
-// is not known from the beginning.
-func slot(m dispatch.Member) dispatch.Member {
-	if m.Group != "" && m.Node == "" {
-		m.Name = ""
-	}
-	return m
-}
-
-// accept names members.
-func (o *outbox) accept(members ...dispatch.Member) {
+// wants reports whether results of a member are still sent: it has not failed, and the asker waits for the
+// reply.
+func (o *outbox) wants(m dispatch.Member) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.acceptLocked(members)
-}
-
-func (o *outbox) acceptLocked(members []dispatch.Member) {
-	o.members = slices.Grow(o.members, len(members))
-	for _, m := range members {
-		o.members = append(o.members, sent{who: slot(m)})
-	}
-	if o.current == nil && len(members) <= few {
-		o.openLocked(min(o.size, 128+64*len(members)))
-		if len(o.current.body)+mostOfAccept(members) <= cap(o.current.body) {
-			before := len(o.current.body)
-			o.current.body = appendAccept(o.current.body, members)
-			o.addedLocked(len(o.current.body) - before)
-			return
-		}
-	}
-	for first := true; first || len(members) > 0; first = false {
-		var n int
-		o.scratch, n = appendAcceptWithin(o.scratch[:0], members, o.size-len(o.head))
-		o.appendLocked(o.scratch)
-		members = members[n:]
-	}
-}
-
-// mostOfAccept bounds the size of an accept, in which each byte of a name may become three.
-func mostOfAccept(members []dispatch.Member) int {
-	n := len(kindAccept) + 1
-	for _, m := range members {
-		n += 3 * (len(m.Node) + len(m.Group) + len(m.Name) + 1)
-	}
-	return n
-}
-
-// numberLocked returns the number of a member, and names it if that is still to be done.
-func (o *outbox) numberLocked(m dispatch.Member) int {
-	m = slot(m)
-	n, known := o.findLocked(m)
-	if !known {
-		n = len(o.members)
-		o.acceptLocked([]dispatch.Member{m})
-	}
-	o.last = n
-	return n
-}
-
-// few members are looked through. Mostly it is the one after the last that is looked for.
-const few = 16
-
-func (o *outbox) findLocked(m dispatch.Member) (n int, known bool) {
-	for n := o.last; n < min(o.last+2, len(o.members)); n++ {
-		if o.members[n].who == m {
-			return n, true
-		}
-	}
-	if len(o.members) <= few {
-		n = slices.IndexFunc(o.members, func(s sent) bool { return s.who == m })
-		return n, n >= 0
-	}
-	if o.numbers == nil {
-		o.numbers = make(map[dispatch.Member]int, len(o.members))
-	}
-	for i := len(o.numbers); i < len(o.members); i++ {
-		o.numbers[o.members[i].who] = i
-	}
-	n, known = o.numbers[m]
-	return n, known
+	n, known := o.findLocked(slot(m))
+	return !o.closed && (!known || !o.members[n].broken)
 }
 
 // result puts a value, in pieces if it is too large for one message. If it is too
@@ -185,9 +115,7 @@ func (o *outbox) result(m dispatch.Member, value []byte, err error) {
 		err = fmt.Errorf("%w: a result of %d bytes; WithMaxResult allows %d", ErrTooLarge, len(value), o.limit)
 	}
 	if err != nil {
-		// Its end may have been told before; to the asker this one comes in its place.
-		o.members[n].ended, o.members[n].broken = true, true
-		o.endLocked(n, o.members[n].results, failed(dispatch.StateFailed, err))
+		o.breakLocked(n, err)
 		return
 	}
 	rest := value
@@ -196,7 +124,15 @@ func (o *outbox) result(m dispatch.Member, value []byte, err error) {
 	}
 	o.members[n].results++
 	o.results++
+	o.bytes += int64(len(value))
 	o.valueLocked(len(rest), func(b []byte) []byte { return appendResult(b, n, rest, len(value)) })
+}
+
+// breakLocked puts that a member has failed. Its end may have been told before; to the asker this one
+// comes in its place.
+func (o *outbox) breakLocked(n int, err error) {
+	o.members[n].ended, o.members[n].broken = true, true
+	o.endLocked(n, o.members[n].results, failed(dispatch.StateFailed, err))
 }
 
 // valueLocked appends a frame with a value of so many bytes, and waits until there is room
@@ -253,11 +189,12 @@ func (o *outbox) reject(f failure) {
 	o.closeLocked()
 }
 
-// taken says that somebody takes.
-func (o *outbox) taken() {
+// taken says that a goroutine takes. The func is called once before a result waits for that, and must not
+// wait for anything.
+func (o *outbox) taken(stuck func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.poster = nil
+	o.poster, o.stuck = nil, stuck
 }
 
 // finish puts that all has been said, and closes the outbox.
@@ -378,66 +315,12 @@ func (o *outbox) roomLocked() {
 		o.poster = nil
 	}
 	for o.waiting > mostWaiting && !o.closed {
+		if o.stuck != nil {
+			o.stuck()
+			o.stuck = nil
+		}
 		o.room.Wait()
 	}
-}
-
-// take waits until there is something to send, and returns it. It returns nothing
-// when all has been taken. If it has to wait for credit after the last frame, stuck is called
-// once before that.
-func (o *outbox) take(stuck func()) (all []*message) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for {
-		if all = o.takeLocked(); all != nil || o.closed && o.waiting == 0 {
-			return all
-		}
-		if o.waiting > 0 && stuck != nil {
-			stuck()
-			stuck = nil
-		}
-		o.ready.Wait()
-	}
-}
-
-func (o *outbox) takeLocked() (all []*message) {
-	o.moveLocked()
-	all, o.out = o.out, nil
-	if len(all) > 0 {
-		o.countLocked()
-		o.room.Broadcast()
-	}
-	return all
-}
-
-// moveLocked moves what there is credit for to what is taken next.
-func (o *outbox) moveLocked() {
-	for len(o.full) > 0 && o.maySendLocked(o.full[0]) {
-		o.waiting -= len(o.full[0].body)
-		o.outLocked(o.full[0])
-		o.full[0] = nil
-		o.full = o.full[1:]
-	}
-	if len(o.full) == 0 && o.current != nil && o.maySendLocked(o.current) {
-		o.waiting -= len(o.current.body)
-		o.outLocked(o.current)
-		o.current = nil
-	}
-}
-
-func (o *outbox) maySendLocked(m *message) bool { return o.head == nil || o.flow.admits(m) }
-
-// outLocked gives a message its number.
-func (o *outbox) outLocked(m *message) *message {
-	o.out = append(o.out, m)
-	if o.head == nil {
-		m.seq = o.flow.next
-		o.flow.next++
-		return m
-	}
-	o.flow.send(m)
-	setSeq(m.body, len(o.head), m.seq)
-	return m
 }
 
 // whole puts all that there is to say of members that have a result each and have ended well. It
@@ -446,71 +329,17 @@ func (o *outbox) outLocked(m *message) *message {
 func (o *outbox) whole(members []dispatch.Member, array []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	size := mostOfAccept(members) + len(array) + frameOverhead
+	size := len(array) + frameOverhead
+	if !o.list.alone {
+		size += mostOfAccept(members)
+	}
 	if o.head == nil || o.current != nil || o.flow.next > 0 || len(o.head)+size > o.size || o.isBeyondLocked(len(o.head)+size) {
 		return false
 	}
 	o.openLocked(len(o.head) + size)
 	before := len(o.current.body)
-	o.current.body, o.current.values = appendAll(o.current.body, members, array), true
+	o.current.body, o.current.values = appendAll(o.current.body, o.list, members, array), true
 	o.addedLocked(len(o.current.body) - before)
 	o.closeLocked()
 	return true
-}
-
-// acknowledge takes in what the asker has had, and how much may be sent.
-func (o *outbox) acknowledge(next uint64, granted int64) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.flow.acknowledge(next, granted)
-	o.countLocked()
-	o.ready.Signal()
-}
-
-// unheard returns what was sent and not acknowledged. If there is nothing it puts a message that
-// says nothing, so that the asker hears that it has all.
-func (o *outbox) unheard() []*message {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.flow.kept) == 0 && o.head != nil {
-		o.outLocked(&message{body: slices.Clone(o.head)})
-		o.ready.Signal()
-	}
-	return slices.Clone(o.flow.kept)
-}
-
-// unacknowledged returns the last message that was sent, unless all has been acknowledged. It is
-// asked with every beat, and returns one that was there the last time only after 1, 2, 4, 8, …
-// beats, unless it is to return it always.
-func (o *outbox) unacknowledged(always bool) *message {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	last := len(o.flow.kept) - 1
-	if last < 0 {
-		return nil
-	}
-	if always {
-		return o.flow.kept[last]
-	}
-	if o.stale++; o.staleSince != o.flow.next {
-		o.stale, o.staleSince = 0, o.flow.next
-	}
-	if o.stale == 0 || o.stale&(o.stale-1) != 0 {
-		return nil
-	}
-	return o.flow.kept[last]
-}
-
-// keeps reports whether something was sent that the asker may still have to be sent again.
-func (o *outbox) keeps() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.flow.kept) > 0
-}
-
-// isDone reports whether all has been put, and all taken but what goes first.
-func (o *outbox) isDone() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.closed && o.waiting == 0
 }

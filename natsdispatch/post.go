@@ -12,26 +12,31 @@ import (
 // messageSize is how many bytes of frames fit into one message.
 func (n *Node) messageSize() int {
 	const headers = 4096   // at most, with a signature and an error
-	const enough = 1 << 20 // more would only be held longer by everybody on the way
+	const enough = 1 << 20 // more would only be held longer by all programs on the way
 	return int(min(max(n.nc.MaxPayload()-headers, 1024), enough))
 }
 
 // post sends what comes into the outbox, until that is closed.
 func (n *Node) post(w *work) {
 	var timer *time.Timer
-	stuck := func() { timer = time.AfterFunc(time.Until(w.ends), w.out.abandon) } // then nobody gives credit any more
+	stuck := func() { timer = time.AfterFunc(time.Until(w.ends), w.out.abandon) } // then there is no credit any more
 	for messages := w.out.take(stuck); messages != nil; messages = w.out.take(stuck) {
 		for _, m := range messages {
 			if err := n.reply(w, m); err != nil {
 				n.counts.unsent.Add(1)
-				if n.nc.IsConnected() {
-					n.fail(fmt.Errorf("natsdispatch: node %s: reply: %w", n.node, err))
-				}
+				n.replyFails(err)
 			}
 		}
 	}
 	if timer != nil {
 		timer.Stop()
+	}
+}
+
+// replyFails reports that something of a reply was not sent, unless there is no connection.
+func (n *Node) replyFails(err error) {
+	if err != nil && n.nc.IsConnected() {
+		n.fail(fmt.Errorf("natsdispatch: node %s: reply: %w", n.node, err))
 	}
 }
 
@@ -73,11 +78,12 @@ func (n *Node) emit(subject string, header nats.Header, body []byte) error {
 	return n.nc.PublishMsg(&nats.Msg{Subject: subject, Header: header, Data: body})
 }
 
-// emitAgain sends messages once more, up to the first one that is on its way for the first time.
-func (n *Node) emitAgain(w *work, messages []*message) {
+// emitAgain sends messages once more, up to the first one that is on its way for the first time. Which
+// ones that are is asked when no other can be sent before them.
+func (n *Node) emitAgain(w *work, messages func() []*message) {
 	w.posting.Lock()
 	defer w.posting.Unlock()
-	for _, m := range messages {
+	for _, m := range messages() {
 		if !m.posted || n.emit(w.reply, m.header, m.body) != nil {
 			return // it follows, or will be asked for once more
 		}

@@ -20,7 +20,9 @@ type announcement struct {
 	Event    string   `json:"event"`
 	Epoch    int64    `json:"epoch"`
 	Seq      uint64   `json:"seq"`
-	BeatMS   int64    `json:"beat_ms"`
+	BeatMS   int64    `json:"beat_ms"`                // on the topic
+	AllMS    int64    `json:"node_beat_ms,omitempty"` // how often it beats for all of its topics, if it does
+	Edition  uint64   `json:"edition,omitempty"`      // another one when what it says on any topic has changed
 	Versions []int    `json:"versions"`
 	Types    string   `json:"types,omitempty"`
 	Codecs   []string `json:"codecs"`
@@ -55,7 +57,7 @@ func parseAnnouncement(body []byte) (a announcement, err error) {
 
 // patience is how long the node is present without being heard of.
 func (a *announcement) patience() time.Duration {
-	beat := min(time.Duration(a.BeatMS)*time.Millisecond, longestBeat)
+	beat := min(time.Duration(cmp.Or(a.AllMS, a.BeatMS))*time.Millisecond, longestBeat)
 	if beat <= 0 {
 		beat = DefaultBeat
 	}
@@ -83,16 +85,19 @@ type place struct{ topic, node string }
 type departure struct {
 	place
 	epoch int64
-	why   error // wraps ErrGone, or ErrUnreachable if it is we who are cut off
+	why   error // wraps ErrGone, or ErrUnreachable if the asker is cut off
 }
 
-// table is who is present, by what was announced, and who has left without a bye. It knows
+// table is the nodes that are present, by what was announced, and those that have left without a bye. It knows
 // no clock and is not safe for concurrent use.
 type table struct {
 	topics map[string]*roll
-	forget time.Duration // how long one who has left is remembered
+	forget time.Duration // how long a node that has left is remembered
 	most   int           // how many nodes are kept, those that have left included
 	count  int           // how many are
+
+	names   int  // that are remembered, in the lists of all nodes
+	unnamed bool // a list was not, because that would have been too many
 }
 
 // roll is the nodes of one topic.
@@ -100,7 +105,7 @@ type roll struct {
 	nodes   map[string]*present
 	listed  []*present // in some order, and never changed; nil if it has to be made anew
 	sorted  bool       // by name
-	changes uint64     // so that who sorts it without a lock knows whether it is still the same
+	changes uint64     // so that a sort without the lock can see whether it is still the same
 }
 
 // present is a node on a topic, or one that was there. What it is, and why it has left, does not
@@ -111,7 +116,10 @@ type present struct {
 	previous int64     // the boot id that it had before this one
 	twins    time.Time // until when both of them count as being there
 
+	names *remembered // its list of members; the same as long as its boot id is
+
 	seq   uint64 // of the last announcement
+	beats uint64 // the number of the next beat for all topics
 	heard time.Time
 	since time.Time // the same, or when we were able to hear of it again
 }
@@ -147,6 +155,8 @@ func (r *roll) change() {
 
 func (t *table) remove(p place) {
 	r := t.topics[p.topic]
+	t.unlearn(r.nodes[p.node])
+	t.unnamed = false
 	delete(r.nodes, p.node)
 	t.count--
 	if r.change(); len(r.nodes) == 0 {
@@ -156,7 +166,7 @@ func (t *table) remove(p place) {
 
 // heard is what an announcement has changed.
 type heard struct {
-	gone    []departure // who has left by it
+	gone    []departure // the nodes that have left by it
 	changed bool        // the table is another one than before
 	arrived bool        // the node was not present before
 	twin    bool        // there are two processes of this name
@@ -199,15 +209,19 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 		}
 	}
 	if old != nil && old.left == nil && old.says(a) {
+		old.Edition = a.Edition
 		old.seq, old.heard, old.since = a.Seq, now, now
 		h.changed = a.Event == eventChange
 		return h
 	}
-	n := &present{announcement: a, seq: a.Seq, heard: now, since: now}
+	n := &present{announcement: a, names: new(remembered), seq: a.Seq, heard: now, since: now}
 	h.changed = h.arrived || h.gone != nil || h.twin || a.Event == eventChange || old.Draining != a.Draining || !slices.Equal(old.Groups, a.Groups)
 	if old != nil {
-		if n.previous = old.previous; old.Epoch != a.Epoch {
-			n.previous = old.Epoch
+		if n.previous, n.beats = old.previous, old.beats; old.Epoch == a.Epoch {
+			n.names = old.names
+		} else {
+			n.previous, n.beats = old.Epoch, 0
+			t.unlearn(old)
 		}
 		if n.twins = old.twins; h.twin {
 			n.twins = now.Add(n.patience())
@@ -219,7 +233,7 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 
 // says reports whether the announcement says nothing new of the node.
 func (n *present) says(a announcement) bool {
-	return n.Epoch == a.Epoch && n.BeatMS == a.BeatMS && n.Types == a.Types && n.Bus == a.Bus && n.Draining == a.Draining &&
+	return n.Epoch == a.Epoch && n.BeatMS == a.BeatMS && n.AllMS == a.AllMS && n.Types == a.Types && n.Bus == a.Bus && n.Draining == a.Draining &&
 		slices.Equal(n.Versions, a.Versions) && slices.Equal(n.Codecs, a.Codecs) && slices.Equal(n.Groups, a.Groups)
 }
 
@@ -243,7 +257,7 @@ func (t *table) all() iter.Seq2[place, *present] {
 	}
 }
 
-// overdue reports whether somebody has missed their beats.
+// overdue reports whether a node has missed its beats.
 func (t *table) overdue(now time.Time) bool {
 	for _, n := range t.all() {
 		if n.left == nil && n.silence(now) >= n.patience() {
@@ -293,7 +307,7 @@ func (t *table) together(now time.Time) bool {
 	return several
 }
 
-// expire notes who has missed their beats, forgets who has left for long, and returns when
+// expire notes which nodes have missed their beats, forgets nodes that left long ago, and returns when
 // there is something to do next; the zero time stands for never. If cut is not nil it is we
 // who hear of nobody: then all have left, with that error.
 func (t *table) expire(now time.Time, cut error) (gone []departure, next time.Time) {
@@ -326,7 +340,7 @@ func (t *table) expire(now time.Time, cut error) (gone []departure, next time.Ti
 	return gone, next
 }
 
-// excuse gives everybody as much time as if they had just been heard of.
+// excuse gives all nodes as much time as if they had just been heard.
 func (t *table) excuse(now time.Time) {
 	for _, n := range t.all() {
 		if n.left == nil {
@@ -335,7 +349,7 @@ func (t *table) excuse(now time.Time) {
 	}
 }
 
-// on returns who is present on the topic, or has left without a bye, sorted by name.
+// on returns the nodes that are present on the topic, or have left without a bye, sorted by name.
 func (t *table) on(topic string) []*present {
 	all, changes, sorted := t.list(topic)
 	if !sorted {

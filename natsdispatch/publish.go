@@ -146,7 +146,7 @@ func (p *publisher) publish(seq uint64, call dispatch.CallID, from dispatch.Memb
 
 // memberWord is how an accept names a member.
 func memberWord(m dispatch.Member) string {
-	line := appendAccept(nil, []dispatch.Member{m})
+	line := appendAccept(nil, naming{}, []dispatch.Member{m})
 	return string(line[len(kindAccept)+1 : len(line)-1])
 }
 

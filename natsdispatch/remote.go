@@ -3,12 +3,10 @@ package natsdispatch
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,7 +16,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A Remote is what [Join] has made: the nodes of some topics, as one bus sees them.
+// A Remote is the result of [Join]: it asks the nodes of some topics for one bus.
 // Its methods may be used concurrently.
 type Remote struct {
 	link
@@ -46,7 +44,7 @@ type Remote struct {
 	dropped    uint64                    // messages, when that was looked at last
 	changed    chan struct{}             // closed, and made anew, when the table has changed
 	online     chan struct{}             // closed, and made anew, when there is a connection, or never will be
-	due        time.Time                 // when somebody may have to be taken off the table
+	due        time.Time                 // when a node may have to be taken off the table
 	settled    time.Time                 // when all nodes have had the time to announce themselves
 	open       map[uint64]*asked
 	last       uint64 // the number of the newest request
@@ -113,6 +111,11 @@ func (r *Remote) subscribe() (err error) {
 	for _, topic := range r.topics {
 		presence(r.presenceOfAll(topic), false)
 	}
+	sub, failed = r.nc.Subscribe(r.presenceOfNodes(), r.hearBeat)
+	if failed == nil {
+		failed = sub.SetPendingLimits(r.messages, r.bytes)
+	}
+	added(r.presenceOfNodes(), sub, failed)
 	return err
 }
 
@@ -127,9 +130,9 @@ func (r *Remote) discover() error {
 	}
 	r.state.Lock()
 	now := time.Now()
-	r.table.excuse(now) // nobody was heard of while we were cut off
+	r.table.excuse(now) // nothing was heard while the asker was cut off
 	r.settled = now.Add(r.discovery)
-	known := r.table.count
+	known := max(r.table.count, len(r.expected)*len(r.topics))
 	r.state.Unlock()
 	for _, topic := range r.topics {
 		m := nats.NewMsg(r.probe())
@@ -196,7 +199,7 @@ func (r *Remote) twin(node, topic string) {
 	}
 }
 
-// Nodes returns who is present on the topics, sorted by topic and node.
+// Nodes returns the nodes that are present on the topics, sorted by topic and node.
 func (r *Remote) Nodes() []NodeInfo {
 	r.state.Lock()
 	defer r.state.Unlock()
@@ -226,8 +229,8 @@ type NodeInfo struct {
 	Err      error     `json:"-"`        // why it cannot be asked, or nil
 }
 
-// Await waits until all of the nodes are present, on any topic, or ctx ends; then it
-// returns the error of the context, and who is missing.
+// Await waits until all of the nodes are present, each on any topic. If ctx ends first, it
+// returns an error that wraps the cause of the context and names the missing nodes.
 func (r *Remote) Await(ctx context.Context, nodes ...string) error {
 	for at := 0; len(nodes) > 0; { // the one that was missing last
 		r.state.Lock()
@@ -273,9 +276,9 @@ func (r *Remote) missing(nodes []string) []string {
 // a minute: what goes on is told again before that.
 func (r *Remote) Err() error { return r.lastError() }
 
-// Close ends the connection between the bus and the nodes: members of calls in
-// flight are Gone, later calls ask no member elsewhere. It waits until that is done,
-// may be called more than once, and returns nil. The connection stays as it is.
+// Close disconnects the bus from the nodes: the remote members of open calls
+// are Gone, and later calls ask no nodes. Close waits until this is done. It
+// may be called more than once, and returns nil. The NATS connection stays as it is.
 func (r *Remote) Close() error {
 	for _, added := range []*dispatch.Registration{r.registration, r.description} {
 		if added != nil {
@@ -298,210 +301,3 @@ func (r *Remote) Close() error {
 	r.news.end()
 	return nil
 }
-
-// hear takes in a message.
-func (r *Remote) hear(m *nats.Msg) {
-	if m.Sub == nil {
-		r.hearDeparture(m)
-		return
-	}
-	last := strings.TrimPrefix(m.Subject, r.inbox+".")
-	number, err := strconv.ParseUint(last, 10, 64)
-	if err != nil {
-		r.counts.stray.Add(1)
-		return
-	}
-	r.state.Lock()
-	a := r.open[number]
-	r.state.Unlock()
-	if a == nil {
-		r.counts.stray.Add(1)
-		return
-	}
-	err = errSlow
-	if r.pending.Add(int64(len(m.Data))) <= int64(r.bytes) {
-		err = a.by.put(event{asked: a, msg: m}, r.messages)
-	}
-	if err == nil {
-		return
-	}
-	r.pending.Add(-int64(len(m.Data)))
-	switch {
-	case errors.Is(err, errOver):
-		r.counts.stray.Add(1)
-	case r.counts.dropped.Add(1) == 1:
-		r.look()
-	}
-}
-
-// hearPresence takes in an announcement, to everybody or to us.
-func (r *Remote) hearPresence(m *nats.Msg, private bool) {
-	if m.Header.Get("Status") != "" {
-		return // there was nobody to ask
-	}
-	r.link.heard()
-	a, err := parseAnnouncement(m.Data)
-	if err == nil && !slices.ContainsFunc(r.topics, func(on string) bool { return matches(on, a.Topic) }) {
-		err = fmt.Errorf("topic %q was not asked for", a.Topic)
-	}
-	if err == nil && !private && m.Subject != r.presence(a.Node, a.Topic) {
-		err = fmt.Errorf("node %q announces itself as another", a.Node)
-	}
-	if err != nil {
-		r.counts.malformed.Add(1)
-		return
-	}
-	if r.verify != nil {
-		if err := verifySignature(m.Header, r.verify, a.Node, r.signed(presenceCall(a.Topic), a.Node, a.Epoch, a.Seq, m.Data)); err != nil {
-			r.counts.unverified.Add(1)
-			return
-		}
-	}
-	r.state.Lock()
-	now := time.Now()
-	var before int64
-	if p := r.table.at(place{a.Topic, a.Node}); p != nil {
-		before = p.Epoch
-	}
-	h := r.table.hear(a, now)
-	e, isEvent := r.attendance.hear(a, before, h, now)
-	if isEvent {
-		r.news.put(e)
-	}
-	r.leftLocked(nil, h.changed || h.gone != nil)
-	var marker *nats.Msg
-	if h.gone != nil {
-		marker = new(nats.Msg)
-		r.departed[marker] = h.gone
-	}
-	sooner := h.changed && now.Add(a.patience()).Before(r.due)
-	if h.arrived && private && now.Before(r.settled) {
-		for _, open := range r.open {
-			if open.request.group == "" && open.by.topic == a.Topic {
-				_ = open.by.put(event{asked: open, found: &a}, 0)
-			}
-		}
-	}
-	if a.Event == eventHello && h.gone == nil {
-		for _, open := range r.open {
-			if open.request.group == "" && open.by.topic == a.Topic {
-				_ = open.by.put(event{asked: open, hello: &a}, 0)
-			}
-		}
-	}
-	r.state.Unlock()
-	if marker != nil {
-		select {
-		case r.replies <- marker: // behind what the node has said before
-		case <-r.stopped.Done():
-		}
-	}
-	if isEvent && e.Kind == NodeTwin {
-		r.failedBy(e)
-	}
-	if h.excess && r.counts.excess.Add(1) == 1 {
-		r.fail(fmt.Errorf("natsdispatch: node %s is one more than WithMaxNodes(%d) allows, and is ignored; the rest is counted", a.Node, r.maxNodes))
-	}
-	if sooner {
-		r.look()
-	}
-}
-
-// look has the table looked at soon.
-func (r *Remote) look() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
-
-// hearDeparture takes in, in its turn among the replies, that a node has left.
-func (r *Remote) hearDeparture(marker *nats.Msg) {
-	r.state.Lock()
-	defer r.state.Unlock()
-	r.leftLocked(r.departed[marker], false)
-	delete(r.departed, marker)
-}
-
-// leftLocked tells the calls in hand who has left, and whoever waits that the table
-// has changed.
-func (r *Remote) leftLocked(gone []departure, changed bool) {
-	for _, d := range gone {
-		for _, a := range r.open {
-			if a.by.topic == d.topic {
-				_ = a.by.put(event{asked: a, gone: &d}, 0) // if it is over it need not know
-			}
-		}
-	}
-	if changed || gone != nil {
-		close(r.changed)
-		r.changed = make(chan struct{})
-	}
-}
-
-// expire takes away who has not been heard of for too long, and returns how long it
-// takes until the next one may have to go.
-func (r *Remote) expire() time.Duration {
-	r.report()
-	r.countLosses()
-	cut := r.cutOff()
-	next, cutOff := r.expireAt(time.Now(), cut)
-	if cutOff != nil {
-		r.failedBy(*cutOff)
-	}
-	return next
-}
-
-// countLosses notes whether messages were dropped since the last time.
-func (r *Remote) countLosses() {
-	now := r.countDropped()
-	before := r.dropped
-	r.dropped = now
-	r.looked(now > before)
-}
-
-// expireAt also returns the event that we are cut off, if we are.
-func (r *Remote) expireAt(now time.Time, cut error) (wait time.Duration, cutOff *NodeEvent) {
-	r.state.Lock()
-	defer r.state.Unlock()
-	if !r.nc.IsConnected() {
-		r.table.excuse(now) // it is we who hear of nobody
-	}
-	gone, next := r.table.expire(now, cut)
-	for _, e := range r.attendance.left(gone, now, &r.table) {
-		r.news.put(e)
-		if e.Kind == CutOff {
-			cutOff = &e
-		}
-	}
-	r.attendance.forget(now, r.forget)
-	r.leftLocked(gone, false)
-	if wait = idle; !next.IsZero() {
-		wait = min(next.Sub(now), idle)
-	}
-	r.due = now.Add(wait)
-	return wait, cutOff
-}
-
-// cutOff asks the server for a sign of life if a node has not given one, and returns an
-// error if there is none: then it is we who are cut off.
-func (r *Remote) cutOff() error {
-	r.state.Lock()
-	overdue := r.table.overdue(time.Now())
-	r.state.Unlock()
-	if !overdue || !r.nc.IsConnected() {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(r.stopped, pingTimeout)
-	defer cancel()
-	if err := r.nc.FlushWithContext(ctx); err == nil || !r.nc.IsConnected() || r.stopped.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("%w: cut off: NATS has not answered a ping for %v", dispatch.ErrUnreachable, pingTimeout)
-}
-
-// pingTimeout is how long a server may take to answer a ping before it counts as dead.
-const pingTimeout = time.Second
-
-// idle bounds how long an error of the connection stays unreported.
-const idle = 2 * time.Second

@@ -43,7 +43,7 @@ func (q *inquiry) listen(ctx context.Context) error {
 			if ticks--; ticks > 0 {
 				q.resend(ctx)
 				timer.Reset(window / time.Duration(q.r.resend+1))
-			} else if q.r.window < left { // otherwise those who have not accepted are Late
+			} else if q.r.window < left { // otherwise nodes that have not accepted are Late
 				q.unreachable()
 				q.to.flush()
 			}
@@ -105,7 +105,7 @@ func (q *inquiry) deal(ctx context.Context, e event) {
 	q.reply(e.asked, e.msg)
 }
 
-// nobodyThere notes that nobody has subscribed to a topic. Those who were heard of have a
+// nobodyThere notes that no node has subscribed to a topic. Nodes that were heard have a
 // while to come back.
 func (q *inquiry) nobodyThere(a *asked) {
 	q.known(a)
@@ -122,7 +122,7 @@ func (q *inquiry) nobodyThere(a *asked) {
 	}
 }
 
-// known notes that nobody more is expected to take part.
+// known notes that no further node is expected to take part.
 func (q *inquiry) known(a *asked) {
 	if a.waits {
 		a.waits = false
@@ -194,7 +194,7 @@ func (q *inquiry) twin(t *tally) {
 	}
 }
 
-// resend sends the requests to groups again that nobody has accepted.
+// resend sends the requests to groups again that no node has accepted.
 func (q *inquiry) resend(ctx context.Context) {
 	for _, a := range q.asks {
 		if a.request.group == "" || !a.waits {
@@ -218,7 +218,7 @@ func (q *inquiry) unreachable() {
 	q.settle()
 	for _, a := range q.asks {
 		for node, t := range a.tallies {
-			if !t.accepted && !t.over {
+			if !t.accepted && !t.over && !t.nameless {
 				who := node
 				if t.epoch == 0 {
 					who += ", which was never heard of,"
@@ -265,7 +265,7 @@ func (q *inquiry) giveUp(err error) {
 	}
 }
 
-// cancel tells the nodes that nobody waits for them any more.
+// cancel tells the nodes that the asker does not wait for them any more.
 func (q *inquiry) cancel(cause error) {
 	for _, a := range q.asks {
 		waits := a.waits

@@ -26,6 +26,7 @@ const (
 	headerHops      = "Dispatch-Hops"
 	headerPath      = "Dispatch-Path"
 	headerWindow    = "Dispatch-Window"
+	headerNames     = "Dispatch-Names"
 	headerNode      = "Dispatch-Node"
 	headerEpoch     = "Dispatch-Epoch"
 	headerSeq       = "Dispatch-Seq"
@@ -49,7 +50,8 @@ type request struct {
 	targets []string // nil: all
 	hops    int
 	path    []string
-	window  int64 // bytes that a node may send at first, in version 2; 0: it is of version 1
+	window  int64  // bytes that a node may send at first, in version 2; 0: it is of version 1
+	names   string // what the asker knows of lists of members; empty: nothing
 }
 
 func (r *request) header() nats.Header {
@@ -74,6 +76,7 @@ func (r *request) header() nats.Header {
 	if r.window > 0 {
 		set(headerWindow, strconv.FormatInt(r.window, 10))
 	}
+	set(headerNames, r.names)
 	set(headerTypes, r.types)
 	set(headerGroup, escape(r.group))
 	set(headerPath, strings.Join(r.path, " "))
@@ -130,6 +133,7 @@ func parseRequest(h headers) (r request, err error) {
 			return r, fmt.Errorf("%s: %.20q is no positive number", headerWindow, window)
 		}
 	}
+	r.names = h.Get(headerNames)
 	r.path = strings.Fields(h.Get(headerPath))
 	targets := h.Values(headerTargets)
 	if len(targets) == 0 {

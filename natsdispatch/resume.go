@@ -3,6 +3,7 @@ package natsdispatch
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -29,7 +30,7 @@ func (q *inquiry) replyInOrder(a *asked, t *tally, from sender, frames []byte, s
 		t.in.window, t.in.granted = a.request.window, a.request.window
 	}
 	if from.unnumbered {
-		q.do(t, func() { q.read(t, frames) })
+		q.do(t, func() { _, _ = q.read(t, frames) })
 		return
 	}
 	switch t.in.order(from.seq) {
@@ -39,22 +40,28 @@ func (q *inquiry) replyInOrder(a *asked, t *tally, from sender, frames []byte, s
 	case ahead:
 		q.miss(t)
 	case inOrder:
-		t.missing = false
 		var values bool
-		q.do(t, func() { values = q.read(t, frames) })
+		var err error
+		if q.do(t, func() { values, err = q.read(t, frames) }); errors.Is(err, errNames) {
+			q.askForNames(t)
+			return
+		}
+		t.nameless = false
 		t.in.take(size, values)
+		if t.missing = t.in.lacks() && !t.over; t.missing {
+			q.missLater(t) // what has come too early mostly comes again behind this one
+		}
 		if granted, due := t.in.grant(q.r.share(q.waiting)); due && !t.over {
 			q.publishAck(a, t, ack{kindAck, a.request.call, t.in.next, granted})
 		}
 	}
 }
 
-func (q *inquiry) read(t *tally, frames []byte) (values bool) {
-	values, err := t.read(frames)
-	if err != nil {
+func (q *inquiry) read(t *tally, frames []byte) (values bool, err error) {
+	if values, err = t.read(frames); err != nil && !errors.Is(err, errNames) {
 		q.r.counts.malformed.Add(1)
 	}
-	return values
+	return values, err
 }
 
 // The pauses before a node is asked for what is missing once more.
@@ -64,15 +71,24 @@ const (
 )
 
 // miss asks a node for what may be missing: because something is, or because one of the two
-// was without a connection. It goes on to ask until the node answers, for who has just
+// was without a connection. It goes on to ask until the node answers, because in a cluster a side that has just
 // connected is not heard everywhere at once.
 func (q *inquiry) miss(t *tally) {
 	if t.over || t.missing || t.accepted && t.in.window == 0 {
 		return // there is nothing more to come, it is being asked, or it speaks version 1
 	}
-	t.missing = true
+	t.missing, t.looked = true, t.in.next
 	q.pause = firstPause / 2
 	q.retry = time.After(0)
+}
+
+// missLater has a node asked for what is missing if nothing of it comes for a while.
+func (q *inquiry) missLater(t *tally) {
+	t.looked = t.in.next
+	if q.retry == nil {
+		q.pause = firstPause
+		q.retry = time.After(q.pause)
+	}
 }
 
 // askAgain asks the nodes of which something is missing.
@@ -89,8 +105,16 @@ func (q *inquiry) askAgain(ctx context.Context) {
 				anew = true
 				continue
 			}
+			if t.looked != t.in.next { // it is coming
+				t.looked = t.in.next
+				continue
+			}
+			kind := kindResume
+			if t.nameless {
+				kind = kindNames
+			}
 			q.r.counts.resumed.Add(1)
-			q.publishAck(a, t, ack{kindResume, a.request.call, t.in.next, t.in.granted})
+			q.publishAck(a, t, ack{kind, a.request.call, t.in.next, t.in.granted})
 		}
 		if anew && a.request.group == "" { // another replica of a group may have had it
 			q.sendAgain(ctx, a)

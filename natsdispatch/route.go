@@ -14,7 +14,7 @@ type route struct {
 	topic   string
 	hops    int
 	path    []string // of buses, on this topic
-	targets []string // who is meant on this topic; nil: all
+	targets []string // the members that are asked on this topic; nil: all
 }
 
 type routeKey struct{}

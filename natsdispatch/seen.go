@@ -2,7 +2,7 @@ package natsdispatch
 
 import "time"
 
-// seen remembers the ids of requests for as long as somebody may repeat them, but not more
+// seen remembers the ids of requests for as long as they may be repeated, but not more
 // than most of them: then the oldest are forgotten. It knows no clock and is not safe for
 // concurrent use.
 type seen struct {

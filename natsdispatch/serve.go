@@ -14,14 +14,14 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Serve lets the bus of d be asked on the topics by all who have joined them: its
-// producers, also those that are added later, answer as members of the node. What
-// they are asked runs under the policies of this bus and the budget of the asker.
+// Serve makes the bus of d answer the askers that have joined the topics: its
+// producers, also those that are added later, answer as members of the node. Requests
+// run under the policies of this bus and within the time of the asker's call.
 //
-// Serve subscribes, waits until the server has confirmed that, and announces the
-// node; without a server it succeeds as well, and does so once connected. The topics
-// are a [dispatch.Topic] or [dispatch.Topics]; who serves topics of several types
-// calls Serve for each type, with the same [WithNode].
+// Serve subscribes, waits until the server has confirmed the subscriptions, and announces the
+// node. Without a server it also succeeds, and does this when there is a connection. The topics
+// are a [dispatch.Topic] or [dispatch.Topics]; for topics of several types
+// call Serve once for each type, with the same [WithNode].
 //
 // The error wraps [dispatch.ErrInvalidArgument], [dispatch.ErrInvalidOption],
 // [ErrConnection], or what the server has refused, such as
@@ -80,7 +80,7 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 
 // server is a topic of a bus whose types are left to it.
 type server interface {
-	// members returns who would be asked now.
+	// members returns the members that a call would ask now.
 	members() []dispatch.Member
 	// send asks the producers of the topic what the payload says.
 	send(ctx context.Context, codec Codec, payload []byte, opts []dispatch.CallOption) (call, error)
@@ -91,8 +91,9 @@ type call interface {
 	Cancel(cause error)
 	Report() dispatch.Report
 	Outcomes() iter.Seq[dispatch.Outcome]
-	// values ranges over the results as the codec writes them.
-	values(codec Codec, yield func(m dispatch.Member, value []byte, err error))
+	// values ranges over the results as the codec writes them, without those of members from whom none is
+	// wanted any more.
+	values(codec Codec, wants func(m dispatch.Member) bool, yield func(m dispatch.Member, value []byte, err error))
 	// array returns the one result of each of the members as an array, if the codec is ours for
 	// JSON and can write them.
 	array(codec Codec, members []dispatch.Member) ([]byte, bool)
@@ -119,8 +120,11 @@ func (b *typedBus[Req, Res]) send(ctx context.Context, codec Codec, payload []by
 
 type typedCall[Req, Res any] struct{ *dispatch.Call[Req, Res] }
 
-func (c typedCall[Req, Res]) values(codec Codec, yield func(m dispatch.Member, value []byte, err error)) {
+func (c typedCall[Req, Res]) values(codec Codec, wants func(m dispatch.Member) bool, yield func(m dispatch.Member, value []byte, err error)) {
 	for r := range c.Results() {
+		if !wants(r.From) {
+			continue
+		}
 		value, err := codec.Marshal(r.Value)
 		if err != nil {
 			err = fmt.Errorf("natsdispatch: write a result as %s: %w", codec.Name(), err)

@@ -70,11 +70,13 @@ type NodeStats struct {
 	Kept       int    `json:"kept"`       // replies that were sent, and that the asker has not acknowledged
 	Waiting    int64  `json:"waiting"`    // bytes of replies that are to be sent, or are kept
 	GivenUp    uint64 `json:"given_up"`   // such replies beyond WithMaxWaiting
+	Backlog    int64  `json:"backlog"`    // bytes of results that wait behind replies that cannot be sent, estimated
+	Overrun    uint64 `json:"overrun"`    // requests with members that were stopped beyond WithMaxBacklog
 }
 
 type nodeCounts struct {
-	requests, refused, cancelled, duplicates, expired, malformed, unsent, capped, forgotten, givenUp atomic.Uint64
-	droppedBySubs                                                                                    atomic.Uint64
+	requests, refused, cancelled, duplicates, expired, malformed, unsent, capped, forgotten, givenUp, overrun atomic.Uint64
+	droppedBySubs                                                                                             atomic.Uint64
 }
 
 // Stats returns what was counted so far.
@@ -87,6 +89,7 @@ func (n *Node) Stats() NodeStats {
 		Requests: c.requests.Load(), InHand: len(n.work), Remembered: len(n.seen.until), Refused: c.refused.Load(),
 		Cancelled: c.cancelled.Load(), Duplicates: c.duplicates.Load(), Expired: c.expired.Load(),
 		Malformed: c.malformed.Load(), Dropped: total, Unsent: c.unsent.Load(), Capped: c.capped.Load(), Forgotten: c.forgotten.Load(),
+		Backlog: n.backlog.bytes.Load(), Overrun: c.overrun.Load(),
 		Kept: len(n.kept.calls), Waiting: n.store.holds.Load(), GivenUp: c.givenUp.Load(), Missed: n.news.count(),
 	}
 }

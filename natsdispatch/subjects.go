@@ -30,7 +30,15 @@ func (s subjects) presence(node, topic string) string {
 	return s.prefix + "." + s.space + ".presence." + escape(node) + "." + topic
 }
 
-// presenceOfAll is what those subscribe to who want to know of every node.
+// presenceOfNode is where a node beats for all its topics.
+func (s subjects) presenceOfNode(node string) string {
+	return s.prefix + "." + s.space + ".presence." + escape(node)
+}
+
+// presenceOfNodes is what askers subscribe to for all these beats.
+func (s subjects) presenceOfNodes() string { return s.prefix + "." + s.space + ".presence.*" }
+
+// presenceOfAll is what askers subscribe to for the announcements of all nodes.
 func (s subjects) presenceOfAll(topic string) string {
 	return s.prefix + "." + s.space + ".presence.*." + topic
 }

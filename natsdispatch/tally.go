@@ -34,7 +34,7 @@ type tally struct {
 	node     string
 	standIn  dispatch.Member // for all of the node, until its members are known
 	expected dispatch.Member // in whose place they come; the zero Member if none is expected
-	epoch    int64           // 0: nobody knows yet
+	epoch    int64           // 0: not known yet
 	hopeless error           // why it will not answer, known from the beginning
 	stood    bool            // the one for all of it has ended
 	twin     bool            // another process of this name has answered as well
@@ -44,7 +44,11 @@ type tally struct {
 	next     uint64          // the number of the next message, in version 1
 	in       intake          // in version 2; its window says which one it is
 	heard    time.Time       // when the last message has come
-	missing  bool            // the node was asked for something again, and has not answered yet
+	missing  bool            // something has to come again, for which the node is asked until it has
+	looked   uint64          // the number of the next message when it was looked whether the node is to be asked
+	names    *names          // its list, as far as the asker knows it; nil: it does not
+	learned  *names          // the list that it has named now
+	nameless bool            // it has said the number of a list that is not known, and is asked for the names
 	accepted bool
 	over     bool // there is nothing more to hear
 	late     int  // members of which the node says that they are late
@@ -106,8 +110,15 @@ func (t *tally) read(body []byte) (values bool, err error) {
 func (t *tally) take(f frame) error {
 	switch f.kind {
 	case kindAccept:
+		members, err := t.named(f)
+		if err != nil {
+			return err
+		}
 		t.accepted = true
-		t.introduce(f.members)
+		t.introduce(members)
+		return nil
+	case kindNames:
+		t.spelled(f)
 		return nil
 	case kindReject:
 		if !t.accepted {
@@ -154,21 +165,22 @@ func (t *tally) take(f frame) error {
 
 // all takes in all that the node has to say, in one frame.
 func (t *tally) all(f frame) error {
-	t.accepted = true
-	if len(f.members) <= t.most && len(f.value) <= t.limit && len(t.members) == 0 {
-		t.own(f.members)
-		if t.to.all(t.expected, f.members, f.value) == nil {
-			t.over, t.expected = true, dispatch.Member{}
-			return nil
-		}
+	members, err := t.named(f)
+	if err != nil {
+		return err
 	}
-	// Something is wrong with it: who it is has to be told.
+	t.accepted = true
+	if len(members) <= t.most && len(f.value) <= t.limit && len(t.members) == 0 && t.to.all(t.expected, members, f.value) == nil {
+		t.over, t.expected = true, dispatch.Member{}
+		return nil
+	}
+	// Something is wrong with it: the members with a wrong value have to be named.
 	var values []json.RawMessage
-	if err := json.Unmarshal(f.value, &values); err != nil || len(values) != len(f.members) {
-		return fmt.Errorf("%w: %d values of %d members: %w", ErrMalformed, len(values), len(f.members), err)
+	if err := json.Unmarshal(f.value, &values); err != nil || len(values) != len(members) {
+		return fmt.Errorf("%w: %d values of %d members: %w", ErrMalformed, len(values), len(members), err)
 	}
 	first := len(t.members)
-	t.introduce(f.members)
+	t.introduce(slices.Clone(members))
 	for i := first; i < len(t.members); i++ {
 		if m := &t.members[i]; !m.closed {
 			m.ended, m.want = true, 1
@@ -188,13 +200,12 @@ func (t *tally) own(members []dispatch.Member) {
 	}
 }
 
-// introduce names the members of an accept. An accept of nobody leaves the expected member
-// where it is: others may be named later, or the final says that nobody is meant.
+// introduce names the members of an accept. An accept without members leaves the expected member
+// where it is: others may be named later, or the final says that the request is for no member.
 func (t *tally) introduce(members []dispatch.Member) {
 	if len(members) == 0 && !t.over {
 		return
 	}
-	t.own(members)
 	if room := t.most - len(t.members); len(members) > room {
 		t.excess += len(members) - room
 		members = members[:room]
@@ -284,7 +295,7 @@ func (t *tally) finish(members int) {
 	} else if missing := members - len(t.members); missing > 0 {
 		t.endStandIn(fmt.Errorf("%w: the names of %d members of %s", dispatch.ErrLost, missing, t.node))
 	} else if t.expected != (dispatch.Member{}) {
-		t.introduce(nil) // nobody was meant
+		t.introduce(nil) // the request is for no member
 	}
 }
 

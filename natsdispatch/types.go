@@ -12,7 +12,7 @@ import (
 )
 
 // checkTypes reports that one of the codecs would write a type as if it were empty: what
-// was sent would arrive as the zero value, and nobody would know.
+// was sent would arrive as the zero value, without any error.
 func checkTypes[Req, Res any](codecs []Codec) error {
 	for _, c := range codecs {
 		for _, t := range []reflect.Type{reflect.TypeFor[Req](), reflect.TypeFor[Res]()} {

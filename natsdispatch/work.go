@@ -36,7 +36,7 @@ type work struct {
 	refused string     // why it was not made
 }
 
-// cancel ends the call, of which nobody wants to hear any more.
+// cancel ends the call, of which the asker wants to hear nothing more.
 func (w *work) cancel(cause error) {
 	w.mu.Lock()
 	w.cause = cause
@@ -244,6 +244,7 @@ func (n *Node) answer(w *work) {
 	runtime.Gosched() // producers that are quick have answered then, and one message is enough
 	report := c.Report()
 	members := membersOf(report)
+	w.out.setList(n.listOf(w, members))
 	if w.out.head != nil && isWell(report) {
 		if array, ok := c.array(codec, members); ok && len(array) <= n.maxResult && w.out.whole(members, array) {
 			n.post(w)
@@ -252,7 +253,7 @@ func (n *Node) answer(w *work) {
 	}
 	w.out.accept(members...)
 	if report.Reason != dispatch.ReasonPending {
-		c.values(codec, w.out.result)
+		c.values(codec, w.out.wants, w.out.result)
 		for _, o := range report.Outcomes {
 			w.out.end(o)
 		}
@@ -261,12 +262,14 @@ func (n *Node) answer(w *work) {
 		n.post(w) // all, or nothing
 		return
 	}
-	w.out.taken()
 	var collecting sync.WaitGroup
+	put := make(chan struct{}) // closed when all results are in the outbox
+	w.out.taken(func() { collecting.Go(func() { w.watchBacklog(c, put) }) })
 	collecting.Go(func() {
 		var ends sync.WaitGroup
 		ends.Go(func() { w.outcomes(c) })
-		c.values(codec, w.out.result)
+		c.values(codec, w.out.wants, w.out.result)
+		close(put)
 		ends.Wait()
 		w.out.finish()
 	})
@@ -340,7 +343,7 @@ func (n *Node) begin(w *work, codec Codec) (call, failure) {
 	return c, failure{}
 }
 
-// meant returns the names of those whom the request is for, or that it is for all. A
+// meant returns the names of the members that the request is for, or that it is for all. A
 // request to a group is for the group alone. One to the members of nodes is for their
 // groups, too, if it names the node.
 func (w *work) meant(node string) (names []string, all bool) {

@@ -202,3 +202,79 @@ func TestFaultNewEpochAnswers(t *testing.T) {
 	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
 	noMisuse(t, near)
 }
+
+// Drain waits until the askers have had what the node has said, also if that takes a new connection.
+func TestDrainWaitsForTheAsker(t *testing.T) {
+	s := startServer(t)
+	p := startProxy(t, s.Addr().String())
+	near, far := newBus(), newBus()
+	began, gate := make(chan struct{}, 1), make(chan struct{})
+	produce(t, far, "m", func(context.Context, string) (string, error) {
+		began <- struct{}{}
+		<-gate
+		return "v", nil
+	})
+	nc := connect(t, p.url())
+	node := serve(t, nc, far, "far", quiet, natsdispatch.WithBeat(time.Minute))
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	call := send(t, near, "x")
+	receive(t, "the producer to begin", began)
+	named(t, call, 1)
+	drained := make(chan error, 1)
+	go func() { drained <- node.Drain(context.Background()) }()
+	until(t, "the node to say that it drains", func() bool { return remote.Nodes()[0].Draining })
+	inbox := connect(t, s.ClientURL())
+	until(t, "the node to take nothing new", func() bool {
+		_, err := inbox.Request("dispatch.v1.default.ask.cell.measure", nil, 50*time.Millisecond)
+		return errors.Is(err, nats.ErrNoResponders)
+	})
+	p.set(true)
+	until(t, "the node to notice", func() bool { return !nc.IsConnected() })
+	close(gate)
+	until(t, "the answer to be kept", func() bool { return node.Stats().Kept == 1 && node.Stats().InHand == 0 })
+	p.set(false)
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
+	if err := receive(t, "Drain", drained); err != nil {
+		t.Errorf("Drain: %v", err)
+	}
+	if n := node.Stats().Kept; n != 0 {
+		t.Errorf("%d replies are kept after Drain", n)
+	}
+	noMisuse(t, near)
+}
+
+// Drain waits no longer for an asker that has crashed than its call lasts, and for nobody when its
+// context ends.
+func TestDrainWithoutTheAsker(t *testing.T) {
+	for name, c := range map[string]struct {
+		timeout time.Duration
+		give    time.Duration // to Drain
+		want    error
+	}{
+		"until the call is over":    {500 * time.Millisecond, time.Hour, nil},
+		"until the context is over": {time.Hour, 100 * time.Millisecond, context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
+			near, far := newBus(), newBus()
+			gate := make(chan struct{})
+			produce(t, far, "m", func(context.Context, string) (string, error) {
+				<-gate
+				return "v", nil
+			})
+			node := serve(t, connect(t, s.ClientURL()), far, "far")
+			nc := connect(t, s.ClientURL())
+			join(t, nc, near, []string{"far"}, quiet)
+			named(t, send(t, near, "x", dispatch.WithTimeout(c.timeout)), 1)
+			nc.Close()
+			close(gate)
+			until(t, "the answer to be kept", func() bool { return node.Stats().InHand == 0 })
+			ctx, cancel := context.WithTimeout(t.Context(), c.give)
+			defer cancel()
+			if err := node.Drain(ctx); !errors.Is(err, c.want) {
+				t.Errorf("Drain: %v, want %v", err, c.want)
+			}
+		})
+	}
+}

@@ -26,6 +26,9 @@ import (
 // of the server with that address.
 const nodeURL = "NATSDISPATCH_TEST_NODE"
 
+// nodeBeat is the environment variable that says how often that node beats.
+const nodeBeat = "NATSDISPATCH_TEST_BEAT"
+
 // build builds the server of the module, when it is needed for the first time.
 var build = sync.OnceValues(func() (path string, err error) {
 	dir, err := os.MkdirTemp("", "nats-server")
@@ -93,7 +96,11 @@ func beNode(url string) error {
 	}, dispatch.WithName("m")); err != nil {
 		return err
 	}
-	node, err := natsdispatch.Serve(nc, far, measure, natsdispatch.WithNode("far"), natsdispatch.WithBeat(200*time.Millisecond),
+	beat, err := time.ParseDuration(os.Getenv(nodeBeat))
+	if err != nil {
+		return err
+	}
+	node, err := natsdispatch.Serve(nc, far, measure, natsdispatch.WithNode("far"), natsdispatch.WithBeat(beat),
 		natsdispatch.WithErrorHandler(func(error) {}), unlogged)
 	if err != nil {
 		return err
@@ -125,10 +132,18 @@ func (p *process) run() {
 	}
 }
 
+// signal sends a signal. When it returns, a process that was stopped does nothing any more.
 func (p *process) signal(s syscall.Signal) {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil {
 		p.t.Errorf("%v: %v", s, err)
+		return
+	}
+	if s == syscall.SIGSTOP {
+		var status syscall.WaitStatus
+		if _, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+			p.t.Errorf("%v: status %v, %v", s, status, err)
+		}
 	}
 }
 
@@ -151,7 +166,7 @@ type plant struct {
 }
 
 // startPlant starts what the victim of a row needs.
-func startPlant(t *testing.T, who string) *plant {
+func startPlant(t *testing.T, who string, beat time.Duration) *plant {
 	t.Helper()
 	p := &plant{near: newBus()}
 	var asker, far string // addresses
@@ -187,7 +202,7 @@ func startPlant(t *testing.T, who string) *plant {
 	until(t, "the server", p.nc.IsConnected)
 	node := func() *exec.Cmd {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), nodeURL+"="+far)
+		cmd.Env = append(os.Environ(), nodeURL+"="+far, nodeBeat+"="+beat.String())
 		cmd.Stderr = os.Stderr
 		return cmd
 	}
@@ -256,8 +271,17 @@ func TestFaultsOfProcesses(t *testing.T) {
 	}
 }
 
+// beat is how often the node beats: so rarely that a new connection is there before it counts as silent,
+// if it is still to answer.
+func (r row) beat() time.Duration {
+	if strings.Contains(r.when, "answers later") && strings.HasSuffix(r.members, "far/m ok") {
+		return natsdispatch.DefaultBeat
+	}
+	return 200 * time.Millisecond
+}
+
 func (r row) test(t *testing.T) {
-	p := startPlant(t, r.who)
+	p := startPlant(t, r.who, r.beat())
 	timeout, request := 20*time.Second, "hang"
 	fault, short := strings.CutSuffix(r.fault, ", short")
 	if short {

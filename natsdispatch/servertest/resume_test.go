@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/seed-bb4b4d74/dispatch"
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
@@ -165,4 +167,36 @@ func TestResultsThatHaveNoRoom(t *testing.T) {
 	}
 	until(t, "nothing to wait", func() bool { return node.Stats().Waiting == 0 })
 	noMisuse(t, near)
+}
+
+// What has come too early, and not again with what was missing before it, is asked for once more.
+func TestResumeOfWhatCameTooEarly(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	a := startAgent(t, connect(t, s.ClientURL()), "far")
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	said := make(chan *nats.Msg, 100)
+	if _, err := a.nc.ChanSubscribe("dispatch.v1.default.ask.cell.measure.=far", said); err != nil {
+		t.Fatal(err)
+	}
+	call := send(t, near, "x")
+	m := a.take()
+	asks := func(next int) {
+		t.Helper()
+		prefix := fmt.Sprintf("resume %s %d ", m.Header.Get("Dispatch-Call"), next)
+		if got := string(receive(t, "a question", said).Data); !strings.HasPrefix(got, prefix) {
+			t.Errorf("asked %q, want %q", got, prefix)
+		}
+	}
+	a.say2(m, "0000000002", "end 0 1 ok", "final 1 1")
+	asks(0)
+	a.say2(m, "0000000000", "accept m")
+	asks(1)
+	a.say2(m, "0000000001", value(0, "v"))
+	asks(2)
+	a.say2(m, "0000000002", "end 0 1 ok", "final 1 1")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
+	if n := remote.Stats().Resumed; n != 3 {
+		t.Errorf("%d questions, want 3", n)
+	}
 }

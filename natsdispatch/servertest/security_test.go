@@ -137,6 +137,7 @@ func TestSecurityNodeName(t *testing.T) {
 	s := startSite(t, "site.conf")
 	_, err := natsdispatch.Serve(s.as("CELL_1"), newBus(), measure, natsdispatch.WithNode("cell-2"), quiet)
 	denied(t, "Serve as another node", err)
+	s.refuses("CELL_1", "a beat of another node", func(nc *nats.Conn) error { return nc.Publish("dispatch.default.presence.cell-2", nil) })
 }
 
 // refuses checks that the server lets the user not do it.

@@ -54,6 +54,7 @@ func TestGoldenRequestOfVersion1(t *testing.T) {
 Dispatch-Budget: N
 Dispatch-Call: J.N
 Dispatch-Codec: json
+Dispatch-Names: numbered
 Dispatch-Path: B
 Dispatch-Type: request
 Dispatch-Types: t1

@@ -39,8 +39,8 @@ const (
 
 // patience is how long a node is present without being heard.
 func (a *announcement) patience() time.Duration {
-	beat := time.Duration(a.BeatMS) * time.Millisecond
-	if a.BeatMS <= 0 {
+	beat := time.Duration(cmp.Or(a.AllMS, a.BeatMS)) * time.Millisecond
+	if beat <= 0 {
 		beat = defaultBeat
 	}
 	return missedBeats * min(beat, longestBeat)
@@ -83,6 +83,16 @@ func (c *census) hear(a announcement, now time.Time) (changes []change) {
 	}
 	c.lives[at] = &known{announcement: a, heard: now}
 	return changes
+}
+
+// beat takes in that a node is there with all of its topics. One that is gone announces itself when
+// it is asked.
+func (c *census) beat(b beat, now time.Time) {
+	for at, k := range c.lives {
+		if at.node == b.Node && at.epoch == b.Epoch && !k.gone {
+			k.heard = now
+		}
+	}
 }
 
 // sameMembers reports whether b does not say that the members are others.

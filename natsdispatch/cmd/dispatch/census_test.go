@@ -138,3 +138,33 @@ idle      t             present  1        0.0 ms ago  0          0
 		t.Errorf("cut to 10 columns: %q, want %q", got, want)
 	}
 }
+
+// A beat for all topics keeps those present that its process has, and brings none back.
+func TestCensusHearsBeatsForAllTopics(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var c census
+	for _, topic := range []string{"t", "u"} {
+		a := of("hello", 7, 0)
+		a.Topic, a.BeatMS, a.AllMS = topic, 60_000, 1000
+		c.hear(a, now)
+	}
+	other := of("hello", 8, 0)
+	other.Topic = "v"
+	c.hear(other, now)
+	now = now.Add(2 * time.Second)
+	c.beat(beat{Node: "n", Epoch: 7}, now)
+	now = now.Add(2 * time.Second)
+	if gone := c.expire(now); len(gone) != 1 || gone[0].topic != "v" {
+		t.Errorf("gone: %v, want only what the other process has", gone)
+	}
+	now = now.Add(time.Second)
+	if gone := c.expire(now); len(gone) != 2 {
+		t.Errorf("gone: %v, want both topics", gone)
+	}
+	c.beat(beat{Node: "n", Epoch: 7}, now)
+	for _, r := range c.rows(now) {
+		if r.State != "gone" {
+			t.Errorf("%s is %s", r.Topic, r.State)
+		}
+	}
+}

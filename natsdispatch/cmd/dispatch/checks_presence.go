@@ -13,7 +13,7 @@ func presenceChecks() []check {
 		{"presence: a pattern in a probe", "A node answers a probe whose body is a pattern that matches a topic of its own.", patterns},
 		{"presence: a probe for another topic", "A node answers a probe whose body is one of its topics or a pattern that matches one.", otherTopic},
 		{"presence: seq and epoch", "seq counts the announcements of an epoch; the epoch stays the same until the node starts again.", counts},
-		{"presence: beats", "A node announces itself every beat_ms on {prefix}.{space}.presence.{node}.{topic}.", beats},
+		{"presence: beats", "A node announces itself every beat_ms on {prefix}.{space}.presence.{node}.{topic}. If it names node_beat_ms it beats as often on {prefix}.{space}.presence.{node}, and answers a tell.", beats},
 	}
 }
 
@@ -114,10 +114,67 @@ func counts(e *examiner) error {
 	return nil
 }
 
+// longestWait is how long the suite waits for a beat.
+const longestWait = 10 * time.Second
+
+func waitsFor(beatMS int64) error {
+	if beat := time.Duration(beatMS) * time.Millisecond; beat > longestWait {
+		return skipped(fmt.Sprintf("it beats every %v, and this suite waits for %v at most", beat, longestWait))
+	}
+	return nil
+}
+
+// beatsForAll examines a node that beats once for all of its topics.
+func beatsForAll(e *examiner) error {
+	if err := waitsFor(e.about.AllMS); err != nil {
+		return err
+	}
+	subject := e.prefix + "." + e.space + ".presence." + escape(e.about.Node)
+	in, err := e.subscribe(subject)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	m, err := in.next(e.patience + e.about.patience())
+	if err != nil {
+		return wrong("a beat on "+subject, "%v", err)
+	}
+	b, err := parseBeat(m.Data)
+	switch {
+	case err != nil || b.Node != e.about.Node || b.Epoch != e.about.Epoch:
+		return wrong(fmt.Sprintf("a beat of node %s and epoch %d", e.about.Node, e.about.Epoch), "%s", m.Data)
+	case *b.Edition < e.about.Edition:
+		return wrong(fmt.Sprintf("the edition %d, or a later one", e.about.Edition), "%d", *b.Edition)
+	}
+	return tells(e)
+}
+
+// tells examines what a node says to who asks what it is.
+func tells(e *examiner) error {
+	in, err := e.newInbox()
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	if err := e.nc.PublishRequest(e.acks(), in.Subject, []byte("tell\n")); err != nil {
+		return err
+	}
+	a, err := e.announced(in)
+	if err != nil {
+		return wrong("an announcement of "+e.about.Node, "%v", err)
+	}
+	if a.Node != e.about.Node || a.Topic != e.topic || a.Epoch != e.about.Epoch {
+		return wrong("an announcement of "+e.about.Node+" on "+e.topic, "%+v", a)
+	}
+	return nil
+}
+
 func beats(e *examiner) error {
-	const most = 10 * time.Second
-	if beat := time.Duration(e.about.BeatMS) * time.Millisecond; beat > most {
-		return skipped(fmt.Sprintf("it beats every %v, and this suite waits for %v at most", beat, most))
+	if e.about.AllMS != 0 {
+		return beatsForAll(e)
+	}
+	if err := waitsFor(e.about.BeatMS); err != nil {
+		return err
 	}
 	subject := e.prefix + "." + e.space + ".presence." + escape(e.about.Node) + "." + e.topic
 	in, err := e.subscribe(subject)

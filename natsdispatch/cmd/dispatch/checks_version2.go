@@ -21,6 +21,7 @@ func checksOfVersion2() []check {
 		{"version 2: resume", "All messages from the number of a resume on are sent again.", resume},
 		{"version 2: nothing is missing", "If there is nothing to send again, the node sends a message with the next number and no frame.", nothingMissing},
 		{"version 2: a request that comes again", "A node that has had a request before, with Dispatch-Window, takes it as a resume from 0.", requestAgain},
+		{"version 2: lists of members", "A number instead of names stands for one list, whose names the node sends when it is asked.", lists},
 		{"version 2: done", "What is not kept any more is forgotten, and the node says so in a message without a number.", forgotten},
 	})
 }
@@ -99,8 +100,13 @@ func (a *asking) whole2() (all []message2, err error) {
 func (a *asking) tell(line string) error {
 	e := a.e
 	return e.nc.PublishMsg(&nats.Msg{
-		Subject: e.prefix + ".v1." + e.space + ".ask." + e.topic + ".=" + escape(e.about.Node), Reply: a.reply.Subject, Data: []byte(line + "\n"),
+		Subject: e.acks(), Reply: a.reply.Subject, Data: []byte(line + "\n"),
 	})
+}
+
+// acks is the subject of what the node alone is told.
+func (e *examiner) acks() string {
+	return e.prefix + ".v1." + e.space + ".ask." + e.topic + ".=" + escape(e.about.Node)
 }
 
 func (a *asking) tellf(format string, args ...any) error { return a.tell(fmt.Sprintf(format, args...)) }
@@ -265,6 +271,60 @@ func requestAgain(e *examiner) error {
 		return err
 	}
 	return a.same(all)
+}
+
+// lists asks as an asker does that learns a list, and then remembers it.
+func lists(e *examiner) error {
+	known := make(map[string][]string)
+	for _, says := range []string{"numbered", "known", "known"} {
+		number, members, err := e.listed(says)
+		switch {
+		case err != nil:
+			return err
+		case number == "": // it gives no numbers
+		case known[number] == nil:
+			known[number] = members
+		case !slices.Equal(known[number], members):
+			return wrong(fmt.Sprintf("the members %q of list %s once more", known[number], number), "%q", members)
+		}
+	}
+	return nil
+}
+
+// listed asks for all members, and returns the number of their list, if it has one, and their names.
+func (e *examiner) listed(says string) (number string, members []string, err error) {
+	a, err := e.newRequest(e.request)
+	if err != nil {
+		return "", nil, err
+	}
+	defer a.reply.close()
+	a.set("Dispatch-Window", strconv.Itoa(1<<20))
+	a.set("Dispatch-Names", says)
+	if err := a.send(); err != nil {
+		return "", nil, err
+	}
+	all, err := a.whole2()
+	if err != nil || len(all[0].frames) == 0 {
+		return "", nil, err
+	}
+	first := all[0].frames[0]
+	switch {
+	case first.list == "" || len(first.words) > 0:
+		return first.list, first.words, nil
+	case says != "known":
+		return "", nil, wrong("the names with the number, for who knows no list", "%s", first.line)
+	}
+	if err := a.tellf("names %s 0 %d", a.call, 1<<20); err != nil {
+		return "", nil, err
+	}
+	m, err := a.next2(e.patience)
+	switch {
+	case err != nil:
+		return "", nil, err
+	case m.seq != "-" || len(m.frames) != 1 || m.frames[0].kind != "names" || m.frames[0].list != first.list || len(m.frames[0].words) == 0:
+		return "", nil, wrong("names @"+first.list+" … in a message without a number", "%.100q", m.body)
+	}
+	return first.list, m.frames[0].words, a.same(all)
 }
 
 func forgotten(e *examiner) error {

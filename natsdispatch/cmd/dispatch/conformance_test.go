@@ -79,7 +79,8 @@ func TestConformanceOfTheGoNode(t *testing.T) {
 	if _, err := d.AddProducer(topic, func(context.Context, order) (string, error) { return "", errors.New("broken\n\"") }, dispatch.WithName("fails")); err != nil {
 		t.Fatal(err)
 	}
-	node, err := natsdispatch.Serve(connect(t, url), d, topic, natsdispatch.WithNode("cell 7"), natsdispatch.WithBeat(100*time.Millisecond))
+	node, err := natsdispatch.Serve(connect(t, url), d, dispatch.AnyOf(topic, dispatch.NewTopic[order, string]("cell.other")),
+		natsdispatch.WithNode("cell 7"), natsdispatch.WithBeat(100*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +176,11 @@ func TestConformanceFindsFaults(t *testing.T) {
 		"answers all probes":      {"presence: a probe for another topic"},
 		"no beats":                {"presence: beats"},
 		"beats for another topic": {"presence: beats"},
+		"no fault of many topics": nil,
+		"no beats for all topics": {"presence: beats"},
+		"beats of another epoch":  {"presence: beats"},
+		"beats of an old edition": {"presence: beats"},
+		"a tell is not answered":  {"presence: beats"},
 
 		"rejects headers that it does not know": {"request: headers that are not known"},
 		"ignores targets":                       {"request: one target", "request: an unknown target"},
@@ -239,13 +245,13 @@ func TestConformanceFindsFaults(t *testing.T) {
 			f.start()
 			status, patience, budget := exitPartial, "2s", "200ms"
 			switch fault {
-			case "":
+			case "", "no fault of many topics":
 				status, patience, budget = exitComplete, "30s", "1s"
 			case "no final":
 				patience = "100ms" // every check waits for it
 			}
 			failed, skipped := examine(t, status, url, topic, "--slow", `{"Slow":true}`, "--large", `{"Large":true}`, "--patience", patience, "--budget", budget)
-			if fault == "" && len(failed)+len(skipped) != 0 {
+			if found == nil && len(failed)+len(skipped) != 0 {
 				t.Errorf("without a fault %q fail and %q are skipped", failed, skipped)
 			}
 			for _, name := range found {
@@ -307,7 +313,7 @@ func TestConformanceExplainsFailures(t *testing.T) {
 		t.Errorf("printed\n%s\nwithout\n%s", p.stdout(), want)
 	}
 	failed, _ := examine(t, exitPartial, url, "cell.measure", "--protocol", "2", "--patience", "300ms") // which it does not speak
-	if n := len(failed); n != 7 {
+	if n := len(failed); n != 8 {
 		t.Errorf("%d checks fail: %q, want those of version 2 and the one", n, failed)
 	}
 	p = start(t, "", nil, "conformance", "--list").ends(exitComplete)

@@ -25,6 +25,7 @@ type fake struct {
 
 	mu    sync.Mutex // guards what follows
 	said  int
+	beats int
 	seen  map[string]bool
 	stops map[string]chan struct{}
 }
@@ -40,6 +41,11 @@ func (f *fake) start() {
 		f.subscribe("dispatch.v1.default.group.g."+f.topic, "dispatch", func(m *nats.Msg) { f.hear("g", m) })
 	}
 	f.subscribe("dispatch.default.probe", "", f.hearProbe)
+	f.subscribe("dispatch.v1.default.ask."+f.topic+".="+escape(f.name), "", func(m *nats.Msg) {
+		if string(m.Data) == "tell\n" && !f.has("a tell is not answered") {
+			f.announce("beat", m.Reply)
+		}
+	})
 	if err := f.nc.Flush(); err != nil {
 		f.t.Fatal(err)
 	}
@@ -56,12 +62,35 @@ func (f *fake) start() {
 			select {
 			case <-tick.C:
 				f.announce("beat", "")
+				f.beat()
 			case <-stop:
 				return
 			}
 		}
 	})
 	f.t.Cleanup(func() { close(stop); beating.Wait() })
+}
+
+// manyTopics are the faults of a node that says that it serves other topics besides, and beats once for
+// all of them.
+var manyTopics = []string{"no fault of many topics", "no beats for all topics", "beats of another epoch", "beats of an old edition", "a tell is not answered"}
+
+// beat says that the node is there with all its topics.
+func (f *fake) beat() {
+	epoch, edition := int64(fakeEpoch), 2
+	switch {
+	case !slices.Contains(manyTopics, f.fault) || f.has("no beats for all topics"):
+		return
+	case f.has("beats of another epoch"):
+		epoch++
+	case f.has("beats of an old edition"):
+		edition--
+	}
+	f.mu.Lock()
+	f.beats++
+	body := fmt.Sprintf(`{"node":%q,"epoch":%d,"seq":%d,"edition":%d}`, f.name, epoch, f.beats, edition)
+	f.mu.Unlock()
+	_ = f.nc.Publish("dispatch.default.presence."+escape(f.name), []byte(body)) // the connection may be closed
 }
 
 func (f *fake) subscribe(subject, queue string, hear nats.MsgHandler) {
@@ -78,6 +107,9 @@ func (f *fake) announce(event, to string) {
 	a := map[string]any{
 		"node": f.name, "topic": f.topic, "event": event, "epoch": epoch, "seq": seq,
 		"beat_ms": 50, "versions": []int{1}, "codecs": []string{"json"}, "new": true,
+	}
+	if slices.Contains(manyTopics, f.fault) {
+		a["node_beat_ms"], a["edition"] = 50, 2
 	}
 	if f.rich {
 		a["types"], a["bus"], a["groups"] = "t1", "B1", []string{"g"}

@@ -139,7 +139,8 @@ func listenToPresence(nc *nats.Conn, v *view) (*presenceEar, error) {
 	e := &presenceEar{nc: nc, view: v, inbox: nc.NewInbox(), messages: make(chan *nats.Msg, 1<<16)}
 	subjects := []string{e.inbox}
 	if v.watch {
-		subjects = append(subjects, v.prefix+"."+v.space+".presence.*."+v.pattern)
+		all := v.prefix + "." + v.space + ".presence.*"
+		subjects = append(subjects, all+"."+v.pattern, all)
 	}
 	for _, subject := range subjects {
 		if _, err := nc.ChanSubscribe(subject, e.messages); err != nil {
@@ -170,6 +171,12 @@ func (e *presenceEar) announcement(m *nats.Msg) (a announcement, ok bool) {
 	return a, err == nil && (m.Subject == e.inbox || m.Subject == own)
 }
 
+// beat reads a message that a node has sent to be there with all of its topics.
+func (e *presenceEar) beat(m *nats.Msg) (b beat, ok bool) {
+	b, err := parseBeat(m.Data)
+	return b, err == nil && m.Subject == e.view.prefix+"."+e.view.space+".presence."+escape(b.Node)
+}
+
 // watch shows what changes until ctx ends. It asks again as often as nodes usually beat,
 // because beats do not say who the members are and what is in flight.
 func (p *program) watch(ctx context.Context, ear *presenceEar, c *census, v view) error {
@@ -183,7 +190,9 @@ func (p *program) watch(ctx context.Context, ear *presenceEar, c *census, v view
 		case <-ctx.Done():
 			return nil
 		case m := <-ear.messages:
-			if a, ok := ear.announcement(m); ok {
+			if b, ok := ear.beat(m); ok {
+				c.beat(b, time.Now())
+			} else if a, ok := ear.announcement(m); ok {
 				changes = c.hear(a, time.Now())
 			}
 		case <-ask.C:

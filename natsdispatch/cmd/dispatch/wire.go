@@ -21,6 +21,8 @@ type announcement struct {
 	Epoch    int64    `json:"epoch"`
 	Seq      uint64   `json:"seq"`
 	BeatMS   int64    `json:"beat_ms"`
+	AllMS    int64    `json:"node_beat_ms"` // how often it beats for all of its topics; 0: it does not
+	Edition  uint64   `json:"edition"`
 	Versions []int    `json:"versions"`
 	Types    string   `json:"types"`
 	Codecs   []string `json:"codecs"`
@@ -33,6 +35,24 @@ type announcement struct {
 		InFlight  int      `json:"in_flight"`
 		Publishes bool     `json:"publishes"`
 	} `json:"detail"`
+}
+
+// beat is what a node of several topics says to be there with all of them.
+type beat struct {
+	Node    string  `json:"node"`
+	Epoch   int64   `json:"epoch"`
+	Seq     *uint64 `json:"seq"`
+	Edition *uint64 `json:"edition"`
+}
+
+func parseBeat(body []byte) (b beat, err error) {
+	if err := json.Unmarshal(body, &b); err != nil {
+		return b, err
+	}
+	if b.Node == "" || b.Epoch <= 0 || b.Seq == nil || b.Edition == nil {
+		return b, errors.New("a beat without node, epoch, seq or edition")
+	}
+	return b, nil
 }
 
 func parseAnnouncement(body []byte) (a announcement, err error) {
@@ -115,7 +135,8 @@ func memberName(word string) (string, error) {
 type frame struct {
 	kind    string
 	line    string
-	words   []string // accept, all: the members, as they are written
+	list    string   // accept, all, names: the number of the list that the members are
+	words   []string // accept, all, names: the members, as they are written
 	member  int      // part, result, end
 	total   int      // result: the size of the whole value
 	value   []byte   // part, result, all
@@ -161,6 +182,8 @@ func parseFrame(line string) (f frame, size int, err error) {
 			return f, size, nil
 		}
 		return f, size, f.parseMembers(line)
+	case "names":
+		return f, size, f.parseMembers(line)
 	case "all":
 		if line, err = numbers(line, &size); err == nil {
 			return f, size, f.parseMembers(line)
@@ -186,8 +209,20 @@ func parseFrame(line string) (f frame, size int, err error) {
 	return f, size, err
 }
 
-// parseMembers reads the members of an accept or an all.
+// parseMembers reads the members of an accept, an all, or a names.
 func (f *frame) parseMembers(line string) error {
+	if number, isList := strings.CutPrefix(line, "@"); isList {
+		var more bool
+		if f.list, line, more = strings.Cut(number, " "); !more {
+			line = ""
+		}
+		if n, err := strconv.ParseUint(f.list, 10, 64); err != nil || n == 0 {
+			return fmt.Errorf("@%.30s is no list", f.list)
+		}
+		if !more {
+			return nil
+		}
+	}
 	f.words = strings.Split(line, " ")
 	for _, word := range f.words {
 		if _, err := memberName(word); err != nil {

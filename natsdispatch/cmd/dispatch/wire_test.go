@@ -12,6 +12,10 @@ func TestFramesThatAreWrong(t *testing.T) {
 		"accept a  b\n":                   "no name",
 		"accept a/b/c/d\n":                "4 parts",
 		"accept node//\n":                 "no name",
+		"accept @\n":                      "no list",
+		"accept @0 a\n":                   "no list",
+		"names @x a\n":                    "no list",
+		"accept @1 \n":                    "no name",
 		"accept a=2\n":                    "ends within an escape",
 		"accept a=zz\n":                   "wrong escape",
 		"accept ä\n":                      "not escaped",
@@ -38,6 +42,10 @@ func TestFramesThatAreWrong(t *testing.T) {
 }
 
 func TestFramesThatAreRight(t *testing.T) {
+	if all, err := parseFrames([]byte("accept @7\nall 3 @8 a g/\n[1]\nnames @9 b\n")); err != nil || len(all) != 3 ||
+		all[0].list != "7" || all[0].words != nil || all[1].list != "8" || len(all[1].words) != 2 || all[2].list != "9" || len(all[2].words) != 1 {
+		t.Errorf("%+v, %v", all, err)
+	}
 	const body = "accept a g/ g/r n/g/r n//r b=20c\nrumour 1 2\npart 0 2\n\n\n\nresult 0 1 3\nx\nend 0 1 ok\nend 1 0 late deadline \"\\u00e4\\n\"\nfinal 6 1\nreject gone - \"\"\naccept\n"
 	frames, err := parseFrames([]byte(body))
 	if err != nil {

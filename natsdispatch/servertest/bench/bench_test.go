@@ -4,7 +4,7 @@ import "testing"
 
 // BenchmarkCall has the sides of the first part one by one, for profiles:
 //
-//	go test -bench Call/by=dispatch -cpuprofile cpu.out ./internal/bench
+//	go test -bench Call/by=dispatch -cpuprofile cpu.out ./bench
 func BenchmarkCall(b *testing.B) {
 	for _, side := range []struct {
 		name  string

@@ -6,7 +6,7 @@
 //
 // or some of it:
 //
-//	go run ./internal/bench -only call -rounds 400
+//	go run ./bench -only call -rounds 400
 //
 // Everything is in one process: the server, the nodes with a connection each, and who
 // asks. The sides of a comparison run in random order, so that whatever else the
@@ -19,7 +19,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
+	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
@@ -31,12 +33,16 @@ type bench struct {
 	calls  int // one after another
 	nodes  int // that are very many
 	crowd  int // of simulated nodes
+	beat   time.Duration
+	kills  int
 }
 
 func (b *bench) parts() []measure.Part {
 	return []measure.Part{
 		{Name: "call", Title: "A call to 20 nodes with 10 quick producers each, beside a request by hand", Run: b.call},
 		{Name: "sequence", Title: "Very many calls, one after another", Run: b.sequence},
+		{Name: "wire", Title: "What goes over the network besides requests and results", Run: b.wire},
+		{Name: "failover", Title: "Servers that are killed in mid-call", Run: b.failover},
 		{Name: "asker", Title: "An asker among very many simulated nodes", Run: b.crowded},
 		{Name: "nodes", Title: "Very many nodes on one server", Run: b.manyNodes},
 	}
@@ -52,6 +58,8 @@ func main() {
 	flag.IntVar(&b.calls, "calls", 10_000, "how many `calls` are made one after another")
 	flag.IntVar(&b.nodes, "nodes", 1000, "how many `nodes` are very many")
 	flag.IntVar(&b.crowd, "crowd", crowd, "how many simulated `nodes` there are")
+	flag.DurationVar(&b.beat, "beat", natsdispatch.DefaultBeat, "how often nodes `beat` whose beats are measured")
+	flag.IntVar(&b.kills, "kills", 50, "how often a server is `killed`")
 	flag.Parse()
 	chosen, err := measure.Choose(b.parts(), *only)
 	if err != nil {

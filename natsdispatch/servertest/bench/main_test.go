@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
@@ -11,7 +12,7 @@ import (
 // nothing, but every side has to do what is asked of it.
 func TestEverything(t *testing.T) {
 	var out strings.Builder
-	b := &bench{out: &out, rounds: 2, round: 2, calls: 40, nodes: 30, crowd: 100}
+	b := &bench{out: &out, rounds: 2, round: 2, calls: 40, nodes: 30, crowd: 100, beat: 100 * time.Millisecond, kills: 2}
 	measure.RunAll(&out, b.parts())
 	if strings.Contains(out.String(), "BROKEN") {
 		t.Errorf("a part failed:\n%s", &out)
@@ -21,6 +22,9 @@ func TestEverything(t *testing.T) {
 		"the same in a cluster of 3 servers",
 		"subscriptions",
 		"announcements that were dropped",
+		"100 topics",
+		"1000 members",
+		"results that were lost",
 		"a call to all 300 members takes",
 	} {
 		if !strings.Contains(out.String(), "| "+row+" ") {

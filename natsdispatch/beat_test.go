@@ -1,0 +1,88 @@
+package natsdispatch
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// With each beat a node of many topics announces itself on so many of them that each has its turn
+// within a minute.
+func TestTurns(t *testing.T) {
+	for _, c := range []struct {
+		topics int
+		beat   time.Duration
+		each   int
+		every  time.Duration
+	}{
+		{1, 2 * time.Second, 1, 2 * time.Second},
+		{2, 2 * time.Second, 1, 4 * time.Second},
+		{30, 2 * time.Second, 1, time.Minute},
+		{31, 2 * time.Second, 2, 32 * time.Second},
+		{100, 2 * time.Second, 4, 50 * time.Second},
+		{3, time.Hour, 3, time.Hour},
+		{3, time.Millisecond, 1, 3 * time.Millisecond},
+	} {
+		if each, every := turns(c.topics, c.beat); each != c.each || every != c.every {
+			t.Errorf("%d topics, a beat every %v: %d each, every %v; want %d, %v", c.topics, c.beat, each, every, c.each, c.every)
+		}
+	}
+}
+
+// A beat for all topics keeps a node present, and tells which topics the asker has to ask about.
+func TestTableHearsBeatsForAllTopics(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		beat  beat
+		at    int // seconds after the last announcement
+		more  []string
+		heard bool
+	}{
+		{"nothing new", beat{Node: "n", Epoch: 6, Seq: 1, Edition: 3}, 2, nil, true},
+		{"another edition", beat{Node: "n", Epoch: 6, Seq: 1, Edition: 4}, 2, []string{"t", "u"}, true},
+		{"an old beat", beat{Node: "n", Epoch: 6, Seq: 0, Edition: 4}, 2, nil, false},
+		{"a node of other topics", beat{Node: "m", Epoch: 6, Seq: 1, Edition: 4}, 2, nil, false},
+		{"a process of this name with other topics", beat{Node: "n", Epoch: 7, Seq: 1, Edition: 4}, 2, nil, false},
+		{"the predecessor on one topic", beat{Node: "n", Epoch: 5, Seq: 1, Edition: 4}, 2, []string{"u"}, false},
+		{"after it was silent", beat{Node: "n", Epoch: 6, Seq: 1, Edition: 3}, 4, []string{"t", "u"}, false},
+		{"another process, after it was silent", beat{Node: "n", Epoch: 7, Seq: 0, Edition: 3}, 4, []string{"t", "u"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table := table{forget: time.Hour, most: 100}
+			say := func(topic string, epoch int64) {
+				table.hear(announcement{Node: "n", Topic: topic, Event: eventBeat, Epoch: epoch, BeatMS: 60_000, AllMS: 1000, Edition: 3}, second(0))
+			}
+			say("u", 5)
+			say("t", 6)
+			say("u", 6)
+			if more := table.beat(beat{Node: "n", Epoch: 6, Seq: 0, Edition: 3}, second(0)); more != nil {
+				t.Errorf("asked about %q for what it knows", more)
+			}
+			table.expire(second(c.at), nil)
+			more := table.beat(c.beat, second(c.at))
+			slices.Sort(more)
+			if n := table.at(place{"t", "n"}); !slices.Equal(more, c.more) || n.heard.Equal(second(c.at)) != c.heard {
+				t.Errorf("asks about %q, and it was heard at %v; want %q, %v", more, n.heard, c.more, c.heard)
+			}
+		})
+	}
+}
+
+// A new edition that changes nothing on a topic is known then.
+func TestTableKnowsTheEdition(t *testing.T) {
+	table := table{forget: time.Hour, most: 100}
+	for seq := range uint64(2) {
+		table.hear(announcement{Node: "n", Topic: "t", Event: eventBeat, Epoch: 5, Seq: seq, AllMS: 1000, Edition: seq}, second(0))
+		if more := table.beat(beat{Node: "n", Epoch: 5, Seq: seq, Edition: seq}, second(0)); more != nil {
+			t.Errorf("asks about %q", more)
+		}
+	}
+}
+
+func TestBeatMalformed(t *testing.T) {
+	for _, body := range []string{``, `{`, `{"node":"n"}`, `{"epoch":5}`, `{"node":"n","epoch":-1}`, `{"node":"n","epoch":5,"seq":-1}`} {
+		if b, err := parseBeat([]byte(body)); err == nil {
+			t.Errorf("%s: %+v", body, b)
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package natsdispatch
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// hear takes in a message.
+func (r *Remote) hear(m *nats.Msg) {
+	if m.Sub == nil {
+		r.hearDeparture(m)
+		return
+	}
+	last := strings.TrimPrefix(m.Subject, r.inbox+".")
+	number, err := strconv.ParseUint(last, 10, 64)
+	if err != nil {
+		r.counts.stray.Add(1)
+		return
+	}
+	r.state.Lock()
+	a := r.open[number]
+	r.state.Unlock()
+	if a == nil {
+		r.counts.stray.Add(1)
+		return
+	}
+	err = errSlow
+	if r.pending.Add(int64(len(m.Data))) <= int64(r.bytes) {
+		err = a.by.put(event{asked: a, msg: m}, r.messages)
+	}
+	if err == nil {
+		return
+	}
+	r.pending.Add(-int64(len(m.Data)))
+	switch {
+	case errors.Is(err, errOver):
+		r.counts.stray.Add(1)
+	case r.counts.dropped.Add(1) == 1:
+		r.look()
+	}
+}
+
+// believe reads an announcement, to all askers or to this one, and reports whether it counts.
+func (r *Remote) believe(m *nats.Msg, private bool) (a announcement, ok bool) {
+	a, err := parseAnnouncement(m.Data)
+	if err == nil && !slices.ContainsFunc(r.topics, func(on string) bool { return matches(on, a.Topic) }) {
+		err = fmt.Errorf("topic %q was not asked for", a.Topic)
+	}
+	if err == nil && !private && m.Subject != r.presence(a.Node, a.Topic) {
+		err = fmt.Errorf("node %q announces itself as another", a.Node)
+	}
+	if err != nil {
+		r.counts.malformed.Add(1)
+		return a, false
+	}
+	if r.verify != nil && verifySignature(m.Header, r.verify, a.Node, r.signed(presenceCall(a.Topic), a.Node, a.Epoch, a.Seq, m.Data)) != nil {
+		r.counts.unverified.Add(1)
+		return a, false
+	}
+	return a, true
+}
+
+// hearPresence takes in an announcement, to all askers or to this one.
+func (r *Remote) hearPresence(m *nats.Msg, private bool) {
+	if m.Header.Get("Status") != "" {
+		return // there was no node to ask
+	}
+	r.link.heard()
+	a, ok := r.believe(m, private)
+	if !ok {
+		return
+	}
+	r.state.Lock()
+	now := time.Now()
+	var before int64
+	if p := r.table.at(place{a.Topic, a.Node}); p != nil {
+		before = p.Epoch
+	}
+	h := r.table.hear(a, now)
+	e, isEvent := r.attendance.hear(a, before, h, now)
+	if isEvent {
+		r.news.put(e)
+	}
+	r.leftLocked(nil, h.changed || h.gone != nil)
+	var marker *nats.Msg
+	if h.gone != nil {
+		marker = new(nats.Msg)
+		r.departed[marker] = h.gone
+	}
+	sooner := h.changed && now.Add(a.patience()).Before(r.due)
+	if h.arrived && private && now.Before(r.settled) {
+		for _, open := range r.open {
+			if open.request.group == "" && open.by.topic == a.Topic {
+				_ = open.by.put(event{asked: open, found: &a}, 0)
+			}
+		}
+	}
+	if a.Event == eventHello && h.gone == nil {
+		for _, open := range r.open {
+			if open.request.group == "" && open.by.topic == a.Topic {
+				_ = open.by.put(event{asked: open, hello: &a}, 0)
+			}
+		}
+	}
+	r.state.Unlock()
+	if marker != nil {
+		select {
+		case r.replies <- marker: // behind what the node has said before
+		case <-r.stopped.Done():
+		}
+	}
+	if isEvent && e.Kind == NodeTwin {
+		r.failedBy(e)
+	}
+	if h.excess && r.counts.excess.Add(1) == 1 {
+		r.fail(fmt.Errorf("natsdispatch: node %s is one more than WithMaxNodes(%d) allows, and is ignored; the rest is counted", a.Node, r.maxNodes))
+	}
+	if sooner {
+		r.look()
+	}
+}
+
+// look has the table looked at soon.
+func (r *Remote) look() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// hearDeparture takes in, in its turn among the replies, that a node has left.
+func (r *Remote) hearDeparture(marker *nats.Msg) {
+	r.state.Lock()
+	defer r.state.Unlock()
+	r.leftLocked(r.departed[marker], false)
+	delete(r.departed, marker)
+}
+
+// leftLocked tells the calls in hand who has left, and whoever waits that the table
+// has changed.
+func (r *Remote) leftLocked(gone []departure, changed bool) {
+	for _, d := range gone {
+		for _, a := range r.open {
+			if a.by.topic == d.topic {
+				_ = a.by.put(event{asked: a, gone: &d}, 0) // if it is over it need not know
+			}
+		}
+	}
+	if changed || gone != nil {
+		close(r.changed)
+		r.changed = make(chan struct{})
+	}
+}

@@ -1,0 +1,179 @@
+package natsdispatch
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// The members of a node are mostly those of the call before. So a node gives the list of them a
+// number, which stands for no other list while it runs, and an asker that remembers the list is told the
+// number alone. An asker that does not know the number has the node say the names, before it takes
+// anything of the reply in.
+
+// lister is a node's side of the lists of one topic: it knows the one of the last call.
+type lister struct {
+	mu      sync.Mutex // guards what follows
+	members []dispatch.Member
+	number  uint64
+}
+
+// number returns the number of a list, and whether it is that of the call before.
+func (l *lister) numberOf(members []dispatch.Member) (number uint64, again bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if again = l.number > 0 && slices.Equal(members, l.members); !again {
+		l.members = slices.Clone(members)
+		l.number++
+	}
+	return l.number, again
+}
+
+// naming is how the members of a reply are named.
+type naming struct {
+	number  uint64 // of the list that they are; 0: none
+	alone   bool   // the number is said without the names
+	members []dispatch.Member
+}
+
+// listOf returns how the members of a request are named.
+func (n *Node) listOf(w *work, members []dispatch.Member) (l naming) {
+	switch {
+	case w.names == "" || w.out.head == nil || len(members) == 0: // the asker remembers none, or there is none
+		return l
+	case w.group != "" || w.targets != nil: // these are others than those of the next call
+		return l
+	case mostOfAccept(members) > w.out.size-len(w.out.head): // an asker learns a list from one frame
+		return l
+	}
+	var again bool
+	l.members = members
+	l.number, again = w.topic.lister.numberOf(members)
+	l.alone = again && w.names == namesKnown
+	return l
+}
+
+// spell says the names of the list of a reply, outside of the sequence of its messages.
+func (n *Node) spell(w *work) error {
+	l := w.out.listed()
+	if l.number == 0 {
+		return nil
+	}
+	l.alone = false
+	frame := appendList([]byte(kindNames), l, l.members)
+	return n.emitUnnumbered(w.request.call, w.reply, append(frame, '\n'))
+}
+
+// emitUnnumbered sends a frame outside of the sequence of a reply.
+func (n *Node) emitUnnumbered(call, reply string, frame []byte) error {
+	body := appendHead(nil, n.node, n.epoch)
+	body = append(body[:len(body)-1-seqDigits], unnumbered+"\n"...)
+	body = append(body, frame...)
+	var header nats.Header
+	if n.sign != nil {
+		header = make(nats.Header, 1)
+		if err := setSignature(header, n.sign, n.signedReply(call, body)); err != nil {
+			return err
+		}
+	}
+	return n.emit(reply, header, body)
+}
+
+// names are a list as an asker remembers it. They do not change.
+type names struct {
+	epoch   int64
+	number  uint64
+	members []dispatch.Member
+}
+
+// What an asker says of the lists that it knows.
+const (
+	namesNumbered = "numbered" // a list is to have its number, so that it can be remembered
+	namesKnown    = "known"    // and of most nodes one is remembered
+)
+
+// errNames reports that the members of a reply are a list that the asker does not know.
+var errNames = errors.New("the list of members is not known")
+
+// mostNames bounds the names that an asker remembers, of all nodes.
+const mostNames = 1 << 18
+
+// learn remembers the list of a node, or forgets the one that is remembered if there are too many names.
+func (t *table) learn(p place, l *names) {
+	n := t.at(p)
+	if n == nil || n.Epoch != l.epoch {
+		return
+	}
+	t.unlearn(n)
+	if t.names+len(l.members) <= mostNames {
+		t.names += len(l.members)
+		n.names.Store(l)
+	} else {
+		t.unnamed = true
+	}
+}
+
+// unlearn forgets the list of a node.
+func (t *table) unlearn(n *present) {
+	if l := n.names.Swap(nil); l != nil {
+		t.names -= len(l.members)
+	}
+}
+
+// remembered is the list of a node, which is read without the lock of the table.
+type remembered = atomic.Pointer[names]
+
+// listsKnown returns what a request says of the lists that the asker knows, of so many nodes.
+func listsKnown(known, nodes int, full bool) string {
+	switch {
+	case full: // a node whose names are not remembered would have to be asked for them each time
+		return ""
+	case 2*known >= nodes && nodes > 0:
+		return namesKnown
+	default:
+		return namesNumbered
+	}
+}
+
+// named returns the members that a frame names. Those of an all are not to be changed.
+func (t *tally) named(f frame) ([]dispatch.Member, error) {
+	switch {
+	case f.list == 0:
+		t.own(f.members)
+		return f.members, nil
+	case len(t.members) > 0 || t.accepted:
+		return nil, fmt.Errorf("%w: a list is not the first thing that is said", ErrMalformed)
+	case len(f.members) > 0:
+		t.own(f.members)
+		t.learned = &names{t.epoch, f.list, slices.Clone(f.members)}
+		return f.members, nil
+	case t.names == nil || t.names.epoch != t.epoch || t.names.number != f.list:
+		return nil, errNames
+	case f.kind == kindAll:
+		return t.names.members, nil
+	default:
+		return slices.Clone(t.names.members), nil
+	}
+}
+
+// spelled takes in the names of a list, of which the next message may say the number alone.
+func (t *tally) spelled(f frame) {
+	if len(f.members) == 0 {
+		return
+	}
+	t.own(f.members)
+	t.names = &names{t.epoch, f.list, f.members}
+	t.learned = t.names
+}
+
+// askForNames has a node say the names of its list.
+func (q *inquiry) askForNames(t *tally) {
+	t.nameless = true
+	q.miss(t)
+}
