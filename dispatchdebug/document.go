@@ -35,6 +35,7 @@ type busPart struct {
 	State           string        `json:"state"`
 	Uptime          time.Duration `json:"uptime_ns"`
 	Sent            uint64        `json:"sent"`
+	Calls           uint64        `json:"calls"` // that ended since recording began
 	InFlight        int           `json:"in_flight"`
 	MaxInFlight     int           `json:"max_in_flight"`
 	SendersWaiting  int           `json:"senders_waiting"`

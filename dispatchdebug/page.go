@@ -264,7 +264,10 @@ func evidence(s suspect) string {
 	if s.Call != 0 {
 		return callLink(s.Call)
 	}
-	return topicLink(s.Topic)
+	if s.Topic != "" {
+		return topicLink(s.Topic)
+	}
+	return "#elsewhere" // it is a connection
 }
 
 func ariaSort(l *topicList, by string) string { return ariaSortBy(l.Sort, by) }

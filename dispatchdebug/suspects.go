@@ -63,6 +63,7 @@ type suspicion struct {
 	parts   []part
 	lost    time.Duration
 	hung    time.Duration // that of it which was lost to runs that have not returned
+	behind  time.Duration // how long the oldest result has waited for it, for which no call waits
 	last    time.Time     // when it did something last; zero if it goes on
 	addedAt string
 	err     string
@@ -160,7 +161,7 @@ func (v *view) suspectsLocked(a *archive, q query) (now, earlier []suspect) {
 
 func compareSuspicions(x, y *suspicion) int {
 	return cmp.Or(
-		cmp.Compare(y.lost, x.lost), cmp.Compare(x.kind(), y.kind()), cmp.Compare(y.share(), x.share()),
+		cmp.Compare(y.lost+y.behind, x.lost+x.behind), cmp.Compare(x.kind(), y.kind()), cmp.Compare(y.share(), x.share()),
 		cmp.Compare(x.topic, y.topic), cmp.Compare(x.name, y.name),
 	)
 }

@@ -205,7 +205,7 @@ func (v *view) fill(b *busPart, p *pagePart) {
 	a := v.recorder.archive
 	a.mu.Lock()
 	p.Missed += a.lost
-	b.Late, b.Failed, b.Panics, b.Dropped = a.totals.Late, a.totals.Failed, a.totals.Panics, a.totals.Dropped
+	b.Calls, b.Late, b.Failed, b.Panics, b.Dropped = a.totals.Calls, a.totals.Late, a.totals.Failed, a.totals.Panics, a.totals.Dropped
 	last := a.lastMinuteLocked(v.now)
 	p.Kept, p.KeptBytes, p.LetGo = len(a.records), a.bytes+a.figures, a.letGo
 	a.mu.Unlock()

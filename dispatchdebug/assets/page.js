@@ -71,7 +71,7 @@
 		suspicion: kind => suspicions[kind] || kind,
 		topic: topicLink,
 		call: callLink,
-		evidence: s => s.call ? callLink(s.call) : topicLink(s.topic || ""),
+		evidence: s => s.call ? callLink(s.call) : s.topic ? topicLink(s.topic) : "#elsewhere",
 		waited: w => w.running_ns < 0 ? w.state : duration(w.running_ns),
 		types: t => t.request ? t.request + " → " + t.result : "",
 		remembered: k => "#" + k.id + ", " + k.reason,

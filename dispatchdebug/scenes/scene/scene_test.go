@@ -142,13 +142,13 @@ func itoa(n uint64) string { b, _ := json.Marshal(n); return string(b) }
 func TestWhatTheFirstRowSays(t *testing.T) {
 	for name, text := range map[string]string{
 		"slow-site":   "calls waiting, typically 1.99 s longer than others",
-		"queue":       "calls wait in it, the first for 3.",
+		"queue":       "has a queue: 36 calls wait in it, the first for 3.",
 		"remote":      "calls waiting, typically 3.99 s longer than others",
-		"silent-node": "is silent: none of its 4 members answers; cell-3/site-1 has not answered for ",
+		"silent-node": "is silent: none of its 4 members has answered for ",
 		"hung-run":    "has not returned, 29.4 s after the end of its call",
 		"nested":      "bins and 2 more wait for it in nested calls",
 		"producers":   "lacks producers: 3 calls wait for 2 more producers, the first for ",
-		"places":      "senders wait for a place, 4 of 4 calls in flight; 4 of these wait for site-",
+		"places":      "senders wait for a place, 4 of 4 calls in flight; 4 of these wait for site-4",
 		"listener":    "listens and is behind: ",
 		"late":        "was late in ",
 		"panic":       "panicked in 64 of its last 64 calls",
