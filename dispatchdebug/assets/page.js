@@ -60,6 +60,10 @@
 	const figures = (list, text) => "last minute, each 5 s: " + list.map(text).join(" · ");
 
 	let root = null; // the document that the page shows
+
+	// How many suspects can be seen without scrolling: two, or as many as are served, up to four.
+	const served = document.querySelectorAll(".slots .suspect").length;
+	const inSight = served > 8 ? Infinity : Math.min(Math.max(served, 2), 4);
 	const formats = {
 		duration, share, percent, count,
 		bytes: n => n < 1 << 20 ? count((n + 1023) >> 10) + " KiB" : fraction(Math.floor(n * 10 / (1 << 20)), 10) + " MiB",
@@ -82,6 +86,7 @@
 			const n = s.also.length + s.more_also;
 			return n === 0 || s.kind === "silent" ? "" : n === 1 ? "and " + s.also[0] : "and " + count(n) + " others";
 		},
+		beyond: d => d.more_suspects + Math.max(d.suspects.length - inSight, 0),
 		join: list => list.join(", "),
 		updates: n => n === 1 ? "1 update was" : count(n) + " updates were",
 		in_all: n => count(n) + " in all",
@@ -224,12 +229,16 @@
 		saying = names;
 	};
 
-	// A box that has grown stays as high, so that what is below it stays in its place.
-	const boxes = [...document.querySelectorAll(".slots")];
+	// The box of the suspects stays as high as it is served, so that what is below it stays in
+	// its place.
+	const box = document.querySelector(".slots");
 	const settle = () => {
-		for (const box of boxes) box.style.minHeight = Math.max(parseFloat(box.style.minHeight) || 0, box.offsetHeight) + "px";
+		if (!box || box.classList.contains("all")) return;
+		box.style.height = "";
+		box.style.height = box.offsetHeight + "px";
 	};
-	addEventListener("resize", () => boxes.forEach(box => box.style.minHeight = ""));
+	settle();
+	addEventListener("resize", settle);
 
 	const blank = id => {
 		const content = document.getElementById(id).content.firstElementChild;
@@ -249,7 +258,6 @@
 		root = newest;
 		root.suspects = hold(root.suspects || []);
 		patch(document.body, root);
-		settle();
 		announce(root.suspects);
 		document.documentElement.dataset.updates = Number(document.documentElement.dataset.updates || 0) + 1;
 	};

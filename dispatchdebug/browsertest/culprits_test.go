@@ -38,7 +38,7 @@ new PerformanceObserver(list => {
 
 // whatIsCut gives the cells and figures that are wider than their places.
 const whatIsCut = `[...document.querySelectorAll("td, thead th, .flight .time, .figure")].
-	filter(e => e.offsetParent && e.scrollWidth > e.clientWidth).map(e => e.className + " " + e.textContent.trim()).join("; ")`
+	filter(e => e.offsetParent && e.scrollWidth > e.clientWidth).slice(0, 5).map(e => e.className + " " + e.innerText.trim()).join("; ")`
 
 // In every scene the culprit's name is seen in the first row, and the page holds still: what
 // is on it moves by less than a tenth of the window all in all.
