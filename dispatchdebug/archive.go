@@ -13,8 +13,8 @@ const (
 	openFor  = 10 * time.Second
 )
 
-// An archive keeps what has ended: bounded numbers of calls, and figures of topics,
-// members and listeners.
+// An archive keeps a bounded number of calls that have ended, and figures of topics, members and
+// listeners.
 type archive struct {
 	perBucket, mostBytes int
 	began                time.Time
@@ -77,8 +77,8 @@ func (a *archive) lastMinuteLocked(t time.Time) (sum totals) {
 	return sum
 }
 
-// openLocked returns the record of a call that has not ended. It returns nil if there are
-// too many of them.
+// openLocked returns the record of a call that has not ended. It makes the record if there is none,
+// and returns nil if there are too many.
 func (a *archive) openLocked(id dispatch.CallID) *record {
 	if rec := a.open[id]; rec != nil {
 		return rec
@@ -110,7 +110,7 @@ func (a *archive) takeLocked(id dispatch.CallID) *record {
 	return a.blankLocked()
 }
 
-// blankLocked returns a record for a new call, in the memory of an old one if there is any.
+// blankLocked returns an empty record, in the memory of an old one if possible.
 func (a *archive) blankLocked() (rec *record) {
 	if n := len(a.idle); n > 0 {
 		rec, a.idle = a.idle[n-1], a.idle[:n-1]
@@ -133,7 +133,7 @@ func (a *archive) recycleLocked(rec *record) {
 	a.idle = append(a.idle, rec)
 }
 
-// nestLocked notes a call at the one that it was sent from, which mostly has not ended.
+// nestLocked notes a call at the call that it was sent from, which usually has not ended.
 func (a *archive) nestLocked(child *record) {
 	if f := a.memberFigures(child.parentTopic, child.sender); f != nil {
 		f.sent(child.topic)
@@ -153,8 +153,8 @@ func (a *archive) nestLocked(child *record) {
 	}
 }
 
-// addLocked counts a call that has ended, with the rows of all its members, and
-// returns whether some of it concerns failure or lateness.
+// addLocked counts a call that has ended, with the rows of all its members. It returns whether
+// a member was late or failed.
 func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 	t = a.topicLocked(r.topic)
 	n := a.slotAt(r.end())
@@ -187,7 +187,7 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 	a.countLocked(r.end(), sum)
 	before := t.took.bytes()
 	t.count(r.elapsed, n, late, failed)
-	t.nobody.add(r.reason == dispatch.ReasonNoProducers)
+	t.noProducers.add(r.reason == dispatch.ReasonNoProducers)
 	t.lastCall, t.lastEnd = r.id, r.end()
 	if r.budget > 0 {
 		t.budget = r.budget

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// stuck finds those with runs that have outlived their calls.
+// stuck finds members with runs that have outlived their calls.
 func (s *suspecting) stuck() {
 	runs := make(map[*suspicion]int)
 	oldest := make(map[*suspicion]*dispatch.AbandonedSnapshot)
@@ -39,7 +39,7 @@ func (s *suspecting) stuck() {
 	}
 }
 
-// places tells that senders wait for places, and whom the calls that have them wait for.
+// places finds senders that wait for places, and the member that the calls in these places wait for.
 func (s *suspecting) places() {
 	n := s.bus.SendersWaiting
 	if n == 0 {
@@ -50,8 +50,8 @@ func (s *suspecting) places() {
 		senders = "sender waits"
 	}
 	text := fmt.Sprintf("%s %s for a place, %s of %s calls in flight", count(n), senders, count(len(s.bus.Calls)), count(s.bus.MaxInFlight))
-	// How long they have waited is not known; it is about as long as the calls that have the
-	// places have taken. Those whom these wait for come first, if they take unusually long.
+	// How long the senders have waited is not known. It is about as long as the oldest call has
+	// been in flight. If a member takes unusually long, its own suspicion comes first.
 	var waited time.Duration
 	if len(s.bus.Calls) > 0 {
 		waited = s.bus.Calls[0].Elapsed
@@ -59,7 +59,7 @@ func (s *suspecting) places() {
 	if w, n := s.mostWaitedFor(); n > 0 {
 		text += fmt.Sprintf("; %s of these wait for %s", count(n), w.member.String())
 	}
-	one := s.of(who{other: "places"}, "WithMaxInFlight")
+	one := s.of(subject{other: "places"}, "WithMaxInFlight")
 	one.add(kindPlaces, time.Duration(n)*waited, text)
 	if len(s.bus.Calls) > 0 {
 		one.call = s.bus.Calls[0].Call
@@ -68,12 +68,12 @@ func (s *suspecting) places() {
 
 // mostWaitedFor returns the member that most calls in flight wait for, and how many these
 // are; among equals the one that usually takes longest.
-func (s *suspecting) mostWaitedFor() (most who, n int) {
-	holding := make(map[who]int)
+func (s *suspecting) mostWaitedFor() (most subject, n int) {
+	holding := make(map[subject]int)
 	for i := range s.bus.Calls {
 		c := &s.bus.Calls[i]
 		for _, w := range waitingIn(c) {
-			holding[who{topic: c.Topic, member: w.member}]++
+			holding[subject{topic: c.Topic, member: w.member}]++
 		}
 	}
 	for w, times := range holding {
@@ -87,14 +87,14 @@ func (s *suspecting) mostWaitedFor() (most who, n int) {
 	return most, n
 }
 
-// listening finds the listeners for which results have waited long, and those that have
-// lost some or panicked.
+// listening finds listeners for which results have waited for long, and those that have lost
+// results or panicked.
 func (s *suspecting) listening() {
 	for l, topic := range s.bus.listeners() {
 		if l.Waiting < behindBehind && l.Dropped == 0 && l.Panicked == 0 {
 			continue
 		}
-		one := s.of(who{topic: topic, other: "listener " + l.AddedAt + " " + l.Name}, l.Name)
+		one := s.of(subject{topic: topic, other: "listener " + l.AddedAt + " " + l.Name}, l.Name)
 		one.addedAt = l.AddedAt
 		if l.Waiting >= behindBehind {
 			text := fmt.Sprintf("listens and is behind: %s for it, the first for %s", callsWait(l.Queued), duration(l.Waiting))
@@ -123,11 +123,11 @@ func results(n uint64) string {
 	return count(n) + " results"
 }
 
-// newest finds those of a topic whose newest runs went wrong, or took long.
+// newest finds members of a topic whose newest runs went wrong or took long.
 func (s *suspecting) newest(t *topicFigures) {
-	if n := t.nobody.count(); n > 0 && t.nobody&1 == 1 {
-		one := s.of(who{topic: t.name, other: "nobody"}, t.name)
-		one.addPast(kindNobody, "has no producer: asked without an answer "+times(n), float64(n)/float64(min(t.calls, 64)), t.lastEnd)
+	if n := t.noProducers.count(); n > 0 && t.noProducers&1 == 1 {
+		one := s.of(subject{topic: t.name, other: "nobody"}, t.name)
+		one.addPast(kindNoProducers, "has no producer: asked without an answer "+times(n), float64(n)/float64(min(t.calls, 64)), t.lastEnd)
 		one.call = t.lastCall
 	}
 	slot := s.archive.slotAt(s.now)
@@ -174,7 +174,7 @@ func (s *suspecting) newest(t *topicFigures) {
 	}
 }
 
-// silent puts the members of a node together if none of them has answered recently.
+// silent merges the members of a node if none of them has answered recently.
 func (s *suspecting) silent() {
 	type node struct{ topic, name string }
 	of := make(map[node][]*suspicion)
@@ -187,7 +187,7 @@ func (s *suspecting) silent() {
 	answers := make(map[node]bool)
 	for topic, t := range s.archive.topics {
 		for m, f := range t.members {
-			if m.Node != "" && s.now.Sub(f.lastAnswer) < recently && f.lastAnswer.After(f.lastBad) && s.by[who{topic: topic, member: m}] == nil {
+			if m.Node != "" && s.now.Sub(f.lastAnswer) < recently && f.lastAnswer.After(f.lastBad) && s.by[subject{topic: topic, member: m}] == nil {
 				answers[node{topic, m.Node}] = true
 			}
 		}
@@ -196,7 +196,7 @@ func (s *suspecting) silent() {
 		if len(all) < 2 || answers[n] || !all[0].silent() {
 			continue
 		}
-		one := s.of(who{topic: n.topic, other: "node " + n.name}, n.name)
+		one := s.of(subject{topic: n.topic, other: "node " + n.name}, n.name)
 		var longest *suspicion
 		for _, m := range all {
 			if !m.silent() {

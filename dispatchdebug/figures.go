@@ -14,23 +14,23 @@ type totals struct {
 
 // topicFigures is what is known about the calls of one topic.
 type topicFigures struct {
-	name      string
-	calls     uint64
-	took      window
-	minute    series
-	late      history // calls with a late member
-	failed    history // calls with a failed, panicked or rejected one
-	nobody    history // calls that found nobody to ask
-	lastCall  dispatch.CallID
-	lastEnd   time.Time
-	budget    time.Duration // of the newest call of which it is known
-	counts    [buckets]uint64
-	kept      [buckets]ring
-	members   map[dispatch.Member]*memberFigures
-	seats     []seat // the members of the newest call, in its order
-	plain     plainCalls
-	listeners map[string]*listenerFigures
-	bytes     int // of all this, about, without the calls that are kept
+	name        string
+	calls       uint64
+	took        window
+	minute      series
+	late        history // calls with a late member
+	failed      history // calls with a failed, panicked or rejected one
+	noProducers history // calls without a member
+	lastCall    dispatch.CallID
+	lastEnd     time.Time
+	budget      time.Duration // of the newest call of which it is known
+	counts      [buckets]uint64
+	kept        [buckets]ring
+	members     map[dispatch.Member]*memberFigures
+	seats       []seat // the members of the newest call, in its order
+	plain       plainCalls
+	listeners   map[string]*listenerFigures
+	bytes       int // of all this, about, without the calls that are kept
 
 	previous, next *topicFigures
 }

@@ -75,7 +75,7 @@ func (f *flights) call(c *dispatch.CallSnapshot) {
 	}
 	f.nest(c, suspected, f.inherits)
 	if half && len(suspected) == 0 && !queues && c.Reason == dispatch.ReasonPending {
-		f.nobodyToBlame(c)
+		f.withoutMember(c)
 	}
 }
 
@@ -198,7 +198,7 @@ func (f *flights) tell() {
 			producers = "producer"
 		}
 		text := fmt.Sprintf("lacks producers: %s for %s more %s, the first for %s of %s", callsWait(m.calls), count(m.queued), producers, duration(m.since), duration(m.budget))
-		one := f.suspecting.of(who{topic: topic, other: "producers"}, topic)
+		one := f.suspecting.of(subject{topic: topic, other: "producers"}, topic)
 		one.add(kindProducers, m.lost, text)
 		one.call = m.call
 	}
@@ -211,9 +211,9 @@ func callsWait(n int) string {
 	return count(n) + " calls wait"
 }
 
-// nobodyToBlame names the topic of a call that has used half of its time though none of
-// its members runs or waits in a queue.
-func (s *suspecting) nobodyToBlame(c *dispatch.CallSnapshot) {
+// withoutMember makes the topic a suspect if a call has used half of its time although none of its
+// members runs or waits in a queue.
+func (s *suspecting) withoutMember(c *dispatch.CallSnapshot) {
 	text := "has a call in flight for " + duration(c.Elapsed) + " of " + duration(c.Budget)
 	waiting := len(waitingIn(c))
 	switch {
@@ -224,17 +224,17 @@ func (s *suspecting) nobodyToBlame(c *dispatch.CallSnapshot) {
 	default:
 		text += " without members: a relay has named none"
 	}
-	one := s.of(who{topic: c.Topic, other: "call"}, c.Topic)
+	one := s.of(subject{topic: c.Topic, other: "call"}, c.Topic)
 	if len(one.parts) == 0 { // the oldest call
 		one.add(kindWaiting, c.Elapsed, text)
 		one.call = c.Call
 	}
 }
 
-// nest finds the calls in flight that were sent from inside a call, notes whom of its
-// suspected members they are of, and makes sure that theirs are named as well. The
-// snapshot does not tell who has sent them: it is the only one there is, or one that has
-// sent calls to that topic before.
+// nest finds the calls in flight that were sent from inside a call, notes which of its suspected
+// members sent them, and makes sure that the nested calls have suspects too. The snapshot does
+// not contain the sender. It is the only suspected member, or one that has sent calls to that
+// topic before.
 func (s *suspecting) nest(c *dispatch.CallSnapshot, suspected []*suspicion, inherits map[dispatch.CallID]bool) {
 	for _, id := range s.bus.nested[c.Call] {
 		child := s.bus.calls[id]

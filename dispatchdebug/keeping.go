@@ -7,9 +7,9 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// bucket is a kind of call that has ended. A call is in the bucket of its duration,
-// and also in that of the failed or the late ones if a member of it was. So quick
-// calls do not push out slow ones, nor these the failed.
+// bucket is a kind of call that has ended. A call is in the bucket of its duration, and also in
+// that of late or failed calls if one of its members was late or failed. So quick calls do not
+// displace slow or failed ones.
 type bucket int
 
 const (
@@ -42,8 +42,8 @@ const (
 	mostViewed = 32  // because they are looked at
 )
 
-// hangsLocked keeps a call while a run of the member goes on, so that it can be looked at
-// when somebody asks who has not returned. Of each member the oldest one is kept.
+// hangsLocked keeps a call while a run of the member goes on, so that the page can show it. Of each
+// member, the oldest such call is kept.
 func (a *archive) hangsLocked(f *memberFigures, r *record) {
 	if f.hangs == 0 && a.pins < mostPins {
 		f.hangs = r.id
@@ -52,7 +52,7 @@ func (a *archive) hangsLocked(f *memberFigures, r *record) {
 	}
 }
 
-// unhangLocked lets go of the call that is kept for the member.
+// unhangLocked ends the reason for which hangsLocked keeps a call.
 func (a *archive) unhangLocked(f *memberFigures) {
 	if f.hangs == 0 {
 		return
@@ -79,7 +79,7 @@ func (a *archive) unpinLocked(id dispatch.CallID) {
 	}
 }
 
-// viewLocked keeps a call that somebody looks at; of those, the newest ones.
+// viewLocked keeps a call that a page shows. It keeps the newest ones of these calls.
 func (a *archive) viewLocked(r *record) {
 	if i := slices.Index(a.viewed, r.id); i >= 0 {
 		a.viewed = append(slices.Delete(a.viewed, i, i+1), r.id)
@@ -93,8 +93,7 @@ func (a *archive) viewLocked(r *record) {
 	a.viewed = append(a.viewed, r.id)
 }
 
-// keepLocked puts a record into its buckets, and lets go of others until what is
-// kept is within its bounds.
+// keepLocked puts a record into its buckets, and drops others until the bounds hold.
 func (a *archive) keepLocked(r *record, t *topicFigures, late, failed bool) {
 	r.measure()
 	a.records[r.id] = r
@@ -121,8 +120,8 @@ func (a *archive) putLocked(b bucket, r *record, t *topicFigures) {
 	t.kept[b].push(p)
 }
 
-// dropLocked takes the oldest record of a topic out of one of its buckets. A call that is
-// in no bucket and is not pinned is let go of.
+// dropLocked removes the oldest record of a topic from one of its buckets. A call that is in no
+// bucket and is not pinned is dropped.
 func (a *archive) dropLocked(b bucket, t *topicFigures) {
 	p := t.kept[b].pop()
 	a.order[b].remove(p)
@@ -139,9 +138,9 @@ func (a *archive) letGoLocked(r *record) {
 	a.recycleLocked(r)
 }
 
-// boundLocked keeps the bytes within their bound. Figures may take half of them: beyond
-// that, those of the topics go that were not used for longest. Then calls go, those of the
-// buckets with the most; and when there are none left in buckets, those that are pinned.
+// boundLocked keeps the bytes within their bound. If figures take more than half of them, the figures
+// of the topics that were unused for longest are dropped. Then calls are dropped: from the fullest
+// bucket, and when the buckets are empty, those that are pinned.
 func (a *archive) boundLocked() {
 	for a.figures > a.mostBytes/2 {
 		oldest := a.recent.previous
@@ -172,7 +171,7 @@ func (a *archive) boundLocked() {
 	}
 }
 
-// unpinOneLocked lets go of a call that is kept only because it is pinned.
+// unpinOneLocked drops a call that is kept only because it is pinned.
 func (a *archive) unpinOneLocked() bool {
 	if len(a.viewed) > 0 {
 		id := a.viewed[0]
@@ -187,7 +186,7 @@ func (a *archive) unpinOneLocked() bool {
 	return false
 }
 
-// grownLocked is called when a record in the archive has become larger.
+// grownLocked accounts for a record in the archive that has become larger.
 func (a *archive) grownLocked(r *record) {
 	before := r.bytes
 	r.measure()

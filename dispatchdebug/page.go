@@ -111,7 +111,7 @@ func updates(n uint64) string {
 
 func join(list []string) string { return strings.Join(list, ", ") }
 
-// Others says how many there are of whom the same is true.
+// Others says of how many other members the same is true.
 func (s suspect) Others() string {
 	n := len(s.Also) + s.MoreAlso
 	switch {

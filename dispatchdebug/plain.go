@@ -70,7 +70,7 @@ func (a *archive) addPlainLocked(report *dispatch.Report) bool {
 	a.countLocked(end, totals{Calls: 1})
 	before := t.took.bytes()
 	t.count(report.Elapsed, a.slotAt(end), false, false)
-	t.nobody.add(false)
+	t.noProducers.add(false)
 	t.lastEnd, t.budget = end, report.Budget
 	a.grewLocked(t, t.took.bytes()-before)
 	b := latencyBucket(report.Elapsed)

@@ -58,7 +58,7 @@ func inBubble(t *testing.T, test func(*bench), opts ...Option) {
 		if err := bus.Close(); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(time.Hour) // until whoever is late has returned
+		time.Sleep(time.Hour) // until late runs have returned
 	})
 }
 
@@ -87,7 +87,7 @@ func (b *bench) call(opts ...dispatch.CallOption) dispatch.CallID {
 	return c.ID()
 }
 
-// data returns data.json, as somebody else's program would read it, when the
+// data returns data.json, as a script would read it, when the
 // page has caught up with the calls.
 func (b *bench) data(parameters string) (doc document) {
 	b.t.Helper()
@@ -167,7 +167,7 @@ func TestWaterfall(t *testing.T) {
 		want(t, "reason", c.Reason, "deadline")
 		want(t, "verdict", c.Verdict, "Ended at its deadline of 1 s without an answer from")
 		late, others, _ := strings.Cut(c.culprits(), "watches (0 late), ")
-		want(t, "culprits who were late, the latest first", late, "hangs (still running), late (500 ms late), ")
+		want(t, "culprits that were late, the latest first", late, "hangs (still running), late (500 ms late), ")
 		if others != "fails (failed), panics (panicked)" && others != "panics (panicked), fails (failed)" {
 			t.Errorf("other culprits: %s", others)
 		}
@@ -270,7 +270,7 @@ func TestGroupsAndNestedCallsAreIndented(t *testing.T) {
 	})
 }
 
-// The critical path of a call leads through nested calls to the one who was waited for.
+// The critical path of a call leads through nested calls to the member that it waited for.
 // Replicas are seen while they run, and not only when they have ended.
 func TestReplicasInFlightHaveRows(t *testing.T) {
 	inBubble(t, func(b *bench) {
@@ -419,7 +419,7 @@ func TestNestedCallsAreBounded(t *testing.T) {
 	})
 }
 
-// All who look at the same time share a snapshot.
+// Requests at the same time share a snapshot.
 func TestSnapshotsAreShared(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		first := b.h.look()

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// judge says in words how the call fared, and names those whom that was due to.
+// judge sets the verdict on the call, and the members that it is about.
 func (w *waterfall) judge() {
 	r, p := w.root, w.part
 	p.Tone = toneOfCall(r)
@@ -121,7 +121,7 @@ func (w *waterfall) afterwards(list *[]culprit) string {
 	return "Ended after " + after + ": " + w.root.reason.String() + "."
 }
 
-// overrun is how long a member ran on after the end of the call, or does.
+// overrun returns for how long a member ran after the end of the call.
 func (w *waterfall) overrun(m *row) time.Duration {
 	if !m.neverReturned {
 		return 0
@@ -144,8 +144,7 @@ func (w *waterfall) lateness(m *row) string {
 	return duration(past) + " late"
 }
 
-// toneOfCall is the word that a call's colour and shape are chosen by: that of the
-// state which comes closest.
+// toneOfCall returns the state whose color and shape stand for the call.
 func toneOfCall(r *record) string {
 	if !r.ended {
 		return "pending"

@@ -18,8 +18,8 @@ const (
 	deadlineInSight = 3           // times what there is to see, if the deadline is no further off
 )
 
-// A waterfall is made of the records of a call and of those sent from inside it, on
-// one time line that begins with the call.
+// A waterfall makes the rows of a call and of its nested calls, on one time line that begins with
+// the call.
 type waterfall struct {
 	*view
 	root     *record
@@ -63,8 +63,7 @@ var rowOrders = map[string]func(a, b *row) int{
 	"state":    func(a, b *row) int { return cmp.Compare(b.state, a.state) },
 }
 
-// sort orders the members of the call that is looked at, and leaves out those that are not
-// searched for.
+// sort orders the members of the call, and removes those that do not match the search.
 func (w *waterfall) sort(rows []*row) []*row {
 	order := rowOrders[w.part.Sort]
 	if order == nil {
@@ -81,7 +80,7 @@ func (w *waterfall) sort(rows []*row) []*row {
 	return rows
 }
 
-// text is what of somebody's error can be searched for.
+// text returns the text of an error if it may be searched.
 func (v *view) text(err string) string {
 	if v.sensitive {
 		return err
@@ -136,14 +135,14 @@ func (w *waterfall) add(r *record, offset time.Duration, indent int) {
 		}
 		w.nested(bySender, m.member, r, offset, indent+1)
 	}
-	w.critical = critical && !r.ended // nobody knows who has sent them
+	w.critical = critical && !r.ended // their senders are not known
 	for sender := range bySender {
 		w.nested(bySender, sender, r, offset, indent+1)
 	}
 }
 
-// senderOf returns the member of r that has sent a call in flight, as far as that can be
-// told: the only one that runs, or one that has sent calls to that topic before.
+// senderOf returns the member of r that has sent a call in flight, as far as it is known: the only one
+// that runs, or one that has sent calls to that topic before.
 func (w *waterfall) senderOf(r, child *record) (sender dispatch.Member) {
 	running := 0
 	a := w.recorder.archive
@@ -213,7 +212,7 @@ func lastOf(list []*record) *record {
 	})
 }
 
-// waitedFor returns who the end of the call waited for, or waits for: those that were
+// waitedFor returns which rows the end of the call waited for, or waits for: the members that were
 // cut off at its end, or else the last one.
 func (r *record) waitedFor() func(*row) bool {
 	if !r.ended {
@@ -269,7 +268,7 @@ func niceAbove(d time.Duration) time.Duration {
 	}
 }
 
-// hear sums up what the listeners made of the call.
+// hear sums up the callbacks of each listener.
 func (w *waterfall) hear() {
 	at := make(map[string]int)
 	for i := range w.root.listening {

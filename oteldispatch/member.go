@@ -15,7 +15,7 @@ import (
 // moment, before.
 type member struct {
 	call    *call
-	who     dispatch.Member
+	member  dispatch.Member
 	replica bool
 	started time.Duration // since the beginning of the call
 	span    trace.Span
@@ -34,7 +34,7 @@ type overrun struct {
 }
 
 // isGroup reports whether the member's closure does nothing but ask replicas.
-func (m *member) isGroup() bool { return m.who.Group != "" && !m.replica }
+func (m *member) isGroup() bool { return m.member.Group != "" && !m.replica }
 
 // member returns the member that a hook is about, or nil if its closure was not
 // called. The context is then that of the call or, for a replica, of its group.
@@ -52,7 +52,7 @@ func (o *observer) memberStart(ctx context.Context, info dispatch.MemberInfo) co
 	if !ok {
 		return ctx // the context of the call got lost
 	}
-	m := &member{call: s.call, who: info.Member, replica: info.Replica, started: info.Elapsed}
+	m := &member{call: s.call, member: info.Member, replica: info.Replica, started: info.Elapsed}
 	ctx, m.span = o.startMember(ctx, s.call, info.Member, info.Elapsed)
 	return context.WithValue(ctx, scopeKey{o}, scope{s.call, m})
 }

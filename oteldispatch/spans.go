@@ -59,18 +59,18 @@ func shown(m dispatch.Member) dispatch.Member {
 
 // startMember starts the span of a member, or of a replica, at a time since the
 // beginning of the call.
-func (o *observer) startMember(ctx context.Context, c *call, who dispatch.Member, elapsed time.Duration) (context.Context, trace.Span) {
+func (o *observer) startMember(ctx context.Context, c *call, m dispatch.Member, elapsed time.Duration) (context.Context, trace.Span) {
 	attrs := make([]attribute.KeyValue, 0, 16)
 	attrs = append(attrs, c.topic.process...)
 	attrs = append(attrs, semconv.MessagingMessageConversationID(c.conversation))
-	attrs = appendIdentity(attrs, shown(who))
+	attrs = appendIdentity(attrs, shown(m))
 	return o.tracer.Start(ctx, c.topic.processSpan, kindConsumer, c.at(elapsed), trace.WithAttributes(attrs...))
 }
 
 func endMember(span trace.Span, o *dispatch.Outcome, at trace.SpanEventOption) {
 	attrs := make([]attribute.KeyValue, 0, 8)
 	if o.Member.Group != "" {
-		attrs = appendIdentity(attrs, shown(o.Member)) // it is known only now who has answered
+		attrs = appendIdentity(attrs, shown(o.Member)) // only now it is known which replica answered
 		if o.Tried > 0 {
 			attrs = append(attrs, memberTriedKey.Int(o.Tried))
 		}

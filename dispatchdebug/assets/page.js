@@ -144,8 +144,8 @@
 	};
 
 	// patchList keeps the elements of what is there still, and does not move them if it need
-	// not: what is moved loses focus and selection. While somebody points to a row of the list
-	// or is in it with the keyboard, its rows keep their order.
+	// not: what is moved loses focus and selection. While the pointer or the focus is in the list, its
+	// rows keep their order.
 	const patchList = (el, items) => {
 		const key = el.dataset.key;
 		if (el.dataset.slots !== undefined) items = arrange(el, key, items);
@@ -179,7 +179,7 @@
 	};
 	// Lists that change all the time have slots: what stays keeps its slot, what is new gets
 	// one that is free, and only then the last ones move up. So no row moves; its texts change.
-	// What is gone keeps its slot while somebody points to the list.
+	// What is gone keeps its slot while the pointer or the focus is in the list.
 	const arrange = (el, key, items) => {
 		const fresh = new Map(items.map(item => [item[key], item])), pointed = isHeld(el);
 		const list = (el.arranged || []).map(item => {
@@ -201,7 +201,7 @@
 	const isHeld = el => el.matches(":hover") || el.contains(document.activeElement);
 
 	// A suspect keeps its row for five seconds, also if it is none any more, and the rows are
-	// sorted anew no more often than that.
+	// sorted again at most that often.
 	const holdFor = 5000, mostHeld = 8;
 	let held = [], sorted = -Infinity;
 	const hold = suspects => {
@@ -218,7 +218,7 @@
 		return held.slice(0, Math.max(mostHeld, suspects.length)).map(h => h.item);
 	};
 
-	// What is said to those who do not see the page: who is suspected, when that changes.
+	// The polite live region names the suspects when they change.
 	const said = document.getElementById("said");
 	let saidAt = -Infinity, saying = "";
 	const announce = suspects => {
@@ -273,7 +273,8 @@
 		};
 		source.addEventListener("ended", () => stop("ended", "the call has ended"));
 		source.addEventListener("replaced", () => stop("paused", "too many pages are open"));
-		// A browser does not try again after an answer such as 502, and others all at once.
+		// A browser does not reconnect after a response such as 502, and several browsers must not
+		// reconnect at the same moment.
 		source.onerror = () => {
 			say("lost", "no connection");
 			close();

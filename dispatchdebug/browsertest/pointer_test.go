@@ -31,7 +31,7 @@ func (tb *tab) later(times int) {
 	tb.wait(fmt.Sprint("document.documentElement.dataset.updates >= ", n+times))
 }
 
-// Rows keep their order while somebody points to one of them, and not longer.
+// Rows keep their order while the pointer is on one of them, and not longer.
 func TestRowsKeepTheirOrderUnderThePointer(t *testing.T) {
 	s := newScene(t)
 	s.produce("a.quick", takes(0), dispatch.WithName("site-1"))
@@ -58,7 +58,7 @@ func TestRowsKeepTheirOrderUnderThePointer(t *testing.T) {
 	tb.wait(names + " === 'a.quick b.slow'")
 }
 
-// A call that has ended keeps its row while somebody points to the list, so that a click hits
+// A call that has ended keeps its row while the pointer is on the list, so that a click hits
 // what it was meant for.
 func TestFlightsKeepTheirRowsUnderThePointer(t *testing.T) {
 	s := newScene(t)

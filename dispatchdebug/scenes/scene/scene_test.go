@@ -78,9 +78,9 @@ func TestTheCulpritIsNamedFirst(t *testing.T) {
 					case d.Suspects == nil:
 						t.Fatal("suspects is null")
 					case s.Culprit == "" && len(d.Suspects) > 0 && s.Name != "boot":
-						t.Errorf("somebody is blamed though nothing is wrong: %+v", d.Suspects)
+						t.Errorf("a suspect is named although nothing is wrong: %+v", d.Suspects)
 					case s.Culprit != "" && len(d.Suspects) == 0:
-						t.Errorf("nobody is named")
+						t.Errorf("no suspect is named")
 					case s.Culprit != "" && d.Suspects[0].Name != s.Culprit:
 						t.Errorf("the first suspect is %+v\nthe second %+v", d.Suspects[0], d.Suspects[1:])
 					}
@@ -99,8 +99,8 @@ func TestTheCulpritIsNamedFirst(t *testing.T) {
 	}
 }
 
-// While a call has used half of its time, somebody is named.
-func TestNobodyIsNeverSaidWhileCallsAreSlow(t *testing.T) {
+// While a call has used half of its time, a suspect is named.
+func TestASlowCallAlwaysHasASuspect(t *testing.T) {
 	for _, s := range All() {
 		t.Run(s.Name, func(t *testing.T) {
 			played(t, s, func(t *testing.T, st *Stage) {
@@ -109,7 +109,7 @@ func TestNobodyIsNeverSaidWhileCallsAreSlow(t *testing.T) {
 					d := st.data(t, "")
 					for _, c := range d.Calls.Rows {
 						if c.Used >= 0.5 && len(d.Suspects) == 0 {
-							t.Fatalf("a call has used %v of its time, and nobody is named", c.Used)
+							t.Fatalf("a call has used %v of its time, and no suspect is named", c.Used)
 						}
 					}
 				}
