@@ -56,9 +56,11 @@ func newArchive(perBucket, mostBytes int, began time.Time) *archive {
 func (a *archive) slotAt(t time.Time) int64 { return slotOf(t.Sub(a.began)) }
 
 // countLocked counts what happened at t.
-func (a *archive) countLocked(t time.Time, what totals) {
+func (a *archive) countLocked(t time.Time, what totals) { a.countInLocked(a.slotAt(t), what) }
+
+// countInLocked counts what happened in a slot.
+func (a *archive) countInLocked(n int64, what totals) {
 	a.totals.add(what)
-	n := a.slotAt(t)
 	for ; a.newest < n; a.newest++ {
 		if n-a.newest > slots {
 			a.newest = n - slots

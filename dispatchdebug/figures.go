@@ -22,7 +22,7 @@ type topicFigures struct {
 	failed      history // calls with a failed, panicked or rejected one
 	noProducers history // calls without a member
 	lastCall    dispatch.CallID
-	lastEnd     time.Time
+	lastEnd     time.Time     // of the newest call that was not plain
 	budget      time.Duration // of the newest call of which it is known
 	counts      [buckets]uint64
 	kept        [buckets]ring
