@@ -18,32 +18,28 @@ import (
 //
 // An idle bus has no goroutine. It need not be closed to be garbage collected.
 type Bus struct {
-	busConfig
+	hub
 	registry  *registry.Registry[*producer, *listener]
 	hooks     copied[*lateHook]
 	observers copied[*observer]
 	links     copied[*link]
-	epoch     time.Time
 	calls     atomic.Uint64 // calls so far, without those that were refused
-	waiting   atomic.Int64  // calls that wait for producers
 	spares    atomic.Int64  // workers that are runnable and have not begun
-	misuse    atomic.Uint64 // what relays did with rosters that they may not
-	ledger    ledger.Ledger // calls, and recipients whose inboxes are busy
-	logs      recipient
 	retention retention
 	places    *places // of WithMaxInFlight; nil: no bound
 }
 
 // NewBus returns a bus. It panics if an option is invalid.
 func NewBus(opts ...BusOption) *Bus {
-	b := &Bus{busConfig: must(newBusConfig(opts)), registry: registry.New[*producer, *listener](), epoch: time.Now()}
+	b := &Bus{registry: registry.New[*producer, *listener]()}
+	b.busConfig, b.epoch, b.registrar = must(newBusConfig(opts)), time.Now(), b
 	if b.maxInFlight > 0 {
-		b.places = newPlaces(b)
+		b.places = newPlaces(&b.hub)
 	}
 	for _, o := range b.observing {
-		_ = b.newObserver(o.hooks, o.at).attach(b) // a new bus refuses nothing
+		_ = b.add(newObserver(&b.hub, o.hooks, o.at)) // a new bus refuses nothing
 	}
-	b.logs.init(Registration{bus: b}, nil, inbox.Config{})
+	b.logs.init(Registration{bus: &b.hub}, inbox.Config{})
 	b.logs.watched.Store(int64(never)) // it cannot be told to itself
 	return b
 }
@@ -59,14 +55,7 @@ func (c *copied[T]) all() []T {
 	return nil
 }
 
-// add adds v unless the bus, if one is given, accepts nothing new.
-func (c *copied[T]) add(v T, to *Bus) error {
-	if to != nil && to.ledger.Level() != ledger.Open {
-		return ErrClosed
-	}
-	c.replace(func(list []T) []T { return append(list, v) })
-	return nil
-}
+func (c *copied[T]) add(v T) { c.replace(func(list []T) []T { return append(list, v) }) }
 
 func (c *copied[T]) remove(v T) {
 	c.replace(func(list []T) []T { return slices.DeleteFunc(list, func(w T) bool { return w == v }) })
@@ -81,7 +70,50 @@ func (c *copied[T]) replace(by func([]T) []T) {
 	}
 }
 
-func (b *Bus) sinceEpoch(t time.Time) time.Duration { return t.Sub(b.epoch) }
+// add is part of registrar. An OnLate hook is added even if the bus is closed, and then is
+// never called.
+func (b *Bus) add(what registrant) error {
+	switch r := what.(type) {
+	case *producer:
+		return b.registry.AddProducer(r)
+	case *listener:
+		if r.retained {
+			return b.addAfterRetained(r)
+		}
+		return b.registry.AddListener(r)
+	case *lateHook:
+		b.hooks.add(r)
+		return nil
+	}
+	if b.ledger.Level() != ledger.Open {
+		return ErrClosed
+	}
+	switch r := what.(type) {
+	case *observer:
+		b.observers.add(r)
+	case *link:
+		b.links.add(r)
+	}
+	return nil
+}
+
+// remove is part of registrar.
+func (b *Bus) remove(what registrant) {
+	switch r := what.(type) {
+	case *producer:
+		b.registry.RemoveProducer(r)
+		b.retention.release(b.registry.Leads, r.entry.Selection)
+	case *listener:
+		b.registry.RemoveListener(r)
+		b.retention.release(b.registry.Leads, r.entry.Selection)
+	case *lateHook:
+		b.hooks.remove(r)
+	case *observer:
+		b.observers.remove(r)
+	case *link:
+		b.links.remove(r)
+	}
+}
 
 // raise refuses what the level does, also to those who wait for a place.
 func (b *Bus) raise(level ledger.Level) {
@@ -105,10 +137,8 @@ func (b *Bus) raise(level ledger.Level) {
 // nil.
 func (b *Bus) Close() error {
 	b.raise(ledger.Closed)
-	for owner := range b.ledger.All() {
-		if c, ok := owner.(*gathering); ok {
-			c.shut()
-		}
+	for c := range b.inFlight() {
+		c.shut()
 	}
 	b.retention.releaseAll()
 	b.ledger.Changed()
@@ -146,7 +176,7 @@ func (b *Bus) stillRunning(cause error) *ShutdownError {
 		switch o := owner.(type) {
 		case *recipient:
 			e.Listeners = append(e.Listeners, o.Name())
-		case *gathering:
+		case inFlight:
 			info, pending, running := o.underWay()
 			if pending {
 				e.Calls = append(e.Calls, info)
@@ -170,14 +200,12 @@ func (b *Bus) Snapshot() Snapshot {
 	}
 	s.MaxInFlight, s.SendersWaiting = b.places.inUse()
 	loads := make(map[*producer]load)
-	for owner := range b.ledger.All() {
-		if c, ok := owner.(*gathering); ok {
-			abandoned := c.addTo(loads)
-			if call := c.snapshot(); call.Reason == ReasonPending {
-				s.Calls = append(s.Calls, call)
-			}
-			s.Abandoned = append(s.Abandoned, abandoned...)
+	for c := range b.inFlight() {
+		abandoned := c.addTo(loads)
+		if call := c.snapshot(); call.Reason == ReasonPending {
+			s.Calls = append(s.Calls, call)
 		}
+		s.Abandoned = append(s.Abandoned, abandoned...)
 	}
 	slices.SortFunc(s.Calls, func(a, b CallSnapshot) int { return cmp.Compare(a.Call, b.Call) })
 	slices.SortStableFunc(s.Abandoned, func(a, b AbandonedSnapshot) int { return cmp.Compare(b.Age, a.Age) })

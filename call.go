@@ -5,7 +5,6 @@ import (
 	"iter"
 	"slices"
 	"time"
-	"unsafe"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
@@ -180,197 +179,41 @@ func (c *Call[Req, Res]) values() []Res {
 	return values
 }
 
-// plain returns the closure of a run if it is a plain producer's and needs nothing else.
-func (c *Call[Req, Res]) plain(r *run) Producer[Req, Res] {
-	closure, ok := r.producer().fn.(Producer[Req, Res])
-	if !ok || c.nesting != nil || !r.isPlain() {
-		return nil
-	}
-	return closure
-}
-
-// askOtherwise is ask for all that is more than a plain producer. Its frame would be in
-// the way of those.
-//
-//go:noinline
-func (c *Call[Req, Res]) askOtherwise(r *run) {
-	if c.nesting != nil && c.nesting.asks {
-		c.nesting.around(r, func(ctx context.Context) { c.askWith(ctx, r) })
-	} else {
-		c.askWith(r, r)
-	}
-}
-
-// askWith calls the closure of a run with a context.
-func (c *Call[Req, Res]) askWith(ctx context.Context, r *run) {
-	switch closure := r.producer().fn.(type) {
-	case StreamProducer[Req, Res]:
-		r.fail(c.pull(closure(ctx, c.req), r))
-	case Producer[Req, Res]:
-		value, err := closure(ctx, c.req)
-		r.fail(err)
-		*c.boxOf(r) = value
-	}
-}
-
-// pull hands in what a stream producer yields, until that ends or the call does.
-func (c *Call[Req, Res]) pull(results iter.Seq2[Res, error], r *run) error {
-	for value, err := range results {
-		if err != nil {
-			return err
-		}
-		if !c.hand(r, r.member, value) {
-			return nil
-		}
-	}
-	return nil
-}
-
-// hand adds a result of a member that goes on to the log. It returns false if the
-// call has ended; then the result is late.
-func (c *Call[Req, Res]) hand(r *run, member int32, value Res) bool {
-	now := c.now()
-	c.mu.Lock()
-	if !c.course.Result(now, member) {
-		over, ended := c.over(), c.course.Member(int(member)).Ended
-		c.mu.Unlock()
-		switch from := c.memberAt(int(member)); {
-		case r.member >= 0: // it streams, and the call is over or its own time is
-			c.offerLate(from, value, now, max(0, now-ended))
-		case over:
-			c.tooLate(r, from, value)
-		default:
-			c.bus.misuse.Add(1)
-		}
-		return false
-	}
-	e := calllog.Entry{At: c.course.Ended(), Member: member, Kind: calllog.Result}
-	e.Value = c.keepLocked(value)
-	c.appendLocked(e)
-	c.tellAndUnlock()
-	c.recount()
-	return true
-}
-
-// keepLocked keeps a value that is no answer on the log's last page, and returns its
-// place there.
-func (c *Call[Req, Res]) keepLocked(value Res) int16 {
-	page, at := c.log.Room()
-	if page.Values == nil {
-		page.Values = make([]*Res, page.Cap())
-	}
-	if len(c.spare) == 0 {
-		n := min(max(c.log.Results(), 1), 64)
-		if unsafe.Sizeof(value) > 1024 {
-			n = 1
-		}
-		c.spare = make([]Res, n)
-	}
-	kept := &c.spare[0]
-	c.spare = c.spare[1:]
-	*kept = value
-	page.Values.([]*Res)[at] = kept
-	return at
-}
-
-// adoptLocked is part of half. Stream lets go of what it has yielded, so answers must
-// not hold it.
-func (c *Call[Req, Res]) adoptLocked(r *run) int16 {
-	if !r.isPlain() {
-		c.answers[r.member] = c.takeOut(r)
-	}
-	if c.readable {
-		return calllog.Answer
-	}
-	value, none := c.answers[r.member], *new(Res)
-	c.answers[r.member] = none
-	return c.keepLocked(value)
-}
-
-// late is part of half.
-func (c *Call[Req, Res]) late(r *run, at, by time.Duration) {
-	c.offerLate(r.producer().member(), c.takeOut(r), at, by)
-}
-
-// boxOf returns where a run leaves what it returns: for a replica that is not the answer
-// of its member, for another one may be quicker.
-func (c *Call[Req, Res]) boxOf(r *run) *Res {
-	switch own := r.replica(); {
-	case own == nil:
-		return &c.answers[r.member]
-	case own.index == 0:
-		return &c.boxes[r.member]
-	case own.box == nil:
-		own.box = new(Res)
-		fallthrough
-	default:
-		return own.box.(*Res)
-	}
-}
-
-// takeOut returns what a run has returned, and lets go of it.
-func (c *Call[Req, Res]) takeOut(r *run) (value Res) {
-	var none Res
-	box := c.boxOf(r)
-	value, *box = *box, none
-	return value
-}
-
-// hear is part of half.
-func (c *Call[Req, Res]) hear(l *listener, ctx context.Context, b *batch) {
-	r := Result[Req, Res]{Call: c, Value: *c.at(b.now, b.values), Seq: b.seq - 1, Elapsed: b.now.At, Retained: b.retained}
-	c.setMember(&r.From, int(b.now.Member))
-	l.fn.(Listener[Req, Res])(ctx, r)
-}
-
-// value is part of half.
-func (c *Call[Req, Res]) value(b *batch) any { return *c.at(b.now, b.values) }
-
-// request is part of half.
-func (c *Call[Req, Res]) request() any { return c.req }
-
-// roomLocked is part of half.
-func (c *Call[Req, Res]) roomLocked(n int) (members []course.Member, entries []calllog.Entry) {
-	if c.groups != nil {
-		c.boxes = make([]Res, n)
-	}
-	switch {
-	case n <= 1:
-		r := &c.one
-		members, c.local, c.answers, entries = r.members[:n], r.runs[:n], r.answers[:n], r.entries[:]
-	case n <= 4:
-		r := new(room[[4]course.Member, [4]run, [4]Res, [4]calllog.Entry])
-		members, c.local, c.answers, entries = r.members[:n], r.runs[:n], r.answers[:n], r.entries[:]
-	case n <= 10:
-		r := new(room[[10]course.Member, [10]run, [10]Res, [10]calllog.Entry])
-		members, c.local, c.answers, entries = r.members[:n], r.runs[:n], r.answers[:n], r.entries[:]
-	default:
-		members, c.local, c.answers, entries = make([]course.Member, n), make([]run, n), make([]Res, n), make([]calllog.Entry, min(n, calllog.LargestPage))
-	}
-	if !c.readable && n <= 10 { // Stream lets go of what it has passed
-		entries = make([]calllog.Entry, len(entries))
-	}
-	return members, entries
-}
-
-// tooLate tells observers and hooks of a result that comes after the end of the call.
-func (c *Call[Req, Res]) tooLate(r *run, from Member, value Res) {
-	at, by := c.lateness()
-	c.observeLate(r, from, at, by, nil)
-	c.offerLate(from, value, at, by)
-}
-
-// offerLate offers a result that came too late to the hooks.
-func (c *Call[Req, Res]) offerLate(from Member, value Res, at, by time.Duration) {
-	for _, h := range c.bus.hooks.all() {
-		if *h.entry.Selection.Types != c.topic.Types {
-			continue
-		}
-		r := Result[Req, Res]{Call: c, From: from, Value: value, Seq: -1, Elapsed: at}
-		h.tell(&event{since: c.onBus(at), call: func() {
-			if !h.silenced() {
-				h.fn.(func(Result[Req, Res], time.Duration))(r, by)
+// follows yields what is in the log from the cursor on until the end of the call, each
+// entry with the Seq that its result has. It reports whether it got there.
+func (c *gathering) follows(at calllog.Cursor, yield func(e calllog.Entry, values any, seq int) bool) bool {
+	for {
+		entries, values, more := c.readOrWait(&at)
+		for _, e := range entries {
+			seq := at.Seq
+			if e.Kind&calllog.Result != 0 {
+				at.Seq++
 			}
-		}})
+			if !yield(e, values, seq) {
+				return false
+			}
+		}
+		switch {
+		case len(entries) > 0:
+		case more == nil:
+			return true
+		default:
+			<-more
+		}
 	}
+}
+
+// readOrWait takes entries at the cursor. If there are none it returns a channel that is
+// closed when there are, or nil if the call has ended.
+func (c *gathering) readOrWait(at *calllog.Cursor) (entries []calllog.Entry, values any, more <-chan struct{}) {
+	const atOnce = 64
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if entries, values = at.Take(atOnce); len(entries) > 0 || c.over() {
+		return entries, values, nil
+	}
+	if c.more == nil {
+		c.more = make(chan struct{})
+	}
+	return nil, nil, c.more
 }

@@ -6,19 +6,7 @@ import (
 
 	"github.com/seed-bb4b4d74/dispatch/internal/callcontext"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
-	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
 )
-
-// callKey is the key under which the contexts of producers and listeners know
-// whose they are.
-type callKey struct{}
-
-// inside is what a context finds under callKey.
-type inside interface {
-	callInfo() CallInfo
-	// sentFrom returns the call, and how deep one is nested that is sent from here.
-	sentFrom() (call *origin, nesting int32)
-}
 
 // CallFrom returns information about the call to which ctx belongs. ctx must be the context
 // of a producer or listener, or derived from one; otherwise CallFrom returns false.
@@ -83,35 +71,6 @@ func (r *run) looksEnded() bool {
 	return made || c.over() || c.course.Graced()
 }
 
-// ownContext is the context of a run that may end before its call does: that of a replica
-// ends when another one has answered, that of a run with a timeout after this time. The
-// call's lock guards it.
-type ownContext struct {
-	base   context.Context         // what ctx is derived from; nil for the call's
-	ctx    context.Context         // nil until the run looks at it
-	cancel context.CancelCauseFunc // ends ctx
-}
-
-// competes reports whether other replicas can answer in the place of this run, so that
-// its context can end before the call does.
-func (r *run) competes() bool {
-	return r.replica() != nil && (len(r.call.groups[r.member].candidates) > 1 || r.replica().base != nil)
-}
-
-// ownContext returns where a run keeps its own context, or nil if it has that of the call.
-func (r *run) ownContext() *ownContext {
-	switch {
-	case r.competes():
-		return &r.replica().ownContext
-	case r.member < 0 || r.producer().timeout == 0 || !r.started:
-		return nil
-	case r.isPlain():
-		return r.rare.own
-	default:
-		return &r.replica().ownContext
-	}
-}
-
 // contextOf returns the context of a run that has its own.
 func (r *run) contextOf(own *ownContext) context.Context {
 	c := r.call
@@ -168,15 +127,6 @@ func (r *run) endedLocked() error {
 	}
 }
 
-// isOverdueLocked reports whether the course has found that the run has taken as long as it
-// may.
-func (r *run) isOverdueLocked() bool {
-	if own := r.replica(); own != nil {
-		return own.overdue
-	}
-	return r.call.course.Member(int(r.member)).Overdue
-}
-
 // overdueAt returns when the run has taken as long as it may, if it has started and has a
 // timeout.
 func (r *run) overdueAt() (at time.Duration, ok bool) {
@@ -207,50 +157,4 @@ func (r *run) callInfo() CallInfo {
 		info.Budget = min(info.Budget, max(0, at-r.call.now()))
 	}
 	return info
-}
-
-// origin is what others know of a call: those that are sent from inside it, and the
-// ledger. It is at the same time the context of the call's listeners, with the sender's
-// values and no end. When the call has left the ledger it keeps nothing of the call, so
-// a chain of listeners that send with their contexts does not keep its beginning.
-type origin struct {
-	sender  context.Context
-	bus     *Bus
-	topic   *topicSpec
-	id      CallID
-	nesting int32         // how many calls it is nested in
-	until   time.Duration // the deadline of its producers, since the bus was made
-	place   ledger.Entry
-}
-
-// Deadline returns that there is none.
-func (o *origin) Deadline() (time.Time, bool) { return time.Time{}, false }
-
-// Done returns nil: the context never ends.
-func (o *origin) Done() <-chan struct{} { return nil }
-
-// Err returns nil.
-func (o *origin) Err() error { return nil }
-
-// Value returns the sender's value for the key.
-func (o *origin) Value(key any) any {
-	if key == (callKey{}) {
-		return o
-	}
-	return context.WithoutCancel(o.sender).Value(key) // Value must not find the cause of the sender's end
-}
-
-func (o *origin) sentFrom() (call *origin, nesting int32) { return o, o.nesting }
-
-func (o *origin) callInfo() CallInfo {
-	return CallInfo{Topic: o.topic.Name, ID: o.id, Budget: max(0, o.until-o.bus.sinceEpoch(time.Now()))}
-}
-
-// valuesOf returns a context with the values of a sender's. That of a listener leads to
-// what it has them from, so that a chain of listeners makes no chain of contexts.
-func valuesOf(sender context.Context) context.Context {
-	if o, ok := sender.(*origin); ok {
-		return o.sender
-	}
-	return sender
 }

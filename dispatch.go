@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
+	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 )
@@ -166,7 +167,7 @@ func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], ni
 	if err != nil {
 		return r, invalidArgument("%s: %v", method, err)
 	}
-	r = Registration{bus: d.bus, at: caller(2)}
+	r = Registration{bus: &d.bus.hub, at: caller(2)}
 	r.entry.Selection = s
 	return r, nil
 }
@@ -317,9 +318,9 @@ func (d *Dispatcher[Req, Res]) OnLate(f func(r Result[Req, Res], by time.Duratio
 	}
 	h := &lateHook{fn: f}
 	types := typesOf[Req, Res]()
-	r := Registration{bus: d.bus, at: caller(1), self: h}
-	r.entry.Name, r.entry.Selection.Types = "OnLate", &types
-	h.init(r, nil, inbox.Config{})
-	_ = h.attach(d.bus) // which cannot fail
+	r := Registration{bus: &d.bus.hub, at: caller(1), self: h}
+	r.entry.Name, r.entry.Selection = "OnLate", &registry.Selection{Types: &types}
+	h.init(r, inbox.Config{})
+	_ = d.bus.add(h) // which cannot fail
 	return &h.Registration
 }

@@ -33,43 +33,6 @@ const quick = time.Microsecond
 // manySpares is how many workers of a bus may be runnable and not have begun.
 const manySpares = 64
 
-// newWorker returns what a worker does. It is one flat and typed function: each further
-// frame would be on the stack of every producer. A producer that unwinds the stack ends it.
-func (c *Call[Req, Res]) newWorker() func() error {
-	return func() error {
-		var r *run
-		defer func() {
-			if r != nil && r.started && !r.returned {
-				r.unwound(recover())
-				c.vanish(r)
-			}
-		}()
-		idle := (*recipient)(nil)
-		for r = c.begin(); r != nil; r, idle = c.settle(r) {
-			if !r.started {
-				c.admit(r)
-			}
-			if !r.started {
-				continue
-			}
-			if plain := c.plain(r); plain != nil {
-				var err error
-				if c.answers[r.member], err = plain(r, c.req); err != nil {
-					r.fail(err)
-				}
-			} else {
-				c.askOtherwise(r)
-			}
-			r.returned = true
-		}
-		c.leave()
-		if idle != nil {
-			idle.inbox.RunOne()
-		}
-		return nil
-	}
-}
-
 // vanish is the rest of work for a worker that its producer has unwound.
 func (c *gathering) vanish(r *run) {
 	_, idle := c.settle(r)

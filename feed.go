@@ -53,6 +53,13 @@ type batch struct {
 	retained bool // it was kept, see WithRetain
 }
 
+// audience is a registered listener or observer, as the feed of a call calls it.
+type audience interface {
+	result(c *gathering, b *batch) // that is now being delivered
+	outcome(c *gathering, e calllog.Entry)
+	end(c *gathering)
+}
+
 // span is a row of results that are not to be delivered, from one Seq to before another.
 type span struct{ from, to int }
 
@@ -93,11 +100,13 @@ func (c *gathering) publishLocked() (feeds *feed) {
 }
 
 // hasMoreLocked reports whether there is something to take, be it the end of the call.
-func (f *feed) hasMoreLocked() bool {
-	if f.read < f.limit && f.at.More() {
-		return true
-	}
-	return f.call.closed && !f.ended && f.limit == math.MaxInt && f.inHand == 0 && f.to.audience.wantsEnd()
+func (f *feed) hasMoreLocked() bool { return f.hasEntriesLocked() || f.hasEndLocked() }
+
+func (f *feed) hasEntriesLocked() bool { return f.read < f.limit && f.at.More() }
+
+// hasEndLocked reports whether the end of the call can be told behind the entries.
+func (f *feed) hasEndLocked() bool {
+	return f.call.closed && !f.ended && f.limit == math.MaxInt && f.inHand == 0 && f.to.wantsEnd
 }
 
 // put puts feeds that publishLocked has returned into their inboxes.
@@ -226,7 +235,7 @@ func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
 // takesEndLocked reports whether the end of the call has to be told behind what has just
 // been taken.
 func (f *feed) takesEndLocked() bool {
-	if !f.call.closed || f.read < f.limit && f.at.More() || f.ended || f.limit < math.MaxInt || f.inHand > 0 || !f.to.audience.wantsEnd() {
+	if f.hasEntriesLocked() || !f.hasEndLocked() {
 		return false
 	}
 	f.ended = true
@@ -287,7 +296,7 @@ func (f *feed) Release() {
 func (f *feed) Spent() bool {
 	f.call.mu.Lock()
 	defer f.call.mu.Unlock()
-	if !f.call.closed || f.to.audience.wantsEnd() || !f.heardFromLocked(f.at.Seq) {
+	if !f.call.closed || f.to.wantsEnd || !f.heardFromLocked(f.at.Seq) {
 		return false
 	}
 	f.limit, f.queued = f.read, false
@@ -310,7 +319,7 @@ func (f *feed) endLocked() {
 	}
 	f.left, f.ended = true, true
 	f.at, f.drops = calllog.Cursor{}, nil
-	if f.to.audience.isListener() {
+	if !f.to.observes {
 		f.handLocked()
 		if f.call.leaveLocked() {
 			f.call.bus.ledger.Leave(&f.call.from.place)
@@ -332,6 +341,7 @@ func (f *feed) Run() { f.deliver(&f.batch) }
 
 func (f *feed) deliver(b *batch) {
 	to, outcomes := f.to, f.wantsOutcomes()
+	audience := to.self.(audience)
 	for len(b.entries) > 0 {
 		b.now = b.entries[0]
 		if b.now.Kind&calllog.Result != 0 && !b.half {
@@ -343,13 +353,13 @@ func (f *feed) deliver(b *batch) {
 			if !to.silenced() {
 				b.heard++
 				to.waitingSince(f.call.onBus(b.now.At))
-				to.audience.result(f.call, b)
+				audience.result(f.call, b)
 			}
 			continue
 		}
 		b.entries, b.half = b.entries[1:], false
 		if outcomes && b.now.Kind&^calllog.Result != 0 && !to.gone.Load() {
-			to.audience.outcome(f.call, b.now)
+			audience.outcome(f.call, b.now)
 		}
 	}
 	if b.heard > 0 {
@@ -361,23 +371,24 @@ func (f *feed) deliver(b *batch) {
 	}
 }
 
-func (f *feed) wantsOutcomes() bool { return !f.brief && f.to.audience.wantsOutcomes() }
+func (f *feed) wantsOutcomes() bool { return !f.brief && f.to.wantsOutcomes }
 
 // deliverEnd tells the outcomes of members that had not ended when the call did, and
 // the end of the call.
 func (f *feed) deliverEnd(b *batch) {
+	audience := f.to.self.(audience)
 	for f.wantsOutcomes() {
 		i, ok := f.nextUnended()
 		if !ok {
 			break
 		}
 		if !f.to.gone.Load() {
-			f.to.audience.outcome(f.call, calllog.Entry{At: f.call.course.Ended(), Member: int32(i), Kind: calllog.End})
+			audience.outcome(f.call, calllog.Entry{At: f.call.course.Ended(), Member: int32(i), Kind: calllog.End})
 		}
 	}
 	if !b.done && !f.to.gone.Load() {
 		b.done = true
-		f.to.audience.end(f.call)
+		audience.end(f.call)
 	}
 }
 
@@ -394,25 +405,20 @@ func (f *feed) nextUnended() (i int, ok bool) {
 	return 0, false
 }
 
-// cutOff has the listener read what is in the log by now and no more: neither later
-// results nor, if the call goes on, its end. It returns a function that reports whether
-// that has been done, or nil if there is nothing to do.
-func (c *gathering) cutOff(l *recipient) (delivered func() bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f := c.feeds
-	for f != nil && f.to != l {
-		f = f.next
+// retainLocked is appendLocked for calls of a topic under WithRetain.
+func (c *gathering) retainLocked(e calllog.Entry) {
+	r := &c.bus.retention
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.lookUpListenersLocked()
+	page, _ := c.log.Room()
+	c.log.Append(e)
+	if e.Kind&calllog.Result == 0 {
+		return
 	}
-	if f == nil {
-		return nil
+	x := retained{call: c, entry: e, seq: c.log.Results() - 1}
+	if e.Value != calllog.Answer {
+		x.values = page.Values
 	}
-	if !c.closed {
-		f.limit, f.most = min(f.limit, c.log.Written()), min(f.most, c.log.Results())
-	}
-	return func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return l.gone.Load() || !f.queued && f.inHand == 0
-	}
+	r.keepLocked(c.topic, c.bus.registry.Leads, x)
 }

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -11,16 +10,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/callcontext"
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
+	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
-
-// abandonAfter is how long a producer may take to return once its call has ended
-// before its run counts as abandoned. A producer that watches its context needs
-// far less, even on a busy machine.
-const abandonAfter = 100 * time.Millisecond
-
-// inheritedSlack is how long a call waits, beyond its deadline, for the end of the
-// sender's context that has set it, and for the cause of that end.
-const inheritedSlack = 100 * time.Millisecond
 
 // A gathering is a Call without its types. What happens in the call is told to its
 // course, which decides; the gathering does what has been decided: it starts runs,
@@ -55,6 +46,7 @@ type gathering struct {
 	spare     bool        // a worker is started and has not yet claimed anything
 	launched  bool        // runs may start
 	found     bool        // the call does not wait for producers any more
+	inherits  bool        // its deadline is the sender's, whose context has not had its time twice
 	timed     bool        // something other than the deadline can become due
 	closed    bool        // what follows from the end of the course has been done
 	bounded   bool        // a feed leads to an inbox that can drop results
@@ -74,6 +66,12 @@ type gathering struct {
 	done      chan struct{} // made when asked for; closed at the end
 	more      chan struct{} // closed when there is more in the log; nil if no reader waits
 }
+
+// What the registry leads a call to: the members, and all that is registered on the topic.
+type (
+	seat  = registry.Seat[*producer]
+	route = registry.Route[*producer, *listener]
+)
 
 // half is the typed half of a call: all that touches requests and results. Its
 // methods are called without the call's lock, but for those that end in Locked.
@@ -166,226 +164,12 @@ func (c *gathering) doneChannel() <-chan struct{} {
 	return c.done
 }
 
-// follow ends the call when the sender's context ends.
-func (c *gathering) follow(sender context.Context) {
-	unfollow := context.AfterFunc(sender, func() {
-		reason, cause := senderEnd(sender)
-		c.stop(reason, cause)
-	})
-	c.mu.Lock()
-	over := c.over()
-	c.unfollow = unfollow
-	c.mu.Unlock()
-	if over {
-		unfollow()
-	}
-}
-
-// stop ends the call, unless it has ended, for a reason from outside.
-func (c *gathering) stop(reason course.Reason, cause error) {
-	err := endError(reason, cause)
-	c.mu.Lock()
-	if c.over() {
-		c.mu.Unlock()
-		return
-	}
-	if reason != course.Deadline || !c.course.Waiting() {
-		c.cause, c.err = cause, err
-	}
-	c.course.Stop(c.now(), reason)
-	c.tellAndUnlock()
-}
-
-// endError is the error of outcomes for a reason and its cause.
-func endError(reason course.Reason, cause error) error {
-	switch reason {
-	case course.Deadline:
-		return withKind(cause, context.DeadlineExceeded)
-	case course.Stopped:
-		return withKind(cause, context.Canceled)
-	default:
-		return cause
-	}
-}
-
-// shut ends the call because the bus is closed.
-func (c *gathering) shut() { c.stop(course.Closed, ErrClosed) }
-
-// expire is what the timer calls.
-func (c *gathering) expire() {
-	now := c.now()
-	c.mu.Lock()
-	if c.over() {
-		c.abandonAndUnlock(now)
-	} else {
-		c.tickAndUnlock(now)
-	}
-}
-
-// tick is what the timer does in a call that goes on. A member may be quicker than the timer
-// to say that the time is over.
-func (c *gathering) tick() {
-	now := c.now()
-	c.mu.Lock()
-	if c.over() {
-		c.mu.Unlock()
-	} else {
-		c.tickAndUnlock(now)
-	}
-}
-
-func (c *gathering) tickAndUnlock(now time.Duration) {
-	c.due = never
-	graced := c.course.Graced()
-	c.course.Tick(now)
-	var overdue []context.CancelCauseFunc
-	for _, o := range c.course.Overdue() {
-		if cancel := c.overdueLocked(o); cancel != nil {
-			overdue = append(overdue, cancel)
-		}
-	}
-	shared := c.shared
-	graced = c.course.Graced() && !graced && shared != nil
-	c.tellAndUnlock(overdue...)
-	if graced {
-		c.endContext(shared)
-	}
-}
-
-// tellAndUnlock does what follows from events that are not the end of a run: it starts
-// a worker if something has been released, and tells what has been written. The contexts of
-// runs that are overdue end before that of the call.
-func (c *gathering) tellAndUnlock(overdue ...context.CancelCauseFunc) {
-	c.holds++
-	c.afterLocked()
-	spare := c.launched && c.wantsSpareLocked(c.now())
-	feeds, over := c.publishLocked(), c.over()
-	c.mu.Unlock()
-	for _, cancel := range overdue {
-		cancel(context.DeadlineExceeded)
-	}
-	if spare {
-		c.startSpare()
-	}
-	if over {
-		c.spread()
-	}
-	put(feeds)
-	if over {
-		c.recount()
-	}
-	c.bus.ledger.Changed()
-	c.leave()
-}
-
-// afterLocked follows each event of the course: it sets the timer, or does what belongs
-// to the end of the call if that has come.
-func (c *gathering) afterLocked() {
-	if c.over() {
-		if !c.closed {
-			c.closed = true
-			c.closeLocked()
-		}
-		return
-	}
-	if c.timer == nil || c.due != never && !c.timed {
-		return
-	}
-	if due := c.course.Due(); due < c.due {
-		c.due = due
-		c.timer.Reset(due - c.now())
-	}
-}
-
-// closeLocked does what belongs to the end of the call.
-func (c *gathering) closeLocked() {
-	if c.cause == nil {
-		c.cause = c.causeLocked()
-	}
-	if c.err == nil { // what comes from outside is not looked at under the lock
-		c.err = endError(c.course.Reason(), c.cause)
-	}
-	c.stopWaitingLocked()
-	c.findListenersLocked()
-	if c.placed {
-		c.handLocked()
-		for f := c.feeds; f != nil; f = f.next {
-			f.handIfHeardLocked()
-		}
-	}
-	if c.done != nil {
-		close(c.done)
-	}
-	switch {
-	case c.timer == nil:
-	case c.running > 0:
-		c.timer.Reset(abandonAfter)
-	default:
-		c.timer.Stop()
-	}
-}
-
-// causeLocked is the error that goes with the reason.
-func (c *gathering) causeLocked() error {
-	switch c.course.Reason() {
-	case course.Satisfied:
-		return ErrSatisfied
-	case course.QuorumLost:
-		return ErrQuorumLost
-	case course.FailedFast:
-		return ErrFailFast
-	case course.Stalled:
-		return ErrStalled
-	case course.NoProducers:
-		return ErrNoProducers
-	case course.Deadline:
-		if c.course.Waiting() || c.course.Size() == 0 && c.policy.minProducers > 0 {
-			return tooFewProducers(c.policy.minProducers, c.presentLocked())
-		}
-		return context.DeadlineExceeded
-	default:
-		return nil
-	}
-}
-
-// spread lets the producers know that the call has ended.
-func (c *gathering) spread() {
-	c.mu.Lock()
-	shared, unfollow, nesting := c.shared, c.unfollow, c.nesting
-	c.mu.Unlock()
-	if shared != nil {
-		c.endContext(shared)
-	}
-	if unfollow != nil {
-		unfollow()
-	}
-	if nesting != nil {
-		nesting.endTask()
-	}
-}
-
 // lateness returns the time, and by how much something is late that comes now.
 func (c *gathering) lateness() (now, by time.Duration) {
 	now = c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return now, max(0, now-c.course.Ended())
-}
-
-// noteFailure counts the failure of a run with its producer, and logs a panic.
-func (c *gathering) noteFailure(r *run, how course.State, why string) {
-	if how == course.Declined || how == course.Late || how == course.Gone {
-		return
-	}
-	r.producer().fail(why, r.started)
-	c.notePanic(r)
-}
-
-// notePanic logs the panic of a run, if it has ended with one.
-func (c *gathering) notePanic(r *run) {
-	if p, ok := r.err().(*PanicError); ok && !r.returned {
-		c.bus.unwound(r.producer().entry.Kind, &r.producer().Registration, p.Value, p.Stack)
-	}
 }
 
 // leave gives up one hold of the call's place in the ledger, and with the last the place.
@@ -413,90 +197,13 @@ func (c *gathering) handLocked() {
 	}
 }
 
-// abandonAndUnlock counts the runs that have outlived the call for too long.
-func (c *gathering) abandonAndUnlock(now time.Duration) {
-	after := now - c.course.Ended()
-	if left := abandonAfter - after; left > 0 {
-		if c.running > 0 {
-			c.timer.Reset(left) // it had gone off for the deadline when the call ended
-		}
-		c.mu.Unlock()
-		return
-	}
-	var abandoned []*run
-	for r := range c.runsLocked() {
-		if r.phase == runGoes {
-			r.phase = runAbandoned
-			r.producer().abandon()
-			abandoned = append(abandoned, r)
-		}
-	}
-	c.mu.Unlock()
-	for _, r := range abandoned {
-		c.observeAbandoned(r, now, after)
-		p := r.producer()
-		c.bus.log(slog.LevelWarn, p.entry.Kind+" outlived its call",
-			slog.String(p.entry.Kind, p.Name()), slog.String("topic", c.topic.Name), slog.Any("call", c.id()),
-			slog.Duration("after", after), slog.String("added_at", p.addedAt()))
-	}
-}
+// presentLocked returns how many producers count for WithMinProducers.
+func (c *gathering) presentLocked() int { return len(c.route.Producers) - len(c.route.Relays) }
 
-// occupies reports whether the producer is running for the call or may yet be.
-func (c *gathering) occupies(p *producer) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for r := range c.runsLocked() {
-		if r.producer() == p && r.phase.goes() {
-			return true
-		}
+// stopWaitingLocked ends the wait for producers, if the call is in it.
+func (c *gathering) stopWaitingLocked() {
+	if c.policy.minProducers > 0 && !c.found {
+		c.found = true
+		c.bus.waiting.Add(-1)
 	}
-	return !c.over() && c.mayAskLocked(p)
-}
-
-// underWay returns what a call is still busy with.
-func (c *gathering) underWay() (info CallInfo, pending bool, running []Member) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for r := range c.runsLocked() {
-		if r.phase.goes() {
-			running = append(running, r.producer().member())
-		}
-	}
-	return c.info(), !c.over(), running
-}
-
-// snapshot returns how far the call is.
-func (c *gathering) snapshot() CallSnapshot {
-	s := CallSnapshot{Report: c.report(), Left: c.info().Budget, Depth: int(c.from.nesting)}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.course.Waiting() {
-		s.WaitsFor = c.policy.minProducers - c.presentLocked()
-	}
-	return s
-}
-
-// load is what a producer has to do for the calls in flight.
-type load struct{ waiting, running int }
-
-// addTo adds what each producer has to do for the call, and returns the runs that have
-// outlived it.
-func (c *gathering) addTo(loads map[*producer]load) (abandoned []AbandonedSnapshot) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	age := c.now() - c.course.Ended()
-	for r := range c.runsLocked() {
-		l := loads[r.producer()]
-		switch {
-		case r.phase.goes():
-			l.running++
-		case r.phase == runClaimed && !c.over():
-			l.waiting++
-		}
-		loads[r.producer()] = l
-		if r.phase == runAbandoned {
-			abandoned = append(abandoned, AbandonedSnapshot{Member: r.producer().member(), Topic: c.topic.Name, Call: c.id(), Age: age})
-		}
-	}
-	return abandoned
 }

@@ -108,6 +108,42 @@ func TestCauseOfTheSendersDeadlineReachesEverybody(t *testing.T) {
 	}
 }
 
+// lateDone is a context whose end is told later than it comes.
+type lateDone struct {
+	context.Context
+	done chan struct{}
+}
+
+func (c lateDone) Done() <-chan struct{} { return c.done }
+
+// A busy process may be late with the timer of the sender's context.
+func TestTheEndOfTheSendersContextMayComeALittleLate(t *testing.T) {
+	mine := errors.New("the page has to be there")
+	for by, want := range map[time.Duration]struct {
+		elapsed time.Duration
+		cause   error
+	}{
+		30 * time.Millisecond: {1030 * time.Millisecond, mine},
+		90 * time.Millisecond: {1090 * time.Millisecond, mine},
+		time.Hour:             {1100 * time.Millisecond, context.DeadlineExceeded},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher()
+			produce(t, d, "a", slow(time.Hour, 1))
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, mine)
+			defer cancel()
+			late := lateDone{ctx, make(chan struct{})}
+			time.AfterFunc(time.Second+by, func() { close(late.done) })
+			c := sendFrom(late, t, d)
+			<-c.Done()
+			if r := c.Report(); r.Reason != dispatch.ReasonDeadline || r.Elapsed != want.elapsed || !errors.Is(r.Err(), want.cause) || errors.Is(r.Err(), mine) != (want.cause == mine) {
+				t.Errorf("%v late: %v after %v: %v", by, r.Reason, r.Elapsed, r.Err())
+			}
+			time.Sleep(2 * time.Hour)
+		})
+	}
+}
+
 // The same on real processors, where the deadline comes whenever it comes.
 func TestCauseOfTheSendersDeadlineIsNoMatterOfLuck(t *testing.T) {
 	mine := errors.New("the page has to be there")

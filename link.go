@@ -21,17 +21,15 @@ func (b *Bus) AddLink(describe func() LinkSnapshot) (*Registration, error) {
 	if b == nil || describe == nil {
 		return nil, invalidArgument("AddLink: nil Bus or func")
 	}
-	l := &link{Registration{bus: b, at: caller(1)}, describe}
+	l := &link{Registration{bus: &b.hub, at: caller(1)}, describe}
 	l.self, l.entry.Name = l, "link"
-	if err := l.attach(b); err != nil {
+	if err := b.add(l); err != nil {
 		return nil, err
 	}
 	return &l.Registration, nil
 }
 
-// attach, detach, settle and stop are parts of registrant.
-func (l *link) attach(b *Bus) error          { return b.links.add(l, b) }
-func (l *link) detach(b *Bus)                { b.links.remove(l) }
+// settle and stop are parts of registrant.
 func (l *link) settle(context.Context) error { return nil }
 func (l *link) stop()                        {}
 

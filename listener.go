@@ -4,7 +4,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
@@ -24,61 +23,13 @@ func (l *listener) Registered() *registry.Entry { return &l.entry }
 func newListener(r Registration, fn any, c listenerConfig) *listener {
 	l := &listener{fn: fn, onOutcome: c.onOutcome, onDone: c.onDone, retained: c.retained}
 	r.entry.Name, r.entry.Kind = c.name, "listener"
-	l.init(r, l, inbox.Config{
+	l.init(r, inbox.Config{
 		Width:     int32(min(c.concurrency, math.MaxInt32)),
 		Bound:     int32(min(c.mailbox.n, math.MaxInt32)),
 		DropFirst: c.mailbox.overflow == DropOldest,
 	})
-	l.self = l
+	l.self, l.wantsOutcomes, l.wantsEnd = l, l.onOutcome != nil, l.onOutcome != nil || l.onDone != nil
 	return l
-}
-
-func (l *listener) isListener() bool { return true }
-
-func (l *listener) result(c *gathering, b *batch) {
-	if c.nesting == nil {
-		c.half.hear(l, c.from, b)
-	} else {
-		c.nesting.hear(l, b)
-	}
-}
-
-func (l *listener) wantsOutcomes() bool { return l.onOutcome != nil }
-
-func (l *listener) outcome(c *gathering, e calllog.Entry) {
-	if e.Kind&calllog.End != 0 {
-		l.hook(func() { l.onOutcome(c.outcome(int(e.Member))) })
-	}
-}
-
-func (l *listener) wantsEnd() bool { return l.onOutcome != nil || l.onDone != nil }
-
-func (l *listener) end(c *gathering) {
-	if l.onDone != nil {
-		l.hook(func() { l.onDone(c.report()) })
-	}
-}
-
-// hook calls a hook, which may send and wait for a place.
-func (l *listener) hook(f func()) {
-	if l.bus.places == nil {
-		f()
-	} else {
-		l.bus.places.during(l, f)
-	}
-}
-
-// attach and detach are parts of registrant.
-func (l *listener) attach(b *Bus) error {
-	if l.retained {
-		return b.retention.attach(l)
-	}
-	return b.registry.AddListener(l)
-}
-
-func (l *listener) detach(b *Bus) {
-	b.registry.RemoveListener(l)
-	b.retention.release(b, &l.entry.Selection)
 }
 
 func (l *listener) snapshot(now time.Duration) ListenerSnapshot {

@@ -13,15 +13,15 @@ const mostLogs = 1024
 const panicInterval = time.Minute
 
 // log hands an event to the logger, which gets it on a goroutine of its own.
-func (b *Bus) log(level slog.Level, msg string, attrs ...slog.Attr) {
-	if b.logs.inbox.Stats().Queued >= mostLogs {
+func (h *hub) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	if h.logs.inbox.Stats().Queued >= mostLogs {
 		return
 	}
-	logger := b.logger
+	logger := h.logger
 	if logger == nil {
 		logger = slog.Default()
 	}
-	b.logs.tell(&event{call: func() {
+	h.logs.tell(&event{call: func() {
 		logger.LogAttrs(context.Background(), level, msg, slog.GroupAttrs("dispatch", attrs...))
 	}})
 }
@@ -34,20 +34,20 @@ type panics struct {
 
 // unwound deals with user code that panicked or, if the value is nil, ended its
 // goroutine. It returns false if that has to end the process.
-func (b *Bus) unwound(kind string, r *Registration, value any, stack []byte) (contained bool) {
-	if value != nil && b.panicCrash {
+func (h *hub) unwound(kind string, r *Registration, value any, stack []byte) (contained bool) {
+	if value != nil && h.panicCrash {
 		return false
 	}
-	if r == &b.logs.Registration {
+	if r == &h.logs.Registration {
 		return true // there is no other logger to tell
 	}
 	attrs := []slog.Attr{slog.String(kind, r.Name()), slog.String("topic", r.entry.Selection.String()), slog.String("added_at", r.addedAt())}
 	if stack == nil {
-		b.log(slog.LevelError, kind+" called runtime.Goexit", attrs...)
+		h.log(slog.LevelError, kind+" called runtime.Goexit", attrs...)
 		return true
 	}
 	what, now := slog.String("stack", string(stack)), time.Now()
-	b.logs.inbox.Locked(func() {
+	h.logs.inbox.Locked(func() {
 		if r.panics != nil && now.Sub(r.panics.logged).Abs() < panicInterval {
 			r.panics.since++
 			what = slog.Int("panics_since_stack", r.panics.since)
@@ -55,6 +55,6 @@ func (b *Bus) unwound(kind string, r *Registration, value any, stack []byte) (co
 		}
 		r.panics = &panics{logged: now}
 	})
-	b.log(slog.LevelError, kind+" panicked", append(attrs, slog.Any("value", value), what)...)
+	h.log(slog.LevelError, kind+" panicked", append(attrs, slog.Any("value", value), what)...)
 	return true
 }

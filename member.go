@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
+	"github.com/seed-bb4b4d74/dispatch/internal/latency"
 )
 
 // A group is a member with several replicas, of which the course says when one more is
@@ -14,11 +15,11 @@ import (
 type group struct {
 	name       string
 	candidates []*producer
-	turn       int        // where among the candidates to begin to look for the first
-	replicas   []*replica // those that have been claimed, in this order
-	answered   *producer  // the replica whose answer it was, if the member is OK
-	err        error      // why there is no answer
-	latencies  *latencies // nil unless the call is under WithHedgeQuantile
+	turn       int             // where among the candidates to begin to look for the first
+	replicas   []*replica      // those that have been claimed, in this order
+	answered   *producer       // the replica whose answer it was, if the member is OK
+	err        error           // why there is no answer
+	latencies  *latency.Recent // nil unless the call is under WithHedgeQuantile
 	first      replica
 	one        [1]*replica // what replicas points to as long as there is but one
 }
@@ -406,4 +407,16 @@ func (c *gathering) replicasLocked(outcomes []Outcome) []Outcome {
 		}
 	}
 	return outcomes
+}
+
+// noteLatency adds the latency of a group that has just answered. Where the first replica
+// has failed it says nothing about how long an answer takes. One that was beaten has taken
+// at least as long as it took to beat it, and that is longer than the hedge: so the quantile
+// at which groups are hedged does not move because they are.
+func (g *group) noteLatency(answered time.Duration) {
+	first := g.replicas[0]
+	if g.latencies == nil || first.how != course.Pending && first.how != course.OK {
+		return
+	}
+	g.latencies.Add(answered - first.claimed)
 }

@@ -15,18 +15,18 @@ import (
 
 // places bounds the calls in flight on a bus.
 type places struct {
-	bus    *Bus
+	bus    *hub
 	free   *semaphore.Weighted
 	intake context.Context    // ends when nothing new is accepted
 	refuse context.CancelFunc // ends intake
 
 	mu      sync.Mutex
-	waiting int               // senders that wait for a place
-	hooks   map[*listener]int // that run, by their listeners
-	logged  bool              // that they wait is logged
+	waiting int                // senders that wait for a place
+	hooks   map[*recipient]int // that run, by their listeners
+	logged  bool               // that they wait is logged
 }
 
-func newPlaces(b *Bus) *places {
+func newPlaces(b *hub) *places {
 	p := &places{bus: b, free: semaphore.NewWeighted(int64(b.maxInFlight))}
 	p.intake, p.refuse = context.WithCancel(context.Background())
 	return p
@@ -75,11 +75,11 @@ func (p *places) wait(topic string) (arrived func()) {
 
 // during runs a hook of a listener. If a sender begins to wait meanwhile, which may be the
 // hook, no call keeps its place for that listener until the hook has returned.
-func (p *places) during(l *listener, hook func()) {
+func (p *places) during(l *recipient, hook func()) {
 	l.inbox.Away(func() { // before a sender can know of it
 		p.mu.Lock()
 		if p.hooks == nil {
-			p.hooks = make(map[*listener]int)
+			p.hooks = make(map[*recipient]int)
 		}
 		p.hooks[l]++
 		p.mu.Unlock()
@@ -124,27 +124,10 @@ func (p *places) log(topic string) {
 // keeps because it has not come to the last results of calls that have ended.
 func (p *places) kept() (underWay int, by map[*recipient]int) {
 	by = make(map[*recipient]int)
-	for owner := range p.bus.ledger.All() {
-		if c, ok := owner.(*gathering); ok && c.placed {
-			underWay += c.addKept(by)
-		}
+	for c := range p.bus.inFlight() {
+		underWay += c.addKept(by)
 	}
 	return underWay, by
-}
-
-// addKept adds the listeners that keep the place of an ended call, or returns 1.
-func (c *gathering) addKept(by map[*recipient]int) (underWay int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.over() {
-		return 1
-	}
-	for f := c.feeds; f != nil; f = f.next {
-		if f.keeps {
-			by[f.to]++
-		}
-	}
-	return 0
 }
 
 // inUse returns the bound, or 0 if there is none, and how many senders wait.

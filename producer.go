@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-bb4b4d74/dispatch/internal/latency"
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
@@ -44,11 +45,11 @@ type producer struct {
 	timeout time.Duration // of each run; 0: none
 	gates   atomic.Uint32 // what can stand between a call and the closure; written under mu
 
-	mu        sync.Mutex // guards the fields below
-	abandoned int        // runs that have outlived their calls
-	busy      int        // runs that are claimed; counted for replicas
-	latencies *latencies // of its group; nil until a call asks for them
-	turn      int        // how often the group was asked while this producer came first
+	mu        sync.Mutex      // guards the fields below
+	abandoned int             // runs that have outlived their calls
+	busy      int             // runs that are claimed; counted for replicas
+	latencies *latency.Recent // of its group; nil until a call asks for them
+	turn      int             // how often the group was asked while this producer came first
 	failed    uint64
 	lastError string
 }
@@ -144,23 +145,13 @@ func (p *producer) kind() string {
 	}
 }
 
-// attach, detach and stop are parts of registrant.
-func (p *producer) attach(b *Bus) error { return b.registry.AddProducer(p) }
-func (p *producer) stop()               { p.gates.Or(gateRemoved) }
-
-func (p *producer) detach(b *Bus) {
-	b.registry.RemoveProducer(p)
-	b.retention.release(b, &p.entry.Selection)
-}
+// stop is part of registrant.
+func (p *producer) stop() { p.gates.Or(gateRemoved) }
 
 // settle waits until the producer has no part left in the calls in flight. Its
 // registration has been taken away already, so there will be no more of them.
 func (p *producer) settle(ctx context.Context) error {
-	for owner := range p.bus.ledger.All() {
-		c, ok := owner.(*gathering)
-		if !ok || !c.occupies(p) {
-			continue
-		}
+	for c := range p.bus.inFlight() {
 		if err := p.bus.ledger.Wait(ctx, func() bool { return !c.occupies(p) }); err != nil {
 			return err
 		}
@@ -201,3 +192,17 @@ func (p *producer) snapshot(l load) ProducerSnapshot {
 		Waiting: l.waiting, Running: l.running, Abandoned: p.abandoned, Failed: p.failed, LastError: p.lastError,
 	}
 }
+
+// shareLatencies returns where the latencies of the producer's group are kept: there,
+// unless it has been told before.
+func (p *producer) shareLatencies(there *latency.Recent) *latency.Recent {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.latencies == nil {
+		p.latencies = there
+	}
+	return p.latencies
+}
+
+// load is what a producer has to do for the calls in flight.
+type load struct{ waiting, running int }

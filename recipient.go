@@ -8,7 +8,6 @@ import (
 	"time"
 	"weak"
 
-	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
 	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
 )
@@ -18,14 +17,18 @@ import (
 // busy it stands in the ledger of its bus.
 type recipient struct {
 	Registration
-	audience audience
-	inbox    inbox.Inbox
-	place    ledger.Entry
+	inbox inbox.Inbox
+	place ledger.Entry
+
+	// What it is called with from the log of a call, beside results; these do not change.
+	wantsOutcomes, wantsEnd bool
+
+	observes bool        // it is an observer, which neither the call nor its place waits for
+	gone     atomic.Bool // nothing more is to be called
 
 	// since is when what is being delivered became ready, as a duration since the bus
 	// was made, in nanoseconds; 0 if nothing is.
 	since     atomic.Int64
-	gone      atomic.Bool   // nothing more is to be called
 	delivered atomic.Uint64 // results it was called with
 	watched   atomic.Int64  // when a timer was set that looks at since; 0: none is; never: none is to be
 	notes     *notes        // nil as long as there are none; guarded by the inbox's lock
@@ -33,7 +36,7 @@ type recipient struct {
 
 // notes are what few recipients have to note.
 type notes struct {
-	dropped []dropped       // of which observers are still to be told
+	dropped []func()        // which tell observers of dropped results
 	ready   []time.Duration // when what is being delivered became ready, if callbacks overlap
 }
 
@@ -47,18 +50,8 @@ func (r *recipient) note(change func(*notes)) {
 	})
 }
 
-// audience is who is called with what a call has to tell.
-type audience interface {
-	result(c *gathering, b *batch) // that is now being delivered
-	wantsOutcomes() bool
-	outcome(c *gathering, e calllog.Entry)
-	wantsEnd() bool // including outcomes at the end
-	end(c *gathering)
-	isListener() bool // the call and its place wait for it
-}
-
-func (r *recipient) init(reg Registration, a audience, c inbox.Config) {
-	r.Registration, r.audience = reg, a
+func (r *recipient) init(reg Registration, c inbox.Config) {
+	r.Registration = reg
 	r.inbox.Init(r, c)
 }
 
@@ -180,7 +173,7 @@ func (r *recipient) look() {
 		r.watched.Store(int64(now))
 		r.watch(left + 1) // it has to be longer
 	case r.watched.Swap(int64(never)) != int64(never): // it is told once
-		r.bus.observeSlow(r)
+		r.bus.registrar.observeSlow(r)
 		r.bus.log(slog.LevelWarn, r.kind()+" is slow",
 			slog.String(r.kind(), r.Name()), slog.String("topic", r.entry.Selection.String()), slog.String("added_at", r.addedAt()))
 	}
@@ -228,16 +221,16 @@ func (r *recipient) Unwound(value any, stack []byte) (contained bool) {
 
 // kind says in a word who it is.
 func (r *recipient) kind() string {
-	if r.audience == nil || r.audience.isListener() {
-		return "listener"
+	if r.observes {
+		return "observer"
 	}
-	return "observer"
+	return "listener"
 }
 
 // silenced reports whether callbacks with results are over: for listeners, and OnLate
 // hooks, also once the bus is closed.
 func (r *recipient) silenced() bool {
-	return r.gone.Load() || r.bus.ledger.Level() == ledger.Closed && r.kind() == "listener"
+	return r.gone.Load() || r.bus.ledger.Level() == ledger.Closed && !r.observes
 }
 
 // stop is part of Remove.
@@ -250,11 +243,9 @@ func (r *recipient) stop() {
 // been taken away already, so no call begins to write for it.
 func (r *recipient) settle(ctx context.Context) error {
 	var waits []func() bool
-	for owner := range r.bus.ledger.All() {
-		if c, ok := owner.(*gathering); ok {
-			if delivered := c.cutOff(r); delivered != nil {
-				waits = append(waits, delivered)
-			}
+	for c := range r.bus.inFlight() {
+		if delivered := c.cutOff(r); delivered != nil {
+			waits = append(waits, delivered)
 		}
 	}
 	for _, delivered := range waits {
@@ -263,4 +254,26 @@ func (r *recipient) settle(ctx context.Context) error {
 		}
 	}
 	return r.bus.ledger.Wait(ctx, r.inbox.Idle)
+}
+
+// noteDropped keeps for tellDropped what tells observers of a dropped result. It is called
+// under the inbox's lock.
+func (r *recipient) noteDropped(tell func()) {
+	if r.notes == nil {
+		r.notes = new(notes)
+	}
+	r.notes.dropped = append(r.notes.dropped, tell)
+}
+
+// tellDropped tells the observers which results were dropped.
+func (r *recipient) tellDropped() {
+	var all []func()
+	r.inbox.Locked(func() {
+		if r.notes != nil {
+			all, r.notes.dropped = r.notes.dropped, nil
+		}
+	})
+	for _, tell := range all {
+		tell()
+	}
 }

@@ -10,7 +10,7 @@ import (
 // A Registration is a producer, a listener or a hook that was added to a bus. Its methods
 // remove it, and are safe for concurrent use.
 type Registration struct {
-	bus    *Bus
+	bus    *hub
 	entry  registry.Entry // what the registry knows of it
 	at     callsite       // the place in the program that added it
 	self   registrant     // what this is the registration of
@@ -19,9 +19,6 @@ type Registration struct {
 
 // registrant is what can be registered: a producer, a listener or a hook.
 type registrant interface {
-	// attach adds it to the bus, and detach takes it away, so that no new call finds it.
-	attach(*Bus) error
-	detach(*Bus)
 	// settle waits until everything that was accepted is finished.
 	settle(context.Context) error
 	// stop lets nothing more begin.
@@ -30,14 +27,12 @@ type registrant interface {
 
 // enlist adds the registrant to its bus, and to calls that wait for producers.
 func (r *Registration) enlist() (*Registration, error) {
-	if err := r.self.attach(r.bus); err != nil {
+	if err := r.bus.registrar.add(r.self); err != nil {
 		return nil, registryError(err)
 	}
 	if r.bus.waiting.Load() > 0 {
-		for owner := range r.bus.ledger.All() {
-			if c, ok := owner.(*gathering); ok {
-				c.findProducers()
-			}
+		for c := range r.bus.inFlight() {
+			c.findProducers()
 		}
 	}
 	return r, nil
@@ -67,7 +62,7 @@ func (r *Registration) Name() string { return r.entry.Name }
 // counts as running and may run its first instruction later. Remove may be called again,
 // concurrently, and from inside the registration's own callbacks.
 func (r *Registration) Remove() {
-	r.self.detach(r.bus)
+	r.bus.registrar.remove(r.self)
 	r.self.stop()
 	r.bus.ledger.Changed()
 }
@@ -83,7 +78,7 @@ func (r *Registration) Drain(ctx context.Context) error {
 	if ctx == nil {
 		return invalidArgument("Drain: nil context")
 	}
-	r.self.detach(r.bus)
+	r.bus.registrar.remove(r.self)
 	err := r.self.settle(ctx)
 	r.Remove()
 	return err

@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -9,44 +8,6 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
-
-// A Relay answers a call for members outside this process. It names members on the roster,
-// hands in their results, and says how each member ended. It must end every member that it
-// has named; a member that has not ended when the relay returns is Failed with [ErrLost].
-// The relay itself is not a member of the call and does not count under [WithParallelism].
-// If it returns an error or panics while the call goes on, the report lists the relay, with
-// its own name.
-//
-// A relay is called concurrently, once for each call of its topics, and should return when
-// its context ends. If no relay names a member and the call has no other members, the call
-// ends with [ReasonNoProducers].
-type Relay[Req, Res any] func(ctx context.Context, req Req, to *Roster[Res]) error
-
-// relaying is the part of a call that only calls with relays have, and those with
-// targets that do not exist. The call's lock guards it.
-type relaying struct {
-	runs     []*relayRun
-	named    []named // the members behind those of this bus
-	byMember map[Member]int32
-	missing  []string // of WithRequired, that no member has yet
-}
-
-// relayRun is a relay at work for a call.
-type relayRun struct{ run }
-
-// named is a member that a relay has named or expects.
-type named struct {
-	member Member
-	by     *relayRun // nil for a target that does not exist
-	err    error
-}
-
-func (r *relaying) all() []*relayRun {
-	if r == nil {
-		return nil
-	}
-	return r.runs
-}
 
 func newRelaying(c *gathering, relays []*producer) *relaying {
 	r := &relaying{byMember: make(map[Member]int32)}
@@ -213,8 +174,6 @@ func (c *gathering) pendingLocked(r *relayRun, m Member) (i int32, ok bool) {
 	return i, ok
 }
 
-func (c *gathering) namedAt(i int32) *named { return &c.relaying.named[int(i)-len(c.producers)] }
-
 // end is Roster.End.
 func (r *relayRun) end(m Member, err error) bool {
 	c, how := r.call, stateOf(err)
@@ -314,9 +273,6 @@ func (c *gathering) missTargetsLocked() {
 		}
 	}
 }
-
-// isReplaced reports whether others have come in the place of an expected member.
-func (c *gathering) isReplaced(i int) bool { return c.course.Member(i).State == course.Replaced }
 
 // missLocked adds a member that was not asked.
 func (c *gathering) missLocked(m Member, how course.State, err error) {

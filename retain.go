@@ -36,11 +36,20 @@ func keyOf(t *registry.Topic) retainKey { return retainKey{t.Name, t.Types} }
 // retained is a result that is kept. It holds its call, and not those of its page of the log
 // that come after it.
 type retained struct {
-	call   *gathering
+	call   replayed
 	entry  calllog.Entry
 	values any
 	seq    int
 	nth    uint64 // its place among all that the bus has kept
+}
+
+// replayed is the call of a result that is kept, as the retention sees it.
+type replayed interface {
+	// replay calls a listener with the result.
+	replay(to *listener, x *retained)
+	// drops returns what tells observers that the listener's inbox has dropped the result, or
+	// nil if none wants to know.
+	drops(from *listener, x *retained) func()
 }
 
 // ring has the last results of a topic.
@@ -70,29 +79,11 @@ func (r *ring) grow(n int) {
 // all returns the results, the oldest first.
 func (r *ring) all() []retained { return slices.Concat(r.kept[r.first:], r.kept[:r.first]) }
 
-// retainLocked is appendLocked for calls of a topic under WithRetain.
-func (c *gathering) retainLocked(e calllog.Entry) {
-	r := &c.bus.retention
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	c.lookUpListenersLocked()
-	page, _ := c.log.Room()
-	c.log.Append(e)
-	if e.Kind&calllog.Result == 0 {
-		return
-	}
-	x := retained{call: c, entry: e, seq: c.log.Results() - 1}
-	if e.Value != calllog.Answer {
-		x.values = page.Values
-	}
-	r.keepLocked(x)
-}
-
-func (r *retention) keepLocked(x retained) {
-	topic := x.call.topic
+// keepLocked keeps a result of a topic. leads reports whether anything is registered on it.
+func (r *retention) keepLocked(topic *topicSpec, leads func(*registry.Topic) bool, x retained) {
 	to := r.topics[keyOf(&topic.Topic)]
 	if to == nil {
-		if !x.call.bus.registry.Leads(&topic.Topic) {
+		if !leads(&topic.Topic) {
 			return // all have left meanwhile
 		}
 		to = &ring{topic: &topic.Topic}
@@ -107,14 +98,16 @@ func (r *retention) keepLocked(x retained) {
 	to.add(x)
 }
 
-// attach registers a listener that gets what is kept before all that comes from now on.
-func (r *retention) attach(l *listener) error {
+// addAfterRetained registers a listener that gets what is kept before all that comes from
+// now on.
+func (b *Bus) addAfterRetained(l *listener) error {
+	r := &b.retention
 	r.mu.Lock()
 	f := r.feedLocked(l)
 	if f != nil {
 		l.inbox.Preload(f)
 	}
-	err := l.bus.registry.AddListener(l)
+	err := b.registry.AddListener(l)
 	r.mu.Unlock()
 	if err != nil || f == nil {
 		return err
@@ -130,7 +123,7 @@ func (r *retention) attach(l *listener) error {
 // feedLocked returns what is kept for a listener, or nil.
 func (r *retention) feedLocked(l *listener) *retainedFeed {
 	var kept []retained
-	for to := range r.ringsLocked(&l.entry.Selection) {
+	for to := range r.ringsLocked(l.entry.Selection) {
 		kept = append(kept, to.all()...)
 	}
 	if len(kept) == 0 {
@@ -161,14 +154,14 @@ func (r *retention) ringsLocked(s *registry.Selection) func(yield func(*ring) bo
 
 // release lets go of topics on which nothing is registered any more after this selection has
 // been removed.
-func (r *retention) release(b *Bus, s *registry.Selection) {
+func (r *retention) release(leads func(*registry.Topic) bool, s *registry.Selection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.topics) == 0 {
 		return
 	}
 	for to := range r.ringsLocked(s) {
-		if !b.registry.Leads(to.topic) {
+		if !leads(to.topic) {
 			delete(r.topics, keyOf(to.topic))
 		}
 	}
@@ -221,8 +214,8 @@ func (f *retainedFeed) Drop(n int, oldest bool) int {
 		drops, f.kept = f.kept[len(f.kept)-n:], f.kept[:len(f.kept)-n]
 	}
 	for _, x := range drops {
-		if x.call.observing.wants(func(o *Observer) bool { return o.Dropped != nil }) {
-			f.to.noteDropped(dropped{x.call, x.entry.Member, x.seq})
+		if tell := x.call.drops(f.to, &x); tell != nil {
+			f.to.noteDropped(tell)
 		}
 	}
 	return n
@@ -254,6 +247,6 @@ func (b *retainedBatch) Run() {
 		}
 		b.to.waitingSince(b.since)
 		b.to.delivered.Add(1)
-		b.to.result(x.call, &batch{now: x.entry, values: x.values, seq: x.seq + 1, retained: true})
+		x.call.replay(b.to, &x)
 	}
 }

@@ -179,3 +179,15 @@ func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], m meaning) bool
 	c.appendLocked(e)
 	return true
 }
+
+// A Relay answers a call for members outside this process. It names members on the roster,
+// hands in their results, and says how each member ended. It must end every member that it
+// has named; a member that has not ended when the relay returns is Failed with [ErrLost].
+// The relay itself is not a member of the call and does not count under [WithParallelism].
+// If it returns an error or panics while the call goes on, the report lists the relay, with
+// its own name.
+//
+// A relay is called concurrently, once for each call of its topics, and should return when
+// its context ends. If no relay names a member and the call has no other members, the call
+// ends with [ReasonNoProducers].
+type Relay[Req, Res any] func(ctx context.Context, req Req, to *Roster[Res]) error

@@ -147,3 +147,41 @@ func (r *run) why(how course.State) string {
 	}
 	return nested(r.err())
 }
+
+// ownContext is the context of a run that may end before its call does: that of a replica
+// ends when another one has answered, that of a run with a timeout after this time. The
+// call's lock guards it.
+type ownContext struct {
+	base   context.Context         // what ctx is derived from; nil for the call's
+	ctx    context.Context         // nil until the run looks at it
+	cancel context.CancelCauseFunc // ends ctx
+}
+
+// competes reports whether other replicas can answer in the place of this run, so that
+// its context can end before the call does.
+func (r *run) competes() bool {
+	return r.replica() != nil && (len(r.call.groups[r.member].candidates) > 1 || r.replica().base != nil)
+}
+
+// ownContext returns where a run keeps its own context, or nil if it has that of the call.
+func (r *run) ownContext() *ownContext {
+	switch {
+	case r.competes():
+		return &r.replica().ownContext
+	case r.member < 0 || r.producer().timeout == 0 || !r.started:
+		return nil
+	case r.isPlain():
+		return r.rare.own
+	default:
+		return &r.replica().ownContext
+	}
+}
+
+// isOverdueLocked reports whether the course has found that the run has taken as long as it
+// may.
+func (r *run) isOverdueLocked() bool {
+	if own := r.replica(); own != nil {
+		return own.overdue
+	}
+	return r.call.course.Member(int(r.member)).Overdue
+}

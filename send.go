@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -16,27 +15,18 @@ import (
 // maxDepth is how deep calls may be nested.
 const maxDepth = 64
 
-// never is a time that does not come.
-const never = time.Duration(1<<63 - 1)
-
-// seat is a member of a call as the registry knows it.
-type (
-	seat  = registry.Seat[*producer]
-	route = registry.Route[*producer, *listener]
-)
-
 // admitted decides whether the call may be sent from where it is. If it comes from
 // inside a call of the same bus that is under way, it needs no place and is accepted
 // while the bus is draining: that call waits for it.
 func (c *gathering) admitted(ctx context.Context) (ledger.Level, error) {
 	b := c.bus
-	c.from = &origin{sender: valuesOf(ctx), bus: b, topic: c.topic}
+	c.from = &origin{sender: valuesOf(ctx), bus: &b.hub, topic: c.topic}
 	if in, ok := ctx.Value(callKey{}).(inside); ok {
 		outer, nesting := in.sentFrom()
 		if c.from.nesting = nesting; nesting > maxDepth {
 			return 0, fmt.Errorf("%w: more than %d on %s", ErrTooDeep, maxDepth, c.topic.Name)
 		}
-		if outer.bus == b && b.ledger.Has(&outer.place) {
+		if outer.bus == &b.hub && b.ledger.Has(&outer.place) {
 			c.parent = outer.id
 			return ledger.Draining, nil
 		}
@@ -55,12 +45,9 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	b := c.bus
 	c.start = time.Now()
 	c.timeout, c.followed = c.policy.Timeout, ctx.Done() != nil
-	var slack time.Duration
 	if at, ok := ctx.Deadline(); ok {
 		if left := at.Sub(c.start); left <= c.timeout {
-			if c.timeout = left; c.followed {
-				slack = inheritedSlack // the sender's context says when, and why
-			}
+			c.timeout, c.inherits = left, c.followed // the sender's context says when, and why
 		}
 	}
 	c.from.until = c.onBus(c.budget())
@@ -80,7 +67,9 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	}
 	c.nestLocked()
 	c.course = course.New(&c.policy.Policy)
-	c.course.Within(c.timeout, slack)
+	if c.course.Within(c.timeout, 0); c.inherits {
+		c.course.Within(c.timeout, inheritedSlack)
+	}
 	c.timed = c.policy.timed()
 	if err := c.findProducersLocked(); err != nil {
 		b.ledger.Leave(&c.from.place)
@@ -99,14 +88,6 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	}
 	c.afterLocked()
 	return nil
-}
-
-// senderEnd says why a call ends whose sender's context has.
-func senderEnd(ctx context.Context) (course.Reason, error) {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return course.Deadline, context.Cause(ctx)
-	}
-	return course.Stopped, context.Cause(ctx)
 }
 
 // timed reports whether something other than the deadline can become due.
@@ -133,17 +114,6 @@ func (c *gathering) findProducersLocked() error {
 	c.stopWaitingLocked()
 	c.enrollLocked(c.route)
 	return nil
-}
-
-// presentLocked returns how many producers count for WithMinProducers.
-func (c *gathering) presentLocked() int { return len(c.route.Producers) - len(c.route.Relays) }
-
-// stopWaitingLocked ends the wait for producers, if the call is in it.
-func (c *gathering) stopWaitingLocked() {
-	if c.policy.minProducers > 0 && !c.found {
-		c.found = true
-		c.bus.waiting.Add(-1)
-	}
 }
 
 // enrollLocked makes those on the route the members of the call.
@@ -254,22 +224,17 @@ func (c *gathering) startRelaysLocked() {
 	}
 }
 
-// findProducers goes on with a call that has waited for producers, if there are enough
-// of them now.
-func (c *gathering) findProducers() {
+// follow ends the call when the sender's context ends.
+func (c *gathering) follow(sender context.Context) {
+	unfollow := context.AfterFunc(sender, func() {
+		reason, cause := senderEnd(sender)
+		c.stop(reason, cause)
+	})
 	c.mu.Lock()
-	if !c.course.Waiting() {
-		c.mu.Unlock()
-		return
+	over := c.over()
+	c.unfollow = unfollow
+	c.mu.Unlock()
+	if over {
+		unfollow()
 	}
-	if err := c.findProducersLocked(); err != nil {
-		c.cause = err
-		c.course.Stop(c.now(), course.Stopped)
-	} else if c.course.Waiting() {
-		c.mu.Unlock()
-		return
-	} else if c.launched && !c.over() {
-		c.startRelaysLocked()
-	}
-	c.tellAndUnlock()
 }

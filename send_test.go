@@ -700,3 +700,36 @@ func TestPlaceOfACallThatEndsBeforeItIsLaunched(t *testing.T) {
 		}
 	}
 }
+
+// followable is a context that tells when something begins and ceases to follow it.
+type followable struct {
+	context.Context
+	begins func()
+	ceased *atomic.Bool
+}
+
+func (f followable) AfterFunc(func()) (stop func() bool) {
+	f.begins()
+	return func() bool { return !f.ceased.Swap(true) }
+}
+
+func TestCallThatEndsWhileItBeginsToFollowItsSenderLetsGoOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", slow(time.Hour, 1))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		sender := followable{noCancel{ctx}, func() { d.Close() }, new(atomic.Bool)}
+		c := sendFrom(sender, t, d)
+		<-c.Done()
+		if !sender.ceased.Load() {
+			t.Error("the call still follows its sender")
+		}
+		time.Sleep(2 * time.Hour)
+	})
+}
+
+// noCancel hides from package context that a context is its own.
+type noCancel struct{ context.Context }
+
+func (c noCancel) Value(any) any { return nil }

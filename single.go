@@ -35,10 +35,10 @@ func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 			} else if s.batch.half = true; kind == calllog.Result {
 				continue
 			}
-		} else if !f.to.audience.wantsOutcomes() {
+		} else if !f.to.wantsOutcomes {
 			continue
 		}
-		if s.batch.half && !f.to.audience.wantsOutcomes() {
+		if s.batch.half && !f.to.wantsOutcomes {
 			continue
 		}
 		f.inHand++
@@ -151,35 +151,8 @@ func (f *feed) noteDroppedLocked(s span) {
 			continue
 		}
 		if probe.Seq++; probe.Seq > s.from {
-			f.to.noteDropped(dropped{f.call, entries[0].Member, probe.Seq - 1})
+			member, seq := entries[0].Member, probe.Seq-1
+			f.to.noteDropped(func() { f.call.observeDropped(f.to, member, seq) })
 		}
-	}
-}
-
-// dropped is a result that an inbox has dropped.
-type dropped struct {
-	call   *gathering
-	member int32
-	seq    int
-}
-
-// noteDropped keeps a result for tellDropped. It is called under the inbox's lock.
-func (r *recipient) noteDropped(d dropped) {
-	if r.notes == nil {
-		r.notes = new(notes)
-	}
-	r.notes.dropped = append(r.notes.dropped, d)
-}
-
-// tellDropped tells the observers which results were dropped.
-func (r *recipient) tellDropped() {
-	var all []dropped
-	r.inbox.Locked(func() {
-		if r.notes != nil {
-			all, r.notes.dropped = r.notes.dropped, nil
-		}
-	})
-	for _, d := range all {
-		d.call.observeDropped(r, d)
 	}
 }

@@ -23,6 +23,7 @@ type Topic[Req, Res any] struct {
 // topicSpec is what a topic is made of once its types are known.
 type topicSpec struct {
 	registry.Topic
+	alone    *registry.Selection // of this topic and no other, shared by all its registrations
 	defaults []CallOption
 	retain   int // results that are kept; 0: none
 }
@@ -54,6 +55,7 @@ func ParseTopic[Req, Res any](name string, opts ...TopicOption) (Topic[Req, Res]
 		return Topic[Req, Res]{}, fmt.Errorf("%w: %w", ErrInvalidTopic, err)
 	}
 	spec := &topicSpec{Topic: registry.NewTopic(name, typesOf[Req, Res]())}
+	spec.alone = registry.Select(&spec.Topic)
 	for i, o := range opts {
 		err := invalidOption("nil TopicOption at index %d", i)
 		if o != nil {
@@ -119,33 +121,33 @@ func (p Pattern[Req, Res]) String() string { return p.pattern }
 type Selector[Req, Res any] interface {
 	// The parameter is never used. It is there because a method that did not
 	// mention the types would be satisfied by selectors of any types.
-	selects(func(Req) Res) (registry.Selection, error)
+	selects(func(Req) Res) (*registry.Selection, error)
 }
 
-func (t Topic[Req, Res]) selects(func(Req) Res) (s registry.Selection, err error) {
+func (t Topic[Req, Res]) selects(func(Req) Res) (*registry.Selection, error) {
 	if t.spec == nil {
-		return s, errors.New("zero Topic")
+		return nil, errors.New("zero Topic")
 	}
-	return registry.Select(&t.spec.Topic), nil
+	return t.spec.alone, nil
 }
 
-func (ts Topics[Req, Res]) selects(func(Req) Res) (s registry.Selection, err error) {
+func (ts Topics[Req, Res]) selects(func(Req) Res) (*registry.Selection, error) {
 	if len(ts) == 0 {
-		return s, errors.New("no Topics")
+		return nil, errors.New("no Topics")
 	}
 	topics := make([]*registry.Topic, len(ts))
 	for i, t := range ts {
 		if t.spec == nil {
-			return s, fmt.Errorf("zero Topic at index %d of Topics", i)
+			return nil, fmt.Errorf("zero Topic at index %d of Topics", i)
 		}
 		topics[i] = &t.spec.Topic
 	}
 	return registry.Select(topics...), nil
 }
 
-func (p Pattern[Req, Res]) selects(func(Req) Res) (s registry.Selection, err error) {
+func (p Pattern[Req, Res]) selects(func(Req) Res) (*registry.Selection, error) {
 	if p.pattern == "" {
-		return s, errors.New("zero Pattern")
+		return nil, errors.New("zero Pattern")
 	}
 	return registry.SelectPattern(p.pattern, typesOf[Req, Res]()), nil
 }

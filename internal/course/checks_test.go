@@ -154,6 +154,26 @@ func lookAt(c *Course, at time.Duration) look {
 	return l
 }
 
+// checkEnded does, in a call that goes on, what cannot happen any more to members that
+// have ended.
+func (n *node) checkEnded(all []fate) error {
+	after, at := clone(&n.course), n.past.now()
+	c := &after
+	for i, f := range all {
+		member := int32(i)
+		if f.State == Pending {
+			continue
+		}
+		if f.named && (c.Result(at, member) || c.EndNamed(at, member, OK, true) != TooLate || c.Accept(at, member)) {
+			return fmt.Errorf("member %d has gone on after its end", i)
+		}
+		if stage := f.runs[0]; stage == running && c.Result(at, member) {
+			return fmt.Errorf("member %d has had a result after its end", i)
+		}
+	}
+	return nil
+}
+
 // checkWayOut ends everybody's part in a call that goes on, which ends the call before
 // its time, and without that any time passes unless the stagger says so.
 func (n *node) checkWayOut(all []fate) error {

@@ -197,6 +197,9 @@ func (e *explorer) judge(n *node, from *Course, answer outcome) error {
 	if err := n.checkSchedule(e.fates); err != nil {
 		return err
 	}
+	if err := n.checkEnded(e.fates); err != nil {
+		return err
+	}
 	return n.checkWayOut(e.fates)
 }
 

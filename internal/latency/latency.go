@@ -4,6 +4,7 @@ package latency
 
 import (
 	"math/bits"
+	"sync"
 	"time"
 )
 
@@ -25,14 +26,18 @@ const Window = 1000
 func Enough(quantile float64) int { return int(min(max(20, 1/(1-quantile)), Window)) }
 
 // Recent keeps latencies in two windows: when one is full it takes the place of the one
-// before, which is forgotten. The zero Recent is empty. It is not safe for concurrent use.
+// before, which is forgotten. The zero Recent is empty. It must not be copied, and is safe for
+// concurrent use.
 type Recent struct {
+	mu          sync.Mutex // guards the fields below
 	now, before [buckets]uint16
 	count, past int // how many there are in each
 }
 
 // Add adds a latency.
 func (r *Recent) Add(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.count == Window {
 		r.before, r.past = r.now, r.count
 		r.now, r.count = [buckets]uint16{}, 0
@@ -46,6 +51,8 @@ func (r *Recent) Add(d time.Duration) {
 // least as long is in the buckets behind it, even if all that is known of it is that it is
 // longer, and does not move the quantile. It returns false as long as there are not [Enough].
 func (r *Recent) Quantile(quantile float64) (d time.Duration, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	all := r.count + r.past
 	if all < Enough(quantile) {
 		return 0, false

@@ -24,7 +24,7 @@ type Entry struct {
 	Name      string // if empty, Add sets it to Kind-N
 	Kind      string
 	Group     string // replicas of the same group share a seat; "" for none
-	Selection Selection
+	Selection *Selection // which others may share
 
 	// The registry's mu guards the fields below.
 	registered bool

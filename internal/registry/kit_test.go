@@ -35,13 +35,13 @@ func topic(name string, types ...registry.Types) *registry.Topic {
 	return &t
 }
 
-func on(topics ...*registry.Topic) registry.Selection { return registry.Select(topics...) }
+func on(topics ...*registry.Topic) *registry.Selection { return registry.Select(topics...) }
 
-func newProducer(name string, s registry.Selection) *producer {
+func newProducer(name string, s *registry.Selection) *producer {
 	return &producer{Entry: registry.Entry{Name: name, Kind: registry.KindProducer, Selection: s}}
 }
 
-func newListener(s registry.Selection) *listener {
+func newListener(s *registry.Selection) *listener {
 	return &listener{Entry: registry.Entry{Kind: registry.KindListener, Selection: s}}
 }
 

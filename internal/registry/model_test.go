@@ -51,7 +51,7 @@ func (m *model) refused(e *registry.Entry, isProducer bool) error {
 		return nil
 	}
 	for _, p := range m.producers {
-		if p.Name == e.Name && overlap(&p.Selection, &e.Selection) {
+		if p.Name == e.Name && overlap(p.Selection, e.Selection) {
 			return &registry.DuplicateError{Name: e.Name, Where: p.Selection.String()}
 		}
 	}
@@ -81,7 +81,7 @@ func (m *model) route(t *registry.Topic, byName bool) (rt route) {
 		rt.Types = *have
 	}
 	selected := func(e *registry.Entry) bool {
-		s := &e.Selection
+		s := e.Selection
 		if s.Pattern == "" && !byName || *s.Types != rt.Types {
 			return false
 		}
@@ -155,7 +155,7 @@ func (s script) subject(wildcards bool) (text string) {
 	}
 }
 
-func (s script) selection() registry.Selection {
+func (s script) selection() *registry.Selection {
 	types := s.types()
 	if s.IntN(3) == 0 {
 		return registry.SelectPattern(s.subject(true), types)
@@ -254,7 +254,7 @@ func checkAdded(t *testing.T, m *model, e *registry.Entry, got, want error) bool
 		}
 	case *registry.DuplicateError:
 		var have *registry.DuplicateError
-		if !errors.As(got, &have) || have.Name != want.Name || !slices.ContainsFunc(subjects(&e.Selection), func(s string) bool { return subject.Overlap(s, have.Where) }) {
+		if !errors.As(got, &have) || have.Name != want.Name || !slices.ContainsFunc(subjects(e.Selection), func(s string) bool { return subject.Overlap(s, have.Where) }) {
 			t.Fatalf("%v: got %v, want %v", e, got, want)
 		}
 	}

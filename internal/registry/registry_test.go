@@ -17,17 +17,17 @@ import (
 )
 
 func TestProducerNamesAreUniqueOnEachTopic(t *testing.T) {
-	names := func(names ...string) registry.Selection {
+	names := func(names ...string) *registry.Selection {
 		var topics []*registry.Topic
 		for _, name := range names {
 			topics = append(topics, topic(name))
 		}
 		return on(topics...)
 	}
-	pattern := func(p string) registry.Selection { return registry.SelectPattern(p, ints) }
+	pattern := func(p string) *registry.Selection { return registry.SelectPattern(p, ints) }
 	tests := []struct {
 		name        string
-		first, next registry.Selection
+		first, next *registry.Selection
 		duplicate   bool
 	}{
 		{"same topic", names("a.1"), names("a.1"), true},
@@ -63,8 +63,8 @@ func TestProducerNamesAreUniqueOnEachTopic(t *testing.T) {
 						must(t, err)
 						return
 					}
-					if dup := (*registry.DuplicateError)(nil); !errors.As(err, &dup) || dup.Name != name || !slices.Contains(subjects(&first), dup.Where) {
-						t.Fatalf("got %v, want a *DuplicateError for %s on one of %v", err, name, subjects(&first))
+					if dup := (*registry.DuplicateError)(nil); !errors.As(err, &dup) || dup.Name != name || !slices.Contains(subjects(first), dup.Where) {
+						t.Fatalf("got %v, want a *DuplicateError for %s on one of %v", err, name, subjects(first))
 					}
 					must(t, b.AddListener(&listener{Entry: registry.Entry{Name: name, Kind: registry.KindListener, Selection: next}}))
 					b.RemoveProducer(p)
@@ -230,7 +230,7 @@ func TestRemovedIsCollected(t *testing.T) {
 	all := registry.SelectPattern("a.*", ints)
 	for _, tt := range []struct {
 		name string
-		s    registry.Selection
+		s    *registry.Selection
 	}{{"topic", on(topics[7])}, {"topics", on(topics[:300]...)}, {"pattern", all}} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, l := newProducer("", tt.s), newListener(tt.s)

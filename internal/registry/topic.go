@@ -38,20 +38,20 @@ type Selection struct {
 
 // Select returns the selection of one or more topics of the same types. Topics
 // of the same name count once.
-func Select(topics ...*Topic) Selection {
+func Select(topics ...*Topic) *Selection {
 	seen := make(map[string]bool, len(topics))
 	topics = slices.DeleteFunc(slices.Clone(topics), func(t *Topic) bool {
 		repeated := seen[t.Name]
 		seen[t.Name] = true
 		return repeated
 	})
-	return Selection{Types: &topics[0].Types, Topics: topics}
+	return &Selection{Types: &topics[0].Types, Topics: topics}
 }
 
 // SelectPattern returns the selection of all topics of the types that match a
 // valid pattern.
-func SelectPattern(pattern string, types Types) Selection {
-	return Selection{Types: &types, Pattern: pattern}
+func SelectPattern(pattern string, types Types) *Selection {
+	return &Selection{Types: &types, Pattern: pattern}
 }
 
 // subjects returns the names of the topics, or the pattern.
@@ -67,8 +67,11 @@ func (s *Selection) subjects() (all []string) {
 
 // String returns the pattern or the names of the topics, for people: of more than
 // three topics it names three and counts the others, so that its length does not
-// depend on their number.
+// depend on their number. It is empty for nil, which selects nothing.
 func (s *Selection) String() string {
+	if s == nil {
+		return ""
+	}
 	const shown = 3
 	first := Selection{Topics: s.Topics[:min(shown, len(s.Topics))], Pattern: s.Pattern}
 	text := strings.Join(first.subjects(), " ")

@@ -38,7 +38,7 @@ func TestSelectionString(t *testing.T) {
 		topics = append(topics, topic(fmt.Sprint("t.", i)))
 	}
 	tests := []struct {
-		selection registry.Selection
+		selection *registry.Selection
 		want      string
 	}{
 		{on(topics[:1]...), "t.0"},

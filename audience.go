@@ -1,0 +1,123 @@
+package dispatch
+
+import (
+	"slices"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
+)
+
+func (l *listener) result(c *gathering, b *batch) {
+	if c.nesting == nil {
+		c.half.hear(l, c.from, b)
+	} else {
+		c.nesting.hear(l, b)
+	}
+}
+
+func (l *listener) outcome(c *gathering, e calllog.Entry) {
+	if e.Kind&calllog.End != 0 {
+		l.hook(c, func() { l.onOutcome(c.outcome(int(e.Member))) })
+	}
+}
+
+func (l *listener) end(c *gathering) {
+	if l.onDone != nil {
+		l.hook(c, func() { l.onDone(c.report()) })
+	}
+}
+
+// hook calls a hook, which may send and wait for a place.
+func (l *listener) hook(c *gathering, f func()) {
+	if c.bus.places == nil {
+		f()
+	} else {
+		c.bus.places.during(&l.recipient, f)
+	}
+}
+
+// mostReused is how many outcomes an observer that reuses reports keeps room for.
+const mostReused = 4096
+
+func (o *observer) result(c *gathering, b *batch) {
+	if hook := o.hooks.Result; hook != nil {
+		i := int(b.now.Member)
+		hook(c.contextFor(i, nil), c.memberInfo(c.memberAt(i), b.now.At), ResultInfo{Seq: b.seq - 1, Value: c.half.value(b)})
+	}
+}
+
+func (o *observer) outcome(c *gathering, e calllog.Entry) {
+	i := int(e.Member)
+	if e.Kind == calllog.Replica {
+		o.replicaOutcome(c, c.replicaAt(i, int(e.Value)))
+		return
+	}
+	c.mu.Lock()
+	out, running := c.outcomeLocked(i), !c.course.HasEnded(i) || c.course.Member(i).Overdue
+	var left []*replica // the replicas that have not ended either
+	if g := c.groupAt(i); g != nil && running {
+		left = slices.DeleteFunc(slices.Clone(g.replicas), func(r *replica) bool { return r.how != course.Pending })
+	}
+	c.mu.Unlock()
+	for _, r := range left {
+		o.replicaOutcome(c, r)
+	}
+	info := c.memberInfo(out.Member, out.Elapsed)
+	info.Running = running && out.Started && i < len(c.producers)
+	o.hooks.MemberEnd(c.contextFor(i, nil), info, out)
+}
+
+// replicaOutcome tells how a replica has ended, by itself or with its group.
+func (o *observer) replicaOutcome(c *gathering, r *replica) {
+	out := c.replicaOutcome(r)
+	info := c.memberInfo(out.Member, out.Elapsed)
+	info.Replica, info.Running = true, out.Started && (out.State == StateCanceled || out.State == StateLate)
+	o.hooks.MemberEnd(c.contextFor(int(r.member), r), info, out)
+}
+
+func (o *observer) end(c *gathering) {
+	switch {
+	case o.hooks.CallEnd == nil:
+	case o.hooks.ReuseReports:
+		o.endReusing(c)
+	default:
+		o.endOwning(c)
+	}
+}
+
+// endOwning is end with a report that is the hook's own.
+func (o *observer) endOwning(c *gathering) {
+	o.hooks.CallEnd(c.observing.ctx, c.report())
+}
+
+// endReusing is end with a report in the memory of the one before.
+func (o *observer) endReusing(c *gathering) {
+	defer o.letGo()
+	c.reportIn(&o.report)
+	o.hooks.CallEnd(c.observing.ctx, o.report)
+}
+
+// letGo keeps nothing of a report but its memory, if it is not too much.
+func (o *observer) letGo() {
+	r := &o.report
+	clear(r.Outcomes)
+	clear(r.Replicas)
+	if cap(r.Outcomes)+cap(r.Replicas) > mostReused {
+		r.Outcomes, r.Replicas = nil, nil
+	}
+	r.cause = nil
+}
+
+// replay is part of replayed.
+func (c *gathering) replay(to *listener, x *retained) {
+	to.self.(audience).result(c, &batch{now: x.entry, values: x.values, seq: x.seq + 1, retained: true})
+}
+
+// drops is part of replayed.
+func (c *gathering) drops(from *listener, x *retained) func() {
+	if !c.observing.wants(func(o *Observer) bool { return o.Dropped != nil }) {
+		return nil
+	}
+	member, seq := x.entry.Member, x.seq
+	return func() { c.observeDropped(&from.recipient, member, seq) }
+}

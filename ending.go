@@ -1,0 +1,256 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
+)
+
+// abandonAfter is how long a producer may take to return once its call has ended
+// before its run counts as abandoned. A producer that watches its context needs
+// far less, even on a busy machine.
+const abandonAfter = 100 * time.Millisecond
+
+// inheritedSlack is how long a call waits, beyond its deadline, for the end of the
+// sender's context that has set it, and for the cause of that end. It waits as long once
+// more: where the process stood still, the timers of both are due at the same moment.
+const inheritedSlack = 50 * time.Millisecond
+
+// stop ends the call, unless it has ended, for a reason from outside.
+func (c *gathering) stop(reason course.Reason, cause error) {
+	err := endError(reason, cause)
+	c.mu.Lock()
+	if c.over() {
+		c.mu.Unlock()
+		return
+	}
+	if reason != course.Deadline || !c.course.Waiting() {
+		c.cause, c.err = cause, err
+	}
+	c.course.Stop(c.now(), reason)
+	c.tellAndUnlock()
+}
+
+// endError is the error of outcomes for a reason and its cause.
+func endError(reason course.Reason, cause error) error {
+	switch reason {
+	case course.Deadline:
+		return withKind(cause, context.DeadlineExceeded)
+	case course.Stopped:
+		return withKind(cause, context.Canceled)
+	default:
+		return cause
+	}
+}
+
+// expire is what the timer calls.
+func (c *gathering) expire() {
+	now := c.now()
+	c.mu.Lock()
+	if c.over() {
+		c.abandonAndUnlock(now)
+	} else {
+		c.tickAndUnlock(now)
+	}
+}
+
+// tick is what the timer does in a call that goes on. A member may be quicker than the timer
+// to say that the time is over.
+func (c *gathering) tick() {
+	now := c.now()
+	c.mu.Lock()
+	if c.over() {
+		c.mu.Unlock()
+	} else {
+		c.tickAndUnlock(now)
+	}
+}
+
+func (c *gathering) tickAndUnlock(now time.Duration) {
+	c.due = never
+	if c.inherits && now >= c.timeout+inheritedSlack {
+		c.inherits = false
+		c.course.Within(c.timeout, now-c.timeout+inheritedSlack)
+	}
+	graced := c.course.Graced()
+	c.course.Tick(now)
+	var overdue []context.CancelCauseFunc
+	for _, o := range c.course.Overdue() {
+		if cancel := c.overdueLocked(o); cancel != nil {
+			overdue = append(overdue, cancel)
+		}
+	}
+	shared := c.shared
+	graced = c.course.Graced() && !graced && shared != nil
+	c.tellAndUnlock(overdue...)
+	if graced {
+		c.endContext(shared)
+	}
+}
+
+// tellAndUnlock does what follows from events that are not the end of a run: it starts
+// a worker if something has been released, and tells what has been written. The contexts of
+// runs that are overdue end before that of the call.
+func (c *gathering) tellAndUnlock(overdue ...context.CancelCauseFunc) {
+	c.holds++
+	c.afterLocked()
+	spare := c.launched && c.wantsSpareLocked(c.now())
+	feeds, over := c.publishLocked(), c.over()
+	c.mu.Unlock()
+	for _, cancel := range overdue {
+		cancel(context.DeadlineExceeded)
+	}
+	if spare {
+		c.startSpare()
+	}
+	if over {
+		c.spread()
+	}
+	put(feeds)
+	if over {
+		c.recount()
+	}
+	c.bus.ledger.Changed()
+	c.leave()
+}
+
+// afterLocked follows each event of the course: it sets the timer, or does what belongs
+// to the end of the call if that has come.
+func (c *gathering) afterLocked() {
+	if c.over() {
+		if !c.closed {
+			c.closed = true
+			c.closeLocked()
+		}
+		return
+	}
+	if c.timer == nil || c.due != never && !c.timed {
+		return
+	}
+	if due := c.course.Due(); due < c.due {
+		c.due = due
+		c.timer.Reset(due - c.now())
+	}
+}
+
+// closeLocked does what belongs to the end of the call.
+func (c *gathering) closeLocked() {
+	if c.cause == nil {
+		c.cause = c.causeLocked()
+	}
+	if c.err == nil { // what comes from outside is not looked at under the lock
+		c.err = endError(c.course.Reason(), c.cause)
+	}
+	c.stopWaitingLocked()
+	c.findListenersLocked()
+	if c.placed {
+		c.handLocked()
+		for f := c.feeds; f != nil; f = f.next {
+			f.handIfHeardLocked()
+		}
+	}
+	if c.done != nil {
+		close(c.done)
+	}
+	switch {
+	case c.timer == nil:
+	case c.running > 0:
+		c.timer.Reset(abandonAfter)
+	default:
+		c.timer.Stop()
+	}
+}
+
+// causeLocked is the error that goes with the reason.
+func (c *gathering) causeLocked() error {
+	switch c.course.Reason() {
+	case course.Satisfied:
+		return ErrSatisfied
+	case course.QuorumLost:
+		return ErrQuorumLost
+	case course.FailedFast:
+		return ErrFailFast
+	case course.Stalled:
+		return ErrStalled
+	case course.NoProducers:
+		return ErrNoProducers
+	case course.Deadline:
+		if c.course.Waiting() || c.course.Size() == 0 && c.policy.minProducers > 0 {
+			return tooFewProducers(c.policy.minProducers, c.presentLocked())
+		}
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// spread lets the producers know that the call has ended.
+func (c *gathering) spread() {
+	c.mu.Lock()
+	shared, unfollow, nesting := c.shared, c.unfollow, c.nesting
+	c.mu.Unlock()
+	if shared != nil {
+		c.endContext(shared)
+	}
+	if unfollow != nil {
+		unfollow()
+	}
+	if nesting != nil {
+		nesting.endTask()
+	}
+}
+
+// noteFailure counts the failure of a run with its producer, and logs a panic.
+func (c *gathering) noteFailure(r *run, how course.State, why string) {
+	if how == course.Declined || how == course.Late || how == course.Gone {
+		return
+	}
+	r.producer().fail(why, r.started)
+	c.notePanic(r)
+}
+
+// notePanic logs the panic of a run, if it has ended with one.
+func (c *gathering) notePanic(r *run) {
+	if p, ok := r.err().(*PanicError); ok && !r.returned {
+		c.bus.unwound(r.producer().entry.Kind, &r.producer().Registration, p.Value, p.Stack)
+	}
+}
+
+// abandonAndUnlock counts the runs that have outlived the call for too long.
+func (c *gathering) abandonAndUnlock(now time.Duration) {
+	after := now - c.course.Ended()
+	if left := abandonAfter - after; left > 0 {
+		if c.running > 0 {
+			c.timer.Reset(left) // it had gone off for the deadline when the call ended
+		}
+		c.mu.Unlock()
+		return
+	}
+	var abandoned []*run
+	for r := range c.runsLocked() {
+		if r.phase == runGoes {
+			r.phase = runAbandoned
+			r.producer().abandon()
+			abandoned = append(abandoned, r)
+		}
+	}
+	c.mu.Unlock()
+	for _, r := range abandoned {
+		c.observeAbandoned(r, now, after)
+		p := r.producer()
+		c.bus.log(slog.LevelWarn, p.entry.Kind+" outlived its call",
+			slog.String(p.entry.Kind, p.Name()), slog.String("topic", c.topic.Name), slog.Any("call", c.id()),
+			slog.Duration("after", after), slog.String("added_at", p.addedAt()))
+	}
+}
+
+// senderEnd says why a call ends whose sender's context has.
+func senderEnd(ctx context.Context) (course.Reason, error) {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return course.Deadline, context.Cause(ctx)
+	}
+	return course.Stopped, context.Cause(ctx)
+}

@@ -1,0 +1,109 @@
+package dispatch
+
+import (
+	"context"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
+	"github.com/seed-bb4b4d74/dispatch/internal/unwind"
+)
+
+// mostNotices is how much may wait for an observer before it misses what is new:
+// calls, and single events beside them.
+const mostNotices = 4096
+
+// observer is a registered Observer. It follows the logs of calls as a listener does.
+type observer struct {
+	recipient
+	hooks  Observer
+	missed atomic.Uint64 // what it should have been told of
+	report Report        // if reports are used again, the one that is; only hooks are at it
+}
+
+func newObserver(b *hub, hooks Observer, at callsite) *observer {
+	o := &observer{hooks: hooks}
+	r := Registration{bus: b, at: at, self: o}
+	r.entry.Name = "observer"
+	o.init(r, inbox.Config{})
+	o.observes, o.wantsOutcomes, o.wantsEnd = true, hooks.MemberEnd != nil, hooks.MemberEnd != nil || hooks.CallEnd != nil
+	return o
+}
+
+// Observe adds an observer to the bus. Its hooks are called for calls that are sent after
+// that, until the registration is removed. Drain first calls the hooks for all earlier
+// events. The error is [ErrClosed] or [ErrInvalidArgument].
+func (b *Bus) Observe(o Observer) (*Registration, error) {
+	if b == nil {
+		return nil, invalidArgument("Observe: nil Bus")
+	}
+	added := newObserver(&b.hub, o, caller(1))
+	if err := b.add(added); err != nil {
+		return nil, err
+	}
+	return &added.Registration, nil
+}
+
+// behind reports whether so much waits for the observer that it misses what is new.
+func (o *observer) behind() bool {
+	if o.inbox.Stats().Queued < mostNotices {
+		return false
+	}
+	o.missed.Add(1)
+	return true
+}
+
+// begin runs a hook that returns the context for what begins. Whatever the hook
+// does, there is a context.
+func (o *observer) begin(ctx context.Context, hook func(context.Context) context.Context) (next context.Context) {
+	returned := false
+	defer func() {
+		if next == nil {
+			next = ctx
+		}
+		if returned {
+			return
+		}
+		value := unwind.Value(recover())
+		if value == nil {
+			return // the goroutine ends
+		}
+		if !o.bus.unwound("observer", &o.Registration, value, debug.Stack()) {
+			panic(value)
+		}
+	}()
+	if o.gone.Load() {
+		return ctx
+	}
+	next = hook(ctx)
+	returned = true
+	return next
+}
+
+// observeSlow tells the observers of the bus of a listener that holds up its results.
+func (b *Bus) observeSlow(r *recipient) {
+	l, ok := r.self.(*listener)
+	all := b.observers.all()
+	if !ok || len(all) == 0 {
+		return
+	}
+	now := b.sinceEpoch(time.Now())
+	s := l.snapshot(now)
+	tellObservers(all, now, func(o *observer) func() {
+		if hook := o.hooks.SlowListener; hook != nil {
+			return func() { hook(s) }
+		}
+		return nil
+	})
+}
+
+// tellObservers has a hook called on each observer's own goroutine. pick returns the call of
+// the hook, or nil if the observer has none.
+func tellObservers(all []*observer, since time.Duration, pick func(*observer) func()) {
+	for _, o := range all {
+		if call := pick(o); call != nil && !o.behind() {
+			o.tell(&event{since: since, call: call})
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package dispatch
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
+)
+
+// callKey is the key under which the contexts of producers and listeners know
+// whose they are.
+type callKey struct{}
+
+// inside is what a context finds under callKey.
+type inside interface {
+	callInfo() CallInfo
+	// sentFrom returns the call, and how deep one is nested that is sent from here.
+	sentFrom() (call *origin, nesting int32)
+}
+
+// origin is what others know of a call: those that are sent from inside it, and the
+// ledger. It is at the same time the context of the call's listeners, with the sender's
+// values and no end. When the call has left the ledger it keeps nothing of the call, so
+// a chain of listeners that send with their contexts does not keep its beginning.
+type origin struct {
+	sender  context.Context
+	bus     *hub
+	topic   *topicSpec
+	id      CallID
+	nesting int32         // how many calls it is nested in
+	until   time.Duration // the deadline of its producers, since the bus was made
+	place   ledger.Entry
+}
+
+// Deadline returns that there is none.
+func (o *origin) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Done returns nil: the context never ends.
+func (o *origin) Done() <-chan struct{} { return nil }
+
+// Err returns nil.
+func (o *origin) Err() error { return nil }
+
+// Value returns the sender's value for the key.
+func (o *origin) Value(key any) any {
+	if key == (callKey{}) {
+		return o
+	}
+	return context.WithoutCancel(o.sender).Value(key) // Value must not find the cause of the sender's end
+}
+
+func (o *origin) sentFrom() (call *origin, nesting int32) { return o, o.nesting }
+
+func (o *origin) callInfo() CallInfo {
+	return CallInfo{Topic: o.topic.Name, ID: o.id, Budget: max(0, o.until-o.bus.sinceEpoch(time.Now()))}
+}
+
+// valuesOf returns a context with the values of a sender's. That of a listener leads to
+// what it has them from, so that a chain of listeners makes no chain of contexts.
+func valuesOf(sender context.Context) context.Context {
+	if o, ok := sender.(*origin); ok {
+		return o.sender
+	}
+	return sender
+}
