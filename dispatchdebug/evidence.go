@@ -33,7 +33,7 @@ func (s *suspecting) stuck() {
 		n, age := runs[one], oldest[one].Age
 		text := "has not returned, " + duration(age) + " after the end of its call"
 		if n > 1 {
-			text = fmt.Sprintf("has %s runs that have not returned, the oldest %s after the end of its call", count(n), duration(age))
+			text = fmt.Sprintf("has %s runs that have not returned, the oldest %s after its call", count(n), duration(age))
 		}
 		one.add(kindStuck, one.hung, text)
 	}
@@ -50,11 +50,11 @@ func (s *suspecting) places() {
 		senders = "sender waits"
 	}
 	text := fmt.Sprintf("%s %s for a place, %s of %s calls in flight", count(n), senders, count(len(s.bus.Calls)), count(s.bus.MaxInFlight))
-	// How long the senders have waited is not known. It is about as long as the oldest call has
-	// been in flight. If a member takes unusually long, its own suspicion comes first.
-	var waited time.Duration
+	// How long the senders have waited is not known. As far as snapshots have seen, senders have
+	// waited since then; and each of them for about as long as the oldest call is in flight.
+	waited := min(s.now.Sub(s.bus.sendersSince), recently)
 	if len(s.bus.Calls) > 0 {
-		waited = s.bus.Calls[0].Elapsed
+		waited = max(waited, s.bus.Calls[0].Elapsed)
 	}
 	if w, n := s.mostWaitedFor(); n > 0 {
 		text += fmt.Sprintf("; %s of these wait for %s", count(n), w.member.String())
@@ -130,48 +130,54 @@ func (s *suspecting) newest(t *topicFigures) {
 		one.addPast(kindNoProducers, "has no producer: asked without an answer "+times(n), float64(n)/float64(min(t.calls, 64)), t.lastEnd)
 		one.call = t.lastCall
 	}
-	slot := s.archive.slotAt(s.now)
 	for m, f := range t.members {
-		if f.late|f.failed|f.panicked|f.delayed|f.queued == 0 || !s.isThere(t.name, m) {
-			continue
+		if f.late|f.failed|f.panicked|f.delayed|f.queued != 0 && s.isThere(t.name, m) {
+			s.newestOf(s.ofMember(t.name, m), f)
 		}
-		of := min(f.runs, 64)
-		share := func(n int) float64 { return float64(n) / float64(of) }
-		one := s.ofMember(t.name, m)
-		had := len(one.parts)
-		lost := f.minute.minute(slot).lost
-		typically := ", typically " + duration(f.typicalLoss())
-		if n := f.delayed.count(); n >= leastDelays && n >= int(of)/4 {
-			text := fmt.Sprintf("kept %s of %s waiting%s longer than others", count(n), calls(of), typically)
-			one.addPast(kindDelaying, text, share(n), f.lastDelay)
-		}
-		if n := f.queued.count(); n >= leastDelays && n >= int(of)/4 {
-			one.addPast(kindQueue, fmt.Sprintf("had calls wait for their turn in %s of %s%s", count(n), calls(of), typically), share(n), f.lastDelay)
-		}
-		when := ", " + ago(s.now.Sub(f.lastBad))
-		if goesOn := had > 0 && one.last.IsZero(); goesOn && s.now.Sub(f.lastBad) < time.Second {
-			when = ""
-		}
-		if n := f.late.count(); n > 0 {
-			one.addPast(kindLate, fmt.Sprintf("was late in %s of its last %s%s", count(n), calls(of), when), share(n), f.lastBad)
-		}
-		if n := f.panicked.count(); n > 0 {
-			one.addPast(kindPanicked, fmt.Sprintf("panicked in %s of its last %s%s", count(n), calls(of), when), share(n), f.lastBad)
-			one.err = f.lastPanic
-		}
-		if n := (f.failed &^ f.panicked).count(); n > 0 {
-			one.addPast(kindFailed, fmt.Sprintf("failed in %s of its last %s%s", count(n), calls(of), when), share(n), f.lastBad)
-			if one.err == "" {
-				one.err = f.lastError
-			}
-		}
-		if len(one.parts) == had {
-			continue // a delay now and then is nothing
-		}
-		one.lost += max(lost-one.hung, 0) // the newest of these calls are among those of the minute
-		one.call = cmp.Or(one.call, f.lastBadCall, f.lastDelayCall)
-		one.nested = append(one.nested, f.sends...)
 	}
+}
+
+// newestOf says what went wrong in the newest runs of a member.
+func (s *suspecting) newestOf(one *suspicion, f *memberFigures) {
+	had := len(one.parts)
+	of := min(f.runs, 64)
+	share := func(n int) float64 { return float64(n) / float64(of) }
+	regular := func(h history) bool { return h.count() >= leastDelays && h.count() >= int(of)/4 }
+	typically := ", typically " + duration(f.typicalLoss())
+	when, longer := ", "+ago(s.now.Sub(f.lastBad)), ""
+	if goesOn := had > 0 && one.last.IsZero(); goesOn && s.now.Sub(f.lastBad) < time.Second {
+		when = ""
+	}
+	switch {
+	case !regular(f.delayed):
+	case f.delayed&^f.late != 0:
+		text := fmt.Sprintf("kept %s of %s waiting%s longer than others", count(f.delayed.count()), calls(of), typically)
+		one.addPast(kindDelaying, text, share(f.delayed.count()), f.lastDelay)
+	case had == 0: // it was late each time: that says as much
+		longer = typically + " longer than others"
+	}
+	if regular(f.queued) {
+		n := f.queued.count()
+		one.addPast(kindQueue, fmt.Sprintf("had calls wait for their turn in %s of %s%s", count(n), calls(of), typically), share(n), f.lastDelay)
+	}
+	if n := f.late.count(); n > 0 {
+		one.addPast(kindLate, fmt.Sprintf("was late in %s of its last %s%s%s", count(n), calls(of), longer, when), share(n), f.lastBad)
+	}
+	if n := f.panicked.count(); n > 0 {
+		one.addPast(kindPanicked, fmt.Sprintf("panicked in %s of its last %s%s", count(n), calls(of), when), share(n), f.lastBad)
+		one.err = f.lastPanic
+	}
+	if n := (f.failed &^ f.panicked).count(); n > 0 {
+		one.addPast(kindFailed, fmt.Sprintf("failed in %s of its last %s%s", count(n), calls(of), when), share(n), f.lastBad)
+		one.err = cmp.Or(one.err, f.lastError)
+	}
+	if len(one.parts) == had {
+		return // a delay now and then is nothing
+	}
+	lost := f.minute.minute(s.archive.slotAt(s.now)).lost
+	one.lost += max(lost-one.hung, 0) // the newest of these calls are among those of the minute
+	one.call = cmp.Or(one.call, f.lastBadCall, f.lastDelayCall)
+	one.nested = append(one.nested, f.sends...)
 }
 
 // silent merges the members of a node if none of them has answered recently.

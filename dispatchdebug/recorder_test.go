@@ -136,7 +136,7 @@ func TestSuspects(t *testing.T) {
 		}
 		want(t, "suspects", strings.Join(got, "\n"), strings.Join([]string{
 			"behind stalled listens and is behind: 2 calls wait for it, the first for 12 s",
-			"stuck stuck has 2 runs that have not returned, the oldest 11 s after the end of its call; was late in 2 of its last 2 calls, 10 s ago",
+			"stuck stuck has 2 runs that have not returned, the oldest 11 s after its call; was late in 2 of its last 2 calls, 10 s ago",
 			"late late was late in 2 of its last 2 calls, 10 s ago",
 			"nobody nobody.home has no producer: asked without an answer once",
 			"panicked panics panicked in 2 of its last 2 calls, 10 s ago",

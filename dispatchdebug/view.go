@@ -42,8 +42,12 @@ type busView struct {
 	calls     map[dispatch.CallID]*dispatch.CallSnapshot
 	nested    map[dispatch.CallID][]dispatch.CallID // calls in flight, by the call they were sent from
 
-	panicked map[listenerKey]panicked
+	panicked     map[listenerKey]panicked
+	sendersSince time.Time // since when senders have waited for places, as far as it was seen
 }
+
+// seenTogether is how far apart two snapshots may be to tell that something went on between them.
+const seenTogether = 5 * time.Second
 
 type abandonedKey struct {
 	call   dispatch.CallID
@@ -84,6 +88,10 @@ func newBusView(s dispatch.Snapshot, taken time.Time, before *busView) *busView 
 		if c.Parent != 0 {
 			b.nested[c.Parent] = append(b.nested[c.Parent], c.Call)
 		}
+	}
+	b.sendersSince = taken
+	if before != nil && before.SendersWaiting > 0 && taken.Sub(before.taken) < seenTogether {
+		b.sendersSince = before.sendersSince
 	}
 	for l := range b.listeners() {
 		if l.Panicked == 0 {

@@ -143,7 +143,7 @@ func TestWhatTheFirstRowSays(t *testing.T) {
 	for name, text := range map[string]string{
 		"slow-site":   "calls waiting, typically 1.99 s longer than others",
 		"queue":       "has a queue: 36 calls wait in it, the first for 3.",
-		"remote":      "calls waiting, typically 3.99 s longer than others",
+		"remote":      "calls, typically 3.99 s longer than others",
 		"silent-node": "is silent: none of its 4 members has answered for ",
 		"hung-run":    "has not returned, 29.4 s after the end of its call",
 		"nested":      "bins and 2 more wait for it in nested calls",
@@ -184,5 +184,39 @@ func TestCutOffRunsAreMoreThan(t *testing.T) {
 		if m.P50More != (m.Name != "site-1") {
 			t.Errorf("%s: p50 %v, more: %v", m.Name, m.P50, m.P50More)
 		}
+	}
+}
+
+// While the page is open, it knows for how long senders have waited. After a time without a look
+// it does not.
+func TestWaitingSendersLoseTimeAsLongAsTheyAreSeen(t *testing.T) {
+	s, _ := ByName("places")
+	played(t, s, func(t *testing.T, st *Stage) {
+		lost := func() time.Duration {
+			found := st.data(t, "").Suspects
+			if len(found) == 0 || found[0].Name != s.Culprit {
+				t.Fatalf("suspects: %+v", found)
+			}
+			return found[0].Lost
+		}
+		for range 10 {
+			time.Sleep(time.Second)
+			lost()
+		}
+		if got := lost(); got < 50*time.Second {
+			t.Errorf("the senders have lost %v in 10 s", got)
+		}
+		time.Sleep(time.Minute)
+		if got := lost(); got > 5*time.Second {
+			t.Errorf("after a minute without a look the senders have lost %v", got)
+		}
+	})
+}
+
+// A member that was late each time is said to be that, and not also to have kept calls waiting.
+func TestLatenessIsSaidOnce(t *testing.T) {
+	got, _ := first(t, "long-name", 30*time.Second)
+	if strings.Contains(got.Text, "kept") || !strings.Contains(got.Text, "was late in") {
+		t.Errorf("it says %q", got.Text)
 	}
 }
