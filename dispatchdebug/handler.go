@@ -55,6 +55,12 @@ func New(bus *dispatch.Bus, opts ...Option) *Handler {
 	return h
 }
 
+// isHandler reports whether an observer was added by New.
+func isHandler(o *dispatch.ObserverSnapshot) bool {
+	_, file, _, ok := runtime.Caller(0)
+	return ok && strings.HasPrefix(o.AddedAt, file+":")
+}
+
 // Close ends the recording and the streams to browsers. It does not wait for them. Further calls
 // have no effect.
 func (h *Handler) Close() {

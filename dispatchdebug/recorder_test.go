@@ -272,3 +272,19 @@ func TestWhatACallCanTakeIsBounded(t *testing.T) {
 		want(t, "figures of listeners", len(b.h.recorder.archive.topics["cell.measure"].listeners) <= mostListenersOfTopic, true)
 	}, WithListenerTimes())
 }
+
+// Events that another observer has missed are not missing here.
+func TestOnlyItsOwnMissedEventsAreShown(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		if _, err := b.h.bus.Observe(dispatch.Observer{CallEnd: func(context.Context, dispatch.Report) {}}); err != nil {
+			t.Fatal(err)
+		}
+		s := b.h.bus.Snapshot()
+		if len(s.Observers) != 2 {
+			t.Fatalf("observers: %+v", s.Observers)
+		}
+		s.Observers[0].Missed, s.Observers[1].Missed = 2, 5
+		v := &view{now: time.Now(), recorder: b.h.recorder, bus: newBusView(s, time.Now(), nil)}
+		want(t, "missed", v.document(query{}).Page.Missed, 2)
+	})
+}

@@ -203,7 +203,9 @@ func (v *view) fill(b *busPart, p *pagePart) {
 	b.MaxInFlight, b.SendersWaiting = s.MaxInFlight, s.SendersWaiting
 	b.DispatchVersion, b.GoVersion = versions()
 	for _, o := range s.Observers {
-		p.Missed += o.Missed
+		if isHandler(&o) {
+			p.Missed += o.Missed
+		}
 	}
 	p.RecordingFor = v.now.Sub(v.recorder.began)
 	a := v.recorder.archive
