@@ -219,7 +219,8 @@ func (s *suspecting) silent() {
 		if since, ok := strings.CutPrefix(longest.parts[0].text, notAnswered); ok {
 			text += "has answered" + since
 		} else {
-			text += "answers; " + longest.name + " " + longest.parts[0].text
+			first, _, _ := strings.Cut(longest.parts[0].text, ", typically")
+			text += "answers; " + longest.name + " " + first
 		}
 		one.add(kindSilent, 0, text)
 		one.last, one.call, one.err = longest.last, longest.call, longest.err
