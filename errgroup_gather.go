@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"runtime"
 	"runtime/pprof"
 	"time"
@@ -156,6 +157,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 		c.settleLate(r, how, now)
 		return nil, nil
 	}
+	losers := c.losersLocked(r)
 	next, spare := c.goOnLocked(r, now)
 	slow := !c.isQuickLocked(r, now)
 	c.afterLocked()
@@ -173,7 +175,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	if spare {
 		c.startSpare()
 	}
-	c.spreadRun(r, how, why, over)
+	c.spreadRun(r, how, why, over, losers)
 	idle = putAllButOne(feeds)
 	if over {
 		c.recount()
@@ -201,9 +203,9 @@ func (c *gathering) goOnLocked(r *run, now time.Duration) (next *run, spare bool
 
 // spreadRun lets others know how a run has ended: the replicas that it was quicker than,
 // the producers if the call is over, and who waits for the ledger.
-func (c *gathering) spreadRun(r *run, how course.State, why string, over bool) {
-	if r.competes() {
-		c.cancelLosers(r)
+func (c *gathering) spreadRun(r *run, how course.State, why string, over bool, losers []context.CancelCauseFunc) {
+	for _, cancel := range losers {
+		cancel(ErrSatisfied)
 	}
 	if over {
 		c.spread()

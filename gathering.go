@@ -40,7 +40,7 @@ type gathering struct {
 	generated uint64      // the registry's generation when route was looked up
 	producers []*producer // who is asked on this bus, in the order of registration
 	local     []run       // their runs, unless they are groups
-	groups    []*group    // those that are groups, by index; nil if there are none
+	groups    []group     // those that are groups, by index; nil if there are none
 	relaying  *relaying   // nil in a call without relays
 	claimed   *run        // the one that was claimed last
 	spare     bool        // a worker is started and has not yet claimed anything

@@ -131,7 +131,9 @@ func (c *Call[Req, Res]) offerLate(from Member, value Res, at, by time.Duration)
 
 // hear is part of half.
 func (c *Call[Req, Res]) hear(l *listener, ctx context.Context, b *batch) {
-	r := Result[Req, Res]{Call: c, Value: *c.at(b.now, b.values), Seq: b.seq - 1, Elapsed: b.now.At, Retained: b.retained}
+	var r Result[Req, Res]
+	r.Call, r.Seq, r.Elapsed, r.Retained = c, b.seq-1, b.now.At, b.retained
+	r.Value = *c.at(b.now, b.values)
 	c.setMember(&r.From, int(b.now.Member))
 	l.fn.(Listener[Req, Res])(ctx, r)
 }

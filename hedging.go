@@ -8,9 +8,9 @@ import (
 
 // hedgeLocked tells the course when to hedge each group.
 func (c *gathering) hedgeLocked() {
-	for i, g := range c.groups {
-		if g != nil {
-			g.latencies = latenciesOf(g.candidates)
+	for i := range c.groups {
+		if g := c.groupAt(i); g != nil {
+			g.latencies = latenciesOf(g.Candidates)
 			c.course.SetHedge(i, c.policy.hedgeAfter(g.latencies))
 		}
 	}

@@ -13,8 +13,7 @@ import (
 // A group is a member with several replicas, of which the course says when one more is
 // asked. Which one that is, is decided here.
 type group struct {
-	name       string
-	candidates []*producer
+	*seat              // nil for a member that is no group
 	turn       int             // where among the candidates to begin to look for the first
 	replicas   []*replica      // those that have been claimed, in this order
 	answered   *producer       // the replica whose answer it was, if the member is OK
@@ -66,20 +65,22 @@ func (c *gathering) groupAt(i int) *group {
 	if c.groups == nil || i >= len(c.groups) {
 		return nil
 	}
-	return c.groups[i]
+	if g := &c.groups[i]; g.seat != nil {
+		return g
+	}
+	return nil
 }
 
 // newGroups returns the groups among the members, by index, and the producers of the
 // members that are none.
-func newGroups(seats []seat) (groups []*group, producers []*producer) {
-	groups, producers = make([]*group, len(seats)), make([]*producer, len(seats))
-	made := make([]group, len(seats))
-	for i, s := range seats {
+func newGroups(seats []seat) (groups []group, producers []*producer) {
+	groups, producers = make([]group, len(seats)), make([]*producer, len(seats))
+	for i := range seats {
+		s := &seats[i]
 		if producers[i] = s.Candidates[0]; s.Group != "" {
-			g := &made[i]
-			g.name, g.candidates, g.turn = s.Group, s.Candidates, s.Candidates[0].nextTurn()%len(s.Candidates)
+			g := &groups[i]
+			g.seat, g.turn = s, s.Candidates[0].nextTurn()%len(s.Candidates)
 			g.replicas = g.one[:0]
-			groups[i] = g
 		}
 	}
 	return groups, producers
@@ -89,8 +90,8 @@ func newGroups(seats []seat) (groups []*group, producers []*producer) {
 // been, the least busy, and among equals another one in each call.
 func (g *group) nextReplica() (next *producer) {
 	least := 0
-	for i := range g.candidates {
-		p := g.candidates[(g.turn+i)%len(g.candidates)]
+	for i := range g.Candidates {
+		p := g.Candidates[(g.turn+i)%len(g.Candidates)]
 		if g.hasClaimed(p) {
 			continue
 		}
@@ -124,7 +125,7 @@ func (c *gathering) endReplicaLocked(r *replica, how course.State, effect course
 	if effect != course.Ends {
 		return
 	}
-	g := c.groups[r.member]
+	g := &c.groups[r.member]
 	if how != course.OK {
 		g.err = c.groupErrorLocked(g)
 		return
@@ -139,19 +140,17 @@ func (c *gathering) endReplicaLocked(r *replica, how course.State, effect course
 	}
 }
 
-// cancelLosers ends the contexts of those that another replica was quicker than.
-func (c *gathering) cancelLosers(winner *run) {
-	c.mu.Lock()
-	var cancels []context.CancelCauseFunc
+// losersLocked returns what ends the contexts of those that a replica was quicker than.
+func (c *gathering) losersLocked(winner *run) (cancels []context.CancelCauseFunc) {
+	if winner.replica() == nil {
+		return nil
+	}
 	for _, r := range c.groups[winner.member].replicas {
 		if r.how == course.Canceled && r.cancel != nil {
 			cancels = append(cancels, r.cancel)
 		}
 	}
-	c.mu.Unlock()
-	for _, cancel := range cancels {
-		cancel(ErrSatisfied)
-	}
+	return cancels
 }
 
 // groupErrorLocked returns the error of a group none of whose replicas has answered.
@@ -198,11 +197,8 @@ func (c *gathering) runsLocked() iter.Seq[*run] {
 				return
 			}
 		}
-		for _, g := range c.groups {
-			if g == nil {
-				continue
-			}
-			for _, r := range g.replicas {
+		for i := range c.groups {
+			for _, r := range c.groups[i].replicas {
 				if !yield(&r.run) {
 					return
 				}
@@ -223,7 +219,7 @@ func (c *gathering) mayAskLocked(p *producer) bool {
 			continue
 		}
 		if g := c.groupAt(i); g != nil {
-			for _, candidate := range g.candidates {
+			for _, candidate := range g.Candidates {
 				if candidate == p && !g.hasClaimed(p) {
 					return true
 				}
@@ -242,18 +238,23 @@ func (c *gathering) mayAskLocked(p *producer) bool {
 
 // memberAt returns a member that the log has told of. For a group it has the name of
 // the replica that answered.
-func (c *gathering) memberAt(i int) Member {
-	if i >= len(c.producers) { // relays go on naming others
-		c.mu.Lock()
-		defer c.mu.Unlock()
-	}
-	return c.memberAtLocked(i)
+func (c *gathering) memberAt(i int) (m Member) {
+	c.setMember(&m, i)
+	return m
 }
 
 // setMember sets m to memberAt of i.
 //
 //go:noinline
-func (c *gathering) setMember(m *Member, i int) { *m = c.memberAt(i) }
+func (c *gathering) setMember(m *Member, i int) {
+	if i < len(c.producers) {
+		c.setMemberLocked(m, i)
+		return
+	}
+	c.mu.Lock() // relays go on naming others
+	c.setMemberLocked(m, i)
+	c.mu.Unlock()
+}
 
 func (c *gathering) memberAtLocked(i int) (m Member) {
 	c.setMemberLocked(&m, i)
@@ -268,7 +269,7 @@ func (c *gathering) setMemberLocked(m *Member, i int) {
 	p := c.producers[i]
 	if g := c.groupAt(i); g != nil {
 		if p = g.answered; p == nil {
-			*m = Member{Group: g.name}
+			*m = Member{Group: g.Group}
 			return
 		}
 	}
@@ -398,11 +399,8 @@ func (c *gathering) reportIn(r *Report) {
 
 // replicasLocked appends how the replicas that were asked have ended.
 func (c *gathering) replicasLocked(outcomes []Outcome) []Outcome {
-	for _, g := range c.groups {
-		if g == nil {
-			continue
-		}
-		for _, r := range g.replicas {
+	for i := range c.groups {
+		for _, r := range c.groups[i].replicas {
 			outcomes = append(outcomes, c.replicaOutcomeLocked(r))
 		}
 	}

@@ -287,7 +287,7 @@ func (c *gathering) missLocked(m Member, how course.State, err error) {
 // answersTo reports whether a name means the member of this index.
 func (c *gathering) answersTo(i int, name string) bool {
 	if g := c.groupAt(i); g != nil {
-		return slices.ContainsFunc(g.candidates, func(p *producer) bool { return p.answersTo(name) })
+		return slices.ContainsFunc(g.Candidates, func(p *producer) bool { return p.answersTo(name) })
 	}
 	return c.memberAtLocked(i).Matches(name)
 }

@@ -40,7 +40,7 @@ func (r *run) producer() *producer {
 
 // isPlain reports whether it is the run of a producer on its own.
 func (r *run) isPlain() bool {
-	return r.member >= 0 && (r.call.groups == nil || r.call.groups[r.member] == nil)
+	return r.member >= 0 && (r.call.groups == nil || r.call.groups[r.member].seat == nil)
 }
 
 // replica returns the replica that it is the run of, or nil.
@@ -160,7 +160,7 @@ type ownContext struct {
 // competes reports whether other replicas can answer in the place of this run, so that
 // its context can end before the call does.
 func (r *run) competes() bool {
-	return r.replica() != nil && (len(r.call.groups[r.member].candidates) > 1 || r.replica().base != nil)
+	return r.replica() != nil && (len(r.call.groups[r.member].Candidates) > 1 || r.replica().base != nil)
 }
 
 // ownContext returns where a run keeps its own context, or nil if it has that of the call.

@@ -130,6 +130,9 @@ func (c *Course) Enroll(now time.Duration, members []Member, candidates func(i i
 	for i := 0; candidates != nil && i < len(members); i++ {
 		if n := candidates(i); n > 1 {
 			a := c.needAgenda()
+			if a.groups == nil {
+				a.groups = make([]group, 0, len(members)-i)
+			}
 			a.groups = append(a.groups, group{replicas: int32(n), hedge: c.policy.Hedge})
 			c.members[i].group = int32(len(a.groups))
 		}

@@ -8,15 +8,21 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/seed-bb4b4d74/dispatch"
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// stackBar is what may lie between the start of a goroutine and a producer, in bytes.
-const stackBar = 250
+// What may lie between the start of a goroutine and a producer, and between it and the
+// listener that the same goroutine calls afterwards, in bytes. The runtime lets a function
+// use about 1,100 bytes of a new stack before it copies the stack.
+const (
+	stackBar    = 250
+	listenerBar = 950
+)
 
-// stack prints how much of a goroutine's stack is in use when a producer begins. A
-// stack starts with 2 KiB; when the producer needs more than is left of that, the
-// stack is copied to a larger one, which costs as much as a whole call.
+// stack prints how much of a goroutine's stack is in use when a producer begins, and
+// when a listener does. A stack starts with 2 KiB; when the closure needs more than is left
+// of that, the stack is copied to a larger one, which costs as much as a whole call.
 func (b *bench) stack() error {
 	var alone depth
 	done := make(chan struct{})
@@ -50,8 +56,36 @@ func (b *bench) stack() error {
 		bytes := float64(d.used - alone.used)
 		t.Row(side.name, fmt.Sprint(bytes), measure.AtMost(bytes, c.bar), strings.Join(d.functions, " → "))
 	}
+	heard, err := toListener()
+	if err != nil {
+		return err
+	}
+	bytes := float64(heard.used - alone.used)
+	t.Row("listener", fmt.Sprint(bytes), measure.AtMost(bytes, listenerBar), strings.Join(heard.functions, " → "))
 	t.Print(b.out)
 	return nil
+}
+
+// toListener returns how deep in its stack the worker is that calls a listener with the
+// result of a quick producer.
+func toListener() (depth, error) {
+	d := dispatch.New[int, int]()
+	defer d.Close()
+	if _, err := d.AddProducer(topic, quick(0)); err != nil {
+		return depth{}, err
+	}
+	heard := make(chan depth, 1)
+	if _, err := d.AddListener(topic, func(context.Context, result) {
+		var here depth
+		here.note()
+		heard <- here
+	}); err != nil {
+		return depth{}, err
+	}
+	if _, err := d.Send(context.Background(), topic, request); err != nil {
+		return depth{}, err
+	}
+	return <-heard, nil
 }
 
 // depth is how deep in its stack a goroutine is.
