@@ -26,6 +26,7 @@ type topicFigures struct {
 	budget      time.Duration // of the newest call of which it is known
 	counts      [buckets]uint64
 	kept        [buckets]ring
+	newest      [buckets]time.Duration // when the newest one that is kept ended, since recording began
 	members     map[dispatch.Member]*memberFigures
 	seats       []seat // the members of the newest call, in its order
 	plain       plainCalls

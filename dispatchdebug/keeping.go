@@ -113,6 +113,7 @@ func (a *archive) putLocked(b bucket, r *record, t *topicFigures) {
 	if t.kept[b].n >= a.perBucket {
 		a.dropLocked(b, t)
 	}
+	t.newest[b] = r.started.Sub(a.began) + r.elapsed
 	p := &r.places[r.used]
 	r.used++
 	p.record, p.topic = r, t

@@ -72,20 +72,6 @@ func (a *archive) plainTopicLocked(report *dispatch.Report) *topicFigures {
 	return t
 }
 
-// isNews reports whether a plain call is kept: if none of its duration was kept just before.
-// Otherwise it counts the call in its bucket.
-func (t *topicFigures) isNews(report *dispatch.Report) bool {
-	b := latencyBucket(report.Elapsed)
-	if t.kept[b].n > 0 {
-		newest := t.kept[b].newest.record
-		if report.Started.Sub(newest.started)+report.Elapsed-newest.elapsed < keepEvery {
-			t.counts[b]++
-			return false
-		}
-	}
-	return true
-}
-
 // keepPlainLocked keeps a call that has been counted.
 func (a *archive) keepPlainLocked(t *topicFigures, report *dispatch.Report) {
 	a.foldLocked(t)
@@ -103,7 +89,8 @@ func (a *archive) keepPlainLocked(t *topicFigures, report *dispatch.Report) {
 }
 
 // notePlainLocked writes down the durations of a call, which ended at a time since recording began.
-func (a *archive) notePlainLocked(t *topicFigures, report *dispatch.Report, end time.Duration) {
+// It reports whether the call is to be kept: if none of its bucket was kept just before.
+func (a *archive) notePlainLocked(t *topicFigures, report *dispatch.Report, end time.Duration) (keep bool) {
 	p, n, width := &t.plain, slotOf(end), 1+len(report.Outcomes)
 	if p.calls == mostPlain || p.slot != n || p.width != width {
 		a.foldLocked(t)
@@ -126,6 +113,12 @@ func (a *archive) notePlainLocked(t *topicFigures, report *dispatch.Report, end 
 		}
 		p.took = append(p.took, took)
 	}
+	b := latencyBucket(report.Elapsed)
+	if t.kept[b].n > 0 && end-t.newest[b] < keepEvery {
+		t.counts[b]++
+		return false
+	}
+	return true
 }
 
 // foldLocked counts the plain calls of a topic that were written down.

@@ -89,15 +89,15 @@ func (r *recorder) whole(ctx context.Context, report *dispatch.Report) {
 // plain counts a plain call. If it returns false, it has done nothing.
 func (r *recorder) plain(report *dispatch.Report) bool {
 	a := r.archive
+	end := report.Started.Sub(a.began) + report.Elapsed
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	t := a.plainTopicLocked(report)
+	if t != nil && a.notePlainLocked(t, report, end) {
+		a.keepPlainLocked(t, report)
+	}
+	a.mu.Unlock()
 	if t == nil {
 		return false
-	}
-	a.notePlainLocked(t, report, report.Started.Sub(a.began)+report.Elapsed)
-	if t.isNews(report) {
-		a.keepPlainLocked(t, report)
 	}
 	r.revision.Add(1)
 	return true
