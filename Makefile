@@ -3,8 +3,8 @@
 MODULES := $(sort $(patsubst %/go.mod,%,$(shell find . \( -name '.?*' -o -name node_modules -o -path ./tools \) -prune -o -name go.mod -print)))
 $(if $(MODULES),,$(error no go.mod found: every target would pass without having done anything))
 
-# The modules that others can get, each with tags of its own; the rest is for the tests.
-RELEASED := . natsdispatch oteldispatch
+# The modules that others can get or install, each with tags of its own; the rest is for the tests.
+RELEASED := . natsdispatch oteldispatch natsdispatch/cmd/dispatch
 
 # A tool at its pinned version, whatever module it is run in.
 TOOL := go tool -modfile='$(CURDIR)/tools/go.mod'
@@ -89,7 +89,7 @@ soak: ## run a random mix of everything for MINUTES (1) and check the books
 mutants: ## delete the guards one by one; each time a test has to fail
 	@./test/mutants/run
 
-stranger: ## get and build every released module from outside the repository
+stranger: ## get, build and install every released module from outside the repository
 	@.ci/stranger $(RELEASED)
 
 release: ## write VERSION (v0.1.0) into the modules and the change log, and commit that

@@ -7,6 +7,9 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
 
+// The methods of audience: how the closures of listeners and observers are called with what
+// their feeds bring.
+
 func (l *listener) result(c *gathering, b *batch) {
 	if c.nesting == nil {
 		c.half.hear(l, c.from, b)
@@ -85,7 +88,7 @@ func (o *observer) end(c *gathering) {
 	}
 }
 
-// endOwning is end with a report that is the hook's own.
+// endOwning is end with a report that the hook may keep.
 func (o *observer) endOwning(c *gathering) {
 	o.hooks.CallEnd(c.observing.ctx, c.report())
 }
@@ -97,7 +100,7 @@ func (o *observer) endReusing(c *gathering) {
 	o.hooks.CallEnd(c.observing.ctx, o.report)
 }
 
-// letGo keeps nothing of a report but its memory, if it is not too much.
+// letGo clears the report, and keeps its memory for the next one unless it is large.
 func (o *observer) letGo() {
 	r := &o.report
 	clear(r.Outcomes)

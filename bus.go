@@ -40,7 +40,7 @@ func NewBus(opts ...BusOption) *Bus {
 		_ = b.add(newObserver(&b.hub, o.hooks, o.at)) // a new bus refuses nothing
 	}
 	b.logs.init(Registration{bus: &b.hub}, inbox.Config{})
-	b.logs.watched.Store(int64(never)) // it cannot be told to itself
+	b.logs.watched.Store(int64(never)) // a slow logger cannot log that
 	return b
 }
 
@@ -115,7 +115,8 @@ func (b *Bus) remove(what registrant) {
 	}
 }
 
-// raise refuses what the level does, also to those who wait for a place.
+// raise raises the level of the ledger, and refuses registrations and senders that wait for a
+// place.
 func (b *Bus) raise(level ledger.Level) {
 	b.ledger.Raise(level)
 	b.registry.Close()
@@ -169,7 +170,7 @@ func (b *Bus) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// stillRunning names all that is in the ledger.
+// stillRunning returns the error that names what is in the ledger.
 func (b *Bus) stillRunning(cause error) *ShutdownError {
 	e := &ShutdownError{Err: cause}
 	for owner := range b.ledger.All() {

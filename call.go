@@ -18,7 +18,7 @@ type Call[Req, Res any] struct {
 	gathering
 	req     Req
 	answers []Res        // what members have returned, by index
-	boxes   []Res        // what the first replicas of groups have returned, likewise
+	boxes   []Res        // what the first replicas of groups have returned, by index
 	spare   []Res        // room for results that are not answers, made for several at a time
 	first   calllog.Page // of the log, unless only Stream reads it
 	one     room[[1]course.Member, [1]run, [1]Res, [1]calllog.Entry]
@@ -121,15 +121,15 @@ func (c *Call[Req, Res]) Outcomes() iter.Seq[Outcome] {
 		whole := c.follows(c.beginningOfLog(), func(e calllog.Entry, _ any, _ int) bool {
 			return e.Kind&calllog.End == 0 || yield(c.outcome(int(e.Member)))
 		})
-		f := feed{call: &c.gathering}
-		for i, ok := f.nextUnended(); whole && ok; i, ok = f.nextUnended() {
+		var passed int32
+		for i, ok := c.nextUnended(&passed); whole && ok; i, ok = c.nextUnended(&passed) {
 			whole = yield(c.outcome(i))
 		}
 	}
 }
 
-// beginningOfLog is where readers begin, which is the present end of the log if only Stream
-// keeps what is before it.
+// beginningOfLog returns where readers begin: at the first page, or at the present end of the
+// log if the call was made by Stream.
 func (c *Call[Req, Res]) beginningOfLog() calllog.Cursor {
 	if c.readable {
 		return c.first.Start()
@@ -146,7 +146,7 @@ func (c *Call[Req, Res]) readFrom(at calllog.Cursor, yield func(Result[Req, Res]
 	})
 }
 
-// at returns where the result of an entry is, whose page has these values.
+// at returns the result of an entry. values are the Values of the entry's page.
 func (c *Call[Req, Res]) at(e calllog.Entry, values any) *Res {
 	if e.Value == calllog.Answer {
 		return &c.answers[e.Member]
@@ -180,7 +180,7 @@ func (c *Call[Req, Res]) values() []Res {
 }
 
 // follows yields what is in the log from the cursor on until the end of the call, each
-// entry with the Seq that its result has. It reports whether it got there.
+// entry with the Seq of its result. It reports whether it came to the end.
 func (c *gathering) follows(at calllog.Cursor, yield func(e calllog.Entry, values any, seq int) bool) bool {
 	for {
 		entries, values, more := c.readOrWait(&at)

@@ -31,7 +31,7 @@ func (r *run) Deadline() (time.Time, bool) {
 // own timeout is over, or another replica has answered.
 func (r *run) Done() <-chan struct{} { return r.context().Done() }
 
-// Err returns nil until then.
+// Err returns nil until Done is closed, and then the reason.
 func (r *run) Err() error {
 	if r.looksEnded() {
 		return r.context().Err()
@@ -59,7 +59,7 @@ func (r *run) context() context.Context {
 	return r.call.context()
 }
 
-// looksEnded reports whether the context has been made, or has ended.
+// looksEnded reports whether the context has been made, or must be because it has ended.
 func (r *run) looksEnded() bool {
 	c := r.call
 	c.mu.Lock()
@@ -112,8 +112,9 @@ func (r *run) derive(base context.Context) (context.Context, context.CancelCause
 	return ctx, func(cause error) { ctx.End(cause == context.DeadlineExceeded, cause) }
 }
 
-// endedLocked returns why the context of a run that has its own has to have ended before
-// the call does, or nil: another replica was quicker, or the run is overdue.
+// endedLocked returns the cause with which the context of a run that has its own has ended
+// before the call: another replica was faster, or the run is overdue. Otherwise it returns
+// nil.
 func (r *run) endedLocked() error {
 	c, own := r.call, r.replica()
 	at, limited := r.overdueAtLocked()
@@ -127,8 +128,7 @@ func (r *run) endedLocked() error {
 	}
 }
 
-// overdueAt returns when the run has taken as long as it may, if it has started and has a
-// timeout.
+// overdueAt returns when the run exceeds its timeout, if it has started and has one.
 func (r *run) overdueAt() (at time.Duration, ok bool) {
 	if r.member < 0 || r.producer().timeout == 0 {
 		return 0, false

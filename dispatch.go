@@ -7,10 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
-
-	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 )
 
 // A Dispatcher is a typed view of a [Bus]. It registers producers and listeners on topics of
@@ -152,7 +151,7 @@ func (d *Dispatcher[Req, Res]) AddListener(on Selector[Req, Res], l Listener[Req
 	return newListener(r, l, config).enlist()
 }
 
-// register checks what all registrations have in common.
+// register makes a registration after the checks that all kinds have in common.
 func (d *Dispatcher[Req, Res]) register(method string, on Selector[Req, Res], nilFunc bool) (r Registration, err error) {
 	if err := d.valid(method); err != nil {
 		return r, err
@@ -246,7 +245,7 @@ func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], re
 			yield(Result[Req, Res]{}, ErrStreamUsed)
 			return
 		}
-		// Nothing but its readers holds the pages of the log.
+		// Only the reader holds the pages of the log, so they can be freed behind it.
 		first := new(calllog.Page)
 		c, err := d.prepare("Stream", ctx, t, req, opts, first)
 		if err != nil {
@@ -268,8 +267,8 @@ func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], re
 	}
 }
 
-// prepare makes a call with everything but its first worker. If the call cannot go on
-// it has ended.
+// prepare makes a call with everything but its first worker. The call may have ended already.
+// The log begins on the page, or on one that the call keeps if page is nil.
 func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Topic[Req, Res], req Req, opts []CallOption, page *calllog.Page) (*Call[Req, Res], error) {
 	switch err := d.valid(method); {
 	case err != nil:

@@ -14,12 +14,12 @@ import (
 // far less, even on a busy machine.
 const abandonAfter = 100 * time.Millisecond
 
-// inheritedSlack is how long a call waits, beyond its deadline, for the end of the
-// sender's context that has set it, and for the cause of that end. It waits as long once
-// more: where the process stood still, the timers of both are due at the same moment.
+// inheritedSlack is how long a call whose deadline is that of the sender's context waits after
+// it, so that the context can end the call with its own cause. The call waits twice: after the
+// process has stood still, the timers of both are due at the same moment.
 const inheritedSlack = 50 * time.Millisecond
 
-// stop ends the call, unless it has ended, for a reason from outside.
+// stop ends the call for a reason from outside, unless it has ended.
 func (c *gathering) stop(reason course.Reason, cause error) {
 	err := endError(reason, cause)
 	c.mu.Lock()
@@ -34,7 +34,7 @@ func (c *gathering) stop(reason course.Reason, cause error) {
 	c.tellAndUnlock()
 }
 
-// endError is the error of outcomes for a reason and its cause.
+// endError returns the error of outcomes for a reason and its cause.
 func endError(reason course.Reason, cause error) error {
 	switch reason {
 	case course.Deadline:
@@ -57,8 +57,8 @@ func (c *gathering) expire() {
 	}
 }
 
-// tick is what the timer does in a call that goes on. A member may be quicker than the timer
-// to say that the time is over.
+// tick does what the timer does in a call that goes on. A member may find before the timer
+// that the time is over.
 func (c *gathering) tick() {
 	now := c.now()
 	c.mu.Lock()
@@ -91,9 +91,9 @@ func (c *gathering) tickAndUnlock(now time.Duration) {
 	}
 }
 
-// tellAndUnlock does what follows from events that are not the end of a run: it starts
-// a worker if something has been released, and tells what has been written. The contexts of
-// runs that are overdue end before that of the call.
+// tellAndUnlock does what follows from an event that is not the end of a run: it starts a
+// worker if a run has been released, and publishes what has been written. The contexts of
+// overdue runs end before that of the call.
 func (c *gathering) tellAndUnlock(overdue ...context.CancelCauseFunc) {
 	c.holds++
 	c.afterLocked()
@@ -117,8 +117,8 @@ func (c *gathering) tellAndUnlock(overdue ...context.CancelCauseFunc) {
 	c.leave()
 }
 
-// afterLocked follows each event of the course: it sets the timer, or does what belongs
-// to the end of the call if that has come.
+// afterLocked must be called after each event of the course: it sets the timer, or closes the
+// call if it is over.
 func (c *gathering) afterLocked() {
 	if c.over() {
 		if !c.closed {
@@ -136,12 +136,12 @@ func (c *gathering) afterLocked() {
 	}
 }
 
-// closeLocked does what belongs to the end of the call.
+// closeLocked does the work at the end of the call that needs the lock.
 func (c *gathering) closeLocked() {
 	if c.cause == nil {
 		c.cause = c.causeLocked()
 	}
-	if c.err == nil { // what comes from outside is not looked at under the lock
+	if c.err == nil { // a cause from outside has its err already: no method of it runs under the lock
 		c.err = endError(c.course.Reason(), c.cause)
 	}
 	c.stopWaitingLocked()
@@ -164,7 +164,7 @@ func (c *gathering) closeLocked() {
 	}
 }
 
-// causeLocked is the error that goes with the reason.
+// causeLocked returns the error that goes with the reason.
 func (c *gathering) causeLocked() error {
 	switch c.course.Reason() {
 	case course.Satisfied:
@@ -178,7 +178,7 @@ func (c *gathering) causeLocked() error {
 	case course.NoProducers:
 		return ErrNoProducers
 	case course.Deadline:
-		if c.course.Waiting() || c.course.Size() == 0 && c.policy.minProducers > 0 {
+		if c.policy.minProducers > 0 && !c.found {
 			return tooFewProducers(c.policy.minProducers, c.presentLocked())
 		}
 		return context.DeadlineExceeded
@@ -187,7 +187,8 @@ func (c *gathering) causeLocked() error {
 	}
 }
 
-// spread lets the producers know that the call has ended.
+// spread does the work at the end of the call that must not hold the lock: it ends the
+// producers' context, and stops following the sender's.
 func (c *gathering) spread() {
 	c.mu.Lock()
 	shared, unfollow, nesting := c.shared, c.unfollow, c.nesting
@@ -219,12 +220,12 @@ func (c *gathering) notePanic(r *run) {
 	}
 }
 
-// abandonAndUnlock counts the runs that have outlived the call for too long.
+// abandonAndUnlock counts the runs that have not returned 100 ms after the end of the call.
 func (c *gathering) abandonAndUnlock(now time.Duration) {
 	after := now - c.course.Ended()
 	if left := abandonAfter - after; left > 0 {
 		if c.running > 0 {
-			c.timer.Reset(left) // it had gone off for the deadline when the call ended
+			c.timer.Reset(left) // it had fired for the deadline when the call ended
 		}
 		c.mu.Unlock()
 		return
@@ -247,7 +248,7 @@ func (c *gathering) abandonAndUnlock(now time.Duration) {
 	}
 }
 
-// senderEnd says why a call ends whose sender's context has.
+// senderEnd returns why a call ends whose sender's context has ended.
 func senderEnd(ctx context.Context) (course.Reason, error) {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return course.Deadline, context.Cause(ctx)

@@ -10,31 +10,31 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
 
-// The engine. The runs of a call are done by workers, goroutines of the call's
-// errgroup.Group that all do the same: claim the run that the course says is next, call
-// its producer, tell the course how that ended, and claim again until nothing is left.
+// The engine. Workers do the runs of a call. They are goroutines of the call's errgroup.Group,
+// and all do the same: claim the run that the course says is next, call its producer, tell the
+// course how the run ended, and claim again until nothing is left.
 //
-//   - While released runs are unclaimed, a worker that can claim them is runnable. So a
-//     worker that is about to call a producer while more can be claimed first makes sure
-//     that there is a spare: a worker that is started and has claimed nothing yet. If
-//     producers are quick, the first worker calls nearly all of them. If one blocks, the
-//     spare begins and starts the next spare, so no producer waits for another.
-//   - No result waits because the next producer blocks: before a worker calls that, it
-//     publishes the results there are, or leaves that to the spare, which does so when it
+//   - While released runs are unclaimed, a worker that can claim them is runnable. Before a
+//     worker calls a producer while more runs can be claimed, it makes sure that there is a
+//     spare: a worker that has been started and has claimed nothing yet. If producers are
+//     quick, the first worker calls nearly all of them. If one blocks, the spare begins and
+//     starts the next spare, so no producer waits for another.
+//   - No result waits because a producer blocks: before a worker calls the next producer, it
+//     publishes the results so far, or leaves that to the spare, which does it when it
 //     begins. So the results of quick producers are published many at a time.
 //   - A worker goes on only after a quick producer. So what a producer does to its
 //     goroutine and to its thread ends with them, unless there was no time to do it.
-//   - Nothing but the producer's own frames, and few small ones, is on the stack while it
-//     runs: a goroutine starts with a small stack, and each time it grows it is copied.
+//   - Only the frames of the producer and a few small ones are on the stack while it runs: a
+//     goroutine starts with a small stack, and each time the stack grows it is copied.
 
-// quick is what a producer takes at most for its goroutine to call another one. To start
-// a goroutine takes about half as long.
+// quick is the time in which a producer must return for its goroutine to call another one. To
+// start a goroutine takes about half as long.
 const quick = time.Microsecond
 
 // manySpares is how many workers of a bus may be runnable and not have begun.
 const manySpares = 64
 
-// vanish is the rest of work for a worker that its producer has unwound.
+// vanish settles a run whose closure has unwound the stack, and ends the worker.
 func (c *gathering) vanish(r *run) {
 	_, idle := c.settle(r)
 	c.leave()
@@ -43,8 +43,8 @@ func (c *gathering) vanish(r *run) {
 	}
 }
 
-// begin makes the goroutine a worker that has claimed a run, or returns nil if there
-// is none for it.
+// begin makes a spare a worker: it claims a run, or returns nil if there is none. It publishes
+// what other workers have left to the spare.
 func (c *gathering) begin() *run {
 	now := c.now()
 	c.bus.spares.Add(-1)
@@ -62,9 +62,9 @@ func (c *gathering) begin() *run {
 	return r
 }
 
-// startSpare starts a worker that wantsSpareLocked has asked for. Spares of calls that
-// were quickly over are in the run queue behind goroutines that wake each other; where
-// there are very many, the worker lets them pass, for they keep their calls in memory.
+// startSpare starts a worker that wantsSpareLocked has asked for. Spares of calls that are
+// over keep their calls in memory while they wait in the run queue behind goroutines that wake
+// each other; if there are very many, the caller yields to them.
 func (c *gathering) startSpare() {
 	spares := c.bus.spares.Add(1)
 	c.workers.Go(c.worker)
@@ -73,7 +73,8 @@ func (c *gathering) startSpare() {
 	}
 }
 
-// wantsSpareLocked reports whether a worker has to be started for what can be claimed.
+// wantsSpareLocked reports whether the caller has to start a worker for what can be claimed.
+// That worker then holds the call.
 func (c *gathering) wantsSpareLocked(now time.Duration) bool {
 	if c.spare || !c.course.Claimable(now) {
 		return false
@@ -142,14 +143,18 @@ func (c *gathering) admit(r *run) {
 // readers and listeners, and claims the next run. If there is none it may also return
 // a recipient whose inbox has to be run.
 func (c *gathering) settle(r *run) (next *run, idle *recipient) {
-	now, how := c.now(), r.howEnded()
+	now, returned := c.now(), r.returned
+	r.returned = false // methods of the run's error may end the goroutine
+	how := r.howEnded(returned)
 	if r.limited {
+		r.limited = false
 		r.producer().limits.release()
 	}
 	if how == course.Expired {
 		c.tick()
 	}
 	why := r.why(how)
+	r.returned = returned
 	c.mu.Lock()
 	how = c.course.Resolve(now, how)
 	if c.endLocked(r, how, now) == course.TooLate {
@@ -169,7 +174,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	c.mu.Unlock()
 
 	if slow {
-		// What is started from here would have the labels that the closure may have set.
+		// Goroutines started from here would inherit labels that the closure may have set.
 		pprof.SetGoroutineLabels(c.from.sender)
 	}
 	if spare {
@@ -201,8 +206,9 @@ func (c *gathering) goOnLocked(r *run, now time.Duration) (next *run, spare bool
 	}
 }
 
-// spreadRun lets others know how a run has ended: the replicas that it was quicker than,
-// the producers if the call is over, and who waits for the ledger.
+// spreadRun tells others how a run has ended: the replicas that it has beaten, the producers
+// if the call is over, the producer of the run if it failed, and goroutines that wait for the
+// ledger.
 func (c *gathering) spreadRun(r *run, how course.State, why string, over bool, losers []context.CancelCauseFunc) {
 	for _, cancel := range losers {
 		cancel(ErrSatisfied)
@@ -216,20 +222,20 @@ func (c *gathering) spreadRun(r *run, how course.State, why string, over bool, l
 	c.bus.ledger.Changed()
 }
 
-// goesOnLocked reports whether the worker that has ended a run claims another one. If
-// not, the spare does. Of workers with quick producers only the one that has claimed last
-// goes on: they would be in each other's way.
+// goesOnLocked reports whether the worker that has ended a run claims another one. If not, the
+// spare does. Of several workers with quick producers only the one that has claimed last goes
+// on, because they would be in each other's way.
 func (c *gathering) goesOnLocked(r *run, now time.Duration) bool {
 	return c.isQuickLocked(r, now) && (c.claimed == r || !c.spare)
 }
 
-// isQuickLocked reports whether the goroutine of a run can be used for something else:
-// there was no time to do anything to it.
+// isQuickLocked reports whether the goroutine of a run can be used again: the closure had no
+// time to do anything to it.
 func (c *gathering) isQuickLocked(r *run, now time.Duration) bool {
 	return (r.returned || !r.started) && c.tookLocked(r, now) < quick
 }
 
-// tookLocked is how long a run has taken.
+// tookLocked returns how long a run has taken.
 func (c *gathering) tookLocked(r *run, now time.Duration) time.Duration {
 	switch {
 	case !r.started:
@@ -274,8 +280,8 @@ func (c *gathering) returnLocked(r *run) {
 	}
 }
 
-// settleLate is the part of settle that concerns a run that has come too late: its call
-// was over, another replica had answered, or its own time was over.
+// settleLate is the rest of settle for a run that is late: its call was over, another replica
+// had answered, or it had exceeded its timeout.
 func (c *gathering) settleLate(r *run, how course.State, now time.Duration) {
 	if !r.started {
 		return

@@ -643,3 +643,35 @@ func TestErrorsThatBlockHoldUpNothing(t *testing.T) {
 		})
 	})
 }
+
+// departing is an error one of whose methods ends the goroutine.
+type departing struct{ is, text func() }
+
+func (e departing) Error() string { e.text(); return "departing" }
+func (e departing) Is(error) bool { e.is(); return false }
+
+// The methods of an error may end the goroutine, in which its run still has to end.
+func TestErrorsWhoseMethodsExit(t *testing.T) {
+	nothing := func() {}
+	for name, err := range map[string]error{
+		"Is":    departing{runtime.Goexit, nothing},
+		"Error": departing{nothing, runtime.Goexit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher()
+				produce(t, d, "a", failing(err), dispatch.WithConcurrency(1))
+				produce(t, d, "b", quick(1))
+				r := ended(t, d)
+				expect(t, r, "all ended: a failed, b ok")
+				if !errors.Is(r.Outcomes[0].Err, dispatch.ErrGoexit) {
+					t.Errorf("a has ended with %T", r.Outcomes[0].Err)
+				}
+				expect(t, ended(t, d), "all ended: a failed, b ok") // the slot is free again
+				if err := d.Shutdown(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}

@@ -96,7 +96,7 @@ var (
 	ErrStreamUsed = newSentinel("stream_used", "dispatch: stream already used")
 )
 
-// sentinel is an error that is told by its identity, and counted by its kind.
+// sentinel is an error that errors.Is finds by its identity. Its kind is its ErrorType.
 type sentinel struct{ kind, text string }
 
 func newSentinel(kind, text string) error { return &sentinel{kind, text} }
@@ -335,7 +335,7 @@ func isPanic(err error) bool {
 	return false
 }
 
-// timeoutError is the error of a run that took longer than this.
+// timeoutError is the error of a run that has exceeded this timeout.
 type timeoutError time.Duration
 
 func (e timeoutError) Error() string { return fmt.Sprintf("%v of %v", ErrTimeout, time.Duration(e)) }

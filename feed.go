@@ -16,7 +16,7 @@ type feed struct {
 	to   *recipient
 	next *feed // the next feed of the call; guarded by the call's lock
 
-	batch batch // what is being delivered, unless results are delivered one by one
+	batch batch // what is being delivered; singles have batches of their own
 
 	brief bool // it tells the end of the call and nothing else
 
@@ -24,7 +24,7 @@ type feed struct {
 	keeps    bool          // the call keeps its place until it has handed over the last result
 	queued   bool          // it is in the inbox, or what it has taken is being delivered
 	ended    bool          // nothing more is to be taken
-	left     bool          // the call is not held any more
+	left     bool          // it has ended its hold of the call
 	link     *feed         // the next in the list that publishLocked has returned
 	since    time.Duration // when it was last put into the inbox, since the bus was made
 	at       calllog.Cursor
@@ -33,7 +33,7 @@ type feed struct {
 	limit    int    // how many entries may be taken; see cutOff
 	most     int    // how many results may be counted, likewise
 	inHand   int32  // singles that are being delivered
-	outcomes int32  // members that were looked at for their outcomes at the end
+	outcomes int32  // members that nextUnended has passed
 	counted  int    // results that the inbox has counted
 	drops    *drops // nil if the inbox is unbounded
 }
@@ -50,23 +50,23 @@ type batch struct {
 	final   bool  // the end of the call comes behind the entries
 	done    bool  // the end has been told
 
-	retained bool // it was kept, see WithRetain
+	retained bool // the result was retained, see WithRetain
 }
 
-// audience is a registered listener or observer, as the feed of a call calls it.
+// audience is a registered listener or observer, as the feed of a call sees it.
 type audience interface {
-	result(c *gathering, b *batch) // that is now being delivered
-	outcome(c *gathering, e calllog.Entry)
-	end(c *gathering)
+	result(c *gathering, b *batch)         // calls it with the result of b.now
+	outcome(c *gathering, e calllog.Entry) // tells it that a member or replica has ended
+	end(c *gathering)                      // tells it that the call has ended
 }
 
-// span is a row of results that are not to be delivered, from one Seq to before another.
+// span is the dropped results whose Seq is at least from and less than to.
 type span struct{ from, to int }
 
 // drops are the results that a bounded inbox has dropped.
 type drops struct {
 	spans []span         // those that the feed has not passed, in order
-	probe calllog.Cursor // up to where they were looked up for observers
+	probe calllog.Cursor // up to where noteDroppedLocked has looked
 }
 
 // publishLocked lets readers and recipients see what has been written. It returns the
@@ -99,7 +99,7 @@ func (c *gathering) publishLocked() (feeds *feed) {
 	return feeds
 }
 
-// hasMoreLocked reports whether there is something to take, be it the end of the call.
+// hasMoreLocked reports whether there is something to take: entries, or the end of the call.
 func (f *feed) hasMoreLocked() bool { return f.hasEntriesLocked() || f.hasEndLocked() }
 
 func (f *feed) hasEntriesLocked() bool { return f.read < f.limit && f.at.More() }
@@ -116,10 +116,10 @@ func put(feeds *feed) {
 	}
 }
 
-// putAllButOne leaves one recipient that has to be started to the caller.
+// putAllButOne is put, but leaves one recipient that has to be started to the caller.
 func putAllButOne(feeds *feed) (idle *recipient) {
 	for f := feeds; f != nil; {
-		next, to := f.link, f.to // when it is in the inbox it may be linked once more
+		next, to := f.link, f.to // once it is in the inbox, publishLocked may link it again
 		if to.put(f, f.since) {
 			if idle != nil {
 				idle.start()
@@ -131,7 +131,7 @@ func putAllButOne(feeds *feed) (idle *recipient) {
 	return idle
 }
 
-// recount lets bounded inboxes drop what is too much.
+// recount lets bounded inboxes drop the results above their bounds.
 func (c *gathering) recount() {
 	c.mu.Lock()
 	if !c.bounded {
@@ -151,7 +151,7 @@ func (c *gathering) recount() {
 	}
 }
 
-// appendLocked adds an entry to the log, for those who are there by now.
+// appendLocked adds an entry to the log. Listeners that are new get it, too.
 func (c *gathering) appendLocked(e calllog.Entry) {
 	if c.topic.retain > 0 {
 		c.retainLocked(e)
@@ -164,7 +164,7 @@ func (c *gathering) appendLocked(e calllog.Entry) {
 // findListenersLocked gives a feed to each listener that has none yet. It begins
 // at the present end of the log.
 func (c *gathering) findListenersLocked() {
-	if c.topic.retain > 0 { // a listener that is being registered first gets what is kept
+	if c.topic.retain > 0 { // not while a listener takes what is retained and is registered
 		c.bus.retention.mu.Lock()
 		defer c.bus.retention.mu.Unlock()
 	}
@@ -182,7 +182,7 @@ func (c *gathering) lookUpListenersLocked() {
 	}
 	route := c.route
 	if route.Types != c.topic.Types {
-		// The name has gone over to others meanwhile, but patterns still match.
+		// Other types have taken the name meanwhile, but patterns still match.
 		route = c.bus.registry.Matching(&c.topic.Topic)
 	}
 	added := route.ListenersSince(c.newest)
@@ -232,8 +232,8 @@ func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
 	return nil, 0, false
 }
 
-// takesEndLocked reports whether the end of the call has to be told behind what has just
-// been taken.
+// takesEndLocked takes the end of the call, if that follows what has just been taken, and
+// reports whether it did.
 func (f *feed) takesEndLocked() bool {
 	if f.hasEntriesLocked() || !f.hasEndLocked() {
 		return false
@@ -243,8 +243,8 @@ func (f *feed) takesEndLocked() bool {
 }
 
 // comeTo notes that the recipient comes to a result of the batch, and gives back the call's
-// place if no other one follows. A single is come to when it is taken: their callbacks may
-// overlap.
+// place if no other one follows. A recipient comes to a single when the single is taken,
+// because callbacks may overlap.
 func (f *feed) comeTo(seq int) {
 	if f.call.placed && !f.to.inbox.Single() {
 		f.call.mu.Lock()
@@ -262,7 +262,7 @@ func (f *feed) handIfHeardLocked() {
 	}
 }
 
-// heardFromLocked reports whether none of the results from this Seq on is to be delivered.
+// heardFromLocked reports whether there is no result to be delivered from this Seq on.
 func (f *feed) heardFromLocked(seq int) bool {
 	if f.drops != nil {
 		for _, s := range f.drops.spans {
@@ -304,15 +304,15 @@ func (f *feed) Spent() bool {
 	return true
 }
 
-// endIfOverLocked ends the feed if nothing more comes of it.
+// endIfOverLocked ends the feed if it has nothing more to deliver.
 func (f *feed) endIfOverLocked() {
 	if f.to.gone.Load() || f.call.closed && f.inHand == 0 && !f.hasMoreLocked() {
 		f.endLocked()
 	}
 }
 
-// endLocked lets go of the log, which would keep all that is written from now on, and
-// of the call.
+// endLocked ends the hold of the call, and lets go of the log: its cursor would keep in memory
+// what is written from now on.
 func (f *feed) endLocked() {
 	if f.left {
 		return
@@ -335,8 +335,8 @@ func (f *feed) Discard() {
 	f.endLocked()
 }
 
-// Run delivers the batch. After a callback that has unwound the stack it goes on behind
-// that.
+// Run delivers the batch. When it is called again, after a callback that has unwound the
+// stack, it continues behind that callback.
 func (f *feed) Run() { f.deliver(&f.batch) }
 
 func (f *feed) deliver(b *batch) {
@@ -378,7 +378,7 @@ func (f *feed) wantsOutcomes() bool { return !f.brief && f.to.wantsOutcomes }
 func (f *feed) deliverEnd(b *batch) {
 	audience := f.to.self.(audience)
 	for f.wantsOutcomes() {
-		i, ok := f.nextUnended()
+		i, ok := f.call.nextUnended(&f.outcomes)
 		if !ok {
 			break
 		}
@@ -392,16 +392,18 @@ func (f *feed) deliverEnd(b *batch) {
 	}
 }
 
-// nextUnended returns the next member that had not ended when the call did.
-func (f *feed) nextUnended() (i int, ok bool) {
-	f.call.mu.Lock()
-	defer f.call.mu.Unlock()
-	for ; int(f.outcomes) < f.call.course.Size(); f.outcomes++ {
-		if i = int(f.outcomes); !f.call.course.HasEnded(i) {
-			f.outcomes++
+// nextUnended returns the first member from this index on that had not ended when the call
+// did, and moves the index behind it.
+func (c *gathering) nextUnended(from *int32) (i int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i = int(*from); i < c.course.Size(); i++ {
+		if !c.course.HasEnded(i) {
+			*from = int32(i + 1)
 			return i, true
 		}
 	}
+	*from = int32(i)
 	return 0, false
 }
 

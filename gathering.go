@@ -13,21 +13,21 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
-// A gathering is a Call without its types. What happens in the call is told to its
-// course, which decides; the gathering does what has been decided: it starts runs,
-// ends contexts, sets the timer, and writes the log for readers and listeners.
+// A gathering is the untyped part of a Call. It tells its course what happens, and does what
+// the course decides: it starts runs, ends contexts, sets the timer, and writes the log for
+// readers and listeners.
 type gathering struct {
 	half      half // the Call
 	bus       *Bus
 	topic     *topicSpec
-	policy    *policy // shared with other calls, except for
-	timeout   time.Duration
+	policy    *policy       // shared with other calls
+	timeout   time.Duration // that of the policy, or less if the sender's deadline is earlier
 	start     time.Time
 	from      *origin
 	parent    CallID     // the call on the same bus that it was sent from; 0 if there is none
 	followed  bool       // the sender's context can end
 	placed    bool       // it has a place under WithMaxInFlight
-	readable  bool       // the log is kept from its first page on
+	readable  bool       // the call keeps its log from the first page on; false for Stream
 	observing *observing // nil in a call without observers
 	nesting   *nesting   // nil unless the closures get contexts or labels of their own
 	workers   errgroup.Group
@@ -35,60 +35,60 @@ type gathering struct {
 
 	mu        sync.Mutex // guards the fields below
 	course    course.Course
-	sender    context.Context // kept, for a context may be used for the first time after the end
+	sender    context.Context // kept after the end, because a producer may use its context for the first time then
 	route     *route
 	generated uint64      // the registry's generation when route was looked up
-	producers []*producer // who is asked on this bus, in the order of registration
-	local     []run       // their runs, unless they are groups
-	groups    []group     // those that are groups, by index; nil if there are none
+	producers []*producer // of the local members, in the order of registration
+	local     []run       // the runs of these members, unless they are groups
+	groups    []group     // by index, empty for members that are none; nil if there are no groups
 	relaying  *relaying   // nil in a call without relays
-	claimed   *run        // the one that was claimed last
-	spare     bool        // a worker is started and has not yet claimed anything
+	claimed   *run        // the run that was claimed last
+	spare     bool        // a worker has been started and has not begun
 	launched  bool        // runs may start
-	found     bool        // the call does not wait for producers any more
-	inherits  bool        // its deadline is the sender's, whose context has not had its time twice
+	found     bool        // the call has stopped waiting for producers
+	inherits  bool        // its deadline is the sender's, and it has not yet waited for inheritedSlack
 	timed     bool        // something other than the deadline can become due
-	closed    bool        // what follows from the end of the course has been done
+	closed    bool        // closeLocked has been called
 	bounded   bool        // a feed leads to an inbox that can drop results
 	running   int32       // closures that have been called and have not returned
 	holds     int32       // goroutines and feeds that keep the call in the ledger
-	unhanded  int32       // feeds, and the call itself as long as it goes on, that keep its place
+	unhanded  int32       // feeds that keep its place, and one more while the call goes on
 	log       calllog.Log
-	feeds     *feed  // one for each listener that had a chance to read
+	feeds     *feed  // of the listeners and observers that read the log
 	newest    uint64 // the id of the newest listener with a feed
 	seen      uint64 // the registry's generation at which feeds was complete
-	cause     error  // of the end, for contexts
-	err       error  // the same for outcomes and errors
+	cause     error  // why the call ended, for contexts
+	err       error  // the same, for outcomes and errors
 	shared    *callcontext.Context
 	timer     *time.Timer
-	due       time.Duration // when timer goes off
+	due       time.Duration // when timer fires
 	unfollow  func() bool   // stops following the sender's context
 	done      chan struct{} // made when asked for; closed at the end
 	more      chan struct{} // closed when there is more in the log; nil if no reader waits
 }
 
-// What the registry leads a call to: the members, and all that is registered on the topic.
+// What the registry returns for a topic: the future members of a call, and all registrations.
 type (
 	seat  = registry.Seat[*producer]
 	route = registry.Route[*producer, *listener]
 )
 
-// half is the typed half of a call: all that touches requests and results. Its
-// methods are called without the call's lock, but for those that end in Locked.
+// half is the typed half of a call: all that touches requests and results. Methods whose names
+// end in Locked are called under the call's lock, and the others without it.
 type half interface {
 	// askRelay calls a relay.
 	askRelay(r *relayRun)
 	// roomLocked makes room for n members, their runs and answers, and the first entries
 	// of the log.
 	roomLocked(n int) (members []course.Member, entries []calllog.Entry)
-	// adoptLocked makes what a run has returned the result of its member, and returns
-	// where that is for the log.
+	// adoptLocked makes the value of a run the result of its member, and returns the Value of
+	// its entry in the log.
 	adoptLocked(r *run) int16
-	// late offers what a run has returned to the OnLate hooks, and lets go of it.
+	// late offers the value of a run to the OnLate hooks, and lets go of it.
 	late(r *run, at, by time.Duration)
 	// hear calls a listener with a result.
 	hear(l *listener, ctx context.Context, b *batch)
-	// value returns a result for observers, request the request.
+	// value returns a result, and request the request, for observers.
 	value(b *batch) any
 	request() any
 }
@@ -121,7 +121,7 @@ func (c *gathering) context() context.Context {
 	if shared != nil {
 		return shared
 	}
-	// No lock is held, for the sender's context may be of anybody's making.
+	// No lock is held, because the sender's context may be the user's code.
 	made := callcontext.New(sender, c.deadline())
 	c.mu.Lock()
 	if c.shared == nil {
@@ -130,7 +130,7 @@ func (c *gathering) context() context.Context {
 	shared = c.shared
 	over, graced := c.over(), c.course.Graced()
 	c.mu.Unlock()
-	if over || graced { // its end has come too early to find it
+	if over || graced { // which happened before the context could be found
 		c.endContext(shared)
 	}
 	return shared
@@ -164,7 +164,7 @@ func (c *gathering) doneChannel() <-chan struct{} {
 	return c.done
 }
 
-// lateness returns the time, and by how much something is late that comes now.
+// lateness returns the time, and how long the call has been over.
 func (c *gathering) lateness() (now, by time.Duration) {
 	now = c.now()
 	c.mu.Lock()
@@ -172,7 +172,7 @@ func (c *gathering) lateness() (now, by time.Duration) {
 	return now, max(0, now-c.course.Ended())
 }
 
-// leave gives up one hold of the call's place in the ledger, and with the last the place.
+// leave ends one hold. With the last hold, the call leaves the ledger.
 func (c *gathering) leave() {
 	c.mu.Lock()
 	left := c.leaveLocked()
@@ -182,14 +182,14 @@ func (c *gathering) leave() {
 	}
 }
 
-// leaveLocked reports whether that was the last hold of a call that has ended.
+// leaveLocked ends one hold, and reports whether it was the last one of a call that has ended.
 func (c *gathering) leaveLocked() bool {
 	c.holds--
 	return c.holds == 0 && c.over()
 }
 
-// handLocked is called when the call has ended, and when a listener has taken the last
-// result. With the last of these the call gives back its place.
+// handLocked is called when the call has ended, and when a feed stops keeping the place of the
+// call. The last of these gives back the place.
 func (c *gathering) handLocked() {
 	c.unhanded--
 	if c.unhanded == 0 && c.placed {
@@ -200,7 +200,7 @@ func (c *gathering) handLocked() {
 // presentLocked returns how many producers count for WithMinProducers.
 func (c *gathering) presentLocked() int { return len(c.route.Producers) - len(c.route.Relays) }
 
-// stopWaitingLocked ends the wait for producers, if the call is in it.
+// stopWaitingLocked ends the wait for producers, if the call waits for them.
 func (c *gathering) stopWaitingLocked() {
 	if c.policy.minProducers > 0 && !c.found {
 		c.found = true

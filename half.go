@@ -33,8 +33,8 @@ func (c *Call[Req, Res]) roomLocked(n int) (members []course.Member, entries []c
 	return members, entries
 }
 
-// hand adds a result of a member that goes on to the log. It returns false if the
-// call has ended; then the result is late.
+// hand adds a result of a member that goes on to the log. It returns false if the call or the
+// member has ended; then the result is late, or misuse of a roster.
 func (c *Call[Req, Res]) hand(r *run, member int32, value Res) bool {
 	now := c.now()
 	c.mu.Lock()
@@ -42,7 +42,7 @@ func (c *Call[Req, Res]) hand(r *run, member int32, value Res) bool {
 		over, ended := c.over(), c.course.Member(int(member)).Ended
 		c.mu.Unlock()
 		switch from := c.memberAt(int(member)); {
-		case r.member >= 0: // it streams, and the call is over or its own time is
+		case r.member >= 0: // a stream: the call is over, or its own timeout
 			c.offerLate(from, value, now, max(0, now-ended))
 		case over:
 			c.tooLate(r, from, value)
@@ -94,7 +94,7 @@ func (c *Call[Req, Res]) adoptLocked(r *run) int16 {
 	return c.keepLocked(value)
 }
 
-// takeOut returns what a run has returned, and lets go of it.
+// takeOut returns the value of a run, and lets go of it.
 func (c *Call[Req, Res]) takeOut(r *run) (value Res) {
 	var none Res
 	box := c.boxOf(r)
@@ -107,7 +107,8 @@ func (c *Call[Req, Res]) late(r *run, at, by time.Duration) {
 	c.offerLate(r.producer().member(), c.takeOut(r), at, by)
 }
 
-// tooLate tells observers and hooks of a result that comes after the end of the call.
+// tooLate tells observers and hooks of a result of a relay that comes after the end of the
+// call.
 func (c *Call[Req, Res]) tooLate(r *run, from Member, value Res) {
 	at, by := c.lateness()
 	c.observeLate(r, from, at, by, nil)

@@ -16,10 +16,9 @@ func (c *gathering) hedgeLocked() {
 	}
 }
 
-// latenciesOf returns the latencies of a group, each from when its first replica was asked to
-// its answer. They are kept from the first call under WithHedgeQuantile on, by all replicas
-// together: as long as one of them is registered. One that was registered later than the
-// others joins them.
+// latenciesOf returns the latencies of a group, each from asking the first replica to the
+// answer. The first call under WithHedgeQuantile makes them. All replicas share them, also
+// replicas that are registered later, so they last as long as one of these is registered.
 func latenciesOf(replicas []*producer) (shared *latency.Recent) {
 	for _, p := range replicas {
 		if shared = p.shareLatencies(nil); shared != nil {

@@ -11,22 +11,21 @@ import (
 // never is a time that does not come.
 const never = time.Duration(1<<63 - 1)
 
-// hub is the part of a Bus that its registrations refer to. It knows neither the kinds of
-// registrations nor calls: those it meets through registrar and inFlight.
+// hub is the part of a Bus that its registrations refer to. It sees the Bus as a registrar,
+// and calls as inFlight.
 type hub struct {
 	busConfig
 	registrar registrar // the Bus
 	epoch     time.Time
 	waiting   atomic.Int64  // calls that wait for producers
-	misuse    atomic.Uint64 // what relays did with rosters that they may not
+	misuse    atomic.Uint64 // method calls of relays that misuse a roster
 	ledger    ledger.Ledger // calls, and recipients whose inboxes are busy
-	logs      recipient
+	logs      recipient     // of the logger
 }
 
 // registrar is a Bus as its registrations see it.
 type registrar interface {
-	// add adds what can be registered, and remove takes it away, so that no new call
-	// finds it.
+	// add adds a registrant. remove removes it, so that no new call finds it.
 	add(registrant) error
 	remove(registrant)
 	// observeSlow tells the observers of a listener that holds up its results.
@@ -39,7 +38,7 @@ type inFlight interface {
 	shut()
 	// findProducers lets a call that waits for producers look again.
 	findProducers()
-	// occupies reports whether the producer is running for the call or may yet be.
+	// occupies reports whether the producer runs for the call, or the call may still ask it.
 	occupies(*producer) bool
 	// cutOff has a listener read what the call has written by now, and no more. It returns
 	// a function that reports whether that has been done, or nil if there is nothing to do.

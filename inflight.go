@@ -5,7 +5,7 @@ import "github.com/seed-bb4b4d74/dispatch/internal/course"
 // shut ends the call because the bus is closed.
 func (c *gathering) shut() { c.stop(course.Closed, ErrClosed) }
 
-// occupies reports whether the producer is running for the call or may yet be.
+// occupies reports whether the producer runs for the call, or the call may still ask it.
 func (c *gathering) occupies(p *producer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -17,7 +17,7 @@ func (c *gathering) occupies(p *producer) bool {
 	return !c.over() && c.mayAskLocked(p)
 }
 
-// underWay returns what a call is still busy with.
+// underWay returns what the call is still busy with.
 func (c *gathering) underWay() (info CallInfo, pending bool, running []Member) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -33,7 +33,7 @@ func (b *Bus) AddLink(describe func() LinkSnapshot) (*Registration, error) {
 func (l *link) settle(context.Context) error { return nil }
 func (l *link) stop()                        {}
 
-// snapshot returns what the link says of itself.
+// snapshot calls describe, and adds what the bus knows.
 func (l *link) snapshot() (s LinkSnapshot) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -43,7 +43,7 @@ func (l *link) snapshot() (s LinkSnapshot) {
 			s = LinkSnapshot{Name: l.Name(), State: "unknown"}
 		}
 		s.AddedAt = l.addedAt()
-		s.Nodes = append([]NodeSnapshot{}, s.Nodes...) // which are written to
+		s.Nodes = append([]NodeSnapshot{}, s.Nodes...) // because countWaiting writes to them
 	}()
 	return l.describe()
 }

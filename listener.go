@@ -22,7 +22,7 @@ func (l *listener) Registered() *registry.Entry { return &l.entry }
 
 func newListener(r Registration, fn any, c listenerConfig) *listener {
 	l := &listener{fn: fn, onOutcome: c.onOutcome, onDone: c.onDone, retained: c.retained}
-	r.entry.Name, r.entry.Kind = c.name, "listener"
+	r.entry.Name, r.entry.Kind = c.name, registry.KindListener
 	l.init(r, inbox.Config{
 		Width:     int32(min(c.concurrency, math.MaxInt32)),
 		Bound:     int32(min(c.mailbox.n, math.MaxInt32)),

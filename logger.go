@@ -32,8 +32,8 @@ type panics struct {
 	since  int       // how many panics there have been since
 }
 
-// unwound deals with user code that panicked or, if the value is nil, ended its
-// goroutine. It returns false if that has to end the process.
+// unwound logs that user code has panicked, or has called runtime.Goexit if the value is nil.
+// It returns false if the panic has to end the process.
 func (h *hub) unwound(kind string, r *Registration, value any, stack []byte) (contained bool) {
 	if value != nil && h.panicCrash {
 		return false

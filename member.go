@@ -10,20 +10,20 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/latency"
 )
 
-// A group is a member with several replicas, of which the course says when one more is
-// asked. Which one that is, is decided here.
+// A group is a member with several candidates. The course decides when one more of them is
+// asked, and nextReplica which one.
 type group struct {
-	*seat              // nil for a member that is no group
-	turn       int             // where among the candidates to begin to look for the first
-	replicas   []*replica      // those that have been claimed, in this order
-	answered   *producer       // the replica whose answer it was, if the member is OK
-	err        error           // why there is no answer
-	latencies  *latency.Recent // nil unless the call is under WithHedgeQuantile
-	first      replica
-	one        [1]*replica // what replicas points to as long as there is but one
+	*seat                     // nil for a member that is no group
+	turn      int             // the candidate at which nextReplica begins to look
+	replicas  []*replica      // the candidates that have been claimed, in this order
+	answered  *producer       // the replica that answered, if the member is OK
+	err       error           // why there is no answer
+	latencies *latency.Recent // nil unless the call is under WithHedgeQuantile
+	first     replica
+	one       [1]*replica // the memory of replicas while there is only one
 }
 
-// replica is what the run of a replica has besides. The call's lock guards it.
+// replica is the run of a replica, with what only such a run has. The call's lock guards it.
 type replica struct {
 	run
 	index   int32
@@ -31,13 +31,13 @@ type replica struct {
 	began   time.Duration
 	ended   time.Duration
 	how     course.State // Pending until it has ended, or its group has
-	overdue bool         // it has taken as long as it may
-	box     any          // a pointer to what it has returned, unless it is the first
+	overdue bool         // it has exceeded its timeout
+	box     any          // a pointer to its value; that of the first replica is in boxes
 	ownContext
 	own rare
 }
 
-// runLocked returns the run that the course has handed out.
+// runLocked returns the run that the course has handed out. It makes the run of a replica.
 func (c *gathering) runLocked(id course.Run) *run {
 	g := c.groupAt(int(id.Member))
 	if g == nil {
@@ -71,8 +71,8 @@ func (c *gathering) groupAt(i int) *group {
 	return nil
 }
 
-// newGroups returns the groups among the members, by index, and the producers of the
-// members that are none.
+// newGroups returns the groups and the producers of the members, by index. A member that is no
+// group has an empty group; a group has its first candidate as the producer.
 func newGroups(seats []seat) (groups []group, producers []*producer) {
 	groups, producers = make([]group, len(seats)), make([]*producer, len(seats))
 	for i := range seats {
@@ -86,8 +86,8 @@ func newGroups(seats []seat) (groups []group, producers []*producer) {
 	return groups, producers
 }
 
-// nextReplica returns the candidate that is to be asked next: of those that have not
-// been, the least busy, and among equals another one in each call.
+// nextReplica returns the candidate to ask next: the least busy one that the call has not
+// asked yet. Equals take turns from call to call.
 func (g *group) nextReplica() (next *producer) {
 	least := 0
 	for i := range g.Candidates {
@@ -114,7 +114,8 @@ func (g *group) hasClaimed(p *producer) bool {
 	return false
 }
 
-// endReplicaLocked records the end of a replica's run, and what it is for its group.
+// endReplicaLocked records the end of a replica's run. If the replica has answered, the others
+// of its group are canceled.
 func (c *gathering) endReplicaLocked(r *replica, how course.State, effect course.Effect) {
 	r.producer().occupy(-1)
 	if effect == course.TooLate {
@@ -140,7 +141,8 @@ func (c *gathering) endReplicaLocked(r *replica, how course.State, effect course
 	}
 }
 
-// losersLocked returns what ends the contexts of those that a replica was quicker than.
+// losersLocked returns the functions that end the contexts of the replicas that the winner has
+// beaten.
 func (c *gathering) losersLocked(winner *run) (cancels []context.CancelCauseFunc) {
 	if winner.replica() == nil {
 		return nil
@@ -153,7 +155,7 @@ func (c *gathering) losersLocked(winner *run) (cancels []context.CancelCauseFunc
 	return cancels
 }
 
-// groupErrorLocked returns the error of a group none of whose replicas has answered.
+// groupErrorLocked returns the error of a group without an answer.
 func (c *gathering) groupErrorLocked(g *group) error {
 	r := Report{Topic: c.topic.Name, Reason: ReasonAllEnded}
 	for _, replica := range g.replicas {
@@ -169,8 +171,8 @@ func (c *gathering) logReplicaLocked(r *replica) {
 	}
 }
 
-// overdueLocked records that a run has taken as long as it may. It returns what ends the
-// context of the run, or nil.
+// overdueLocked records that a run has exceeded its timeout. It returns the function that ends
+// the context of the run, or nil if that has not been made.
 func (c *gathering) overdueLocked(o course.Overdue) context.CancelCauseFunc {
 	var r *run
 	if g := c.groupAt(int(o.Member)); g == nil {
@@ -212,7 +214,7 @@ func (c *gathering) runsLocked() iter.Seq[*run] {
 	}
 }
 
-// mayAskLocked reports whether a producer may yet be asked by a call that goes on.
+// mayAskLocked reports whether a call that goes on may still ask the producer.
 func (c *gathering) mayAskLocked(p *producer) bool {
 	for i, q := range c.producers {
 		if c.course.HasEnded(i) {
@@ -236,8 +238,8 @@ func (c *gathering) mayAskLocked(p *producer) bool {
 	return false
 }
 
-// memberAt returns a member that the log has told of. For a group it has the name of
-// the replica that answered.
+// memberAt returns a member that is in the log. A group has the name of the replica that
+// answered.
 func (c *gathering) memberAt(i int) (m Member) {
 	c.setMember(&m, i)
 	return m
@@ -251,7 +253,7 @@ func (c *gathering) setMember(m *Member, i int) {
 		c.setMemberLocked(m, i)
 		return
 	}
-	c.mu.Lock() // relays go on naming others
+	c.mu.Lock() // relays may be naming further members
 	c.setMemberLocked(m, i)
 	c.mu.Unlock()
 }
@@ -285,7 +287,7 @@ func (c *gathering) errorAtLocked(i int) error {
 		return g.err
 	}
 	if c.course.Member(i).Overdue {
-		return timeoutError(c.producers[i].timeout) // its worker may be writing its own
+		return timeoutError(c.producers[i].timeout) // the worker may be writing the error of the run
 	}
 	return c.local[i].err()
 }
@@ -316,7 +318,7 @@ func (c *gathering) putOutcomeLocked(o *Outcome, i int) {
 	}
 }
 
-// replicaAt returns a replica that the log has told of.
+// replicaAt returns a replica that is in the log.
 func (c *gathering) replicaAt(i, k int) *replica {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -369,7 +371,7 @@ func (c *gathering) report() Report {
 	return r
 }
 
-// reportIn is report in the memory of another one, of which nothing else is left.
+// reportIn is report in the memory of an earlier one.
 func (c *gathering) reportIn(r *Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -397,7 +399,7 @@ func (c *gathering) reportIn(r *Report) {
 	}
 }
 
-// replicasLocked appends how the replicas that were asked have ended.
+// replicasLocked appends the outcomes of the replicas that were asked.
 func (c *gathering) replicasLocked(outcomes []Outcome) []Outcome {
 	for i := range c.groups {
 		for _, r := range c.groups[i].replicas {
@@ -407,10 +409,9 @@ func (c *gathering) replicasLocked(outcomes []Outcome) []Outcome {
 	return outcomes
 }
 
-// noteLatency adds the latency of a group that has just answered. Where the first replica
-// has failed it says nothing about how long an answer takes. One that was beaten has taken
-// at least as long as it took to beat it, and that is longer than the hedge: so the quantile
-// at which groups are hedged does not move because they are.
+// noteLatency adds the latency of a group that has just answered. If the first replica has
+// failed, the latency says nothing about answers. If the first replica was beaten, the latency
+// is at least the time of the hedge, so hedges do not move the quantile at which they happen.
 func (g *group) noteLatency(answered time.Duration) {
 	first := g.replicas[0]
 	if g.latencies == nil || first.how != course.Pending && first.how != course.OK {

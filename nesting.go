@@ -15,14 +15,15 @@ import (
 // execution tracer runs.
 type nesting struct {
 	call     *gathering
-	asks     bool            // what it does concerns producers, and not only listeners
+	asks     bool            // it concerns producers, and not only listeners
 	ctx      context.Context // what the CallStart hooks have returned
 	members  []context.Context
+	groups   map[int]chan struct{} // closed when the MemberStart hooks for a group have returned
 	replicas map[*replica]context.Context
 	task     *trace.Task // nil unless the tracer runs
 }
 
-// nestLocked makes the call a nesting one if it may have to be.
+// nestLocked sets nesting if closures may get contexts or labels of their own.
 func (c *gathering) nestLocked() {
 	if c.observing == nil && !c.bus.pprofLabels && !trace.IsEnabled() {
 		return // at no cost
@@ -56,7 +57,7 @@ func (n *nesting) begin() {
 	}
 	c.mu.Lock()
 	n.task = task
-	c.sender, c.from.sender = n.ctx, valuesOf(n.ctx) // no goroutine has looked at them yet
+	c.sender, c.from.sender = n.ctx, valuesOf(n.ctx) // no goroutine has used them yet
 	if c.observing != nil {
 		c.observing.ctx = n.ctx
 	}
@@ -77,7 +78,7 @@ func (n *nesting) beginCall() {
 		Parent:   c.parent, Depth: int(c.from.nesting), Started: c.start, Request: c.half.request(),
 	}
 	c.mu.Lock()
-	// A call that waits for producers may be given them meanwhile.
+	// A call that waits for producers may find them meanwhile.
 	started.Members = make([]Member, len(c.producers))
 	for i := range started.Members {
 		c.setMemberLocked(&started.Members[i], i)
@@ -118,8 +119,8 @@ func (n *nesting) around(r *run, closure func(context.Context)) {
 	n.labelled(ctx, "dispatch.producer", r.producer().Name(), closure)
 }
 
-// memberContext calls the MemberStart hooks, for a group before those for its first
-// replica.
+// memberContext calls the MemberStart hooks, and returns the context for the closure. Before
+// the first replica of a group it calls the hooks for the group.
 func (n *nesting) memberContext(r *run) context.Context {
 	if n.call.observing == nil {
 		return r
@@ -128,14 +129,35 @@ func (n *nesting) memberContext(r *run) context.Context {
 	if r.replica() == nil {
 		return n.keep(i, nil, n.start(r, n.call.memberAt(i), false))
 	}
+	n.startGroup(i, r)
 	ctx := n.contextOf(i, nil)
-	if ctx == nil {
-		ctx = n.keep(i, nil, n.start(&groupContext{n.call.context(), r}, Member{Group: r.producer().entry.Group}, false))
+	if ctx == nil { // a hook for the group has ended its goroutine
+		ctx = n.call.context()
 	}
 	n.call.mu.Lock()
-	r.replica().base, r.replica().ctx = ctx, nil // it may have waited for a slot with another one
+	r.replica().base, r.replica().ctx = ctx, nil // it may have waited for a slot with another context
 	n.call.mu.Unlock()
 	return n.keep(i, r.replica(), n.start(r, r.producer().member(), true))
+}
+
+// startGroup calls the MemberStart hooks for a group, once. A replica that is due while they
+// run waits for them.
+func (n *nesting) startGroup(i int, r *run) {
+	n.call.mu.Lock()
+	started := n.groups[i]
+	if started != nil {
+		n.call.mu.Unlock()
+		<-started
+		return
+	}
+	if n.groups == nil {
+		n.groups = make(map[int]chan struct{})
+	}
+	started = make(chan struct{})
+	n.groups[i] = started
+	n.call.mu.Unlock()
+	defer close(started) // even if a hook ends the goroutine
+	n.keep(i, nil, n.start(&groupContext{n.call.context(), r}, Member{Group: r.producer().entry.Group}, false))
 }
 
 // missed returns why the closure of a run must not be called any more, or nil.
@@ -167,7 +189,8 @@ func (n *nesting) start(ctx context.Context, m Member, replica bool) context.Con
 	return ctx
 }
 
-// groupContext is what the hooks for a group start from. It ends with the call.
+// groupContext is the context that the MemberStart hooks of a group get. It ends with the
+// call.
 type groupContext struct {
 	context.Context
 	first *run
@@ -199,7 +222,7 @@ func (n *nesting) keep(i int, r *replica, ctx context.Context) context.Context {
 	return ctx
 }
 
-// contextOf returns what has been kept, or nil.
+// contextOf returns the context that was kept for a replica, or else for its member, or nil.
 func (n *nesting) contextOf(i int, r *replica) context.Context {
 	n.call.mu.Lock()
 	defer n.call.mu.Unlock()
@@ -258,8 +281,7 @@ func (h *listenerHooks) end() {
 	})
 }
 
-// labelled runs f with labels by which its goroutine can be told in a profile, and in
-// an execution trace.
+// labelled runs f with the labels of WithPprofLabels, and in a region of the execution trace.
 func (n *nesting) labelled(ctx context.Context, kind, name string, f func(context.Context)) {
 	if trace.IsEnabled() {
 		defer trace.StartRegion(ctx, kind+" "+name).End()

@@ -7,6 +7,7 @@ import (
 	"runtime/pprof"
 	"runtime/trace"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -306,5 +307,37 @@ func TestExecutionTraceOfACallThatEndsBeforeItBegins(t *testing.T) {
 		for range 20 {
 			expect(t, ended(t, d), "deadline: a late")
 		}
+	})
+}
+
+// A hedge may be due while the hooks for the group still run.
+func TestMemberStartIsCalledOnceForAGroup(t *testing.T) {
+	type key struct{}
+	synctest.Test(t, func(t *testing.T) {
+		var groups atomic.Int32
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			MemberStart: func(ctx context.Context, m dispatch.MemberInfo) context.Context {
+				if m.Replica {
+					return ctx
+				}
+				time.Sleep(5 * time.Millisecond)
+				return context.WithValue(ctx, key{}, groups.Add(1))
+			},
+		}))
+		for _, name := range []string{"a", "b"} {
+			produce(t, d, name, func(ctx context.Context, _ int) (int, error) {
+				if n := ctx.Value(key{}); n != int32(1) {
+					t.Errorf("%s has the context of group start %v", name, n)
+				}
+				time.Sleep(time.Second)
+				return 1, nil
+			}, dispatch.WithGroup("g"))
+		}
+		c := send(t, d, dispatch.WithHedge(time.Millisecond))
+		<-c.Done()
+		if r := c.Report(); groups.Load() != 1 || len(r.Replicas) != 2 {
+			t.Errorf("%d starts of the group, and %d replicas", groups.Load(), len(r.Replicas))
+		}
+		time.Sleep(time.Minute)
 	})
 }

@@ -10,16 +10,16 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/unwind"
 )
 
-// mostNotices is how much may wait for an observer before it misses what is new:
-// calls, and single events beside them.
+// mostNotices is how many calls and single events may wait for an observer before it misses
+// further ones.
 const mostNotices = 4096
 
 // observer is a registered Observer. It follows the logs of calls as a listener does.
 type observer struct {
 	recipient
 	hooks  Observer
-	missed atomic.Uint64 // what it should have been told of
-	report Report        // if reports are used again, the one that is; only hooks are at it
+	missed atomic.Uint64 // calls and single events that it was not told of
+	report Report        // the one that ReuseReports reuses; only the runner of the inbox uses it
 }
 
 func newObserver(b *hub, hooks Observer, at callsite) *observer {
@@ -45,7 +45,8 @@ func (b *Bus) Observe(o Observer) (*Registration, error) {
 	return &added.Registration, nil
 }
 
-// behind reports whether so much waits for the observer that it misses what is new.
+// behind reports whether so much waits for the observer that it misses one more event, and
+// counts that.
 func (o *observer) behind() bool {
 	if o.inbox.Stats().Queued < mostNotices {
 		return false
@@ -54,8 +55,8 @@ func (o *observer) behind() bool {
 	return true
 }
 
-// begin runs a hook that returns the context for what begins. Whatever the hook
-// does, there is a context.
+// begin calls a start hook and returns its context. It returns ctx if the hook returns nil or
+// panics, or if the observer is removed.
 func (o *observer) begin(ctx context.Context, hook func(context.Context) context.Context) (next context.Context) {
 	returned := false
 	defer func() {

@@ -10,7 +10,7 @@ import (
 
 // observing is the part of a call that only calls with observers have.
 type observing struct {
-	by    []*observer
+	by    []*observer     // the observers of the call
 	brief []*observer     // those of them that do not want the details of the call
 	ctx   context.Context // what the CallStart hooks have returned, or the sender's
 	feed  feed            // of the first of them that has one
@@ -18,7 +18,8 @@ type observing struct {
 	beginning calllog.Cursor // where they begin to read, until the call is launched
 }
 
-// newObserving returns nil if there are no observers.
+// newObserving returns the observers of a new call, without those that are too far behind, or
+// nil if the bus has none.
 func (b *Bus) newObserving(sender context.Context) *observing {
 	all := b.observers.all()
 	if len(all) == 0 {
@@ -46,8 +47,8 @@ func (w *observing) tell(since time.Duration, pick func(*observer) func()) {
 	tellObservers(w.by, since, pick)
 }
 
-// followLocked gives a feed to each observer that follows calls. It begins with the log, or is
-// without it if the observer is told the end of the call and nothing else.
+// followLocked gives a feed to each observer that follows calls. The feed begins with the log,
+// or is without it if the observer is told nothing but the end of the call.
 func (c *gathering) followLocked() {
 	if c.observing == nil {
 		return
@@ -104,8 +105,8 @@ func (c *gathering) listenerInfo(l *recipient, from Member, seq int, at time.Dur
 	return ListenerInfo{CallInfo: c.memberInfo(from, at).CallInfo, Listener: l.Name(), Seq: seq, Elapsed: at}
 }
 
-// observeLate tells the observers that a closure has returned after the end of the
-// call, or of its group, or that a result of m has come after it.
+// observeLate tells the observers that a closure has returned, or that a result of m has
+// arrived, after the end of the call or the group, or after the timeout of the producer.
 func (c *gathering) observeLate(r *run, m Member, at, by time.Duration, err error) {
 	if c.observing == nil {
 		return
@@ -119,7 +120,8 @@ func (c *gathering) observeLate(r *run, m Member, at, by time.Duration, err erro
 	})
 }
 
-// observeAbandoned tells them that it has not returned for long.
+// observeAbandoned tells the observers that a closure still runs long after the end of the
+// call.
 func (c *gathering) observeAbandoned(r *run, at, after time.Duration) {
 	if c.observing == nil {
 		return
@@ -133,7 +135,7 @@ func (c *gathering) observeAbandoned(r *run, at, after time.Duration) {
 	})
 }
 
-// observeDropped tells them that an inbox has dropped a result.
+// observeDropped tells the observers that an inbox has dropped a result.
 func (c *gathering) observeDropped(by *recipient, member int32, seq int) {
 	at := c.now()
 	info := c.listenerInfo(by, c.memberAt(int(member)), seq, at)

@@ -51,7 +51,7 @@ type RegistrationOption interface {
 // context counts as well.
 const DefaultTimeout = 5 * time.Second
 
-// policy is what the options of a call, its topic and its bus come to.
+// policy is the options of a call, its topic and its bus, merged.
 type policy struct {
 	course.Policy
 	hedgeQuantile float64 // 0: none
@@ -76,7 +76,7 @@ func (p *policy) with(topic, call []CallOption) (*policy, error) {
 	return &q, q.validate()
 }
 
-// validate checks what no option can check on its own.
+// validate checks options against each other.
 func (p *policy) validate() error {
 	if p.Grace >= p.Timeout {
 		return invalidOption("WithGrace(%v): must be less than the timeout of %v", p.Grace, p.Timeout)
@@ -96,7 +96,7 @@ func (p *policy) apply(opts []CallOption) error {
 	return nil
 }
 
-// callOption is a CallOption, by what it does to a policy.
+// callOption is a CallOption made of a function that changes a policy.
 type callOption func(*policy) error
 
 func (o callOption) applyCall(p *policy) error     { return o(p) }
@@ -321,7 +321,7 @@ func wantNames(option string, names []string) error {
 	return nil
 }
 
-// busConfig is what the options of a bus come to.
+// busConfig has the values of the options of a bus.
 type busConfig struct {
 	policy       policy
 	logger       *slog.Logger
@@ -439,7 +439,7 @@ type registrationConfig struct {
 	concurrency int // 0: the default of the kind
 }
 
-// producerConfig is what the options of a producer come to.
+// producerConfig has the values of the options of a producer.
 type producerConfig struct {
 	registrationConfig
 	group    string
@@ -461,7 +461,7 @@ func newProducerConfig(opts []ProducerOption) (producerConfig, error) {
 	return c, nil
 }
 
-// listenerConfig is what the options of a listener come to.
+// listenerConfig has the values of the options of a listener.
 type listenerConfig struct {
 	registrationConfig
 	mailbox   mailboxOption
@@ -667,10 +667,10 @@ func (o semaphoreOption) applyProducer(c *producerConfig) error {
 	return nil
 }
 
-// OnOutcome calls f when a member of a call ends, after the results of the member. f never
-// runs at the same time as another callback of the listener. For members that have not ended
-// when the call ends, f is called at the end of the call. f may send requests, even under
-// [WithMaxInFlight].
+// OnOutcome calls f when a member of a call ends, after the results of the member. f runs at
+// the same time as another callback of the listener only under [WithConcurrency]. For members
+// that have not ended when the call ends, f is called at the end of the call. f may send
+// requests, even under [WithMaxInFlight].
 func OnOutcome(f func(Outcome)) ListenerOption { return onOutcomeOption{f} }
 
 type onOutcomeOption struct{ f func(Outcome) }
@@ -684,8 +684,9 @@ func (o onOutcomeOption) applyListener(c *listenerConfig) error {
 }
 
 // OnDone calls f once for each call that ends while the listener is registered, after all
-// results and outcomes of the call. f never runs at the same time as another callback of the
-// listener. f may send requests, even under [WithMaxInFlight].
+// results and outcomes of the call. f runs at the same time as another callback of the
+// listener, for another call, only under [WithConcurrency]. f may send requests, even under
+// [WithMaxInFlight].
 func OnDone(f func(Report)) ListenerOption { return onDoneOption{f} }
 
 type onDoneOption struct{ f func(Report) }

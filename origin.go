@@ -7,21 +7,20 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/ledger"
 )
 
-// callKey is the key under which the contexts of producers and listeners know
-// whose they are.
+// callKey is the key under which contexts of producers and listeners have their call.
 type callKey struct{}
 
-// inside is what a context finds under callKey.
+// inside is the value under callKey.
 type inside interface {
 	callInfo() CallInfo
-	// sentFrom returns the call, and how deep one is nested that is sent from here.
+	// sentFrom returns the call, and how deep a call is nested that is sent from here.
 	sentFrom() (call *origin, nesting int32)
 }
 
-// origin is what others know of a call: those that are sent from inside it, and the
-// ledger. It is at the same time the context of the call's listeners, with the sender's
-// values and no end. When the call has left the ledger it keeps nothing of the call, so
-// a chain of listeners that send with their contexts does not keep its beginning.
+// origin is the part of a call that the ledger and calls sent from inside it refer to. It is
+// at the same time the context of the call's listeners, with the sender's values and no end.
+// When the call has left the ledger, its origin does not refer to it, so a chain of listeners
+// that send with their contexts does not keep its beginning in memory.
 type origin struct {
 	sender  context.Context
 	bus     *hub
@@ -32,7 +31,7 @@ type origin struct {
 	place   ledger.Entry
 }
 
-// Deadline returns that there is none.
+// Deadline returns false: there is none.
 func (o *origin) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // Done returns nil: the context never ends.
@@ -55,8 +54,9 @@ func (o *origin) callInfo() CallInfo {
 	return CallInfo{Topic: o.topic.Name, ID: o.id, Budget: max(0, o.until-o.bus.sinceEpoch(time.Now()))}
 }
 
-// valuesOf returns a context with the values of a sender's. That of a listener leads to
-// what it has them from, so that a chain of listeners makes no chain of contexts.
+// valuesOf returns a context with the values of a sender's. For the context of a listener it
+// is the one that this has its values from, so that a chain of listeners makes no chain of
+// contexts.
 func valuesOf(sender context.Context) context.Context {
 	if o, ok := sender.(*origin); ok {
 		return o.sender

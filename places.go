@@ -17,13 +17,13 @@ import (
 type places struct {
 	bus    *hub
 	free   *semaphore.Weighted
-	intake context.Context    // ends when nothing new is accepted
+	intake context.Context    // ends when the bus refuses new calls
 	refuse context.CancelFunc // ends intake
 
 	mu      sync.Mutex
 	waiting int                // senders that wait for a place
-	hooks   map[*recipient]int // that run, by their listeners
-	logged  bool               // that they wait is logged
+	hooks   map[*recipient]int // hooks that run, by listener
+	logged  bool               // it is logged that senders wait
 }
 
 func newPlaces(b *hub) *places {
@@ -59,7 +59,7 @@ func (p *places) wait(topic string) (arrived func()) {
 	p.waiting++
 	inHooks := slices.Collect(maps.Keys(p.hooks))
 	p.mu.Unlock()
-	for _, l := range inHooks { // it may be one of those hooks that waits
+	for _, l := range inHooks { // one of these hooks may be the sender
 		l.inbox.Loosen()
 	}
 	slow := time.AfterFunc(p.bus.slowListener, func() { p.log(topic) })
@@ -76,7 +76,7 @@ func (p *places) wait(topic string) (arrived func()) {
 // during runs a hook of a listener. If a sender begins to wait meanwhile, which may be the
 // hook, no call keeps its place for that listener until the hook has returned.
 func (p *places) during(l *recipient, hook func()) {
-	l.inbox.Away(func() { // before a sender can know of it
+	l.inbox.Away(func() { // Away comes first: senders may find the hook as soon as it is counted
 		p.mu.Lock()
 		if p.hooks == nil {
 			p.hooks = make(map[*recipient]int)
@@ -98,7 +98,7 @@ func (p *places) during(l *recipient, hook func()) {
 func (p *places) log(topic string) {
 	p.mu.Lock()
 	waiting, logged := p.waiting, p.logged
-	p.logged = logged || waiting > 0 // if none waits any more, the next one is logged
+	p.logged = logged || waiting > 0 // if no sender waits any more, the next one is logged
 	p.mu.Unlock()
 	if logged || waiting == 0 {
 		return

@@ -1182,3 +1182,16 @@ func TestNamesOfMembers(t *testing.T) {
 		}
 	}
 }
+
+// At the deadline a call that has not waited for producers does not say that it has.
+func TestDeadlineAfterTheMinProducersHaveCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", quick(1))
+		addRelay(t, d, "r", func(ctx context.Context, _ int, _ *dispatch.Roster[int]) error { <-ctx.Done(); return ctx.Err() })
+		r := ended(t, d, dispatch.WithMinProducers(1), dispatch.WithTargets("remote/x"))
+		if err := r.Err(); r.Reason != dispatch.ReasonDeadline || strings.Contains(err.Error(), "too few") {
+			t.Errorf("%v: %v", r.Reason, err)
+		}
+	})
+}

@@ -43,7 +43,7 @@ type producer struct {
 	fn      any // a closure with the types of the topic
 	limits  *limits
 	timeout time.Duration // of each run; 0: none
-	gates   atomic.Uint32 // what can stand between a call and the closure; written under mu
+	gates   atomic.Uint32 // what is checked before the closure is called
 
 	mu        sync.Mutex      // guards the fields below
 	abandoned int             // runs that have outlived their calls
@@ -59,14 +59,14 @@ const (
 	gateRemoved uint32 = 1 << iota // the registration has ended
 	gateLimited                    // its runs may have to wait for a slot
 	gateStuck                      // too many of its runs have outlived their calls
-	gateStream                     // it is a StreamProducer, which keeps no call from the closure
+	gateStream                     // it is a StreamProducer; this keeps no call from the closure
 	gateRelay                      // it is a Relay
 )
 
 // Registered is part of registry.Registrant.
 func (p *producer) Registered() *registry.Entry { return &p.entry }
 
-// open reports whether nothing stands between a call and the closure.
+// open reports whether a worker can call the closure without admit.
 func (p *producer) open() bool { return p.gates.Load()&^gateStream == 0 }
 
 // is reports whether the producer has this gate.
@@ -86,8 +86,8 @@ func (p *producer) refuses() error {
 	}
 }
 
-// abandon counts a run that has outlived its call, and returned one that has returned
-// after all.
+// abandon counts a run that has outlived its call, and returned takes it back when the run
+// returns after all.
 func (p *producer) abandon()  { p.countAbandoned(1) }
 func (p *producer) returned() { p.countAbandoned(-1) }
 
@@ -122,7 +122,8 @@ func (p *producer) nextTurn() int {
 	return p.turn - 1
 }
 
-// fail counts a failure and keeps its text, and not the error, which may refer to much.
+// fail counts a failure of a started run and keeps its text, and not the error, which may keep
+// much in memory.
 func (p *producer) fail(text string, started bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,7 +134,7 @@ func (p *producer) fail(text string, started bool) {
 
 func (p *producer) member() Member { return Member{Group: p.entry.Group, Name: p.entry.Name} }
 
-// kind says in a word what was registered.
+// kind returns the word for the kind of producer in a Snapshot.
 func (p *producer) kind() string {
 	switch {
 	case p.is(gateRelay):
@@ -148,8 +149,8 @@ func (p *producer) kind() string {
 // stop is part of registrant.
 func (p *producer) stop() { p.gates.Or(gateRemoved) }
 
-// settle waits until the producer has no part left in the calls in flight. Its
-// registration has been taken away already, so there will be no more of them.
+// settle waits until the producer has no part left in the calls in flight. The registration
+// has been removed already, so no further call asks it.
 func (p *producer) settle(ctx context.Context) error {
 	for c := range p.bus.inFlight() {
 		if err := p.bus.ledger.Wait(ctx, func() bool { return !c.occupies(p) }); err != nil {
@@ -159,7 +160,7 @@ func (p *producer) settle(ctx context.Context) error {
 	return nil
 }
 
-// newProducer makes a producer of any kind; where it is added is told by r.
+// newProducer makes a producer of any kind, with the registration r.
 func newProducer(r Registration, fn any, gate uint32, c producerConfig) (*producer, error) {
 	limits, err := newLimits(c)
 	switch {
@@ -173,9 +174,9 @@ func newProducer(r Registration, fn any, gate uint32, c producerConfig) (*produc
 		return nil, invalidOption("WithTimeout(%v): a relay has no time of its own; its members may have", c.timeout)
 	}
 	p := &producer{Registration: r, fn: fn, limits: limits, timeout: c.timeout}
-	p.self, p.entry.Name, p.entry.Group, p.entry.Kind = p, c.name, c.group, "producer"
+	p.self, p.entry.Name, p.entry.Group, p.entry.Kind = p, c.name, c.group, registry.KindProducer
 	if gate == gateRelay {
-		p.entry.Kind = "relay"
+		p.entry.Kind = registry.KindRelay
 	}
 	if limits != nil {
 		gate |= gateLimited
@@ -193,8 +194,8 @@ func (p *producer) snapshot(l load) ProducerSnapshot {
 	}
 }
 
-// shareLatencies returns where the latencies of the producer's group are kept: there,
-// unless it has been told before.
+// shareLatencies returns the latencies that the producer shares with its group. If it has none
+// yet, it keeps these.
 func (p *producer) shareLatencies(there *latency.Recent) *latency.Recent {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -204,5 +205,5 @@ func (p *producer) shareLatencies(there *latency.Recent) *latency.Recent {
 	return p.latencies
 }
 
-// load is what a producer has to do for the calls in flight.
+// load is how many runs of a producer wait and run for the calls in flight.
 type load struct{ waiting, running int }

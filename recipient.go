@@ -13,41 +13,45 @@ import (
 )
 
 // recipient is what listeners, observers, OnLate hooks and the logger have in common:
-// callbacks that are called from an inbox and hold up nothing else. While its inbox is
-// busy it stands in the ledger of its bus.
+// callbacks that run from an inbox, and that nothing else waits for. While its inbox is busy,
+// it is in the ledger of its bus, except for the logger.
 type recipient struct {
 	Registration
 	inbox inbox.Inbox
 	place ledger.Entry
 
-	// What it is called with from the log of a call, beside results; these do not change.
+	// What it is told of a call besides results; these do not change.
 	wantsOutcomes, wantsEnd bool
 
 	observes bool        // it is an observer, which neither the call nor its place waits for
 	gone     atomic.Bool // nothing more is to be called
 
-	// since is when what is being delivered became ready, as a duration since the bus
-	// was made, in nanoseconds; 0 if nothing is.
+	// since is when the event that is being delivered became ready, in nanoseconds since
+	// the bus was made; 0 if none is being delivered.
 	since     atomic.Int64
 	delivered atomic.Uint64 // results it was called with
-	watched   atomic.Int64  // when a timer was set that looks at since; 0: none is; never: none is to be
+	watched   atomic.Int64  // when the timer was set that looks at since; 0: none is set; never: none must be
 	notes     *notes        // nil as long as there are none; guarded by the inbox's lock
 }
 
-// notes are what few recipients have to note.
+// notes has the fields that few recipients need.
 type notes struct {
-	dropped []func()        // which tell observers of dropped results
-	ready   []time.Duration // when what is being delivered became ready, if callbacks overlap
+	dropped []func()        // functions that tell observers of dropped results
+	ready   []time.Duration // when the events in delivery became ready, if callbacks overlap
+}
+
+// notesLocked makes the notes when they are needed for the first time. The caller holds the
+// inbox's lock.
+func (r *recipient) notesLocked() *notes {
+	if r.notes == nil {
+		r.notes = new(notes)
+	}
+	return r.notes
 }
 
 // note changes the notes under the inbox's lock.
 func (r *recipient) note(change func(*notes)) {
-	r.inbox.Locked(func() {
-		if r.notes == nil {
-			r.notes = new(notes)
-		}
-		change(r.notes)
-	})
+	r.inbox.Locked(func() { change(r.notesLocked()) })
 }
 
 func (r *recipient) init(reg Registration, c inbox.Config) {
@@ -70,7 +74,7 @@ func (r *recipient) put(s inbox.Source, at time.Duration) (run bool) {
 	return run
 }
 
-// tell delivers a single event.
+// tell puts a single event into the inbox.
 func (r *recipient) tell(e *event) {
 	e.to = r
 	if r.put(e, e.since) {
@@ -109,7 +113,7 @@ func (e *event) Release() {}
 // Discard is part of inbox.Source.
 func (e *event) Discard() {}
 
-// Run calls back, once even if the callback unwinds the stack.
+// Run calls the callback, and does not repeat it if it unwinds the stack.
 func (e *event) Run() {
 	call := e.call
 	if e.call = nil; call != nil && !e.to.gone.Load() {
@@ -131,8 +135,8 @@ func (r *recipient) Active(busy bool) {
 	r.bus.ledger.Enter(&r.place, r, r.entry.ID, ledger.Closed)
 }
 
-// watchFrom sees to it that a timer watches an inbox that has become busy. A timer that
-// has not come back in twice its time has been lost with the bubble of a test.
+// watchFrom makes sure that a timer watches an inbox that has become busy. A timer that has
+// not fired in twice its time has been lost with the bubble of a test.
 func (r *recipient) watchFrom(at time.Duration) {
 	limit, since := r.bus.slowListener, time.Duration(r.watched.Load())
 	if since == never || since != 0 && (at-since).Abs()/2 <= limit {
@@ -146,9 +150,8 @@ func (r *recipient) watchFrom(at time.Duration) {
 	}
 }
 
-// watch looks after d whether what is being delivered has waited for too long. The
-// timer outlives the inbox's business by d at most, and holds nothing in memory: to
-// stop it each time would cost more than all the rest.
+// watch calls look after d. The timer may outlive the inbox's work by d, and keeps nothing in
+// memory: to stop it each time would cost more than all the rest.
 func (r *recipient) watch(d time.Duration) {
 	pointer := weak.Make(r)
 	time.AfterFunc(d, func() {
@@ -158,20 +161,20 @@ func (r *recipient) watch(d time.Duration) {
 	})
 }
 
-// look logs the recipient if it is slow, or looks again later if it may yet be.
+// look logs the recipient if it is slow, or looks again later if it may become slow.
 func (r *recipient) look() {
 	since, limit := time.Duration(r.since.Load()), r.bus.slowListener
 	now := r.bus.sinceEpoch(time.Now())
 	left := since + limit - now
 	switch {
 	case since == 0:
-		// What becomes busy before this has relied on this timer.
+		// An inbox that became busy before this has relied on this timer.
 		if r.watched.Store(0); !r.inbox.Idle() {
 			r.watchFrom(now)
 		}
 	case left >= 0:
 		r.watched.Store(int64(now))
-		r.watch(left + 1) // it has to be longer
+		r.watch(left + 1) // slow is longer than the limit
 	case r.watched.Swap(int64(never)) != int64(never): // it is told once
 		r.bus.registrar.observeSlow(r)
 		r.bus.log(slog.LevelWarn, r.kind()+" is slow",
@@ -179,8 +182,8 @@ func (r *recipient) look() {
 	}
 }
 
-// begins notes that something is delivered, maybe beside others, that became ready at a time
-// since the bus was made. The function that it returns is to be called afterwards.
+// begins notes when an event became ready whose callback may overlap with others. The function
+// that it returns must be called after the callback.
 func (r *recipient) begins(ready time.Duration) (ended func()) {
 	if !r.inbox.Overlaps() {
 		return func() {}
@@ -202,8 +205,8 @@ func (r *recipient) begins(ready time.Duration) (ended func()) {
 	}
 }
 
-// waitingSince notes when what is delivered now became ready, unless callbacks overlap, since
-// the bus was made. A little inexactness saves most of the cost.
+// waitingSince notes when the event that is being delivered became ready. It does nothing if
+// callbacks overlap, see begins. An error of up to a millisecond saves most of the cost.
 func (r *recipient) waitingSince(ready time.Duration) {
 	if r.inbox.Overlaps() {
 		return // see begins
@@ -219,7 +222,7 @@ func (r *recipient) Unwound(value any, stack []byte) (contained bool) {
 	return r.bus.unwound(r.kind(), &r.Registration, value, stack)
 }
 
-// kind says in a word who it is.
+// kind returns the word for the recipient in logs.
 func (r *recipient) kind() string {
 	if r.observes {
 		return "observer"
@@ -227,20 +230,20 @@ func (r *recipient) kind() string {
 	return "listener"
 }
 
-// silenced reports whether callbacks with results are over: for listeners, and OnLate
-// hooks, also once the bus is closed.
+// silenced reports whether no more results are delivered: the recipient is removed, or the bus
+// is closed and the recipient is no observer.
 func (r *recipient) silenced() bool {
 	return r.gone.Load() || r.bus.ledger.Level() == ledger.Closed && !r.observes
 }
 
-// stop is part of Remove.
+// stop is part of registrant.
 func (r *recipient) stop() {
 	r.gone.Store(true)
 	r.inbox.Discard()
 }
 
-// settle delivers what has been written for the recipient by now. Its registration has
-// been taken away already, so no call begins to write for it.
+// settle waits until what has been written for the recipient is delivered. The registration
+// has been removed already, so no further call writes for it.
 func (r *recipient) settle(ctx context.Context) error {
 	var waits []func() bool
 	for c := range r.bus.inFlight() {
@@ -256,13 +259,11 @@ func (r *recipient) settle(ctx context.Context) error {
 	return r.bus.ledger.Wait(ctx, r.inbox.Idle)
 }
 
-// noteDropped keeps for tellDropped what tells observers of a dropped result. It is called
-// under the inbox's lock.
+// noteDropped keeps a function for tellDropped that tells observers of a dropped result. It is
+// called under the inbox's lock.
 func (r *recipient) noteDropped(tell func()) {
-	if r.notes == nil {
-		r.notes = new(notes)
-	}
-	r.notes.dropped = append(r.notes.dropped, tell)
+	n := r.notesLocked()
+	n.dropped = append(n.dropped, tell)
 }
 
 // tellDropped tells the observers which results were dropped.

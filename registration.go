@@ -7,8 +7,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
-// A Registration is a producer, a listener or a hook that was added to a bus. Its methods
-// remove it, and are safe for concurrent use.
+// A Registration is what was added to a bus: a producer, a listener, a hook, an observer or a
+// link. Its methods remove it, and are safe for concurrent use.
 type Registration struct {
 	bus    *hub
 	entry  registry.Entry // what the registry knows of it
@@ -17,7 +17,7 @@ type Registration struct {
 	panics *panics        // nil until the first
 }
 
-// registrant is what can be registered: a producer, a listener or a hook.
+// registrant is what can be registered: a producer, a listener, a hook, an observer or a link.
 type registrant interface {
 	// settle waits until everything that was accepted is finished.
 	settle(context.Context) error

@@ -46,7 +46,7 @@ func (c *gathering) startRelay(r *relayRun) bool {
 	return true
 }
 
-// stateOf is the state of a member that a relay ends with the error.
+// stateOf returns the state of a member that a relay ends with the error.
 func stateOf(err error) (how course.State) {
 	how = course.Failed
 	defer func() { _ = recover() }() // as in howFailed
@@ -102,7 +102,7 @@ func (r *relayRun) nameLocked(m Member) (i int32, ok bool) {
 	return i, ok
 }
 
-// joinLocked makes m a member, in one of the two ways in which the course takes one in.
+// joinLocked makes m a member. take is Name or Expect of the course.
 func (r *relayRun) joinLocked(m Member, take func(*course.Course, time.Duration) (int32, bool)) (i int32, ok bool) {
 	c := r.call
 	if m.Name == "" && m.Group == "" || r.phase == runReturned || c.hasLocked(m) {
@@ -129,8 +129,8 @@ func (r *relayRun) accept(expected Member, members []Member) bool {
 	return true
 }
 
-// replaceLocked takes an expected member away. Those that come in its place are named
-// before the lock is given up.
+// replaceLocked removes an expected member. The caller names the members that replace it
+// before it unlocks.
 func (c *gathering) replaceLocked(r *relayRun, expected Member) bool {
 	i, ok := c.pendingLocked(r, expected)
 	switch {
@@ -140,7 +140,7 @@ func (c *gathering) replaceLocked(r *relayRun, expected Member) bool {
 		c.bus.misuse.Add(1) // it was named, and not expected
 		return false
 	}
-	delete(c.relaying.byMember, expected) // so that it can be named, if not all of them are known after all
+	delete(c.relaying.byMember, expected) // so that it can be expected again, if more members are unknown after all
 	return true
 }
 
@@ -234,7 +234,8 @@ func (c *gathering) endRelay(r *relayRun) {
 	c.leave()
 }
 
-// endRelayLocked ends those that a relay has named and, if it has failed, lists itself.
+// endRelayLocked ends the members that a relay has named and not ended. A relay that has
+// failed becomes a member itself.
 func (c *gathering) endRelayLocked(r *relayRun, how course.State) {
 	now := c.now()
 	unended, lost := course.Failed, fmt.Errorf("%w: relay %s returned", ErrLost, r.producer().Name())
@@ -274,7 +275,7 @@ func (c *gathering) missTargetsLocked() {
 	}
 }
 
-// missLocked adds a member that was not asked.
+// missLocked adds a member that cannot be asked.
 func (c *gathering) missLocked(m Member, how course.State, err error) {
 	i, ok := c.course.Miss(c.now(), how)
 	if !ok {
@@ -284,7 +285,7 @@ func (c *gathering) missLocked(m Member, how course.State, err error) {
 	c.appendLocked(calllog.Entry{At: c.course.Ended(), Member: i, Kind: calllog.End})
 }
 
-// answersTo reports whether a name means the member of this index.
+// answersTo reports whether a name stands for the member of this index.
 func (c *gathering) answersTo(i int, name string) bool {
 	if g := c.groupAt(i); g != nil {
 		return slices.ContainsFunc(g.Candidates, func(p *producer) bool { return p.answersTo(name) })

@@ -15,8 +15,8 @@ import (
 // retention keeps the last results of topics under WithRetain, as long as anything is
 // registered on them.
 //
-// Its lock makes one step of two: a call looks for new listeners, writes a result to its log
-// and keeps it; a listener takes what is kept and is registered. So the listener gets each
+// Its lock makes each of these one step: a call looks for new listeners, writes a result to
+// its log and keeps it; a listener takes what is kept and is registered. So the listener gets each
 // result once, kept or live. The lock may be taken under that of a call, and the registry's
 // under it.
 type retention struct {
@@ -33,8 +33,8 @@ type retainKey struct {
 
 func keyOf(t *registry.Topic) retainKey { return retainKey{t.Name, t.Types} }
 
-// retained is a result that is kept. It holds its call, and not those of its page of the log
-// that come after it.
+// retained is a result that is kept. It keeps its call in memory, and not the pages of the log
+// that come after its own.
 type retained struct {
 	call   replayed
 	entry  calllog.Entry
@@ -84,7 +84,7 @@ func (r *retention) keepLocked(topic *topicSpec, leads func(*registry.Topic) boo
 	to := r.topics[keyOf(&topic.Topic)]
 	if to == nil {
 		if !leads(&topic.Topic) {
-			return // all have left meanwhile
+			return // the last registration has been removed meanwhile
 		}
 		to = &ring{topic: &topic.Topic}
 		if r.topics == nil {
@@ -98,8 +98,8 @@ func (r *retention) keepLocked(topic *topicSpec, leads func(*registry.Topic) boo
 	to.add(x)
 }
 
-// addAfterRetained registers a listener that gets what is kept before all that comes from
-// now on.
+// addAfterRetained registers a listener that first gets what is kept, and then what is
+// recorded from now on.
 func (b *Bus) addAfterRetained(l *listener) error {
 	r := &b.retention
 	r.mu.Lock()
@@ -152,8 +152,8 @@ func (r *retention) ringsLocked(s *registry.Selection) func(yield func(*ring) bo
 	}
 }
 
-// release lets go of topics on which nothing is registered any more after this selection has
-// been removed.
+// release lets go of the results of topics on which nothing is registered, now that this
+// selection has been removed.
 func (r *retention) release(leads func(*registry.Topic) bool, s *registry.Selection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -237,7 +237,8 @@ type retainedBatch struct {
 	left  []retained
 }
 
-// Run calls the listener. After a callback that has unwound the stack it goes on behind that.
+// Run calls the listener. When it is called again, after a callback that has unwound the
+// stack, it continues behind that callback.
 func (b *retainedBatch) Run() {
 	defer b.to.begins(b.since)()
 	for len(b.left) > 0 {

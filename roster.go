@@ -93,7 +93,7 @@ func (c *Call[Req, Res]) askRelay(r *relayRun) {
 	r.returned = true
 }
 
-// relayed hands in a result that a relay brings.
+// relayed is Roster.Result.
 func (c *Call[Req, Res]) relayed(r *relayRun, m Member, value Res) bool {
 	c.mu.Lock()
 	i, ok := c.pendingLocked(r, m)
@@ -145,7 +145,7 @@ func (c *Call[Req, Res]) heard(r *relayRun, expected Member, batch []Answer[Res]
 // meaning is what an answer of a relay means to the call.
 type meaning struct {
 	member int32
-	known  bool // false: the member was not to be named
+	known  bool // false if it must not be named
 	how    course.State
 }
 

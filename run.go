@@ -9,28 +9,28 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/unwind"
 )
 
-// run is one candidate of a member at work, and at the same time the context that its
-// producer gets. Most producers never look at their context, so what a context is made
-// of comes to be only when one does, once for the call. Its fields belong to its worker.
+// run is the execution of one candidate of a member, and the context that its producer gets.
+// Most producers never use their context, so the context of package context behind it is made
+// only when one does, once for the call. The fields of a run belong to its worker.
 type run struct {
 	call     *gathering
 	rare     *rare // nil for the run of a plain member that has not failed
-	member   int32 // which member it is for; negative for that of a relay
+	member   int32 // the index of its member; negative for the run of a relay
 	started  bool  // its closure has been called, or is about to be
-	returned bool  // its closure has not unwound the stack
+	returned bool  // its closure has returned; false if it has unwound the stack
 	limited  bool  // it holds slots of its producer
 	phase    phase // guarded by the call's lock
 }
 
-// rare is what few runs have.
+// rare has the fields that few runs need.
 type rare struct {
 	err      error       // how it has ended; final once the member has ended
-	asked    *producer   // who is asked, if that is a replica or a relay
-	competes *replica    // the replica that it is the run of, or nil
-	own      *ownContext // of a plain run that can be overdue
+	asked    *producer   // the producer, if that is a replica or a relay
+	competes *replica    // the replica whose run it is, or nil
+	own      *ownContext // of a plain run whose producer has a timeout
 }
 
-// producer returns who is asked.
+// producer returns the producer that the run asks.
 func (r *run) producer() *producer {
 	if r.isPlain() {
 		return r.call.producers[r.member]
@@ -38,12 +38,12 @@ func (r *run) producer() *producer {
 	return r.rare.asked
 }
 
-// isPlain reports whether it is the run of a producer on its own.
+// isPlain reports whether the run asks a producer that is a member on its own.
 func (r *run) isPlain() bool {
 	return r.member >= 0 && (r.call.groups == nil || r.call.groups[r.member].seat == nil)
 }
 
-// replica returns the replica that it is the run of, or nil.
+// replica returns the replica whose run it is, or nil.
 func (r *run) replica() *replica {
 	if r.isPlain() {
 		return nil
@@ -70,12 +70,12 @@ func (r *run) err() error {
 	return r.rare.err
 }
 
-// phase says what has become of a run.
+// phase says how far a run has come.
 type phase uint8
 
 const (
 	runWaits     phase = iota // it is not claimed
-	runClaimed                // it waits for a slot of its producer
+	runClaimed                // a worker has it; it may wait for a slot of its producer
 	runGoes                   // its closure has been called, or is about to be
 	runAbandoned              // it still runs 100 ms after the end of the call
 	runReturned               // the course has been told of its end
@@ -104,8 +104,8 @@ func (r *run) unwound(recovered any) {
 	}
 }
 
-// howEnded is the state in which a run ends.
-func (r *run) howEnded() course.State {
+// howEnded returns the state in which a run ends.
+func (r *run) howEnded(returned bool) course.State {
 	err := r.err()
 	if err == nil {
 		return course.OK
@@ -118,15 +118,15 @@ func (r *run) howEnded() course.State {
 		return course.Rejected
 	case !r.started:
 		return course.Late // the grace has begun before there was a slot
-	case panicked && !r.returned:
+	case panicked && !returned:
 		return course.Panicked
 	default:
 		return howFailed(err)
 	}
 }
 
-// howFailed is the state in which a closure ends that returns the error, which may be of
-// a type whose methods panic, as those of nil pointers do.
+// howFailed returns the state of a run whose closure has returned the error. Methods of the
+// error may panic, as those of nil pointers do.
 func howFailed(err error) (how course.State) {
 	how = course.Failed
 	defer func() { _ = recover() }()
@@ -139,8 +139,8 @@ func howFailed(err error) (how course.State) {
 	return how
 }
 
-// why returns the text of the error with which a run ends in this way, if its producer is to
-// keep it. It is asked for before the next run starts, because methods of errors may block.
+// why returns the text of the run's error for its producer to keep, or nothing if this state
+// is no failure. It is called before the next run starts, because methods of errors may block.
 func (r *run) why(how course.State) string {
 	if how == course.OK || how == course.Declined || how == course.Gone {
 		return ""
@@ -148,22 +148,21 @@ func (r *run) why(how course.State) string {
 	return nested(r.err())
 }
 
-// ownContext is the context of a run that may end before its call does: that of a replica
-// ends when another one has answered, that of a run with a timeout after this time. The
-// call's lock guards it.
+// ownContext is the context of a run that may end before its call does: when another replica
+// has answered, or after the timeout of the producer. The call's lock guards it.
 type ownContext struct {
 	base   context.Context         // what ctx is derived from; nil for the call's
 	ctx    context.Context         // nil until the run looks at it
 	cancel context.CancelCauseFunc // ends ctx
 }
 
-// competes reports whether other replicas can answer in the place of this run, so that
-// its context can end before the call does.
+// competes reports whether the run is that of a replica with a context of its own: other
+// replicas can answer first, or the context derives from that of MemberStart hooks.
 func (r *run) competes() bool {
 	return r.replica() != nil && (len(r.call.groups[r.member].Candidates) > 1 || r.replica().base != nil)
 }
 
-// ownContext returns where a run keeps its own context, or nil if it has that of the call.
+// ownContext returns the context of a run that has its own, or nil if it has that of the call.
 func (r *run) ownContext() *ownContext {
 	switch {
 	case r.competes():
@@ -177,8 +176,7 @@ func (r *run) ownContext() *ownContext {
 	}
 }
 
-// isOverdueLocked reports whether the course has found that the run has taken as long as it
-// may.
+// isOverdueLocked reports whether the course has found that the run has exceeded its timeout.
 func (r *run) isOverdueLocked() bool {
 	if own := r.replica(); own != nil {
 		return own.overdue

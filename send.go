@@ -15,9 +15,9 @@ import (
 // maxDepth is how deep calls may be nested.
 const maxDepth = 64
 
-// admitted decides whether the call may be sent from where it is. If it comes from
-// inside a call of the same bus that is under way, it needs no place and is accepted
-// while the bus is draining: that call waits for it.
+// admitted decides whether the call may be sent. If it is sent from inside another call of the
+// same bus that is in the ledger, it needs no place and is accepted while the bus drains: that
+// call waits for it.
 func (c *gathering) admitted(ctx context.Context) (ledger.Level, error) {
 	b := c.bus
 	c.from = &origin{sender: valuesOf(ctx), bus: &b.hub, topic: c.topic}
@@ -38,9 +38,9 @@ func (c *gathering) admitted(ctx context.Context) (ledger.Level, error) {
 	return ledger.Open, b.places.take(ctx, c.topic.Name, c.policy.noWait)
 }
 
-// enter enters the call into the ledger and finds out who is asked. It is in the
-// ledger before it looks: who drains a producer takes it away first and looks into the
-// ledger then.
+// enter enters the call into the ledger, and then looks up its members. Drain works in the
+// other order: it removes the producer from the registry, and then looks into the ledger. So
+// it finds all calls that have found the producer.
 func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	b := c.bus
 	c.start = time.Now()
@@ -95,11 +95,11 @@ func (p *policy) timed() bool {
 	return p.Grace > 0 || p.Stagger > 0 || p.Hedge > 0 || p.hedgeQuantile > 0 || p.Stall > 0
 }
 
-// findProducersLocked takes the snapshot, unless the call has to wait for more
-// producers.
+// findProducersLocked looks up the route and enrolls its members, unless the call has to wait
+// for more producers.
 func (c *gathering) findProducersLocked() error {
 	if c.policy.minProducers > 0 && c.route == nil {
-		// It waits before it looks: who registers after the look finds it.
+		// The call waits before it looks: a producer that is registered after the look finds it.
 		c.bus.waiting.Add(1)
 	}
 	c.generated = c.bus.registry.Generation()
@@ -116,7 +116,7 @@ func (c *gathering) findProducersLocked() error {
 	return nil
 }
 
-// enrollLocked makes those on the route the members of the call.
+// enrollLocked makes the producers and groups on the route the members of the call.
 func (c *gathering) enrollLocked(on *route) {
 	seats, relays, sources := on.Seats, on.Relays, len(on.Relays)
 	c.producers = on.Producers
@@ -168,10 +168,10 @@ func (c *gathering) requireLocked() {
 	c.course.Missing(len(missing))
 }
 
-// isAmong reports whether one of the names means the producer.
+// isAmong reports whether one of the names stands for the producer.
 func (p *producer) isAmong(names []string) bool { return slices.ContainsFunc(names, p.answersTo) }
 
-// targeted returns the seats with those candidates that the names mean.
+// targeted returns the seats with the candidates that the names stand for.
 func targeted(seats []seat, names []string) []seat {
 	chosen := []seat{}
 	for _, s := range seats {
@@ -193,8 +193,7 @@ func (c *gathering) launch() {
 	c.goOn()
 }
 
-// goOn starts the first worker and the relays, or tells the end of a call that could
-// not go on.
+// goOn starts the first worker and the relays, or tells that the call has ended if it is over.
 func (c *gathering) goOn() {
 	c.mu.Lock()
 	c.launched = true

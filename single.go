@@ -7,8 +7,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
 )
 
-// single is one event for a recipient whose inbox is bounded or that is called
-// concurrently: there each event is a task of its own.
+// single is one entry, or the end of the call, for a recipient whose inbox is bounded or
+// concurrent: there each of them is a task of its own.
 type single struct {
 	feed  *feed
 	batch batch         // of one entry, or the end of the call
@@ -20,7 +20,7 @@ func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 	s := &single{feed: f, ready: f.call.onBus(f.call.course.Ended())}
 	for !f.ended && !f.to.gone.Load() && f.read < f.limit {
 		if f.drops != nil && f.drops.probe.Seq < f.at.Seq {
-			f.drops.probe = f.at // or what is behind it would be kept
+			f.drops.probe = f.at // otherwise it would keep what lies between in memory
 		}
 		entries, values := f.at.Take(1)
 		if len(entries) == 0 {
@@ -56,8 +56,8 @@ func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 	return nil, 0, false
 }
 
-// droppedLocked reports whether the result of this Seq has been dropped. It is asked for
-// each result once, in order.
+// droppedLocked reports whether the result of this Seq has been dropped. It must be called
+// once for each result, in order.
 func (f *feed) droppedLocked(seq int) bool {
 	if f.drops == nil {
 		return false
@@ -70,8 +70,8 @@ func (f *feed) droppedLocked(seq int) bool {
 	return len(spans) > 0 && spans[0].from <= seq
 }
 
-// Run delivers the event, and puts the feed back if the end of the call has waited for
-// that.
+// Run delivers the event. The end of the call waits until no single is in hand: Run puts the
+// feed back for it.
 func (s *single) Run() {
 	f := s.feed
 	defer f.to.begins(s.ready)()

@@ -5,8 +5,8 @@ import (
 	"iter"
 )
 
-// newWorker returns what a worker does. It is one flat and typed function: each further
-// frame would be on the stack of every producer. A producer that unwinds the stack ends it.
+// newWorker returns the function of a worker. It is flat and typed, because each further frame
+// would be on the stack of every producer. A producer that unwinds the stack ends the worker.
 func (c *Call[Req, Res]) newWorker() func() error {
 	return func() error {
 		var r *run
@@ -42,7 +42,8 @@ func (c *Call[Req, Res]) newWorker() func() error {
 	}
 }
 
-// plain returns the closure of a run if it is a plain producer's and needs nothing else.
+// plain returns the closure of a run if it is that of a plain producer and needs nothing else,
+// and nil otherwise.
 func (c *Call[Req, Res]) plain(r *run) Producer[Req, Res] {
 	closure, ok := r.producer().fn.(Producer[Req, Res])
 	if !ok || c.nesting != nil || !r.isPlain() {
@@ -51,8 +52,8 @@ func (c *Call[Req, Res]) plain(r *run) Producer[Req, Res] {
 	return closure
 }
 
-// askOtherwise is ask for all that is more than a plain producer. Its frame would be in
-// the way of those.
+// askOtherwise calls the closure of a run for which plain returns nil. Inlined, it would
+// enlarge the frame that is on the stack of plain producers.
 //
 //go:noinline
 func (c *Call[Req, Res]) askOtherwise(r *run) {
@@ -88,8 +89,8 @@ func (c *Call[Req, Res]) pull(results iter.Seq2[Res, error], r *run) error {
 	return nil
 }
 
-// boxOf returns where a run leaves what it returns: for a replica that is not the answer
-// of its member, for another one may be quicker.
+// boxOf returns where a run leaves its value. That is not the answer of the member for a
+// replica, because another replica may be faster.
 func (c *Call[Req, Res]) boxOf(r *run) *Res {
 	switch own := r.replica(); {
 	case own == nil:

@@ -10,14 +10,13 @@ import (
 	"strings"
 )
 
-// fromThisMachine is who may see the page unless WithAuth or WithToken says otherwise:
-// requests from this machine, by a name of this machine, that no proxy has passed on.
+// fromThisMachine is the default rule: it accepts requests from this machine, to a local host
+// name, that no proxy has forwarded.
 //
-// The peer's address alone does not do. A page of any other site can have its own
-// name resolved to 127.0.0.1, and then the browser lets it read what it finds there;
-// but the browser tells that name as the Host. And a proxy on this machine asks on
-// behalf of others: what it adds to say for whom is not believed, but that it is
-// there is reason enough to refuse.
+// The peer's address alone is not enough. Another site can have its name resolved to 127.0.0.1,
+// and then the browser lets the site's scripts read the page; but the browser sends this name as
+// the Host. And a proxy on this machine forwards requests of other machines. What its headers say
+// about them is not trusted, but their presence is enough to refuse.
 func fromThisMachine(r *http.Request) (view, sensitive bool) {
 	ok := loopbackPeer(r.RemoteAddr) && loopbackHost(r.Host) && !proxied(r) && !crossSite(r)
 	return ok, ok
@@ -39,8 +38,8 @@ func loopbackHost(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// What proxies add. Some add nothing, but speak HTTP/1.0, as nginx does by default, which
-// no browser does. A proxy that does neither cannot be told from a browser.
+// proxyHeaders are headers that proxies add. Some proxies, such as nginx by default, add none but
+// use HTTP/1.0, which browsers do not. A proxy that does neither looks like a browser.
 var proxyHeaders = []string{"Forwarded", "Via", "X-Real-Ip", "Cf-Connecting-Ip", "True-Client-Ip", "X-Client-Ip", "X-Original-Host"}
 
 func proxied(r *http.Request) bool {
@@ -52,7 +51,7 @@ func proxied(r *http.Request) bool {
 	return !r.ProtoAtLeast(1, 1)
 }
 
-// crossSite reports whether another site's page has made the browser ask.
+// crossSite reports whether a page of another site made the browser send the request.
 func crossSite(r *http.Request) bool { return r.Header.Get("Sec-Fetch-Site") == "cross-site" }
 
 const (
@@ -60,8 +59,7 @@ const (
 	leastToken  = 16
 )
 
-// hasToken lets in who has the token: in the header, in the cookie that a browser is given,
-// or in the address.
+// hasToken accepts requests with the token in the header, in the cookie, or in the address.
 func hasToken(token string) func(*http.Request) (view, sensitive bool) {
 	want := sha256.Sum256([]byte(token))
 	is := func(got string) bool {
@@ -78,8 +76,8 @@ func hasToken(token string) func(*http.Request) (view, sensitive bool) {
 	}
 }
 
-// exchangeToken gives a browser that has the token in the address a cookie in its place, so
-// that it does not stay there. It reports whether that was all there was to do.
+// exchangeToken answers a request of a browser with the token in the address: it sets the cookie and
+// redirects to the address without the token. It reports whether it has answered.
 func (h *Handler) exchangeToken(w http.ResponseWriter, r *http.Request) bool {
 	query := r.URL.Query()
 	if h.token == "" || !query.Has("token") || !strings.HasSuffix(r.URL.Path, "/") {

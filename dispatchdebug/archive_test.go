@@ -230,8 +230,7 @@ func TestSettleKeepsThoseInTrouble(t *testing.T) {
 	}
 }
 
-// Of calls of which there is nothing to tell every one is counted, and one in ten milliseconds
-// is kept, with its slowest members.
+// Every plain call is counted, and one in ten milliseconds is kept, with its slowest members.
 func TestPlainCallsAreCounted(t *testing.T) {
 	const n, ms = mostRows + 100, time.Millisecond
 	r := newRecorder(config{calls: 10, bytes: defaultBytes})
@@ -250,7 +249,7 @@ func TestPlainCallsAreCounted(t *testing.T) {
 		if change != nil {
 			change(report.Outcomes)
 		}
-		r.callEnd(t.Context(), &report)
+		r.observer().CallEnd(t.Context(), report)
 	}
 	end(1, 0, nil)
 	end(2, 5*ms, nil)
@@ -286,6 +285,38 @@ func TestPlainCallsAreCounted(t *testing.T) {
 	}
 	if a.topics["t"].members[dispatch.Member{Name: "m3"}].failedRuns != 1 {
 		t.Error("the failure is not counted")
+	}
+}
+
+// Plain calls are frequent, so counting them makes no garbage.
+func TestPlainCallsAllocateNothing(t *testing.T) {
+	r := newRecorder(config{calls: 10, bytes: defaultBytes})
+	hook := r.observer().CallEnd
+	reports := make([]dispatch.Report, 2) // of two topics
+	for i := range reports {
+		reports[i] = dispatch.Report{
+			Topic: fmt.Sprint("t", i), Reason: dispatch.ReasonAllEnded, Started: r.began, Elapsed: time.Millisecond, Budget: time.Second,
+			Outcomes: []dispatch.Outcome{{Member: dispatch.Member{Name: "m"}, State: dispatch.StateOK, Started: true, Results: 1, Elapsed: time.Millisecond}},
+		}
+	}
+	ctx := t.Context()
+	calls := func() {
+		for range 10 * mostPlain {
+			for i := range reports {
+				reports[i].Call++
+				hook(ctx, reports[i])
+			}
+		}
+	}
+	calls()
+	if n := testing.AllocsPerRun(10, calls); n > 0 {
+		t.Errorf("%v allocations for %d calls, want none", n, 2*10*mostPlain)
+	}
+	r.archive.catchUp()
+	for i := range reports {
+		if n := r.archive.topics[reports[i].Topic].calls; n != uint64(reports[i].Call) {
+			t.Errorf("%d calls of topic %d are counted, want %d", n, i, reports[i].Call)
+		}
 	}
 }
 

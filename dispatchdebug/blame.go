@@ -8,18 +8,18 @@ import (
 )
 
 const (
-	// A call has lost time to a member that ended so much later than others, if that matters:
-	// half of the time that the call took, or a quarter of what it had.
+	// A call has lost time to a member that ended this much later than others, if that is also
+	// half of the call's duration or a quarter of its budget.
 	leastLoss = 50 * time.Millisecond
 )
 
-// blame calls f with each row that the call lost time to, and how much that was: the time
-// between its end and that of the quickest quarter of the members.
+// blame calls f with each row that the call lost time to, and with the loss: the time between the
+// end of the quickest quarter of the members and the end of this one.
 func (r *record) blame(f func(w *row, lost time.Duration)) {
 	if !r.matters(r.elapsed) {
 		return
 	}
-	isToBlame := r.whoIsToBlame()
+	isToBlame := r.blameable()
 	if isToBlame == nil {
 		return
 	}
@@ -45,9 +45,8 @@ func (r *record) blame(f func(w *row, lost time.Duration)) {
 	}
 }
 
-// whoIsToBlame returns who can have kept the call from ending earlier, or nil if nobody
-// has.
-func (r *record) whoIsToBlame() func(*row) bool {
+// blameable returns which rows can have kept the call from ending earlier; nil if none can.
+func (r *record) blameable() func(*row) bool {
 	switch r.reason {
 	case dispatch.ReasonDeadline, dispatch.ReasonCanceled, dispatch.ReasonStalled:
 		return func(w *row) bool { return w.state == dispatch.StateLate || w.state == dispatch.StateCanceled }
@@ -76,7 +75,7 @@ func (r *record) last(among func(*row) bool) (last *row) {
 	return last
 }
 
-// matters reports whether somebody who looks should hear of the loss.
+// matters reports whether a loss is large enough to be shown.
 func (r *record) matters(lost time.Duration) bool {
 	return lost >= leastLoss && lost >= r.elapsed/2 || r.budget > 0 && lost >= r.budget/4
 }

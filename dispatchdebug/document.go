@@ -19,9 +19,9 @@ type document struct {
 	Sensitive    bool           `json:"sensitive"` // errors, stacks and summaries are in it
 	Bus          busPart        `json:"bus"`
 	Page         pagePart       `json:"page"`
-	Suspects     []suspect      `json:"suspects"` // who is in the way now, or was within the last minute
+	Suspects     []suspect      `json:"suspects"` // of now and of the last minute
 	MoreSuspects int            `json:"more_suspects"`
-	Earlier      []suspect      `json:"earlier"` // who was before
+	Earlier      []suspect      `json:"earlier"` // of before
 	MoreEarlier  int            `json:"more_earlier"`
 	Elsewhere    *elsewherePart `json:"elsewhere,omitempty"` // in the overview
 	Calls        *callsPart     `json:"calls,omitempty"`     // in flight
@@ -35,6 +35,7 @@ type busPart struct {
 	State           string        `json:"state"`
 	Uptime          time.Duration `json:"uptime_ns"`
 	Sent            uint64        `json:"sent"`
+	Calls           uint64        `json:"calls"` // that ended since recording began
 	InFlight        int           `json:"in_flight"`
 	MaxInFlight     int           `json:"max_in_flight"`
 	SendersWaiting  int           `json:"senders_waiting"`
@@ -69,7 +70,7 @@ type pagePart struct {
 	UpdatesDropped uint64        `json:"updates_dropped"` // that a browser was too slow for
 }
 
-// A suspect is somebody who may be the reason for what is slow or missing.
+// A suspect is a possible cause of slow calls or missing answers.
 type suspect struct {
 	Key      string          `json:"key"`
 	Kind     string          `json:"kind"` // the first of kinds
@@ -83,7 +84,7 @@ type suspect struct {
 	Call     dispatch.CallID `json:"call"`    // that shows it
 	Lost     time.Duration   `json:"lost_ns"` // by calls in flight and those of the last minute, in whole milliseconds
 	Last     time.Duration   `json:"last_ns"` // how long ago it did something last; 0 if it goes on
-	Also     []string        `json:"also"`    // others of whom the same is true
+	Also     []string        `json:"also"`    // other members of which the same is true
 	MoreAlso int             `json:"more_also"`
 }
 
@@ -120,7 +121,7 @@ type flightPart struct {
 	Used    float64         `json:"used"` // of the budget
 	Members int             `json:"members"`
 	Ended   int             `json:"ended"`
-	// How many producers are missing before anybody is asked.
+	// How many producers are missing before members are asked.
 	WaitsFor int           `json:"waits_for"`
 	Waiting  []waitingPart `json:"waiting"` // some of those that have not ended
 	More     int           `json:"more"`    // of them
@@ -263,7 +264,7 @@ type callPart struct {
 	Reason   string           `json:"reason"`
 	Tone     string           `json:"tone"`
 	Verdict  string           `json:"verdict"`
-	Culprits []culprit        `json:"culprits"` // whom the verdict is about
+	Culprits []culprit        `json:"culprits"` // the members that the verdict is about
 	More     int              `json:"more_culprits"`
 	Elapsed  time.Duration    `json:"elapsed_ns"`
 	Budget   time.Duration    `json:"budget_ns"`

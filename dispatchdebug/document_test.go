@@ -39,7 +39,7 @@ func TestDocumentIsDescribed(t *testing.T) {
 			binding, _, _ := strings.Cut(rest, `"`)
 			path, _, _ := strings.Cut(binding, "|")
 			if strings.Contains(path, "{{") {
-				continue // it is given by whoever uses the template
+				continue // the user of the template gives it
 			}
 			for name := range strings.SplitSeq(path, ".") {
 				if name != "" && !names[name] {

@@ -17,7 +17,7 @@ func ExampleNew() {
 	log.Fatal(http.ListenAndServe("localhost:8080", mux))
 }
 
-// Everybody who has the password may look, from anywhere; only the administrator sees
+// Everyone with the password may see the page, from any machine; only the administrator sees
 // what errors say.
 func ExampleWithAuth() {
 	const password = "read it from a file"

@@ -14,23 +14,24 @@ type totals struct {
 
 // topicFigures is what is known about the calls of one topic.
 type topicFigures struct {
-	name      string
-	calls     uint64
-	took      window
-	minute    series
-	late      history // calls with a late member
-	failed    history // calls with a failed, panicked or rejected one
-	nobody    history // calls that found nobody to ask
-	lastCall  dispatch.CallID
-	lastEnd   time.Time
-	budget    time.Duration // of the newest call of which it is known
-	counts    [buckets]uint64
-	kept      [buckets]ring
-	members   map[dispatch.Member]*memberFigures
-	seats     []seat // the members of the newest call, in its order
-	plain     plainCalls
-	listeners map[string]*listenerFigures
-	bytes     int // of all this, about, without the calls that are kept
+	name        string
+	calls       uint64
+	took        window
+	minute      series
+	late        history // calls with a late member
+	failed      history // calls with a failed, panicked or rejected one
+	noProducers history // calls without a member
+	lastCall    dispatch.CallID
+	lastEnd     time.Time     // of the newest call that was not plain
+	budget      time.Duration // of the newest call of which it is known
+	counts      [buckets]uint64
+	kept        [buckets]ring
+	newest      [buckets]time.Duration // when the newest one that is kept ended, since recording began
+	members     map[dispatch.Member]*memberFigures
+	seats       []seat // the members of the newest call, in its order
+	plain       plainCalls
+	listeners   map[string]*listenerFigures
+	bytes       int // of all this, about, without the calls that are kept
 
 	previous, next *topicFigures
 }
@@ -76,6 +77,12 @@ const (
 	listenerBytes = 300
 	seriesBytes   = slots * 24
 	mostSends     = 4
+)
+
+// How many members and listeners of a topic have figures at most.
+const (
+	mostMembersOfTopic   = 2_000
+	mostListenersOfTopic = 200
 )
 
 func (t *totals) count(late, failed, panicked bool) {
@@ -205,4 +212,140 @@ func (f *listenerFigures) add(call dispatch.CallID, took time.Duration, panicked
 	if panicked {
 		f.panicked++
 	}
+}
+
+// memberFigures returns the figures of a member, or nil.
+func (a *archive) memberFigures(topic string, m dispatch.Member) *memberFigures {
+	t := a.topics[topic]
+	if t == nil {
+		return nil
+	}
+	return t.members[shortMember(keyOf(m, false).member)]
+}
+
+// topicLocked returns the figures of a topic, up to date; it becomes the most recently used.
+func (a *archive) topicLocked(name string) *topicFigures {
+	t := a.topics[name]
+	if t == nil {
+		t = &topicFigures{name: name, members: make(map[dispatch.Member]*memberFigures), bytes: topicBytes + len(name)}
+		t.previous, t.next = t, t
+		a.topics[name] = t
+		a.figures += t.bytes
+	}
+	a.foldLocked(t)
+	a.useLocked(t)
+	return t
+}
+
+// useLocked makes a topic the most recently used one.
+func (a *archive) useLocked(t *topicFigures) {
+	t.previous.next, t.next.previous = t.next, t.previous
+	t.previous, t.next = &a.recent, a.recent.next
+	t.previous.next, t.next.previous = t, t
+}
+
+func (a *archive) forgetLocked(t *topicFigures) {
+	a.foldLocked(t)
+	for b := range t.kept {
+		for t.kept[b].n > 0 {
+			a.dropLocked(bucket(b), t)
+		}
+	}
+	for _, f := range t.members {
+		a.unhangLocked(f)
+	}
+	t.previous.next, t.next.previous = t.next, t.previous
+	a.members -= len(t.members)
+	a.figures -= t.bytes
+	delete(a.topics, t.name)
+}
+
+// grewLocked accounts for figures of a topic that take more memory than before.
+func (a *archive) grewLocked(t *topicFigures, by int) {
+	t.bytes += by
+	a.figures += by
+}
+
+// memberLocked returns the figures of a member of t, the most recently used topic. If
+// there are too many, room is made: members come and go, and those that were not heard
+// of for longest are gone.
+func (a *archive) memberLocked(t *topicFigures, m dispatch.Member) *memberFigures {
+	m = shortMember(m)
+	f := t.members[m]
+	if f != nil {
+		return f
+	}
+	if len(t.members) >= mostMembersOfTopic {
+		a.forgetMembersLocked(t)
+	}
+	f = &memberFigures{member: m}
+	t.members[m] = f
+	a.members++
+	a.grewLocked(t, len(m.Node)+len(m.Group)+len(m.Name))
+	return f
+}
+
+// forgetMembersLocked forgets half of the members of a topic.
+func (a *archive) forgetMembersLocked(t *topicFigures) {
+	a.foldLocked(t)
+	a.members -= len(t.members)
+	t.seats = nil
+	forgetHalf(t.members, func(f *memberFigures) int64 { return f.lastRun.UnixNano() }, func(f *memberFigures) {
+		a.unhangLocked(f)
+		a.grewLocked(t, -f.bytes-len(f.member.Node)-len(f.member.Group)-len(f.member.Name))
+	})
+	a.members += len(t.members)
+}
+
+// forgetHalf deletes the half of m that was heard of least recently.
+func forgetHalf[K comparable, F any](m map[K]F, lastCall func(F) int64, forgotten func(F)) {
+	last := make([]int64, 0, len(m))
+	for _, f := range m {
+		last = append(last, lastCall(f))
+	}
+	slices.Sort(last)
+	middle, surplus := last[len(last)/2], (len(m)+1)/2
+	for k, f := range m {
+		if surplus > 0 && lastCall(f) <= middle {
+			forgotten(f)
+			delete(m, k)
+			surplus--
+		}
+	}
+}
+
+// seatLocked returns the figures of the member of a row. Calls of a topic mostly have the
+// same members in the same order, so it looks there first.
+func (a *archive) seatLocked(t *topicFigures, i int, m dispatch.Member) *memberFigures {
+	if i < len(t.seats) && t.seats[i].member == m {
+		return t.seats[i].figures
+	}
+	f := a.memberLocked(t, m)
+	if i < len(t.seats) {
+		t.seats[i] = seat{m, f}
+	} else if i == len(t.seats) && i < mostMembersOfTopic {
+		t.seats = append(t.seats, seat{m, f})
+		a.grewLocked(t, seatBytes)
+	}
+	return f
+}
+
+// listenerLocked returns the figures of a listener of a topic.
+func (a *archive) listenerLocked(t *topicFigures, name string) *listenerFigures {
+	name = cut(name, mostName)
+	f := t.listeners[name]
+	if f == nil {
+		if len(t.listeners) >= mostListenersOfTopic {
+			before := len(t.listeners)
+			forgetHalf(t.listeners, func(f *listenerFigures) int64 { return int64(f.lastCall) }, func(*listenerFigures) {})
+			a.grewLocked(t, (len(t.listeners)-before)*(listenerBytes+2*countsBytes))
+		}
+		if t.listeners == nil {
+			t.listeners = make(map[string]*listenerFigures)
+		}
+		f = new(listenerFigures)
+		t.listeners[name] = f
+		a.grewLocked(t, listenerBytes+2*countsBytes)
+	}
+	return f
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A Handler serves the live page of one bus. Make one with [New]. It may be used
-// concurrently, also after [Handler.Close], when it shows what it has.
+// A Handler serves the live page of one bus. Make one with [New]. A Handler is safe for concurrent
+// use. After [Handler.Close] it still serves what it has recorded.
 type Handler struct {
 	config
 	bus      *dispatch.Bus
@@ -31,12 +31,12 @@ type Handler struct {
 	updatesDropped atomic.Uint64
 
 	mu      sync.Mutex // guards the fields below
-	seen    *busView   // the newest snapshot, which all who look share for a moment
-	viewers []*stream  // in the order in which they have come
+	seen    *busView   // the newest snapshot, which requests share for a moment
+	viewers []*stream  // in the order in which they began
 }
 
-// New returns a handler that shows what happens on the bus from now on. It belongs
-// under a path that ends in a slash:
+// New returns a handler that records what happens on the bus from now on. Register it for a path
+// that ends in a slash:
 //
 //	http.Handle("/debug/dispatch/", dispatchdebug.New(bus))
 //
@@ -50,13 +50,19 @@ func New(bus *dispatch.Bus, opts ...Option) *Handler {
 		panic(err)
 	}
 	h := &Handler{config: c, bus: bus, recorder: newRecorder(c), closed: make(chan struct{})}
-	// The one error that there can be is that the bus is closed, which the page says.
+	// The only possible error is that the bus is closed, and the page says that.
 	h.observer, _ = bus.Observe(h.recorder.observer())
 	return h
 }
 
-// Close stops recording and ends the streams to browsers. It waits for neither.
-// It may be called again.
+// isHandler reports whether an observer was added by New.
+func isHandler(o *dispatch.ObserverSnapshot) bool {
+	_, file, _, ok := runtime.Caller(0)
+	return ok && strings.HasPrefix(o.AddedAt, file+":")
+}
+
+// Close ends the recording and the streams to browsers. It does not wait for them. Further calls
+// have no effect.
 func (h *Handler) Close() {
 	h.close.Do(func() {
 		close(h.closed)
@@ -66,8 +72,8 @@ func (h *Handler) Close() {
 	})
 }
 
-// ServeHTTP answers GET and HEAD requests for the page, data.json, and events, the
-// stream of data.json. See the package documentation for the parameters.
+// ServeHTTP answers GET and HEAD requests for the page, for data.json, and for events, a stream of
+// data.json. The package documentation describes the parameters.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
@@ -77,7 +83,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	view, sensitive := h.auth(r)
 	if !view {
-		http.Error(w, "403 Forbidden: this page is shown on the machine that it is about, without a proxy in between, or to those whom WithAuth or WithToken lets in.", http.StatusForbidden)
+		http.Error(w, "403 Forbidden: this page is shown only to requests from its own machine, to a local host name and without a proxy, or to requests that WithAuth or WithToken accepts.", http.StatusForbidden)
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -98,7 +104,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.servePage(w, q, sensitive)
 	case "data.json":
 		header.Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(h.document(q, sensitive)) // a browser that has left needs no word
+		_ = json.NewEncoder(w).Encode(h.document(q, sensitive)) // the client has gone
 	case "events":
 		h.serveEvents(w, r, q, sensitive)
 	default:
@@ -139,8 +145,8 @@ func (h *Handler) isClosed() bool {
 	}
 }
 
-// look returns a snapshot that is not older than a moment. A snapshot of a large bus
-// costs time, of which several browsers need not take several times as much.
+// look returns a snapshot that is at most a moment old. A snapshot of a large bus costs time, so
+// several browsers share one.
 func (h *Handler) look() *busView {
 	const moment = 100 * time.Millisecond
 	h.mu.Lock()
@@ -181,7 +187,7 @@ func parseQuery(values url.Values) (query, error) {
 	return q, nil
 }
 
-// values gives the query as it stands in an address.
+// values returns the query as the parameters of an address.
 func (q query) values() url.Values {
 	values := url.Values{}
 	set := func(is bool, name, value string) {
@@ -202,8 +208,8 @@ func (q query) values() url.Values {
 	return values
 }
 
-// versions returns those of package dispatch and of Go, as far as the program has
-// been told.
+// versions returns the version of package dispatch, or "devel" if the program does not know it, and
+// that of Go.
 var versions = sync.OnceValues(func() (module, language string) {
 	const path = "github.com/seed-bb4b4d74/dispatch"
 	module = "devel"

@@ -153,7 +153,7 @@ func (s *suspecting) linked() {
 	for i := range s.bus.Links {
 		l := &s.bus.Links[i]
 		if l.State != "connected" {
-			one := s.of(who{other: "link " + l.Name + " " + l.Serves}, cmp.Or(l.Serves, l.Name))
+			one := s.of(subject{other: "link " + l.Name + " " + l.Serves}, cmp.Or(l.Serves, l.Name))
 			text := "has no connection: it is " + l.State
 			if since := s.sinceOf(l.Since); since >= 0 {
 				text += ", for " + duration(since)
@@ -172,7 +172,7 @@ func (s *suspecting) linked() {
 			}
 		}
 		if cutOff > 0 && l.State == "connected" {
-			one := s.of(who{other: "link " + l.Name}, l.Name)
+			one := s.of(subject{other: "link " + l.Name}, l.Name)
 			one.add(kindSilent, 0, "is cut off: it reaches none of its "+count(len(l.Nodes))+" nodes")
 			one.addedAt = l.AddedAt
 		}
@@ -181,7 +181,7 @@ func (s *suspecting) linked() {
 
 // absent has a row for the node instead of the others, which are for it and its members.
 func (s *suspecting) absent(n *dispatch.NodeSnapshot, text string, others []*suspicion) {
-	one := s.of(who{topic: n.Topics[0], other: "node " + n.Name}, n.Name)
+	one := s.of(subject{topic: n.Topics[0], other: "node " + n.Name}, n.Name)
 	if n.State == "silent" {
 		text += ago(n.HeardAgo)
 	}

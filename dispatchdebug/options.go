@@ -8,24 +8,24 @@ import (
 	"unicode/utf8"
 )
 
-// An Option is given to [New]. Of two options of the same kind the later one
-// counts.
+// An Option is given to [New]: [WithAuth], [WithToken], [WithRetention], [WithListenerTimes] or
+// [WithSummarize]. If an option is given more than once, the last one wins.
 type Option interface{ apply(*config) error }
 
-// ErrInvalidOption is wrapped by the error with which [New] panics if the value of
-// an option is invalid.
+// ErrInvalidOption is wrapped by the error with which [New] panics if an option has an invalid
+// value.
 var ErrInvalidOption = errors.New("dispatchdebug: invalid option")
 
 type config struct {
 	auth      func(*http.Request) (view, sensitive bool)
-	calls     int // kept for each topic and bucket
-	bytes     int // that all kept calls may take
+	calls     int // kept in each bucket of a topic
+	bytes     int // for all calls and figures
 	summarize func(any) string
 	callbacks bool
 	token     string
 }
 
-// What is kept unless WithRetention says otherwise.
+// The defaults of WithRetention, and its least number of bytes.
 const (
 	defaultCalls = 10
 	defaultBytes = 16 << 20
@@ -45,17 +45,16 @@ func newConfig(opts []Option) (config, error) {
 	return c, nil
 }
 
-// WithAuth decides who may see the page, in place of the rule that only this
-// machine may. The function is called for every request, concurrently. It returns
-// whether the page is shown at all, and whether what is sensitive is shown with it:
-// the texts of errors, the stacks of panics, and summaries of payloads. Where it
-// returns false for view the answer is 403 Forbidden.
+// WithAuth sets the function that decides which requests get the page. It replaces the default
+// rule, by which only requests from the same machine do. The handler calls f for every request,
+// concurrently. f returns whether the request gets the page, and whether the page contains
+// sensitive parts: texts of errors, stacks of panics, and summaries of payloads. If view is
+// false, the response is 403 Forbidden.
 //
-// The rule it replaces looks at the peer's address and at the Host, which guards
-// against pages of other sites whose name is made to point to this machine, and refuses
-// requests that a proxy has passed on. Some proxies cannot be told from a browser: behind
-// a proxy WithAuth or [WithToken] is a must. A function that trusts the network has to
-// think of all this.
+// The default rule checks three things, of which f may have to take care as well: the address of
+// the peer; the Host, because a name of another site can be made to point to this machine (DNS
+// rebinding); and the headers that proxies add. Some proxies look like a browser, so behind a
+// proxy use WithAuth or [WithToken].
 func WithAuth(f func(r *http.Request) (view, sensitive bool)) Option { return withAuth(f) }
 
 type withAuth func(*http.Request) (view, sensitive bool)
@@ -68,12 +67,12 @@ func (f withAuth) apply(c *config) error {
 	return nil
 }
 
-// WithToken shows the page, with what is sensitive, to those who have this token, from
-// wherever they ask, in place of the rule that only this machine may. It has at least 16
-// bytes; use a random one, such as that of [crypto/rand.Text], and HTTPS if the network is not
-// trusted. A browser is given it as ?token=… once, and has a cookie from then on; a
-// script sends it as Authorization: Bearer …. Of WithToken and [WithAuth] the later one
-// counts.
+// WithToken shows the page, with its sensitive parts, to all requests that have this token. It
+// replaces the default rule, by which only requests from the same machine get the page. The token
+// must have at least 16 bytes. Use a random token, such as that of [crypto/rand.Text], and HTTPS
+// if the network is not trusted. A browser opens the page with ?token=… once and then has a cookie.
+// A script sends the header Authorization: Bearer …. Of WithToken and [WithAuth], the last one
+// wins.
 func WithToken(token string) Option { return withToken(token) }
 
 type withToken string
@@ -86,21 +85,22 @@ func (o withToken) apply(c *config) error {
 	return nil
 }
 
-// WithListenerTimes measures every callback of every listener: waterfalls show them, and
-// topics how long each listener takes. Without it the page has only what the Snapshot
-// tells of listeners. It makes calls cost more, see [dispatch.Observer]: about a
-// microsecond for each callback.
+// WithListenerTimes measures every callback of every listener. Waterfalls show the callbacks, and
+// topics show how long each listener takes. Without this option the page shows only what the
+// Snapshot contains about listeners. The option costs about a microsecond for each callback, see
+// [dispatch.Observer].
 func WithListenerTimes() Option { return withListenerTimes{} }
 
 type withListenerTimes struct{}
 
 func (withListenerTimes) apply(c *config) error { c.callbacks = true; return nil }
 
-// WithRetention bounds what is kept: the newest calls of each topic in each bucket, of
-// which a topic has eight, and no more than about so many bytes in all, at least 1 MiB,
-// with the figures of topics and members. Figures take at most half of the bytes; beyond
-// that, those of the topics that were not used for longest go. Then the oldest calls of the
-// fullest bucket go. Without this option that is 10 calls and 16 MiB.
+// WithRetention bounds what the handler keeps. A topic has eight buckets of calls; in each, it
+// keeps the given number of calls, the newest ones. All calls and all figures of topics and
+// members together take at most about the given number of bytes, which must be at least 1 MiB.
+// Figures take at most half of the bytes: above that, the figures of the topics that were unused
+// for longest are dropped. If all is too much, the oldest calls of the fullest bucket are
+// dropped. The default is 10 calls and 16 MiB.
 func WithRetention(calls, bytes int) Option { return withRetention{calls, bytes} }
 
 type withRetention struct{ calls, bytes int }
@@ -113,13 +113,13 @@ func (o withRetention) apply(c *config) error {
 	return nil
 }
 
-// WithSummarize keeps of each request, and of the first result of each member, what
-// f makes of it, cut to n bytes. Without it nothing of any payload is kept.
+// WithSummarize keeps the text that f returns for each request and for the first result of each
+// member, cut to n bytes. Without this option, nothing of any payload is kept.
 //
-// It is called concurrently: with a request while its sender waits, with a result
-// some time later, when others may have the value as well. It makes calls cost more: they
-// have a CallStart hook, see [dispatch.Observer]. It must not change what
-// it is given. If it panics, the page says so in place of the summary.
+// f is called concurrently. It is called with a request while the sender waits, and with a result
+// some time later, when other code may use the value too. f must not modify its argument. If f
+// panics, the page says so instead of the summary. The option makes calls cost more, because it
+// needs a CallStart hook, see [dispatch.Observer].
 func WithSummarize(f func(v any) string, n int) Option { return withSummarize{f, n} }
 
 type withSummarize struct {
@@ -142,8 +142,8 @@ func (o withSummarize) apply(c *config) error {
 	return nil
 }
 
-// cut shortens s to at most n bytes, between two characters, and in a way that
-// lets go of what is cut off.
+// cut shortens s to at most n bytes, between two characters. The result does not keep s in
+// memory.
 func cut(s string, n int) string {
 	if len(s) <= n {
 		return s

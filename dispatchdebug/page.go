@@ -23,7 +23,7 @@ var (
 )
 
 var page = template.Must(template.New("").Funcs(template.FuncMap{
-	"allSuspects": allSuspects, "ariaSort": ariaSort, "ariaSortBy": ariaSortBy, "inAll": inAll, "join": join, "updates": updates,
+	"allSuspects": allSuspects, "beyond": beyond, "showsAll": showsAll, "ariaSort": ariaSort, "ariaSortBy": ariaSortBy, "inAll": inAll, "join": join, "updates": updates,
 	"memberSort": memberSort, "only": onlyCritical, "outcomes": outcomes, "quickSearches": quickSearches, "rowSorts": rowSorts, "spark": drawSpark, "searchMembers": searchMembers, "searchRows": searchRows, "searchTopics": searchTopics,
 	"bytes": bytesText, "callLink": callLink, "clock": clock, "count": countAny, "duration": duration,
 	"evidence": evidence, "figure": newFigure, "hidden": hidden, "pageLink": pageLink, "percent": percent, "place": shortPlace,
@@ -111,7 +111,7 @@ func updates(n uint64) string {
 
 func join(list []string) string { return strings.Join(list, ", ") }
 
-// Others says how many there are of whom the same is true.
+// Others says of how many other members the same is true.
 func (s suspect) Others() string {
 	n := len(s.Also) + s.MoreAlso
 	switch {
@@ -177,6 +177,21 @@ func rowSorts(c *callPart) (list []parameter) {
 		list = append(list, parameter{by, query{Call: c.ID, hasCall: true, Search: c.Query, Sort: by}.link(), by == c.Sort})
 	}
 	return list
+}
+
+// suspectsInSight is how many suspects can be seen without scrolling their list.
+const suspectsInSight = 4
+
+// showsAll reports whether all suspects were asked for and are more than usual. Then their
+// list has no bound.
+func showsAll(doc *document) bool { return len(doc.Suspects) > mostSuspects }
+
+// beyond returns the number of suspects that cannot be seen without scrolling.
+func beyond(doc *document) int {
+	if showsAll(doc) {
+		return doc.MoreSuspects
+	}
+	return max(len(doc.Suspects)-suspectsInSight, 0) + doc.MoreSuspects
 }
 
 func allSuspects(doc *document) string {
@@ -264,7 +279,10 @@ func evidence(s suspect) string {
 	if s.Call != 0 {
 		return callLink(s.Call)
 	}
-	return topicLink(s.Topic)
+	if s.Topic != "" {
+		return topicLink(s.Topic)
+	}
+	return "#elsewhere" // it is a connection
 }
 
 func ariaSort(l *topicList, by string) string { return ariaSortBy(l.Sort, by) }

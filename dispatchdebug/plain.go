@@ -8,19 +8,19 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Of calls of which there is nothing to tell, one is kept in this time.
+// Of plain calls, one is kept in this time.
 const keepEvery = 10 * time.Millisecond
 
-// plainCalls are calls of a topic of which there is nothing to tell but how long their members
-// took. There can be very many, and they must cost next to nothing: to count a run with its
-// member needs memory in many places. So what the runs took is written down, call by call,
-// and counted for several calls at once.
+// plainCalls are calls of a topic of which only the durations matter: of the calls and of their
+// members. There can be very many, and they must cost next to nothing: counting a call and its
+// runs touches memory in many places. So the durations are written down, call by call, and
+// counted for several calls at once.
 type plainCalls struct {
 	calls int
-	took  []uint32 // in nanoseconds, of the member in each seat; notStarted if it was not
-	width int      // how many seats a call has
-	slot  int64    // when they ended
-	end   time.Time
+	took  []uint32      // in nanoseconds: of the call, then of the member in each seat, or notStarted
+	width int           // how many durations a call has
+	slot  int64         // when they ended
+	end   time.Duration // of the newest, since recording began
 
 	behind int // where the topic is among those that are behind, if calls is not 0
 }
@@ -38,7 +38,7 @@ type seat struct {
 	figures *memberFigures
 }
 
-// isPlain reports whether there is nothing to tell of a call but how long its members took.
+// isPlain reports whether only the durations of a call matter.
 func isPlain(report *dispatch.Report) bool {
 	if report.Reason != dispatch.ReasonAllEnded || report.Elapsed >= min(leastLoss, report.Budget/4) || len(report.Replicas) > 0 {
 		return false
@@ -51,35 +51,25 @@ func isPlain(report *dispatch.Report) bool {
 	return true
 }
 
-// addPlainLocked counts a call of which there is nothing to tell but how long its members
-// took, and keeps it if none of the kind was kept just before. It does nothing, and returns
-// false, if the members are not those of the call before.
-func (a *archive) addPlainLocked(report *dispatch.Report) bool {
-	t := a.topics[report.Topic]
+// plainTopicLocked returns the figures of the topic of a plain call. It returns nil if the call
+// cannot be counted as one: it is open, or its members are not those of the call before.
+func (a *archive) plainTopicLocked(report *dispatch.Report) *topicFigures {
+	if len(a.open) > 0 && a.open[report.Call] != nil {
+		return nil
+	}
+	t := a.recent.next // mostly the same topic as before
+	if t == &a.recent || t.name != report.Topic {
+		t = a.topics[report.Topic]
+	}
 	if t == nil || len(t.seats) < len(report.Outcomes) {
-		return false
+		return nil
 	}
 	for i := range report.Outcomes {
 		if m := &report.Outcomes[i].Member; m.Group != "" || t.seats[i].member != *m {
-			return false
+			return nil
 		}
 	}
-	end := report.Started.Add(report.Elapsed)
-	a.useLocked(t)
-	a.notePlainLocked(t, report, end)
-	a.countLocked(end, totals{Calls: 1})
-	before := t.took.bytes()
-	t.count(report.Elapsed, a.slotAt(end), false, false)
-	t.nobody.add(false)
-	t.lastEnd, t.budget = end, report.Budget
-	a.grewLocked(t, t.took.bytes()-before)
-	b := latencyBucket(report.Elapsed)
-	if t.kept[b].n > 0 && end.Sub(t.kept[b].newest.record.end()) < keepEvery {
-		t.counts[b]++
-		return true
-	}
-	a.keepPlainLocked(t, report)
-	return true
+	return t
 }
 
 // keepPlainLocked keeps a call that has been counted.
@@ -98,20 +88,24 @@ func (a *archive) keepPlainLocked(t *topicFigures, report *dispatch.Report) {
 	a.keepLocked(rec, t, false, false)
 }
 
-// notePlainLocked writes down what the runs of a call took.
-func (a *archive) notePlainLocked(t *topicFigures, report *dispatch.Report, end time.Time) {
-	p, n := &t.plain, a.slotAt(end)
-	if p.calls == mostPlain || p.slot != n || p.width != len(report.Outcomes) {
+// notePlainLocked writes down the durations of a call, which ended at a time since recording began.
+// It reports whether the call is to be kept: if none of its bucket was kept just before.
+func (a *archive) notePlainLocked(t *topicFigures, report *dispatch.Report, end time.Duration) (keep bool) {
+	p, n, width := &t.plain, slotOf(end), 1+len(report.Outcomes)
+	if p.calls == mostPlain || p.slot != n || p.width != width {
 		a.foldLocked(t)
 	}
 	if p.calls == 0 {
 		p.behind = len(a.behind)
 		a.behind = append(a.behind, t)
-		p.slot, p.width = n, len(report.Outcomes)
+		p.slot, p.width = n, width
+		a.useLocked(t)
 		p.took = slices.Grow(p.took[:0], mostPlain*p.width)
 	}
 	p.calls++
 	p.end = end
+	t.budget = report.Budget
+	p.took = append(p.took, uint32(report.Elapsed))
 	for i := range report.Outcomes {
 		took := uint32(notStarted)
 		if o := &report.Outcomes[i]; o.Started {
@@ -119,19 +113,31 @@ func (a *archive) notePlainLocked(t *topicFigures, report *dispatch.Report, end 
 		}
 		p.took = append(p.took, took)
 	}
+	b := latencyBucket(report.Elapsed)
+	if t.kept[b].n > 0 && end-t.newest[b] < keepEvery {
+		t.counts[b]++
+		return false
+	}
+	return true
 }
 
-// foldLocked counts with the members of a topic what was written down.
+// foldLocked counts the plain calls of a topic that were written down.
 func (a *archive) foldLocked(t *topicFigures) {
 	p := &t.plain
 	if p.calls == 0 {
 		return
 	}
-	grown := 0
-	for i := range p.width {
+	a.countInLocked(p.slot, totals{Calls: uint64(p.calls)})
+	grown, end := -t.took.bytes(), a.began.Add(p.end)
+	for i := 0; i < len(p.took); i += p.width {
+		t.count(time.Duration(p.took[i]), p.slot, false, false)
+		t.noProducers.add(false)
+	}
+	grown += t.took.bytes()
+	for i := range p.width - 1 {
 		f := t.seats[i].figures
 		before := f.took.bytes()
-		f.addPlain(p, i)
+		f.addPlain(p, i+1, end)
 		more := f.took.bytes() - before
 		f.bytes += more
 		grown += more
@@ -144,7 +150,7 @@ func (a *archive) foldLocked(t *topicFigures) {
 	a.behind = a.behind[:last]
 }
 
-// catchUp counts all that was written down, before figures are shown.
+// catchUp counts all plain calls, before figures are shown.
 func (a *archive) catchUp() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -153,8 +159,9 @@ func (a *archive) catchUp() {
 	}
 }
 
-// addPlain counts the runs of plain calls of the member in seat i.
-func (f *memberFigures) addPlain(p *plainCalls, i int) {
+// addPlain counts the runs of a member in plain calls, the newest of which has ended then. Their
+// durations are those at place i of each call.
+func (f *memberFigures) addPlain(p *plainCalls, i int, end time.Time) {
 	f.runs += uint64(p.calls)
 	for _, h := range []*history{&f.late, &f.failed, &f.panicked, &f.delayed, &f.queued} {
 		*h <<= p.calls
@@ -166,7 +173,7 @@ func (f *memberFigures) addPlain(p *plainCalls, i int) {
 			f.took.add(time.Duration(took), false)
 		}
 	}
-	f.lastRun, f.lastAnswer = p.end, p.end
+	f.lastRun, f.lastAnswer = end, end
 }
 
 // slowest returns the n outcomes that ended last, in their order.

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// What one call can take, whatever its members do.
+// Bounds of one call, whatever its members do.
 const (
 	mostRuns      = 4096    // members looked at
 	mostRows      = 200     // members kept of a call that has ended
@@ -22,11 +22,11 @@ const (
 	mostStacks    = 64 << 10
 )
 
-// unknown is the time of what has not happened, or was not seen.
+// unknown is the time of an event that has not happened or was not seen.
 const unknown = time.Duration(-1)
 
-// A record is all that is known of one call. It belongs to the archive, whose lock guards
-// it: to the open calls until the call has ended, and then to those that are kept.
+// A record is all that is known about one call. The lock of the archive guards it. It is among the
+// open records until the call has ended, and then among those that are kept.
 type record struct {
 	id, parent  dispatch.CallID
 	sender      dispatch.Member // the member of the parent that sent it; zero if a listener did
@@ -91,8 +91,8 @@ type listening struct {
 	panicked bool
 }
 
-// find returns the row of a member. Members mostly end in the order in which they
-// have started, so it looks there first.
+// find returns the row of a member, or nil. Members mostly end in the order in which they started,
+// so it first looks at the next row.
 func (r *record) find(m dispatch.Member, replica bool) *row {
 	key := keyOf(m, replica)
 	if i := r.hint; i < len(r.rows) && r.rows[i].key() == key {
@@ -123,8 +123,8 @@ func (r *record) find(m dispatch.Member, replica bool) *row {
 
 func (w *row) key() rowKey { return keyOf(w.member, w.replica) }
 
-// keyOf leaves out which replica it was that answered for a group of this machine,
-// because that is known only in the end.
+// keyOf returns the key of a row. For a group in this process it has no name: which replica answers
+// is known only at the end.
 func keyOf(m dispatch.Member, replica bool) rowKey {
 	if m.Group != "" && m.Node == "" && !replica {
 		m.Name = ""
@@ -132,8 +132,8 @@ func keyOf(m dispatch.Member, replica bool) rowKey {
 	return rowKey{m, replica}
 }
 
-// rowOf returns the row of a member, which is made if there is none; nil if there are too
-// many.
+// rowOf returns the row of a member and makes it if there is none. It returns nil if there are too
+// many rows.
 func (r *record) rowOf(m dispatch.Member, replica bool) *row {
 	if w := r.find(m, replica); w != nil {
 		return w
@@ -145,7 +145,7 @@ func (r *record) rowOf(m dispatch.Member, replica bool) *row {
 	return &r.rows[len(r.rows)-1]
 }
 
-// put notes how a member fares, or has ended.
+// put sets the state of the member, and how it has ended.
 func (w *row) put(o *dispatch.Outcome) {
 	w.member, w.state, w.results = o.Member, o.State, o.Results
 	if o.Started {
@@ -157,8 +157,8 @@ func (w *row) put(o *dispatch.Outcome) {
 	}
 }
 
-// explain notes the error with which a member has ended. It runs code of the error's
-// author, so no lock may be held.
+// explain sets the texts of the error with which a member has ended. It calls methods of the error,
+// so no lock may be held.
 func (w *row) explain(err error) {
 	if err == nil {
 		return
@@ -179,8 +179,7 @@ func (w *row) failed() bool {
 	return false
 }
 
-// troubled reports whether the row is one that whoever looks for the cause of
-// something wants to see.
+// troubled reports whether the row can show the cause of a problem.
 func (w *row) troubled() bool {
 	switch w.state {
 	case dispatch.StateOK, dispatch.StateDeclined:
@@ -197,7 +196,7 @@ func (w *row) span() time.Duration {
 	return max(w.ended-w.started, 0)
 }
 
-// settle is called when the call has ended: the record gets ready to be kept.
+// settle prepares the record of a call that has ended for being kept.
 func (r *record) settle() {
 	r.index, r.indexed, r.hint = nil, 0, 0
 	r.shorten(mostRows)
@@ -212,7 +211,7 @@ func (r *record) settle() {
 	r.sender = shortMember(r.sender)
 }
 
-// shorten leaves at most n rows, in their order: those in trouble and the slowest.
+// shorten keeps at most n rows, in their order: those with problems and the slowest.
 func (r *record) shorten(n int) {
 	if len(r.rows) <= n {
 		return
@@ -232,7 +231,7 @@ func (r *record) shorten(n int) {
 	r.rows = rows
 }
 
-// weight orders rows by how much they have to do with what went wrong.
+// weight orders rows: those with problems first, then by their end.
 func (w *row) weight() time.Duration {
 	weight := max(w.ended, 0)
 	if w.troubled() {
@@ -241,7 +240,7 @@ func (w *row) weight() time.Duration {
 	return weight
 }
 
-// measure sets the number of bytes that the record takes, about.
+// measure sets the approximate number of bytes of the record.
 func (r *record) measure() {
 	const perRecord, perRow, perListening = 400, 256, 120
 	n := perRecord + perRow*cap(r.rows) + perListening*cap(r.listening) + len(r.topic) + len(r.request) + 8*cap(r.children)
@@ -259,8 +258,8 @@ func shortMember(m dispatch.Member) dispatch.Member {
 	return dispatch.Member{Node: cut(m.Node, mostName), Group: cut(m.Group, mostName), Name: cut(m.Name, mostName)}
 }
 
-// textOf gives the text and the stack of an error. It runs code of the error's
-// author, so no lock may be held.
+// textOf returns the text and the stack of an error. It calls methods of the error, so no lock may be
+// held.
 func textOf(err error) (text, stack string) {
 	if err == nil {
 		return "", ""

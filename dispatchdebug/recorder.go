@@ -8,13 +8,12 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A recorder is what the observer writes into. All of its hooks but one follow: they are
-// called one at a time, on the observer's own goroutine, and may wait for a page that is
-// being made. Only with WithSummarize there is a CallStart hook, which is called by
-// senders. No lock is held while code of others runs.
+// A recorder has the hooks of the observer. All hooks but CallStart follow: they are called one at
+// a time on the observer's own goroutine, so they may wait for a page that is being made. There is
+// a CallStart hook only under WithSummarize; senders call it. No lock is held while user code runs.
 //
-// The recorder keeps calls that have ended. Calls in flight are those of a Snapshot; what
-// is heard of them before they end waits among the open ones of the archive.
+// The recorder keeps calls that have ended. Calls in flight come from a Snapshot. Events of calls
+// that have not ended are kept in the open records of the archive.
 type recorder struct {
 	began     time.Time
 	summarize func(any) string // or nil
@@ -29,10 +28,17 @@ func newRecorder(c config) *recorder {
 	return r
 }
 
-// observer returns the hooks. There is none for what is not read.
+// observer returns the hooks. Hooks that are not needed are nil.
 func (r *recorder) observer() dispatch.Observer {
 	o := dispatch.Observer{
-		CallEnd:      func(ctx context.Context, report dispatch.Report) { r.callEnd(ctx, &report) },
+		// The observer's goroutine often begins for one call, with a stack of 2 KiB. A stack that
+		// has to grow costs more than all of the rest, so there are few frames on the way of a
+		// plain call, and none of them is large.
+		CallEnd: func(ctx context.Context, report dispatch.Report) {
+			if report.Parent != 0 || !isPlain(&report) || !r.plain(&report) {
+				r.whole(ctx, &report)
+			}
+		},
 		ReuseReports: true,
 
 		Late: r.late, Abandoned: r.abandoned, Dropped: r.dropped,
@@ -57,13 +63,7 @@ func (r *recorder) callStart(ctx context.Context, c dispatch.CallStarted) contex
 	return ctx
 }
 
-func (r *recorder) callEnd(ctx context.Context, report *dispatch.Report) {
-	if report.Parent != 0 || !isPlain(report) || !r.plain(report) {
-		r.whole(ctx, report)
-	}
-}
-
-// whole is callEnd for a call of which there is something to tell.
+// whole counts and keeps a call that is not plain.
 func (r *recorder) whole(ctx context.Context, report *dispatch.Report) {
 	var parent dispatch.CallInfo
 	if report.Parent != 0 {
@@ -86,20 +86,24 @@ func (r *recorder) whole(ctx context.Context, report *dispatch.Report) {
 	a.keepLocked(rec, t, late, failed)
 }
 
-// plain is callEnd for a plain call, unless it returns false. What it needs of the goroutine's
-// stack is little, because that is small.
+// plain counts a plain call. If it returns false, it has done nothing.
 func (r *recorder) plain(report *dispatch.Report) bool {
 	a := r.archive
+	end := report.Started.Sub(a.began) + report.Elapsed
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.open[report.Call] != nil || !a.addPlainLocked(report) {
+	t := a.plainTopicLocked(report)
+	if t != nil && a.notePlainLocked(t, report, end) {
+		a.keepPlainLocked(t, report)
+	}
+	a.mu.Unlock()
+	if t == nil {
 		return false
 	}
 	r.revision.Add(1)
 	return true
 }
 
-// explain returns rows with what the errors of outcomes say; nil if none says anything.
+// explain returns rows with the texts of the outcomes' errors; nil if there are none.
 func explain(outcomes []dispatch.Outcome) (explained []row) {
 	for i := range outcomes {
 		if o := &outcomes[i]; o.Err != nil && o.State != dispatch.StateCanceled {
@@ -118,8 +122,8 @@ func (r *record) finish(report *dispatch.Report) {
 	r.ended, r.elapsed, r.reason = true, report.Elapsed, report.Reason
 }
 
-// fill puts the members, and the replicas behind them, before what was heard of members
-// before their call ended.
+// fill sets the rows: the members, and then the replicas. It keeps what events before the end of the
+// call said about them.
 func (r *record) fill(outcomes []dispatch.Outcome, explained []row, replicas []dispatch.Outcome, explainedReplicas []row) {
 	heard := r.rows
 	if n := len(outcomes) + len(replicas); cap(r.rows) < n || len(heard) > 0 {
@@ -137,7 +141,7 @@ func (r *record) fill(outcomes []dispatch.Outcome, explained []row, replicas []d
 	}
 }
 
-// add adds rows for outcomes, and what their errors say, if anything.
+// add adds rows for outcomes, with the texts of their errors.
 func (r *record) add(outcomes []dispatch.Outcome, explained []row, replicas bool) {
 	for i := range outcomes {
 		w := row{replica: replicas, started: unknown, ended: unknown, returned: unknown}
@@ -149,8 +153,8 @@ func (r *record) add(outcomes []dispatch.Outcome, explained []row, replicas bool
 	}
 }
 
-// change lets f change a record, wherever it is. Of a call that has not ended, for all
-// that is known, one is made.
+// change calls f with the record of a call. If there is none, the call has not ended yet, and change
+// makes an open record.
 func (r *recorder) change(id dispatch.CallID, f func(*record)) {
 	a := r.archive
 	a.mu.Lock()
@@ -201,8 +205,7 @@ func (r *recorder) abandoned(_ context.Context, m dispatch.MemberInfo, _ time.Du
 	r.revision.Add(1)
 }
 
-// known returns the row of a member of whom something is heard. What was left out of a
-// call that has ended stays out.
+// known returns the row of the member of an event. If the call has ended, no row is added.
 func (r *record) known(m dispatch.Member, replica bool) *row {
 	if r.ended {
 		return r.find(shortMember(m), replica)

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// BenchmarkRecording is what it costs to record when nobody looks: beside a bus
+// BenchmarkRecording measures recording while no browser shows the page: beside a bus
 // without observer, and beside one whose observer has the same hooks, which do
 // nothing. What is timed is a call from Send to its end, as a stream of calls.
 func BenchmarkRecording(b *testing.B) {

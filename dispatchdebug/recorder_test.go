@@ -2,12 +2,9 @@ package dispatchdebug
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,342 +12,6 @@ import (
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
-
-// A site answers a string with a string.
-type site = dispatch.Producer[string, string]
-
-var measure = dispatch.NewTopic[string, string]("cell.measure", dispatch.WithTimeout(time.Second))
-
-func after(d time.Duration, answer string, err error) site {
-	return func(ctx context.Context, _ string) (string, error) {
-		select {
-		case <-time.After(d):
-			return answer, err
-		case <-ctx.Done():
-			return "", context.Cause(ctx)
-		}
-	}
-}
-
-// deaf does not look at its context.
-func deaf(d time.Duration) site {
-	return func(context.Context, string) (string, error) {
-		<-time.After(d)
-		return "", nil
-	}
-}
-
-// A bench is a bus with a handler, in a bubble.
-type bench struct {
-	t *testing.T
-	h *Handler
-	d *dispatch.Dispatcher[string, string]
-}
-
-// inBubble runs a test in virtual time.
-func inBubble(t *testing.T, test func(*bench), opts ...Option) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		bus := dispatch.NewBus(dispatch.WithLogger(slog.New(slog.DiscardHandler)))
-		b := &bench{t, New(bus, opts...), dispatch.On[string, string](bus)}
-		test(b)
-		b.h.Close()
-		if err := bus.Close(); err != nil {
-			t.Error(err)
-		}
-		time.Sleep(time.Hour) // until whoever is late has returned
-	})
-}
-
-func (b *bench) add(name string, s site, opts ...dispatch.ProducerOption) {
-	b.t.Helper()
-	if _, err := b.d.AddProducer(measure, s, append(opts, dispatch.WithName(name))...); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-func (b *bench) send(opts ...dispatch.CallOption) *dispatch.Call[string, string] {
-	b.t.Helper()
-	c, err := b.d.Send(b.t.Context(), measure, "vdd", opts...)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return c
-}
-
-// call sends, and waits until all there is to tell has been told.
-func (b *bench) call(opts ...dispatch.CallOption) dispatch.CallID {
-	b.t.Helper()
-	c := b.send(opts...)
-	<-c.Done()
-	synctest.Wait()
-	return c.ID()
-}
-
-// data returns data.json, as somebody else's program would read it, when the
-// page has caught up with the calls.
-func (b *bench) data(parameters string) (doc document) {
-	b.t.Helper()
-	synctest.Wait()
-	w := ask(b.h, "/data.json?"+parameters)
-	if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil {
-		b.t.Fatalf("%v in %s", err, w.Body)
-	}
-	return doc
-}
-
-func (b *bench) waterfall(id dispatch.CallID) *callPart {
-	b.t.Helper()
-	doc := b.data("call=" + id.String())
-	if doc.Call == nil || !doc.Call.Known {
-		b.t.Fatalf("call %v is not known", id)
-	}
-	return doc.Call
-}
-
-func (c *callPart) row(t *testing.T, name string) rowPart {
-	t.Helper()
-	for _, r := range c.Rows {
-		if r.Name == name {
-			return r
-		}
-	}
-	t.Fatalf("no row for %s in %+v", name, c.Rows)
-	return rowPart{}
-}
-
-// bars gives the bars of a row as text.
-func (r rowPart) bars() string {
-	var list []string
-	for _, b := range r.Bars {
-		text := fmt.Sprintf("%s %v+%v", b.Kind, b.Start, b.Length)
-		if b.Open {
-			text += "…"
-		}
-		list = append(list, text)
-	}
-	return strings.Join(list, ", ")
-}
-
-func (c *callPart) culprits() string {
-	var list []string
-	for _, w := range c.Culprits {
-		list = append(list, w.Name+" ("+w.Text+")")
-	}
-	return strings.Join(list, ", ")
-}
-
-func want(t *testing.T, what string, got, want any) {
-	t.Helper()
-	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("%s:\n got %v\nwant %v", what, got, want)
-	}
-}
-
-func TestWaterfall(t *testing.T) {
-	inBubble(t, func(b *bench) {
-		b.add("ok", after(300*time.Millisecond, "3.3 V", nil))
-		b.add("serial-1", after(200*time.Millisecond, "", nil), dispatch.WithConcurrency(1))
-		b.add("fails", after(100*time.Millisecond, "", errors.New("probe is open")))
-		b.add("declines", after(0, "", dispatch.ErrDecline))
-		b.add("panics", func(context.Context, string) (string, error) { panic("at the site") })
-		b.add("watches", after(time.Minute, "", nil))
-		b.add("late", deaf(1500*time.Millisecond))
-		b.add("hangs", deaf(30*time.Minute))
-		blocker := b.send() // has the place of the serial one for its first 200 ms
-		synctest.Wait()
-		id := b.call()
-		<-blocker.Done()
-		time.Sleep(time.Second)
-
-		c := b.waterfall(id)
-		want(t, "reason", c.Reason, "deadline")
-		want(t, "verdict", c.Verdict, "Ended at its deadline of 1 s without an answer from")
-		late, others, _ := strings.Cut(c.culprits(), "watches (0 late), ")
-		want(t, "culprits who were late, the latest first", late, "hangs (still running), late (500 ms late), ")
-		if others != "fails (failed), panics (panicked)" && others != "panics (panicked), fails (failed)" {
-			t.Errorf("other culprits: %s", others)
-		}
-		want(t, "elapsed", c.Elapsed, time.Second)
-		for name, bars := range map[string]string{
-			"ok":       "running 0s+300ms",
-			"serial-1": "queued 0s+200ms, running 200ms+200ms",
-			"fails":    "running 0s+100ms",
-			"declines": "running 0s+0s",
-			"watches":  "running 0s+1s",
-			"late":     "running 0s+1s, late 1s+500ms",
-			"hangs":    "running 0s+1s, late 1s+1s…",
-		} {
-			want(t, "bars of "+name, c.row(t, name).bars(), bars)
-		}
-		for name, text := range map[string]string{
-			"ok": "ok 300 ms", "fails": "failed 100 ms", "declines": "declined 0", "panics": "panicked 0",
-			"watches": "late by 0", "late": "late by 500 ms", "hangs": "late by 1 s so far",
-		} {
-			r := c.row(t, name)
-			want(t, "text of "+name, r.State+" "+r.Text, text)
-		}
-		want(t, "the second row, though it was started last", c.Rows[1].Name, "serial-1")
-		want(t, "error", c.row(t, "fails").Error, "probe is open")
-		want(t, "error", c.row(t, "watches").Error, "")
-		if p := c.row(t, "panics"); p.Error != "panic: at the site" || !strings.Contains(p.Stack, "recorder_test.go") {
-			t.Errorf("panic: %q, stack %.200q", p.Error, p.Stack)
-		}
-		want(t, "scale", c.Scale, 2080*time.Millisecond) // the end, as long again, and a margin
-		time.Sleep(time.Minute)
-		later := b.waterfall(id)
-		want(t, "scale", later.Scale, c.Scale)
-		want(t, "hangs", later.row(t, "hangs").Text, "by 1 min 1 s so far")
-		want(t, "within", c.Within, true)
-	})
-}
-
-func TestCallInFlightGrows(t *testing.T) {
-	inBubble(t, func(b *bench) {
-		b.add("quick", after(100*time.Millisecond, "", nil))
-		b.add("slow", after(time.Minute, "", nil))
-		b.add("serial", after(10*time.Second, "", nil), dispatch.WithConcurrency(1))
-		b.send(dispatch.WithTimeout(10 * time.Second))
-		synctest.Wait()
-		c := b.send(dispatch.WithTimeout(10 * time.Second))
-		for _, at := range []time.Duration{2 * time.Second, 5 * time.Second} {
-			time.Sleep(at - time.Since(c.Report().Started))
-			synctest.Wait()
-			part := b.waterfall(c.ID())
-			want(t, "in flight", part.InFlight, true)
-			want(t, "slow", part.row(t, "slow").bars(), fmt.Sprintf("running 0s+%v…", at))
-			want(t, "quick", part.row(t, "quick").bars(), "running 0s+100ms")
-			want(t, "serial", part.row(t, "serial").bars(), fmt.Sprintf("queued 0s+%v…", at))
-			want(t, "culprits", part.culprits(), fmt.Sprintf("slow (%s), serial (queued)", duration(at)))
-		}
-		doc := b.data("")
-		want(t, "calls", fmt.Sprint(doc.Calls.Total, len(doc.Calls.Rows), doc.Bus.InFlight), "2 2 2")
-		first := doc.Calls.Rows[0]
-		want(t, "first", fmt.Sprint(first.ID, first.Ended, first.Members, first.Used), "1 1 3 0.5")
-		var got []string
-		for _, s := range doc.Suspects {
-			got = append(got, s.Name+" "+s.Text)
-		}
-		want(t, "suspects", strings.Join(got, "\n"), strings.Join([]string{
-			"serial has not answered for 5 s of 10 s; has a queue: 1 call waits in it, the first for 5 s",
-			"slow has not answered for 5 s of 10 s; 2 calls wait for it",
-		}, "\n"))
-	})
-}
-
-func TestGroupsAndNestedCallsAreIndented(t *testing.T) {
-	inBubble(t, func(b *bench) {
-		inner := dispatch.NewTopic[string, string]("inner")
-		_, err := b.d.AddProducer(inner, after(50*time.Millisecond, "", nil), dispatch.WithName("deep"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.add("outer", func(ctx context.Context, s string) (string, error) {
-			<-time.After(100 * time.Millisecond)
-			_, err := b.d.Gather(ctx, inner, s)
-			return "", err
-		})
-		b.add("a", after(20*time.Millisecond, "", errors.New("no")), dispatch.WithGroup("g"))
-		b.add("b", after(30*time.Millisecond, "", nil), dispatch.WithGroup("g"))
-		c := b.waterfall(b.call())
-		var got []string
-		for _, r := range c.Rows {
-			got = append(got, fmt.Sprintf("%s%s %s %s [%s]", strings.Repeat(" ", r.Indent), r.Kind, r.Name, r.State, r.bars()))
-		}
-		want(t, "rows", strings.Join(got, "\n"), strings.Join([]string{
-			"member outer ok [running 0s+150ms]",
-			" call inner ok [call 100ms+50ms]",
-			"  member deep ok [running 100ms+50ms]",
-			"member g ok [running 0s+50ms]",
-			" replica a failed [running 0s+20ms]",
-			" replica b ok [queued 0s+20ms, running 20ms+30ms]",
-		}, "\n"))
-		want(t, "by", c.Rows[3].Text, "50 ms, by b")
-		want(t, "parent", b.waterfall(c.Rows[1].Call).Parent, c.ID)
-	})
-}
-
-// The critical path of a call leads through nested calls to the one who was waited for.
-// Replicas are seen while they run, and not only when they have ended.
-func TestReplicasInFlightHaveRows(t *testing.T) {
-	inBubble(t, func(b *bench) {
-		b.add("meter-1", after(900*time.Millisecond, "", nil), dispatch.WithGroup("meters"))
-		b.add("meter-2", after(900*time.Millisecond, "", nil), dispatch.WithGroup("meters"))
-		c := b.send(dispatch.WithHedge(100 * time.Millisecond))
-		time.Sleep(300 * time.Millisecond)
-		var running []string
-		for _, r := range b.waterfall(c.ID()).Rows {
-			if r.Kind == "replica" {
-				running = append(running, fmt.Sprint(r.Name, " ", r.State, " ", r.Bars[len(r.Bars)-1].Length))
-			}
-		}
-		slices.Sort(running)
-		if got := strings.Join(running, ", "); got != "meter-1 pending 200ms, meter-2 pending 300ms" && got != "meter-1 pending 300ms, meter-2 pending 200ms" {
-			t.Errorf("in flight are %s", got)
-		}
-		<-c.Done()
-	})
-}
-
-func TestCriticalPath(t *testing.T) {
-	inBubble(t, func(b *bench) {
-		inner := dispatch.NewTopic[string, string]("inner")
-		for name, took := range map[string]time.Duration{"deep": 80 * time.Millisecond, "shallow": 10 * time.Millisecond} {
-			if _, err := b.d.AddProducer(inner, after(took, "", nil), dispatch.WithName(name)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		b.add("quick", after(50*time.Millisecond, "", nil))
-		b.add("outer", func(ctx context.Context, s string) (string, error) {
-			_, err := b.d.Gather(ctx, inner, s)
-			return "", err
-		})
-		critical := func(id string) string {
-			var names []string
-			for _, r := range b.data("call=" + id).Call.Rows {
-				if r.Critical {
-					names = append(names, r.Name)
-				}
-			}
-			return strings.Join(names, " ")
-		}
-		c := b.send()
-		time.Sleep(60 * time.Millisecond)
-		want(t, "in flight", critical(c.ID().String()), "outer inner deep")
-		<-c.Done()
-		want(t, "afterwards", critical(c.ID().String()), "outer inner deep")
-		want(t, "rows of it alone", len(b.data("only=critical&call="+c.ID().String()).Call.Rows), 3)
-		b.add("late", after(time.Minute, "", nil))
-		want(t, "at the deadline", critical(b.call().String()), "late")
-	})
-}
-
-func TestRowsAreSearchedAndSorted(t *testing.T) {
-	inBubble(t, func(b *bench) {
-		b.add("b", after(20*time.Millisecond, "", nil))
-		b.add("a", after(10*time.Millisecond, "", errors.New("probe is open")))
-		b.add("c", after(30*time.Millisecond, "", nil))
-		id := b.call().String()
-		for parameters, names := range map[string]string{
-			"": "b a c", "&sort=duration": "a c b", "&sort=name": "a b c", "&sort=state": "a b c", "&q=probe": "a", "&q=OK&sort=duration": "c b", "&q=nobody": "",
-		} {
-			var got []string
-			c := b.data("call=" + id + parameters).Call
-			for _, r := range c.Rows {
-				got = append(got, r.Name)
-			}
-			want(t, parameters, strings.Join(got, " "), names)
-			want(t, parameters+" matching", c.Matching, len(got))
-		}
-		for parameters, names := range map[string]string{"": "b a c", "&sort=name": "a b c", "&sort=p99": "c b a", "&sort=failed": "a b c", "&q=probe": "a"} {
-			var got []string
-			for _, m := range b.data("topic=cell.measure" + parameters).Topic.Members {
-				got = append(got, m.Name)
-			}
-			want(t, parameters, strings.Join(got, " "), names)
-		}
-	})
-}
 
 func TestCallsAreSearched(t *testing.T) {
 	inBubble(t, func(b *bench) {
@@ -404,22 +65,7 @@ func TestTheLastMinute(t *testing.T) {
 	})
 }
 
-func TestNestedCallsAreBounded(t *testing.T) {
-	inBubble(t, func(b *bench) {
-		inner := dispatch.NewTopic[string, string]("inner")
-		b.add("outer", func(ctx context.Context, s string) (string, error) {
-			for range mostChildren + 10 {
-				if _, err := b.d.Send(ctx, inner, s); err != nil {
-					return "", err
-				}
-			}
-			return "", nil
-		})
-		want(t, "children", len(b.h.recorder.archive.records[b.call()].children), mostChildren)
-	})
-}
-
-// All who look at the same time share a snapshot.
+// Requests at the same time share a snapshot.
 func TestSnapshotsAreShared(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		first := b.h.look()
@@ -484,13 +130,13 @@ func TestSuspects(t *testing.T) {
 		var got []string
 		for _, s := range b.data("").Suspects {
 			got = append(got, s.Kind+" "+s.Name+" "+s.Text)
-			if s.Kind != "nobody" && !strings.Contains(s.AddedAt, "recorder_test.go:") {
+			if s.Kind != "nobody" && !strings.Contains(s.AddedAt, "_test.go:") {
 				t.Errorf("%s was added at %q", s.Name, s.AddedAt)
 			}
 		}
 		want(t, "suspects", strings.Join(got, "\n"), strings.Join([]string{
 			"behind stalled listens and is behind: 2 calls wait for it, the first for 12 s",
-			"stuck stuck has 2 runs that have not returned, the oldest 11 s after the end of its call; was late in 2 of its last 2 calls, 10 s ago",
+			"stuck stuck has 2 runs that have not returned, the oldest 11 s after its call; was late in 2 of its last 2 calls, 10 s ago",
 			"late late was late in 2 of its last 2 calls, 10 s ago",
 			"nobody nobody.home has no producer: asked without an answer once",
 			"panicked panics panicked in 2 of its last 2 calls, 10 s ago",
@@ -627,13 +273,18 @@ func TestWhatACallCanTakeIsBounded(t *testing.T) {
 	}, WithListenerTimes())
 }
 
-// Wherever the rows of one call come from, a late run of which no return was told is
-// not said to run for ever.
-func TestALateRunThatIsNotAbandonedHasReturned(t *testing.T) {
-	now := time.Now()
-	r := &record{id: 1, ended: true, started: now.Add(-time.Minute), elapsed: time.Second}
-	w := &waterfall{view: &view{now: now, bus: newBusView(dispatch.Snapshot{}, now, nil)}, root: r}
-	if past, open := w.past(r, &row{returned: unknown, neverReturned: true}); past != 0 || open {
-		t.Errorf("got %v, %v", past, open)
-	}
+// Events that another observer has missed are not missing here.
+func TestOnlyItsOwnMissedEventsAreShown(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		if _, err := b.h.bus.Observe(dispatch.Observer{CallEnd: func(context.Context, dispatch.Report) {}}); err != nil {
+			t.Fatal(err)
+		}
+		s := b.h.bus.Snapshot()
+		if len(s.Observers) != 2 {
+			t.Fatalf("observers: %+v", s.Observers)
+		}
+		s.Observers[0].Missed, s.Observers[1].Missed = 2, 5
+		v := &view{now: time.Now(), recorder: b.h.recorder, bus: newBusView(s, time.Now(), nil)}
+		want(t, "missed", v.document(query{}).Page.Missed, 2)
+	})
 }

@@ -17,10 +17,9 @@ const (
 	streamOpened = "retry: 1000\n\n"
 )
 
-// serveEvents sends the document again and again as it changes, until the browser
-// leaves or the handler is closed. It makes a document when the browser is ready to
-// take one, and never keeps any for it: whatever a browser is too slow for is counted
-// and never made. So what a browser does is nobody's affair but this goroutine's.
+// serveEvents sends the document each time it has changed, until the browser leaves or the handler
+// is closed. It makes a document only when the browser is ready to take it. Updates that a browser
+// is too slow for are counted and not made. So a slow browser affects only this goroutine.
 func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, q query, sensitive bool) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	s := &stream{Handler: h, w: w, control: http.NewResponseController(w), q: q, sensitive: sensitive, letGo: make(chan struct{})}
@@ -35,8 +34,7 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, q query, s
 	s.run(r.Context().Done())
 }
 
-// enter adds a viewer. If there are too many, the one that has taken nothing for longest is
-// let go of.
+// enter adds a viewer. If there are too many, the one that has taken nothing for longest is removed.
 func (h *Handler) enter(s *stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -85,7 +83,7 @@ func (s *stream) run(left <-chan struct{}) {
 	for {
 		began := time.Now()
 		err := s.update(began)
-		// What became due while the browser was not ready is not made up for.
+		// Updates that became due while the browser was not ready are skipped.
 		if missed := time.Since(began) / updateEvery; missed > 0 {
 			s.updatesDropped.Add(uint64(missed))
 			ticker.Reset(updateEvery)
@@ -139,8 +137,8 @@ func (s *stream) update(now time.Time) error {
 	return s.send([]byte("data: "), message, []byte(after))
 }
 
-// settled reports whether a call has ended and all of its runs have returned, so that there
-// is nothing more to tell.
+// settled reports whether a call has ended and all of its runs have returned. Then its document
+// does not change any more.
 func (c *callPart) settled(now time.Time) bool {
 	if !c.Known || c.InFlight || now.Sub(c.Started.Add(c.Elapsed)) < returnsUnnoted {
 		return false
@@ -155,7 +153,7 @@ func (c *callPart) settled(now time.Time) bool {
 	return true
 }
 
-// withoutTime gives a document without that which changes though nothing happens.
+// withoutTime returns the document as JSON, without the fields that change when nothing happens.
 func withoutTime(doc *document) []byte {
 	fixed := *doc
 	fixed.Now, fixed.Bus.Uptime, fixed.Page.RecordingFor = time.Time{}, 0, 0
@@ -167,9 +165,9 @@ func withoutTime(doc *document) []byte {
 	return b
 }
 
-// send gives the browser its time, whatever the server's timeouts say.
+// send writes to the browser. Its deadline replaces the timeouts of the server.
 func (s *stream) send(parts ...[]byte) error {
-	// Where deadlines are not supported the server's own have to do.
+	// If deadlines are not supported, those of the server apply.
 	_ = s.control.SetWriteDeadline(time.Now().Add(giveUpAfter))
 	for _, part := range parts {
 		if _, err := s.w.Write(part); err != nil {

@@ -10,10 +10,9 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Suspects are those who may be the reason for what is slow or missing: the answer to
-// the question with which somebody opens the page. There is one for each member,
-// listener or topic, with all that it did. They are sorted by the time that calls lost
-// to them; among those that cost none, the order is that of the kinds.
+// A suspect is a possible cause of slow calls or missing answers: a member, a listener, a node, a
+// connection or a topic, with all that it did. Suspects are sorted by the time that calls lost to
+// them. Those that cost no time are sorted by kind.
 type kind int
 
 const (
@@ -26,7 +25,7 @@ const (
 	kindBehind                // a listener for which results wait
 	kindDelaying              // calls waited for it when all others had ended
 	kindLate
-	kindNobody // a topic without producers is asked
+	kindNoProducers // a topic without producers is asked
 	kindPanicked
 	kindFailed
 	kindDropped
@@ -37,40 +36,41 @@ var kindNames = [...]string{
 }
 
 const (
-	// A member is waited for conspicuously long after twice its usual time, but not
-	// before anybody could notice; or after a second, if its usual time is not known.
+	// A member is conspicuously slow after twice its usual time, but not before a person could
+	// notice; or after a second, if its usual time is not known.
 	noticeable   = 200 * time.Millisecond
 	longAnyway   = time.Second
 	enoughRuns   = 4
 	behindBehind = time.Second // how long a result may wait for a listener
-	halfUsed     = 0.5         // of its time: somebody is named for such a call in any case
+	halfUsed     = 0.5         // of its time: such a call has a suspect in any case
 	leastDelays  = 3           // calls that a member has delayed, before it does so regularly
 	recently     = time.Minute
 	mostAlso     = 8 // names in a row
 )
 
-// who is what there is one suspect for.
-type who struct {
+// A subject is what can be a suspect.
+type subject struct {
 	topic  string
 	member dispatch.Member
-	other  string // what is no member: a listener, or what the bus or topic lacks
+	other  string // if it is not a member: a listener, or what the bus or topic lacks
 }
 
-// A suspicion is all that speaks against one of them.
+// A suspicion is all that speaks against one subject.
 type suspicion struct {
-	who
+	subject
 	name    string
 	parts   []part
 	lost    time.Duration
 	hung    time.Duration // that of it which was lost to runs that have not returned
+	behind  time.Duration // how long the oldest result has waited for it, for which no call waits
 	last    time.Time     // when it did something last; zero if it goes on
 	addedAt string
 	err     string
 	call    dispatch.CallID
 	bad     bool
 	nested  []string // topics of calls that it waits for, or has waited for
-	also    []string // others of whom the same is true
-	folded  []string // those that wait for it through nested calls
+	also    []string // other members of which the same is true
+	folded  []string // members that wait for it through nested calls
 }
 
 type part struct {
@@ -83,15 +83,15 @@ type part struct {
 type suspecting struct {
 	*view
 	archive *archive
-	by      map[who]*suspicion
+	by      map[subject]*suspicion
 	order   []*suspicion
 }
 
-func (s *suspecting) of(w who, name string) *suspicion {
+func (s *suspecting) of(w subject, name string) *suspicion {
 	if one := s.by[w]; one != nil {
 		return one
 	}
-	one := &suspicion{who: w, name: name}
+	one := &suspicion{subject: w, name: name}
 	s.by[w] = one
 	s.order = append(s.order, one)
 	return one
@@ -99,7 +99,7 @@ func (s *suspecting) of(w who, name string) *suspicion {
 
 func (s *suspecting) ofMember(topic string, m dispatch.Member) *suspicion {
 	m = keyOf(m, false).member
-	one := s.of(who{topic: topic, member: m}, m.String())
+	one := s.of(subject{topic: topic, member: m}, m.String())
 	if one.addedAt == "" {
 		one.addedAt = s.addedAt(topic, m)
 	}
@@ -123,15 +123,14 @@ func (one *suspicion) addPast(k kind, text string, share float64, at time.Time) 
 	if !goesOn && at.After(one.last) {
 		one.last = at
 	}
-	if k == kindPanicked || k == kindNobody {
+	if k == kindPanicked || k == kindNoProducers {
 		one.bad = true
 	}
 }
 
-// suspectsLocked returns those who are in the way now or were within the last minute, and
-// those who were before.
+// suspectsLocked returns the suspects of now and of the last minute, and those of before.
 func (v *view) suspectsLocked(a *archive, q query) (now, earlier []suspect) {
-	s := &suspecting{view: v, archive: a, by: make(map[who]*suspicion)}
+	s := &suspecting{view: v, archive: a, by: make(map[subject]*suspicion)}
 	s.stuck()
 	s.inFlight()
 	s.places()
@@ -160,7 +159,7 @@ func (v *view) suspectsLocked(a *archive, q query) (now, earlier []suspect) {
 
 func compareSuspicions(x, y *suspicion) int {
 	return cmp.Or(
-		cmp.Compare(y.lost, x.lost), cmp.Compare(x.kind(), y.kind()), cmp.Compare(y.share(), x.share()),
+		cmp.Compare(y.lost+y.behind, x.lost+x.behind), cmp.Compare(x.kind(), y.kind()), cmp.Compare(y.share(), x.share()),
 		cmp.Compare(x.topic, y.topic), cmp.Compare(x.name, y.name),
 	)
 }
@@ -215,8 +214,8 @@ func (s *suspecting) suspect(one *suspicion) suspect {
 	return part
 }
 
-// fold puts those that have waited for nested calls under those whom these waited for: the
-// ones at the end of the chain.
+// fold removes the suspicions of members that only waited for nested calls. The member at the end
+// of the chain says how many wait for it.
 func (s *suspecting) fold() {
 	byTopic := make(map[string][]*suspicion)
 	for _, one := range s.order {
@@ -255,7 +254,7 @@ func (s *suspecting) fold() {
 	}
 }
 
-// mayFold reports whether all that speaks against it can be due to nested calls.
+// mayFold reports whether nested calls can explain all that speaks against it.
 func (one *suspicion) mayFold() bool {
 	if len(one.nested) == 0 || len(one.parts) == 0 {
 		return false
@@ -270,7 +269,7 @@ func (one *suspicion) mayFold() bool {
 	return true
 }
 
-// silent reports whether nothing was heard of it.
+// silent reports whether all that speaks against it is that it does not answer.
 func (one *suspicion) silent() bool {
 	for _, p := range one.parts {
 		if p.kind != kindWaiting && p.kind != kindLate && p.kind != kindDelaying {
@@ -280,8 +279,7 @@ func (one *suspicion) silent() bool {
 	return len(one.parts) > 0
 }
 
-// group puts those of a topic together that have failed with the same error and done
-// nothing else.
+// group merges members of a topic that failed with the same error and did nothing else.
 func (s *suspecting) group() {
 	type same struct{ topic, err string }
 	leaders := make(map[same]*suspicion)

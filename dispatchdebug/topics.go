@@ -22,8 +22,7 @@ var orders = map[string]func(a, b *topicLine) int{
 	"late":      func(a, b *topicLine) int { return cmp.Compare(b.LateShare, a.LateShare) },
 }
 
-// topicsLocked returns a page of the topics that somebody is registered on, or that
-// calls were sent to.
+// topicsLocked returns a page of the topics that have registrations or calls.
 func (v *view) topicsLocked(a *archive, q query, inFlight map[string]int) *topicList {
 	order := orders[q.Sort]
 	if order == nil {
@@ -66,8 +65,7 @@ func (v *view) topicsLocked(a *archive, q query, inFlight map[string]int) *topic
 	return list
 }
 
-// topicLine describes a topic by its figures, if there are any, and by who is
-// registered on it by name, if anybody is.
+// topicLine describes a topic by its figures and by its registrations by name; both may be missing.
 func (v *view) topicLine(t *topicFigures, name string, s *dispatch.TopicSnapshot, inFlight int) topicLine {
 	line := topicLine{Name: name, InFlight: inFlight, latencies: noLatencies, FailedShare: -1, LateShare: -1}
 	if s == nil {
@@ -200,7 +198,7 @@ func (v *view) members(s *dispatch.TopicSnapshot, t *topicFigures, byName bool) 
 	return append(list, others...)
 }
 
-// elsewhere gives what somebody is registered on, if that is not just the topic.
+// elsewhere returns the selection of a registration, if it is not just the topic.
 func elsewhere(on, topic string) string {
 	if on == topic {
 		return ""

@@ -104,7 +104,7 @@ func TestATopicInFull(t *testing.T) {
 		f := by["flaky"]
 		want(t, "flaky", fmt.Sprint(f.Failed, f.FailedShare, f.LastError, f.Last, f.LastBadCall), fmt.Sprint(2, 1, "probe is open", 20*time.Millisecond, id))
 		want(t, "hangs", fmt.Sprint(by["hangs"].State, by["hangs"].Abandoned, by["hangs"].Late), "stuck2 2")
-		if !strings.Contains(f.AddedAt, "recorder_test.go:") {
+		if !strings.Contains(f.AddedAt, "kit_test.go:") {
 			t.Errorf("added at %q", f.AddedAt)
 		}
 		for _, bucket := range p.Buckets {
@@ -137,7 +137,7 @@ func TestPageIsServedWhole(t *testing.T) {
 		id := b.call()
 		time.Sleep(time.Second)
 		for address, texts := range map[string][]string{
-			"/":                     {"Who holds things up?", "cell.measure", "has not returned", "&lt;script&gt;", "recorder_test.go:"},
+			"/":                     {"Who holds things up?", "cell.measure", "has not returned", "&lt;script&gt;", "kit_test.go:"},
 			"/?topic=cell.measure":  {"last error", "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;", "stuck", "Calls by duration"},
 			"/?call=" + id.String(): {"Ended at its deadline of 1 s", "still running", "by 1 s so far", `data-kind="late"`, "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;/far"},
 		} {

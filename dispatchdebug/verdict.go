@@ -9,7 +9,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// judge says in words how the call fared, and names those whom that was due to.
+// judge sets the verdict on the call, and the members that it is about.
 func (w *waterfall) judge() {
 	r, p := w.root, w.part
 	p.Tone = toneOfCall(r)
@@ -91,10 +91,10 @@ func (w *waterfall) afterwards(list *[]culprit) string {
 		return "Ended at its deadline of " + duration(w.root.budget) + " without an answer from"
 	case dispatch.ReasonAllEnded:
 		if name(failed); len(failed) > 0 {
-			return "Complete after " + after + ", but without an answer from"
+			return "Ended after " + after + " without an answer from"
 		}
 		if slowest(); len(answered) == 0 {
-			return "Complete after " + after + "; no member had an answer."
+			return "Ended after " + after + "; no member had an answer."
 		}
 		return "Complete after " + after + "; the last to answer was"
 	case dispatch.ReasonSatisfied:
@@ -102,26 +102,26 @@ func (w *waterfall) afterwards(list *[]culprit) string {
 		return "Enough answers after " + after + "; the last one came from"
 	case dispatch.ReasonQuorumLost:
 		name(failed)
-		return "Given up after " + after + ", for the quorum could not be reached without"
+		return "Given up after " + after + " because the quorum could not be reached without"
 	case dispatch.ReasonFailedFast:
 		name(failed)
 		return "Given up after " + after + " at the first failure, of"
 	case dispatch.ReasonStalled:
 		name(canceled)
-		return "Given up after " + after + ", as no further result came from"
+		return "Given up after " + after + " because no further result came from"
 	case dispatch.ReasonClosed:
 		name(canceled)
-		return "Cut off after " + after + " as the bus was closed, before an answer from"
+		return "Cut off after " + after + " because the bus was closed, without an answer from"
 	case dispatch.ReasonCanceled:
 		if name(canceled); len(canceled) > 0 {
-			return "Canceled by its sender after " + after + ", before an answer from"
+			return "Canceled by its sender after " + after + " without an answer from"
 		}
 		return "Canceled by its sender after " + after + "."
 	}
 	return "Ended after " + after + ": " + w.root.reason.String() + "."
 }
 
-// overrun is how long a member ran on after the end of the call, or does.
+// overrun returns for how long a member ran after the end of the call.
 func (w *waterfall) overrun(m *row) time.Duration {
 	if !m.neverReturned {
 		return 0
@@ -144,8 +144,7 @@ func (w *waterfall) lateness(m *row) string {
 	return duration(past) + " late"
 }
 
-// toneOfCall is the word that a call's colour and shape are chosen by: that of the
-// state which comes closest.
+// toneOfCall returns the state whose color and shape stand for the call.
 func toneOfCall(r *record) string {
 	if !r.ended {
 		return "pending"

@@ -8,8 +8,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A query says which part of what there is a document is about: a topic, a call, or
-// else all of it.
+// A query says what a document is about: a topic, a call, a search of calls, or the overview.
 type query struct {
 	Topic  string
 	Call   dispatch.CallID
@@ -21,13 +20,12 @@ type query struct {
 	Outcome string
 	Over    time.Duration
 	Only    string // rows of a call
-	// What is asked for by name is shown even if its name is empty.
+	// A topic is asked for even if its name is empty.
 	hasTopic, hasCall, hasCalls bool
 }
 
-// A view makes documents of what a recorder has kept and of a snapshot of the bus.
-// What has ended is of the recorder; what is registered and in flight is of the
-// snapshot.
+// A view makes documents. Calls that have ended come from the recorder; registrations and calls in
+// flight come from a snapshot of the bus.
 type view struct {
 	now       time.Time // when the snapshot was taken
 	recorder  *recorder
@@ -35,7 +33,7 @@ type view struct {
 	sensitive bool
 }
 
-// busView is a snapshot, with what is looked for in it.
+// busView is a snapshot with indexes.
 type busView struct {
 	dispatch.Snapshot
 	taken     time.Time
@@ -44,29 +42,32 @@ type busView struct {
 	calls     map[dispatch.CallID]*dispatch.CallSnapshot
 	nested    map[dispatch.CallID][]dispatch.CallID // calls in flight, by the call they were sent from
 
-	panicked map[listenerKey]panicked
+	panicked     map[listenerKey]panicked
+	sendersSince time.Time // since when senders have waited for places, as far as it was seen
 }
+
+// seenTogether is how far apart two snapshots may be to tell that something went on between them.
+const seenTogether = 5 * time.Second
 
 type abandonedKey struct {
 	call   dispatch.CallID
 	member dispatch.Member
 }
 
-// listenerKey tells listeners apart, as well as a snapshot can.
+// listenerKey identifies a listener, as far as a snapshot allows.
 type listenerKey struct{ name, on, addedAt string }
 
 func keyOfListener(l *dispatch.ListenerSnapshot) listenerKey {
 	return listenerKey{l.Name, l.On, l.AddedAt}
 }
 
-// panicked is how often a listener had panicked when that was seen to have changed.
+// panicked is the number of panics of a listener, and when it was first seen.
 type panicked struct {
 	times uint64
 	since time.Time
 }
 
-// newBusView returns what a snapshot tells, and what it tells together with the one before,
-// which may be nil.
+// newBusView indexes a snapshot. The view before, which may be nil, says when listeners panicked.
 func newBusView(s dispatch.Snapshot, taken time.Time, before *busView) *busView {
 	b := &busView{
 		Snapshot: s, taken: taken, topics: make(map[string]*dispatch.TopicSnapshot, len(s.Topics)),
@@ -87,6 +88,10 @@ func newBusView(s dispatch.Snapshot, taken time.Time, before *busView) *busView 
 		if c.Parent != 0 {
 			b.nested[c.Parent] = append(b.nested[c.Parent], c.Call)
 		}
+	}
+	b.sendersSince = taken
+	if before != nil && before.SendersWaiting > 0 && taken.Sub(before.taken) < seenTogether {
+		b.sendersSince = before.sendersSince
 	}
 	for l := range b.listeners() {
 		if l.Panicked == 0 {
@@ -132,7 +137,7 @@ func (b *busView) listeners() func(yield func(*dispatch.ListenerSnapshot, string
 	}
 }
 
-// topic returns who is registered on a topic: by name, or else by patterns.
+// topic returns the registrations on a topic: by name, or else by patterns.
 func (b *busView) topic(name string) (t *dispatch.TopicSnapshot, byName bool) {
 	if t := b.topics[name]; t != nil {
 		return t, true
@@ -140,8 +145,7 @@ func (b *busView) topic(name string) (t *dispatch.TopicSnapshot, byName bool) {
 	return &b.Patterns, false
 }
 
-// document makes the document that q asks for. It holds the lock of the recorder for no
-// longer than it takes to copy what is there.
+// document makes the document that q asks for. It holds the recorder's lock only while it copies.
 func (v *view) document(q query) *document {
 	doc := &document{Version: version, Now: v.now, Sensitive: v.sensitive, Suspects: []suspect{}, Earlier: []suspect{}}
 	switch {
@@ -190,7 +194,7 @@ const (
 	mostFlightsShown  = 12
 )
 
-// fill sets what every document has.
+// fill sets the parts that every document has.
 func (v *view) fill(b *busPart, p *pagePart) {
 	s := &v.bus.Snapshot
 	b.State, b.Sent, b.Misuse = s.State, s.Sent, s.Misuse
@@ -199,13 +203,15 @@ func (v *view) fill(b *busPart, p *pagePart) {
 	b.MaxInFlight, b.SendersWaiting = s.MaxInFlight, s.SendersWaiting
 	b.DispatchVersion, b.GoVersion = versions()
 	for _, o := range s.Observers {
-		p.Missed += o.Missed
+		if isHandler(&o) {
+			p.Missed += o.Missed
+		}
 	}
 	p.RecordingFor = v.now.Sub(v.recorder.began)
 	a := v.recorder.archive
 	a.mu.Lock()
 	p.Missed += a.lost
-	b.Late, b.Failed, b.Panics, b.Dropped = a.totals.Late, a.totals.Failed, a.totals.Panics, a.totals.Dropped
+	b.Calls, b.Late, b.Failed, b.Panics, b.Dropped = a.totals.Calls, a.totals.Late, a.totals.Failed, a.totals.Panics, a.totals.Dropped
 	last := a.lastMinuteLocked(v.now)
 	p.Kept, p.KeptBytes, p.LetGo = len(a.records), a.bytes+a.figures, a.letGo
 	a.mu.Unlock()
@@ -226,8 +232,8 @@ func (v *view) inFlightByTopic() map[string]int {
 	return inFlight
 }
 
-// record returns a copy of the record of a call, in flight or kept. If it is looked at it
-// is kept for longer.
+// record returns a copy of the record of a call, in flight or kept. If looked is true, the call is
+// kept for longer.
 func (v *view) record(id dispatch.CallID, looked bool) *record {
 	a := v.recorder.archive
 	a.mu.Lock()
@@ -241,8 +247,8 @@ func (v *view) record(id dispatch.CallID, looked bool) *record {
 	return v.flightLocked(a, id)
 }
 
-// flightLocked makes the record of a call in flight of the snapshot, and of what was heard
-// of it already.
+// flightLocked makes the record of a call in flight from the snapshot and from the events that the
+// recorder has got already.
 func (v *view) flightLocked(a *archive, id dispatch.CallID) *record {
 	c := v.bus.calls[id]
 	if c == nil {

@@ -45,17 +45,17 @@ type links struct {
 	stray, dropped         metric.Int64ObservableCounter
 }
 
-// The states of which there is a measurement even if it is 0, so that none stays at its last value.
+// The states that are always measured, also when they are 0, so that none keeps its last value.
 var (
 	linkStates = []string{"connected", "reconnecting", "closed"}
 	nodeStates = []string{"present", "draining", "silent", "unreachable", "missing", "incompatible", "twin"}
 )
 
-// series is one time series: what several links of one name have is added up.
+// series is one time series. The figures of links with the same name are added up.
 type series struct {
 	of    metric.Int64Observable
 	name  string
-	key   attribute.Key // of the state, if it is by states
+	key   attribute.Key // of the state, if there is one series for each state
 	state string
 }
 

@@ -9,32 +9,31 @@ import (
 )
 
 // member is a member of a call, or a replica, whose closure was called. Its span ends
-// when two things are known: how the member ended, and when its closure returned.
-// Mostly that is the same. If the call ends first the closure goes on; of its return,
-// or of its being abandoned, there is word later, or, if that happens at that very
-// moment, before.
+// when two things are known: how the member ended, and when its closure returned. Usually
+// both happen at once. If the call ends first, the closure goes on, and an event says
+// later that it has returned or is abandoned. This event can also come before that of
+// the member's end.
 type member struct {
 	call    *call
-	who     dispatch.Member
+	member  dispatch.Member
 	replica bool
 	started time.Duration // since the beginning of the call
 	span    trace.Span
 
-	// The fields below are used on the goroutine of the observer only.
+	// Only the goroutine of the observer uses the fields below.
 	outcome *dispatch.Outcome // nil until it is known
 	overrun *overrun          // nil unless its closure has outlived the call
 }
 
-// overrun says how a closure that has outlived its call ended, as far as its span
-// goes.
+// overrun is the end of the span of a closure that has outlived its call.
 type overrun struct {
 	until     time.Duration // since the beginning of the call
 	err       error         // what it has returned
 	abandoned bool          // it has not returned
 }
 
-// isGroup reports whether the member's closure does nothing but ask replicas.
-func (m *member) isGroup() bool { return m.who.Group != "" && !m.replica }
+// isGroup reports whether the member is a group, whose closure only asks replicas.
+func (m *member) isGroup() bool { return m.member.Group != "" && !m.replica }
 
 // member returns the member that a hook is about, or nil if its closure was not
 // called. The context is then that of the call or, for a replica, of its group.
@@ -50,9 +49,9 @@ func (o *observer) member(ctx context.Context, info dispatch.MemberInfo) (scope,
 func (o *observer) memberStart(ctx context.Context, info dispatch.MemberInfo) context.Context {
 	s, ok := o.in(ctx)
 	if !ok {
-		return ctx // the context of the call got lost
+		return ctx // the context of the call was lost
 	}
-	m := &member{call: s.call, who: info.Member, replica: info.Replica, started: info.Elapsed}
+	m := &member{call: s.call, member: info.Member, replica: info.Replica, started: info.Elapsed}
 	ctx, m.span = o.startMember(ctx, s.call, info.Member, info.Elapsed)
 	return context.WithValue(ctx, scopeKey{o}, scope{s.call, m})
 }
@@ -65,7 +64,7 @@ func (o *observer) memberEnd(ctx context.Context, info dispatch.MemberInfo, out 
 	if m == nil {
 		began := info.Elapsed
 		if out.Started {
-			began = 0 // elsewhere: it was asked when the call began
+			began = 0 // it is in another process, and was asked when the call began
 		}
 		_, span := o.startMember(ctx, s.call, out.Member, began)
 		endMember(span, &out, s.call.at(info.Elapsed))
@@ -102,8 +101,8 @@ func (o *observer) abandoned(ctx context.Context, info dispatch.MemberInfo, _ ti
 	}
 }
 
-// outlived notes that the closure of a member, if that is one with a span, has
-// outlived its call. The first word counts: one that was abandoned may still return.
+// outlived notes that the closure of a member with a span has outlived its call. The first
+// event counts: an abandoned closure may still return.
 func (m *member) outlived(how overrun) {
 	if m == nil || m.overrun != nil {
 		return

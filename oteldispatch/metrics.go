@@ -13,12 +13,12 @@ import (
 	"go.opentelemetry.io/otel/semconv/v1.43.0/messagingconv"
 )
 
-// metrics are the instruments of an observer. What is counted for each call and member is
-// observed when metrics are collected; the rest is recorded when it happens.
+// metrics are the instruments of an observer. Counts of calls and members are observed when
+// metrics are collected; other measurements are recorded when they happen.
 type metrics struct {
 	names    *names
 	tallies  tallies
-	produced bool // durations are those of a Producer
+	produced bool // a Producer has the durations
 
 	calls     metric.Float64Histogram
 	processes metric.Float64Histogram
@@ -30,7 +30,7 @@ type metrics struct {
 	slow      metric.Int64Counter
 }
 
-// measured is a duration that is to be recorded.
+// measured is a duration to record.
 type measured struct {
 	took time.Duration
 	with metric.MeasurementOption
@@ -68,7 +68,7 @@ func newMetrics(m metric.Meter, n *names, c config) *metrics {
 	return s
 }
 
-// observe has the tallies observed whenever metrics are collected.
+// observe registers the callback that reads the tallies when metrics are collected.
 func (m *metrics) observe(meter metric.Meter) {
 	sent, consumed := messagingconv.ClientSentMessages{}, messagingconv.ClientConsumedMessages{}
 	sentCount := made(meter.Int64ObservableCounter(sent.Name(), metric.WithUnit(sent.Unit()), metric.WithDescription(sent.Description())))
@@ -98,8 +98,8 @@ func (m *metrics) observe(meter metric.Meter) {
 	}, sentCount, consumedCount, outcomes))
 }
 
-// observeInFlight has the calls of the bus counted whenever metrics are collected: those of
-// topics without any are 0.
+// observeInFlight registers the callback that counts the calls in flight when metrics are
+// collected. Topics without calls have 0.
 func (m *metrics) observeInFlight(meter metric.Meter, bus *dispatch.Bus) {
 	pointer := weak.Make(bus)
 	count := func(_ context.Context, to metric.Int64Observer) error {
@@ -126,7 +126,7 @@ func (m *metrics) observeInFlight(meter metric.Meter, bus *dispatch.Bus) {
 		metric.WithDescription("Calls that have not ended."), metric.WithInt64Callback(count)))
 }
 
-// made returns an instrument. One that could not be made measures nothing.
+// made returns an instrument. If it could not be made, it measures nothing.
 func made[I any](instrument I, err error) I {
 	if err != nil {
 		otel.Handle(err)
@@ -190,8 +190,8 @@ func (m *metrics) count(r *dispatch.Report, kind string) (call metric.Measuremen
 	return c.option, runs
 }
 
-// run counts a closure that was called. One that had not returned by the end of its member
-// has taken until then; by how much it is late is told when it returns.
+// run counts a closure that was called. If it had not returned by the end of its member, its
+// duration ends there; when it returns, its delay is recorded.
 func (m *metrics) run(t *topicSeries, f *memberSeries, o *dispatch.Outcome, runs []measured) []measured {
 	one := f.run(t, errorType(o))
 	if f.consumed++; f.process == nil {
@@ -205,12 +205,12 @@ func (m *metrics) run(t *topicSeries, f *memberSeries, o *dispatch.Outcome, runs
 	return append(runs, measured{took, one.option})
 }
 
-// ofMember returns the attributes of what is told of a member when it happens.
+// ofMember returns the attributes of a single event of a member.
 func (m *metrics) ofMember(info *dispatch.MemberInfo) metric.MeasurementOption {
 	return metric.WithAttributes(append(m.names.topic(info.Topic).destination, identity(m.names.member(info.Member))...)...)
 }
 
-// ofListener returns those of a listener, if it has failed with this type.
+// ofListener returns the attributes of a listener, with the type of its error if it has one.
 func (m *metrics) ofListener(topic, listener, errorType string) metric.MeasurementOption {
 	attrs := m.names.topic(topic).destination
 	if name := m.names.listener(listener); name != "" {

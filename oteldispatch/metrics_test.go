@@ -299,7 +299,7 @@ func TestTemplatesOfNames(t *testing.T) {
 	})
 }
 
-// Whoever reads metrics from a Producer reads the same as from instruments.
+// A Producer gives the same metrics as instruments.
 func TestProducerMeasuresTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)

@@ -23,10 +23,10 @@ import (
 // one status for both. A call of dispatch has one sender and any number of members
 // that the sender does not know; they take the request from a topic, may be added and
 // removed meanwhile, decline, stand in for each other, and outlive the call. The
-// sender's span ends with the deadline while theirs go on. All of this the conventions
-// for messaging allow for: a destination with any number of consumers, consumer
-// groups, a conversation that correlates the messages, and no rule on how long who
-// lasts. What they have no word for is under "dispatch.".
+// sender's span ends with the deadline while theirs go on. The conventions for messaging
+// allow all of this: a destination with any number of consumers, consumer groups, a
+// conversation that correlates the messages, and no rule on how long spans last. Names
+// that they do not have begin with "dispatch.".
 
 const scopeName = "github.com/seed-bb4b4d74/dispatch/oteldispatch"
 
@@ -71,7 +71,7 @@ const (
 // Events of spans, besides that of an exception.
 const (
 	lateEvent      = "dispatch.member.late"      // of a call: at its deadline this member had not ended
-	abandonedEvent = "dispatch.member.abandoned" // of a member: its closure goes on, nobody waits for it any more
+	abandonedEvent = "dispatch.member.abandoned" // of a member: its closure goes on after the end of the call
 )
 
 // Metrics beside those of the conventions.
@@ -99,13 +99,13 @@ var bounds = [...]time.Duration{
 	5e6, 10e6, 25e6, 50e6, 75e6, 100e6, 250e6, 500e6, 750e6, 1e9, 2500e6, 5e9, 7500e6, 10e9,
 }
 
-// Values of error.type that are known from the state alone.
+// Values of error.type that follow from the state alone.
 const (
 	errorTimeout = "timeout"
 	errorPanic   = "panic"
 )
 
-// errorType tells how a member failed. It is empty if it has not.
+// errorType returns how a member failed, or "" if it did not.
 func errorType(o *dispatch.Outcome) string {
 	switch o.State {
 	case dispatch.StateLate:
@@ -118,7 +118,7 @@ func errorType(o *dispatch.Outcome) string {
 	return ""
 }
 
-// names says what topics, members and listeners are called in spans and metrics.
+// names gives topics, members and listeners their names in spans and metrics.
 type names struct {
 	topics            func(topic string) string // or nil
 	members, listened func(name string) string
@@ -127,8 +127,8 @@ type names struct {
 	known map[string]*topicAttrs
 }
 
-// topicAttrs are the attributes that the name of a topic comes to. They are made once, for
-// that costs more than a measurement, and do not change.
+// topicAttrs are the attributes of a topic. They are made once, because making them costs more than
+// a measurement, and do not change.
 type topicAttrs struct {
 	name        string
 	label       string // the name, or its template
@@ -161,7 +161,7 @@ func (n *names) topic(name string) *topicAttrs {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.known == nil || len(n.known) >= mostSeries {
-		n.known = make(map[string]*topicAttrs) // those in use are soon here again
+		n.known = make(map[string]*topicAttrs) // those in use come back soon
 	}
 	n.known[name] = t
 	return t
@@ -186,8 +186,8 @@ func (n *names) member(m dispatch.Member) dispatch.Member {
 
 func (n *names) listener(name string) string { return n.listened(name) }
 
-// unlessAutomatic leaves out names that registrations have got by number, such as
-// producer-17: each process, and each registration, would have new time series.
+// unlessAutomatic returns the name, or "" for an automatic name such as producer-17: with these,
+// each process and each registration would have new time series.
 func unlessAutomatic(name string) string {
 	kind, number, _ := strings.Cut(name, "-")
 	switch kind {
@@ -199,8 +199,8 @@ func unlessAutomatic(name string) string {
 	return name
 }
 
-// identity returns what is told of a member. The name of a group that has ended is
-// that of the replica which has answered, if one has.
+// identity returns the attributes of a member. A group that has ended has the name of the replica
+// that answered, if one did.
 func identity(m dispatch.Member) []attribute.KeyValue { return slices.Clip(appendIdentity(nil, m)) }
 
 func appendIdentity(attrs []attribute.KeyValue, m dispatch.Member) []attribute.KeyValue {

@@ -66,8 +66,8 @@ type observer struct {
 	metrics *metrics     // nil if there are no measurements
 }
 
-// scope is what a context knows of the call and the member whose it is. The key is
-// the observer's own, for a bus may have several. Only calls with spans have one.
+// scope is the call and the member to which a context belongs. Its key contains the observer,
+// because a bus may have several. Only calls with spans have a scope.
 type scope struct {
 	call   *call
 	member *member // nil in the context of a call
@@ -93,8 +93,7 @@ func (c *call) at(elapsed time.Duration) trace.SpanEventOption {
 	return trace.WithTimestamp(c.started.Add(elapsed))
 }
 
-// callStart starts the span of a call. What is below it is of no use if that is not
-// recorded.
+// callStart starts the span of a call. If it is not recorded, there are no spans below it.
 func (o *observer) callStart(ctx context.Context, started dispatch.CallStarted) context.Context {
 	topic := o.names.topic(started.Topic)
 	ctx, span := o.startCall(ctx, topic, started.Started)
@@ -132,7 +131,7 @@ func (o *observer) dropped(ctx context.Context, l dispatch.ListenerInfo) {
 	o.metrics.dropped.Add(ctx, 1, o.metrics.ofListener(l.Topic, l.Listener, ""))
 }
 
-// slowListener has what the listener is registered on as its topic, which may be a pattern.
+// slowListener counts a slow listener. Its topic is that of its registration, which may be a pattern.
 func (o *observer) slowListener(l dispatch.ListenerSnapshot) {
 	o.metrics.slow.Add(context.Background(), 1, o.metrics.ofListener(l.On, l.Name, ""))
 }

@@ -37,7 +37,7 @@ func TestTwoObserversOnABusDoNotMix(t *testing.T) {
 	})
 }
 
-func TestAnObserverThatComesDuringACallDisturbsNobody(t *testing.T) {
+func TestAnObserverThatComesDuringACallHasNoEffectOnIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := dispatch.NewBus()
 		cell := dispatch.On[string, float64](bus)
@@ -140,7 +140,7 @@ func TestACloseEndIsSeenFromBothSides(t *testing.T) {
 
 // An observer behind this one may return a context that is not derived from its
 // argument. Then there is no span to end, and nothing else happens.
-func TestAContextThatGotLostDisturbsNobody(t *testing.T) {
+func TestALostContextHasNoEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)
 		var logged bytes.Buffer

@@ -38,7 +38,7 @@ func TraceContext(propagators ...propagation.TextMapPropagator) (
 	return inject, extract
 }
 
-// carrier is a request of a transport that one has functions for.
+// carrier is a request of a transport, accessed through functions.
 type carrier struct {
 	set  func(key, value string)
 	get  func(key string) string

@@ -38,7 +38,7 @@ func TestATraceGoesOnElsewhereAndBaggageStays(t *testing.T) {
 		t.Errorf("sent (-want +got):\n%s", diff)
 	}
 
-	sent["baggage"] = "admin=true" // as somebody else may send it
+	sent["baggage"] = "admin=true" // as another program may send it
 	ctx := extract(t.Context(), func(key string) string { return sent[key] })
 	got := trace.SpanContextFromContext(ctx)
 	if got.TraceID() != (trace.TraceID{1}) || got.SpanID() != (trace.SpanID{2}) || !got.IsSampled() || !got.IsRemote() {

@@ -11,13 +11,13 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// mostSeries bounds for how many members tallies are kept. Beyond that, those of the topics
-// that were not used for longest are forgotten, and begin at 0 when they are used again.
+// mostSeries bounds the number of members with tallies. Above it, the topics that were unused for
+// longest are forgotten. Their tallies begin at 0 when they are used again.
 const mostSeries = 4096
 
-// tallies count what calls have come to. They are read when metrics are collected: to hand
-// each run of each member to an instrument would cost more than the run. They may be used
-// concurrently.
+// tallies count how calls and their members have ended. They are read when metrics are collected:
+// to pass each run of each member to an instrument would cost more than the run. They are safe
+// for concurrent use.
 type tallies struct {
 	names    *names
 	mostEver int // members
@@ -28,26 +28,26 @@ type tallies struct {
 	lastName string                  // of its topic
 	used     uint64                  // calls
 	members  int                     // of all topics
-	runs     []measured              // none: memory for those of the next call
+	runs     []measured              // empty; its memory is for the next call
 }
 
-// topicSeries is what is counted for a topic.
+// topicSeries has the counts of a topic.
 type topicSeries struct {
 	attrs   *topicAttrs
 	used    uint64
-	sent    []tally // by the type of the error; the first is that of none
+	sent    []tally // by the type of the error; the first is that without an error
 	seats   []seat  // the members of the newest call, in its order
 	members map[dispatch.Member]*memberSeries
 }
 
-// seat is the place of a member among those of a topic's calls, which mostly have the same
-// ones in the same order.
+// seat is the position of a member in the calls of a topic. These usually have the same members in
+// the same order.
 type seat struct {
 	member dispatch.Member
 	series *memberSeries
 }
 
-// tally counts what ended with errors of one type, and how long it took.
+// tally counts ends with errors of one type, and the durations until then.
 type tally struct {
 	errorType string
 	count     uint64
@@ -56,14 +56,14 @@ type tally struct {
 	option    metric.MeasurementOption
 }
 
-// memberSeries is what is counted for members that have one name in metrics.
+// memberSeries has the counts of the members with one name in metrics.
 type memberSeries struct {
 	identity []attribute.KeyValue
 	outcomes [states]uint64
 	states   [states]metric.MeasurementOption
 	consumed uint64
 	process  metric.MeasurementOption
-	runs     []tally // by the type of the error; the first is that of none
+	runs     []tally // by the type of the error; the first is that without an error
 }
 
 const states = int(dispatch.StateGone) + 1
@@ -115,8 +115,8 @@ func (s *tallies) lookUpLocked(t *topicSeries, m dispatch.Member) *memberSeries 
 	return f
 }
 
-// boundLocked forgets topics until what is kept is within its bounds: those that were not
-// used for longest, and the members of t at last.
+// boundLocked forgets topics until the bounds hold: first those that were unused for longest, and at
+// last the members of t.
 func (s *tallies) boundLocked(t *topicSeries) {
 	if s.members+len(s.topics) <= s.mostEver {
 		return
@@ -142,7 +142,7 @@ func (s *tallies) boundLocked(t *topicSeries) {
 	}
 }
 
-// find returns the tally for a type of error, which is made if it is new.
+// find returns the tally for a type of error. It makes the tally if there is none.
 func find(list *[]tally, errorType string, attrs func() []attribute.KeyValue) *tally {
 	for i := range *list {
 		if t := &(*list)[i]; t.errorType == errorType {
@@ -156,12 +156,12 @@ func find(list *[]tally, errorType string, attrs func() []attribute.KeyValue) *t
 	return &(*list)[len(*list)-1]
 }
 
-// call returns the tally of calls that have ended so.
+// call returns the tally of calls with this type of error.
 func (t *topicSeries) call(errorType string) *tally {
 	return find(&t.sent, errorType, func() []attribute.KeyValue { return slices.Concat(t.attrs.destination, sendAttrs) })
 }
 
-// run returns the tally of a member's runs that have ended so.
+// run returns the tally of a member's runs with this type of error.
 func (f *memberSeries) run(t *topicSeries, errorType string) *tally {
 	if errorType == "" && len(f.runs) > 0 {
 		return &f.runs[0]

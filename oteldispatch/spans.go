@@ -19,8 +19,8 @@ var (
 	kindConsumer = trace.WithSpanKind(trace.SpanKindConsumer)
 )
 
-// startCall asks whether there is to be a span with what is known of the topic. The rest is
-// told to a span that is recorded.
+// startCall starts a span with the attributes of the topic, which the sampler sees. If the span is
+// recorded, it gets the other attributes.
 func (o *observer) startCall(ctx context.Context, topic *topicAttrs, started time.Time) (context.Context, trace.Span) {
 	return o.tracer.Start(ctx, topic.sendSpan, kindProducer, trace.WithTimestamp(started), topic.send)
 }
@@ -51,7 +51,7 @@ func endCall(c *call, r *dispatch.Report, err error) {
 	c.span.End(c.at(r.Elapsed))
 }
 
-// shown returns a member as spans show it.
+// shown returns a member with the name that spans have for it.
 func shown(m dispatch.Member) dispatch.Member {
 	m.Name = unlessAutomatic(m.Name)
 	return m
@@ -59,18 +59,18 @@ func shown(m dispatch.Member) dispatch.Member {
 
 // startMember starts the span of a member, or of a replica, at a time since the
 // beginning of the call.
-func (o *observer) startMember(ctx context.Context, c *call, who dispatch.Member, elapsed time.Duration) (context.Context, trace.Span) {
+func (o *observer) startMember(ctx context.Context, c *call, m dispatch.Member, elapsed time.Duration) (context.Context, trace.Span) {
 	attrs := make([]attribute.KeyValue, 0, 16)
 	attrs = append(attrs, c.topic.process...)
 	attrs = append(attrs, semconv.MessagingMessageConversationID(c.conversation))
-	attrs = appendIdentity(attrs, shown(who))
+	attrs = appendIdentity(attrs, shown(m))
 	return o.tracer.Start(ctx, c.topic.processSpan, kindConsumer, c.at(elapsed), trace.WithAttributes(attrs...))
 }
 
 func endMember(span trace.Span, o *dispatch.Outcome, at trace.SpanEventOption) {
 	attrs := make([]attribute.KeyValue, 0, 8)
 	if o.Member.Group != "" {
-		attrs = appendIdentity(attrs, shown(o.Member)) // it is known only now who has answered
+		attrs = appendIdentity(attrs, shown(o.Member)) // only now it is known which replica answered
 		if o.Tried > 0 {
 			attrs = append(attrs, memberTriedKey.Int(o.Tried))
 		}
@@ -88,8 +88,8 @@ func endMember(span trace.Span, o *dispatch.Outcome, at trace.SpanEventOption) {
 	span.End(at)
 }
 
-// mostText bounds the description of a status in bytes: the error of a call names
-// every member that gave no answer, of which there may be thousands.
+// mostText bounds the description of a status, in bytes: the error of a call may name many
+// members.
 const mostText = 1024
 
 func cut(text string) string {

@@ -60,6 +60,10 @@
 	const figures = (list, text) => "last minute, each 5 s: " + list.map(text).join(" · ");
 
 	let root = null; // the document that the page shows
+
+	// How many suspects can be seen without scrolling: two, or as many as are served, up to four.
+	const served = document.querySelectorAll(".slots .suspect").length;
+	const inSight = served > 8 ? Infinity : Math.min(Math.max(served, 2), 4);
 	const formats = {
 		duration, share, percent, count,
 		bytes: n => n < 1 << 20 ? count((n + 1023) >> 10) + " KiB" : fraction(Math.floor(n * 10 / (1 << 20)), 10) + " MiB",
@@ -71,7 +75,7 @@
 		suspicion: kind => suspicions[kind] || kind,
 		topic: topicLink,
 		call: callLink,
-		evidence: s => s.call ? callLink(s.call) : topicLink(s.topic || ""),
+		evidence: s => s.call ? callLink(s.call) : s.topic ? topicLink(s.topic) : "#elsewhere",
 		waited: w => w.running_ns < 0 ? w.state : duration(w.running_ns),
 		types: t => t.request ? t.request + " → " + t.result : "",
 		remembered: k => "#" + k.id + ", " + k.reason,
@@ -82,6 +86,7 @@
 			const n = s.also.length + s.more_also;
 			return n === 0 || s.kind === "silent" ? "" : n === 1 ? "and " + s.also[0] : "and " + count(n) + " others";
 		},
+		beyond: d => d.more_suspects + Math.max(d.suspects.length - inSight, 0),
 		join: list => list.join(", "),
 		updates: n => n === 1 ? "1 update was" : count(n) + " updates were",
 		in_all: n => count(n) + " in all",
@@ -139,8 +144,8 @@
 	};
 
 	// patchList keeps the elements of what is there still, and does not move them if it need
-	// not: what is moved loses focus and selection. While somebody points to a row of the list
-	// or is in it with the keyboard, its rows keep their order.
+	// not: what is moved loses focus and selection. While the pointer or the focus is in the list, its
+	// rows keep their order.
 	const patchList = (el, items) => {
 		const key = el.dataset.key;
 		if (el.dataset.slots !== undefined) items = arrange(el, key, items);
@@ -174,7 +179,7 @@
 	};
 	// Lists that change all the time have slots: what stays keeps its slot, what is new gets
 	// one that is free, and only then the last ones move up. So no row moves; its texts change.
-	// What is gone keeps its slot while somebody points to the list.
+	// What is gone keeps its slot while the pointer or the focus is in the list.
 	const arrange = (el, key, items) => {
 		const fresh = new Map(items.map(item => [item[key], item])), pointed = isHeld(el);
 		const list = (el.arranged || []).map(item => {
@@ -196,7 +201,7 @@
 	const isHeld = el => el.matches(":hover") || el.contains(document.activeElement);
 
 	// A suspect keeps its row for five seconds, also if it is none any more, and the rows are
-	// sorted anew no more often than that.
+	// sorted again at most that often.
 	const holdFor = 5000, mostHeld = 8;
 	let held = [], sorted = -Infinity;
 	const hold = suspects => {
@@ -213,7 +218,7 @@
 		return held.slice(0, Math.max(mostHeld, suspects.length)).map(h => h.item);
 	};
 
-	// What is said to those who do not see the page: who is suspected, when that changes.
+	// The polite live region names the suspects when they change.
 	const said = document.getElementById("said");
 	let saidAt = -Infinity, saying = "";
 	const announce = suspects => {
@@ -224,12 +229,16 @@
 		saying = names;
 	};
 
-	// A box that has grown stays as high, so that what is below it stays in its place.
-	const boxes = [...document.querySelectorAll(".slots")];
+	// The box of the suspects stays as high as it is served, so that what is below it stays in
+	// its place.
+	const box = document.querySelector(".slots");
 	const settle = () => {
-		for (const box of boxes) box.style.minHeight = Math.max(parseFloat(box.style.minHeight) || 0, box.offsetHeight) + "px";
+		if (!box || box.classList.contains("all")) return;
+		box.style.height = "";
+		box.style.height = box.offsetHeight + "px";
 	};
-	addEventListener("resize", () => boxes.forEach(box => box.style.minHeight = ""));
+	settle();
+	addEventListener("resize", settle);
 
 	const blank = id => {
 		const content = document.getElementById(id).content.firstElementChild;
@@ -249,7 +258,6 @@
 		root = newest;
 		root.suspects = hold(root.suspects || []);
 		patch(document.body, root);
-		settle();
 		announce(root.suspects);
 		document.documentElement.dataset.updates = Number(document.documentElement.dataset.updates || 0) + 1;
 	};
@@ -265,7 +273,8 @@
 		};
 		source.addEventListener("ended", () => stop("ended", "the call has ended"));
 		source.addEventListener("replaced", () => stop("paused", "too many pages are open"));
-		// A browser does not try again after an answer such as 502, and others all at once.
+		// A browser does not reconnect after a response such as 502, and several browsers must not
+		// reconnect at the same moment.
 		source.onerror = () => {
 			say("lost", "no connection");
 			close();

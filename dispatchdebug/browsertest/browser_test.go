@@ -74,7 +74,7 @@ func startBrowser() {
 	for _, name := range []string{"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync", "disable-dev-shm-usage", "hide-scrollbars"} {
 		opts = append(opts, chromedp.Flag(name, true))
 	}
-	// A name that somebody has made to point here.
+	// A name of another site that points to this machine.
 	opts = append(opts, chromedp.Flag("host-resolver-rules", "MAP evil.test 127.0.0.1"))
 	allocator, cancelAllocator := chromedp.NewExecAllocator(context.Background(), opts...)
 	ctx, cancel := chromedp.NewContext(allocator)
@@ -91,8 +91,8 @@ func findBrowser() (string, error) {
 	return "", errNoBrowser
 }
 
-// A tab is a page that is open in the browser. What it complains about, and whom it
-// asks for anything, is checked when the test ends.
+// A tab is a page that is open in the browser. When the test ends, its console
+// messages and its requests are checked.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
@@ -102,7 +102,7 @@ type tab struct {
 	requests  []string
 }
 
-// look describes how somebody looks at the page.
+// look is how the page is looked at.
 type look struct {
 	width, height int
 	dark          bool

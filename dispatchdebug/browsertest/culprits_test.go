@@ -36,6 +36,10 @@ new PerformanceObserver(list => {
 	}
 }).observe({ type: "layout-shift", buffered: true }); undefined`
 
+// whatIsCut gives the cells and figures that are wider than their places.
+const whatIsCut = `[...document.querySelectorAll("td, thead th, .flight .time, .figure")].
+	filter(e => e.offsetParent && e.scrollWidth > e.clientWidth).slice(0, 5).map(e => e.className + " " + e.innerText.trim()).join("; ")`
+
 // In every scene the culprit's name is seen in the first row, and the page holds still: what
 // is on it moves by less than a tenth of the window all in all.
 func TestCulprits(t *testing.T) {
@@ -62,6 +66,17 @@ func TestCulprits(t *testing.T) {
 				}
 				if s.Page == "" {
 					break
+				}
+			}
+			for _, l := range []look{narrow, wide} {
+				tb := newTab(t, l)
+				tb.open(address + s.Page)
+				tb.updated()
+				if cut := eval[string](tb, whatIsCut); cut != "" {
+					t.Errorf("%d px: cut off: %s", l.width, cut)
+				}
+				if over := eval[float64](tb, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
+					t.Errorf("%d px: the page is %v px too wide", l.width, over)
 				}
 			}
 			if *screenshots == "" {

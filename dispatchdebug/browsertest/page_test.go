@@ -154,7 +154,7 @@ func TestGeometry(t *testing.T) {
 	}
 }
 
-// Bars of a call in flight grow on the page, without anybody doing anything.
+// Bars of a call in flight grow on the page, without any action.
 func TestBarsGrow(t *testing.T) {
 	s, id := inFlight(t)
 	tb := newTab(t, wide)
@@ -458,7 +458,7 @@ func TestKeyboard(t *testing.T) {
 	}
 }
 
-// Nothing is asked of anybody else.
+// There are no requests to other servers.
 func TestOwnOrigin(t *testing.T) {
 	s := cell(t)
 	tb := newTab(t, wide)

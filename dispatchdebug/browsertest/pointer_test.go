@@ -31,7 +31,7 @@ func (tb *tab) later(times int) {
 	tb.wait(fmt.Sprint("document.documentElement.dataset.updates >= ", n+times))
 }
 
-// Rows keep their order while somebody points to one of them, and not longer.
+// Rows keep their order while the pointer is on one of them, and not longer.
 func TestRowsKeepTheirOrderUnderThePointer(t *testing.T) {
 	s := newScene(t)
 	s.produce("a.quick", takes(0), dispatch.WithName("site-1"))
@@ -45,10 +45,8 @@ func TestRowsKeepTheirOrderUnderThePointer(t *testing.T) {
 	tb.open(s.address + "?sort=p99")
 	tb.wait(names + " === 'b.slow a.quick'")
 	tb.point(".topics tbody tr:first-child td:last-child")
-	s.produce("a.quick", takes(80*time.Millisecond), dispatch.WithName("site-2"))
-	for range 3 {
-		s.call("a.quick")
-	}
+	s.produce("a.quick", takes(time.Second), dispatch.WithName("site-2")) // longer than a busy machine needs for 20 ms
+	s.call("a.quick")
 	waitFor(t, "the other order", func() bool { return s.data("sort=p99").Topics.Rows[0].Name == "a.quick" })
 	tb.later(3)
 	if got := eval[string](tb, names); got != "b.slow a.quick" {
@@ -58,7 +56,7 @@ func TestRowsKeepTheirOrderUnderThePointer(t *testing.T) {
 	tb.wait(names + " === 'a.quick b.slow'")
 }
 
-// A call that has ended keeps its row while somebody points to the list, so that a click hits
+// A call that has ended keeps its row while the pointer is on the list, so that a click hits
 // what it was meant for.
 func TestFlightsKeepTheirRowsUnderThePointer(t *testing.T) {
 	s := newScene(t)

@@ -38,7 +38,7 @@ func newScene(t *testing.T, opts ...dispatchdebug.Option) *scene {
 	mux.Handle("/debug/dispatch/", s.handler)
 	s.server = httptest.NewUnstartedServer(mux)
 	s.server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		// So that the kernel soon has enough for somebody who does not read.
+		// So that the buffer of a client that does not read is soon full.
 		if err := c.(*net.TCPConn).SetWriteBuffer(16 << 10); err != nil {
 			t.Error(err)
 		}
@@ -261,7 +261,7 @@ func remote(names []string) dispatch.Relay[Pin, Reading] {
 
 func quick(context.Context, Pin) (Reading, error) { return Reading{}, nil }
 
-// newBare is a bus like the one of s, that nobody watches.
+// newBare is a bus without a page.
 func newBare(t *testing.T, producers int, each producer) *scene {
 	t.Helper()
 	s := &scene{t: t, bus: dispatch.NewBus(dispatch.WithLogger(slog.New(slog.DiscardHandler)))}

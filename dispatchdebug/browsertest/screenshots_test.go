@@ -27,7 +27,7 @@ func TestReadme(t *testing.T) {
 	tb.updated()
 	for _, state := range []string{"ok", "failed", "late"} {
 		if n := eval[int](tb, "document.querySelectorAll('.row[data-indent=\"0\"][data-state="+state+"]').length"); n == 0 {
-			t.Errorf("nobody is %s", state)
+			t.Errorf("no member is %s", state)
 		}
 	}
 	if *readme == "" {

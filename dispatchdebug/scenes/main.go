@@ -1,5 +1,5 @@
-// The scenes program shows the live page of a bus in one bad situation, for those who work
-// on the page and those who want to see what trouble looks like before they have it:
+// The scenes program shows the live page of a bus in one bad situation. Use it to develop the page,
+// or to see what a problem looks like on it:
 //
 //	go run ./dispatchdebug/scenes slow-site
 //

@@ -55,9 +55,9 @@ func (c *Context) End(exceeded bool, cause error) {
 	})
 }
 
-// parent is the parent of a Context. Its end is what makes the Context one whose
-// deadline is exceeded, with a cause: a parent hands on its error and its cause to its
-// children, and finds its cause in the context that it is made of.
+// parent is the parent of a Context. When it ends, the Context has an exceeded deadline, with
+// a cause: package context takes the error of a Context from its parent, and the cause from
+// the context in the parent.
 type parent struct {
 	context.Context // has the sender's values, and the cause
 	setCause        context.CancelCauseFunc
@@ -78,8 +78,8 @@ func (p *parent) Err() error {
 	}
 }
 
-// AfterFunc spares package context the goroutine that it would need to follow us. It
-// is called once, by New.
+// AfterFunc saves package context the goroutine that would wait for Done. It is called
+// once, by New.
 func (p *parent) AfterFunc(f func()) (stop func() bool) {
 	p.child = f
 	return func() bool { return true }

@@ -14,11 +14,11 @@ type Kind uint8
 const (
 	Result  Kind = 1 << iota // the member has a result
 	End                      // the member has ended
-	Replica                  // a replica of the member has ended, and the member has not with it
+	Replica                  // a replica of the member has ended; the end of the member is another entry
 )
 
-// Answer is the Value of an entry whose result is what a local member has answered,
-// which the call keeps apart from the log.
+// Answer is the Value of an entry whose result is the answer of a local member. The call keeps
+// answers apart from the log.
 const Answer = -1
 
 // Entry is one thing that the call has to tell.
@@ -37,9 +37,8 @@ const (
 
 // Page is a part of a log.
 type Page struct {
-	// Values are the results on this page that are not answers. They are a slice of the
-	// types of the call that is as long as the page can get, so that readers find it
-	// unchanged.
+	// Values are the results on this page that are not answers. They are a slice with a type
+	// of the call. It is made as long as the page can get, so readers can keep it.
 	Values any
 
 	entries []Entry // appended to up to its capacity
@@ -60,17 +59,16 @@ type Log struct {
 // Open begins the log on its first page.
 func (l *Log) Open(first *Page) { l.tail = first }
 
-// Use gives the page that the log was opened on room for entries, if nothing has been
-// written yet. What keeps the room in memory should not keep the page, or a reader that
-// still has some entries keeps all that follows.
+// Use gives the page that the log was opened on room for entries, if nothing has been written
+// yet. room must not be a part of the page: a reader that still has some entries would keep
+// the page in memory, and all that follow.
 func (l *Log) Use(room []Entry) {
 	if p := l.tail; len(p.entries) == 0 {
 		p.entries = room[:0:min(cap(room), LargestPage)]
 	}
 }
 
-// Room returns the page on which the next entry comes to stand, and the next place for
-// a result on it.
+// Room returns the page for the next entry, and the place for a result on it.
 func (l *Log) Room() (p *Page, value int16) {
 	if p = l.tail; len(p.entries) == cap(p.entries) {
 		p.next = &Page{entries: make([]Entry, 0, min(max(2*cap(p.entries), smallestPage), LargestPage))}
@@ -112,8 +110,8 @@ type Cursor struct {
 	Seq  int // how many results are before it; kept by the reader
 }
 
-// Take returns up to n entries from the cursor on, all on one page, and the Values of that,
-// and steps over them. It leaves Seq to the reader.
+// Take returns up to n entries from the cursor on, all on one page, and the Values of the page.
+// The cursor steps over them. It leaves Seq to the reader.
 func (c *Cursor) Take(n int) (entries []Entry, values any) {
 	if c.page == nil {
 		return nil, nil

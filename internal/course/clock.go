@@ -26,12 +26,12 @@ func (c *Course) Tick(now time.Duration) {
 	c.graced = c.graced || c.policy.Grace > 0 && c.now >= c.budget()
 	for c.now >= c.nextHedge() {
 		member := c.agenda.hedges[0].member
-		c.release(member, c.groupOf(member)) // which does away with the hedge
+		c.release(member, c.groupOf(member)) // which also makes the hedge void
 	}
 }
 
-// Due returns when Tick has something to do next, or one more member can be claimed, if
-// no event comes before. What can be claimed now is not due.
+// Due returns when Tick has something to do next, or when one more member can be claimed, if
+// no event comes before. It does not count what can be claimed already.
 func (c *Course) Due() time.Duration {
 	due := min(c.stall(), c.expiry())
 	if c.policy.Grace > 0 && !c.graced {

@@ -8,10 +8,9 @@
 // event that comes too late, after the end of its member or of the call, changes nothing.
 //
 // A member is asked by a run of its producer. A group is a member with several
-// candidate runs, its replicas, of which one is asked after the other until one
-// answers. Further members can be named by relays while the call goes on. An expected member
-// stands for some that a relay cannot name yet: the call owes it an outcome until they
-// take its place.
+// candidates, its replicas, which are asked one after the other until one answers. Relays
+// can name further members while the call goes on. An expected member stands for members
+// that a relay cannot name yet. It is a member like any other until they replace it.
 //
 // A Course is not safe for concurrent use.
 package course
@@ -33,18 +32,17 @@ const (
 	Rejected
 	Gone
 
-	// Replaced is the state of an expected member in whose place others have come. It has
-	// no outcome and is not counted.
+	// Replaced is the state of an expected member that others have replaced. It has no
+	// outcome and is not counted.
 	Replaced
 
-	// Expired is never the state of a member. It is the way a run ends that returns
-	// the error of its own context's deadline: Late if the time of the producers is
-	// over, otherwise Failed.
+	// Expired is never the state of a member. It is how a run ends that returns the error of
+	// its context's deadline: Late if the time of the producers is over, otherwise Failed.
 	Expired
 )
 
-// failure reports whether a member that has ended so has failed, which to decline, to
-// be late and to be gone is not.
+// failure reports whether a member in this state has failed. To decline, to be late and to be
+// gone are no failures.
 func (s State) failure() bool { return s == Failed || s == Panicked || s == Rejected }
 
 // Reason says why a call is over.
@@ -101,7 +99,7 @@ type Course struct {
 	answered int
 	failed   int
 	other    int // members that ended without an answer or a failure
-	replaced int // expected members in whose place others have come
+	replaced int // expected members that others have replaced
 
 	results    bool          // there has been one
 	lastResult time.Duration // when the last one came
@@ -117,9 +115,9 @@ func New(p *Policy) Course { return Course{policy: p, timeout: p.Timeout, waitin
 // later the call ends by itself: until then the sender's context may end it.
 func (c *Course) Within(timeout, slack time.Duration) { c.timeout, c.slack = timeout, slack }
 
-// Enroll says who is asked: the local members, which the course keeps and writes from
-// now on, how many candidates the member with an index has (nil: one each), and how
-// many relays can name further members. It can end the call.
+// Enroll adds the local members, which the course keeps and writes from now on. candidates
+// returns how many candidates the member with an index has; nil stands for one each. relays is
+// how many relays can name further members. Enroll can end the call.
 func (c *Course) Enroll(now time.Duration, members []Member, candidates func(i int) int, relays int) {
 	if c.reason != Underway || !c.waiting {
 		return
@@ -170,8 +168,8 @@ func (c *Course) judge() {
 	}
 }
 
-// satisfied reports whether the answers are enough, and every member that is required has
-// ended. A relay may name one of those as long as it names any.
+// satisfied reports whether the answers are enough, and every required member has ended. While
+// there are relays, a required member that is missing may yet be named.
 func (c *Course) satisfied() bool {
 	if c.policy.First && c.results {
 		return true
@@ -210,5 +208,5 @@ func (c *Course) Waiting() bool { return c.waiting && c.reason == Underway }
 // Relays returns how many relays may name further members.
 func (c *Course) Relays() int { return c.relays }
 
-// Size returns how many members there are, those that have been replaced included.
+// Size returns how many members there are, including those that have been replaced.
 func (c *Course) Size() int { return len(c.members) }

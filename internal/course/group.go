@@ -6,11 +6,11 @@ import "time"
 type group struct {
 	hedge    time.Duration // after which the next replica is asked; 0: never
 	replicas int32         // candidates
-	released int32         // how many of them may have been asked by now
+	released int32         // how many of them may be claimed
 	asked    int32         // how many of them have been claimed
 	failed   int32         // how many of those have ended without an answer
-	common   State         // how all of these did; Failed if not all ended alike
-	ended    []bool        // which of them have; nil as long as no run of the group has a limit
+	common   State         // the state in which these ended; Failed if they differ
+	ended    []bool        // which of them have ended; nil until a run of the group has a limit
 }
 
 // groupOf returns the group that a member is, or nil.
@@ -21,8 +21,8 @@ func (c *Course) groupOf(member int32) *group {
 	return nil
 }
 
-// claimReplica claims the next replica of a group. With the last one that is released it
-// notes when the one after it is due.
+// claimReplica claims the next replica of a group. If no further replica is released, it notes
+// when one is due.
 func (c *Course) claimReplica(member int32, g *group) (replica int32) {
 	replica = g.asked
 	g.asked++
@@ -34,8 +34,8 @@ func (c *Course) claimReplica(member int32, g *group) (replica int32) {
 	return replica
 }
 
-// failOver releases the next replica after one has ended without an answer. When all of
-// them have, it returns how the group has ended, and before that Pending.
+// failOver counts a replica that has ended without an answer, and releases the next one. It
+// returns Pending, or how the group has ended if all its replicas have.
 func (c *Course) failOver(member int32, g *group, how State) State {
 	if g.common == Pending || g.common == how {
 		g.common = how

@@ -2,8 +2,9 @@ package course
 
 import "time"
 
-// heap has what is due first in front: each is due no later than the two that stand at
-// twice its index and one or two more. Package heap would have every course allocated.
+// heap has the element that is due first in front: each is due no later than the two that
+// stand at twice its index and one or two more. Package container/heap would allocate every
+// course.
 type heap[T interface{ due() time.Duration }] []T
 
 func (h *heap[T]) add(x T) {

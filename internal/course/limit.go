@@ -2,14 +2,14 @@ package course
 
 import "time"
 
-// Overdue is a run that has taken as long as it may.
+// Overdue is a run that has exceeded its limit.
 type Overdue struct {
 	Run
-	Ends bool // its member has ended with it
+	Ends bool // its member has ended, too
 }
 
-// Overdue returns the runs that Tick has found to be overdue since it was last called.
-// They have ended: a replica as if it had failed, and any other run with its member, which
+// Overdue returns the runs that Tick has found to be overdue since it was last called. They
+// have ended: a replica as if it had failed, and any other run together with its member, which
 // is Late.
 func (c *Course) Overdue() []Overdue {
 	if c.agenda == nil {
@@ -20,7 +20,7 @@ func (c *Course) Overdue() []Overdue {
 	return overdue
 }
 
-// limit lets a run that has just started become overdue.
+// limit sets when a run that has just started becomes overdue.
 func (c *Course) limit(r Run, at time.Duration) {
 	if g := c.groupOf(r.Member); g != nil && g.ended == nil {
 		g.ended = make([]bool, g.replicas)
@@ -41,13 +41,12 @@ func (c *Course) isLimited(r Run) bool {
 	return c.members[r.Member].State == Pending && !c.hasEnded(r)
 }
 
-// overrun ends the runs that are overdue, apart from those whose limits do not come before
-// the call ends anyway.
+// overrun ends the runs that are overdue, if their limits come before the end of the call.
 func (c *Course) overrun(end time.Duration) {
 	late := false
 	for at := c.nextLimit(); at <= c.now && at < end; at = c.nextLimit() {
 		r := c.agenda.limits[0].run
-		ends := c.end(r, Late, false) == Ends // which does away with the limit
+		ends := c.end(r, Late, false) == Ends // which also drops the limit
 		c.members[r.Member].Overdue = ends
 		c.agenda.overdue = append(c.agenda.overdue, Overdue{r, ends})
 		late = late || ends
@@ -57,8 +56,8 @@ func (c *Course) overrun(end time.Duration) {
 	}
 }
 
-// hasEnded reports whether a replica has ended whose group goes on. It need not know of
-// those that ended before a run of the group had a limit.
+// hasEnded reports whether a replica of a group that goes on has ended. It does not know of
+// replicas that ended before a run of the group had a limit, and need not.
 func (c *Course) hasEnded(r Run) bool {
 	g := c.groupOf(r.Member)
 	return g != nil && g.ended != nil && g.ended[r.Replica]

@@ -11,18 +11,18 @@ type Member struct {
 	group    int32         // one more than the index of its group; 0 for none
 	State    State
 	required bool // the call is not satisfied before it has ended
-	Overdue  bool // it has ended because a run has taken as long as it may
+	Overdue  bool // it has ended because a run has exceeded its limit
 	expects  bool // it stands for members that are not known yet
 }
 
-// Effect says what the end of a run, or of a named member, has come to.
+// Effect says what the end of a run, or of a named member, has changed.
 type Effect uint8
 
 // The effects.
 const (
 	TooLate Effect = iota // nothing: the call was over, or the member had ended
-	GoesOn                // the member is still owed an answer by other replicas
-	Ends                  // the member has ended with it
+	GoesOn                // other replicas may still answer for the member
+	Ends                  // the member has ended, too
 )
 
 // finish makes the state of a member final.
@@ -59,7 +59,7 @@ func (c *Course) result(m *Member) {
 	c.results, c.lastResult = true, c.now
 }
 
-// Require says that the call is not satisfied before a member has ended that is still
+// Require says that the call is not satisfied before a member has ended. The member must be
 // pending.
 func (c *Course) Require(member int32) {
 	c.members[member].required = true
@@ -81,9 +81,9 @@ func (c *Course) Name(now time.Duration) (member int32, ok bool) {
 	return int32(len(c.members) - 1), true
 }
 
-// Expect adds a member that stands for those that a relay cannot name yet, and returns its
-// index, or false if the call is over. It ends like a named member, unless Accept takes
-// it away before.
+// Expect adds a member that stands for members that a relay cannot name yet, and returns its
+// index, or false if the call is over. It ends like a named member, unless Accept removes it
+// before.
 func (c *Course) Expect(now time.Duration) (member int32, ok bool) {
 	if c.reason != Underway {
 		return 0, false
@@ -93,7 +93,7 @@ func (c *Course) Expect(now time.Duration) (member int32, ok bool) {
 	return int32(len(c.members) - 1), true
 }
 
-// Accept takes an expected member away, because those it stood for are known: they have
+// Accept removes an expected member, because the members it stood for are known: they have
 // been named, or there are none. It returns false if that came too late.
 func (c *Course) Accept(now time.Duration, member int32) bool {
 	m := &c.members[member]
@@ -162,7 +162,7 @@ func (c *Course) Member(i int) Member {
 // Began returns when the first run of a member started.
 func (c *Course) Began(i int) time.Duration { return c.members[i].Began }
 
-// Expects reports whether a member stands for those that are not known yet.
+// Expects reports whether a member stands for members that are not known yet.
 func (c *Course) Expects(i int) bool { return c.members[i].expects }
 
 // HasEnded reports whether a member has ended before the call did, or was replaced.

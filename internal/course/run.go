@@ -16,7 +16,8 @@ func (c *Course) mayBegin(now time.Duration) bool {
 	return c.hasRoom() && (c.credits > 0 || now >= c.nextStart)
 }
 
-// hasRoom reports whether nothing but the stagger keeps the next member back.
+// hasRoom reports whether the next member may have its first run as soon as the stagger lets
+// it.
 func (c *Course) hasRoom() bool {
 	return c.next < c.local && (c.policy.Parallelism == 0 || c.active < c.policy.Parallelism)
 }
@@ -64,8 +65,8 @@ func (c *Course) Start(now time.Duration, r Run, limit time.Duration) bool {
 	return true
 }
 
-// End says how a claimed run has ended: OK, with a result unless the run has given its
-// results before, or Expired or any other final state.
+// End says how a claimed run has ended: in a final state or Expired, and whether with a
+// result.
 func (c *Course) End(now time.Duration, r Run, how State, result bool) Effect {
 	m := &c.members[r.Member]
 	if c.reason != Underway || m.State != Pending || c.hasEnded(r) {
@@ -104,8 +105,7 @@ func (c *Course) end(r Run, how State, result bool) Effect {
 	return Ends
 }
 
-// Resolve returns the state in which a run, or a named member, ends that ends in this way
-// now.
+// Resolve returns the final state of a run, or a named member, that ends like this now.
 func (c *Course) Resolve(now time.Duration, how State) State {
 	if c.reason == Underway {
 		c.advance(now)
@@ -113,7 +113,8 @@ func (c *Course) Resolve(now time.Duration, how State) State {
 	return c.graceful(how)
 }
 
-// graceful replaces Expired: by Late if the time of the producers is over, else by Failed.
+// graceful replaces Expired: by Late if the time of the producers is over, otherwise by
+// Failed.
 func (c *Course) graceful(how State) State {
 	switch {
 	case how != Expired:

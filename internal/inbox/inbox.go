@@ -27,13 +27,13 @@ type Source interface {
 	// Drop drops up to n of the results that wait, the oldest ones or the newest, and
 	// returns how many it has dropped.
 	Drop(n int, oldest bool) int
-	// Spent reports that nothing more comes of a source in the queue, which is removed
-	// from the queue then.
+	// Spent reports whether a source in the queue has nothing more to deliver. It is then
+	// removed from the queue.
 	Spent() bool
-	// Release says that the owner may be a while: what is held back until the source is
-	// taken is to be let go.
+	// Release says that it may be a while until the source is taken. The source lets go of
+	// what it holds back until then.
 	Release()
-	// Discard says that nothing is taken any more. A task of the source may be running.
+	// Discard says that nothing more is taken. A task of the source may be running.
 	Discard()
 }
 
@@ -41,7 +41,7 @@ type Source interface {
 // has to continue behind the event that failed.
 type Task interface{ Run() }
 
-// An Owner hears of what becomes of an inbox. Its methods must not block or panic.
+// An Owner is told what happens to an inbox. Its methods must not block or panic.
 type Owner interface {
 	// Active is called under the inbox's lock when it becomes busy and when it is idle.
 	Active(busy bool)
@@ -58,7 +58,7 @@ const atOnce = 64
 type Config struct {
 	Width     int32 // how many tasks run at the same time; 0 stands for 1
 	Bound     int32 // how many results may wait; 0 stands for any number
-	DropFirst bool  // what is dropped beyond that: the oldest results, or else the newest
+	DropFirst bool  // beyond that the oldest results are dropped, or else the newest
 }
 
 // Inbox is a queue of sources, to be made by Init. It must not be copied, and may be
@@ -69,10 +69,10 @@ type Inbox struct {
 
 	mu      sync.Mutex // guards the fields below; it is held when the locks of sources are taken
 	queue   queue
-	taken   Source // the one whose task runs, to be put back then; nil if it has been already
+	taken   Source // the source whose task runs, to be put back then; nil if it is in the queue already
 	runners int32  // goroutines that run tasks
 	inHand  int32  // tasks that they run
-	away    int32  // of these, those that are in Away
+	away    int32  // of these tasks, those that are in Away
 	loose   bool   // sources hold back nothing, until no task is in Away
 	waiting int    // results that wait, as far as they are counted
 	dropped uint64 // results that were dropped
@@ -85,8 +85,8 @@ func (b *Inbox) Init(owner Owner, c Config) { b.owner, b.config = owner, c }
 // Overlaps reports whether several tasks may run at the same time.
 func (b *Inbox) Overlaps() bool { return b.config.Width > 1 }
 
-// Single reports whether each event is a task of its own, which can be dropped, or run
-// beside others, as long as it waits.
+// Single reports whether each event is a task of its own, so that it can be dropped while it
+// waits, or run beside others.
 func (b *Inbox) Single() bool { return b.config.Bound > 0 || b.Overlaps() }
 
 // Put adds a source that is not in the queue and has something to deliver. It reports
@@ -102,9 +102,9 @@ func (b *Inbox) Put(s Source) (run bool) {
 	return b.queue.length > 0 && b.wakeLocked()
 }
 
-// Preload adds a source to an inbox that nobody else knows yet, once Wake has been called or
-// another source is put. It is first in the queue until it is spent, and its Release does
-// nothing.
+// Preload adds a source to an inbox that no other goroutine knows yet. The source is delivered
+// after Wake has been called, or another source is put. It is first in the queue until it is
+// spent, and its Release does nothing.
 func (b *Inbox) Preload(s Source) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -131,8 +131,8 @@ func (b *Inbox) wakeLocked() bool {
 	return true
 }
 
-// Count drops what is too much once a source in the queue has more results. It need
-// not be called for each of them: what is taken out is counted in any case.
+// Count counts the new results of a source in the queue, and drops those above the bound. It
+// need not be called for each result: what is taken out is counted in any case.
 func (b *Inbox) Count(s Source) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -172,7 +172,7 @@ func (b *Inbox) Run() {
 }
 
 // RunOne runs the first task here and leaves the others, if there are any, to a
-// goroutine of their own. It may be called in the place of Run.
+// goroutine of their own. It may be called instead of Run.
 func (b *Inbox) RunOne() {
 	var h hand
 	b.take(&h)
@@ -190,7 +190,7 @@ type hand struct {
 	fine bool // no task has unwound the stack
 }
 
-// resume goes on for another goroutine.
+// resume runs the tasks that another goroutine has left.
 func (b *Inbox) resume(h hand) {
 	for h.task != nil {
 		b.run(&h, math.MaxInt)
@@ -209,8 +209,8 @@ func (b *Inbox) run(h *hand, n int) {
 	h.fine = true
 }
 
-// unwind is deferred by run. Another goroutine goes on with what is in hand: after
-// runtime.Goexit nothing can keep this one, not even a panic that is recovered.
+// unwind is deferred by run. A new goroutine goes on with what is in hand, because
+// runtime.Goexit ends this one, even if a panic is recovered on the way.
 func (b *Inbox) unwind(h *hand) {
 	if h.fine {
 		return
@@ -261,7 +261,7 @@ func (b *Inbox) take(h *hand) {
 }
 
 // nextLocked takes the next task into the hand, and reports whether one more runner is
-// to be started for those behind it.
+// to be started for the tasks behind it.
 func (b *Inbox) nextLocked(h *hand) (start bool) {
 	h.task = nil
 	n := atOnce
@@ -314,7 +314,7 @@ func (b *Inbox) Away(f func()) {
 	f()
 }
 
-// Loosen releases the sources, now and until no task is in Away any more, if one is.
+// Loosen releases the sources if a task is in Away, and those that are put until none is.
 func (b *Inbox) Loosen() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

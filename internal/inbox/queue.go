@@ -4,7 +4,7 @@ package inbox
 // The inbox's lock guards it.
 type Links struct {
 	prev, next Source
-	released   bool // so are all sources before it
+	released   bool // Release was called, also for all sources before it
 	first      bool // it is put back before all others
 }
 
@@ -31,7 +31,7 @@ func (q *queue) push(s Source) {
 	q.length++
 }
 
-// unshift adds a source that holds back nothing before all others.
+// unshift adds a source before all others. The source holds back nothing.
 func (q *queue) unshift(s Source) {
 	*s.Linked() = Links{next: q.head, released: true, first: true}
 	if q.head == nil {
@@ -64,9 +64,9 @@ func (q *queue) remove(s Source) {
 	q.length--
 }
 
-// drop drops n results of the sources that are next, removes those that are spent then,
-// and returns how many results there were. It looks again at the sources that had none
-// only if all others have none either.
+// drop drops up to n results of the sources that are next, removes sources that are spent
+// then, and returns how many it has dropped. It looks again at sources that had none only if
+// all others have none either.
 func (q *queue) drop(n int) (dropped int) {
 	for range 2 {
 		if q.full == nil {

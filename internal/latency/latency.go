@@ -1,5 +1,5 @@
-// Package latency keeps the recent latencies of something, in little memory of fixed size,
-// and answers which one is at a quantile.
+// Package latency keeps the recent latencies of a group in memory of a fixed size, and returns
+// quantiles of them.
 package latency
 
 import (
@@ -25,9 +25,8 @@ const Window = 1000
 // is expected to be longer, but not more than a window.
 func Enough(quantile float64) int { return int(min(max(20, 1/(1-quantile)), Window)) }
 
-// Recent keeps latencies in two windows: when one is full it takes the place of the one
-// before, which is forgotten. The zero Recent is empty. It must not be copied, and is safe for
-// concurrent use.
+// Recent keeps latencies in two windows. A full window replaces the one before, and a new one
+// begins. The zero Recent is empty. It must not be copied, and is safe for concurrent use.
 type Recent struct {
 	mu          sync.Mutex // guards the fields below
 	now, before [buckets]uint16
@@ -46,10 +45,10 @@ func (r *Recent) Add(d time.Duration) {
 	r.count++
 }
 
-// Quantile returns a time that this share of the recent latencies does not exceed, more than
-// 0 and less than 1: the end of the bucket in which the share is reached. So what is at
-// least as long is in the buckets behind it, even if all that is known of it is that it is
-// longer, and does not move the quantile. It returns false as long as there are not [Enough].
+// Quantile returns a time that this share of the recent latencies does not exceed, more than 0
+// and less than 1: the end of the bucket in which the share is reached. Latencies that are at
+// least as long are in later buckets and do not move the quantile, even if they are only known
+// to be longer. It returns false as long as there are not [Enough].
 func (r *Recent) Quantile(quantile float64) (d time.Duration, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

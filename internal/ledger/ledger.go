@@ -39,7 +39,7 @@ type shard struct {
 	mu      sync.Mutex
 	head    *Entry
 	entered uint64   // how many entries ever entered
-	_       [40]byte // keeps neighbours out of each other's cache line
+	_       [40]byte // keeps neighbors out of each other's cache line
 }
 
 // An Entry is a place in a ledger, to be part of whatever enters it. An entry is
@@ -59,8 +59,8 @@ func (l *Ledger) Enter(e *Entry, owner any, key uint64, upTo Level) bool {
 	s := &l.shards[e.shard]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// The level is read under the lock that All takes: an entry is either seen
-	// by who raised the level and then looks, or refused.
+	// The level is read under the lock that All takes: an entry is refused, or it is
+	// seen by a goroutine that raises the level and then looks.
 	if l.Level() > upTo {
 		return false
 	}

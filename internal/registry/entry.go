@@ -23,8 +23,8 @@ type Entry struct {
 	ID        uint64 // unique in the registry and in the order of registration; set by Add
 	Name      string // if empty, Add sets it to Kind-N
 	Kind      string
-	Group     string // replicas of the same group share a seat; "" for none
-	Selection *Selection // which others may share
+	Group     string     // replicas of the same group share a seat; "" for none
+	Selection *Selection // registrations may share it
 
 	// The registry's mu guards the fields below.
 	registered bool

@@ -34,8 +34,8 @@ type record[P, L Registrant] struct {
 	route atomic.Pointer[Route[P, L]] // nil after a change; stored under mu, except for nil
 }
 
-// A scope is what is registered with one pair of types. It is kept while that is
-// anything.
+// A scope is what is registered with one pair of types. It exists while there is any such
+// registration.
 type scope[P, L Registrant] struct {
 	types      Types
 	registered int
@@ -96,7 +96,7 @@ func (r *Registry[P, L]) add(x Registrant) error {
 	}
 	e.ID = r.generation.Load() + 1
 	if err := r.nameLocked(s, x); err != nil {
-		return err // there are others in the scope
+		return err // the scope stays: the name is taken in it
 	}
 	e.registered = true
 	s.registered++

@@ -90,8 +90,8 @@ func isTokenByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
 }
 
-// wildcardProblem says what is wrong with the wildcard at text[i], whose token
-// begins at text[token]; nothing is the empty string.
+// wildcardProblem says what is wrong with the wildcard at text[i], whose token begins at
+// text[token]. It returns the empty string if nothing is.
 func wildcardProblem(text string, token, i int, allowed bool) string {
 	last := i+1 == len(text)
 	switch {

@@ -1,4 +1,4 @@
-// Package unwind tells what unwinds a stack where recover does not.
+// Package unwind tells a panic from runtime.Goexit where recover returns nil.
 package unwind
 
 import "runtime"

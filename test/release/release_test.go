@@ -182,3 +182,34 @@ func TestReleaseRefuses(t *testing.T) {
 		})
 	}
 }
+
+// The tag of a command names a commit beside the branch, in which the command has no replace
+// directives: go install refuses those.
+func TestACommandIsTaggedWithoutReplace(t *testing.T) {
+	with := files()
+	const requires = "module example.test/root/command\n\ngo 1.25.0\n\nrequire example.test/root v0.1.0\n"
+	with["command/go.mod"] = requires + "\nreplace example.test/root => ../\n\nreplace (\n\texample.test/root/nested => ../nested\n)\n"
+	with["command/main.go"] = "package main\n\nimport _ \"example.test/root\"\n\nfunc main() {}\n"
+	r := newRepository(t, with)
+	out, err := r.run("bash", ".ci/release", "v0.2.0", ".", "nested", "command")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	tag := regexp.MustCompile(`(?m)^\tgit tag -a command/v0\.2\.0 -m command/v0\.2\.0 (\w+)$`).FindStringSubmatch(out)
+	if tag == nil {
+		t.Fatalf("no tag of the command in:\n%s", out)
+	}
+	want := strings.ReplaceAll(requires, "v0.1.0", "v0.2.0") + "\n"
+	if diff := cmp.Diff(want, r.must("git", "show", tag[1]+":command/go.mod")); diff != "" {
+		t.Errorf("go.mod under the tag (-want +got):\n%s", diff)
+	}
+	if got := r.must("git", "diff", "--name-only", "HEAD", tag[1]); got != "command/go.mod\n" {
+		t.Errorf("the commit of the tag changes %q", got)
+	}
+	if head, parent := r.must("git", "rev-parse", "HEAD"), r.must("git", "rev-parse", tag[1]+"^"); parent != head {
+		t.Errorf("the parent of the commit is %s, want the release %s", parent, head)
+	}
+	if !strings.Contains(r.must("git", "show", "HEAD:command/go.mod"), "replace") || r.must("git", "status", "--porcelain") != "" {
+		t.Error("the replace directives have not stayed on the branch")
+	}
+}

@@ -78,9 +78,9 @@ func TestTheCulpritIsNamedFirst(t *testing.T) {
 					case d.Suspects == nil:
 						t.Fatal("suspects is null")
 					case s.Culprit == "" && len(d.Suspects) > 0 && s.Name != "boot":
-						t.Errorf("somebody is blamed though nothing is wrong: %+v", d.Suspects)
+						t.Errorf("a suspect is named although nothing is wrong: %+v", d.Suspects)
 					case s.Culprit != "" && len(d.Suspects) == 0:
-						t.Errorf("nobody is named")
+						t.Errorf("no suspect is named")
 					case s.Culprit != "" && d.Suspects[0].Name != s.Culprit:
 						t.Errorf("the first suspect is %+v\nthe second %+v", d.Suspects[0], d.Suspects[1:])
 					}
@@ -99,8 +99,8 @@ func TestTheCulpritIsNamedFirst(t *testing.T) {
 	}
 }
 
-// While a call has used half of its time, somebody is named.
-func TestNobodyIsNeverSaidWhileCallsAreSlow(t *testing.T) {
+// While a call has used half of its time, a suspect is named.
+func TestASlowCallAlwaysHasASuspect(t *testing.T) {
 	for _, s := range All() {
 		t.Run(s.Name, func(t *testing.T) {
 			played(t, s, func(t *testing.T, st *Stage) {
@@ -109,7 +109,7 @@ func TestNobodyIsNeverSaidWhileCallsAreSlow(t *testing.T) {
 					d := st.data(t, "")
 					for _, c := range d.Calls.Rows {
 						if c.Used >= 0.5 && len(d.Suspects) == 0 {
-							t.Fatalf("a call has used %v of its time, and nobody is named", c.Used)
+							t.Fatalf("a call has used %v of its time, and no suspect is named", c.Used)
 						}
 					}
 				}
@@ -142,13 +142,13 @@ func itoa(n uint64) string { b, _ := json.Marshal(n); return string(b) }
 func TestWhatTheFirstRowSays(t *testing.T) {
 	for name, text := range map[string]string{
 		"slow-site":   "calls waiting, typically 1.99 s longer than others",
-		"queue":       "calls wait in it, the first for 3.",
-		"remote":      "calls waiting, typically 3.99 s longer than others",
-		"silent-node": "is silent: none of its 4 members answers; cell-3/site-1 has not answered for ",
+		"queue":       "has a queue: 36 calls wait in it, the first for 3.",
+		"remote":      "calls, typically 3.99 s longer than others",
+		"silent-node": "is silent: none of its 4 members has answered for ",
 		"hung-run":    "has not returned, 29.4 s after the end of its call",
 		"nested":      "bins and 2 more wait for it in nested calls",
 		"producers":   "lacks producers: 3 calls wait for 2 more producers, the first for ",
-		"places":      "senders wait for a place, 4 of 4 calls in flight; 4 of these wait for site-",
+		"places":      "senders wait for a place, 4 of 4 calls in flight; 4 of these wait for site-4",
 		"listener":    "listens and is behind: ",
 		"late":        "was late in ",
 		"panic":       "panicked in 64 of its last 64 calls",
@@ -184,5 +184,39 @@ func TestCutOffRunsAreMoreThan(t *testing.T) {
 		if m.P50More != (m.Name != "site-1") {
 			t.Errorf("%s: p50 %v, more: %v", m.Name, m.P50, m.P50More)
 		}
+	}
+}
+
+// While the page is open, it knows for how long senders have waited. After a time without a look
+// it does not.
+func TestWaitingSendersLoseTimeAsLongAsTheyAreSeen(t *testing.T) {
+	s, _ := ByName("places")
+	played(t, s, func(t *testing.T, st *Stage) {
+		lost := func() time.Duration {
+			found := st.data(t, "").Suspects
+			if len(found) == 0 || found[0].Name != s.Culprit {
+				t.Fatalf("suspects: %+v", found)
+			}
+			return found[0].Lost
+		}
+		for range 10 {
+			time.Sleep(time.Second)
+			lost()
+		}
+		if got := lost(); got < 50*time.Second {
+			t.Errorf("the senders have lost %v in 10 s", got)
+		}
+		time.Sleep(time.Minute)
+		if got := lost(); got > 5*time.Second {
+			t.Errorf("after a minute without a look the senders have lost %v", got)
+		}
+	})
+}
+
+// A member that was late each time is said to be that, and not also to have kept calls waiting.
+func TestLatenessIsSaidOnce(t *testing.T) {
+	got, _ := first(t, "long-name", 30*time.Second)
+	if strings.Contains(got.Text, "kept") || !strings.Contains(got.Text, "was late in") {
+		t.Errorf("it says %q", got.Text)
 	}
 }

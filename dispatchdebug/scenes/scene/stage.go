@@ -17,8 +17,8 @@ import (
 type Scene struct {
 	Name    string
 	Shows   string // what goes wrong, in a sentence
-	Culprit string // whose name the page must have in the first row of suspects; empty if there is none
-	Page    string // the part of the page's address from the question mark on, if it is not the overview
+	Culprit string // the name that the page must show in the first row of suspects; empty if there is none
+	Page    string // the page's address from the question mark on, if it is not the overview
 	bus     []dispatch.BusOption
 	page    []dispatchdebug.Option
 	play    func(*Stage)

@@ -1,0 +1,115 @@
+package dispatchdebug
+
+import (
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// append reports whether there was room for the row, and for what belongs to it.
+func (w *waterfall) append(p rowPart) bool {
+	p.Critical = w.critical
+	if w.part.Only == "critical" && !p.Critical {
+		return false
+	}
+	if len(w.part.Rows) >= mostRowsShown {
+		if p.Indent == 0 {
+			w.part.Left++
+		}
+		return false
+	}
+	w.part.Rows = append(w.part.Rows, p)
+	return true
+}
+
+// row appends the row of one member of r.
+func (w *waterfall) row(r *record, m *row, offset time.Duration, indent int) bool {
+	elapsed := r.elapsed
+	part := rowPart{
+		Key: r.id.String() + " " + m.key().member.String(), Kind: "member", Indent: indent, Name: m.key().member.String(), State: m.state.String(),
+		Bars: []bar{}, Results: m.results, Deadline: offset + r.budget, End: offset + elapsed, Open: !r.ended,
+	}
+	if m.replica {
+		part.Kind, part.Name = "replica", dispatch.Member{Node: m.member.Node, Name: m.member.Name}.String()
+		part.Key = r.id.String() + " " + m.member.String() + " replica"
+	}
+	if w.sensitive {
+		part.Error, part.Stack, part.Summary = m.err, m.stack, m.summary
+	}
+	add := func(kind string, from, to time.Duration, open bool, text string) {
+		part.Bars = append(part.Bars, bar{Kind: kind, Start: offset + from, Length: max(to-from, 0), Open: open, Text: text})
+	}
+	ended := m.ended
+	if ended < 0 {
+		ended = elapsed
+	}
+	switch {
+	case m.started < 0 && m.state == dispatch.StatePending:
+		add("queued", 0, elapsed, true, "queued for "+duration(elapsed))
+		part.State, part.Text = "queued", "waits for its turn, "+duration(elapsed)
+	case m.started < 0:
+		add("queued", 0, ended, false, "not started")
+		part.Text = "not started"
+	default:
+		if m.started > 0 {
+			add("queued", 0, m.started, false, "queued for "+duration(m.started))
+		}
+		part.Text = duration(max(ended-m.started, 0))
+		add("running", m.started, ended, m.ended < 0, "ran for "+part.Text)
+		if m.ended < 0 {
+			part.Text += " so far"
+		}
+		if m.neverReturned && r.ended {
+			past, open := w.past(r, m)
+			if past > 0 {
+				add("late", ended, ended+past, open, "went on for "+duration(past))
+				w.right = max(w.right, min(offset+ended+past, mostStretching*w.part.Elapsed))
+			}
+			part.Text = overrunText(m.state, past, open)
+		}
+	}
+	if !m.replica && m.member.Group != "" && m.member.Name != "" && m.state == dispatch.StateOK {
+		part.Text += ", by " + m.member.Name
+	}
+	for i := range r.listening {
+		l := &r.listening[i]
+		if l.member == m.member && (m.replica || m.member.Group == "" || m.member.Node != "") {
+			text := l.listener + " listened for " + duration(l.took)
+			if l.panicked {
+				text += " and panicked"
+			}
+			add("listener", l.started, l.started+l.took, false, text)
+			w.right = max(w.right, min(offset+l.started+l.took, mostStretching*w.part.Elapsed))
+		}
+	}
+	return w.append(part)
+}
+
+// overrunText says, behind the word of the state, how long a run went on after the end
+// of its call.
+func overrunText(s dispatch.State, past time.Duration, open bool) string {
+	text := "went on for " + duration(past)
+	if s == dispatch.StateLate {
+		text = "by " + duration(past)
+	}
+	if open {
+		text += " so far"
+	}
+	return text
+}
+
+// past returns for how long a run has gone on after the end of its call, and whether
+// it still does.
+func (w *waterfall) past(r *record, m *row) (past time.Duration, open bool) {
+	if m.returned >= 0 {
+		return max(m.returned-r.elapsed, 0), false
+	}
+	if age, ok := w.bus.abandoned[abandonedKey{r.id, m.member}]; ok {
+		return age, true
+	}
+	past = w.now.Sub(r.started.Add(r.elapsed))
+	if past > returnsUnnoted {
+		return 0, false // it has returned, and the word of it was lost
+	}
+	return past, true
+}

@@ -1,0 +1,97 @@
+package dispatchdebug
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// said gives what the page says about the suspects, in their order.
+func (b *bench) said() (list []string) {
+	for _, s := range b.data("").Suspects {
+		list = append(list, s.Name+" "+s.Text)
+	}
+	return list
+}
+
+// A call that waited for its turn for most of its time is no reason to say that the producer,
+// which runs it now, does not answer.
+func TestACallThatBeganLateWaitedInAQueue(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("serial", after(600*time.Millisecond, "", nil), dispatch.WithConcurrency(1))
+		b.send()
+		b.send()
+		time.Sleep(550 * time.Millisecond)
+		want(t, "while it waits", b.said(), []string{"serial has not answered for 550 ms of 1 s; has a queue: 1 call waits in it, the first for 550 ms"})
+		time.Sleep(150 * time.Millisecond)
+		want(t, "when it runs", b.said(), []string{"serial had a queue: the call that it runs waited 600 ms for its turn"})
+	})
+}
+
+// Members that take no longer than usual are not suspects beside one that does.
+func TestOnlyThoseThatExceedTheirUsualTimeAreNamed(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		more := time.Duration(0)
+		b.add("usual", after(1400*time.Millisecond, "", nil))
+		b.add("slower", func(ctx context.Context, s string) (string, error) {
+			return after(1100*time.Millisecond+more, "", nil)(ctx, s)
+		})
+		for range enoughRuns {
+			b.call(dispatch.WithTimeout(2 * time.Second))
+		}
+		more = time.Second
+		c := b.send(dispatch.WithTimeout(2 * time.Second))
+		time.Sleep(1200 * time.Millisecond)
+		want(t, "after half of the time", b.said(), []string{"slower has not answered for 1.2 s of 2 s"})
+		<-c.Done()
+	})
+}
+
+// If all members take as long as usual, and that is more than half of what the call has, they
+// are named.
+func TestACallThatHasUsedHalfOfItsTimeHasASuspect(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("usual", after(700*time.Millisecond, "", nil))
+		for range enoughRuns {
+			b.call()
+		}
+		b.send()
+		time.Sleep(520 * time.Millisecond)
+		want(t, "after half of the time", b.said(), []string{"usual has not answered for 520 ms of 1 s"})
+	})
+}
+
+// No call waits for a listener, so calls lose no time to one that is behind.
+func TestCallsLoseNoTimeToAListener(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("site", after(time.Millisecond, "", nil))
+		if _, err := b.d.AddListener(measure, func(context.Context, dispatch.Result[string, string]) { time.Sleep(time.Minute) }, dispatch.WithName("log")); err != nil {
+			t.Fatal(err)
+		}
+		b.call()
+		time.Sleep(30 * time.Second)
+		s := b.data("").Suspects
+		if len(s) != 1 || s[0].Name != "log" || s[0].Lost != 0 || s[0].Severity != "bad" {
+			t.Errorf("suspects: %+v", s)
+		}
+	})
+}
+
+// What is counted since recording began is at least what is counted of the last minute.
+func TestCallsAreCountedWhenTheyEnd(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("site", after(100*time.Millisecond, "", nil))
+		b.call()
+		b.send()
+		bus := b.data("").Bus
+		want(t, "sent, ended, in the last minute", [3]uint64{bus.Sent, bus.Calls, bus.Minute.Calls}, [3]uint64{2, 1, 1})
+	})
+}
+
+func TestEvidence(t *testing.T) {
+	want(t, "with a call", evidence(suspect{Topic: "cell.measure", Call: 7}), "?call=7")
+	want(t, "with a topic", evidence(suspect{Topic: "cell.measure"}), "?topic=cell.measure")
+	want(t, "of a connection", evidence(suspect{Name: "nats"}), "#elsewhere")
+}
