@@ -7,7 +7,7 @@ import (
 )
 
 // A Codec writes requests and results as bytes and reads them. Its methods are
-// called concurrently. What Unmarshal reads into v must not share memory with data.
+// called concurrently. The value that Unmarshal stores in v must not share memory with data.
 type Codec interface {
 	// Name is what the codec is called on the wire: letters, digits, _ and -.
 	Name() string
@@ -17,9 +17,9 @@ type Codec interface {
 }
 
 // JSON is the codec "json", of package encoding/json, and the default: a node in
-// any language can answer it. It has no infinities and no NaN: a result with one of these is
-// Failed. What is in an interface arrives as another type, numbers as float64. Fields that
-// are not exported are lost, and Serve and Join refuse a type of which nothing would be left.
+// any language can use it. It cannot write infinities and NaN: the member with such a result is
+// Failed. A value in an interface arrives with another type; numbers arrive as float64. Fields that
+// are not exported are lost. Serve and Join refuse a type of which JSON would write nothing.
 type JSON struct{}
 
 // Name returns "json".
@@ -31,22 +31,22 @@ func (JSON) Marshal(v any) ([]byte, error) { return json.Marshal(v) }
 // Unmarshal is [json.Unmarshal].
 func (JSON) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
 
-// Gob is the codec "gob", of package encoding/gob, for what JSON cannot write. Each
-// message carries the description of its type. What is in an interface has to be registered
+// Gob is the codec "gob", of package encoding/gob, for values that JSON cannot write. Each
+// message contains the description of its type. Types of values in interfaces must be registered
 // with [gob.Register] on both sides. Fields that are not exported are lost, as with JSON.
 type Gob struct{}
 
 // Name returns "gob".
 func (Gob) Name() string { return "gob" }
 
-// Marshal writes v with an encoder of its own.
+// Marshal writes v with a new encoder.
 func (Gob) Marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	err := gob.NewEncoder(&b).Encode(v)
 	return b.Bytes(), err
 }
 
-// Unmarshal reads v with a decoder of its own.
+// Unmarshal reads v with a new decoder.
 func (Gob) Unmarshal(data []byte, v any) error {
 	return gob.NewDecoder(bytes.NewReader(data)).Decode(v)
 }

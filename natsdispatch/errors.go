@@ -11,24 +11,23 @@ import (
 // The sentinels that errors of this package wrap besides those of package
 // dispatch.
 var (
-	// ErrConnection reports that a connection lacks what this package needs; the
-	// text says which option of nats.Connect it is.
+	// ErrConnection reports that a connection lacks an option of nats.Connect that this package
+	// needs; the text names the option.
 	ErrConnection = errors.New("natsdispatch: unsuitable connection")
 	// ErrTooLarge reports that a request or a result is larger than the server or
 	// [WithMaxResult] allows.
 	ErrTooLarge = errors.New("natsdispatch: too large")
-	// ErrMalformed reports that a message is not as the protocol wants it.
+	// ErrMalformed reports that a message breaks the protocol.
 	ErrMalformed = errors.New("natsdispatch: malformed")
 	// ErrUnverified reports that a message is not signed by the node that it names.
 	ErrUnverified = errors.New("natsdispatch: unverified")
 )
 
-// RemoteError is the error of a member on another node: its text, and what it
-// wraps if that is one of the sentinels that the protocol knows. [errors.Is]
-// reaches the sentinel.
+// RemoteError is the error of a member on another node. It has the text of the error there. If that
+// error wraps a sentinel that the protocol knows, [errors.Is] finds this sentinel.
 type RemoteError struct {
-	Node string // where it came from
-	Text string // what the error said there
+	Node string // the name of the node; empty for the cause of a cancel
+	Text string // the text of the error on the node
 	is   error  // decides the state of the member, if it is a sentinel that does
 	also error  // says more than that, if the protocol knows more
 }
@@ -36,14 +35,14 @@ type RemoteError struct {
 // Error returns the text.
 func (e *RemoteError) Error() string { return e.Text }
 
-// Unwrap returns the sentinel from which [dispatch.Roster.End] reads the state.
+// Unwrap returns the sentinel from which [dispatch.Roster.End] derives the state, or nil.
 func (e *RemoteError) Unwrap() error { return e.is }
 
 // Is reports whether target is the more precise of two sentinels, such as
 // [dispatch.ErrQueueFull] for a member that was rejected.
 func (e *RemoteError) Is(target error) bool { return e.also != nil && e.also == target }
 
-// As is [errors.As] for that sentinel.
+// As is [errors.As] for the more precise sentinel.
 func (e *RemoteError) As(target any) bool { return e.also != nil && errors.As(e.also, target) }
 
 // twinError reports that two processes have the same name.

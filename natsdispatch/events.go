@@ -15,30 +15,30 @@ import (
 type NodeEventKind int
 
 // The kinds of events. A node is present from NodeCame or NodeRestarted to NodeLeft, NodeSilent
-// or CutOff; the last one ends that of all nodes. [Serve] tells of NodeTwin, if that is its own
-// name, and of the connection; it hears of no other nodes.
+// or CutOff. CutOff concerns all nodes. [Serve] reports NodeTwin for the node's own
+// name, and the events of the connection; it reports no other nodes.
 const (
-	// NodeCame: a node is heard of for the first time, or again after it was silent.
+	// NodeCame: the asker heard the node for the first time, or again after it was silent.
 	NodeCame NodeEventKind = iota + 1
-	// NodeLeft: it has said bye.
+	// NodeLeft: the node has said bye.
 	NodeLeft
-	// NodeSilent: it has missed three beats. It is expected for [WithForget].
+	// NodeSilent: the node has missed three beats. Calls expect it for [WithForget].
 	NodeSilent
-	// NodeRestarted: another process has taken the name of a node that was present or silent.
-	// What the one before had in hand is lost.
+	// NodeRestarted: a new process has taken the name of a node that was present or silent.
+	// The requests of the earlier process are lost.
 	NodeRestarted
 	// NodeTwin: two processes have the same name at the same time.
 	NodeTwin
-	// CutOff: all nodes fell silent together, or the server answers no ping: the fault is on
+	// CutOff: all nodes fell silent together, or the server does not answer a ping. The fault is on
 	// this side of the network.
 	CutOff
-	// ConnectionDown: there is no connection to NATS. It is made again without further ado.
+	// ConnectionDown: there is no connection to NATS. nats.go reconnects by itself.
 	ConnectionDown
-	// ConnectionUp: there is one, for the first time or again.
+	// ConnectionUp: the connection to NATS is made, for the first time or again.
 	ConnectionUp
-	// ConnectionClosed: the program has closed it, or nats.go has given up. It does not come back.
+	// ConnectionClosed: the program has closed the connection, or nats.go has given up. It does not come back.
 	ConnectionClosed
-	// SlowConsumer: messages come faster than they are dealt with, and are dropped.
+	// SlowConsumer: messages arrive faster than they are handled, and are dropped.
 	SlowConsumer
 )
 
@@ -60,13 +60,13 @@ func (k NodeEventKind) String() string {
 type NodeEvent struct {
 	Kind  NodeEventKind
 	Time  time.Time
-	Node  string        // whose event it is; empty if it is the connection's
-	Topic string        // on which it was noticed: one of the node's topics
-	After time.Duration // since the node was last heard of, or since the connection broke; 0 if that is not known
-	Err   error         // why, if that is known
+	Node  string        // the name of the node; empty for an event of the connection
+	Topic string        // the topic on which the event was noticed: one of the node's topics
+	After time.Duration // the time since the node was last heard, or since the connection broke; 0 if not known
+	Err   error         // the cause, if it is known
 }
 
-// String says what has happened, and what that means, in a sentence without its end.
+// String returns a sentence without a full stop that says what has happened, and what it means.
 func (e NodeEvent) String() string {
 	switch e.Kind {
 	case NodeCame:

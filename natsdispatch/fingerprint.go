@@ -11,12 +11,11 @@ import (
 	"strings"
 )
 
-// Fingerprint returns what stands for a pair of types on the wire unless
-// [WithTypes] says something else: 16 hexadecimal digits that are the same for
-// types of the same structure, wherever and under whatever name they are declared,
-// and the same on every platform. The structure is that of package encoding/json:
-// the names under which fields are written, in their order, and what they hold. A
-// type that writes itself is known by its name and package alone.
+// Fingerprint returns the identity of a pair of types on the wire, unless [WithTypes] sets another one: 16
+// hexadecimal digits. Types of the same structure have the same fingerprint, whatever their names
+// and packages are, on every platform. The structure is that of package encoding/json:
+// the names under which fields are written, in their order, and the types of the fields. For a
+// type that writes itself, only its name and package count.
 func Fingerprint[Req, Res any]() string {
 	var d description
 	d.add(reflect.TypeFor[Req]())

@@ -197,14 +197,14 @@ func (n *Node) hearOwn(m *nats.Msg) {
 // Name returns the node's name.
 func (n *Node) Name() string { return n.node }
 
-// Err returns the last error that [WithErrorHandler] was told of, or nil if there was none within
-// a minute: what goes on is told again before that.
+// Err returns the last error that the handler of [WithErrorHandler] got, or that was logged without one. It
+// returns nil if the last minute had no error. An error that persists is reported again within a minute.
 func (n *Node) Err() error { return n.lastError() }
 
 // Drain takes the node off the topics: it announces that it takes no new requests,
 // finishes the requests that it has or that are on their way, waits until the askers have the
-// replies, and says bye. An asker acknowledges a reply within a second. Drain waits for an asker that has
-// crashed at most until its call is over, and not for askers of version 1 of the protocol.
+// replies, and says bye. An asker acknowledges a reply within a second. Drain waits for a crashed asker
+// at most until the end of its call. It does not wait for askers of version 1 of the protocol.
 // If ctx ends first, Drain closes the node like [Node.Close] and returns the error of the context. If the
 // connection is closed, it does the same and returns [dispatch.ErrUnreachable]. Call Drain before
 // nc.Drain, which loses open requests. The producers and the connection stay as they are.

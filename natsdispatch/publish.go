@@ -19,16 +19,15 @@ const (
 )
 
 // WithPublish makes the node publish the results of its members on a subject of the space,
-// for programs that listen and do not ask: "dispatch listen" is one. These are the results
-// of all calls on the node's bus, from wherever the call was sent, in the order in which a
-// listener of the bus is called with them. Results of members on other nodes are left to
-// those nodes. Without this option a result reaches the asker alone.
+// for programs that listen and do not ask, such as "dispatch listen". It publishes the results
+// of all calls on the node's bus, also of calls that its own process has sent, in the order in which a
+// listener of the bus gets them. It does not publish results of members on other nodes.
+// Without this option only the asker receives a result.
 //
-// Values are written by the first codec of the node, one message for each. A value that is
-// larger than the server's max_payload, that the codec cannot write, or that comes while
-// there is no connection is not published: it is counted in [NodeStats] as unsent, its number is
-// skipped, so that listeners notice, and the first one goes to the error handler. Nothing
-// waits for the publication, and nothing is published twice.
+// The first codec of the node writes the values, one message for each. The node does not publish a value
+// if the value is larger than the server's max_payload, if the codec cannot write it, or if there is no
+// connection. Then [NodeStats] counts it as unsent, and its number is skipped, so listeners notice. The error
+// handler is called for the first such value. No call waits for the publication, and no result is published twice.
 func WithPublish() ServeOption {
 	return serveOption(func(c *serveConfig) error {
 		c.publish = true

@@ -218,14 +218,14 @@ func (r *Remote) Nodes() []NodeInfo {
 	return nodes
 }
 
-// NodeInfo is one node on one topic.
+// NodeInfo describes one node on one topic.
 type NodeInfo struct {
 	Node     string    `json:"node"`
 	Topic    string    `json:"topic"`
-	Epoch    int64     `json:"epoch"`    // another one each time the node starts
-	Groups   []string  `json:"groups"`   // of which it has replicas
-	Draining bool      `json:"draining"` // it takes no new requests
-	Heard    time.Time `json:"heard"`    // when it announced itself last
+	Epoch    int64     `json:"epoch"`    // the boot id, which differs each time the node starts
+	Groups   []string  `json:"groups"`   // the groups of which it has replicas
+	Draining bool      `json:"draining"` // whether it refuses new requests
+	Heard    time.Time `json:"heard"`    // when the asker last heard it
 	Err      error     `json:"-"`        // why it cannot be asked, or nil
 }
 
@@ -272,8 +272,8 @@ func (r *Remote) missing(nodes []string) []string {
 	return slices.DeleteFunc(slices.Clone(nodes), r.isHereLocked)
 }
 
-// Err returns the last error that [WithErrorHandler] was told of, or nil if there was none within
-// a minute: what goes on is told again before that.
+// Err returns the last error that the handler of [WithErrorHandler] got, or that was logged without one. It
+// returns nil if the last minute had no error. An error that persists is reported again within a minute.
 func (r *Remote) Err() error { return r.lastError() }
 
 // Close disconnects the bus from the nodes: the remote members of open calls

@@ -8,19 +8,19 @@ import (
 
 // RemoteStats is what a [Remote] has counted since Join.
 type RemoteStats struct {
-	Calls      uint64 `json:"calls"`      // that have asked nodes
+	Calls      uint64 `json:"calls"`      // calls that have asked nodes
 	InFlight   int    `json:"in_flight"`  // requests that are open now
-	Nodes      int    `json:"nodes"`      // that are present now, one for each of their topics
-	Stray      uint64 `json:"stray"`      // replies to no open request, or by nodes that were not meant
-	Duplicates uint64 `json:"duplicates"` // replies that had come before
-	Malformed  uint64 `json:"malformed"`  // replies and announcements that are not as the protocol wants them
+	Nodes      int    `json:"nodes"`      // nodes that are present now, counted once for each of their topics
+	Stray      uint64 `json:"stray"`      // replies to no open request, or from nodes that were not asked
+	Duplicates uint64 `json:"duplicates"` // replies that had arrived before
+	Malformed  uint64 `json:"malformed"`  // replies and announcements that break the protocol
 	Unverified uint64 `json:"unverified"` // replies and announcements that WithVerify has refused
 	Dropped    uint64 `json:"dropped"`    // replies and announcements beyond WithPendingLimits
 	Resent     uint64 `json:"resent"`     // requests that were sent again: under WithResend, or to a node that was without a connection
 	Excess     uint64 `json:"excess"`     // announcements beyond WithMaxNodes
-	Pending    int64  `json:"pending"`    // bytes of replies that wait for being dealt with now
-	Missed     uint64 `json:"missed"`     // events that were not told because OnNode or the logger blocks
-	Resumed    uint64 `json:"resumed"`    // times that a node was asked to send again what may be missing of a reply
+	Pending    int64  `json:"pending"`    // bytes of replies that wait to be read now
+	Missed     uint64 `json:"missed"`     // events that were dropped because OnNode or the logger blocks
+	Resumed    uint64 `json:"resumed"`    // times that the asker asked a node to repeat missing messages of a reply
 }
 
 type remoteCounts struct {
@@ -28,7 +28,7 @@ type remoteCounts struct {
 	droppedBySubs                                                                     atomic.Uint64
 }
 
-// Stats returns what was counted so far.
+// Stats returns what the asker has counted since Join, and the numbers of this moment.
 func (r *Remote) Stats() RemoteStats {
 	dropped := r.countDropped()
 	r.state.Lock()
@@ -54,23 +54,23 @@ func (r *Remote) countDropped() uint64 {
 
 // NodeStats is what a [Node] has counted since Serve.
 type NodeStats struct {
-	Requests   uint64 `json:"requests"`   // that were taken in hand
-	InHand     int    `json:"in_hand"`    // requests now
-	Remembered int    `json:"remembered"` // ids of requests that would be recognised if they came again
-	Refused    uint64 `json:"refused"`    // requests that were refused
-	Cancelled  uint64 `json:"cancelled"`  // requests whose askers did not wait for the end
-	Duplicates uint64 `json:"duplicates"` // requests that had come before, or whose cancel had
-	Expired    uint64 `json:"expired"`    // requests that came without budget left
-	Malformed  uint64 `json:"malformed"`  // messages that are not as the protocol wants them
+	Requests   uint64 `json:"requests"`   // requests that the node has received, without duplicates
+	InHand     int    `json:"in_hand"`    // requests that the node works on now
+	Remembered int    `json:"remembered"` // ids by which the node would recognize a request that arrives again
+	Refused    uint64 `json:"refused"`    // requests that the node has refused
+	Cancelled  uint64 `json:"cancelled"`  // requests that the asker has canceled
+	Duplicates uint64 `json:"duplicates"` // requests that had arrived before, or whose cancel had
+	Expired    uint64 `json:"expired"`    // requests that arrived without budget
+	Malformed  uint64 `json:"malformed"`  // messages that break the protocol
 	Dropped    uint64 `json:"dropped"`    // messages beyond WithPendingLimits
-	Unsent     uint64 `json:"unsent"`     // messages that the connection did not take
+	Unsent     uint64 `json:"unsent"`     // messages that the connection did not accept
 	Capped     uint64 `json:"capped"`     // requests with more budget than WithMaxBudget
 	Forgotten  uint64 `json:"forgotten"`  // ids beyond WithMaxRemembered
-	Missed     uint64 `json:"missed"`     // events that were not told because OnNode or the logger blocks
+	Missed     uint64 `json:"missed"`     // events that were dropped because OnNode or the logger blocks
 	Kept       int    `json:"kept"`       // replies that were sent, and that the asker has not acknowledged
-	Waiting    int64  `json:"waiting"`    // bytes of replies that are to be sent, or are kept
-	GivenUp    uint64 `json:"given_up"`   // such replies beyond WithMaxWaiting
-	Backlog    int64  `json:"backlog"`    // bytes of results that wait behind replies that cannot be sent, estimated
+	Waiting    int64  `json:"waiting"`    // bytes of replies that wait to be sent, or are kept
+	GivenUp    uint64 `json:"given_up"`   // kept replies that were dropped beyond WithMaxWaiting
+	Backlog    int64  `json:"backlog"`    // estimated bytes of results that wait because replies cannot be sent
 	Overrun    uint64 `json:"overrun"`    // requests with members that were stopped beyond WithMaxBacklog
 }
 
@@ -79,7 +79,7 @@ type nodeCounts struct {
 	droppedBySubs                                                                                             atomic.Uint64
 }
 
-// Stats returns what was counted so far.
+// Stats returns what the node has counted since Serve, and the numbers of this moment.
 func (n *Node) Stats() NodeStats {
 	total := max(n.counts.droppedBySubs.Load(), dropped(n.subscriptions()...))
 	n.state.Lock()

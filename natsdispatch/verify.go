@@ -12,15 +12,15 @@ import (
 // A Sign returns the signature of a message. It is called concurrently.
 type Sign func(message []byte) (signature []byte, err error)
 
-// A Verify returns nil if the signature of the message is that of the node. What is
-// not signed comes with an empty signature. It is called concurrently.
+// A Verify returns nil if the signature of the message is that of the node. The signature of a
+// message that is not signed is empty. It is called concurrently.
 type Verify func(node string, message, signature []byte) error
 
-// SignNKey signs with the key pair of the node, which has to have its seed.
+// SignNKey signs with the key pair of the node. The pair must contain the seed.
 func SignNKey(pair nkeys.KeyPair) Sign { return pair.Sign }
 
-// VerifyNKey verifies what [SignNKey] has signed. The func says what the public key
-// of a node is, if it is known; it is called concurrently.
+// VerifyNKey verifies the signatures of [SignNKey]. keyOf returns the public key of a node, and
+// whether it is known. It is called concurrently.
 func VerifyNKey(keyOf func(node string) (publicKey string, ok bool)) Verify {
 	return func(node string, message, signature []byte) error {
 		key, ok := keyOf(node)
