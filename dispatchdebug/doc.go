@@ -31,7 +31,7 @@
 // The overview has the parameters q (text to search for), sort and page (from 1). Topics and
 // calls have q and sort for their members. The page contains nothing that is not in the data, so
 // a script gets all that the page shows. docs/data-json.md describes the fields. The document has
-// a version, which grows when a field is removed or gets another meaning.
+// a version, which increases when a field is removed or gets another meaning.
 //
 // The page works without JavaScript; with JavaScript, it follows the stream. Search is a form,
 // tables are sorted by links, and the keyboard is enough to use the page. Rows keep their places

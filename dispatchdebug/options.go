@@ -99,8 +99,8 @@ func (withListenerTimes) apply(c *config) error { c.callbacks = true; return nil
 // keeps the given number of calls, the newest ones. All calls and all figures of topics and
 // members together take at most about the given number of bytes, which must be at least 1 MiB.
 // Figures take at most half of the bytes: above that, the figures of the topics that were unused
-// for longest are dropped. If all is too much, the oldest calls of the fullest bucket are
-// dropped. The default is 10 calls and 16 MiB.
+// for longest are dropped. If calls and figures together still take too many bytes, the oldest calls
+// of the fullest bucket are dropped. The default is 10 calls and 16 MiB.
 func WithRetention(calls, bytes int) Option { return withRetention{calls, bytes} }
 
 type withRetention struct{ calls, bytes int }

@@ -105,7 +105,7 @@ func (w *waterfall) afterwards(list *[]culprit) string {
 		return "Given up after " + after + " because the quorum could not be reached without"
 	case dispatch.ReasonFailedFast:
 		name(failed)
-		return "Given up after " + after + " at the first failure, of"
+		return "Given up after " + after + " because of the failure of"
 	case dispatch.ReasonStalled:
 		name(canceled)
 		return "Given up after " + after + " because no further result came from"

@@ -4,11 +4,11 @@
 //
 // # Usage
 //
-// On every machine that has producers, [Serve] lets them be asked:
+// On every machine that has producers, [Serve] makes the bus answer requests from other machines:
 //
 //	node, err := natsdispatch.Serve(nc, cell, Measure, natsdispatch.WithNode("cell-7"))
 //
-// On the machine that asks, [Join] brings them into the calls of a bus:
+// On the machine that asks, [Join] adds these producers to the calls of a bus:
 //
 //	_, err = natsdispatch.Join(nc, floor, Measure)
 //	values, err := floor.Gather(ctx, Measure, req)
@@ -25,17 +25,17 @@
 // # What is promised
 //
 //  1. One request goes to all nodes, and each node runs it on its own bus, under the
-//     policies of that bus, with the time that the call has left, less a little for
-//     the way back. Topic defaults and call options are the asker's.
+//     policies of that bus, with the time that the call has left, minus a little for
+//     the way back. The asker's topic defaults and call options apply to the call.
 //  2. Delivery is at most once. A request to a group is repeated only with [WithResend]. A request
 //     to nodes is repeated if a node comes back from a broken connection and has not
 //     accepted it; the repetition has the same id, and no node runs an id twice.
 //  3. A member's results arrive in its order and before its end. Messages of a node that
 //     did not arrive, because one side had no connection, are sent again
 //     within the time of the call. Results that cannot be sent again are reported as lost. At most
-//     [WithWindow] of a call is on its way, and a node holds at most [WithMaxWaiting] of replies.
-//     Results that producers return faster than the node can send them also wait on the node, up to
-//     [WithMaxBacklog]. At the asker, a call keeps the results that the program has not read.
+//     [WithWindow] bytes of a call are on their way, and a node holds at most [WithMaxWaiting] bytes of
+//     replies. If producers return results faster than the node can send them, further results wait on the
+//     node, up to [WithMaxBacklog]. At the asker, a call keeps the results that the program has not read.
 //  4. The end of a call reaches the nodes, with its cause, so that no node works for a call that
 //     has ended. If the asker has crashed, the nodes stop at the end of the call's time.
 //  5. Producers of one group on several nodes are one member, and one of them is
@@ -45,15 +45,15 @@
 //
 // # Who is missing
 //
-// A call expects each node that has announced itself, that [WithNodes] names, or that answers
-// without either. The node is in the call before the request is sent, as
-// "node/*"; when it accepts, its members take that place. A node that misses three beats
-// stays expected for [WithForget]; a node that says bye is forgotten at once. The outcomes of its members:
+// A call expects each node that has announced itself, or that [WithNodes] names. The node is in the call
+// before the request is sent, as "node/*"; when the node accepts, its members replace "node/*". A node that
+// answers but was not expected also takes part. A node that misses three beats
+// stays expected for [WithForget]; a node that says bye is forgotten at once. The outcomes:
 //
 //	accepted, not ended by the deadline                  Late
 //	not accepted by the deadline                         node/* or */group Late
 //	not accepted within WithAcceptWindow                 node/* Failed, ErrUnreachable
-//	no replica of a group has accepted within it         */group Failed, ErrUnreachable
+//	no replica accepted within WithAcceptWindow          */group Failed, ErrUnreachable
 //	said bye, missed its beats, or started again          Gone, at once
 //	missed its beats before the call                     node/* Gone, at once
 //	all have missed beats, or NATS answers no ping       Failed, ErrUnreachable: the asker is cut off
@@ -84,8 +84,8 @@
 // # Values
 //
 // Requests and results are written by a [Codec]: [JSON], [Gob], or one of your own.
-// Serve and Join refuse types of which their codec would write nothing. Error texts are cut at
-// 4 KiB, or less if the server's max_payload is small; it must be at least 2 KiB.
+// Serve and Join refuse types of which their codec would write nothing. The server's max_payload must be
+// at least 2 KiB. Error texts are cut at 4 KiB, or less if max_payload is small.
 // Both sides compare a [Fingerprint] of their types, so a node with
 // incompatible types is refused and does not misread values; [WithTypes] is for types that grow.
 // Results that are larger than one message are sent in pieces; requests are not.

@@ -68,7 +68,7 @@ func positive[N int | time.Duration](option string, n N) error {
 	return nil
 }
 
-// WithSpace separates groups of nodes and askers on one server: they meet only in the
+// WithSpace separates nodes and askers on one server: they meet only in the
 // same space. The name is one token of A–Z a–z 0–9 _ -. Without this option it is DefaultSpace.
 func WithSpace(name string) Option {
 	return common{func(c *config) error {
@@ -93,7 +93,7 @@ func WithPrefix(prefix string) Option {
 }
 
 // WithCodec sets the encoding of values. A node reads requests in any of the codecs and answers in the
-// codec of the request; without this option these are [JSON] and [Gob]. An
+// codec of the request. Without this option a node has [JSON] and [Gob], if they can write the types. An
 // asker uses the first codec, and JSON without this option.
 func WithCodec(codecs ...Codec) Option {
 	return common{func(c *config) error {

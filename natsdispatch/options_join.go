@@ -108,8 +108,8 @@ func WithMaxMembers(n int) JoinOption {
 }
 
 // WithWindow sets how many bytes all nodes of a call together may send before the asker acknowledges
-// them. The nodes have equal shares of at least 16 KiB. Neither the asker nor its server must hold
-// more. It is DefaultWindow without this option.
+// them. The nodes have equal shares of at least 16 KiB. Neither the asker nor its server has to hold
+// more unread bytes of a call. It is DefaultWindow without this option.
 func WithWindow(bytes int) JoinOption {
 	return joinOption(func(c *joinConfig) error {
 		if bytes > most {

@@ -6,7 +6,7 @@ import (
 )
 
 // WithNode sets the node's name in reports. The name must be unique in its space: if two processes have
-// the same name, the error handlers receive [dispatch.ErrDuplicate].
+// the same name, the error handlers of both and of their askers receive [dispatch.ErrDuplicate].
 // Without this option the name consists of the host name, the process number and
 // four random characters.
 func WithNode(name string) ServeOption {

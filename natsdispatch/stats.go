@@ -54,7 +54,7 @@ func (r *Remote) countDropped() uint64 {
 
 // NodeStats is what a [Node] has counted since Serve.
 type NodeStats struct {
-	Requests   uint64 `json:"requests"`   // requests that the node has received, without duplicates
+	Requests   uint64 `json:"requests"`   // requests that the node has received, without duplicate, malformed and expired ones
 	InHand     int    `json:"in_hand"`    // requests that the node works on now
 	Remembered int    `json:"remembered"` // ids by which the node would recognize a request that arrives again
 	Refused    uint64 `json:"refused"`    // requests that the node has refused

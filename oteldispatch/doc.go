@@ -21,16 +21,16 @@
 //     a late member this is after the end of the call, and the span of the call has an event
 //     for the late member. If a closure counts as abandoned, its span ends with an event that
 //     says so.
-//   - If the closure of a member was never called, its span has no length, at the time of that
-//     decision. A replica that was never asked has no span. A member that a relay has named
+//   - If the closure of a member was never called, its span has no length. It is at the time at
+//     which this was decided. A replica that was never asked has no span. A member that a relay has named
 //     has a span from the beginning of the call until its end is reported. Spans of its work
 //     are in the process in which it runs, if that process is observed.
 //   - The status of a call is Error if [dispatch.Report.Err] is not nil. The status of a member
 //     is Error if it failed, panicked, or was late, rejected or gone. A member that declined,
 //     or was canceled because its answer was no longer needed, has no error. The attribute
 //     error.type has low cardinality. A panic is an event with its stack.
-//   - A call whose span is not recorded has no further spans, and does not pay for them. Its
-//     context has that span, so the processes that it reaches do not sample it either.
+//   - A call whose span is not recorded has no further spans, and they cost nothing. The context of
+//     the call has its span, so the processes that the call reaches do not sample it either.
 //   - Requests and values are not recorded. Error texts are recorded, cut to 1 KiB.
 //
 // # Metrics
@@ -48,7 +48,7 @@
 //	dispatch.listener.slow               counter             slow listeners, each counted once
 //
 // All of these have the topic as an attribute. Metrics about members and listeners also have
-// their name, unless the registration was given it by number. A slow listener has the topic or
+// the name, unless the bus has generated it, as in producer-17. A slow listener has the topic or
 // the pattern on which it is registered. If names are many, see [WithDestinationTemplate],
 // [WithMemberTemplate] and [WithListenerTemplate]. Counters are kept for the 4,096 members
 // that were used last.
@@ -61,7 +61,7 @@
 //		oteldispatch.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(reader))),
 //		oteldispatch.WithTracerProvider(noop.NewTracerProvider()))
 //
-// Without it the instruments of the SDK take about 0.2 µs for each run of a producer, which
+// Without a [Producer], the instruments of the SDK take about 0.2 µs for each run of a producer, which
 // matters only if producers return at once.
 //
 // [ObserveLinks] measures the connections of a bus, independent of calls:

@@ -87,8 +87,8 @@ func WithDestinationTemplate(f func(topic string) string) Option {
 // WithMemberTemplate is for topics with very many producers. f maps the name of a producer to
 // a template, for example "site-42" to "site-{n}". Metrics have the template instead of the
 // name, or no name if the template is empty. Spans keep the name. Without this option, or if f
-// is nil, metrics have the name. Names that registrations were given by number, such as
-// producer-17, are then left out, also in spans. f is called concurrently and often.
+// is nil, metrics have the name, except names that the bus has generated, such as
+// producer-17; spans omit these names, too. f is called concurrently and often.
 func WithMemberTemplate(f func(name string) string) Option {
 	return optionFunc(func(c *config) {
 		if c.members = f; f == nil {

@@ -11,12 +11,12 @@ import (
 	"go.opentelemetry.io/otel/semconv/v1.43.0/messagingconv"
 )
 
-// A Producer hands the durations of calls and of the runs of producers to a reader of the
+// A Producer passes the durations of calls and of the runs of producers to a reader of the
 // OpenTelemetry SDK as whole histograms, and not run by run: an instrument takes about
-// 0.2 µs for each value, which is as much as dispatch takes for a quick producer. It is a
-// metric.Producer, to be given to a reader by metric.WithProducer of the SDK and to [New] by
+// 0.2 µs for each value, which is as much as dispatch takes for a quick producer. A Producer is a
+// metric.Producer: give it to a reader with metric.WithProducer of the SDK, and to [New] with
 // [WithProducer]. Temporality is cumulative; views of the SDK do not apply to these histograms,
-// and they have no exemplars. It may be used concurrently.
+// and they have no exemplars. A Producer may be used concurrently.
 type Producer struct {
 	started time.Time
 

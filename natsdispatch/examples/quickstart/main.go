@@ -51,7 +51,7 @@ func serve(nc *nats.Conn, bus *dispatch.Dispatcher[string, Reading], name string
 	<-interrupted.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return node.Drain(ctx) // it finishes what it has in hand and says bye, before nc ends
+	return node.Drain(ctx) // it finishes its requests and says bye, before nc is closed
 }
 
 func ask(nc *nats.Conn, bus *dispatch.Dispatcher[string, Reading]) error {
@@ -64,9 +64,9 @@ func ask(nc *nats.Conn, bus *dispatch.Dispatcher[string, Reading]) error {
 	if err != nil {
 		return err
 	}
-	for r := range call.Results() { // as they arrive, from whichever machine
+	for r := range call.Results() { // as they arrive, from all machines
 		fmt.Println(r.From, r.Value.Volts)
 	}
-	fmt.Println(call.Report()) // one line for every member, also for those that never said a word
+	fmt.Println(call.Report()) // one line for every member, also for those that never replied
 	return nil
 }
