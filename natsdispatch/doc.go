@@ -30,16 +30,16 @@
 //  2. Delivery is at most once. A request to a group is repeated only with [WithResend]. A request
 //     to nodes is repeated if a node comes back from a broken connection and has not
 //     accepted it; the repetition has the same id, and no node runs an id twice.
-//  3. A member's results arrive in its order and before its end. Messages of a node that
-//     did not arrive, because one side had no connection, are sent again
+//  3. A member's results arrive in the order in which the member returned them, and before its end. If
+//     messages of a node are lost because one side had no connection, the node sends them again
 //     within the time of the call. Results that cannot be sent again are reported as lost. At most
 //     [WithWindow] bytes of a call are on their way, and a node holds at most [WithMaxWaiting] bytes of
 //     replies. If producers return results faster than the node can send them, further results wait on the
 //     node, up to [WithMaxBacklog]. At the asker, a call keeps the results that the program has not read.
 //  4. The end of a call reaches the nodes, with its cause, so that no node works for a call that
 //     has ended. If the asker has crashed, the nodes stop at the end of the call's time.
-//  5. Producers of one group on several nodes are one member, and one of them is
-//     asked. Producers of the same group on the asker's own bus are another member.
+//  5. The replicas of one group on several nodes are one member, and one of them is
+//     asked. The replicas of this group on the asker's own bus are another member.
 //  6. Panics, errors, overload and removal keep their kind: [errors.Is] reaches the
 //     sentinels of package dispatch, and [*RemoteError] has the text.
 //
@@ -48,7 +48,7 @@
 // A call expects each node that has announced itself, or that [WithNodes] names. The node is in the call
 // before the request is sent, as "node/*"; when the node accepts, its members replace "node/*". A node that
 // answers but was not expected also takes part. A node that misses three beats
-// stays expected for [WithForget]; a node that says bye is forgotten at once. The outcomes:
+// stays expected for [WithForget]; a node that says bye is forgotten at once. The outcomes of a node's members:
 //
 //	accepted, not ended by the deadline                  Late
 //	not accepted by the deadline                         node/* or */group Late
@@ -57,10 +57,10 @@
 //	said bye, missed its beats, or started again          Gone, at once
 //	missed its beats before the call                     node/* Gone, at once
 //	all have missed beats, or NATS answers no ping       Failed, ErrUnreachable: the asker is cut off
-//	two processes have its name                          node/* Failed, dispatch.ErrDuplicate
+//	two processes have the node's name                   node/* Failed, dispatch.ErrDuplicate
 //	refused, because it has too many requests            node/* Rejected, ErrOverloaded
 //	other types, codec or version of the protocol        node/* Failed, ErrIncompatible
-//	fewer results have arrived than it has counted       Failed, ErrLost
+//	fewer results have arrived than the node counted     Failed, ErrLost
 //	more results waited than WithMaxBacklog allows       Failed, ErrLost
 //	a result that is larger than WithMaxResult           Failed, ErrTooLarge
 //	no connection within WithReconnectWait               node/* Failed, ErrUnreachable
@@ -77,9 +77,9 @@
 //
 // # Stopping
 //
-// Call [Node.Drain] before nc.Drain: it finishes the requests that the node has accepted, waits until the
-// askers have the replies, and says bye. nc.Drain alone loses these requests, and the error
-// handler is called.
+// Call [Node.Drain] before nc.Drain. Node.Drain finishes the requests that the node has accepted, waits until
+// the askers have the replies, and says bye. nc.Drain alone loses these requests; the error
+// handler is called then.
 //
 // # Values
 //
@@ -87,15 +87,15 @@
 // Serve and Join refuse types of which their codec would write nothing. The server's max_payload must be
 // at least 2 KiB. Error texts are cut at 4 KiB, or less if max_payload is small.
 // Both sides compare a [Fingerprint] of their types, so a node with
-// incompatible types is refused and does not misread values; [WithTypes] is for types that grow.
+// incompatible types is refused and does not misread values; [WithTypes] is for types that change.
 // Results that are larger than one message are sent in pieces; requests are not.
 //
 // # Errors
 //
 // A server reports refusals asynchronously. Serve and Join wait for the server's answer and
-// return a refusal; later refusals, such as those of replies and
-// requests, go to [WithErrorHandler] and [Node.Err] or [Remote.Err] within one beat,
-// or two seconds. natsdispatch reads the last error of the connection, so a refusal may be missed
+// return a refusal. Later refusals, such as those of replies and
+// requests, go to [WithErrorHandler]: a node reports them within one beat, also in [Node.Err], and an asker
+// within two seconds, also in [Remote.Err]. natsdispatch reads the last error of the connection, so a refusal may be missed
 // if another error follows at once. Refusals that concern other parts of the
 // program are ignored. The error handler of the connection stays the caller's.
 //

@@ -114,7 +114,7 @@ func WithCodec(codecs ...Codec) Option {
 }
 
 // WithTypes replaces the [Fingerprint] by which the two sides compare their types: an asker and a node
-// with different fingerprints are incompatible. Set it to the name of a schema if the types grow in
+// with different fingerprints are incompatible. Set it to the name of a schema if the types change in
 // a way that both sides can read. The empty string, on either side, turns the comparison off.
 func WithTypes(fingerprint string) Option {
 	return common{func(c *config) error {
