@@ -18,8 +18,8 @@ import (
 // members take part like local producers, under the name of their node, and reports name each
 // member that does not answer. See the package documentation for the outcomes of missing members.
 //
-// Join subscribes and asks the nodes to announce themselves. Without
-// a server it also succeeds, and does this when there is a connection. Calls within
+// Join subscribes and asks the nodes to announce themselves. Join also succeeds without a server, and
+// then does this as soon as there is a connection. Calls within
 // [WithDiscovery] after that ask at once, and do not end before this time
 // has passed, but wait at most a quarter of their own time.
 //

@@ -206,7 +206,7 @@ func (n *Node) Err() error { return n.lastError() }
 // replies, and says bye. An asker acknowledges a reply within a second. Drain waits for a crashed asker
 // at most until the end of its call. It does not wait for askers of version 1 of the protocol.
 // If ctx ends first, Drain closes the node like [Node.Close] and returns the error of the context. If the
-// connection is closed, it does the same and returns [dispatch.ErrUnreachable]. Call Drain before
+// connection is closed, Drain also closes the node, and returns [dispatch.ErrUnreachable]. Call Drain before
 // nc.Drain, which loses open requests. The producers and the connection stay as they are.
 func (n *Node) Drain(ctx context.Context) error {
 	n.state.Lock()

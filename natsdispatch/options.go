@@ -25,7 +25,7 @@ const (
 	DefaultMaxMembers    = 100_000 // of one node
 	DefaultMaxRequests   = 4096
 	DefaultMaxWaiting    = 256 << 20 // bytes of all replies of a node
-	DefaultMaxBacklog    = 1 << 30   // bytes of all results of a node that wait for room among them
+	DefaultMaxBacklog    = 1 << 30   // bytes of all results of a node that wait because replies cannot be sent
 	DefaultWindow        = 8 << 20   // bytes of one call
 	defaultMessages      = 1 << 16
 	defaultBytes         = 64 << 20
@@ -37,7 +37,7 @@ type ServeOption interface{ applyServe(*serveConfig) error }
 // A JoinOption configures [Join].
 type JoinOption interface{ applyJoin(*joinConfig) error }
 
-// An Option configures [Serve] or [Join]. Its documentation says where the two sides must agree.
+// An Option configures [Serve] or [Join]. The documentation of each Option says whether the two sides must agree.
 type Option interface {
 	ServeOption
 	JoinOption

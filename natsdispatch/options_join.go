@@ -42,7 +42,7 @@ func WithNodes(names ...string) JoinOption {
 }
 
 // WithForget sets how long the asker remembers a node that has fallen silent.
-// Until then each call expects the node, and it is Gone at once, as "name/*". A node
+// Until then each call expects the node, and reports it as Gone at once, as "name/*". A node
 // that says bye, as [Node.Drain] and [Node.Close] do, is forgotten at once. It is
 // DefaultForget without this option.
 func WithForget(d time.Duration) JoinOption {
@@ -52,7 +52,7 @@ func WithForget(d time.Duration) JoinOption {
 	})
 }
 
-// WithReconnectWait sets how long a call waits for a connection if there is none when it
+// WithReconnectWait sets how long a call waits for a connection if there is no connection when the call
 // begins, at most half of the time of the call. After that all known nodes
 // are Failed with [dispatch.ErrUnreachable]. It is DefaultReconnectWait without this
 // option; with 0 a call does not wait.

@@ -14,7 +14,7 @@ import (
 //     of 100 ms (1 s with TLS).
 //   - It buffers nothing while it is broken, so that no request is sent after its call has ended.
 //   - A ping every 5 s detects a dead connection within 15 s.
-//   - The name of the connection is that of the program, unless it has a name.
+//   - The name of the connection is that of the program, unless an option has set another name.
 //
 // Later options override it:
 //

@@ -19,7 +19,7 @@ import (
 // run under the policies of this bus and within the time of the asker's call.
 //
 // Serve subscribes, waits until the server has confirmed the subscriptions, and announces the
-// node. Without a server it also succeeds, and does this when there is a connection. The topics
+// node. Serve also succeeds without a server, and then does this as soon as there is a connection. The topics
 // are a [dispatch.Topic] or [dispatch.Topics]; for topics of several types
 // call Serve once for each type, with the same [WithNode].
 //

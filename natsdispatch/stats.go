@@ -69,7 +69,7 @@ type NodeStats struct {
 	Missed     uint64 `json:"missed"`     // events that were dropped because OnNode or the logger blocks
 	Kept       int    `json:"kept"`       // replies that were sent, and that the asker has not acknowledged
 	Waiting    int64  `json:"waiting"`    // bytes of replies that wait to be sent, or are kept
-	GivenUp    uint64 `json:"given_up"`   // kept replies that were dropped beyond WithMaxWaiting
+	GivenUp    uint64 `json:"given_up"`   // kept replies that the node has given up beyond WithMaxWaiting
 	Backlog    int64  `json:"backlog"`    // estimated bytes of results that wait because replies cannot be sent
 	Overrun    uint64 `json:"overrun"`    // requests with members that were stopped beyond WithMaxBacklog
 }

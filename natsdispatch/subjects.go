@@ -45,7 +45,7 @@ func (s subjects) presenceOfAll(topic string) string {
 
 func (s subjects) probe() string { return s.prefix + "." + s.space + ".probe" }
 
-// String names the space.
+// String returns the prefix and the name of the space, joined by a dot.
 func (s subjects) String() string { return s.prefix + "." + s.space }
 
 // plain reports whether a byte stands for itself in an escaped name.

@@ -13,14 +13,14 @@ import (
 type Sign func(message []byte) (signature []byte, err error)
 
 // A Verify returns nil if the signature of the message is that of the node. The signature of a
-// message that is not signed is empty. It is called concurrently.
+// message that is not signed is empty. A Verify is called concurrently.
 type Verify func(node string, message, signature []byte) error
 
 // SignNKey signs with the key pair of the node. The pair must contain the seed.
 func SignNKey(pair nkeys.KeyPair) Sign { return pair.Sign }
 
 // VerifyNKey verifies the signatures of [SignNKey]. keyOf returns the public key of a node, and
-// whether it is known. It is called concurrently.
+// whether the key is known. keyOf is called concurrently.
 func VerifyNKey(keyOf func(node string) (publicKey string, ok bool)) Verify {
 	return func(node string, message, signature []byte) error {
 		key, ok := keyOf(node)
