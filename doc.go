@@ -43,10 +43,10 @@
 //   - [Dispatcher.Send] returns a [Call] at once. The call has the results and the [Report];
 //     the caller may also ignore it.
 //
-// A call ends at its deadline at the latest. Options such as [WithQuorum], [WithFailFast] or
-// [WithStall] end it earlier. Gather, First and Stream return a [*PartialError] in addition to
-// the values if a member is missing. All four deliver results to the listeners, and none of
-// them waits for a listener.
+// A call ends at its deadline at the latest. Options such as [WithQuorum], [WithFailFast]
+// or [WithStall] end it earlier. If a member is missing and the call was not satisfied,
+// Gather, First and Stream return a [*PartialError] in addition to the values. All four
+// deliver results to the listeners, and none of them waits for a listener.
 //
 // # Stopping
 //

@@ -1,13 +1,13 @@
-// The testcell program simulates a test cell for semiconductors. A handler brings wafers. At
-// each touchdown of the probe card, each of five sites tests a die. The sites share
-// instruments. One site is slow, one is flaky, and one hangs now and then; the other sites are
-// not affected.
+// The testcell program simulates a test cell for semiconductors. A handler brings wafers.
+// At each touchdown of the probe card, each of five sites tests a die. The sites share
+// instruments. One site is slow, one site is flaky, and one site sometimes hangs; the other
+// sites are not affected.
 //
 //	go run ./examples/testcell
 //	go run ./examples/testcell -for 10s
 //
-// It prints a line for each touchdown, and the address of a live page: open it in a browser.
-// At the end it prints the number of dies in each bin.
+// The program prints a line for each touchdown, and the address of a live page. Open the
+// page in a browser. At the end the program prints the number of dies in each bin.
 //
 // The parts of the cell know only the topics, not each other:
 //
@@ -75,8 +75,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	return 0
 }
 
-// withoutStacks is the logger of the bus. It leaves out the stacks of panics, because they do
-// not fit into a terminal; the page shows them.
+// withoutStacks is the logger of the bus. It leaves out the stacks of panics, because
+// stacks do not fit into a terminal; the page shows them.
 func withoutStacks(errs io.Writer) slog.Handler {
 	return slog.NewTextHandler(errs, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey || a.Key == "stack" || a.Key == "added_at" {
@@ -107,8 +107,8 @@ func simulate(ctx context.Context, bus *dispatch.Bus, out io.Writer) error {
 		return err
 	}
 
-	// First stop what sends, as produce has, then the bus. A site that hangs is not
-	// waited for any longer than this.
+	// produce has returned, so the cell sends no more requests. Shutdown waits at most this
+	// long for a site that hangs.
 	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
 	defer cancel()
 	var running *dispatch.ShutdownError
