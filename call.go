@@ -35,7 +35,7 @@ type room[Members, Runs, Answers, Entries any] struct {
 // A Result is a value that a member of a call returned in time.
 type Result[Req, Res any] struct {
 	Call    *Call[Req, Res] // the call that the result belongs to
-	From    Member          // the member that produced it
+	From    Member          // the member that returned it
 	Value   Res             // the value that the producer returned
 	Seq     int             // its position among the results of the call, from 0; -1 for a late result
 	Elapsed time.Duration   // from the call's start to the result

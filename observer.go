@@ -18,7 +18,8 @@ import (
 // [Outcome] says when a member began. The events of one call are in the order of the call's
 // log. Late, Abandoned, Dropped, SlowListener and ListenerEnd are not in the log, so they
 // may be called before earlier events of the log. If an observer falls more than 4,096
-// calls and events behind, further ones are dropped and counted, see [ObserverSnapshot].
+// calls and events behind, further calls and events are dropped and counted, see
+// [ObserverSnapshot].
 //
 // The start hooks are CallStart, MemberStart and ListenerStart. They return the context for
 // the call, producer or callback that starts: their argument, or a context derived from it.
@@ -31,7 +32,7 @@ import (
 //
 // A panic in a hook is logged and has no other effect. Hooks may use the bus in any way,
 // including the bus that called them. Requests and values are passed without a copy: a hook
-// that stores one keeps it in memory, and must not modify it.
+// must not modify them, and a hook that stores them keeps them in memory.
 //
 // An observer sets no pprof labels; see [WithPprofLabels].
 type Observer struct {
@@ -85,9 +86,9 @@ type Observer struct {
 	Sample func(ctx context.Context) bool
 
 	// ReuseReports makes CallEnd cheaper for calls with many members: each Report reuses the
-	// memory of the one before. Its Outcomes, its Replicas and the result of its Err method
-	// are valid only until the hook returns. Members and the errors of members may be kept.
-	// Without ReuseReports the hook may keep the whole report.
+	// memory of the Report before it. Its Outcomes, its Replicas and the result of its Err
+	// method are valid only until the hook returns. Members and the errors of members may be
+	// kept. Without ReuseReports the hook may keep the whole report.
 	ReuseReports bool
 }
 

@@ -356,7 +356,7 @@ func newBusConfig(opts []BusOption) (busConfig, error) {
 // minute for each registration; further panics are logged with their count. The default is
 // [slog.Default] at the time of the event. The logger runs on its own goroutine. If it
 // blocks, nothing waits for it, not even [Bus.Shutdown]. If 1,024 records wait for it,
-// further ones are dropped.
+// further records are dropped.
 func WithLogger(l *slog.Logger) BusOption { return loggerOption{l} }
 
 type loggerOption struct{ logger *slog.Logger }

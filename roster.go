@@ -32,17 +32,17 @@ type Answer[Res any] struct {
 	Err      error // the error, as in [Roster.End]
 }
 
-// Name adds m to the members of the call. The relay must end it. A member with neither a
-// name nor a group is refused. The name may be empty if it is not known which replica of the
-// group will answer.
+// Name adds m to the members of the call. The relay must end m. A member with neither a
+// name nor a group is refused. The name may be empty if it is not known which replica of
+// the group will answer.
 func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
 
 // Expect adds m as a placeholder for members whose names the relay learns later. For
 // example, {Node: "cell-7", Name: "*"} stands for all members of a node. [Roster.Accept] or
 // [Roster.Answers] replaces it with these members. Until then the placeholder is a member,
 // but has no results. [Roster.End] can end it. Otherwise it is Late or Canceled when the
-// call ends, or Failed with [ErrLost] when the relay returns before. Its outcome says that
-// it was not started. [WithMajority] counts it as one member.
+// call ends, or Failed with [ErrLost] when the relay returns before that. Its outcome says
+// that it was not started. [WithMajority] counts it as one member.
 func (r *Roster[Res]) Expect(m Member) bool { return r.run.expect(m) }
 
 // Accept replaces an expected member with others, all at once. The expected member then has

@@ -14,7 +14,7 @@
 //   - vocabulary.go: the topics with their requests and results
 //   - handler.go: asks the sites, touchdown by touchdown
 //   - sites.go: the sites, which answer and ask the instruments
-//   - instruments.go: a serial instrument, three replicas, and one with a stream of results
+//   - instruments.go: a serial instrument, three replicas, and an instrument with a stream of results
 //   - binning.go and logbook.go: listeners
 package main
 
