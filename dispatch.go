@@ -304,10 +304,10 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 
 // OnLate calls f with each late result and how late it is: a result that arrives after the
 // end of its call, after another replica has answered for its group (the loser of a hedge),
-// or after the timeout of its producer. f can close resources that such a result holds. It
-// is called for all calls of these types on the bus, from every dispatcher. Its callbacks do
-// not overlap, and nothing waits for them. f is not called after [Bus.Close]. OnLate panics
-// if f is nil or the dispatcher is zero.
+// or after the timeout of its producer. f can close resources that such a result holds. f
+// gets the late results of all calls of these types on the bus, from every dispatcher. It
+// never runs twice at the same time, and no call waits for it. f is not called after
+// [Bus.Close]. OnLate panics if f is nil or the dispatcher is zero.
 func (d *Dispatcher[Req, Res]) OnLate(f func(r Result[Req, Res], by time.Duration)) *Registration {
 	if err := d.valid("OnLate"); err != nil {
 		panic(err)

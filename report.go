@@ -166,7 +166,7 @@ type Report struct {
 	Reason   Reason        `json:"reason"`
 	Started  time.Time     `json:"started"`
 	Elapsed  time.Duration `json:"elapsed_ns"` // from the call's start to its end, or to now
-	Budget   time.Duration `json:"budget_ns"`  // the whole time that its members had
+	Budget   time.Duration `json:"budget_ns"`  // the time that the members of the call have
 	Outcomes []Outcome     `json:"outcomes"`   // in the order of registration
 
 	// Replicas are the outcomes of the replicas that were asked for groups of this bus. They
@@ -179,8 +179,8 @@ type Report struct {
 	first  bool  // the call was made by First
 }
 
-// Complete reports whether no answer is missing: there was at least one member, and every
-// member answered or declined.
+// Complete reports whether there was at least one member and every member answered or
+// declined.
 func (r Report) Complete() bool {
 	return len(r.Outcomes) > 0 && !slices.ContainsFunc(r.Outcomes, Outcome.missing)
 }

@@ -78,7 +78,7 @@
 //
 // [TestRelay] is a test suite for relays. It tests one rule after the other, on two buses
 // that the relay connects. [Bridge] is a relay between two buses of one process. It is an
-// example of a relay, and replaces a relay that needs a network in your tests.
+// example of a relay. In tests it can replace a relay that needs a network.
 //
 // # Rules for bubbles
 //
