@@ -106,17 +106,17 @@ func (c *Call[Req, Res]) Cancel(cause error) {
 // report does not change. Before the end, it has the outcomes so far, and [ReasonPending].
 func (c *Call[Req, Res]) Report() Report { return c.report() }
 
-// Results ranges over the results as they arrive, from the first one to the end of the call.
-// Any number of loops may do so, at any time and at any pace. Each loop sees all results, in
-// the same order, and nothing waits for a loop.
+// Results ranges over the results as they arrive, from the first one to the end of the
+// call. Any number of loops may read the results, at any time and at any pace. Each loop
+// sees all results, in the same order, and the call does not wait for a loop.
 func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
 	return func(yield func(Result[Req, Res]) bool) { c.readFrom(c.beginningOfLog(), yield) }
 }
 
 // Outcomes ranges over the outcomes of the members as they end. At the end of the call it
 // yields the outcomes of the members that have not ended, so there is one outcome for each
-// member. Any number of loops may do so, as with [Call.Results]. When a loop gets the
-// outcome of a member, all results of that member can be read.
+// member. Any number of loops may read the outcomes, as with [Call.Results]. When a loop
+// gets the outcome of a member, all results of that member can be read.
 func (c *Call[Req, Res]) Outcomes() iter.Seq[Outcome] {
 	return func(yield func(Outcome) bool) {
 		whole := c.follows(c.beginningOfLog(), func(e calllog.Entry, _ any, _ int) bool {

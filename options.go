@@ -354,8 +354,8 @@ func newBusConfig(opts []BusOption) (busConfig, error) {
 // user code at level Error; runs that outlive their call, slow listeners, and senders that
 // wait too long at level Warn, each once. The stack of a panic is logged at most once a
 // minute for each registration; further panics are logged with their count. The default is
-// [slog.Default] at the time of the event. The logger runs on its own goroutine. If it
-// blocks, nothing waits for it, not even [Bus.Shutdown]. If 1,024 records wait for it,
+// [slog.Default] at the time of the event. The logger runs on its own goroutine. If the
+// logger blocks, calls and [Bus.Shutdown] do not wait for it. If 1,024 records wait for it,
 // further records are dropped.
 func WithLogger(l *slog.Logger) BusOption { return loggerOption{l} }
 
@@ -528,8 +528,8 @@ func (o concurrencyOption) applyListener(c *listenerConfig) error {
 
 // WithMaxQueue bounds how many runs wait for a producer under WithConcurrency or
 // WithSemaphore. If n runs wait already, the member of the next call is Rejected at once,
-// with [ErrQueueFull]. n must be positive, and the producer must have one of the two other
-// options.
+// with [ErrQueueFull]. n must be positive, and the producer must have WithConcurrency or
+// WithSemaphore.
 func WithMaxQueue(n int) ProducerOption { return maxQueueOption(n) }
 
 type maxQueueOption int
