@@ -45,9 +45,9 @@ func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
 // that it was not started. [WithMajority] counts it as one member.
 func (r *Roster[Res]) Expect(m Member) bool { return r.run.expect(m) }
 
-// Accept replaces an expected member with others, all at once. The expected member then has
-// no outcome. If there are no others, the expected member is only removed. Members that the
-// call already has do not change; naming them again is misuse.
+// Accept replaces an expected member with other members, all at once. The expected member
+// then has no outcome. If members is empty, the expected member is only removed. Members
+// that the call already has do not change; naming them again is misuse.
 func (r *Roster[Res]) Accept(expected Member, members ...Member) bool {
 	return r.run.accept(expected, members)
 }
