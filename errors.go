@@ -85,7 +85,7 @@ var (
 	// never decline, even if they wrap ErrDecline.
 	ErrDecline = newSentinel("declined", "dispatch: declined")
 	// ErrTooDeep reports that calls are nested more than 64 deep, for example because a
-	// producer asks itself, directly or through others.
+	// producer asks itself, directly or through other producers.
 	ErrTooDeep = newSentinel("too_deep", "dispatch: calls nested too deep")
 	// ErrGoexit is the error of a producer that called [runtime.Goexit], for example through
 	// the FailNow of a test.

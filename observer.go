@@ -86,9 +86,9 @@ type Observer struct {
 	Sample func(ctx context.Context) bool
 
 	// ReuseReports makes CallEnd cheaper for calls with many members: each Report reuses the
-	// memory of the Report before it. Its Outcomes, its Replicas and the result of its Err
-	// method are valid only until the hook returns. Members and the errors of members may be
-	// kept. Without ReuseReports the hook may keep the whole report.
+	// memory of the Report before it. The Outcomes, the Replicas and the result of the Err
+	// method of a Report are valid only until the hook returns. Members and the errors of
+	// members may be kept. Without ReuseReports the hook may keep the whole report.
 	ReuseReports bool
 }
 

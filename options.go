@@ -398,8 +398,9 @@ func (o maxAbandonedOption) applyBus(c *busConfig) error {
 
 // WithSlowListener sets the time after which a slow listener is logged, once. The time
 // begins when the oldest undelivered result arrives, and ends when the callback for this
-// result returns. It also applies to observers and OnLate hooks, and to senders that wait
-// for a place under [WithMaxInFlight]. The default is 5 seconds. d must be positive.
+// result returns. The option also applies to observers and OnLate hooks, and to senders
+// that wait for a place under [WithMaxInFlight]. The default is 5 seconds. d must be
+// positive.
 func WithSlowListener(d time.Duration) BusOption { return slowListenerOption(d) }
 
 type slowListenerOption time.Duration

@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		fmt.Fprintln(errs, "usage: digest [-timeout d] FILE…")
 		flags.PrintDefaults()
 	}
-	timeout := flags.Duration("timeout", 10*time.Minute, "how `long` a file may take")
+	timeout := flags.Duration("timeout", 10*time.Minute, "the longest `duration` for one file")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0

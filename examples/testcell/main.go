@@ -43,8 +43,8 @@ func main() {
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	flags := flag.NewFlagSet("testcell", flag.ContinueOnError)
 	flags.SetOutput(errs)
-	addr := flags.String("addr", "127.0.0.1:0", "`address` of the live page; port 0 takes a free one")
-	length := flags.Duration("for", 0, "stop after this `long`; 0 goes on until interrupted")
+	addr := flags.String("addr", "127.0.0.1:0", "`address` of the live page; port 0 selects a free port")
+	length := flags.Duration("for", 0, "stop after this `duration`; with 0 the program runs until it is interrupted")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0

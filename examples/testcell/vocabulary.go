@@ -18,7 +18,7 @@ var (
 	// forceVoltage powers a die.
 	forceVoltage = dispatch.NewTopic[Die, Volts]("instrument.supply")
 	// measureLeakage has three equivalent meters. If a meter takes long to settle, the call
-	// also asks the next one.
+	// also asks the next meter.
 	measureLeakage = dispatch.NewTopic[Die, Amperes]("instrument.leakage", dispatch.WithHedge(150*time.Millisecond))
 	// captureRipple records the supply of a die, piece by piece.
 	captureRipple = dispatch.NewTopic[Die, Volts]("instrument.ripple")

@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	flags.SetOutput(errs)
 	addr := flags.String("addr", "localhost:8080", "where to listen")
-	timeout := flags.Duration("timeout", 3*time.Second, "how `long` a call may take")
+	timeout := flags.Duration("timeout", 3*time.Second, "the longest `duration` of a call")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
