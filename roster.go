@@ -33,8 +33,8 @@ type Answer[Res any] struct {
 }
 
 // Name adds m to the members of the call. The relay must end m. A member with neither a
-// name nor a group is refused. The name may be empty if it is not known which replica of
-// the group will answer.
+// name nor a group is refused. The name may be empty if the relay does not know which
+// replica of the group will answer.
 func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
 
 // Expect adds m as a placeholder for members whose names the relay learns later. For
