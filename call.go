@@ -10,10 +10,10 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
 
-// A Call is a request in flight, or one that has ended. It has the results, the end and the
-// report. A caller may ignore it: unread results do not leak. A reference to a call, or to
-// one of its results, keeps all its results in memory. All methods are safe for concurrent
-// use.
+// A Call is a request in flight, or one that has ended. It has the results and the report.
+// A caller may ignore the call: unread results do not leak. A reference to a call, or to
+// one of its results, keeps all results of the call in memory. All methods are safe for
+// concurrent use.
 type Call[Req, Res any] struct {
 	gathering
 	req     Req
@@ -32,10 +32,10 @@ type room[Members, Runs, Answers, Entries any] struct {
 	entries Entries
 }
 
-// A Result is a value that a member of a call produced in time.
+// A Result is a value that a member of a call returned in time.
 type Result[Req, Res any] struct {
 	Call    *Call[Req, Res] // the call that the result belongs to
-	From    Member          // the member that produced it
+	From    Member          // the member that returned it
 	Value   Res             // the value that the producer returned
 	Seq     int             // its position among the results of the call, from 0; -1 for a late result
 	Elapsed time.Duration   // from the call's start to the result
@@ -47,9 +47,10 @@ type Result[Req, Res any] struct {
 
 // A Listener is called with each result of a topic, as it arrives. Its callbacks never
 // overlap, and follow the order of the results within a call. It may be slow, and may use
-// the dispatcher in any way: undelivered results wait in the listener's mailbox, and nothing
-// waits for the listener. It is called with at most 64 results of one call before it is
-// called with those of other calls. A panic or [runtime.Goexit] ends only that callback.
+// the dispatcher in any way: undelivered results wait in the listener's mailbox, and no
+// call waits for the listener. It is called with at most 64 results of one call before it
+// is called with results of other calls. A panic or [runtime.Goexit] ends only that
+// callback.
 //
 // Its context has the values of the sender's context and never ends.
 type Listener[Req, Res any] func(ctx context.Context, r Result[Req, Res])
@@ -101,21 +102,21 @@ func (c *Call[Req, Res]) Cancel(cause error) {
 	c.stop(course.Stopped, cause)
 }
 
-// Report says why the call ended and how each member ended. After the end of the call every
-// Report is the same. Before the end, it is a report so far, with ReasonPending.
+// Report says why the call ended and how each member ended. After the end of the call the
+// report does not change. Before the end, it has the outcomes so far, and [ReasonPending].
 func (c *Call[Req, Res]) Report() Report { return c.report() }
 
-// Results ranges over the results as they arrive, from the first one to the end of the call.
-// Any number of loops may do so, at any time and at any pace. Each loop sees all results, in
-// the same order, and nothing waits for a loop.
+// Results ranges over the results as they arrive, from the first one to the end of the
+// call. Any number of loops may read the results, at any time and at any pace. Each loop
+// sees all results, in the same order, and the call does not wait for a loop.
 func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
 	return func(yield func(Result[Req, Res]) bool) { c.readFrom(c.beginningOfLog(), yield) }
 }
 
 // Outcomes ranges over the outcomes of the members as they end. At the end of the call it
 // yields the outcomes of the members that have not ended, so there is one outcome for each
-// member. Any number of loops may do so, as with [Call.Results]. When it yields the outcome
-// of a member, all results of that member can be read.
+// member. Any number of loops may read the outcomes, as with [Call.Results]. When a loop
+// gets the outcome of a member, all results of that member can be read.
 func (c *Call[Req, Res]) Outcomes() iter.Seq[Outcome] {
 	return func(yield func(Outcome) bool) {
 		whole := c.follows(c.beginningOfLog(), func(e calllog.Entry, _ any, _ int) bool {

@@ -195,12 +195,12 @@ func (d *Dispatcher[Req, Res]) send(method string, ctx context.Context, t Topic[
 // Gather asks every producer of the topic and waits for the end of the call. It returns the
 // values in the order in which the producers were registered. Producers without an answer
 // leave no gap: the index of a value is not the index of its producer. To know the producer
-// of a value, use [Dispatcher.Stream] or [Dispatcher.Send]. Unless the call was satisfied or
-// every member answered or declined, Gather returns the values that arrived and a
-// [*PartialError] that names every member without an answer.
+// of a value, use [Dispatcher.Stream] or [Dispatcher.Send]. Gather also returns a
+// [*PartialError] that names every member that neither answered nor declined. The error is
+// nil if the call was satisfied, or if every member answered or declined; see [Report.Err].
 //
-// Gather does not wait for listeners. When it returns, they may not have been called yet;
-// [Bus.Shutdown] delivers the results that are queued for them.
+// Gather does not wait for listeners. When Gather returns, listeners may not have been
+// called yet; [Bus.Shutdown] delivers the results that are queued for them.
 func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) ([]Res, error) {
 	c, err := d.send("Gather", ctx, t, req, opts)
 	if err != nil {
@@ -216,8 +216,8 @@ func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], re
 // such as the body of an HTTP response, before the caller can read them. See [Producer].
 //
 // If there is no result, the error is a [*PartialError] that names every member, or
-// [ErrNoResult] if all members ended without an error and without a result. [WithQuorum],
-// [WithMajority] and [WithRequired] have no effect.
+// [ErrNoResult] if no member is missing and at least one ended OK without a result.
+// [WithQuorum], [WithMajority] and [WithRequired] have no effect.
 func (d *Dispatcher[Req, Res]) First(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) (Res, error) {
 	var none Res
 	c, err := d.send("First", ctx, t, req, append(opts[:len(opts):len(opts)], callOption(untilFirst)))
@@ -232,12 +232,12 @@ func (d *Dispatcher[Req, Res]) First(ctx context.Context, t Topic[Req, Res], req
 }
 
 // Stream returns the results as a sequence, in the order in which they arrive. It sends the
-// request when the sequence is ranged over, which is possible once: a second loop yields
-// [ErrStreamUsed]. Leaving the loop cancels the call. Where [Dispatcher.Gather] would return
-// an error, the last pair has this error and no result.
+// request when a loop over the sequence begins. Only one loop is possible: a second loop
+// yields [ErrStreamUsed]. Leaving the loop cancels the call. If [Dispatcher.Gather] would
+// return an error, the last pair has this error and no result.
 //
-// The call releases results that the loop has been called with: [Call.Results] of a call
-// made by Stream yields only results that are still to come.
+// The call releases each result after it has yielded it. So [Call.Results] of a call made
+// by Stream yields only results that are still to come.
 func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) iter.Seq2[Result[Req, Res], error] {
 	var used atomic.Bool
 	return func(yield func(Result[Req, Res], error) bool) {
@@ -304,10 +304,10 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 
 // OnLate calls f with each late result and how late it is: a result that arrives after the
 // end of its call, after another replica has answered for its group (the loser of a hedge),
-// or after the timeout of its producer. f can close resources that such a result holds. It
-// is called for all calls of these types on the bus, from every dispatcher. Its callbacks do
-// not overlap, and nothing waits for them. f is not called after [Bus.Close]. OnLate panics
-// if f is nil or the dispatcher is zero.
+// or after the timeout of its producer. f can close resources that such a result holds. f
+// gets the late results of all calls of these types on the bus, from every dispatcher. It
+// never runs twice at the same time, and no call waits for it. f is not called after
+// [Bus.Close]. OnLate panics if f is nil or the dispatcher is zero.
 func (d *Dispatcher[Req, Res]) OnLate(f func(r Result[Req, Res], by time.Duration)) *Registration {
 	if err := d.valid("OnLate"); err != nil {
 		panic(err)

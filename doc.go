@@ -4,8 +4,8 @@
 //
 // A [Topic] is a name together with the type of its requests and the type of its
 // results. It is usually a package-level variable. A [Dispatcher] has the same two types.
-// Producers answer requests. Listeners are called with the results. Both can be added and
-// removed at any time:
+// Producers answer requests. Listeners are called with the results. Producers and
+// listeners can be added and removed at any time:
 //
 //	var Measure = dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithTimeout(4*time.Second))
 //
@@ -29,8 +29,8 @@
 //   - A [Report] says why a call ended and contains the outcome of every member.
 //     [Report.Missing] lists the members that did not answer.
 //   - A [Bus] is shared by dispatchers of different types. It has the names, default options,
-//     hooks and the shutdown. [New] makes a dispatcher with its own bus, [On] makes one on a
-//     shared bus.
+//     hooks and the shutdown. [New] makes a dispatcher on a bus of its own, [On] makes a
+//     dispatcher on an existing bus.
 //
 // A producer or listener can be added to one topic, to several topics with [AnyOf], or to all
 // topics that match a [Pattern].
@@ -41,12 +41,12 @@
 //   - [Dispatcher.First] returns the first value.
 //   - [Dispatcher.Stream] is a loop over the results as they arrive.
 //   - [Dispatcher.Send] returns a [Call] at once. The call has the results and the [Report];
-//     the caller may also ignore it.
+//     the caller may also ignore the call.
 //
-// A call ends at its deadline at the latest. Options such as [WithQuorum], [WithFailFast] or
-// [WithStall] end it earlier. Gather, First and Stream return a [*PartialError] in addition to
-// the values if a member is missing. All four deliver results to the listeners, and none of
-// them waits for a listener.
+// A call ends at its deadline at the latest. Options such as [WithQuorum], [WithFailFast]
+// or [WithStall] end it earlier. If a member is missing and the call was not satisfied,
+// Gather, First and Stream return a [*PartialError] in addition to the values. All four
+// deliver results to the listeners, and none of them waits for a listener.
 //
 // # Stopping
 //

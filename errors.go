@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// These sentinels are wrapped by the errors of this package. Test for them with [errors.Is].
-// The wrapping error says what was wrong and where.
+// The errors of this package wrap these sentinels. Test for them with [errors.Is]. The
+// wrapping error says what is wrong and where.
 //
 // All errors of this package have a method ErrorType() string. It returns a word such as
 // closed, panic or no_producers. There are few such words, so they can be used to count
-// errors, as OpenTelemetry does. [errors.As] finds the method in errors that wrap them.
+// errors, as OpenTelemetry does. [errors.As] finds the method in wrapped errors.
 var (
 	// ErrInvalidOption is wrapped by every error about the value of an option.
 	ErrInvalidOption = newSentinel("invalid_option", "dispatch: invalid option")
@@ -57,8 +57,7 @@ var (
 	// The error that wraps it contains the timeout, and also wraps
 	// [context.DeadlineExceeded].
 	ErrTimeout = newSentinel("timeout", "dispatch: timeout")
-	// ErrUnknownMember reports that no producer has a name of [WithTargets] or
-	// [WithRequired].
+	// ErrUnknownMember reports a name of [WithTargets] or [WithRequired] that no member has.
 	ErrUnknownMember = newSentinel("unknown_member", "dispatch: unknown member")
 	// ErrUnreachable reports that a remote member did not take the request.
 	ErrUnreachable = newSentinel("unreachable", "dispatch: unreachable")
@@ -75,8 +74,8 @@ var (
 	// ErrQueueFull reports that a producer was not asked because as many runs wait for it as
 	// [WithMaxQueue] permits.
 	ErrQueueFull = newSentinel("queue_full", "dispatch: queue full")
-	// ErrNoResult reports that all members of a call of [Dispatcher.First] ended without an
-	// error and without a result, as streams and members of relays may.
+	// ErrNoResult reports that a call of [Dispatcher.First] has no result although no member
+	// is missing: a stream or a member of a relay may end OK without a result.
 	ErrNoResult = newSentinel("no_result", "dispatch: no result")
 	// ErrRemoved reports that a producer was removed before its run was started.
 	ErrRemoved = newSentinel("removed", "dispatch: removed")
@@ -86,7 +85,7 @@ var (
 	// never decline, even if they wrap ErrDecline.
 	ErrDecline = newSentinel("declined", "dispatch: declined")
 	// ErrTooDeep reports that calls are nested more than 64 deep, for example because a
-	// producer asks itself, directly or through others.
+	// producer asks itself, directly or through other producers.
 	ErrTooDeep = newSentinel("too_deep", "dispatch: calls nested too deep")
 	// ErrGoexit is the error of a producer that called [runtime.Goexit], for example through
 	// the FailNow of a test.
@@ -135,8 +134,8 @@ func (e *PanicError) Unwrap() error {
 }
 
 // A PartialError reports that answers of a call are missing, and why. It wraps a
-// *MemberError for every member that has an error, so that errors.Is and errors.As find
-// these errors.
+// *MemberError for every member that neither answered nor declined, so that errors.Is and
+// errors.As find the errors of these members.
 type PartialError struct {
 	Report Report // the outcome of each member
 	errs   []error
@@ -144,7 +143,7 @@ type PartialError struct {
 
 // Error returns the topic, why the call ended, how many members did not answer, and how
 // these members ended. The text is one line of at most 16 KiB: it names at most ten members
-// and cuts the error of each at 1 KiB. Report and Unwrap have all members.
+// and cuts the error of each at 1 KiB. Report has all members.
 func (e *PartialError) Error() string { return "dispatch: " + e.Report.Topic + ": " + e.Report.text() }
 
 // ErrorType returns timeout after a deadline, and partial if all members ended but some have
@@ -160,8 +159,8 @@ func (e *PartialError) ErrorType() string {
 	}
 }
 
-// Unwrap returns the errors of the members, each a *MemberError, followed by the error of
-// the reason itself, if it has one (such as [ErrNoProducers]).
+// Unwrap returns the errors of the missing members, each a *MemberError, followed by the
+// error of the reason itself, if it has one (such as [ErrNoProducers]).
 func (e *PartialError) Unwrap() []error {
 	if e.Report.cause == nil {
 		return e.errs

@@ -9,28 +9,30 @@ import (
 // [net/http/httptrace.ClientTrace] for an HTTP request. A nil hook costs nothing. Tracing,
 // metrics and live pages are built on it.
 //
-// There are two tiers of hooks: most hooks follow, and start hooks nest.
+// There are two kinds of hooks: following hooks and start hooks.
 //
-// Following hooks are called one at a time, in order, on the observer's own goroutine, which
-// exists only while there are events for it. No call, producer or listener waits for them,
-// and calls run as if they were not observed. Such a hook is called some time after its
-// event: its arguments say when the event happened, and [Outcome] says when a member began.
-// The events of one call are in the order of the call's log. Late, Abandoned, Dropped,
-// SlowListener and ListenerEnd are not in the log, so they may be called before earlier
-// events of the log. If an observer falls more than 4,096 calls and events behind, further
-// ones are dropped and counted, see [ObserverSnapshot].
+// Most hooks are following hooks. They are called one at a time, in order, on the
+// observer's own goroutine, which exists only while there are events for it. No call,
+// producer or listener waits for them, and calls run as if they were not observed. Such a
+// hook is called some time after its event: its arguments say when the event happened, and
+// [Outcome] says when a member began. The events of one call are in the order of the call's
+// log. Late, Abandoned, Dropped, SlowListener and ListenerEnd are not in the log, so they
+// may be called before earlier events of the log. If an observer falls more than 4,096
+// calls and events behind, further calls and events are dropped and counted, see
+// [ObserverSnapshot].
 //
 // The start hooks are CallStart, MemberStart and ListenerStart. They return the context for
 // the call, producer or callback that starts: their argument, or a context derived from it.
-// So spans nest, and producers and listeners can read values from the context. A start hook
-// runs synchronously, just before the event, and delays only that event: CallStart delays
-// the sender, MemberStart one member, ListenerStart one callback. A call with start hooks
-// makes a context for each member or callback. Sample selects the calls for which an observer
-// wants these hooks. ListenerEnd measures callbacks, so it costs as much as ListenerStart.
+// So spans can be nested, and producers and listeners can read values from the context. A
+// start hook runs synchronously, just before the event, and delays only that event:
+// CallStart delays the sender, MemberStart one member, ListenerStart one callback. A call
+// with start hooks makes a context for each member or callback. Sample selects the calls
+// for which MemberStart and ListenerStart are called. ListenerEnd measures callbacks, so it
+// costs as much as ListenerStart.
 //
 // A panic in a hook is logged and has no other effect. Hooks may use the bus in any way,
 // including the bus that called them. Requests and values are passed without a copy: a hook
-// that stores one keeps it in memory, and must not modify it.
+// must not modify them, and a hook that stores them keeps them in memory.
 //
 // An observer sets no pprof labels; see [WithPprofLabels].
 type Observer struct {
@@ -43,9 +45,9 @@ type Observer struct {
 
 	// MemberStart is called just before the closure of a producer or replica is called, and
 	// for a group just before its first replica. It is not called for members that relays
-	// name. The producer gets the returned context, which must end when the argument ends.
-	// If the call has ended when the hook returns, or the producer's own timeout is over,
-	// the member counts as started, but its closure is not called.
+	// name. The producer gets the returned context, which must end when ctx ends. The closure
+	// is not called if the call has ended when the hook returns, or if the producer's own
+	// timeout is over. The member still counts as started.
 	MemberStart func(ctx context.Context, m MemberInfo) context.Context
 	// MemberEnd is called when a member has ended. For members that have not ended when the
 	// call ends, it is called at the end of the call. It is called once for every member,
@@ -57,8 +59,9 @@ type Observer struct {
 	Result func(ctx context.Context, m MemberInfo, r ResultInfo)
 
 	// Late is called when a closure returns after the end of its call or its group, or after
-	// its own timeout, with the delay and the error. It is also called for relays, and for
-	// late results of members that they have named. For a late value the error is nil.
+	// its own timeout. The arguments are the delay and the error of the closure. Late is
+	// also called for relays, and for late results of members that relays have named. For a
+	// late value the error is nil.
 	Late func(ctx context.Context, m MemberInfo, by time.Duration, err error)
 	// Abandoned is called once for a closure that has not returned 100 ms after the end of
 	// its call. Late follows when the closure returns.
@@ -83,13 +86,14 @@ type Observer struct {
 	Sample func(ctx context.Context) bool
 
 	// ReuseReports makes CallEnd cheaper for calls with many members: each Report reuses the
-	// memory of the one before. Its Outcomes, its Replicas and the result of its Err method
-	// are valid only until the hook returns. Members and the errors of members may be kept.
-	// Without ReuseReports the hook may keep the whole report.
+	// memory of the Report before it. The Outcomes, the Replicas and the result of the Err
+	// method of a Report are valid only until the hook returns. Members and the errors of
+	// members may be kept. Without ReuseReports the hook may keep the whole report.
 	ReuseReports bool
 }
 
-// CallStarted describes a call that is about to begin. Budget is the whole time of the call.
+// CallStarted describes a call that is about to begin. Budget is the time that the members
+// of the call have.
 type CallStarted struct {
 	CallInfo
 	Parent  CallID    // the call on the same bus from which this one was sent; 0 if there is none
@@ -100,7 +104,7 @@ type CallStarted struct {
 }
 
 // MemberInfo says which member a hook is about, and when its event happened. Budget is the
-// time that the call had left then.
+// time that the members had left at this event.
 type MemberInfo struct {
 	CallInfo
 	Replica bool          // it is a replica; its group is the member

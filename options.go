@@ -112,18 +112,18 @@ type TimeoutOption interface {
 
 // WithTimeout bounds a call, or each run of a producer. d must be positive.
 //
-// On a call, a topic or a bus, it ends the call after d at the latest. Members that have not
-// ended by then are Late. The deadline of the context counts as well; the earlier of the two
-// wins. The default is [DefaultTimeout].
+// On a call, a topic or a bus, WithTimeout ends the call after d at the latest. Members
+// that have not ended by then are Late. The deadline of the context counts as well; the
+// earlier of the two wins. The default is [DefaultTimeout].
 //
-// On a producer, it bounds each of its runs, from the start of the closure. The time that a
-// run waits for its turn does not count. After d the member is Late with [ErrTimeout], and
-// the call goes on without it. The context of the run has this deadline and ends then, with
-// the cause [context.DeadlineExceeded]. OnLate receives a value that arrives later, and the
-// rest of a stream; earlier results of the stream stay. If a replica exceeds its timeout,
-// the call asks the next replica, as after a failure. Relays cannot have this option. A run
-// that continues counts as abandoned 100 ms after the end of its call, like any other run.
-// Until it returns, it keeps its slot under [WithConcurrency].
+// On a producer, WithTimeout bounds each run, from the start of the closure. The time that
+// a run waits for its turn does not count. After d the member is Late with [ErrTimeout],
+// and the call goes on without it. The context of the run has this deadline and ends then,
+// with the cause [context.DeadlineExceeded]. OnLate receives a value that arrives later,
+// and the rest of a stream; earlier results of the stream stay. If a replica exceeds its
+// timeout, the call asks the next replica, as after a failure. Relays cannot have this
+// option. A run that continues counts as abandoned 100 ms after the end of its call, like
+// any other run. Until the run returns, it keeps its slot under [WithConcurrency].
 func WithTimeout(d time.Duration) TimeoutOption { return timeoutOption(d) }
 
 type timeoutOption time.Duration
@@ -152,9 +152,9 @@ func WithQuorum(n int) CallOption {
 }
 
 // WithMajority is [WithQuorum] with more than half of the members of the call: 2 of 2 or 3,
-// 3 of 4 or 5. Members that decline, fail or are gone count among the members, and so does a
-// name of [WithTargets] or [WithRequired] that no producer has. Relays name members while
-// the call goes on, so a majority does not satisfy a call with relays before all of them
+// 3 of 4 or 5. Members that decline, fail or are gone count among the members, and so does
+// a name of [WithTargets] or [WithRequired] that no producer has. Relays name members while
+// the call goes on, so a majority does not satisfy a call with relays before all its relays
 // have returned. WithMajority overrides WithQuorum.
 func WithMajority() CallOption {
 	return callOption(func(p *policy) error {
@@ -164,12 +164,12 @@ func WithMajority() CallOption {
 }
 
 // WithRequired prevents a quorum from satisfying the call before the members with these
-// names have ended, in any state. Without a quorum a call waits for all members anyway.
-// The names are those of [WithTargets]. If a name stands for several members, the call waits
-// for all of them. If no member has one of the names, the call has a member with that name
-// that is Gone, with [ErrUnknownMember]; while a relay may still name it, the call waits for
-// it. WithRequired does not ask members that WithTargets excludes. There must be at least
-// one name, and no name may be empty.
+// names have ended, in any state. Without a quorum a call waits for all members anyway. The
+// names are those of [WithTargets]. If a name stands for several members, the call waits
+// for all of them. For each name that no member has, the call has a member with this name
+// that is Gone, with [ErrUnknownMember]; while a relay may still name this member, the call
+// waits for it. WithRequired does not ask members that WithTargets excludes. There must be
+// at least one name, and no name may be empty.
 func WithRequired(names ...string) CallOption {
 	names = slices.Clone(names)
 	return callOption(func(p *policy) error {
@@ -178,8 +178,8 @@ func WithRequired(names ...string) CallOption {
 	})
 }
 
-// WithStall ends the call with [ReasonStalled] if no new result arrives within d of the last
-// one. Before the first result only the deadline counts. d must be positive.
+// WithStall ends the call with [ReasonStalled] when d has passed since its last result.
+// Before the first result only the deadline counts. d must be positive.
 func WithStall(d time.Duration) CallOption {
 	return callOption(func(p *policy) error {
 		p.Stall = d
@@ -222,11 +222,11 @@ func WithGrace(d time.Duration) CallOption {
 	})
 }
 
-// WithStagger starts the members one after the other, in the order of registration. The next
-// member starts d after the last start, or at once when a member ends without an answer.
-// Starts that [WithParallelism] has delayed do not accumulate. With [Dispatcher.First] this
-// is a hedged request, like the way in which Happy Eyeballs (RFC 8305) opens connections. d
-// must be positive.
+// WithStagger starts the members one after the other, in the order of registration. The
+// next member starts d after the start of the previous member, or at once when a member
+// ends without an answer. Starts that [WithParallelism] has delayed do not accumulate. With
+// [Dispatcher.First] this is a hedged request, like the way in which Happy Eyeballs (RFC
+// 8305) opens connections. d must be positive.
 func WithStagger(d time.Duration) CallOption {
 	return callOption(func(p *policy) error {
 		p.Stagger = d
@@ -234,12 +234,12 @@ func WithStagger(d time.Duration) CallOption {
 	})
 }
 
-// WithHedge asks the next replica of a group when no answer has arrived after d. The earlier
-// replicas keep running, and the first answer is that of the group. Then the contexts of the
-// other replicas end, with the cause [ErrSatisfied]. This closes resources that depend on
-// these contexts. OnLate receives values that the other replicas return. A hedge does not
-// ask a replica that would have less than d until the deadline. WithHedge affects only
-// members made by [WithGroup]. d must be positive.
+// WithHedge asks the next replica of a group when no answer has arrived after d. The
+// earlier replicas keep running, and the first answer is that of the group. Then the
+// contexts of the other replicas end, with the cause [ErrSatisfied]. This closes resources
+// that depend on these contexts. OnLate receives values that the other replicas return. If
+// less than d is left until the deadline, the hedge does not ask the next replica.
+// WithHedge affects only members made by [WithGroup]. d must be positive.
 func WithHedge(d time.Duration) CallOption {
 	return callOption(func(p *policy) error {
 		p.Hedge = d
@@ -271,9 +271,9 @@ func WithHedgeQuantile(quantile float64) CallOption {
 }
 
 // WithMinProducers makes the call wait, at most until its deadline, until n producers are
-// registered on the topic. Then the call asks all registered producers. If there are too few
-// producers at the deadline, the call asks none and ends with [ReasonDeadline] and
-// [ErrTooFewProducers]. Relays and the members that they would name do not count. To
+// registered on the topic. Then the call asks all registered producers. If there are too
+// few producers at the deadline, the call asks no producer and ends with [ReasonDeadline]
+// and [ErrTooFewProducers]. Relays and the members that they would name do not count. To
 // wait for members on other machines use natsdispatch.Remote.Await. n must be positive.
 func WithMinProducers(n int) CallOption {
 	return callOption(func(p *policy) error {
@@ -300,8 +300,8 @@ func WithDefaults() CallOption {
 // in a report: group/name, node/name, node/group or node/group/name. The name node/* stands
 // for all members of a node. See [Member.Matches].
 //
-// If no producer has one of the names, the call has a member with that name that is Gone,
-// with [ErrUnknownMember]. If this holds for all names, the call ends at once, unless a
+// For each name that no producer has, the call has a member with this name that is Gone,
+// with [ErrUnknownMember]. A call that has only such members ends at once, except if a
 // relay may name them. There must be at least one name, and no name may be empty.
 func WithTargets(names ...string) CallOption {
 	names = slices.Clone(names)
@@ -350,12 +350,13 @@ func newBusConfig(opts []BusOption) (busConfig, error) {
 	return c, c.policy.validate()
 }
 
-// WithLogger sets the logger for events that no caller sees: panics in user code at level
-// Error; runs that outlive their call and slow listeners at level Warn, each once. The stack
-// of a panic is logged at most once a minute for each registration; further panics are
-// logged with their count. The default is [slog.Default] at the time of the event. The
-// logger runs on its own goroutine. If it blocks, nothing waits for it, not even
-// [Bus.Shutdown]. If 1,024 records wait for it, further ones are dropped.
+// WithLogger sets the logger for events that no caller sees: panics and [runtime.Goexit] in
+// user code at level Error; runs that outlive their call, slow listeners, and senders that
+// wait too long at level Warn, each once. The stack of a panic is logged at most once a
+// minute for each registration; further panics are logged with their count. The default is
+// [slog.Default] at the time of the event. The logger runs on its own goroutine. If the
+// logger blocks, calls and [Bus.Shutdown] do not wait for it. If 1,024 records wait for it,
+// further records are dropped.
 func WithLogger(l *slog.Logger) BusOption { return loggerOption{l} }
 
 type loggerOption struct{ logger *slog.Logger }
@@ -368,8 +369,8 @@ func (o loggerOption) applyBus(c *busConfig) error {
 	return nil
 }
 
-// WithObserver registers hooks for calls, members, results and listeners of the bus. If it
-// is given several times, the hooks of the first observer are called first. See also
+// WithObserver registers hooks for calls, members, results and listeners of the bus. If
+// several observers are given, the hooks of the first observer are called first. See also
 // [Bus.Observe].
 func WithObserver(o Observer) BusOption { return observerOption{o, caller(1)} }
 
@@ -396,9 +397,10 @@ func (o maxAbandonedOption) applyBus(c *busConfig) error {
 }
 
 // WithSlowListener sets the time after which a slow listener is logged, once. The time
-// begins when the oldest undelivered result arrives and ends when its callback returns. It
-// also applies to observers and OnLate hooks, and to senders that wait for a place under
-// [WithMaxInFlight]. The default is 5 seconds. d must be positive.
+// begins when the oldest undelivered result arrives, and ends when the callback for this
+// result returns. The option also applies to observers and OnLate hooks, and to senders
+// that wait for a place under [WithMaxInFlight]. The default is 5 seconds. d must be
+// positive.
 func WithSlowListener(d time.Duration) BusOption { return slowListenerOption(d) }
 
 type slowListenerOption time.Duration
@@ -527,8 +529,8 @@ func (o concurrencyOption) applyListener(c *listenerConfig) error {
 
 // WithMaxQueue bounds how many runs wait for a producer under WithConcurrency or
 // WithSemaphore. If n runs wait already, the member of the next call is Rejected at once,
-// with [ErrQueueFull]. n must be positive, and the producer must have one of the two other
-// options.
+// with [ErrQueueFull]. n must be positive, and the producer must have WithConcurrency or
+// WithSemaphore.
 func WithMaxQueue(n int) ProducerOption { return maxQueueOption(n) }
 
 type maxQueueOption int
@@ -550,12 +552,12 @@ const (
 // String returns the name of the constant.
 func (o Overflow) String() string { return word([]string{"DropOldest", "DropNewest"}, o) }
 
-// WithMailbox limits the listener's queue to n results, not counting the one being
-// delivered. Dropped results are counted in the [Snapshot]. The bound is a count. It is
-// updated when the listener is called, at the end of a call, and at each result of a stream
-// or relay; between these updates more results may wait. Outcomes and reports are never
-// dropped. Without this option the mailbox is unbounded and no result is lost. n must be
-// positive.
+// WithMailbox bounds the listener's mailbox to n results, not counting the result that is
+// being delivered. Dropped results are counted in the [Snapshot]. The bound is a count. It
+// is updated when the listener is called, at the end of a call, and at each result of a
+// stream or relay; between these updates more results may wait. Outcomes and reports are
+// never dropped. Without this option the mailbox is unbounded and no result is lost. n must
+// be positive.
 func WithMailbox(n int, overflow Overflow) ListenerOption { return mailboxOption{n, overflow} }
 
 type mailboxOption struct {
@@ -571,13 +573,13 @@ func (o mailboxOption) applyListener(c *listenerConfig) error {
 	return positive("WithMailbox", o.n)
 }
 
-// WithRetain keeps the last n results of the topic for new listeners with [WithRetained]. It
-// applies to results of calls that are made with this Topic value. If several Topic values
-// with the same name have different n, the largest n counts. The topic keeps results that
-// are in time, in the order in which they were recorded, including those of calls in flight.
-// A result keeps its call in memory, with all results of the call. The topic releases its
-// results when nothing is registered on it any more, neither by name nor by a pattern, and
-// at [Bus.Close]. n must be positive.
+// WithRetain keeps the last n results of the topic for new listeners with [WithRetained].
+// It applies to results of calls that are made with this Topic value. If several Topic
+// values with the same name have different n, the largest n counts. The topic keeps results
+// that are in time, in the order in which they were recorded, including those of calls in
+// flight. A result keeps its call in memory, with all results of the call. The topic
+// releases its results when the last registration on it, by name or by a pattern, is
+// removed, and at [Bus.Close]. n must be positive.
 func WithRetain(n int) TopicOption { return retainOption(n) }
 
 type retainOption int
@@ -611,12 +613,12 @@ func (retainedOption) applyListener(c *listenerConfig) error {
 // once, with the listener that occupies most places.
 //
 // Calls that producers or listeners send with their own context are not counted, to avoid
-// deadlock, as long as the outer call belongs to the same bus and is still in flight or its
-// producers and listeners have not finished. In a listener, do not wait for a place with any
-// other context: all places may belong to calls whose results wait for that listener. Use
-// [WithNoWait] or another goroutine instead. OnOutcome and OnDone hooks may send: if a Send
-// begins to wait while such a hook runs, calls do not occupy places for the hook's listener
-// until the hook has returned. n must be positive.
+// deadlock. This applies to an outer call on the same bus, until the outer call has ended
+// and its producers and listeners have returned. In a listener, do not wait for a place
+// with any other context: all places may belong to calls whose results wait for that
+// listener. Use [WithNoWait] or another goroutine instead. OnOutcome and OnDone hooks may
+// send: if a Send begins to wait while such a hook runs, calls do not occupy places for the
+// hook's listener until the hook has returned. n must be positive.
 func WithMaxInFlight(n int) BusOption { return maxInFlightOption(n) }
 
 type maxInFlightOption int
@@ -637,9 +639,9 @@ func WithNoWait() CallOption {
 
 // WithGroup makes the producer a replica. All producers of a topic with the same group are
 // replicas of one member. Each call asks the least busy replica; ties are broken
-// round-robin. If that replica ends without an answer, the call asks the next one; under
-// [WithHedge] also if the replica takes too long. Replicas that were never asked have no
-// outcome. The group's name must not be empty.
+// round-robin. If that replica ends without an answer, the call asks the next replica;
+// under [WithHedge] also if that replica takes too long. Replicas that were never asked
+// have no outcome. The group's name must not be empty.
 func WithGroup(group string) ProducerOption { return groupOption(group) }
 
 type groupOption string

@@ -20,7 +20,7 @@ type CallInfo struct {
 	Topic  string        // the topic's name
 	ID     CallID        // the call
 	Member Member        // the member that is asked; zero in a listener
-	Budget time.Duration // the time until the call's deadline
+	Budget time.Duration // the time that is left until the deadline of the producers' contexts
 }
 
 // A Member is one participant of a call.
@@ -36,10 +36,10 @@ func (m Member) String() string {
 	return strings.Join(parts, "/")
 }
 
-// Matches reports whether a name of [WithTargets] or [WithRequired] stands for the member. A
-// name is its name, its group, or group/name, each optionally with the node and a slash in
-// front; or node/* for all members of the node. A group without the name of a replica may
-// stand for any replica, so it matches group/name for every name.
+// Matches reports whether a name of [WithTargets] or [WithRequired] stands for the member.
+// These names stand for a member: its name, its group, and group/name; each of them after
+// the node and a slash; and node/* for all members of the node. A group without the name of
+// a replica may stand for any replica, so it matches group/name for every name.
 func (m Member) Matches(name string) bool {
 	if m.Node == "" || m.matchesHere(name) {
 		return m.matchesHere(name)
@@ -67,12 +67,12 @@ type State uint8
 const (
 	StatePending  State = iota // the call and the member have not ended
 	StateOK                    // it answered in time
-	StateFailed                // it returned an error, or ended its goroutine
+	StateFailed                // it returned an error, or called runtime.Goexit
 	StatePanicked              // it panicked
 	StateDeclined              // it declined the request
 	StateLate                  // it had not ended at the deadline, or at its own timeout
 	StateCanceled              // it had not ended when the call ended before the deadline
-	StateRejected              // it was not asked: its queue was full, or it had too many runs that never returned
+	StateRejected              // it was not asked: its queue was full, it was overloaded, or too many of its runs had not returned
 	StateGone                  // it left before it was asked or before it answered, or no member has this name
 )
 
@@ -166,7 +166,7 @@ type Report struct {
 	Reason   Reason        `json:"reason"`
 	Started  time.Time     `json:"started"`
 	Elapsed  time.Duration `json:"elapsed_ns"` // from the call's start to its end, or to now
-	Budget   time.Duration `json:"budget_ns"`  // the whole time that its members had
+	Budget   time.Duration `json:"budget_ns"`  // the time that the members of the call have
 	Outcomes []Outcome     `json:"outcomes"`   // in the order of registration
 
 	// Replicas are the outcomes of the replicas that were asked for groups of this bus. They
@@ -179,15 +179,15 @@ type Report struct {
 	first  bool  // the call was made by First
 }
 
-// Complete reports whether no answer is missing: there was at least one member, and every
-// member answered or declined.
+// Complete reports whether there was at least one member and every member answered or
+// declined.
 func (r Report) Complete() bool {
 	return len(r.Outcomes) > 0 && !slices.ContainsFunc(r.Outcomes, Outcome.missing)
 }
 
-// Err returns nil if the call was satisfied, or if the report is Complete and the quorum, if
-// any, was reached. Otherwise it returns a [*PartialError], which wraps the error of every
-// member without an answer.
+// Err returns nil if the call was satisfied, or if the report is Complete and the quorum,
+// if any, was reached. Otherwise it returns a [*PartialError], which wraps the error of
+// every member that neither answered nor declined.
 func (r Report) Err() error {
 	switch r.Reason {
 	case ReasonSatisfied:

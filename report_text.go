@@ -34,10 +34,10 @@ func (r Report) String() string {
 	return strings.TrimRight(b.String(), " \n")
 }
 
-// LogValue returns the report as a group for package slog: topic, call, reason, elapsed, the
-// number of members and the number of answers. If members are [Report.Missing], the group
-// has the names of up to ten of them. If Err is not nil, the group has its text, which says
-// how these members ended.
+// LogValue returns the report as a group for package slog: topic, call, reason, elapsed,
+// the number of members and the number of answers. If members are missing (see
+// [Report.Missing]), the group has the names of up to ten of them. If Err is not nil, the
+// group has its text, which says how these members ended.
 func (r Report) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.String("topic", r.Topic),

@@ -10,10 +10,10 @@ import (
 
 // A Roster is passed to a [Relay]. The relay names the members of one call on it and hands
 // in their results. Its methods are safe for concurrent use, also after the relay has
-// returned. A method that returns a bool returns false if it changed nothing: the member was
-// named already or was never named, or has ended; the call has ended; or the relay has
-// returned. All of these are misuse, except that the call has ended. The bus counts misuse;
-// see [Snapshot].
+// returned. A method that returns a bool returns false if it changed nothing: the member
+// was named already or was never named, or has ended; the call has ended; or the relay has
+// returned. All of these cases are misuse, except the end of the call. The bus counts
+// misuse; see [Snapshot].
 //
 // Before a relay sends a request, it should announce its recipients with [Roster.Expect].
 // Then the report names the recipients that never reply.
@@ -32,22 +32,22 @@ type Answer[Res any] struct {
 	Err      error // the error, as in [Roster.End]
 }
 
-// Name adds m to the members of the call. The relay must end it. A member with neither a
-// name nor a group is refused. The name may be empty if it is not known which replica of the
-// group will answer.
+// Name adds m to the members of the call. The relay must end m. A member with neither a
+// name nor a group is refused. The name may be empty if the relay does not know which
+// replica of the group will answer.
 func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
 
 // Expect adds m as a placeholder for members whose names the relay learns later. For
 // example, {Node: "cell-7", Name: "*"} stands for all members of a node. [Roster.Accept] or
-// [Roster.Answers] replaces it with these members. Until then it is a member like any other,
-// but has no results: [Roster.End] can end it, it is Late or Canceled when the call ends,
-// and Failed with [ErrLost] when the relay returns. Its outcome says that it was not
-// started. A quorum that depends on the number of members counts it once.
+// [Roster.Answers] replaces it with these members. Until then the placeholder is a member,
+// but has no results. [Roster.End] can end it. Otherwise it is Late or Canceled when the
+// call ends, or Failed with [ErrLost] when the relay returns before that. Its outcome says
+// that it was not started. [WithMajority] counts it as one member.
 func (r *Roster[Res]) Expect(m Member) bool { return r.run.expect(m) }
 
-// Accept replaces an expected member with others, all at once. The expected member then has
-// no outcome. If there are no others, the expected member is only removed. Members that the
-// call already has do not change; naming them again is misuse.
+// Accept replaces an expected member with other members, all at once. The expected member
+// then has no outcome. If members is empty, the expected member is only removed. Members
+// that the call already has do not change; naming them again is misuse.
 func (r *Roster[Res]) Accept(expected Member, members ...Member) bool {
 	return r.run.accept(expected, members)
 }
@@ -68,9 +68,9 @@ func (r *Roster[Res]) Result(m Member, v Res) bool { return r.result(r.run, m, v
 
 // End says how m has ended: OK if err is nil, Panicked with a [*PanicError], Declined with
 // [ErrDecline], Gone with [ErrGone], Rejected with [ErrOverloaded], Late with [ErrTimeout],
-// and otherwise Failed. One of these errors counts if err is that error, or wraps it through
-// Unwrap methods that return a single error: fmt.Errorf("%w: %v", ErrGone, why) is Gone, but
-// errors.Join(ErrGone, why) is Failed.
+// and otherwise Failed. err counts as one of these errors if it is this error, or wraps it
+// through Unwrap methods that return a single error: fmt.Errorf("%w: %v", ErrGone, why) is
+// Gone, but errors.Join(ErrGone, why) is Failed.
 func (r *Roster[Res]) End(m Member, err error) bool { return r.run.end(m, err) }
 
 // Targets returns the names of [WithTargets], or nil without that option. A name may stand

@@ -4,8 +4,8 @@ import (
 	"time"
 )
 
-// A Snapshot is the state of a bus at one moment, as plain data. Its parts are read one
-// after the other while the bus goes on.
+// A Snapshot is the current state of a bus, as plain data. The bus goes on while the parts
+// of the Snapshot are read one after the other.
 type Snapshot struct {
 	State     string              `json:"state"`     // open, draining or closed
 	Started   time.Time           `json:"started"`   // when the bus was made
@@ -61,8 +61,8 @@ type ListenerSnapshot struct {
 // ObserverSnapshot is one observer.
 type ObserverSnapshot struct {
 	AddedAt string `json:"added_at"`
-	Queued  int    `json:"queued"` // calls and single events that wait for its hooks
-	Missed  uint64 `json:"missed"` // calls and single events that were dropped because too much was queued
+	Queued  int    `json:"queued"` // calls and events that wait for its hooks
+	Missed  uint64 `json:"missed"` // calls and events that were dropped because too many were queued
 }
 
 // A CallSnapshot is one call in flight.

@@ -10,8 +10,8 @@ import (
 )
 
 // A Topic is a name with a request type and a result type. It is usually a package-level
-// variable, which packages can share without knowing each other. Declaring a topic registers
-// nothing.
+// variable, which packages can share without knowing each other. The declaration of a topic
+// does not register it on a bus.
 //
 // The zero Topic has no name; methods refuse it with [ErrInvalidArgument]. A Topic is
 // immutable: it may be copied and compared, and is safe for concurrent use.

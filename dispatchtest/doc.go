@@ -3,15 +3,15 @@
 //
 // # A test in virtual time
 //
-// Package dispatch uses only the timers and contexts of the standard library. So in a
-// bubble of [testing/synctest] time is virtual: a call of two seconds takes exactly two
+// Package dispatch uses only the timers and contexts of the standard library. So its time
+// is virtual in a bubble of [testing/synctest]: a call of two seconds takes exactly two
 // seconds of virtual time, and no real time.
 //
-// For example, this producer needs time and watches its context:
+// For example, this producer takes some time and watches its context:
 //
 //	var measure = dispatch.NewTopic[string, float64]("cell.measure")
 //
-//	// A meter measures the voltage of one rail, which takes until it has settled.
+//	// A meter measures the voltage of one rail. The voltage needs time to settle.
 //	type meter struct {
 //		rail    string
 //		settles time.Duration
@@ -76,9 +76,9 @@
 //
 // # Relays
 //
-// [TestRelay] is a test suite for relays. It tests rule by rule, on two buses that the relay
-// connects. [Bridge] is a relay between two buses of one process. It is an example of a relay,
-// and replaces one in tests without a network.
+// [TestRelay] is a test suite for relays. It tests one rule after the other, on two buses
+// that the relay connects. [Bridge] is a relay between two buses of one process. It is an
+// example of a relay. In tests it can replace a relay that needs a network.
 //
 // # Rules for bubbles
 //
@@ -88,7 +88,7 @@
 //     that.
 //   - Producers that answer at the same time have no order. Give them different times, or
 //     compare with [Recorder.WantInAnyOrder].
-//   - A call ends before its listeners have been called with all results. Wait for them with
+//   - A call may end before its listeners are called with all results. Wait for the results with
 //     [Recorder.WaitDone] or [testing/synctest.Wait] before you compare.
 //
 // This package also works outside a bubble, in real time.

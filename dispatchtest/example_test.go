@@ -18,7 +18,7 @@ import (
 
 var measure = dispatch.NewTopic[string, float64]("cell.measure")
 
-// A meter measures the voltage of one rail, which takes until it has settled.
+// A meter measures the voltage of one rail. The voltage needs time to settle.
 type meter struct {
 	rail    string
 	settles time.Duration

@@ -4,8 +4,9 @@
 //
 //	go run ./examples/digest FILE…
 //
-// If a file cannot be read, the program prints its name and continues with the other files.
-// The exit status is 1 if there was such a file, and 2 if there were no arguments.
+// If a file cannot be read, the program prints the name of the file and continues with the
+// other files. The exit status is 1 if there was such a file, and 2 if there were no
+// arguments.
 package main
 
 import (
@@ -61,7 +62,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		fmt.Fprintln(errs, "usage: digest [-timeout d] FILE…")
 		flags.PrintDefaults()
 	}
-	timeout := flags.Duration("timeout", 10*time.Minute, "how `long` a file may take")
+	timeout := flags.Duration("timeout", 10*time.Minute, "the longest `duration` for one file")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -74,8 +75,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 
 	d := dispatch.New[string, string]()
 	defer d.Close()
-	// A listener is told of the end of a call after all results of the call. Who
-	// waits for that, and not for the call, knows that they have been printed.
+	// OnDone is called after the listener has been called with all results of a call. So
+	// when done has the report, all digests of the file have been printed.
 	done := make(chan dispatch.Report)
 	if err := register(d, out, done); err != nil {
 		fmt.Fprintln(errs, "digest:", err)

@@ -43,7 +43,7 @@ func run(ctx context.Context, out io.Writer) error {
 	defer d.Close()
 	s := &scenario{dispatcher: d, timeline: &timeline{out: out}}
 
-	fmt.Fprintln(out, "Two producers answer the requests of three topics, two listeners hear the results:")
+	fmt.Fprintln(out, "Two producers answer requests on three topics, and two listeners get the results:")
 	fmt.Fprintln(out)
 	p0, err := s.addProducer("P0", 200*time.Millisecond, topic1, myTopic)
 	if err != nil {
@@ -62,11 +62,11 @@ func run(ctx context.Context, out io.Writer) error {
 	}
 	late := make(chan struct{}, 1)
 	d.OnLate(func(r dispatch.Result[Request, Reply], by time.Duration) {
-		s.timeline.add(lateResult, r.Call.Topic(), "%v answers %v after the end: discarded, no listener is called", r.From, millis(by))
+		s.timeline.add(lateResult, r.Call.Topic(), "%v answers %v after the end: only OnLate receives the result", r.From, millis(by))
 		late <- struct{}{}
 	})
 
-	s.timeline.section("Both producers have time enough. The call ends with the last answer, not after 4 s.")
+	s.timeline.section("Both producers have enough time. The call ends with the last answer, not after 4 s.")
 	if err := s.ask(ctx, topic1, 4*time.Second); err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 
-	s.timeline.section("P0 and L2 are removed while P0 is at work. P0 may finish, L2 hears nothing more.")
+	s.timeline.section("P0 and L2 are removed while P0 runs. P0 may finish; L2 gets no more results.")
 	time.AfterFunc(100*time.Millisecond, func() {
 		p0.Remove()
 		l2.Remove()
@@ -96,17 +96,17 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 
-	s.timeline.section("From now on P0 is not asked any more.")
+	s.timeline.section("From now on, calls do not ask P0.")
 	if err := s.ask(ctx, topic1, 4*time.Second); err != nil {
 		return err
 	}
 
 	p1.Remove()
-	s.timeline.section("P1 is removed as well. With no producer to ask, a call ends at once.")
+	s.timeline.section("P1 is removed as well. A call without producers ends at once.")
 	if err := s.ask(ctx, topic1, 4*time.Second); err != nil {
 		return err
 	}
-	err = d.Shutdown(ctx) // when it returns, the listeners have heard all there is
+	err = d.Shutdown(ctx) // when it returns, the listeners have got all results
 	s.timeline.flush()
 	return err
 }
@@ -146,10 +146,10 @@ func (s *scenario) ask(ctx context.Context, t dispatch.Topic[Request, Reply], ti
 		return err
 	}
 	asked := []string{"no producer"}
-	for i, o := range call.Report().Outcomes { // who takes part is settled from the start
+	for i, o := range call.Report().Outcomes { // the members are known from the start
 		asked = append(asked[:i], o.Member.String())
 	}
-	s.timeline.add(request, t, "3 + 4 + 5 = ? is asked of %s; time limit %v", strings.Join(asked, " and "), millis(timeout))
+	s.timeline.add(request, t, "the call asks %s: 3 + 4 + 5 = ?; timeout %v", strings.Join(asked, " and "), millis(timeout))
 
 	if err := call.Wait(ctx); err != nil {
 		return err

@@ -10,9 +10,10 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Breaker returns a producer that stops running p after this number of consecutive failures.
-// For the duration of rest it fails with circuitbreaker.ErrOpen instead. If the first run
-// after that succeeds, the breaker closes; otherwise it stays open for another rest.
+// Breaker returns a producer that stops running p after this number of consecutive
+// failures. The breaker is then open for the time of rest, and the producer fails with
+// circuitbreaker.ErrOpen. If the first run after rest succeeds, the breaker closes;
+// otherwise it stays open for another rest.
 func Breaker[Req, Res any](p dispatch.Producer[Req, Res], failures uint, rest time.Duration) dispatch.Producer[Req, Res] {
 	breaker := circuitbreaker.NewBuilder[Res]().WithFailureThreshold(failures).WithSuccessThreshold(1).WithDelay(rest).Build()
 	return func(ctx context.Context, req Req) (res Res, err error) {

@@ -7,7 +7,7 @@ import (
 )
 
 // Filter returns a listener that calls l with the results for which wants returns true. It
-// drops the others.
+// drops the other results.
 func Filter[Req, Res any](l dispatch.Listener[Req, Res], wants func(dispatch.Result[Req, Res]) bool) dispatch.Listener[Req, Res] {
 	return func(ctx context.Context, r dispatch.Result[Req, Res]) {
 		if wants(r) {
@@ -16,8 +16,8 @@ func Filter[Req, Res any](l dispatch.Listener[Req, Res], wants func(dispatch.Res
 	}
 }
 
-// Only returns a producer that runs p for the requests for which wants returns true. It declines
-// the others.
+// Only returns a producer that runs p for the requests for which wants returns true. It
+// declines the other requests.
 func Only[Req, Res any](p dispatch.Producer[Req, Res], wants func(Req) bool) dispatch.Producer[Req, Res] {
 	return func(ctx context.Context, req Req) (res Res, err error) {
 		if !wants(req) {

@@ -17,8 +17,8 @@ import (
 // text/event-stream, such as the EventSource of a browser, gets server-sent events. Other
 // clients get lines of JSON.
 //
-// If ask returns an error, the status is 400; if Send returns an error, it is 503. The call is
-// canceled when the client disconnects.
+// If ask returns an error, the status is 400; if Send returns an error, the status is 503.
+// The call is canceled when the client disconnects.
 func Gateway[Req, Res any](d *dispatch.Dispatcher[Req, Res], topic dispatch.Topic[Req, Res], ask func(*http.Request) (Req, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		req, err := ask(r)

@@ -11,8 +11,8 @@ import (
 )
 
 // Once returns a producer that runs p once for all requests with the same key that arrive
-// during the run. All of them get its result. The run is independent of their calls: it goes on
-// when they end, and has its own limit.
+// during the run. All of these requests get the result of the run. The run is independent
+// of their calls: it goes on when the calls end, and has its own time limit.
 func Once[Req, Res any](p dispatch.Producer[Req, Res], key func(Req) string, limit time.Duration) dispatch.Producer[Req, Res] {
 	var group singleflight.Group
 	return func(ctx context.Context, req Req) (res Res, err error) {

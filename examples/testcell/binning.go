@@ -13,7 +13,7 @@ import (
 type binning struct {
 	mu       sync.Mutex // guards the fields below
 	sorted   map[Bin]int
-	untested map[dispatch.State]int // dies without a verdict, by what became of their sites
+	untested map[dispatch.State]int // dies without a verdict, by the state of their sites
 }
 
 // addBinning registers a listener that counts the verdicts, and the dies without a verdict.

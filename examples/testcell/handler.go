@@ -47,8 +47,8 @@ func testWafer(ctx context.Context, bus *dispatch.Bus, w Wafer) error {
 		if wait(ctx, steppingTakes) != nil {
 			return nil
 		}
-		// Whatever becomes of the sites, the next touchdown follows. Binning and
-		// logbook hear of the verdicts, so nothing is to be done with them here.
+		// The next touchdown follows even if sites fail. The listeners binning and logbook
+		// get the verdicts, so the handler ignores them.
 		call, err := cell.Send(unhurried, testDies, Touchdown{w, i + 1})
 		if err != nil {
 			return err

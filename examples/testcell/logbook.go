@@ -11,7 +11,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// writing is the time for each verdict, like that of a remote disk. The sites do not wait for
+// writing is the time to write a verdict, as if to a remote disk. The sites do not wait for
 // it, because a listener has its own mailbox.
 const writing = 20 * time.Millisecond
 

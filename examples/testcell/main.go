@@ -1,20 +1,20 @@
-// The testcell program simulates a test cell for semiconductors. A handler brings wafers. At
-// each touchdown of the probe card, each of five sites tests a die. The sites share
-// instruments. One site is slow, one is flaky, and one hangs now and then; the other sites are
-// not affected.
+// The testcell program simulates a test cell for semiconductors. A handler brings wafers.
+// At each touchdown of the probe card, each of five sites tests a die. The sites share
+// instruments. One site is slow, one site is flaky, and one site sometimes hangs; the other
+// sites are not affected.
 //
 //	go run ./examples/testcell
 //	go run ./examples/testcell -for 10s
 //
-// It prints a line for each touchdown, and the address of a live page: open it in a browser.
-// At the end it prints the number of dies in each bin.
+// The program prints a line for each touchdown, and the address of a live page. Open the
+// page in a browser. At the end the program prints the number of dies in each bin.
 //
 // The parts of the cell know only the topics, not each other:
 //
 //   - vocabulary.go: the topics with their requests and results
 //   - handler.go: asks the sites, touchdown by touchdown
 //   - sites.go: the sites, which answer and ask the instruments
-//   - instruments.go: a serial instrument, three replicas, and one with a stream of results
+//   - instruments.go: a serial instrument, three replicas, and an instrument with a stream of results
 //   - binning.go and logbook.go: listeners
 package main
 
@@ -43,8 +43,8 @@ func main() {
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	flags := flag.NewFlagSet("testcell", flag.ContinueOnError)
 	flags.SetOutput(errs)
-	addr := flags.String("addr", "127.0.0.1:0", "`address` of the live page; port 0 takes a free one")
-	length := flags.Duration("for", 0, "stop after this `long`; 0 goes on until interrupted")
+	addr := flags.String("addr", "127.0.0.1:0", "`address` of the live page; port 0 selects a free port")
+	length := flags.Duration("for", 0, "stop after this `duration`; with 0 the program runs until it is interrupted")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -75,8 +75,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	return 0
 }
 
-// withoutStacks is the logger of the bus. It leaves out the stacks of panics, because they do
-// not fit into a terminal; the page shows them.
+// withoutStacks is the logger of the bus. It leaves out the stacks of panics, because
+// stacks do not fit into a terminal; the page shows them.
 func withoutStacks(errs io.Writer) slog.Handler {
 	return slog.NewTextHandler(errs, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey || a.Key == "stack" || a.Key == "added_at" {
@@ -107,8 +107,8 @@ func simulate(ctx context.Context, bus *dispatch.Bus, out io.Writer) error {
 		return err
 	}
 
-	// First stop what sends, as produce has, then the bus. A site that hangs is not
-	// waited for any longer than this.
+	// produce has returned, so the cell sends no more requests. Shutdown waits at most this
+	// long for a site that hangs.
 	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
 	defer cancel()
 	var running *dispatch.ShutdownError

@@ -38,7 +38,7 @@ func openPage(bus *dispatch.Bus, addr string) (*page, error) {
 	return p, nil
 }
 
-// close ends the connections, and waits until no client is served any more.
+// close ends the connections, and waits until the server has stopped.
 func (p *page) close() {
 	p.handler.Close()
 	p.server.Close()

@@ -59,7 +59,7 @@ func (s *site) test(ctx context.Context, t Touchdown) (Verdict, error) {
 func (s *site) bin(ctx context.Context, die Die) (Bin, error) {
 	_, err := s.volts.First(ctx, forceVoltage, die)
 	if errors.Is(err, errOverCurrent) {
-		return BinShort, nil // what an instrument has returned can be told from other failures
+		return BinShort, nil // errors.Is finds the error of an instrument in the error of the call
 	}
 	if err != nil {
 		return 0, err
@@ -76,14 +76,14 @@ func (s *site) bin(ctx context.Context, die Die) (Bin, error) {
 			return 0, err
 		}
 		if sample.Value > maxRipple {
-			return BinRipple, nil // the samples to come are canceled
+			return BinRipple, nil // leaving the loop cancels the call
 		}
 	}
 	return BinPass, nil
 }
 
-// A wafer is round: at its first touchdown the first site has no die under its
-// needles, at the last touchdown the fourth.
+// A wafer is round: at the first touchdown the first site has no die under its needles, and
+// at the last touchdown the fourth site has none.
 func (d Die) beyondTheEdge() bool {
 	return d.Site == 1 && d.At.Number == 1 || d.Site == 4 && d.At.Number == touchdowns
 }
@@ -117,5 +117,5 @@ func hanging(ctx context.Context, d Die) error {
 	if chance(d, "hang") < 0.12 {
 		time.Sleep(hangs)
 	}
-	return context.Cause(ctx) // nil, unless it was too long
+	return context.Cause(ctx) // nil if the call has not ended
 }

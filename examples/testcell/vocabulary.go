@@ -18,17 +18,17 @@ var (
 	// forceVoltage powers a die.
 	forceVoltage = dispatch.NewTopic[Die, Volts]("instrument.supply")
 	// measureLeakage has three equivalent meters. If a meter takes long to settle, the call
-	// also asks the next one.
+	// also asks the next meter.
 	measureLeakage = dispatch.NewTopic[Die, Amperes]("instrument.leakage", dispatch.WithHedge(150*time.Millisecond))
 	// captureRipple records the supply of a die, piece by piece.
 	captureRipple = dispatch.NewTopic[Die, Volts]("instrument.ripple")
 )
 
-// Wafer is a slice of silicon with some hundred dies on it. It is one of a lot,
-// which has been made in one go.
+// Wafer is a slice of silicon with some hundred dies on it. It belongs to a lot: wafers
+// that were made together.
 type Wafer struct{ Lot, Number int }
 
-// WaferMap says how a wafer is to be tested: by how many touchdowns.
+// WaferMap says how many touchdowns a wafer needs.
 type WaferMap struct{ Touchdowns int }
 
 // Touchdown is one contact between probe card and wafer, counted from 1.
@@ -37,27 +37,27 @@ type Touchdown struct {
 	Number int
 }
 
-// String gives lot, wafer and touchdown, as the people of a test floor do.
+// String returns the lot, the wafer and the touchdown, in the notation of a test floor.
 func (t Touchdown) String() string {
 	return fmt.Sprintf("L%03d/W%02d/T%02d", t.Wafer.Lot, t.Wafer.Number, t.Number)
 }
 
-// Die is what will become one chip. A site has one of them at each touchdown.
+// Die is a part of a wafer that becomes one chip. At each touchdown a site has one die.
 type Die struct {
 	At   Touchdown
 	Site int
 }
 
-// String gives where the die is.
+// String returns the place of the die: its touchdown and its site.
 func (d Die) String() string { return fmt.Sprintf("%v/S%d", d.At, d.Site) }
 
-// Volts and Amperes are what instruments give.
+// Volts and Amperes are the results of instruments.
 type (
 	Volts   float64
 	Amperes float64
 )
 
-// Verdict is what the test of a die comes to.
+// Verdict is the result of the test of a die.
 type Verdict struct {
 	Die Die
 	Bin Bin
@@ -74,7 +74,7 @@ const (
 	BinRipple  Bin = 5 // its supply is not steady
 )
 
-// String gives the bin's word.
+// String returns the bin's word.
 func (b Bin) String() string {
 	switch b {
 	case BinPass:

@@ -1,10 +1,10 @@
-// The gateway program asks several shops for a price, and streams each answer to a
-// browser or to curl as it comes, with who did not answer at the end:
+// The gateway program asks several shops for a price, and streams each answer to a browser
+// or to curl as it arrives. At the end it lists the shops that did not answer:
 //
 //	go run ./gateway
 //
-// The shops are HTTP servers that it starts on this machine. One is quick, one is slow, one
-// hangs and one fails.
+// The shops are HTTP servers that the program starts on this machine. One shop is quick,
+// one is slow, one hangs and one fails.
 package main
 
 import (
@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	flags.SetOutput(errs)
 	addr := flags.String("addr", "localhost:8080", "where to listen")
-	timeout := flags.Duration("timeout", 3*time.Second, "how `long` a call may take")
+	timeout := flags.Duration("timeout", 3*time.Second, "the longest `duration` of a call")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -82,7 +82,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	return 0
 }
 
-// serve serves the gateway until ctx ends. Then it lets the streams come to their ends.
+// serve serves the gateway until ctx ends. Then it lets the streams end.
 func serve(ctx context.Context, listener net.Listener, d *dispatch.Dispatcher[string, float64], grace time.Duration) error {
 	server := &http.Server{Handler: handler(d), ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)

@@ -41,8 +41,8 @@ func askedFor(r *http.Request) (string, error) {
 	return item, nil
 }
 
-// shutDown refuses new requests and lets the streams end, which they do when their calls
-// have. If grace ends first it ends the calls; their streams say so, and are over.
+// shutDown refuses new requests and waits for the streams, which end with their calls. If
+// grace ends first, shutDown ends the calls; then the streams end with the reason closed.
 func shutDown(grace context.Context, server *http.Server, d *dispatch.Dispatcher[string, float64]) error {
 	if server.Shutdown(grace) == nil {
 		return d.Shutdown(grace)
