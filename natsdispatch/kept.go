@@ -153,11 +153,13 @@ func (n *Node) hearAcks(s *served, m *nats.Msg) {
 			n.counts.malformed.Add(1)
 			return
 		}
-		if a.kind == kindTell {
+		switch a.kind {
+		case "": // of a later version
+		case kindTell:
 			n.tell(s, m.Reply)
-			continue
+		default:
+			n.hearAck(a, m.Reply)
 		}
-		n.hearAck(a, m.Reply)
 	}
 }
 

@@ -3,6 +3,8 @@ package natsdispatch
 import (
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // keptWork is a reply that holds so many bytes.
@@ -70,5 +72,18 @@ func TestKeptSweepsWhatWasGivenUp(t *testing.T) {
 	k.drop(a)
 	if k.sweep(second(1)); len(k.order) != 1 || k.calls["b"] != b {
 		t.Errorf("%d replies are remembered, want the other one", len(k.order))
+	}
+}
+
+// Lines of a kind that a later version may bring are ignored.
+func TestLinesOfAnUnknownKindAreIgnored(t *testing.T) {
+	n := new(Node)
+	n.hearAcks(nil, &nats.Msg{Data: []byte("pause c 3\nack c 1 100\n")})
+	if got := n.counts.malformed.Load(); got != 0 {
+		t.Errorf("%d messages are malformed", got)
+	}
+	n.hearAcks(nil, &nats.Msg{Data: []byte("ack c x\n")})
+	if got := n.counts.malformed.Load(); got != 1 {
+		t.Errorf("%d messages are malformed, want 1", got)
 	}
 }
