@@ -281,8 +281,8 @@ func (d *Dispatcher[Req, Res]) prepare(method string, ctx context.Context, t Top
 	c := &Call[Req, Res]{req: req}
 	c.half, c.bus, c.topic, c.sender = c, d.bus, t.spec, ctx
 	c.worker = c.newWorker()
-	if c.policy = &d.bus.policy; len(t.spec.defaults)+len(opts) > 0 {
-		p, err := d.bus.policy.with(t.spec.defaults, opts)
+	if c.policy = &d.bus.policy; len(t.spec.defaults())+len(opts) > 0 {
+		p, err := d.bus.policy.with(t.spec.defaults(), opts)
 		if err != nil {
 			return nil, err
 		}

@@ -153,7 +153,7 @@ func (c *gathering) recount() {
 
 // appendLocked adds an entry to the log. Listeners that are new get it, too.
 func (c *gathering) appendLocked(e calllog.Entry) {
-	if c.topic.retain > 0 {
+	if c.topic.retains() > 0 {
 		c.retainLocked(e)
 		return
 	}
@@ -164,7 +164,7 @@ func (c *gathering) appendLocked(e calllog.Entry) {
 // findListenersLocked gives a feed to each listener that has none yet. It begins
 // at the present end of the log.
 func (c *gathering) findListenersLocked() {
-	if c.topic.retain > 0 { // not while a listener takes what is retained and is registered
+	if c.topic.retains() > 0 { // not while a listener takes what is retained and is registered
 		c.bus.retention.mu.Lock()
 		defer c.bus.retention.mu.Unlock()
 	}

@@ -89,7 +89,7 @@ func newGroups(seats []seat) (groups []group, producers []*producer) {
 // nextReplica returns the candidate to ask next: the least busy one that the call has not
 // asked yet. Equals take turns from call to call.
 func (g *group) nextReplica() (next *producer) {
-	least := 0
+	least := int32(0)
 	for i := range g.Candidates {
 		p := g.Candidates[(g.turn+i)%len(g.Candidates)]
 		if g.hasClaimed(p) {

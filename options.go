@@ -585,7 +585,7 @@ func WithRetain(n int) TopicOption { return retainOption(n) }
 type retainOption int
 
 func (o retainOption) applyTopic(s *topicSpec) error {
-	s.retain = int(o)
+	s.options().retain = int(o)
 	return positive("WithRetain", int(o))
 }
 

@@ -46,8 +46,8 @@ type producer struct {
 	gates   atomic.Uint32 // what is checked before the closure is called
 
 	mu        sync.Mutex      // guards the fields below
+	busy      int32           // runs that are claimed; counted for replicas
 	abandoned int             // runs that have outlived their calls
-	busy      int             // runs that are claimed; counted for replicas
 	latencies *latency.Recent // of its group; nil until a call asks for them
 	turn      int             // how often the group was asked while this producer came first
 	failed    uint64
@@ -102,13 +102,13 @@ func (p *producer) countAbandoned(n int) {
 }
 
 // occupy counts the runs of a replica.
-func (p *producer) occupy(n int) {
+func (p *producer) occupy(n int32) {
 	p.mu.Lock()
 	p.busy += n
 	p.mu.Unlock()
 }
 
-func (p *producer) busyRuns() int {
+func (p *producer) busyRuns() int32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.busy

@@ -94,7 +94,7 @@ func (r *retention) keepLocked(topic *topicSpec, leads func(*registry.Topic) boo
 	}
 	r.kept++
 	x.nth = r.kept
-	to.grow(topic.retain)
+	to.grow(topic.retains())
 	to.add(x)
 }
 

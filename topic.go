@@ -23,15 +23,44 @@ type Topic[Req, Res any] struct {
 // topicSpec is what a topic is made of once its types are known.
 type topicSpec struct {
 	registry.Topic
-	alone    *registry.Selection // of this topic and no other, shared by all its registrations
+	alone registry.Selection // of this topic and no other, shared by all its registrations
+	self  [1]*registry.Topic // memory of alone
+	own   *topicOptions      // nil for a topic without options
+}
+
+// topicOptions are the options of a topic.
+type topicOptions struct {
 	defaults []CallOption
 	retain   int // results that are kept; 0: none
 }
 
+// options returns the options, for changes.
+func (s *topicSpec) options() *topicOptions {
+	if s.own == nil {
+		s.own = new(topicOptions)
+	}
+	return s.own
+}
+
 // addDefault adds a default of the topic's calls, if its value is right.
 func (s *topicSpec) addDefault(o CallOption) error {
-	s.defaults = append(s.defaults, o)
+	s.options().defaults = append(s.options().defaults, o)
 	return o.applyCall(new(policy))
+}
+
+func (s *topicSpec) defaults() []CallOption {
+	if s.own == nil {
+		return nil
+	}
+	return s.own.defaults
+}
+
+// retains returns how many results are kept.
+func (s *topicSpec) retains() int {
+	if s.own == nil {
+		return 0
+	}
+	return s.own.retain
 }
 
 func typesOf[Req, Res any]() registry.Types {
@@ -55,7 +84,7 @@ func ParseTopic[Req, Res any](name string, opts ...TopicOption) (Topic[Req, Res]
 		return Topic[Req, Res]{}, fmt.Errorf("%w: %w", ErrInvalidTopic, err)
 	}
 	spec := &topicSpec{Topic: registry.NewTopic(name, typesOf[Req, Res]())}
-	spec.alone = registry.Select(&spec.Topic)
+	spec.alone = registry.SelectAlone(&spec.Topic, &spec.self)
 	for i, o := range opts {
 		err := invalidOption("nil TopicOption at index %d", i)
 		if o != nil {
@@ -128,7 +157,7 @@ func (t Topic[Req, Res]) selects(func(Req) Res) (*registry.Selection, error) {
 	if t.spec == nil {
 		return nil, errors.New("zero Topic")
 	}
-	return t.spec.alone, nil
+	return &t.spec.alone, nil
 }
 
 func (ts Topics[Req, Res]) selects(func(Req) Res) (*registry.Selection, error) {

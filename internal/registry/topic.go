@@ -29,7 +29,7 @@ func NewTopic(name string, types Types) Topic {
 
 // A Selection says where a producer or listener is registered: on topics by
 // name, or on all topics of its types that match a pattern. It is immutable.
-// Only [Select] and [SelectPattern] make one.
+// Only [Select], [SelectAlone] and [SelectPattern] make one.
 type Selection struct {
 	Types   *Types
 	Topics  []*Topic // all of these types, each name once
@@ -46,6 +46,12 @@ func Select(topics ...*Topic) *Selection {
 		return repeated
 	})
 	return &Selection{Types: &topics[0].Types, Topics: topics}
+}
+
+// SelectAlone returns the selection of one topic, in whose memory self is.
+func SelectAlone(t *Topic, self *[1]*Topic) Selection {
+	self[0] = t
+	return Selection{Types: &t.Types, Topics: self[:]}
 }
 
 // SelectPattern returns the selection of all topics of the types that match a
