@@ -78,8 +78,8 @@
 // # Stopping
 //
 // Call [Node.Drain] before nc.Drain. Node.Drain finishes the requests that the node has accepted, waits until
-// the askers have the replies, and says bye. nc.Drain alone loses these requests; the error
-// handler is called then.
+// the askers have the replies, and says bye. nc.Drain alone loses these requests, and
+// the node reports this to [WithErrorHandler].
 //
 // # Values
 //
@@ -87,7 +87,8 @@
 // Serve and Join refuse types of which their codec would write nothing. The server's max_payload must be
 // at least 2 KiB. Error texts are cut at 4 KiB, or less if max_payload is small.
 // Both sides compare a [Fingerprint] of their types, so a node with
-// incompatible types is refused and does not misread values; [WithTypes] is for types that change.
+// incompatible types is refused and does not misread values. Use [WithTypes] if the types change in a way
+// that both sides can read.
 // Results that are larger than one message are sent in pieces; requests are not.
 //
 // # Errors
