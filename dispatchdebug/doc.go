@@ -1,6 +1,6 @@
 // Package dispatchdebug serves a live page about a bus of package dispatch. The page names the
-// producers and listeners that hold calls up, shows the calls in flight and figures of every
-// topic, and draws each call as a waterfall of its members.
+// producers that hold calls up and the listeners that are behind, shows the calls in flight and
+// figures of every topic, and draws each call as a waterfall of its members.
 //
 // # Usage
 //
@@ -43,9 +43,9 @@
 // duration, one for calls with late members, and one for calls with failed members. So quick
 // calls do not displace slow or failed ones. The handler also keeps a call while a browser shows
 // it, and while one of its runs has not returned. [WithRetention] bounds the number of calls in
-// a bucket, and the bytes for all calls and figures. Of one call, it keeps at most 200 members
-// (those with problems and the slowest first) and 400 callbacks of listeners. Names are cut at
-// 512 bytes, errors at 1 KiB, and stacks at 8 KiB.
+// a bucket, and the bytes for all calls and figures. Of one call, the handler keeps at most 200
+// members (those with problems and the slowest first) and 400 callbacks of listeners. Names are
+// cut at 512 bytes, errors at 1 KiB, and stacks at 8 KiB.
 //
 // Requests and results are not kept. [WithSummarize] keeps a summary of them.
 //
@@ -53,14 +53,14 @@
 //
 // The handler has only hooks that follow, see [dispatch.Observer]: they run on the observer's own
 // goroutine, no call waits for them, and calls run as if they were not observed. Calls in flight
-// come from a Snapshot, which the handler takes only for requests, and at most ten times a second.
-// [WithSummarize] and [WithListenerTimes] need other hooks, which make calls cost more.
+// come from a Snapshot, which the handler takes only for HTTP requests, and at most ten times a
+// second. [WithSummarize] and [WithListenerTimes] need other hooks, which make calls cost more.
 //
-// No call waits for a browser. The goroutine of a request makes the document, and a stream makes
-// the next document only when the browser is ready to take it. Updates that a browser is too slow
-// for are counted and not made. A stream to a browser that takes nothing for ten seconds ends. There
-// are at most 32 streams. A further stream replaces the one whose browser has taken nothing for
-// the longest time.
+// No call waits for a browser. The goroutine of an HTTP request makes the document, and a stream
+// makes the next document only when the browser is ready to take it. Updates that a browser is
+// too slow for are counted and not made. A stream to a browser that takes nothing for ten seconds
+// ends. There are at most 32 streams. A further stream replaces the one whose browser has taken
+// nothing for the longest time.
 //
 // The handler sets no pprof labels. With dispatch.WithPprofLabels on the bus, a goroutine
 // profile shows which goroutine runs which producer.

@@ -21,10 +21,10 @@
 //     a late member this is after the end of the call, and the span of the call has an event
 //     for the late member. If a closure counts as abandoned, its span ends with an event that
 //     says so.
-//   - If the closure of a member was never called, its span has no length. It is at the time at
-//     which this was decided. A replica that was never asked has no span. A member that a relay has named
-//     has a span from the beginning of the call until its end is reported. Spans of its work
-//     are in the process in which it runs, if that process is observed.
+//   - If the closure of a member was never called, its span has no length. The span is at the time
+//     at which the member ended. A replica that was never asked has no span. A member that a
+//     relay has named has a span from the beginning of the call until its end is reported.
+//     Spans of its work are in the process in which it runs, if that process is observed.
 //   - The status of a call is Error if [dispatch.Report.Err] is not nil. The status of a member
 //     is Error if it failed, panicked, or was late, rejected or gone. A member that declined,
 //     or was canceled because its answer was no longer needed, has no error. The attribute
