@@ -9,17 +9,17 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A node of several topics does not beat on each of them, but once for all. What it says of itself
-// on a topic has an edition, which a beat names: an asker that knows another one asks for the
-// present one. On the topics the node announces itself in turn, for askers that do not know of beats
-// for all topics.
+// A node of several topics does not beat on each of them, but once for all. Its
+// announcements have an edition, which a beat names: an asker that knows another edition asks for new
+// announcements. The node also announces itself on its topics in turn, for askers that do not know
+// beats for all topics.
 
 // beat says that a node is there, with all its topics.
 type beat struct {
 	Node    string `json:"node"`
 	Epoch   int64  `json:"epoch"`
 	Seq     uint64 `json:"seq"`     // of the beats
-	Edition uint64 `json:"edition"` // of what its announcements say, on whatever topic
+	Edition uint64 `json:"edition"` // of its announcements, on all topics
 }
 
 // beatCall stands for the call in the signature of a beat.
@@ -38,19 +38,19 @@ func parseBeat(body []byte) (b beat, err error) {
 const (
 	// slowestTopic is how often a node of many topics announces itself on each of them, at least.
 	slowestTopic = time.Minute
-	// fullBeats is on how many beats a node that has just said hello announces itself on each topic:
-	// in a cluster it may not be heard everywhere at once.
+	// fullBeats is how many beats after its hello a node announces itself on each topic: in a cluster
+	// some askers may not hear a new node at once.
 	fullBeats = 3
 )
 
-// turns returns on how many of its topics a node announces itself with each beat, and how often
-// that is for one of them.
+// turns returns on how many of its topics a node announces itself with each beat, and after what time
+// the same topic has its turn again.
 func turns(topics int, beat time.Duration) (each int, every time.Duration) {
 	each = min(topics, int((time.Duration(topics)*beat+slowestTopic-1)/slowestTopic))
 	return each, beat * time.Duration((topics+each-1)/each)
 }
 
-// sayBeat says that the node is there. If what it says of itself has changed it says all of that.
+// sayBeat says that the node is there. If the node has changed, it announces itself on all topics.
 func (n *Node) sayBeat(changed bool) {
 	if len(n.topics) == 1 || changed || n.full > 0 {
 		n.full = max(n.full-1, 0)
@@ -65,8 +65,8 @@ func (n *Node) sayBeat(changed bool) {
 	}
 }
 
-// beatForAll says that the node is there with all its topics, if it has several. An asker that has not heard its
-// hello, or has heard its bye, ignores that.
+// beatForAll says that the node is there with all its topics, if it has several. An asker that has not heard the
+// hello of the node, or has heard its bye, ignores the beat.
 func (n *Node) beatForAll() {
 	if len(n.topics) == 1 || !n.nc.IsConnected() {
 		return
@@ -89,7 +89,7 @@ func (n *Node) beatForAll() {
 	}
 }
 
-// beat takes in that a node is there. It returns the topics on which the node has to say more: it
+// beat takes in a beat. It returns the topics on which the node has to announce itself, because it
 // has changed, has come back, or has a twin.
 func (t *table) beat(b beat, now time.Time) (more []string) {
 	for topic, r := range t.topics {

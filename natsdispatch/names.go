@@ -12,19 +12,19 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// The members of a node are mostly those of the call before. So a node gives the list of them a
-// number, which stands for no other list while it runs, and an asker that remembers the list is told the
-// number alone. An asker that does not know the number has the node say the names, before it takes
-// anything of the reply in.
+// A node mostly answers with the same members as in the call before. So the node gives the list of members
+// a number, which stands for this list alone while the node runs, and tells an asker that remembers the list
+// only the number. An asker that does not know the number asks the node for the names before it takes
+// in the reply.
 
-// lister is a node's side of the lists of one topic: it knows the one of the last call.
+// lister is a node's side of the lists of one topic: it knows the list of the last call.
 type lister struct {
 	mu      sync.Mutex // guards what follows
 	members []dispatch.Member
 	number  uint64
 }
 
-// number returns the number of a list, and whether it is that of the call before.
+// numberOf returns the number of a list, and whether the call before had the same list.
 func (l *lister) numberOf(members []dispatch.Member) (number uint64, again bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -37,7 +37,7 @@ func (l *lister) numberOf(members []dispatch.Member) (number uint64, again bool)
 
 // naming is how the members of a reply are named.
 type naming struct {
-	number  uint64 // of the list that they are; 0: none
+	number  uint64 // of the list of members; 0: the list has none
 	alone   bool   // the number is said without the names
 	members []dispatch.Member
 }
@@ -45,7 +45,7 @@ type naming struct {
 // listOf returns how the members of a request are named.
 func (n *Node) listOf(w *work, members []dispatch.Member) (l naming) {
 	switch {
-	case w.names == "" || w.out.head == nil || len(members) == 0: // the asker remembers none, or there is none
+	case w.names == "" || w.out.head == nil || len(members) == 0: // the asker remembers no lists, or there are no members
 		return l
 	case mostOfAccept(members) > w.out.size-len(w.out.head): // an asker learns a list from one frame
 		return l
@@ -83,17 +83,17 @@ func (n *Node) emitUnnumbered(call, reply string, frame []byte) error {
 	return n.emit(reply, header, body)
 }
 
-// names are a list as an asker remembers it. They do not change.
+// names is a list as an asker remembers it. It does not change.
 type names struct {
 	epoch   int64
 	number  uint64
 	members []dispatch.Member
 }
 
-// What an asker says of the lists that it knows.
+// The words by which a request says which lists the asker knows.
 const (
-	namesNumbered = "numbered" // a list is to have its number, so that it can be remembered
-	namesKnown    = "known"    // and of most nodes one is remembered
+	namesNumbered = "numbered" // the node has to number its list, so that the asker can remember it
+	namesKnown    = "known"    // also, the asker remembers the lists of most nodes
 )
 
 // errNames reports that the members of a reply are a list that the asker does not know.
@@ -102,7 +102,7 @@ var errNames = errors.New("the list of members is not known")
 // mostNames bounds the names that an asker remembers, of all nodes.
 const mostNames = 1 << 18
 
-// learn remembers the list of a node, or forgets the one that is remembered if there are too many names.
+// learn replaces the list of a node. If there would be too many names, it only forgets the old list.
 func (t *table) learn(p place, l *names) {
 	n := t.at(p)
 	if n == nil || n.Epoch != l.epoch {
@@ -127,7 +127,7 @@ func (t *table) unlearn(n *present) {
 // remembered is the list of a node, which is read without the lock of the table.
 type remembered = atomic.Pointer[names]
 
-// listsKnown returns what a request says of the lists that the asker knows, of so many nodes.
+// listsKnown returns the word for an asker that knows the lists of so many of the nodes.
 func listsKnown(known, nodes int) string {
 	if 2*known >= nodes && nodes > 0 {
 		return namesKnown
@@ -135,7 +135,7 @@ func listsKnown(known, nodes int) string {
 	return namesNumbered
 }
 
-// named returns the members that a frame names. Those of an all are not to be changed.
+// named returns the members that a frame names. The caller must not change the members of a kindAll frame.
 func (t *tally) named(f frame) ([]dispatch.Member, error) {
 	switch {
 	case f.list == 0:
@@ -156,7 +156,7 @@ func (t *tally) named(f frame) ([]dispatch.Member, error) {
 	}
 }
 
-// spelled takes in the names of a list, of which the next message may say the number alone.
+// spelled takes in the names of a list. The next message may have only the number of the list.
 func (t *tally) spelled(f frame) {
 	if len(f.members) == 0 {
 		return

@@ -17,8 +17,8 @@ func WithAcceptWindow(d time.Duration) JoinOption {
 
 // WithDiscovery sets how long nodes may take to announce themselves after the connection was made.
 // Calls ask at once. Within this time a call does not end just because all known members have
-// ended, but it waits at most a quarter of its own time. It is
-// DefaultDiscovery without this option.
+// ended, but it waits at most a quarter of its own time. Without this option the time is
+// DefaultDiscovery.
 func WithDiscovery(d time.Duration) JoinOption {
 	return joinOption(func(c *joinConfig) error {
 		c.discovery = d
@@ -43,8 +43,8 @@ func WithNodes(names ...string) JoinOption {
 
 // WithForget sets how long the asker remembers a node that has fallen silent.
 // Until then each call expects the node, and reports it as Gone at once, as "name/*". A node
-// that says bye, as [Node.Drain] and [Node.Close] do, is forgotten at once. It is
-// DefaultForget without this option.
+// that says bye, as [Node.Drain] and [Node.Close] do, is forgotten at once. Without
+// this option the time is DefaultForget.
 func WithForget(d time.Duration) JoinOption {
 	return joinOption(func(c *joinConfig) error {
 		c.forget = d

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// announcement is what a node says of itself on one of its topics.
+// announcement is the message by which a node describes itself on one of its topics.
 type announcement struct {
 	Node     string   `json:"node"`
 	Topic    string   `json:"topic"`
@@ -21,8 +21,8 @@ type announcement struct {
 	Epoch    int64    `json:"epoch"`
 	Seq      uint64   `json:"seq"`
 	BeatMS   int64    `json:"beat_ms"`                // on the topic
-	AllMS    int64    `json:"node_beat_ms,omitempty"` // how often it beats for all of its topics, if it does
-	Edition  uint64   `json:"edition,omitempty"`      // another one when what it says on any topic has changed
+	AllMS    int64    `json:"node_beat_ms,omitempty"` // the beat for all of its topics, if it has one
+	Edition  uint64   `json:"edition,omitempty"`      // changes with the announcement of any topic
 	Versions []int    `json:"versions"`
 	Types    string   `json:"types,omitempty"`
 	Codecs   []string `json:"codecs"`
@@ -55,7 +55,7 @@ func parseAnnouncement(body []byte) (a announcement, err error) {
 	return a, nil
 }
 
-// patience is how long the node is present without being heard of.
+// patience is how long a silent node still counts as present.
 func (a *announcement) patience() time.Duration {
 	beat := min(time.Duration(cmp.Or(a.AllMS, a.BeatMS))*time.Millisecond, longestBeat)
 	if beat <= 0 {
@@ -81,47 +81,47 @@ func (a *announcement) misfit(types, codec string) error {
 // place is where a node is present.
 type place struct{ topic, node string }
 
-// departure is a node that is not there any more.
+// departure is a node that has left.
 type departure struct {
 	place
 	epoch int64
 	why   error // wraps ErrGone, or ErrUnreachable if the asker is cut off
 }
 
-// table is the nodes that are present, by what was announced, and those that have left without a bye. It knows
+// table holds the announced nodes: the present nodes, and the nodes that have left without a bye. It knows
 // no clock and is not safe for concurrent use.
 type table struct {
 	topics map[string]*roll
 	forget time.Duration // how long a node that has left is remembered
-	most   int           // how many nodes are kept, those that have left included
-	count  int           // how many are
+	most   int           // bounds the kept nodes, including nodes that have left
+	count  int           // how many nodes are kept
 
-	names   int  // that are remembered, in the lists of all nodes
-	unnamed bool // a list was not, because that would have been too many
+	names   int  // how many names the lists of all nodes have together
+	unnamed bool // a list was not remembered, because there were too many names
 }
 
-// roll is the nodes of one topic.
+// roll holds the nodes of one topic.
 type roll struct {
 	nodes   map[string]*present
-	listed  []*present // in some order, and never changed; nil if it has to be made anew
+	listed  []*present // in some order; the slice never changes; nil if it has to be made anew
 	sorted  bool       // by name
-	changes uint64     // so that a sort without the lock can see whether it is still the same
+	changes uint64     // shows a sort without the lock whether the roll is still the same
 }
 
-// present is a node on a topic, or one that was there. What it is, and why it has left, does not
-// change: then another one takes its place.
+// present is a node on a topic, also after the node has left. Its announcement and the error left do not
+// change, except for the edition: a new present takes its place.
 type present struct {
 	announcement
-	left     error     // why it is not there any more; nil if it is
-	previous int64     // the boot id that it had before this one
-	twins    time.Time // until when both of them count as being there
+	left     error     // why the node has left; nil if it is present
+	previous int64     // the boot id of the node before this one
+	twins    time.Time // until when both processes count as present
 
-	names *remembered // its list of members; the same as long as its boot id is
+	names *remembered // the list of members; kept until the boot id changes
 
 	seq   uint64 // of the last announcement
 	beats uint64 // the number of the next beat for all topics
 	heard time.Time
-	since time.Time // the same, or when we were able to hear of it again
+	since time.Time // heard, or the later time from which the asker could hear the node again
 }
 
 // at returns the node at a place, or nil.
@@ -164,17 +164,17 @@ func (t *table) remove(p place) {
 	}
 }
 
-// heard is what an announcement has changed.
+// heard is the change that an announcement has made.
 type heard struct {
 	gone    []departure // the nodes that have left by it
-	changed bool        // the table is another one than before
+	changed bool        // the table has changed
 	arrived bool        // the node was not present before
 	twin    bool        // there are two processes of this name
-	excess  bool        // it is one node too many
+	excess  bool        // the table is full
 }
 
-// hear takes in an announcement. The boot id that is heard counts. One that was heard
-// before, and another one meanwhile, is that of a twin.
+// hear takes in an announcement. The boot id heard last counts. If the boot id before it is heard
+// again, the node has a twin.
 func (t *table) hear(a announcement, now time.Time) (h heard) {
 	at := place{a.Topic, a.Node}
 	old := t.at(at)
@@ -237,14 +237,14 @@ func (n *present) says(a announcement) bool {
 		slices.Equal(n.Versions, a.Versions) && slices.Equal(n.Codecs, a.Codecs) && slices.Equal(n.Groups, a.Groups)
 }
 
-// touch notes that something was heard of a node that is present.
+// touch notes that a present node was heard.
 func (t *table) touch(p place, epoch int64, now time.Time) {
 	if n := t.at(p); n != nil && n.left == nil && n.Epoch == epoch {
 		n.heard, n.since = now, now
 	}
 }
 
-// all ranges over all nodes, those included that have left.
+// all ranges over all nodes, including nodes that have left.
 func (t *table) all() iter.Seq2[place, *present] {
 	return func(yield func(place, *present) bool) {
 		for topic, r := range t.topics {
@@ -267,7 +267,7 @@ func (t *table) overdue(now time.Time) bool {
 	return false
 }
 
-// silence is how long nothing was heard of a node that could have been.
+// silence is how long the node was silent while the asker could hear it.
 func (n *present) silence(now time.Time) time.Duration { return now.Sub(n.since) }
 
 // why is the error of a node that has left.
@@ -275,7 +275,7 @@ func (n *present) why(now time.Time) error {
 	return fmt.Errorf("%w: %s was last heard %s ago", n.left, n.Node, ago(now.Sub(n.heard)))
 }
 
-// ago writes a duration with as much precision as is of interest.
+// ago writes a duration in one unit: milliseconds, seconds or minutes.
 func ago(d time.Duration) string {
 	switch {
 	case d < time.Second:
@@ -308,8 +308,8 @@ func (t *table) together(now time.Time) bool {
 }
 
 // expire notes which nodes have missed their beats, forgets nodes that left long ago, and returns when
-// there is something to do next; the zero time stands for never. If cut is not nil it is we
-// who hear of nobody: then all have left, with that error.
+// it has to be called next; the zero time stands for never. If cut is not nil, the asker is cut off:
+// then all nodes have left, with that error.
 func (t *table) expire(now time.Time, cut error) (gone []departure, next time.Time) {
 	if cut == nil && t.overdue(now) && t.together(now) {
 		cut = errSilence
@@ -359,8 +359,8 @@ func (t *table) on(topic string) []*present {
 	return all
 }
 
-// list returns those of on in whatever order they are at hand. To sort them takes long, and can
-// be done without the lock that the table is under; keep then takes in the outcome.
+// list returns the nodes of on, sorted or not. To sort them takes long, and can be done without
+// the lock of the table; keep then takes in the sorted list.
 func (t *table) list(topic string) (all []*present, changes uint64, sorted bool) {
 	r := t.topics[topic]
 	if r == nil {
