@@ -14,9 +14,9 @@ import (
 
 // relayRules are the rules that every relay has to keep.
 var relayRules = []relayRule{
-	// The report accounts for everybody who was asked, wherever that is: a member
-	// of far is there once, on a node that keeps it apart from one of the same
-	// name here, and is asked once.
+	// The report accounts for each member that was asked, near or far: a far member
+	// is asked once and listed once, under a node that tells it from a near member
+	// of the same name.
 	{"members", func(r *relayTest) {
 		heard := Listen(r, r.near, r.topic)
 		Produce(r, r.near, r.topic, echo("near a"), dispatch.WithName("a"))
@@ -42,8 +42,8 @@ var relayRules = []relayRule{
 		}
 	}},
 
-	// Whose result it is, is half of what it says. Readers and listeners get all of
-	// them, those of one member in its order.
+	// Each result names its member. Readers and listeners get all results, and the
+	// results of one member in the member's order.
 	{"results", func(r *relayTest) {
 		heard := Listen(r, r.near, r.topic)
 		Produce(r, r.near, r.topic, echo("near a"), dispatch.WithName("a"))
@@ -75,8 +75,8 @@ var relayRules = []relayRule{
 		r.wantValues(heard.Results(), want)
 	}},
 
-	// To act on each answer as it comes is what a call is for: a result does not
-	// wait for the next, nor for other members.
+	// A caller acts on each answer as it comes: a result does not wait for the next
+	// result, nor for other members.
 	{"results as they come", func(r *relayTest) {
 		heard := Listen(r, r.near, r.topic)
 		next := make(chan struct{})
@@ -124,8 +124,8 @@ var relayRules = []relayRule{
 		}
 	}},
 
-	// How a member ended is not the same as that it gave nothing: who reads the
-	// report on this side sees what the far side saw, at least its text.
+	// A failure is more than a missing result: the report on this side has the
+	// member's error of the far side, at least its text.
 	{"failures", func(r *relayTest) {
 		r.produce("errs", Failing[string, string](errors.New("wire 7 is broken")))
 		r.produce("declines", Declining[string, string]())
@@ -179,9 +179,9 @@ var relayRules = []relayRule{
 		r.want(r.ended(third), dispatch.ReasonAllEnded, "far/busy ok")
 	}},
 
-	// Work that goes on when nobody waits for it any more is lost: far has the time
-	// that the call has, no more whatever the network took of it, and no less because
-	// of a default of its own.
+	// Work after the end of a call is lost: the far side has the time that the call
+	// has, no more if the network took some of it, and no less because of a default
+	// of its own.
 	{"deadline", func(r *relayTest) {
 		type seen struct {
 			deadline time.Time
@@ -212,9 +212,9 @@ var relayRules = []relayRule{
 		r.Errorf("in ten calls the far deadline was never as early as the near one; in the last it came %v later", later)
 	}},
 
-	// A member that is late is named, for that is what one needs to know of it, and
-	// what the others have answered stands. It makes no difference whether it
-	// watches its context. In the grace, too, it is late and has not failed.
+	// The report names a late member, and keeps the answers of the others. It makes
+	// no difference whether the member watches its context. In the grace, too, the
+	// member is late and has not failed.
 	{"late", func(r *relayTest) {
 		r.produce("quick", echo("quick"))
 		r.produce("hangs", func(ctx context.Context, _ string) (string, error) {
@@ -247,8 +247,8 @@ var relayRules = []relayRule{
 		}
 	}},
 
-	// Who is not waited for any more is told to stop, and why: a producer's own log
-	// has to explain its end. This holds for each way in which a call ends early.
+	// A producer for which the call waits no more is told to stop, and why: its own
+	// log has to explain its end. This holds for each way in which a call ends early.
 	{"cancel", func(r *relayTest) {
 		heard := Listen(r, r.near, r.topic)
 		began := r.hang("hangs")
@@ -309,7 +309,7 @@ var relayRules = []relayRule{
 		await(r, "the hanging producer to be told", far.Done())
 	}},
 
-	// A relay that knows of nobody leaves a call as if it was not there.
+	// A relay that knows no members leaves a call unchanged.
 	{"nobody", func(r *relayTest) {
 		r.join()
 		r.want(r.ended(r.send("x")), dispatch.ReasonNoProducers)
@@ -320,8 +320,8 @@ var relayRules = []relayRule{
 		r.want(r.ended(r.send("x")), dispatch.ReasonAllEnded, "here ok")
 	}},
 
-	// Who was not meant is not asked. A name that nobody has, here or there, is an
-	// outcome of the call and not one of each side.
+	// A call asks only the members that it means. A name that no member has, near or
+	// far, is one outcome of the call, not one outcome of each side.
 	{"targets", func(r *relayTest) {
 		Produce(r, r.near, r.topic, echo("here"), dispatch.WithName("here"))
 		r.produce("a", echo("a"))
@@ -380,8 +380,8 @@ var relayRules = []relayRule{
 		}
 	}},
 
-	// Who registers on the far side takes part from then on, or as soon as the
-	// relay has learned of it.
+	// A producer that registers on the far side takes part from then on, or as soon
+	// as the relay has learned of it.
 	{"coming", func(r *relayTest) {
 		r.produce("a", echo("a"))
 		r.join()
@@ -398,8 +398,8 @@ var relayRules = []relayRule{
 		})
 	}},
 
-	// One that has left is asked no more, one that leaves before its turn is Gone,
-	// and one that is at work when it leaves may finish.
+	// A producer that has left is asked no more, a producer that leaves before its
+	// turn is Gone, and a producer that leaves during its work may finish.
 	{"leaving", func(r *relayTest) {
 		began, marked := make(chan struct{}, 1), make(chan struct{}, 1)
 		leaves := r.produce("leaves", func(_ context.Context, req string) (string, error) {
@@ -430,8 +430,8 @@ var relayRules = []relayRule{
 		}
 	}},
 
-	// A relay is called for each call, at the same time: none waits for another,
-	// and each gets what was answered to it.
+	// A relay serves several calls at the same time: no call waits for another, and
+	// each call gets its own answers.
 	{"concurrent calls", func(r *relayTest) {
 		const calls = 16
 		var begun atomic.Int32
@@ -475,8 +475,8 @@ var relayRules = []relayRule{
 		r.shutdown("near", r.near)
 	}},
 
-	// What comes after the end of a call changes nothing: neither its report nor
-	// what listeners were told.
+	// Messages after the end of a call change neither its report nor the outcomes
+	// that listeners were told.
 	{"after the end", func(r *relayTest) {
 		heard := Listen(r, r.near, r.topic)
 		returned := make(chan struct{}, 1)
@@ -495,7 +495,7 @@ var relayRules = []relayRule{
 		r.want(before, dispatch.ReasonCanceled, "far/deaf canceled")
 		r.open()
 		await(r, "the far producer to return", returned)
-		// What was on its way has come once others have come the same way.
+		// Earlier messages have arrived once later calls have ended the same way.
 		for range 3 {
 			r.want(r.ended(r.send("next")), dispatch.ReasonAllEnded, "far/deaf ok")
 		}

@@ -27,7 +27,7 @@ func (n *Node) hello() error {
 	return n.flush()
 }
 
-// tick does what is due, and returns how long nothing else is.
+// tick does the work that is due, and returns the time until the next work is due.
 func (n *Node) tick() time.Duration {
 	now := time.Now()
 	if n.pause > 0 {

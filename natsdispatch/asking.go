@@ -12,8 +12,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// margin is how much less than the time of a call a node gets, so that what it has to
-// say at the end of its time arrives within that of the call.
+// margin is how much less time a node gets than the call has, so that the last messages of the node
+// arrive before the call ends.
 func margin(left time.Duration) time.Duration { return min(left/10, 20*time.Millisecond) }
 
 // ask sends the requests, if need be after it has waited for a connection.
@@ -100,7 +100,7 @@ func (q *inquiry) send(ctx context.Context, a *asked) error {
 	left := time.Until(deadline)
 	a.request.budget = left - margin(left)
 	if a.request.budget < time.Microsecond {
-		return nil // whoever was to be asked is late
+		return nil // the time is over: the nodes are late
 	}
 	m := &nats.Msg{Reply: a.reply(), Header: a.request.header(), Data: q.payload}
 	if m.Subject = q.r.ask(q.topic); a.request.group != "" {

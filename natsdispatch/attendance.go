@@ -116,7 +116,7 @@ func (t *attendance) left(gone []departure, now time.Time, in *table) (events []
 	return events
 }
 
-// forget lets go of what is over for longer than a while.
+// forget drops the stays that ended a while ago or earlier.
 func (t *attendance) forget(now time.Time, while time.Duration) {
 	maps.DeleteFunc(t.stays, func(_ boot, s stay) bool { return !s.here && now.Sub(s.until) >= while })
 	maps.DeleteFunc(t.twins, func(_ string, last time.Time) bool { return now.Sub(last) >= while })

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Results that cannot be sent yet wait on the node's bus, which keeps producers from nothing. Once the
+// Results that cannot be sent yet wait on the node's bus, where they do not stop the producers. Once the
 // outbox of a reply is full, this file counts how many wait there, and stops members that go on when they are
 // too many.
 

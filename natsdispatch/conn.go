@@ -48,7 +48,7 @@ func newLink(nc *nats.Conn, c *config, attrs ...slog.Attr) link {
 	return link{nc: nc, onError: c.onError, news: news{logger: c.logger, onNode: c.onNode, attrs: attrs}}
 }
 
-// check reports what the connection lacks.
+// check returns an error if the connection cannot be used.
 func (l *link) check(side string) error {
 	switch {
 	case l.nc == nil:
@@ -108,7 +108,7 @@ func (l *link) failedBy(e NodeEvent) {
 	}
 }
 
-// errorsClear is how long an error is of interest. What goes on is reported again before.
+// errorsClear is how long an error is shown. An error that goes on is reported again before that.
 const errorsClear = time.Minute
 
 // lastError is the last error that was reported, if that was within errorsClear.
@@ -173,8 +173,8 @@ func (l *link) looked(dropping bool) {
 	}
 }
 
-// failUnlessCut reports an error, unless it is that the connection broke: what was to be
-// said is said again when there is a new one.
+// failUnlessCut reports an error, unless the connection broke: then the message is sent again
+// over the new connection.
 func (l *link) failUnlessCut(err error) {
 	if err != nil && l.nc.IsConnected() && !errors.Is(err, nats.ErrConnectionClosed) {
 		l.fail(err)

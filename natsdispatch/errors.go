@@ -53,7 +53,7 @@ func (e twinError) Unwrap() error { return dispatch.ErrDuplicate }
 
 const noCode = "-"
 
-// code is what stands for a sentinel on the wire.
+// code is the word for a sentinel on the wire.
 type code struct {
 	word     string
 	sentinel error
@@ -155,8 +155,8 @@ func (f failure) error(node string) error {
 	return e
 }
 
-// isLate reports whether the node's time was over for a member, so that it is the asker's
-// deadline that makes it late here. The end of one that had less time than the call is final.
+// isLate reports whether the node's time was over for a member: then the asker's deadline makes
+// the member late here. The end of a member that had less time than the call is final.
 func (f failure) isLate() bool {
 	return f.state == dispatch.StateLate && sentinelOf(f.code) != dispatch.ErrTimeout
 }

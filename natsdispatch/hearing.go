@@ -146,7 +146,7 @@ func (r *Remote) hearDeparture(marker *nats.Msg) {
 	delete(r.departed, marker)
 }
 
-// leftLocked tells the calls in hand who has left, and whoever waits that the table
+// leftLocked tells the open calls which nodes have left, and wakes Await because the table
 // has changed.
 func (r *Remote) leftLocked(gone []departure, changed bool) {
 	for _, d := range gone {

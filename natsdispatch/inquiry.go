@@ -16,7 +16,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// An inquiry is what one call asks of the nodes. All but put runs on the goroutine of
+// An inquiry asks the nodes for one call. All methods except put runs on the goroutine of
 // the relay.
 type inquiry struct {
 	r       *Remote
@@ -32,7 +32,7 @@ type inquiry struct {
 	now      time.Time // when the events were taken that are dealt with
 
 	old   bool             // some nodes that may answer are not known to speak version 2
-	spare []tally          // for those to come
+	spare []tally          // for the nodes to come
 	retry <-chan time.Time // when nodes are asked again for what is missing
 	pause time.Duration    // the one before that
 
@@ -214,7 +214,7 @@ func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups 
 	return slices.Compact(groups), listsKnown(listed, here)
 }
 
-// meant returns those of the groups that the request is for.
+// meant returns the groups that the request is for.
 func (q *inquiry) meant(groups []string) (meant []string) {
 	for _, g := range groups {
 		if q.request.targets == nil || slices.Contains(q.request.targets, g) {

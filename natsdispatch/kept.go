@@ -129,7 +129,7 @@ func (n *Node) makeRoom(bytes int64) {
 	}
 }
 
-// sweep gives up those of which the time is over.
+// sweep gives up the replies whose time is over.
 func (k *kept) sweep(now time.Time) {
 	left := k.order[:0]
 	for _, w := range k.order {
@@ -145,7 +145,7 @@ func (k *kept) sweep(now time.Time) {
 	k.order = left
 }
 
-// hearAcks takes in what askers say of replies, and that they want to know what the node is.
+// hearAcks takes in the acknowledgements of askers, and their requests for an announcement.
 func (n *Node) hearAcks(s *served, m *nats.Msg) {
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(m.Data), "\n"), "\n") {
 		a, err := parseAck(line)
@@ -199,10 +199,9 @@ func (n *Node) hearAck(a ack, reply string) {
 // longestReminder bounds the pauses between reminders after a reconnect.
 const longestReminder = time.Second
 
-// remind sends the last message once more of replies that have some of which the asker has not said
-// that it has had them: of all after the node was without a connection, and otherwise of those of
-// which that has been so since the last beat. The asker asks for what it has missed when it sees that
-// something is missing, and acknowledges the rest.
+// remind sends the last message of unacknowledged replies once more: of all such replies after the node
+// was without a connection, and otherwise of the replies that were unacknowledged at the last beat, too.
+// The asker then asks for missing messages, and acknowledges the others.
 func (n *Node) remind(all bool) {
 	n.state.Lock()
 	works := slices.AppendSeq(slices.Collect(maps.Values(n.work)), maps.Values(n.kept.calls))
@@ -212,7 +211,7 @@ func (n *Node) remind(all bool) {
 	}
 }
 
-// forgotten tells an asker that what it misses is not kept any more.
+// forgotten tells an asker that the node has let go of the missing messages.
 func (n *Node) forgotten(call, reply string) {
 	if reply == "" {
 		n.counts.malformed.Add(1)

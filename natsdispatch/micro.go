@@ -15,7 +15,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// serviceName is what nodes are called among the services of NATS.
+// serviceName is the name of nodes among the services of NATS.
 const serviceName = "dispatch"
 
 var semanticVersion = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
@@ -69,7 +69,7 @@ func (s *service) ping() any {
 	return micro.Ping{ServiceIdentity: s.identity, Type: micro.PingResponseType}
 }
 
-// endpointName is what an endpoint is called, of a topic.
+// endpointName is the name of the endpoint of a topic.
 func endpointName(topic string) string { return strings.ReplaceAll(topic, ".", "-") }
 
 func (s *service) info() any {

@@ -72,7 +72,7 @@ func (n *Node) startPublishing() error {
 	return nil
 }
 
-// drain publishes what calls that have ended are still to be told of, and stops.
+// drain publishes the remaining results of calls that have ended, and stops.
 func (p *publishing) drain(ctx context.Context) error {
 	for _, l := range p.listeners {
 		if err := l.Drain(ctx); err != nil {

@@ -167,7 +167,7 @@ func (r *Remote) isOnline() {
 	r.online = make(chan struct{})
 }
 
-// isBack has the calls in hand ask for what they have missed without a connection.
+// isBack has the open calls ask for the messages that they missed without a connection.
 func (r *Remote) isBack() {
 	r.state.Lock()
 	defer r.state.Unlock()
@@ -232,7 +232,7 @@ type NodeInfo struct {
 // Await waits until all of the nodes are present, each on any topic. If ctx ends first, it
 // returns an error that wraps the cause of the context and names the missing nodes.
 func (r *Remote) Await(ctx context.Context, nodes ...string) error {
-	for at := 0; len(nodes) > 0; { // the one that was missing last
+	for at := 0; len(nodes) > 0; { // the node that was missing last
 		r.state.Lock()
 		changed := r.changed
 		here := 0
@@ -265,7 +265,7 @@ func (r *Remote) isHereLocked(node string) bool {
 	return false
 }
 
-// missing returns those of the nodes that are not present.
+// missing returns the nodes that are not present.
 func (r *Remote) missing(nodes []string) []string {
 	r.state.Lock()
 	defer r.state.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// listen deals with what comes until all is known.
+// listen takes in events until the outcome of each member is known.
 func (q *inquiry) listen(ctx context.Context) error {
 	deadline, _ := ctx.Deadline()
 	left := time.Until(deadline)
@@ -130,7 +130,7 @@ func (q *inquiry) known(a *asked) {
 	}
 }
 
-// reply deals with what a node has sent.
+// reply takes in a message of a node.
 func (q *inquiry) reply(a *asked, m *nats.Msg) {
 	counts := &q.r.counts
 	from, body, err := readReply(m)
@@ -209,7 +209,7 @@ func (q *inquiry) resend(ctx context.Context) {
 	}
 }
 
-// unreachable gives up those that have not accepted.
+// unreachable ends the nodes and groups that have not accepted the request.
 func (q *inquiry) unreachable() {
 	q.r.report() // that the server refuses what we send is the likeliest reason
 	within := func(who string) error {
@@ -235,7 +235,7 @@ func (q *inquiry) unreachable() {
 	}
 }
 
-// nobody ends a group that no node has accepted the request for.
+// nobody ends a group in which no node has accepted the request.
 func (q *inquiry) nobody(a *asked, err error) {
 	q.to.end(a.expected, err)
 	a.expected = dispatch.Member{}

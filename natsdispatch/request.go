@@ -39,7 +39,7 @@ const (
 	typeCancel  = "cancel"
 )
 
-// request is what the headers of a request say.
+// request holds the headers of a request.
 type request struct {
 	call    string
 	budget  time.Duration
@@ -210,7 +210,7 @@ func getTrace(of headers, key string) string {
 	return ""
 }
 
-// sender is what a reply says of itself, in its headers or, in version 2, in its head.
+// sender says which node has sent a message of a reply. It stands in the headers or, in version 2, in the head.
 type sender struct {
 	node  string
 	epoch int64

@@ -11,20 +11,20 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// This file is what an asker does in version 2 of the protocol: it gives nodes credit, asks for
-// what is missing, and says what it need not have again.
+// This file has the asker's side of version 2 of the protocol: the asker gives nodes credit, asks for
+// missing messages, and acknowledges the messages that it has received.
 
-// leastShare is what a node may send ahead, however many nodes there are.
+// leastShare is how many bytes a node may send ahead at least, however many nodes there are.
 const leastShare = 16 << 10
 
 // share is how many bytes one of so many nodes may send ahead in a call.
 func (r *Remote) share(nodes int) int64 { return int64(max(r.credit/max(nodes, 1), leastShare)) }
 
-// strangers is how many nodes are expected to answer where none is known.
+// strangers is how many nodes are expected to answer if the asker knows none.
 const strangers = 16
 
-// replyInOrder deals with what a node has sent, if nothing before it is missing. What is ahead
-// is not kept, because the node sends it again with what is missing.
+// replyInOrder takes in a message of a reply if all messages before it have come. A message that comes
+// too early is dropped, because the node sends it again after the missing messages.
 func (q *inquiry) replyInOrder(a *asked, t *tally, from sender, frames []byte, size int) {
 	if t.in.window == 0 {
 		t.in.window, t.in.granted = a.request.window, a.request.window
@@ -34,7 +34,7 @@ func (q *inquiry) replyInOrder(a *asked, t *tally, from sender, frames []byte, s
 		return
 	}
 	switch t.in.order(from.seq) {
-	case again: // what was said of it has been lost
+	case again: // the acknowledgement has been lost
 		q.r.counts.duplicates.Add(1)
 		q.publishAck(a, t, ack{kindAck, a.request.call, t.in.next, t.in.granted})
 	case ahead:
@@ -49,7 +49,7 @@ func (q *inquiry) replyInOrder(a *asked, t *tally, from sender, frames []byte, s
 		t.nameless = false
 		t.in.take(size, values)
 		if t.missing = t.in.lacks() && !t.over; t.missing {
-			q.missLater(t) // what has come too early mostly comes again behind this one
+			q.missLater(t) // messages that came too early mostly come again behind this one
 		}
 		if granted, due := t.in.grant(q.r.share(q.waiting)); due && !t.over {
 			q.publishAck(a, t, ack{kindAck, a.request.call, t.in.next, granted})
@@ -64,15 +64,15 @@ func (q *inquiry) read(t *tally, frames []byte) (values bool, err error) {
 	return values, err
 }
 
-// The pauses before a node is asked for what is missing once more.
+// The pauses before a node is asked for missing messages once more.
 const (
 	firstPause   = 50 * time.Millisecond
 	longestPause = 400 * time.Millisecond
 )
 
-// miss asks a node for what may be missing: because something is, or because one of the two
-// was without a connection. It goes on to ask until the node answers, because in a cluster a side that has just
-// connected is not heard everywhere at once.
+// miss asks a node for messages that are missing, or that may be missing because the node or the asker
+// was without a connection. It asks until the node answers, because in a cluster some servers do not know
+// a new connection at once.
 func (q *inquiry) miss(t *tally) {
 	if t.over || t.missing || t.accepted && t.in.window == 0 {
 		return // there is nothing more to come, it is being asked, or it speaks version 1
@@ -82,7 +82,7 @@ func (q *inquiry) miss(t *tally) {
 	q.retry = time.After(0)
 }
 
-// missLater has a node asked for what is missing if nothing of it comes for a while.
+// missLater asks a node for missing messages if none of them comes for a while.
 func (q *inquiry) missLater(t *tally) {
 	t.looked = t.in.next
 	if q.retry == nil {
@@ -91,7 +91,7 @@ func (q *inquiry) missLater(t *tally) {
 	}
 }
 
-// askAgain asks the nodes of which something is missing.
+// askAgain asks the nodes whose messages are missing.
 func (q *inquiry) askAgain(ctx context.Context) {
 	asked := false
 	for _, a := range q.asks {
@@ -137,7 +137,7 @@ func (q *inquiry) sendAgain(ctx context.Context, a *asked) {
 	q.r.counts.resent.Add(1)
 }
 
-// publishAck tells a node what it has been heard of its reply.
+// publishAck tells a node which messages of its reply the asker has received.
 func (q *inquiry) publishAck(a *asked, t *tally, what ack) {
 	m := &nats.Msg{Subject: q.r.acks(t.node, q.topic), Reply: a.reply(), Data: what.append(nil)}
 	if err := q.r.nc.PublishMsg(m); err != nil {
@@ -145,7 +145,7 @@ func (q *inquiry) publishAck(a *asked, t *tally, what ack) {
 	}
 }
 
-// done notes which nodes need not keep their replies any longer.
+// done notes which nodes may let go of their replies.
 func (q *inquiry) done() {
 	q.r.acked.mu.Lock()
 	defer q.r.acked.mu.Unlock()
@@ -158,7 +158,7 @@ func (q *inquiry) done() {
 	}
 }
 
-// doneCalls are calls that nodes have not been told of yet that they are done.
+// doneCalls holds the finished calls that the nodes have yet to be told of.
 type doneCalls struct {
 	wake chan struct{}
 
@@ -166,7 +166,7 @@ type doneCalls struct {
 	lines map[place][]byte // for each node
 }
 
-// addLocked adds a call that is done.
+// addLocked adds a finished call.
 func (d *doneCalls) addLocked(at place, call string) {
 	if d.lines == nil {
 		d.lines = make(map[place][]byte)
@@ -178,7 +178,7 @@ func (d *doneCalls) addLocked(at place, call string) {
 	}
 }
 
-// publishDone tells the nodes now and then which calls are done, of many calls at once.
+// publishDone tells the nodes now and then which calls are finished, many calls at once.
 func (r *Remote) publishDone() {
 	for {
 		select {
@@ -198,7 +198,7 @@ func (r *Remote) publishDone() {
 			for len(all) > 0 {
 				n := cutLines(all, leastPayload/2)
 				if err := r.nc.Publish(r.acks(at.node, at.topic), all[:n]); err != nil {
-					break // the nodes keep it until the budget is over
+					break // the nodes keep the replies until the budget is over
 				}
 				all = all[n:]
 			}
@@ -206,10 +206,10 @@ func (r *Remote) publishDone() {
 	}
 }
 
-// donePause is how long a node is not told that a call is done, so that it is told of many.
+// donePause is how long publishDone collects finished calls before it tells the nodes.
 const donePause = 200 * time.Millisecond
 
-// cutLines returns how many bytes the first lines have that fit into so many, and at least one.
+// cutLines returns how many bytes the first lines have that fit into most bytes, and at least the first line.
 func cutLines(lines []byte, most int) int {
 	if len(lines) <= most {
 		return len(lines)

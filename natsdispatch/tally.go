@@ -15,7 +15,7 @@ type ear interface {
 	// expect says that the member is owed an outcome.
 	expect(m dispatch.Member)
 	// accept names members, in the place of an expected one unless that is the zero Member.
-	// Those that are not new to the call it replaces by the zero Member.
+	// It replaces members that the call already has by the zero Member.
 	accept(expected dispatch.Member, members []dispatch.Member)
 	// result returns an error if the value cannot be read.
 	result(m dispatch.Member, value []byte) error
@@ -68,8 +68,8 @@ type account struct {
 	closed  bool // ear knows its end, or need not know of it
 }
 
-// resolved reports whether there is nothing to wait for. For those who are late
-// there is: until the asker's deadline makes them late here, too.
+// resolved reports whether all outcomes are known. A member that is late on the node is not
+// resolved until the asker's deadline makes it late here, too.
 func (t *tally) resolved() bool { return t.over && t.late == 0 }
 
 // hear takes in a message. The error says what is malformed in it, after which the
@@ -191,7 +191,7 @@ func (t *tally) all(f frame) error {
 	return nil
 }
 
-// own adds the node's name to those of its own members.
+// own sets the node's name in the node's own members.
 func (t *tally) own(members []dispatch.Member) {
 	for i := range members {
 		if members[i].Node == "" {
@@ -299,8 +299,8 @@ func (t *tally) finish(members int) {
 	}
 }
 
-// fail ends all that has not ended, because the node will say no more. If its
-// members are not known, one stands in for them.
+// fail ends all members that have not ended, because the node will send no more. If its
+// members are unknown, one member stands in for them.
 func (t *tally) fail(err error) {
 	if t.over {
 		return

@@ -54,7 +54,7 @@ type writers struct {
 	tag        string
 }
 
-// writersOf returns what is known of a codec: nothing of one that is not ours.
+// writersOf returns the writers of a codec of this package, and nil for any other codec.
 func writersOf(c Codec) *writers {
 	switch c.(type) {
 	case JSON, *JSON:

@@ -36,7 +36,7 @@ type work struct {
 	refused string     // why it was not made
 }
 
-// cancel ends the call, of which the asker wants to hear nothing more.
+// cancel ends the call, because the asker wants no more of its results.
 func (w *work) cancel(cause error) {
 	w.mu.Lock()
 	w.cause = cause

@@ -1,6 +1,6 @@
 "use strict";
-// Brings the page up to date from the documents of the stream, without knowing what is
-// on it: the bindings in page.html say which text comes from where. Nothing is ever
+// Brings the page up to date from the documents of the stream, without knowledge of its
+// content: the bindings in page.html say which text comes from where. Nothing is ever
 // parsed as HTML.
 (() => {
 	const unit = { ns: 1, us: 1e3, ms: 1e6, s: 1e9 };
@@ -37,7 +37,7 @@
 	const address = parameters => "?" + new URLSearchParams(parameters);
 	const topicLink = name => address({ topic: name });
 	const callLink = id => address({ call: id });
-	// The address of this page with other parameters; those that are empty are left out.
+	// The address of this page with other parameters; empty parameters are left out.
 	const changed = changes => {
 		const p = new URLSearchParams(location.search);
 		for (const [name, value] of Object.entries(changes)) value ? p.set(name, value) : p.delete(name);
@@ -143,8 +143,8 @@
 		}
 	};
 
-	// patchList keeps the elements of what is there still, and does not move them if it need
-	// not: what is moved loses focus and selection. While the pointer or the focus is in the list, its
+	// patchList keeps the elements of items that remain, and moves as few elements as it can: a moved
+	// element loses focus and selection. While the pointer or the focus is in the list, its
 	// rows keep their order.
 	const patchList = (el, items) => {
 		const key = el.dataset.key;
@@ -177,9 +177,9 @@
 			patch(child, item);
 		}
 	};
-	// Lists that change all the time have slots: what stays keeps its slot, what is new gets
-	// one that is free, and only then the last ones move up. So no row moves; its texts change.
-	// What is gone keeps its slot while the pointer or the focus is in the list.
+	// Lists that change all the time have slots: an old item keeps its slot, a new item gets a free
+	// slot, and only then the last items move up. So no row moves; its texts change.
+	// An item that is gone keeps its slot while the pointer or the focus is in the list.
 	const arrange = (el, key, items) => {
 		const fresh = new Map(items.map(item => [item[key], item])), pointed = isHeld(el);
 		const list = (el.arranged || []).map(item => {
@@ -229,8 +229,8 @@
 		saying = names;
 	};
 
-	// The box of the suspects stays as high as it is served, so that what is below it stays in
-	// its place.
+	// The box of the suspects stays as high as it is served, so that the content below it stays
+	// in its place.
 	const box = document.querySelector(".slots");
 	const settle = () => {
 		if (!box || box.classList.contains("all")) return;
@@ -242,7 +242,7 @@
 
 	const blank = id => {
 		const content = document.getElementById(id).content.firstElementChild;
-		// What belongs into a drawing is served inside one, or it would not be parsed as such.
+		// An element of a drawing is served inside an svg, so that it is parsed as an svg element.
 		const row = content.localName === "svg" ? content.firstElementChild : content;
 		return document.importNode(row, true);
 	};
@@ -323,7 +323,7 @@
 		});
 	}
 
-	// Searching needs no button: the stream is asked for what is wanted now.
+	// Searching needs no button: the page asks the stream for the current search.
 	const search = document.getElementById("search");
 	if (search) {
 		const box = search.elements.q;
