@@ -533,3 +533,24 @@ func TestInvalidRetainsAreRefused(t *testing.T) {
 		t.Errorf("a large number is refused: %v", err)
 	}
 }
+
+// What is retained of a topic is only for listeners of its types, whatever pattern they have.
+func TestAPatternGetsWhatIsRetainedOfItsOwnTypes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		numbers := quiet[int, int]()
+		topic := dispatch.NewTopic[int, int]("kit.numbers", dispatch.WithRetain(5))
+		must(numbers.AddProducer(topic, func(context.Context, int) (int, error) { return 1, nil }))
+		must(numbers.Gather(t.Context(), topic, 1))
+		texts := dispatch.On[string, string](numbers.Bus())
+		heard := 0
+		must(texts.AddListener(dispatch.NewPattern[string, string]("kit.*"),
+			func(context.Context, dispatch.Result[string, string]) { heard++ }, dispatch.WithRetained()))
+		l := must(numbers.AddListener(dispatch.NewPattern[int, int]("kit.*"),
+			func(context.Context, dispatch.Result[int, int]) { heard += 10 }, dispatch.WithRetained()))
+		synctest.Wait()
+		if s := numbers.Bus().Snapshot().Patterns.Listeners[0]; heard != 10 || s.Queued != 0 || s.Panicked != 0 {
+			t.Errorf("%d is heard, and the listener of other types is %+v", heard, s)
+		}
+		l.Remove()
+	})
+}
