@@ -290,10 +290,13 @@ func TestBlockedCallbackOfAConcurrentListenerIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, logged := newDispatcher(dispatch.WithSlowListener(2 * time.Second))
 		produce(t, d, "a", func(_ context.Context, req int) (int, error) { return req, nil })
-		release, heard := make(chan struct{}), 0
+		release, heard, meanwhile := make(chan struct{}), 0, time.Duration(0)
 		listen(t, d, func(_ context.Context, r result) {
-			if heard++; heard == 2 {
+			switch heard++; heard {
+			case 2:
 				<-release
+			case 30:
+				meanwhile = d.Bus().Snapshot().Topics[0].Listeners[0].Waiting
 			}
 		}, dispatch.WithConcurrency(2))
 		for range 40 {
@@ -307,6 +310,7 @@ func TestBlockedCallbackOfAConcurrentListenerIsTold(t *testing.T) {
 		}
 		waiting := d.Bus().Snapshot().Topics[0].Listeners[0].Waiting
 		equal(t, "what waits longest has waited for", waiting, 3900*time.Millisecond)
+		equal(t, "during another callback", meanwhile, 2800*time.Millisecond)
 		close(release)
 		synctest.Wait()
 		equal(t, "afterwards", d.Bus().Snapshot().Topics[0].Listeners[0].Waiting, 0)
