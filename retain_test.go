@@ -534,7 +534,7 @@ func TestInvalidRetainsAreRefused(t *testing.T) {
 	}
 }
 
-// What is retained of a topic is only for listeners of its types, whatever pattern they have.
+// Only listeners of the types of a topic get what is retained of it, also if they have a pattern.
 func TestAPatternGetsWhatIsRetainedOfItsOwnTypes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		numbers := quiet[int, int]()

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Bounds of one call, whatever its members do.
+// Bounds of what is kept of one call.
 const (
 	mostRuns      = 4096    // members looked at
 	mostRows      = 200     // members kept of a call that has ended

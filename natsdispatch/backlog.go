@@ -83,7 +83,7 @@ func (o *outbox) backlog(report dispatch.Report) int64 {
 	return int64(given-o.results) * (o.bytes / int64(o.results))
 }
 
-// breakOff puts that a member has failed, whatever it does.
+// breakOff puts that a member has failed, even if it goes on.
 func (o *outbox) breakOff(m dispatch.Member, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -41,7 +41,7 @@ func (f *flow) acknowledge(next uint64, granted int64) {
 // intake is the asker's end of a reply.
 type intake struct {
 	next    uint64 // the number of the next message
-	seen    uint64 // the number after the last one that has come, in whatever order
+	seen    uint64 // the number after the last one that has come, also if an earlier one is missing
 	had     int64  // bytes of messages with values that have come
 	window  int64  // bytes that the node may send before it is told more; 0: none was named
 	granted int64  // what the node was told

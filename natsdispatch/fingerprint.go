@@ -12,8 +12,8 @@ import (
 )
 
 // Fingerprint returns the identity of a pair of types on the wire, unless [WithTypes] sets another one: 16
-// hexadecimal digits. Types of the same structure have the same fingerprint, whatever their names
-// and packages are, on every platform. The structure is that of package encoding/json:
+// hexadecimal digits. Types of the same structure have the same fingerprint, regardless of their names
+// and packages, on every platform. The structure is that of package encoding/json:
 // the names under which fields are written, in their order, and the types of the fields. For a
 // type that writes itself, only its name and package count.
 func Fingerprint[Req, Res any]() string {

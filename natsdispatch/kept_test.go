@@ -55,7 +55,7 @@ func TestKeptWaits(t *testing.T) {
 	select {
 	case <-fewer:
 	default:
-		t.Error("nobody is told that there are fewer")
+		t.Error("the channel is open although there are fewer")
 	}
 	if ends, _, wait = k.wait(); !wait || !ends.Equal(second(5)) || len(k.order) != 1 {
 		t.Errorf("waits: %v, until %v", wait, ends)

@@ -90,7 +90,7 @@ func TestTallyOfLists(t *testing.T) {
 	}{
 		{"known", "accept @7\n", nil},
 		{"of another process", "accept @7\n", errNames},
-		{"named anew", "accept @8 b\n", nil},
+		{"named again", "accept @8 b\n", nil},
 		{"another number", "accept @8\n", errNames},
 		{"all of another number", "all 3 @8\n[1]\n", errNames},
 		{"later", "accept @7\naccept @7\n", ErrMalformed},

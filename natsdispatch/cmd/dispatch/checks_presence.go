@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 func presenceChecks() []check {
@@ -124,20 +126,29 @@ func waitsFor(beatMS int64) error {
 	return nil
 }
 
+// beatOn waits for a beat on a subject of the space.
+func beatOn(e *examiner, subject string) (*nats.Msg, error) {
+	subject = e.prefix + "." + e.space + "." + subject
+	in, err := e.subscribe(subject)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	m, err := in.next(e.patience + e.about.patience())
+	if err != nil {
+		return nil, wrong("a beat on "+subject, "%v", err)
+	}
+	return m, nil
+}
+
 // beatsForAll examines a node that beats once for all of its topics.
 func beatsForAll(e *examiner) error {
 	if err := waitsFor(e.about.AllMS); err != nil {
 		return err
 	}
-	subject := e.prefix + "." + e.space + ".presence." + escape(e.about.Node)
-	in, err := e.subscribe(subject)
+	m, err := beatOn(e, "presence."+escape(e.about.Node))
 	if err != nil {
 		return err
-	}
-	defer in.close()
-	m, err := in.next(e.patience + e.about.patience())
-	if err != nil {
-		return wrong("a beat on "+subject, "%v", err)
 	}
 	b, err := parseBeat(m.Data)
 	switch {
@@ -176,15 +187,9 @@ func beats(e *examiner) error {
 	if err := waitsFor(e.about.BeatMS); err != nil {
 		return err
 	}
-	subject := e.prefix + "." + e.space + ".presence." + escape(e.about.Node) + "." + e.topic
-	in, err := e.subscribe(subject)
+	m, err := beatOn(e, "presence."+escape(e.about.Node)+"."+e.topic)
 	if err != nil {
 		return err
-	}
-	defer in.close()
-	m, err := in.next(e.patience + e.about.patience())
-	if err != nil {
-		return wrong("a beat on "+subject, "%v", err)
 	}
 	a, err := parseAnnouncement(m.Data)
 	if err != nil || a.Node != e.about.Node || a.Topic != e.topic {

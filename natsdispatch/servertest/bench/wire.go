@@ -101,10 +101,11 @@ func (b *bench) beats(s *servers) error {
 	return nil
 }
 
-// names adds what the replies of a node take in a call that tells the asker the names, and in those
-// after that.
+// names prints how many bytes the replies of a node have, on average, in calls whose replies name the
+// members and in calls whose replies do not. A reply has fewer bytes if all members have ended when the
+// node sends its first message, and that depends on how quick they are.
 func (b *bench) names(s *servers) error {
-	t := measure.NewTable("a reply of", "with names: bytes", "without: bytes", "with names: time", "without: time")
+	t := measure.NewTable("replies of a node with", "bytes of a call with names", "without")
 	for _, members := range []int{10, 100, 1000} {
 		if err := b.namesOf(s, t, members); err != nil {
 			return err
@@ -157,29 +158,26 @@ func (b *bench) namesOf(s *servers, t *measure.Table, members int) error {
 		}
 		return err
 	}
-	taken := func(opts ...dispatch.CallOption) (bytes uint64, each time.Duration, err error) {
-		before, begin := nc.Stats().InBytes, time.Now()
+	taken := func(opts ...dispatch.CallOption) (bytes uint64, err error) {
+		before := nc.Stats().InBytes
 		for range b.rounds {
 			if err := ask(opts...); err != nil {
-				return 0, 0, err
+				return 0, err
 			}
 		}
-		each = time.Since(begin) / time.Duration(b.rounds)
-		return (nc.Stats().InBytes - before) / uint64(b.rounds), each, nil
+		return (nc.Stats().InBytes - before) / uint64(b.rounds), nil
 	}
-	before := nc.Stats().InBytes
-	if err := ask(); err != nil {
+	if err := ask(); err != nil { // tells the names
 		return err
 	}
-	first := nc.Stats().InBytes - before
-	without, fast, err := taken()
+	without, err := taken()
 	if err != nil {
 		return err
 	}
-	_, slow, err := taken(dispatch.WithTargets(targets...))
+	with, err := taken(dispatch.WithTargets(targets...))
 	if err != nil {
 		return err
 	}
-	t.Row(fmt.Sprint(members, " members"), count(int(first)), count(int(without)), measure.Micros(slow), measure.Micros(fast))
+	t.Row(fmt.Sprint(members, " members"), count(int(with)), count(int(without)))
 	return nil
 }
