@@ -1,6 +1,7 @@
 package natsdispatch
 
 import (
+	"container/list"
 	"context"
 	"fmt"
 	"maps"
@@ -40,7 +41,7 @@ func (s *store) admit(bytes int) error {
 // it has had them. The node's state guards them.
 type kept struct {
 	calls map[string]*work
-	order []*work       // the oldest first; some may have been given up
+	order list.List     // of these *work, the oldest first
 	fewer chan struct{} // closed when there are fewer; nil: nothing waits for that
 }
 
@@ -53,7 +54,7 @@ func (k *kept) add(w *work) {
 		k.drop(old)
 	}
 	k.calls[w.request.call] = w
-	k.order = append(k.order, w)
+	w.place = k.order.PushBack(w)
 }
 
 // drop gives a reply up, and reports whether it was kept until now.
@@ -62,6 +63,7 @@ func (k *kept) drop(w *work) bool {
 		return false
 	}
 	delete(k.calls, w.request.call)
+	k.order.Remove(w.place)
 	w.out.abandon()
 	if k.fewer != nil {
 		close(k.fewer)
@@ -109,12 +111,9 @@ func (n *Node) awaitAcks(ctx context.Context) error {
 
 // shrink gives up the oldest as long as it is too much.
 func (k *kept) shrink(tooMuch func() bool) (forgotten int) {
-	for len(k.order) > 0 && tooMuch() {
-		if k.drop(k.order[0]) {
-			forgotten++
-		}
-		k.order[0] = nil
-		k.order = k.order[1:]
+	for k.order.Len() > 0 && tooMuch() {
+		k.drop(k.order.Front().Value.(*work))
+		forgotten++
 	}
 	return forgotten
 }
@@ -131,18 +130,11 @@ func (n *Node) makeRoom(bytes int64) {
 
 // sweep gives up the replies whose time is over.
 func (k *kept) sweep(now time.Time) {
-	left := k.order[:0]
-	for _, w := range k.order {
-		switch {
-		case k.calls[w.request.call] != w:
-		case now.After(w.ends):
+	for _, w := range k.calls {
+		if now.After(w.ends) {
 			k.drop(w)
-		default:
-			left = append(left, w)
 		}
 	}
-	clear(k.order[len(left):])
-	k.order = left
 }
 
 // hearAcks takes in the acknowledgements of askers, and their requests for an announcement.

@@ -32,7 +32,7 @@ func TestKeptOfTheSameID(t *testing.T) {
 	if k.drop(first) || k.calls["c"] != second {
 		t.Error("the second is given up for the first")
 	}
-	if n := k.shrink(func() bool { return true }); n != 1 || s.holds.Load() != 0 || len(k.order) != 0 {
+	if n := k.shrink(func() bool { return true }); n != 1 || s.holds.Load() != 0 || k.order.Len() != 0 {
 		t.Errorf("%d are given up, and %d bytes are held", n, s.holds.Load())
 	}
 }
@@ -57,7 +57,7 @@ func TestKeptWaits(t *testing.T) {
 	default:
 		t.Error("the channel is open although there are fewer")
 	}
-	if ends, _, wait = k.wait(); !wait || !ends.Equal(second(5)) || len(k.order) != 1 {
+	if ends, _, wait = k.wait(); !wait || !ends.Equal(second(5)) || k.order.Len() != 1 {
 		t.Errorf("waits: %v, until %v", wait, ends)
 	}
 }
@@ -70,8 +70,8 @@ func TestKeptSweepsWhatWasGivenUp(t *testing.T) {
 	k.add(a)
 	k.add(b)
 	k.drop(a)
-	if k.sweep(second(1)); len(k.order) != 1 || k.calls["b"] != b {
-		t.Errorf("%d replies are remembered, want the other one", len(k.order))
+	if k.sweep(second(1)); k.order.Len() != 1 || k.calls["b"] != b {
+		t.Errorf("%d replies are remembered, want the other one", k.order.Len())
 	}
 }
 

@@ -64,24 +64,39 @@ func cutRequest(m *nats.Msg) (h headers, payload []byte) {
 
 // Get returns the first header of the key.
 func (l lines) Get(key string) string {
-	value, _ := l.find(key, false)
+	value, _ := l.find(key)
 	return value
 }
 
 // Values returns the first header of the key, alone.
 func (l lines) Values(key string) []string {
-	if value, ok := l.find(key, false); ok {
+	if value, ok := l.find(key); ok {
 		return []string{value}
 	}
 	return nil
 }
 
-func (l lines) find(key string, fold bool) (value string, ok bool) {
-	for line := range strings.SplitSeq(string(l), "\n") {
-		k, v, found := strings.Cut(line, ": ")
-		if found && (k == key || fold && strings.EqualFold(k, key)) {
-			return v, true
+func (l lines) find(key string) (value string, ok bool) {
+	for rest := string(l); ; {
+		i := strings.Index(rest, key)
+		if i < 0 {
+			return "", false
+		}
+		startsLine := i == 0 && len(rest) == len(l) || i > 0 && rest[i-1] == '\n'
+		rest = rest[i+len(key):]
+		if value, found := strings.CutPrefix(rest, ": "); found && startsLine {
+			value, _, _ = strings.Cut(value, "\n")
+			return value, true
 		}
 	}
-	return "", false
+}
+
+// findFold returns the first header of the key in upper or lower case.
+func (l lines) findFold(key string) string {
+	for line := range strings.SplitSeq(string(l), "\n") {
+		if k, v, found := strings.Cut(line, ": "); found && strings.EqualFold(k, key) {
+			return v
+		}
+	}
+	return ""
 }

@@ -195,8 +195,7 @@ func setTrace(h nats.Header, key, value string) { h[strings.ToLower(key)] = []st
 // getTrace gets a key of a trace context, in whatever case it was sent.
 func getTrace(of headers, key string) string {
 	if l, ok := of.(lines); ok {
-		value, _ := l.find(key, true)
-		return value
+		return l.findFold(key)
 	}
 	h, _ := of.(nats.Header)
 	if v, ok := h[strings.ToLower(key)]; ok && len(v) > 0 {

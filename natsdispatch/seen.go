@@ -1,58 +1,97 @@
 package natsdispatch
 
-import "time"
+import (
+	"hash/maphash"
+	"time"
+)
 
-// seen remembers the ids of requests for as long as they may be repeated, but not more
-// than most of them: then the oldest are forgotten. It knows no clock and is not safe for
-// concurrent use.
+// seen remembers the ids of requests for as long as the requests may be repeated, but at most most ids.
+// Beyond that it forgets the ids whose time is over first. It holds a mark of 16 bytes for each id and no
+// pointers, so that the garbage collector need not look at millions of ids. seen reads no clock and is not
+// safe for concurrent use.
 type seen struct {
-	most  int
-	until map[string]time.Time
-	order []string // the ids, the oldest first; some may have been forgotten
-	swept time.Time
+	most int
+
+	start time.Time // of the periods; the time of the first id
+	seeds [2]maphash.Seed
+	ends  map[mark]time.Duration // since start
+
+	// periods has the marks whose time ends in each period, the next period first. A mark that was
+	// remembered once more is in several periods; the last one counts.
+	periods [][]mark
+	first   int // the number of the first period
 }
 
-// sweepEvery bounds how often the ids are looked through, and so how much longer
-// than necessary one is kept.
-const sweepEvery = time.Second
+// mark stands for an id. Two ids have the same mark with a probability of 2^-128.
+type mark [2]uint64
 
-// add remembers the id until the given time. It reports whether it is new, and whether
-// another one had to be forgotten for it.
+// period bounds how much longer than necessary an id is remembered.
+const period = time.Second
+
+// add remembers the id until the given time. It reports whether the id is new, and whether another id was
+// forgotten for it.
 func (s *seen) add(id string, until, now time.Time) (isNew, forgotten bool) {
+	if s.ends == nil {
+		s.start = now
+		s.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+		s.ends = make(map[mark]time.Duration)
+	}
 	s.sweep(now)
-	end, known := s.until[id]
-	if known && now.Before(end) {
+	m := mark{maphash.String(s.seeds[0], id), maphash.String(s.seeds[1], id)}
+	end, known := s.ends[m]
+	if known && now.Sub(s.start) < end {
 		return false, false
 	}
-	if s.until == nil {
-		s.until = make(map[string]time.Time)
-	}
-	for !known && len(s.until) >= s.most {
-		delete(s.until, s.order[0])
-		s.order = s.order[1:]
+	for !known && len(s.ends) >= s.most {
+		s.forgetOne()
 		forgotten = true
 	}
-	s.until[id] = until
-	if !known {
-		s.order = append(s.order, id)
+	end = max(until.Sub(s.start), 0)
+	s.ends[m] = end
+	in := max(int(end/period)-s.first, 0)
+	for len(s.periods) <= in {
+		s.periods = append(s.periods, nil)
 	}
+	s.periods[in] = append(s.periods[in], m)
 	return true, forgotten
 }
 
-// sweep forgets what is over.
+// len returns how many ids are remembered.
+func (s *seen) len() int { return len(s.ends) }
+
+// sweep forgets the ids whose period is over.
 func (s *seen) sweep(now time.Time) {
-	if now.Sub(s.swept) < sweepEvery {
-		return
-	}
-	s.swept = now
-	kept := s.order[:0]
-	for _, id := range s.order {
-		if now.Before(s.until[id]) {
-			kept = append(kept, id)
-		} else {
-			delete(s.until, id)
+	current := int(now.Sub(s.start) / period)
+	for len(s.periods) > 0 && s.first < current {
+		for _, m := range s.periods[0] {
+			s.forget(m)
 		}
+		s.nextPeriod()
 	}
-	clear(s.order[len(kept):])
-	s.order = kept
+	if len(s.periods) == 0 {
+		s.first = max(s.first, current)
+	}
+}
+
+// forgetOne forgets an id of the next period that has any.
+func (s *seen) forgetOne() {
+	for len(s.periods[0]) == 0 {
+		s.nextPeriod()
+	}
+	m := s.periods[0][0]
+	s.periods[0] = s.periods[0][1:]
+	s.forget(m)
+}
+
+// forget forgets a mark of the next period, unless it was remembered once more.
+func (s *seen) forget(m mark) {
+	if int(s.ends[m]/period) <= s.first {
+		delete(s.ends, m)
+	}
+}
+
+func (s *seen) nextPeriod() {
+	s.periods[0] = nil
+	s.periods = s.periods[1:]
+	s.first++
 }

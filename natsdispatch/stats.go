@@ -86,7 +86,7 @@ func (n *Node) Stats() NodeStats {
 	defer n.state.Unlock()
 	c := &n.counts
 	return NodeStats{
-		Requests: c.requests.Load(), InHand: len(n.work), Remembered: len(n.seen.until), Refused: c.refused.Load(),
+		Requests: c.requests.Load(), InHand: len(n.work), Remembered: n.seen.len(), Refused: c.refused.Load(),
 		Cancelled: c.cancelled.Load(), Duplicates: c.duplicates.Load(), Expired: c.expired.Load(),
 		Malformed: c.malformed.Load(), Dropped: total, Unsent: c.unsent.Load(), Capped: c.capped.Load(), Forgotten: c.forgotten.Load(),
 		Backlog: n.backlog.bytes.Load(), Overrun: c.overrun.Load(),

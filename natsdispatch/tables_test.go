@@ -164,37 +164,6 @@ func TestAnnouncementOfABadNode(t *testing.T) {
 	}
 }
 
-func TestSeen(t *testing.T) {
-	s := seen{most: 3}
-	now := time.Unix(1000, 0)
-	until := now.Add(5 * time.Second)
-	add := func(id string, until, now time.Time, wantNew, wantForgotten bool) {
-		t.Helper()
-		if isNew, forgotten := s.add(id, until, now); isNew != wantNew || forgotten != wantForgotten {
-			t.Errorf("%s is new: %t, another one is forgotten: %t; want %t, %t", id, isNew, forgotten, wantNew, wantForgotten)
-		}
-	}
-	add("a", until, now, true, false)
-	add("a", until, now.Add(4*time.Second), false, false) // within its time
-	add("a", until.Add(5*time.Second), until, true, false)
-	add("b", until, now, true, false)
-	s.sweep(until.Add(4 * time.Second))
-	if len(s.until) != 1 || len(s.order) != 1 {
-		t.Errorf("%d ids are remembered, want the one whose time is not over", len(s.until))
-	}
-	later := until.Add(4 * time.Second)
-	for _, id := range []string{"c", "d"} {
-		add(id, later.Add(time.Hour), later, true, false)
-	}
-	add("e", later.Add(time.Hour), later, true, true) // in the place of a
-	add("c", later.Add(time.Hour), later, false, false)
-	add("a", later.Add(time.Hour), later, true, true)
-	add("c", later.Add(time.Hour), later, true, true)
-	if len(s.until) != 3 || len(s.order) != 3 {
-		t.Errorf("%d ids are remembered, want three", len(s.until))
-	}
-}
-
 // earBook writes down what it is told.
 type earBook struct {
 	lines []string

@@ -20,9 +20,9 @@ type (
 	embedsEmpty struct{ hidden }
 	writesOwn   struct{ volts float64 }
 	byPointer   struct{ volts float64 }
-	list        struct {
+	chain       struct {
 		Volts float64
-		Next  *list
+		Next  *chain
 	}
 )
 
@@ -40,7 +40,7 @@ func TestTypesThatACodecWouldEmpty(t *testing.T) {
 		"empty struct":               {checkTypes[struct{}, []string]([]Codec{JSON{}, Gob{}}), ""},
 		"exported":                   {checkTypes[visible, map[string]*visible]([]Codec{JSON{}, Gob{}}), ""},
 		"promoted":                   {checkTypes[promoted, any]([]Codec{JSON{}}), ""},
-		"recursive":                  {checkTypes[list, list]([]Codec{JSON{}}), ""},
+		"recursive":                  {checkTypes[chain, chain]([]Codec{JSON{}}), ""},
 		"writes itself":              {checkTypes[time.Time, writesOwn]([]Codec{JSON{}}), ""},
 		"pointer that writes itself": {checkTypes[*byPointer, []byPointer]([]Codec{JSON{}}), ""},
 		"codec of the user's":        {checkTypes[hidden, hidden]([]Codec{struct{ Codec }{JSON{}}}), ""},

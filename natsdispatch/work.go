@@ -2,6 +2,7 @@ package natsdispatch
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type work struct {
 	reply   string // the subject of the reply
 	ends    time.Time
 	out     outbox
+	place   *list.Element // among the kept replies; the node's state guards it
 
 	posting sync.Mutex     // held while messages are published
 	sending sync.WaitGroup // for the goroutine that sends, unless that which answers does
