@@ -2,22 +2,20 @@ package natsdispatch
 
 import "time"
 
-// seen remembers the ids of requests for as long as they may be repeated, but not more
-// than most of them: then the oldest are forgotten. It knows no clock and is not safe for
-// concurrent use.
+// seen remembers the ids of requests and cancels, each until a given time. If there are more than most ids, it
+// forgets the oldest ones. It reads no clock and is not safe for concurrent use.
 type seen struct {
 	most  int
-	until map[string]time.Time
-	order []string // the ids, the oldest first; some may have been forgotten
-	swept time.Time
+	until map[string]time.Time // by id
+	order []string             // the ids, the oldest first
+	swept time.Time            // when sweep has looked through the ids last
 }
 
-// sweepEvery bounds how often the ids are looked through, and so how much longer
-// than necessary one is kept.
+// sweepEvery is the shortest time after which sweep looks through the ids again.
 const sweepEvery = time.Second
 
-// add remembers the id until the given time. It reports whether it is new, and whether
-// another one had to be forgotten for it.
+// add remembers the id until the given time. It reports whether the id is new, and whether another id had to
+// be forgotten.
 func (s *seen) add(id string, until, now time.Time) (isNew, forgotten bool) {
 	s.sweep(now)
 	end, known := s.until[id]
@@ -39,7 +37,7 @@ func (s *seen) add(id string, until, now time.Time) (isNew, forgotten bool) {
 	return true, forgotten
 }
 
-// sweep forgets what is over.
+// sweep forgets the ids whose time has passed.
 func (s *seen) sweep(now time.Time) {
 	if now.Sub(s.swept) < sweepEvery {
 		return
