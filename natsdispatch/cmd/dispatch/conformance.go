@@ -51,13 +51,18 @@ type check struct {
 }
 
 // mismatch is what a node did otherwise.
-type mismatch struct{ expected, got string }
+type mismatch struct {
+	expected, got string
+	cause         error // nil if the node sent something
+}
+
+func (m *mismatch) Unwrap() error { return m.cause }
 
 func (m *mismatch) Error() string { return "expected " + m.expected + ", got " + m.got }
 
 // wrong returns a mismatch. What is got is formatted.
 func wrong(expected, got string, args ...any) error {
-	return &mismatch{expected, fmt.Sprintf(got, args...)}
+	return &mismatch{expected: expected, got: fmt.Sprintf(got, args...)}
 }
 
 // skipped says why a check cannot be made.
@@ -189,7 +194,7 @@ func (v *verdicts) check(c check, err error) {
 		word, why = "skip", string(s)
 		v.skipped++
 	case !errors.As(err, &m):
-		m = &mismatch{"an exchange of messages", err.Error()}
+		m = &mismatch{expected: "an exchange of messages", got: err.Error()}
 		fallthrough
 	default:
 		word = "FAIL"

@@ -80,7 +80,7 @@ func TestConformanceOfTheGoNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	node, err := natsdispatch.Serve(connect(t, url), d, dispatch.AnyOf(topic, dispatch.NewTopic[order, string]("cell.other")),
-		natsdispatch.WithNode("cell 7"), natsdispatch.WithBeat(100*time.Millisecond))
+		natsdispatch.WithNode("cell 7"), natsdispatch.WithBeat(10*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestConformanceFindsFaults(t *testing.T) {
 			if fault == "answers all probes" {
 				url = startServer(t, "") // or it answers those of the others
 			}
-			f := &fake{t: t, nc: connect(t, url), name: "oven 2", topic: topic, fault: fault, rich: true}
+			f := &fake{t: t, nc: connect(t, url), name: "oven 2 of " + topic, topic: topic, fault: fault, rich: true}
 			f.start()
 			status, patience, budget := exitPartial, "2s", "200ms"
 			switch fault {

@@ -85,6 +85,7 @@ type asking struct {
 	call  string
 	msg   *nats.Msg
 	reply inbox
+	last  message2 // of those that numbered returned, the one with the largest number
 }
 
 // plenty is the budget of requests that are not about time.
