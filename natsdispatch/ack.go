@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// An asker of version 2 tells a node what it has had of a reply, in lines:
+// An asker of version 2 sends these lines to a node:
 //
 //	ack <call> <next> <bytes>
 //	resume <call> <next> <bytes>
@@ -15,10 +15,10 @@ import (
 //	done <call>
 //	tell
 //
-// Of ack and resume next is the number of the message that has to come next, and bytes is what
-// may be sent in all. A resume asks for all messages from there on once more, and so does names,
-// but first for the names of the list of members. A tell asks the node to announce
-// itself to the reply subject.
+// next is the number of the first message that the asker has not taken, and bytes is how many bytes the
+// node may send, counted from the beginning of the reply. A resume asks the node to send all messages
+// from next on again. A names asks for the same, and first for the names of the list of members. A done
+// says that the node need not keep the reply. A tell asks the node to announce itself to the reply subject.
 const (
 	kindAck    = "ack"
 	kindResume = "resume"
@@ -26,7 +26,7 @@ const (
 	kindTell   = "tell"
 )
 
-// ack is one of these lines.
+// ack is one of these lines; granted is its number of bytes.
 type ack struct {
 	kind    string
 	call    string
@@ -43,7 +43,7 @@ func (a ack) append(b []byte) []byte {
 	return append(b, '\n')
 }
 
-// parseAck reads a line. It returns no kind for one that it does not know.
+// parseAck reads a line. If the kind of the line is not known, parseAck returns the zero ack.
 func parseAck(line string) (a ack, err error) {
 	var rest string
 	a.kind, rest, _ = strings.Cut(line, " ")

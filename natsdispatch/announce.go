@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// hello announces the node once the server has confirmed its subscriptions: before
-// that a request might find no subscriber.
+// hello waits until the server has confirmed the node's subscriptions, and then announces the node. A
+// request that an asker sends before that might find no subscriber.
 func (n *Node) hello() error {
 	if err := n.checkPayload("Serve"); err != nil {
 		return err
@@ -47,10 +47,12 @@ func (n *Node) tick() time.Duration {
 	return left
 }
 
-// jitter returns up to a fifth less, so that nodes that started together do not beat together.
+// jitter returns d without a random part of up to a fifth, so that nodes that started together do not
+// beat together.
 func jitter(d time.Duration) time.Duration { return d - rand.N(d/5+1) }
 
-// doBeat is what a node does every beat.
+// doBeat does the work of one beat: it announces the node, reports refusals and dropped messages, and
+// forgets what the node need not remember any more.
 func (n *Node) doBeat(now time.Time) {
 	n.report()
 	total := dropped(n.subscriptions()...)
@@ -61,7 +63,7 @@ func (n *Node) doBeat(now time.Time) {
 	leaving := n.leaving
 	n.state.Unlock()
 	if !n.nc.IsConnected() {
-		return // and hello follows when it is again
+		return // the node says hello when there is a connection again
 	}
 	changed := false
 	if !leaving {
@@ -90,8 +92,8 @@ func (n *Node) announceAll(event string) {
 	}
 }
 
-// announce says one thing about the node on one topic, to an asker that wants to know it, perhaps with
-// details, or to all askers.
+// announce sends an announcement of the node on one topic: to all askers if the subject to is empty, and
+// otherwise to the asker that hears this subject. more may be nil.
 func (n *Node) announce(s *served, event, to string, more *detail) {
 	n.state.Lock()
 	leaving := n.leaving
@@ -99,7 +101,7 @@ func (n *Node) announce(s *served, event, to string, more *detail) {
 	n.talk.Lock()
 	defer n.talk.Unlock()
 	if event == eventBeat && !s.said && to == "" || s.over {
-		return // the hello is still to come, or the bye was the last word
+		return // the hello comes before all beats, and the bye is the last announcement
 	}
 	s.over = event == eventBye
 	a := announcement{
@@ -132,7 +134,7 @@ func (n *Node) announce(s *served, event, to string, more *detail) {
 	}
 }
 
-// hearProbe answers an asker that looks for nodes.
+// hearProbe answers the probe of an asker, after a random time if the probe has headerSpread.
 func (n *Node) hearProbe(m *nats.Msg) {
 	if m.Reply == "" {
 		return
@@ -157,11 +159,11 @@ func (n *Node) hearProbe(m *nats.Msg) {
 	})
 }
 
-// headerSpread is set on a probe that very many nodes will answer: within how many milliseconds
-// each of them does, at a random time.
+// headerSpread is set on a probe that very many nodes will answer. Each node answers at a random time
+// within this number of milliseconds.
 const headerSpread = "Dispatch-Spread"
 
-// longestSpread bounds that.
+// longestSpread bounds the time that headerSpread sets.
 const longestSpread = 10 * time.Second
 
 func (n *Node) answerProbe(m *nats.Msg) {
@@ -172,7 +174,7 @@ func (n *Node) answerProbe(m *nats.Msg) {
 	}
 }
 
-// tell announces the node on a topic to an asker that wants to know it.
+// tell announces the node on a topic to the asker that has sent a tell.
 func (n *Node) tell(s *served, to string) {
 	if to == "" {
 		n.counts.malformed.Add(1)
@@ -181,8 +183,8 @@ func (n *Node) tell(s *served, to string) {
 	n.announce(s, eventBeat, to, nil)
 }
 
-// syncGroups subscribes the node to the requests for the groups that its bus has by
-// now, and to no others, and reports whether they are others than before.
+// syncGroups subscribes the node to the requests to the groups that its bus has now, and to no other
+// groups. It reports whether the groups have changed.
 func (n *Node) syncGroups(s *served) (others bool, err error) {
 	have := make(map[string]bool)
 	for _, m := range s.bus.members() {

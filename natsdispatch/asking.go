@@ -12,11 +12,11 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// margin is how much less time a node gets than the call has, so that the last messages of the node
-// arrive before the call ends.
+// margin returns how much less time a node gets than the call has left, so that the last messages of the
+// node arrive before the call ends.
 func margin(left time.Duration) time.Duration { return min(left/10, 20*time.Millisecond) }
 
-// ask sends the requests, if need be after it has waited for a connection.
+// ask sends the requests. If there is no connection, ask waits for one first.
 func (q *inquiry) ask(ctx context.Context) error {
 	if !q.r.awaitConnection(ctx) {
 		if q.r.nc.IsClosed() {
@@ -27,7 +27,7 @@ func (q *inquiry) ask(ctx context.Context) error {
 	q.settling = q.r.settlesFor() > 0
 	for _, a := range q.asks {
 		if !a.waits && !q.settling && !a.isOpen() {
-			continue // all nodes are known, and the request is for none of them
+			continue // all nodes are known, and none of them will answer
 		}
 		if err := q.send(ctx, a); err != nil {
 			return err
@@ -36,7 +36,7 @@ func (q *inquiry) ask(ctx context.Context) error {
 	return nil
 }
 
-// reply is the subject to which the nodes reply.
+// reply returns the subject to which the nodes reply.
 func (a *asked) reply() string { return a.by.r.inbox + "." + strconv.FormatUint(a.number, 10) }
 
 // speaks2 reports whether all nodes that may answer are known to speak version 2.
@@ -54,11 +54,11 @@ func (a *asked) isOpen() bool {
 	return false
 }
 
-// errClosedConnection is the error of all nodes when the connection is closed.
+// errClosedConnection is the error of the nodes of a call, and of Node.Drain, when the connection is closed.
 var errClosedConnection = fmt.Errorf("%w: the connection to NATS is closed", dispatch.ErrUnreachable)
 
-// awaitConnection waits for a connection as long as a call should, and reports whether
-// there is one.
+// awaitConnection waits for a connection, at most for the time of WithReconnectWait and for half of the
+// time of the call. It reports whether there is a connection.
 func (r *Remote) awaitConnection(ctx context.Context) bool {
 	if r.nc.IsConnected() {
 		return true
@@ -88,7 +88,7 @@ func (r *Remote) awaitConnection(ctx context.Context) bool {
 	}
 }
 
-// settlesFor returns how long the nodes still have to announce themselves.
+// settlesFor returns how much of the time of WithDiscovery is left; not positive if this time has passed.
 func (r *Remote) settlesFor() time.Duration {
 	r.state.Lock()
 	defer r.state.Unlock()
@@ -100,7 +100,7 @@ func (q *inquiry) send(ctx context.Context, a *asked) error {
 	left := time.Until(deadline)
 	a.request.budget = left - margin(left)
 	if a.request.budget < time.Microsecond {
-		return nil // the time is over: the nodes are late
+		return nil // the time has passed: the nodes are late
 	}
 	m := &nats.Msg{Reply: a.reply(), Header: a.request.header(), Data: q.payload}
 	if m.Subject = q.r.ask(q.topic); a.request.group != "" {

@@ -8,27 +8,27 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// attendance makes events of what the table of nodes says, one for each process and not
-// for each of its topics. It knows no clock and is not safe for concurrent use.
+// attendance turns changes of the table of nodes into events: one event for each process, and not one
+// for each topic of the process. It reads no clock and is not safe for concurrent use.
 type attendance struct {
 	stays map[boot]stay
-	twins map[string]time.Time // names of which two processes were heard, and when last
+	twins map[string]time.Time // the names that two processes have, and when this was noticed last
 }
 
-// boot is one process of a node.
+// boot identifies one process of a node, by its boot id.
 type boot struct {
 	node  string
 	epoch int64
 }
 
-// stay is the time for which it is present, or was.
+// stay says whether a process is present.
 type stay struct {
 	here  bool
-	until time.Time // when it was last heard of, if it is not
+	until time.Time // when the process was last heard, if it is not here
 }
 
-// hear returns the event that an announcement is, if it is one. The boot id before is that
-// of the process that the table had in this place, or 0.
+// hear returns the event that an announcement causes, if it causes one. before is the boot id of the
+// process that the table had at the place of the announcement, or 0. h is the change of the table.
 func (t *attendance) hear(a announcement, before int64, h heard, now time.Time) (e NodeEvent, ok bool) {
 	if t.stays == nil {
 		t.stays = make(map[boot]stay)
@@ -43,7 +43,7 @@ func (t *attendance) hear(a announcement, before int64, h heard, now time.Time) 
 		return t.twin(a.Node, a.Topic, now)
 	case a.Event == eventBye:
 		if !known || !h.changed {
-			return e, false // it has said so on another topic, or was never there
+			return e, false // the bye was heard on another topic, or the table has ignored it
 		}
 		delete(t.stays, id)
 		e.Kind = NodeLeft
@@ -69,7 +69,8 @@ func (t *attendance) hear(a announcement, before int64, h heard, now time.Time) 
 	return e, true
 }
 
-// twin returns the event that two processes of a name were heard, unless that is known.
+// twin notes that two processes have the name. It returns the event for this, and whether the event is
+// new. It returns no event if too many names are noted.
 func (t *attendance) twin(node, topic string, now time.Time) (e NodeEvent, ok bool) {
 	_, known := t.twins[node]
 	if !known && len(t.twins) >= mostTwins {
@@ -82,26 +83,26 @@ func (t *attendance) twin(node, topic string, now time.Time) (e NodeEvent, ok bo
 	return NodeEvent{Kind: NodeTwin, Time: now, Node: node, Topic: topic, Err: twinError(node)}, !known
 }
 
-// mostTwins bounds the names of which is remembered that they were reported.
+// mostTwins bounds the names that attendance.twins has.
 const mostTwins = 1000
 
-// isTwin reports whether two processes of the name were heard within the last while.
+// isTwin reports whether two processes with the name were noticed within the duration while before now.
 func (t *attendance) isTwin(node string, now time.Time, while time.Duration) bool {
 	last, ok := t.twins[node]
 	return ok && now.Sub(last) < while
 }
 
-// left returns the events of nodes that the table has expired. If the asker itself is cut off,
-// that is one event.
+// left returns the events of processes that the table takes as gone because they are silent. If the asker
+// is cut off, left returns one event for all of them.
 func (t *attendance) left(gone []departure, now time.Time, in *table) (events []NodeEvent) {
 	cut := false
 	for _, d := range gone {
 		id := boot{d.node, d.epoch}
 		if was, known := t.stays[id]; !known || !was.here {
-			continue // it was said of another topic
+			continue // the event was returned for another topic
 		}
 		last := now
-		if p := in.at(d.place); p != nil { // otherwise it is forgotten already
+		if p := in.at(d.place); p != nil { // otherwise the table has forgotten the node
 			last = p.heard
 		}
 		t.stays[id] = stay{until: last}
@@ -110,13 +111,14 @@ func (t *attendance) left(gone []departure, now time.Time, in *table) (events []
 			events = append(events, NodeEvent{Kind: NodeSilent, Time: now, Node: d.node, Topic: d.topic, After: now.Sub(last), Err: d.why})
 		case !cut:
 			cut = true
-			events = append(events, NodeEvent{Kind: CutOff, Time: now, After: now.Sub(last), Err: errors.Unwrap(d.why)}) // without the name of one
+			events = append(events, NodeEvent{Kind: CutOff, Time: now, After: now.Sub(last), Err: errors.Unwrap(d.why)}) // without the name of the node
 		}
 	}
 	return events
 }
 
-// forget drops the stays that ended a while ago or earlier.
+// forget forgets the processes that are not present and were last heard at least the duration while before
+// now, and the twins that were last noticed at least as long ago.
 func (t *attendance) forget(now time.Time, while time.Duration) {
 	maps.DeleteFunc(t.stays, func(_ boot, s stay) bool { return !s.here && now.Sub(s.until) >= while })
 	maps.DeleteFunc(t.twins, func(_ string, last time.Time) bool { return now.Sub(last) >= while })

@@ -8,24 +8,24 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Results that cannot be sent yet wait on the node's bus, where they do not stop the producers. Once the
-// outbox of a reply is full, this file counts how many wait there, and stops members that go on when they are
-// too many.
+// Results that cannot be sent yet wait on the node's bus, where they do not stop the producers. When the
+// outbox of a reply is full, the code of this file estimates how many bytes of results wait on the bus, and
+// stops the unfinished members if there are too many.
 
-// backlog is what waits behind the outboxes of a node that are full.
+// backlog counts the results of a node that wait on its bus.
 type backlog struct {
-	bytes   atomic.Int64 // of results, estimated
-	replies atomic.Int64
+	bytes   atomic.Int64 // of these results, estimated
+	replies atomic.Int64 // replies whose results watchBacklog counts
 }
 
-// isLarge reports whether a reply holds its share of what waits, or more.
+// isLarge reports whether held, the waiting bytes of one reply, is at least an equal share of all of them.
 func (b *backlog) isLarge(held int64) bool { return held*b.replies.Load() >= b.bytes.Load() }
 
-// backlogEvery is how often it is looked how much waits, and so by how much it may become more than is
-// allowed.
+// backlogEvery is the time between two estimates. The backlog may exceed the bound until the next one.
 const backlogEvery = 50 * time.Millisecond
 
-// watchBacklog stops the members that go on to give results when too many wait, until stop is closed.
+// watchBacklog estimates the backlog of a call until stop is closed. If the node has too much backlog, and
+// this call has a large part of it, watchBacklog stops the unfinished members of the call and returns.
 func (w *work) watchBacklog(c call, stop <-chan struct{}) {
 	b := &w.node.backlog
 	tick := time.NewTicker(backlogEvery)
@@ -53,7 +53,8 @@ func (w *work) watchBacklog(c call, stop <-chan struct{}) {
 	}
 }
 
-// stopBacklog ends the members that give more results than can be sent.
+// stopBacklog ends the unfinished members of a call with ErrLost, and cancels the call. bytes is the
+// backlog of the node.
 func (n *Node) stopBacklog(w *work, c call, report dispatch.Report, bytes int64) {
 	why := fmt.Sprintf("%d bytes of results wait, because they come faster than the askers take them in; WithMaxBacklog allows %d", bytes, n.maxBacklog)
 	lost, err := fmt.Errorf("%w: %s", dispatch.ErrLost, why), fmt.Errorf("%w: %s", dispatch.ErrOverloaded, why)
@@ -68,8 +69,8 @@ func (n *Node) stopBacklog(w *work, c call, report dispatch.Report, bytes int64)
 	}
 }
 
-// backlog returns how many bytes the results of a call have that were not put yet, if they are as large
-// as those that were.
+// backlog estimates how many bytes the results of a call have that were not put into the outbox yet. It
+// assumes that they have the average size of the results that were put.
 func (o *outbox) backlog(report dispatch.Report) int64 {
 	given := 0
 	for _, outcome := range report.Outcomes {
@@ -83,7 +84,7 @@ func (o *outbox) backlog(report dispatch.Report) int64 {
 	return int64(given-o.results) * (o.bytes / int64(o.results))
 }
 
-// breakOff puts that a member has failed, even if it goes on.
+// breakOff puts the end of a member that has failed, even if the member still runs.
 func (o *outbox) breakOff(m dispatch.Member, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -2,8 +2,8 @@ package natsdispatch
 
 import "testing"
 
-// Of several replies behind which too much waits, one is stopped that holds its share, and none that holds
-// less.
+// If the results of several replies wait, a reply with at least an equal share of them is large, and a
+// reply with less is not.
 func TestBacklogOfSeveralReplies(t *testing.T) {
 	for _, c := range []struct {
 		held, all, replies int64

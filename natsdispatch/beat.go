@@ -9,20 +9,20 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A node of several topics does not beat on each of them, but once for all. Its
-// announcements have an edition, which a beat names: an asker that knows another edition asks for new
+// A node with several topics does not beat on each of them, but sends one beat for all topics. The node's
+// announcements have an edition, which is also in the beat: an asker that knows another edition asks for new
 // announcements. The node also announces itself on its topics in turn, for askers that do not know
 // beats for all topics.
 
-// beat says that a node is there, with all its topics.
+// beat is the message by which a node says that it is present on all its topics.
 type beat struct {
 	Node    string `json:"node"`
 	Epoch   int64  `json:"epoch"`
-	Seq     uint64 `json:"seq"`     // of the beats
-	Edition uint64 `json:"edition"` // of its announcements, on all topics
+	Seq     uint64 `json:"seq"`     // the number of the beat, from 0
+	Edition uint64 `json:"edition"` // the edition of the node's announcements
 }
 
-// beatCall stands for the call in the signature of a beat.
+// beatCall is what the signature of a beat covers instead of the id of a call.
 const beatCall = "presence"
 
 func parseBeat(body []byte) (b beat, err error) {
@@ -36,10 +36,11 @@ func parseBeat(body []byte) (b beat, err error) {
 }
 
 const (
-	// slowestTopic is how often a node of many topics announces itself on each of them, at least.
+	// slowestTopic is the longest time between two announcements on one topic of a node with many topics,
+	// unless its beats are rarer.
 	slowestTopic = time.Minute
-	// fullBeats is how many beats after its hello a node announces itself on each topic: in a cluster
-	// some askers may not hear a new node at once.
+	// fullBeats is the number of beats after its hello with which a node announces itself on all topics: in
+	// a cluster, some askers may not receive the messages of a new node at once.
 	fullBeats = 3
 )
 
@@ -50,7 +51,9 @@ func turns(topics int, beat time.Duration) (each int, every time.Duration) {
 	return each, beat * time.Duration((topics+each-1)/each)
 }
 
-// sayBeat says that the node is there. If the node has changed, it announces itself on all topics.
+// sayBeat sends a beat. A node with one topic, a node that has changed, and a node that has said hello
+// recently announce themselves on all topics. Otherwise the node sends a beat for all topics, and
+// announces itself on the topics whose turn it is.
 func (n *Node) sayBeat(changed bool) {
 	if len(n.topics) == 1 || changed || n.full > 0 {
 		n.full = max(n.full-1, 0)
@@ -65,8 +68,8 @@ func (n *Node) sayBeat(changed bool) {
 	}
 }
 
-// beatForAll says that the node is there with all its topics, if it has several. An asker that has not heard the
-// hello of the node, or has heard its bye, ignores the beat.
+// beatForAll sends a beat for all topics, if the node has several. An asker that has heard no announcement
+// of the node, or has heard its bye, ignores the beat.
 func (n *Node) beatForAll() {
 	if len(n.topics) == 1 || !n.nc.IsConnected() {
 		return
@@ -89,18 +92,18 @@ func (n *Node) beatForAll() {
 	}
 }
 
-// beat takes in a beat. It returns the topics on which the node has to announce itself, because it
-// has changed, has come back, or has a twin.
+// beat handles a beat for all topics. It returns the topics on which the node has to announce itself,
+// because the node has changed, was silent, or may have a twin.
 func (t *table) beat(b beat, now time.Time) (more []string) {
 	for topic, r := range t.topics {
 		switch n := r.nodes[b.Node]; {
 		case n == nil:
 		case n.Epoch != b.Epoch:
-			// Perhaps this is the process that serves other topics under this name.
+			// The beat may be that of another process with this name, which serves other topics.
 			if n.left != nil || n.previous == b.Epoch {
 				more = append(more, topic)
 			}
-		case b.Seq < n.beats: // it is old, and may be a repetition by an attacker
+		case b.Seq < n.beats: // the beat is old; an attacker may have repeated it
 		default:
 			n.beats = b.Seq + 1
 			if n.left == nil {
@@ -114,7 +117,8 @@ func (t *table) beat(b beat, now time.Time) (more []string) {
 	return more
 }
 
-// hearBeat takes in the beat of a node with several topics.
+// hearBeat handles a beat for all topics, and asks the node for the announcements that the asker has
+// missed.
 func (r *Remote) hearBeat(m *nats.Msg) {
 	r.link.heard()
 	b, err := parseBeat(m.Data)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// With each beat a node of many topics announces itself on so many of them that each has its turn
-// within a minute.
+// With each beat a node with many topics announces itself on so many of them that each topic has its turn
+// within a minute, unless beats are rarer.
 func TestTurns(t *testing.T) {
 	for _, c := range []struct {
 		topics int
@@ -29,7 +29,8 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// A beat for all topics keeps a node present, and tells which topics the asker has to ask about.
+// A beat for all topics keeps a node present. The table returns the topics on which the asker has to ask
+// for an announcement.
 func TestTableHearsBeatsForAllTopics(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -68,7 +69,7 @@ func TestTableHearsBeatsForAllTopics(t *testing.T) {
 	}
 }
 
-// A new edition that changes nothing on a topic is known then.
+// The table remembers a new edition, even if nothing else of the announcement has changed.
 func TestTableKnowsTheEdition(t *testing.T) {
 	table := table{forget: time.Hour, most: 100}
 	for seq := range uint64(2) {

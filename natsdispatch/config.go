@@ -13,17 +13,17 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// config is what both sides have.
+// config holds the options that Serve and Join have in common.
 type config struct {
 	subjects
 	codecs    []Codec
 	types     string
 	typesSet  bool
-	maxResult int
-	messages  int
-	bytes     int
+	maxResult int          // bytes of one encoded result
+	messages  int          // received messages that may wait
+	bytes     int          // bytes of received messages that may wait
 	onError   func(error)  // nil: errors are logged
-	logger    *slog.Logger // nil: that of slog.Default, as it is by then
+	logger    *slog.Logger // nil: slog.Default(), read at each record
 	onNode    func(NodeEvent)
 	inject    func(ctx context.Context, set func(key, value string))
 	extract   func(ctx context.Context, get func(key string) string) context.Context
@@ -35,9 +35,9 @@ type serveConfig struct {
 	beat        time.Duration
 	maxRequests int
 	maxBudget   time.Duration
-	remember    int   // ids
-	maxWaiting  int64 // bytes
-	maxBacklog  int64 // bytes
+	remember    int   // ids of requests and cancels
+	maxWaiting  int64 // bytes of replies
+	maxBacklog  int64 // bytes of results
 	sign        Sign
 	micro       string
 	publish     bool
@@ -45,16 +45,16 @@ type serveConfig struct {
 
 type joinConfig struct {
 	config
-	window     time.Duration
+	window     time.Duration // how long a node may take to accept a request
 	discovery  time.Duration
 	forget     time.Duration
 	reconnect  time.Duration // how long a call waits for a connection
-	expected   []string      // nodes, whether they were heard of or not; sorted
+	expected   []string      // the nodes of WithNodes, sorted
 	resend     int
 	maxHops    int
 	maxNodes   int
-	maxMembers int // of a node
-	credit     int // bytes that all nodes together may send ahead in a call
+	maxMembers int // members of one node in a call
+	credit     int // bytes that all nodes of a call together may send before the asker acknowledges them
 	verify     Verify
 }
 

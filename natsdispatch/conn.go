@@ -15,33 +15,34 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// process tells this process from all others. Together with the address of a bus it
-// is the id by which a request knows where it has been.
+// process identifies this process. Together with the address of a bus it is the id of the bus; a request
+// has the ids of the buses through which it has come.
 var process = nuid.Next()
 
 func busID(b *dispatch.Bus) string { return fmt.Sprintf("%s-%p", process, b) }
 
-// anybody stands for the members of a node, or the nodes of a group, that are not
-// known yet.
+// anybody takes the place of a name that is not known: of the members of a node, or of the node whose
+// replica answers for a group.
 const anybody = "*"
 
-// flushTimeout bounds how long Serve and Join wait for the server.
+// flushTimeout bounds how long flush waits for the server.
 const flushTimeout = 10 * time.Second
 
-// link is a connection as one side uses it. The caller owns and closes it.
+// link is what a Node and a Remote have in common: the use of the connection. The caller of Serve or Join
+// owns and closes the connection.
 type link struct {
 	nc       *nats.Conn
 	onError  func(error)        // nil: errors are logged
-	isOurs   func(refused) bool // whether that concerns this side
-	draining func()             // called when the user drains the connection
+	isOurs   func(refused) bool // reports whether a refusal concerns this side
+	draining func()             // called when the program drains the connection; nil for a Remote
 	news     news
 
-	mu     sync.Mutex // guards what follows
-	logged error      // the last error of the connection that was reported
-	last   error
-	lastAt time.Time
+	mu     sync.Mutex // guards the fields below
+	logged error      // the error of the connection that refusal returned last, or that was there at first
+	last   error      // the error that was reported last
+	lastAt time.Time  // when last was reported
 	conn   connection
-	slow   bool // messages were dropped since the look before
+	slow   bool // the last call of looked has found that messages are dropped
 }
 
 func newLink(nc *nats.Conn, c *config, attrs ...slog.Attr) link {
@@ -61,10 +62,10 @@ func (l *link) check(side string) error {
 	return l.checkPayload(side)
 }
 
-// leastPayload is the least max_payload of a server: headers take most of that.
+// leastPayload is the smallest max_payload that a server may have, in bytes; headers need a large part of it.
 const leastPayload = 2048
 
-// checkPayload reports that the messages of the server are too small.
+// checkPayload returns an error if the max_payload of the server is too small.
 func (l *link) checkPayload(side string) error {
 	if l.nc.IsConnected() && l.nc.MaxPayload() < leastPayload {
 		return fmt.Errorf("%w: %s: max_payload of the server is %d bytes; it has to be at least %d", ErrConnection, side, l.nc.MaxPayload(), leastPayload)
@@ -72,7 +73,7 @@ func (l *link) checkPayload(side string) error {
 	return nil
 }
 
-// checkAsking reports what the connection lacks for asking.
+// checkAsking returns an error if the connection cannot be used, or not for asking.
 func (l *link) checkAsking(side string) error {
 	if err := l.check(side); err != nil {
 		return err
@@ -83,7 +84,7 @@ func (l *link) checkAsking(side string) error {
 	return nil
 }
 
-// fail reports an error.
+// fail reports an error to the handler of WithErrorHandler, or logs it if there is no handler.
 func (l *link) fail(err error) {
 	l.note(err)
 	if l.onError != nil {
@@ -100,7 +101,7 @@ func (l *link) note(err error) {
 	l.last, l.lastAt = err, time.Now()
 }
 
-// failedBy reports the error of an event, which is logged as that.
+// failedBy reports the error of an event. It does not log the error, because the event is logged.
 func (l *link) failedBy(e NodeEvent) {
 	l.note(e.Err)
 	if l.onError != nil {
@@ -108,10 +109,10 @@ func (l *link) failedBy(e NodeEvent) {
 	}
 }
 
-// errorsClear is how long an error is shown. An error that goes on is reported again before that.
+// errorsClear is how long lastError returns an error. An error that persists is reported again before that.
 const errorsClear = time.Minute
 
-// lastError is the last error that was reported, if that was within errorsClear.
+// lastError returns the last error that was reported, or nil if errorsClear has passed since then.
 func (l *link) lastError() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -121,7 +122,8 @@ func (l *link) lastError() error {
 	return l.last
 }
 
-// listen begins to notice what happens to the connection.
+// listen returns a channel with the changes of the connection's status. If there is no connection, it
+// puts an event.
 func (l *link) listen(status ...nats.Status) chan nats.Status {
 	c := l.nc.StatusChanged(append(status, nats.CONNECTED, nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)...)
 	l.mu.Lock()
@@ -133,7 +135,7 @@ func (l *link) listen(status ...nats.Status) chan nats.Status {
 	return c
 }
 
-// turned takes in a new status of the connection.
+// turned handles a new status of the connection.
 func (l *link) turned(s nats.Status) {
 	read := l.nc.Stats().InBytes
 	err := l.nc.LastError()
@@ -144,8 +146,8 @@ func (l *link) turned(s nats.Status) {
 	}
 }
 
-// heard notes that something has come by the connection: if it was down, it is up again, and that
-// comes before what is heard.
+// heard is called when a message has arrived, before the message is handled. If the connection was down, it
+// is up again, and the event for this comes before the events of the message.
 func (l *link) heard() {
 	l.mu.Lock()
 	down := !l.conn.up && !l.conn.closed
@@ -155,8 +157,8 @@ func (l *link) heard() {
 	}
 }
 
-// looked notes how much has come so far, and whether messages are dropped, which is an
-// event when it begins.
+// looked notes how many bytes the connection has received, and whether messages are being dropped. When
+// this begins, looked puts an event.
 func (l *link) looked(dropping bool) {
 	read := l.nc.Stats().InBytes
 	l.mu.Lock()
@@ -173,21 +175,21 @@ func (l *link) looked(dropping bool) {
 	}
 }
 
-// failUnlessCut reports an error, unless the connection broke: then the message is sent again
-// over the new connection.
+// failUnlessCut reports an error, unless the connection is broken or closed. This has its own event, and
+// after a reconnect the node says hello again, or the asker asks again.
 func (l *link) failUnlessCut(err error) {
 	if err != nil && l.nc.IsConnected() && !errors.Is(err, nats.ErrConnectionClosed) {
 		l.fail(err)
 	}
 }
 
-// wasCut reports whether something has failed because the connection broke, which nats.go makes again.
+// wasCut reports whether err was caused by a broken connection that nats.go makes again.
 func (l *link) wasCut(err error) bool {
 	return err != nil && !errors.Is(err, ErrConnection) && (errors.Is(err, nats.ErrConnectionClosed) || !l.nc.IsConnected()) && !l.nc.IsClosed()
 }
 
-// flush waits until the server has taken all that was sent, and returns what it has
-// refused of it.
+// flush waits until the server has processed all messages and subscriptions that were sent, and returns
+// the refusal of one of them, if there is any.
 func (l *link) flush() error {
 	if err := l.nc.FlushTimeout(flushTimeout); err != nil {
 		return fmt.Errorf("flush: %w", err)
@@ -195,28 +197,28 @@ func (l *link) flush() error {
 	return l.refusal()
 }
 
-// refusal returns what the server has refused since the last time, or nil. Asking the
-// connection for its last error needs no handler, of which there is but one on each
-// connection, and that is the user's.
+// refusal returns the last error of the connection if it is a refusal that concerns this side and that
+// refusal has not returned before, and otherwise nil. It does not use the error handler, because a
+// connection has only one, which belongs to the user.
 func (l *link) refusal() error {
 	err := l.nc.LastError()
 	if !errors.Is(err, nats.ErrPermissionViolation) && !errors.Is(err, nats.ErrMaxSubscriptionsExceeded) {
 		return nil
 	}
 	if what, ok := whatWasRefused(err); ok && !l.isOurs(what) {
-		return nil // another part of the program has done that
+		return nil // the refusal concerns another part of the program
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == l.logged { //nolint:errorlint // the same one, not one of its kind
+	if err == l.logged { //nolint:errorlint // the same error, and not one of its kind
 		return nil
 	}
 	l.logged = err
 	return err
 }
 
-// confirm waits until the server has taken a subscription, if there is a connection, so that
-// no other refusal comes in between and hides that of this one.
+// confirm waits until the server has processed a subscription, if there is a connection, and returns its
+// refusal. It is called after each subscription, because the connection keeps only its last error.
 func (l *link) confirm() error {
 	if !l.nc.IsConnected() {
 		return nil
@@ -224,14 +226,13 @@ func (l *link) confirm() error {
 	return l.flush()
 }
 
-// refused is what a server has refused.
+// refused is a refusal of the server.
 type refused struct {
 	subject string
-	publish bool // and not subscribe
+	publish bool // the server refuses to publish, and not to subscribe
 }
 
-// whatWasRefused reads the text of a permission violation, which is all that the
-// connection tells of it.
+// whatWasRefused reads the text of a permission violation. The connection provides nothing but this text.
 func whatWasRefused(err error) (what refused, ok bool) {
 	before, rest, _ := strings.Cut(err.Error(), `"`)
 	what.publish = strings.Contains(strings.ToLower(before), "publish")
@@ -239,21 +240,22 @@ func whatWasRefused(err error) (what refused, ok bool) {
 	return what, ok
 }
 
-// has reports whether a subject is one of the space's.
+// has reports whether a subject belongs to the space.
 func (s subjects) has(subject string) bool {
 	return strings.HasPrefix(subject, s.prefix+"."+s.space+".") || strings.HasPrefix(subject, s.prefix+".v1."+s.space+".")
 }
 
-// report reports what the server has refused.
+// report reports a refusal of the server, if there is a new one.
 func (l *link) report() {
 	if err := l.refusal(); err != nil {
 		l.fail(fmt.Errorf("natsdispatch: the server refuses: %w", err))
 	}
 }
 
-// watch calls connected whenever the connection is made anew, which status says, broken when
-// it is closed for good, and tick after first, when it is woken, and when the time comes that
-// tick has returned last, until ctx ends.
+// watch receives from status, and calls connected whenever the connection is made, and broken when the
+// connection is closed. It calls tick when the duration first has passed, after each receive from wake, after
+// each status but the last one, and when the duration has passed that tick returned last. It returns when
+// ctx ends.
 func (l *link) watch(ctx context.Context, status chan nats.Status, wake <-chan struct{}, broken, connected func(), first time.Duration, tick func() time.Duration) {
 	defer l.nc.RemoveStatusListener(status)
 	timer := time.NewTimer(first)
@@ -284,12 +286,12 @@ func (l *link) watch(ctx context.Context, status chan nats.Status, wake <-chan s
 	}
 }
 
-// unsubscribe ends a subscription. If the connection is closed it has ended.
+// unsubscribe ends a subscription. If the connection is closed, the subscription has ended before.
 func (l *link) unsubscribe(sub *nats.Subscription) {
 	if err := sub.Unsubscribe(); err != nil && sub.IsValid() {
 		l.fail(fmt.Errorf("natsdispatch: unsubscribe from %s: %w", sub.Subject, err))
 	}
 }
 
-// errSlow reports that a subscription has dropped messages.
+// errSlow reports that received messages were dropped.
 var errSlow = fmt.Errorf("natsdispatch: messages come faster than they are dealt with, and are dropped: %w; see Stats", nats.ErrSlowConsumer)

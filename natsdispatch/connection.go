@@ -8,16 +8,16 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// connection is what is known of the connection to NATS. It makes an event of each change of
-// its status, knows no clock and is not safe for concurrent use.
+// connection is the state of the connection to NATS. It returns an event for each change of the status. It
+// reads no clock and is not safe for concurrent use.
 type connection struct {
 	up, closed bool
-	since      time.Time // when that became so; zero if it was so before
-	read       uint64    // bytes, when that was looked at last
+	since      time.Time // when up or closed has changed last; zero: they have not changed
+	read       uint64    // bytes that the connection had received when they were counted last
 }
 
-// turn returns the event that a new status is, if it is one. err is the last error of the connection,
-// and read how many bytes have come by it.
+// turn notes a new status, and returns the event for it if it is a change. err is the last error of the
+// connection, and read is how many bytes the connection has received.
 func (c *connection) turn(s nats.Status, err error, read uint64, now time.Time) (e NodeEvent, ok bool) {
 	e = NodeEvent{Time: now}
 	switch s {
@@ -51,8 +51,8 @@ func (c *connection) turn(s nats.Status, err error, read uint64, now time.Time) 
 	return e, true
 }
 
-// gaveUp reports whether an error ends a connection that the program has not closed. Other errors
-// may be older, and have nothing to do with that.
+// gaveUp reports whether err is an error for which nats.go closes a connection. Another error may be older,
+// and not the cause.
 func gaveUp(err error) bool {
 	for _, end := range []error{
 		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired, nats.ErrNoServers,
@@ -65,12 +65,13 @@ func gaveUp(err error) bool {
 	return false
 }
 
-// muchRead is how much comes between two looks at a connection only if much is sent.
+// muchRead is a number of bytes. If a connection has received as many since they were counted last, the
+// server may have cut it off as a slow consumer.
 const muchRead = 1 << 20
 
-// whyDown says why the connection broke, as far as that can be seen: nats.go tells only the handler
-// of the connection, which is the user's, and a server does not tell a client that it cuts it off
-// for being slow.
+// whyDown returns an error with the cause for which the connection broke, as far as it is known. nats.go
+// tells the cause only to the handler of the connection, which belongs to the user, and a server does not
+// tell a client that it cuts the client off as a slow consumer.
 func (c *connection) whyDown(read uint64) error {
 	if much := read - c.read; much >= muchRead {
 		return fmt.Errorf("%w: %d MB came just before, and the server may have cut this process off as a slow consumer", nats.ErrDisconnected, much>>20)
@@ -78,7 +79,7 @@ func (c *connection) whyDown(read uint64) error {
 	return nats.ErrDisconnected
 }
 
-// word is the state as a Snapshot has it.
+// word returns the state as a Snapshot has it.
 func (c *connection) word() string {
 	switch {
 	case c.closed:

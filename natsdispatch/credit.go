@@ -1,22 +1,22 @@
 package natsdispatch
 
-// This file has the two ends of a reply of version 2 of the protocol: what a node may send and
-// has to keep, and what an asker has had and lets the node send. Neither knows a clock, a lock
-// or a connection.
+// This file has the accounts of a reply of version 2 of the protocol. A node has a flow: what it may send and
+// has to keep. An asker has an intake: what it has taken, and what it allows the node to send. Neither of them
+// has a clock, a lock or a connection.
 
-// flow is the node's end of a reply.
+// flow is the node's account of a reply.
 type flow struct {
-	granted int64      // bytes of messages with values that may be sent in all
-	sent    int64      // bytes of such messages that were
+	granted int64      // bytes of messages with values that may be sent, counted from the beginning of the reply
+	sent    int64      // bytes of messages with values that were sent
 	next    uint64     // the number of the next message
-	kept    []*message // sent and not acknowledged, in order, the last one before next
-	waits   int64      // bytes of those
+	kept    []*message // messages that were sent and not acknowledged, in order; the last one has the number next-1
+	waits   int64      // bytes of the messages in kept
 }
 
-// admits reports whether a message may be sent now. One without values always may.
+// admits reports whether a message may be sent now. A message without values may always be sent.
 func (f *flow) admits(m *message) bool { return !m.values || f.sent+int64(len(m.body)) <= f.granted }
 
-// send takes in that a message is sent, and gives it its number.
+// send notes that a message is sent, and gives the message its number.
 func (f *flow) send(m *message) {
 	m.seq = f.next
 	f.next++
@@ -27,8 +27,8 @@ func (f *flow) send(m *message) {
 	}
 }
 
-// acknowledge takes in that the asker has had all messages before next, and lets the node send
-// so many bytes. What came before and says less changes nothing.
+// acknowledge notes that the asker has taken all messages before next, and allows granted bytes, counted
+// from the beginning of the reply. An acknowledgement that arrives after a newer one changes nothing.
 func (f *flow) acknowledge(next uint64, granted int64) {
 	f.granted = max(f.granted, granted)
 	for len(f.kept) > 0 && f.kept[0].seq < next {
@@ -38,22 +38,22 @@ func (f *flow) acknowledge(next uint64, granted int64) {
 	}
 }
 
-// intake is the asker's end of a reply.
+// intake is the asker's account of a reply.
 type intake struct {
 	next    uint64 // the number of the next message
-	seen    uint64 // the number after the last one that has come, also if an earlier one is missing
-	had     int64  // bytes of messages with values that have come
-	window  int64  // bytes that the node may send before it is told more; 0: none was named
-	granted int64  // what the node was told
+	seen    uint64 // the number after the greatest one that has arrived, also if an earlier one is missing
+	had     int64  // bytes of messages with values that were taken
+	window  int64  // bytes that the node may send at first; 0: no message of version 2 has arrived
+	granted int64  // bytes that the node was allowed to send, counted from the beginning of the reply
 }
 
-// order is how a message stands to those that have come before.
+// order says whether a message is the next one.
 type order int
 
 const (
 	inOrder order = iota
-	again         // it has come before
-	ahead         // something before it is missing
+	again         // the message was taken before
+	ahead         // an earlier message is missing
 )
 
 func (i *intake) order(seq uint64) order {
@@ -68,7 +68,7 @@ func (i *intake) order(seq uint64) order {
 	}
 }
 
-// take takes in the next message.
+// take notes that the next message was taken.
 func (i *intake) take(bytes int, values bool) {
 	i.next++
 	if values {
@@ -76,11 +76,12 @@ func (i *intake) take(bytes int, values bool) {
 	}
 }
 
-// lacks reports whether something has come that was ahead, and not again since.
+// lacks reports whether a message has arrived that was ahead, and was not taken since.
 func (i *intake) lacks() bool { return i.next < i.seen }
 
-// grant returns how many bytes the node may send in all if it has this share from now on, and
-// whether it has to be told: it may have stopped if less than half a window is left.
+// grant returns how many bytes the node may send, counted from the beginning of the reply, and whether the
+// asker has to tell the node. If less than half of the window is left, the node may have stopped; then grant
+// allows share more bytes, or a window if that is more.
 func (i *intake) grant(share int64) (granted int64, due bool) {
 	if i.granted-i.had >= i.window/2 {
 		return i.granted, false

@@ -11,17 +11,17 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// wireState is a reply on its way: a node that has something left to say, an asker, and what
-// is under way between them.
+// wireState is the state of a reply: the messages that the node has not sent, the accounts of both sides,
+// and the messages that are on their way.
 type wireState struct {
-	left   []*message // that the node has not sent
+	left   []*message // messages that the node has not sent
 	node   flow
 	asker  intake
-	heard  int        // messages that the asker has had in order
-	there  []*message // on the way to the asker
-	back   []ack      // on the way to the node
-	losses int        // that may still happen
-	sent   bool       // the asker misses something, and has asked for it
+	heard  int        // messages that the asker has taken
+	there  []*message // on their way to the asker
+	back   []ack      // on their way to the node
+	losses int        // how many losses may still happen
+	sent   bool       // the asker has asked for a missing message
 }
 
 func (s wireState) clone() wireState {
@@ -42,7 +42,7 @@ func (s *wireState) key() string {
 	return fmt.Sprint(len(s.left), s.node.granted, s.node.sent, kept, s.asker, s.heard, there, s.back, s.losses, s.sent)
 }
 
-// send has the node send what it may.
+// send lets the node send all messages that it may send.
 func (s *wireState) send() {
 	for len(s.left) > 0 && s.node.admits(s.left[0]) {
 		m := *s.left[0]
@@ -52,7 +52,7 @@ func (s *wireState) send() {
 	}
 }
 
-// arrive has the asker take in what comes first.
+// arrive lets the asker handle the first message on its way.
 func (s *wireState) arrive() {
 	m := s.there[0]
 	s.there = s.there[1:]
@@ -76,7 +76,7 @@ func (s *wireState) ask() {
 	}
 }
 
-// arriveBack has the node take in what comes first.
+// arriveBack lets the node handle the first line on its way.
 func (s *wireState) arriveBack() {
 	a := s.back[0]
 	s.back = s.back[1:]
@@ -87,8 +87,8 @@ func (s *wireState) arriveBack() {
 	s.send()
 }
 
-// Whatever is lost, at whatever time: the node never has more on its way than it was let, keeps
-// what may have to be sent again, and all of it arrives, in order.
+// With every order of events and losses, the node never has more bytes on their way than the asker allows,
+// keeps the messages that it may have to send again, and all messages arrive in order.
 func TestCreditInEveryOrder(t *testing.T) {
 	texts := [][]*message{
 		{{body: make([]byte, 5)}, {body: make([]byte, 5), values: true}, {body: make([]byte, 5), values: true}, {body: make([]byte, 1)}},
@@ -120,7 +120,7 @@ func TestCreditInEveryOrder(t *testing.T) {
 				t.Fatalf("text %d: %d bytes are on their way, window %d: %+v", i, onTheWay, window, s)
 			}
 			if len(s.there) > 12 {
-				continue // what is sent again and again comes again and again
+				continue // the node could send the same messages again without end
 			}
 			if len(s.there) > 0 {
 				next := s.clone()
@@ -132,13 +132,13 @@ func TestCreditInEveryOrder(t *testing.T) {
 				next.arriveBack()
 				todo = append(todo, next)
 			}
-			if s.losses > 0 && len(s.there)+len(s.back) > 0 { // the connection breaks: all that is under way is lost
+			if s.losses > 0 && len(s.there)+len(s.back) > 0 { // the connection breaks: all messages on their way are lost
 				next := s.clone()
 				next.losses--
 				next.there, next.back, next.sent = nil, nil, false
 				next.ask()
 				todo = append(todo, next)
-				if len(s.there) > 0 { // one message is
+				if len(s.there) > 0 { // one message is lost
 					next := s.clone()
 					next.losses--
 					next.there = next.there[1:]
@@ -149,7 +149,7 @@ func TestCreditInEveryOrder(t *testing.T) {
 				if s.losses == first.losses {
 					t.Fatalf("text %d: it stands still without a loss: %+v", i, s)
 				}
-				next := s.clone() // in the end the connection or the pause says that something is missing
+				next := s.clone() // in the end a reconnect or a pause makes the asker ask
 				next.sent = false
 				next.ask()
 				todo = append(todo, next)
@@ -162,7 +162,7 @@ func TestCreditInEveryOrder(t *testing.T) {
 	}
 }
 
-// From wherever a loss has led, all arrives once no more is lost.
+// After any losses, all messages arrive as soon as no more messages are lost.
 func TestCreditEndsWell(t *testing.T) {
 	for lost := range 1 << 12 {
 		text := []*message{{body: make([]byte, 3), values: true}, {body: make([]byte, 4), values: true}, {body: make([]byte, 5), values: true}, {body: make([]byte, 2)}}
@@ -246,7 +246,7 @@ func TestAcks(t *testing.T) {
 	}
 }
 
-// What decides the call overtakes values that wait for credit, and the last frame comes last.
+// Frames without values overtake values that wait for credit, and the final comes last.
 func TestOutboxWithCredit(t *testing.T) {
 	o := new(outbox)
 	o.init(1<<20, 1<<20, &store{most: most}, nil)
@@ -323,7 +323,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// An acknowledgement that comes late says nothing new.
+// An acknowledgement that arrives after a newer one changes nothing.
 func TestCreditIsNotTakenBack(t *testing.T) {
 	f := flow{granted: 10}
 	for range 3 {
@@ -336,7 +336,7 @@ func TestCreditIsNotTakenBack(t *testing.T) {
 	}
 }
 
-// A name is not held back by a value that does not fit into the credit with it.
+// The name of a member does not wait for credit that a value needs.
 func TestOutboxSendsNamesBeforeValues(t *testing.T) {
 	o := new(outbox)
 	o.init(1<<20, 1<<20, &store{most: most}, nil)

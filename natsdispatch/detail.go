@@ -6,19 +6,19 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// headerDetail is set on a probe whose sender wants more than an announcement says.
+// headerDetail is set on a probe that asks for more than an announcement.
 const headerDetail = "Dispatch-Detail"
 
-// detail is what a node adds to its answer to such a probe. Beats do not have it, because
-// all askers of the topic would read it each time.
+// detail is what a node adds to its answer to a probe with headerDetail. Beats have no detail, because all
+// askers of the topic would have to read it each time.
 type detail struct {
-	Members   []string `json:"members"`             // as an accept names them, sorted
-	Count     int      `json:"count"`               // of all members; more than are named if they do not fit
-	InFlight  int      `json:"in_flight"`           // requests in hand, on all topics of the node
+	Members   []string `json:"members"`             // as an accept names them, sorted; fewer than Count if they do not fit
+	Count     int      `json:"count"`               // the number of all members
+	InFlight  int      `json:"in_flight"`           // requests that the node works on, on all of its topics
 	Publishes bool     `json:"publishes,omitempty"` // see WithPublish
 }
 
-// detailFor returns what the probe asks for beyond an announcement, or nil.
+// detailFor returns the detail for the answer to a probe, or nil if the probe asks for none.
 func (n *Node) detailFor(probe *nats.Msg, s *served) *detail {
 	if probe.Header.Get(headerDetail) == "" {
 		return nil

@@ -28,8 +28,8 @@ var (
 type RemoteError struct {
 	Node string // the name of the node; empty for the cause of a cancel
 	Text string // the text of the error on the node
-	is   error  // decides the state of the member, if it is a sentinel that does
-	also error  // says more than that, if the protocol knows more
+	is   error  // the sentinel that decides the state of the member; nil: there is none
+	also error  // a more precise sentinel; nil: there is none
 }
 
 // Error returns the text.
@@ -59,7 +59,7 @@ type code struct {
 	sentinel error
 }
 
-// codes has the more precise ones first, for an error may wrap several.
+// codes has the more precise sentinels first, because an error may wrap several.
 var codes = [...]code{
 	{"queue-full", dispatch.ErrQueueFull},
 	{"stuck", dispatch.ErrStuck},
@@ -104,7 +104,7 @@ func sentinelOf(word string) error {
 	return nil
 }
 
-// failed is the failure that an error is on the wire.
+// failed returns the failure that is sent for an error.
 func failed(state dispatch.State, err error) failure {
 	f := failure{state: state, code: codeOf(err), text: err.Error()}
 	if panicked, ok := errors.AsType[*dispatch.PanicError](err); ok && state == dispatch.StatePanicked {
@@ -114,7 +114,7 @@ func failed(state dispatch.State, err error) failure {
 	return f
 }
 
-// failureOf is how an outcome is told to the asker.
+// failureOf returns the failure that is sent for an outcome.
 func failureOf(o dispatch.Outcome) failure {
 	switch {
 	case o.State == dispatch.StateOK:
@@ -122,14 +122,14 @@ func failureOf(o dispatch.Outcome) failure {
 	case o.Err == nil:
 		return failure{state: o.State, code: noCode}
 	case o.State == dispatch.StateCanceled && errors.Is(o.Err, dispatch.ErrClosed):
-		return failed(dispatch.StateGone, o.Err) // for the asker it has left
+		return failed(dispatch.StateGone, o.Err) // for the asker the member has left
 	default:
 		return failed(o.State, o.Err)
 	}
 }
 
-// error returns what a member ends with, in which [dispatch.Roster.End] reads the
-// same state; nil if it is OK.
+// error returns the error with which a member ends, or nil if the member is OK. [dispatch.Roster.End]
+// derives the state of the failure from this error.
 func (f failure) error(node string) error {
 	switch f.state {
 	case dispatch.StatePending:
@@ -148,20 +148,21 @@ func (f failure) error(node string) error {
 	case sentinel == dispatch.ErrTimeout:
 		e.is, e.also = sentinel, context.DeadlineExceeded
 	case sentinel == dispatch.ErrGone || sentinel == dispatch.ErrOverloaded || sentinel == dispatch.ErrClosed:
-		// It has failed because of the end of something else, which is not its own.
+		// The member has returned the error of something else, such as another call. Its own state is Failed.
 	default:
 		e.is = sentinel
 	}
 	return e
 }
 
-// isLate reports whether the node's time was over for a member: then the asker's deadline makes
-// the member late here. The end of a member that had less time than the call is final.
+// isLate reports whether a member was late on the node because the budget of the request had passed. Then
+// the asker's deadline makes the member late at the asker. The end of a member that had less time than the
+// call is final.
 func (f failure) isLate() bool {
 	return f.state == dispatch.StateLate && sentinelOf(f.code) != dispatch.ErrTimeout
 }
 
-// serviceCode is the code of the standard header Nats-Service-Error-Code.
+// serviceCode returns the value of the header Nats-Service-Error-Code.
 func (f failure) serviceCode() string {
 	switch {
 	case f.code == "malformed":
@@ -177,7 +178,7 @@ func (f failure) serviceCode() string {
 	}
 }
 
-// causeOf is the failure that stands for the cause of a cancel.
+// causeOf returns the cause of a cancel as a failure.
 func causeOf(err error) failure { return failed(dispatch.StateCanceled, err) }
 
 // appendCause writes a cause as the body of a cancel: a failure without its state.
@@ -185,7 +186,7 @@ func (f failure) appendCause(b []byte) []byte {
 	return f.append(b)[len(wireWord(f.state))+1:]
 }
 
-// parseCause returns the error that the body of a cancel stands for.
+// parseCause reads the cause in the body of a cancel.
 func parseCause(body []byte) error {
 	f, err := parseFailure(append([]byte(wireWord(dispatch.StateCanceled)+" "), body...))
 	if err != nil || f.text == "" {

@@ -109,7 +109,7 @@ func (e NodeEvent) String() string {
 	return e.Kind.String()
 }
 
-// level is Info for what is good or meant, and Warn for what an operator has to look at.
+// level returns Info for a normal event, and Warn for an event that an operator has to look at.
 func (e NodeEvent) level() slog.Level {
 	switch e.Kind {
 	case NodeCame, NodeLeft, ConnectionUp:
@@ -122,7 +122,7 @@ func (e NodeEvent) level() slog.Level {
 	return slog.LevelWarn
 }
 
-// attrs are what is logged beside the text.
+// attrs returns the attributes that are logged with the text.
 func (e NodeEvent) attrs() []slog.Attr {
 	attrs := []slog.Attr{slog.String("event", e.Kind.String())}
 	if e.Node != "" {

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A census is a table and the events that it makes, as a Remote has them.
+// A census has a table of nodes and their attendance, like a Remote, and collects the events.
 type census struct {
 	table
 	attendance
@@ -187,7 +187,7 @@ func TestEventsOfTheConnection(t *testing.T) {
 	}
 }
 
-// What an operator reads says what has happened, to whom, and what to do.
+// The text of an event says what has happened, to which node, and what to do.
 func TestTextsOfEvents(t *testing.T) {
 	for want, e := range map[string]NodeEvent{
 		"node n came":                                                       {Kind: NodeCame, Node: "n"},
@@ -210,13 +210,13 @@ func TestTextsOfEvents(t *testing.T) {
 	}
 }
 
-// Events reach the logger and the function one at a time, in their order, and a function that
-// blocks holds up nothing else.
+// Events reach the logger and the function one at a time, in their order. A function that blocks does not
+// block put.
 func TestNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		logger := slog.New(slog.NewTextHandler(&log, nil))
-		var mu sync.Mutex // that the function may take while events are put under it
+		var mu sync.Mutex // guards told
 		var told []string
 		block := make(chan struct{})
 		n := &news{logger: logger, attrs: []slog.Attr{slog.String("space", "s")}, onNode: func(e NodeEvent) {
@@ -227,7 +227,7 @@ func TestNews(t *testing.T) {
 			}
 		}}
 		n.put(NodeEvent{Kind: NodeCame, Node: "a"})
-		synctest.Wait() // for the function to block
+		synctest.Wait() // until the function blocks
 		for i := range mostNews + 2 {
 			n.put(NodeEvent{Kind: NodeLeft, Node: fmt.Sprint(i)})
 		}
@@ -247,7 +247,7 @@ func TestNews(t *testing.T) {
 	})
 }
 
-// An error is of interest for a while, and is logged only if there is no handler.
+// lastError returns an error for a while. An error without a handler is logged, unless it is that of an event.
 func TestErrorsClear(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -257,7 +257,7 @@ func TestErrorsClear(t *testing.T) {
 			t.Error("there is an error before any")
 		}
 		l.fail(dispatch.ErrLost)
-		l.failedBy(NodeEvent{Kind: NodeTwin, Err: twinError("n")}) // which is logged as an event
+		l.failedBy(NodeEvent{Kind: NodeTwin, Err: twinError("n")}) // the event is logged, and not the error
 		if n := strings.Count(log.String(), "level=ERROR"); n != 1 {
 			t.Errorf("%d errors are logged: %s", n, log.String())
 		}

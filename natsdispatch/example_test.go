@@ -53,5 +53,5 @@ func ExampleJoin() {
 	}
 	defer remote.Close()
 	volts, err := floor.Gather(context.Background(), measure, "vdd")
-	fmt.Println(volts, err) // the error names who is missing
+	fmt.Println(volts, err) // the error names the missing members
 }

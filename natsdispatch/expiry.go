@@ -8,8 +8,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// expire removes nodes that have been silent for too long, and returns how long it
-// takes until the next one may have to go.
+// expire notes which nodes have missed their beats, and reports refusals and dropped messages. It returns
+// after what time it has to be called again.
 func (r *Remote) expire() time.Duration {
 	r.report()
 	r.countLosses()
@@ -21,7 +21,7 @@ func (r *Remote) expire() time.Duration {
 	return next
 }
 
-// countLosses notes whether messages were dropped since the last time.
+// countLosses notes whether messages were dropped since it was last called.
 func (r *Remote) countLosses() {
 	now := r.countDropped()
 	before := r.dropped
@@ -29,12 +29,13 @@ func (r *Remote) countLosses() {
 	r.looked(now > before)
 }
 
-// expireAt also returns the event that we are cut off, if we are.
+// expireAt does what expire does with the table. A cut that is not nil says that the asker is cut off. If the
+// asker is cut off, expireAt also returns the event for this.
 func (r *Remote) expireAt(now time.Time, cut error) (wait time.Duration, cutOff *NodeEvent) {
 	r.state.Lock()
 	defer r.state.Unlock()
 	if !r.nc.IsConnected() {
-		r.table.excuse(now) // the asker itself hears nothing
+		r.table.excuse(now) // the asker cannot hear the nodes
 	}
 	gone, next := r.table.expire(now, cut)
 	for _, e := range r.attendance.left(gone, now, &r.table) {
@@ -52,8 +53,8 @@ func (r *Remote) expireAt(now time.Time, cut error) (wait time.Duration, cutOff 
 	return wait, cutOff
 }
 
-// cutOff asks the server for a sign of life if a node has not given one, and returns an
-// error if there is none: then the asker itself is cut off.
+// cutOff sends a ping to the server if a node has missed its beats. If the server does not answer, the asker
+// itself is cut off, and cutOff returns an error.
 func (r *Remote) cutOff() error {
 	r.state.Lock()
 	overdue := r.table.overdue(time.Now())
@@ -69,8 +70,8 @@ func (r *Remote) cutOff() error {
 	return fmt.Errorf("%w: cut off: NATS has not answered a ping for %v", dispatch.ErrUnreachable, pingTimeout)
 }
 
-// pingTimeout is how long a server may take to answer a ping before it counts as dead.
+// pingTimeout is how long a server may take to answer a ping before the asker counts as cut off.
 const pingTimeout = time.Second
 
-// idle bounds how long an error of the connection stays unreported.
+// idle is the longest time between two calls of expire, and so until an error of the connection is reported.
 const idle = 2 * time.Second

@@ -28,7 +28,7 @@ func Fingerprint[Req, Res any]() string {
 // description writes the structure of types.
 type description struct {
 	strings.Builder
-	inside []reflect.Type // the named types around the present place, for those that hold themselves
+	inside []reflect.Type // the types that contain the current one, to find types that contain themselves
 }
 
 var selfWriters = [...]reflect.Type{
@@ -88,7 +88,7 @@ func (d *description) addField(f reflect.StructField) {
 	switch {
 	case name != "":
 	case f.Anonymous:
-		name = "+" // its fields are written as if they were those of the outer struct
+		name = "+" // the fields of an embedded struct are written as fields of the outer struct
 	default:
 		name = f.Name
 	}

@@ -13,17 +13,16 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A frame is one thing that a node has to say to a request. Which fields count
-// depends on its kind.
+// A frame is a piece of a reply. Its kind decides which fields have a meaning.
 type frame struct {
 	kind    string
-	members []dispatch.Member // accept, all, names; those of the node itself have no Node
-	list    uint64            // accept, all, names: the number of the list that they are; 0: none
-	member  int               // part, result, end
-	size    int               // result: of the whole value
-	value   []byte            // part, result, all; a part of the message
-	results int               // end, final
-	count   int               // final: of the members
+	members []dispatch.Member // accept, all, names; the node's own members have no Node
+	list    uint64            // accept, all, names: the number of the list of members; 0: it has none
+	member  int               // part, result, end: the number of the member
+	size    int               // result: bytes of the whole value
+	value   []byte            // part, result, all: a slice of the message
+	results int               // end: results of the member; final: of all members
+	count   int               // final: how many members there are
 	failure failure           // end, reject; the zero value is OK
 }
 
@@ -36,13 +35,13 @@ const (
 	kindFinal  = "final"
 	kindReject = "reject"
 
-	// Those of version 2.
+	// The kinds of version 2.
 	kindAll       = "all"
 	kindForgotten = "forgotten"
 	kindNames     = "names"
 )
 
-// failure says why something ended other than well.
+// failure says why a member has not ended OK, or why a request was refused. The zero failure is OK.
 type failure struct {
 	state dispatch.State
 	code  string
@@ -53,14 +52,15 @@ func appendAccept(b []byte, l naming, members []dispatch.Member) []byte {
 	return append(appendList(append(b, kindAccept...), l, members), '\n')
 }
 
-// appendAll appends all that there is to say of members that have one result each and have ended
-// well. The values are a JSON array.
+// appendAll appends the whole reply of members that have one result each and have ended OK. array is a JSON
+// array of the results.
 func appendAll(b []byte, l naming, members []dispatch.Member, array []byte) []byte {
 	b = appendList(appendNumbers(append(b, kindAll...), len(array)), l, members)
 	return append(append(append(b, '\n'), array...), '\n')
 }
 
-// appendList appends members as a list, or as none if it has no number.
+// appendList appends the number of a list of members, if the list has one, and the members, unless the number
+// is sent alone.
 func appendList(b []byte, l naming, members []dispatch.Member) []byte {
 	if l.number > 0 {
 		b = strconv.AppendUint(append(b, ' ', listSign), l.number, 10)
@@ -71,7 +71,7 @@ func appendList(b []byte, l naming, members []dispatch.Member) []byte {
 	return appendMembers(b, members)
 }
 
-// listSign is what the number of a list begins with, and no name.
+// listSign is the byte before the number of a list. No name begins with it.
 const listSign = '@'
 
 func appendMembers(b []byte, members []dispatch.Member) []byte {
@@ -88,8 +88,8 @@ func appendMembers(b []byte, members []dispatch.Member) []byte {
 	return b
 }
 
-// appendAcceptWithin appends an accept of as many of the members as fit into so many bytes,
-// and at least one, and returns how many that are.
+// appendAcceptWithin appends an accept of the first members, as many as fit into most bytes but at least one,
+// and returns how many it has appended.
 func appendAcceptWithin(b []byte, members []dispatch.Member, most int) ([]byte, int) {
 	n := len(members)
 	for {
@@ -136,8 +136,7 @@ func (f failure) append(b []byte) []byte {
 	return appendText(append(b, ' '), f.text)
 }
 
-// wireWord is the word for a state in version 1 of the protocol, which spells one of
-// them in the British way.
+// wireWord returns the word for a state in the protocol, which has the British spelling of canceled.
 func wireWord(s dispatch.State) string {
 	if s == dispatch.StateCanceled {
 		return "cancelled"
@@ -145,10 +144,11 @@ func wireWord(s dispatch.State) string {
 	return s.String()
 }
 
-// longestText bounds the text of a failure on the wire.
+// longestText bounds the text of a failure on the wire, in bytes.
 const longestText = 4096
 
-// cut returns a text of at most n bytes and a sign that something is missing, or the whole.
+// cut returns the text if it has at most n bytes. Otherwise it returns at most n bytes of the text, followed
+// by an ellipsis.
 func cut(text string, n int) string {
 	if len(text) <= n {
 		return text
@@ -161,7 +161,7 @@ func cut(text string, n int) string {
 
 func appendText(b []byte, text string) []byte {
 	quoted, err := json.Marshal(text)
-	if err != nil { // it never is, for a string
+	if err != nil { // never for a string
 		return append(b, `""`...)
 	}
 	return append(b, quoted...)
@@ -178,7 +178,7 @@ func appendNumbers(b []byte, numbers ...int) []byte {
 const most = 1 << 30
 
 // frames ranges over the frames of a message. It ends with the first error, which
-// says what is malformed. Frames of kinds that it does not know it passes over.
+// says what is malformed. It skips frames of unknown kinds.
 func frames(body []byte) iter.Seq2[frame, error] {
 	return func(yield func(frame, error) bool) {
 		for len(body) > 0 {
@@ -207,7 +207,7 @@ func frames(body []byte) iter.Seq2[frame, error] {
 }
 
 // parseLine reads the line of a frame. It returns the length of the value that
-// follows, or -1 if none does, and a frame without a kind if it does not know it.
+// follows, or -1 if none does. If the kind is not known, the frame has no kind.
 func parseLine(line []byte) (f frame, length int, err error) {
 	kind, rest, _ := bytes.Cut(line, []byte{' '})
 	length = -1
@@ -270,7 +270,7 @@ func parseNumbers(s []byte, to ...*int) (rest []byte, err error) {
 	return s, nil
 }
 
-// parseList reads members that may be a list.
+// parseList reads members, and the number of their list if there is one. There may be only the number.
 func parseList(s []byte) (number uint64, members []dispatch.Member, err error) {
 	if word, rest, _ := bytes.Cut(s, []byte{' '}); len(word) > 0 && word[0] == listSign {
 		if number, err = strconv.ParseUint(string(word[1:]), 10, 64); err != nil || number == 0 {
@@ -287,7 +287,7 @@ func parseMembers(s []byte) (members []dispatch.Member, err error) {
 	if len(s) > 0 {
 		members = make([]dispatch.Member, 0, bytes.Count(s, []byte{' '})+1)
 	}
-	words := string(s) // of which the names are parts
+	words := string(s) // the names are substrings of one string
 	for word := range strings.FieldsSeq(words) {
 		m, err := parseMember(word)
 		if err != nil {
@@ -300,7 +300,7 @@ func parseMembers(s []byte) (members []dispatch.Member, err error) {
 
 // parseMember reads a member as it is written in an accept.
 func parseMember(word string) (m dispatch.Member, err error) {
-	var parts [3]string // from the last one on
+	var parts [3]string // the name, the group and the node
 	n := 0
 	for more := true; more; n++ {
 		if n == len(parts) {
@@ -321,7 +321,7 @@ func parseMember(word string) (m dispatch.Member, err error) {
 	return m, nil
 }
 
-// parseFailure reads a state, a code and a text.
+// parseFailure reads ok, or a state, a code and a text.
 func parseFailure(s []byte) (failure, error) {
 	if string(s) == "ok" {
 		return failure{}, nil
@@ -329,8 +329,8 @@ func parseFailure(s []byte) (failure, error) {
 	return parseTrueFailure(s)
 }
 
-// parseTrueFailure reads what is no OK. What it does not know becomes Failed without
-// a code.
+// parseTrueFailure reads a failure that is not OK. An unknown state becomes Failed, and an unknown code
+// becomes noCode.
 func parseTrueFailure(s []byte) (f failure, err error) {
 	state, rest, _ := strings.Cut(string(s), " ")
 	f.state = dispatch.StateFailed

@@ -11,8 +11,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// wireFrames are frames and the bytes that they are on the wire. These bytes are the
-// protocol: to change them is to break it.
+// wireFrames are frames and their bytes on the wire. A change of these bytes breaks the protocol.
 var wireFrames = []struct {
 	wire   string
 	append func(b []byte) []byte
@@ -164,7 +163,7 @@ func TestFramesMalformed(t *testing.T) {
 	}
 }
 
-// What is not known becomes the nearest thing that is.
+// An unknown code is read as no code, and an unknown state as failed.
 func TestFramesUnknownFailure(t *testing.T) {
 	for f, err := range frames([]byte("end 0 0 bewildered new-code \"x\"\nend 0 0 gone\n")) {
 		if err != nil {
@@ -176,7 +175,7 @@ func TestFramesUnknownFailure(t *testing.T) {
 	}
 }
 
-// Whatever comes, a frame that is read is written as it was, or as what it means.
+// A frame that was read from any bytes is read as the same frame after it is written.
 func FuzzFrames(f *testing.F) {
 	for _, c := range wireFrames {
 		f.Add([]byte(c.wire))
@@ -304,8 +303,8 @@ func TestMessagesAreFilled(t *testing.T) {
 	}
 }
 
-// A member with a result that cannot be sent has failed by that, whatever its outcome
-// is, and nothing more is said of it.
+// A member with a result that cannot be sent has failed, even if its outcome is OK, and no further frame
+// of this member is sent.
 func TestOutboxOfABrokenMember(t *testing.T) {
 	o := new(outbox)
 	o.init(1000, 5, &store{most: most}, nil)

@@ -7,25 +7,25 @@ import (
 	"strconv"
 )
 
-// A message of a reply of version 2 has no headers, unless it is signed, and begins with a line
-// that says whose it is and which one:
+// A message of a reply of version 2 has no headers, unless it is signed. It begins with a line, the head,
+// with the name of the node, its boot id, and the number of the message:
 //
 //	v2 cell-7 1790000000000000 0000000000
 
-// seqDigits is how many digits the number of a message has, so that it can be filled in when the
-// rest has been written.
+// seqDigits is how many digits the number of a message has. It is fixed, so that setSeq can write the number
+// after the rest of the message was written.
 const seqDigits = 10
 
 var headWord = []byte("v2 ")
 
-// appendHead appends the line, with a number of zeros.
+// appendHead appends the head, with zeros as the number.
 func appendHead(b []byte, node string, epoch int64) []byte {
 	b = append(appendEscaped(append(b, headWord...), node), ' ')
 	b = strconv.AppendInt(b, epoch, 10)
 	return append(b, " 0000000000\n"...)
 }
 
-// setSeq fills in the number of a message whose first so many bytes are its head.
+// setSeq writes the number of a message whose first head bytes are its head.
 func setSeq(message []byte, head int, seq uint64) {
 	for i := head - 2; i > head-2-seqDigits; i-- {
 		message[i] = byte('0' + seq%10)
@@ -33,14 +33,14 @@ func setSeq(message []byte, head int, seq uint64) {
 	}
 }
 
-// unnumbered stands for the number of a message that is outside of the sequence.
+// unnumbered is the word instead of the number in a message that is outside of the sequence.
 const unnumbered = "-"
 
-// errHead reports a message that begins with no head.
+// errHead reports that a message does not begin with a head.
 var errHead = errors.New("it begins with no head")
 
-// cutHead reads the head of a message, and returns what follows it. It has no number if numbered
-// is false.
+// cutHead reads the head of a message, and returns the frames after the head. If numbered is false, the
+// message is outside of the sequence.
 func cutHead(message []byte) (s sender, numbered bool, frames []byte, err error) {
 	line, frames, found := bytes.Cut(message, []byte{'\n'})
 	rest, ok := bytes.CutPrefix(line, headWord)

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// hear takes in a message.
+// hear handles a message from the channel of replies: a reply, or a marker for nodes that have left.
 func (r *Remote) hear(m *nats.Msg) {
 	if m.Sub == nil {
 		r.hearDeparture(m)
@@ -46,7 +46,8 @@ func (r *Remote) hear(m *nats.Msg) {
 	}
 }
 
-// believe reads an announcement, to all askers or to this one, and reports whether it counts.
+// believe reads an announcement, and reports whether it is well-formed, on a topic of the asker, and signed
+// if this is required. private says that it was sent to this asker alone.
 func (r *Remote) believe(m *nats.Msg, private bool) (a announcement, ok bool) {
 	a, err := parseAnnouncement(m.Data)
 	if err == nil && !slices.ContainsFunc(r.topics, func(on string) bool { return matches(on, a.Topic) }) {
@@ -66,10 +67,10 @@ func (r *Remote) believe(m *nats.Msg, private bool) (a announcement, ok bool) {
 	return a, true
 }
 
-// hearPresence takes in an announcement, to all askers or to this one.
+// hearPresence handles an announcement. private says that it was sent to this asker alone.
 func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 	if m.Header.Get("Status") != "" {
-		return // there was no node to ask
+		return // the server answers that no node has subscribed
 	}
 	r.link.heard()
 	a, ok := r.believe(m, private)
@@ -98,7 +99,7 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 	r.state.Unlock()
 	if marker != nil {
 		select {
-		case r.replies <- marker: // behind what the node has said before
+		case r.replies <- marker: // behind the replies that the node has sent before
 		case <-r.stopped.Done():
 		}
 	}
@@ -113,8 +114,9 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 	}
 }
 
-// offerLocked tells the open calls of a node that was not known, while they look for nodes, and of one
-// that has started or has a connection again.
+// offerLocked puts events for the open requests to all nodes of a topic. settling says that the time of
+// WithDiscovery has not passed; then there is an event for a node that was not present before. There is
+// another event for a node that has said hello because it has started or has a connection again.
 func (r *Remote) offerLocked(a *announcement, h heard, settling bool) {
 	found, hello := h.arrived && settling, a.Event == eventHello && h.gone == nil
 	for _, open := range r.open {
@@ -122,7 +124,7 @@ func (r *Remote) offerLocked(a *announcement, h heard, settling bool) {
 			continue
 		}
 		if found {
-			_ = open.by.put(event{asked: open, found: a}, 0) // if it is over it need not know
+			_ = open.by.put(event{asked: open, found: a}, 0) // an inquiry that is over needs no event
 		}
 		if hello {
 			_ = open.by.put(event{asked: open, hello: a}, 0) // likewise
@@ -130,7 +132,7 @@ func (r *Remote) offerLocked(a *announcement, h heard, settling bool) {
 	}
 }
 
-// look has the table looked at soon.
+// look wakes the goroutine that calls expire.
 func (r *Remote) look() {
 	select {
 	case r.wake <- struct{}{}:
@@ -138,7 +140,8 @@ func (r *Remote) look() {
 	}
 }
 
-// hearDeparture takes in, in its turn among the replies, that a node has left.
+// hearDeparture handles a marker: it tells the open calls that nodes have left. The marker comes after the
+// replies that these nodes sent before.
 func (r *Remote) hearDeparture(marker *nats.Msg) {
 	r.state.Lock()
 	defer r.state.Unlock()
@@ -152,7 +155,7 @@ func (r *Remote) leftLocked(gone []departure, changed bool) {
 	for _, d := range gone {
 		for _, a := range r.open {
 			if a.by.topic == d.topic {
-				_ = a.by.put(event{asked: a, gone: &d}, 0) // if it is over it need not know
+				_ = a.by.put(event{asked: a, gone: &d}, 0) // an inquiry that is over needs no event
 			}
 		}
 	}

@@ -16,29 +16,29 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// An inquiry asks the nodes for one call. All methods except put runs on the goroutine of
+// An inquiry asks the nodes for one call. All methods except put run on the goroutine of
 // the relay.
 type inquiry struct {
 	r       *Remote
 	topic   string
 	to      ear
-	payload []byte
-	request request
-	wake    chan struct{}
+	payload []byte        // the request, written by the codec
+	request request       // what all requests of the inquiry have in common
+	wake    chan struct{} // has a value if there are events
 	asks    []*asked
-	waiting int // for tallies to be resolved, for asks that no node has accepted, and for nodes to be found
+	waiting int // how many tallies are not resolved and how many asks wait, and 1 more while settling
 
-	settling bool      // further nodes may be found
-	now      time.Time // when the events were taken that are dealt with
+	settling bool      // the time of WithDiscovery has not passed: further nodes may be found
+	now      time.Time // when the current events were taken
 
 	old   bool             // some nodes that may answer are not known to speak version 2
-	spare []tally          // for the nodes to come
-	retry <-chan time.Time // when nodes are asked again for what is missing
-	pause time.Duration    // the one before that
+	spare []tally          // memory for further tallies
+	retry <-chan time.Time // receives when nodes are asked again for missing messages; nil: none is missing
+	pause time.Duration    // the time before retry receives; it becomes longer each time
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	events []event
-	over   bool // no event is taken any more
+	over   bool // put refuses events
 }
 
 // asked is one request of an inquiry: to all nodes, or to a group.
@@ -46,29 +46,30 @@ type asked struct {
 	by      *inquiry
 	number  uint64
 	request request
-	waits   bool // it is not known yet which nodes take part
-	// Of a group: what stands for the replica that will accept; the zero Member when one has.
+	waits   bool // unknown nodes may answer, because no node was known; or no replica of the group has accepted
+	// For a group: the expected member that the replica will replace. The zero Member after a replica has
+	// accepted.
 	expected dispatch.Member
-	tallies  map[string]*tally // by node
-	strays   map[string]bool   // nodes that were told that they are not meant
+	tallies  map[string]*tally // by the name of the node
+	strays   map[string]bool   // nodes whose replies are ignored, because another replica has accepted
 }
 
-// event is what an inquiry has to deal with: one of these.
+// event is what an inquiry has to handle for one of its requests: one of the fields after asked is set.
 type event struct {
 	asked  *asked
-	msg    *nats.Msg
-	gone   *departure
-	found  *announcement
-	hello  *announcement
-	back   bool  // there is a connection again
-	failed error // there is no connection any more
+	msg    *nats.Msg     // a reply has arrived
+	gone   *departure    // a node has left
+	found  *announcement // a node was found that was not known
+	hello  *announcement // a node has started, or has a connection again
+	back   bool          // the asker has a connection again
+	failed error         // the connection is closed
 }
 
 // errOver reports that an inquiry takes no events any more.
 var errOver = errors.New("over")
 
-// put hands an event over, unless the inquiry is over or more than limit wait
-// already; 0 is no limit.
+// put queues an event. It returns errOver if the inquiry is over, and errSlow if limit events wait already;
+// a limit of 0 is none.
 func (q *inquiry) put(e event, limit int) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -86,7 +87,7 @@ func (q *inquiry) put(e event, limit int) error {
 	return nil
 }
 
-// take returns what has been put, the last time if the inquiry is over by then.
+// take returns the events that have been put. If over is true, put refuses further events.
 func (q *inquiry) take(over bool) []event {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -95,7 +96,8 @@ func (q *inquiry) take(over bool) []event {
 	return events
 }
 
-// inquire asks the nodes for one call, and returns when all is known or ctx has ended.
+// inquire asks the nodes for one call, and returns when all outcomes are known or ctx has ended. write
+// returns the request, written by the codec.
 func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targets []string, to ear) error {
 	info, _ := dispatch.CallFrom(ctx)
 	route, err := onward(ctx, info.Topic, r.bus, targets)
@@ -103,7 +105,7 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 		return err
 	}
 	if len(route.path) > r.maxHops {
-		return nil // a node that was asked over NATS answers for itself alone
+		return nil // the request has made all its hops: this node answers for its own members alone
 	}
 	q := &inquiry{r: r, topic: info.Topic, to: to, wake: make(chan struct{}, 1), request: request{
 		codec: r.codecs[0].Name(), types: r.types, attempt: 1, targets: route.targets, hops: route.hops, path: route.path,
@@ -130,9 +132,9 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 	}
 }
 
-// begin opens the requests of an inquiry, for the nodes that are present or were. It returns false
-// if the remote is closed. A node that leaves from now on is an event of the inquiry, so the known
-// nodes can be processed without the lock.
+// begin opens the requests of an inquiry, with a tally for each node that the table or WithNodes names. It
+// returns false if the remote is closed. A node that leaves from now on is an event of the inquiry, so the
+// known nodes can be processed without the lock.
 func (r *Remote) begin(q *inquiry) bool {
 	r.state.Lock()
 	if r.closed {
@@ -188,8 +190,8 @@ func (r *Remote) begin(q *inquiry) bool {
 	return true
 }
 
-// askKnown begins to keep account of the nodes that are known. It returns the groups that are to be
-// asked, and what the request says of the lists of members that the asker knows.
+// askKnown begins a tally for each known node that takes part. It returns the groups that have to be asked,
+// and the value of Dispatch-Names for the request.
 func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups []string, names string) {
 	listed, here := 0, 0
 	for _, n := range known {
@@ -214,7 +216,7 @@ func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups 
 	return slices.Compact(groups), listsKnown(listed, here)
 }
 
-// meant returns the groups that the request is for.
+// meant returns those of the groups that the request is for.
 func (q *inquiry) meant(groups []string) (meant []string) {
 	for _, g := range groups {
 		if q.request.targets == nil || slices.Contains(q.request.targets, g) {
@@ -224,14 +226,14 @@ func (q *inquiry) meant(groups []string) (meant []string) {
 	return meant
 }
 
-// addGroup has a request to a group wait for a replica that accepts it.
+// addGroup makes a request to a group wait for a replica that accepts the request.
 func (q *inquiry) addGroup(a *asked) {
 	a.expected = dispatch.Member{Node: anybody, Group: a.request.group}
 	a.waits = true
 	q.waiting++
 }
 
-// expect tells the roster which members are owed an outcome, and ends those that will not answer.
+// expect adds the expected members to the roster, and ends those whose nodes will not answer.
 func (q *inquiry) expect() {
 	for _, a := range q.asks {
 		if a.expected != (dispatch.Member{}) {
@@ -250,15 +252,15 @@ func (q *inquiry) expectNode(t *tally) {
 	switch {
 	case t.hopeless != nil:
 		q.do(t, func() { t.fail(t.hopeless) })
-	case t.twin: // the one of them that answers is in the report besides
+	case t.twin: // the members of the process that answers are in the report, too
 		t.endStandIn(twinError(t.node))
 	}
 }
 
-// isExpecting reports whether the call expects nodes that will not have been asked.
+// isExpecting reports whether the call expects nodes or groups.
 func (q *inquiry) isExpecting() bool { return len(q.asks) > 1 || len(q.asks[0].tallies) > 0 }
 
-// withdraw removes the expected members: the asker has failed, and not they.
+// withdraw removes the expected members, because the asker has failed, and not the nodes.
 func (q *inquiry) withdraw() {
 	for _, a := range q.asks {
 		if a.expected != (dispatch.Member{}) {
@@ -272,8 +274,8 @@ func (q *inquiry) withdraw() {
 	}
 }
 
-// found takes in a node that announces itself while all are looked for: it has had the
-// request, because it was there before.
+// found handles a node that announces itself within the time of WithDiscovery. The node has received the
+// request, because it had subscribed before it answered the probe.
 func (q *inquiry) found(ctx context.Context, a *asked, n *announcement) {
 	if !q.settling || n.Draining || n.Bus != "" && q.request.passed(n.Bus) {
 		return
@@ -284,14 +286,14 @@ func (q *inquiry) found(ctx context.Context, a *asked, n *announcement) {
 			q.findGroup(ctx, g)
 		}
 	}
-	if a.tallies[n.Node] == nil { // otherwise it has answered already
+	if a.tallies[n.Node] == nil { // otherwise the node has answered already
 		t := q.tally(a, n.Node, n.Epoch)
 		t.hopeless = misfit
 		q.expectNode(t)
 	}
 }
 
-// findGroup asks a group of which nothing was known when the others were asked.
+// findGroup asks a group that was not known when the inquiry began, unless the group was asked since.
 func (q *inquiry) findGroup(ctx context.Context, group string) {
 	if slices.ContainsFunc(q.asks, func(a *asked) bool { return a.request.group == group }) {
 		return
@@ -332,8 +334,9 @@ func (r *Remote) end(q *inquiry) {
 	r.inquiries.Done()
 }
 
-// touch notes which nodes were heard of, as a reply says as much as a beat, and how they name their members. It does not keep
-// others from the table for long.
+// touch notes in the table when nodes were heard, because a reply shows as much as a beat, and which lists of
+// members the inquiry has learned. It unlocks the table after each atOnce nodes, so that other goroutines do
+// not wait long.
 func (q *inquiry) touch() {
 	const atOnce = 256
 	for _, a := range q.asks {
@@ -354,7 +357,7 @@ func (q *inquiry) touch() {
 	}
 }
 
-// tally begins to keep account of a node.
+// tally begins the tally of a node.
 func (q *inquiry) tally(a *asked, node string, epoch int64) *tally {
 	if len(q.spare) == 0 {
 		q.spare = make([]tally, 1)
@@ -370,7 +373,7 @@ func (q *inquiry) tally(a *asked, node string, epoch int64) *tally {
 	return t
 }
 
-// do does something to a tally and notes if it is resolved by that.
+// do calls f, which changes a tally, and updates waiting if the tally is resolved, or not any more.
 func (q *inquiry) do(t *tally, f func()) {
 	before := t.resolved()
 	f()

@@ -49,7 +49,7 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 	if err := checkTypes[Req, Res](r.codecs[:1]); err != nil {
 		return nil, fmt.Errorf("natsdispatch: Join: %w", err)
 	}
-	r.logged = nc.LastError() // which is none of ours
+	r.logged = nc.LastError() // an older error does not concern the Remote
 	r.isOurs = func(what refused) bool { return r.has(what.subject) || strings.HasPrefix(what.subject, r.inbox+".") }
 	if !r.typesSet {
 		r.types = Fingerprint[Req, Res]()
@@ -66,7 +66,7 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 		}
 		return r.inquire(ctx, write, to.Targets(), &rosterEar[Res]{to: to, codec: codec, named: make(map[dispatch.Member]bool, 64)})
 	}
-	// The name keeps a bus from joining a topic twice.
+	// The bus refuses a second relay of this name, so it cannot join a topic twice in this space.
 	if r.registration, err = d.AddRelay(on, relay, dispatch.WithName("nats:"+r.subjects.String())); err != nil {
 		return nil, fmt.Errorf("natsdispatch: Join: %w", err)
 	}
@@ -97,13 +97,14 @@ func topicsOf[Req, Res any](on dispatch.Selector[Req, Res]) []string {
 	}
 }
 
-// rosterEar reads the results for a roster, and hands in at once what one message says.
+// rosterEar is the ear that decodes results for a roster. flush gives the roster all that one message says
+// at once.
 type rosterEar[Res any] struct {
 	to       *dispatch.Roster[Res]
 	codec    Codec
-	named    map[dispatch.Member]bool // by us: to name one twice is misuse of the roster
-	expected dispatch.Member          // in whose place those of the batch come
-	batch    []dispatch.Answer[Res]   // which is used again
+	named    map[dispatch.Member]bool // the members that were named: to name a member twice is misuse of the roster
+	expected dispatch.Member          // the member that the members of the batch replace; the zero Member: none
+	batch    []dispatch.Answer[Res]   // flush empties it and keeps its memory
 }
 
 func (e *rosterEar[Res]) expect(m dispatch.Member) {
@@ -171,6 +172,6 @@ func (e *rosterEar[Res]) flush() {
 		return
 	}
 	e.to.Answers(e.expected, e.batch)
-	clear(e.batch) // values are decoded into it
+	clear(e.batch) // codecs decode into these values, and would keep old fields
 	e.batch, e.expected = e.batch[:0], dispatch.Member{}
 }

@@ -15,17 +15,17 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// store is how many bytes all replies of a node hold: those that wait to be sent, and those of
+// store counts how many bytes all replies of a node hold: replies that wait to be sent, and replies of
 // version 2 that were sent and that the asker has not acknowledged.
 type store struct {
-	most  int64
-	holds atomic.Int64
-	make  func(room int64) // gives up replies that were sent, as many as are too much; may be nil
+	most  int64            // bytes
+	holds atomic.Int64     // bytes
+	make  func(room int64) // gives up sent replies until there are room bytes; nil if the store never becomes full
 }
 
 func (s *store) add(bytes int64) { s.holds.Add(bytes) }
 
-// admit reports that there is no room for a value.
+// admit returns an error if there is no room for a value of so many bytes.
 func (s *store) admit(bytes int) error {
 	if s.holds.Load()+int64(bytes) <= s.most {
 		return nil
@@ -37,15 +37,15 @@ func (s *store) admit(bytes int) error {
 	return nil
 }
 
-// kept are replies of version 2 that have been sent and of which the asker has not said yet that
-// it has had them. The node's state guards them.
+// kept holds the replies of version 2 that were sent and that the asker has not acknowledged. Node.state
+// guards it.
 type kept struct {
-	calls map[string]*work
-	order list.List     // of these *work, the oldest first
-	fewer chan struct{} // closed when there are fewer; nil: nothing waits for that
+	calls map[string]*work // by the id of the call
+	order list.List        // of these *work, the oldest first
+	fewer chan struct{}    // closed when a reply is given up; nil: no goroutine waits for this
 }
 
-// add keeps a reply, in the place of another one to a request of the same id.
+// add keeps a reply, and gives up the kept reply to a request with the same id, if there is one.
 func (k *kept) add(w *work) {
 	if k.calls == nil {
 		k.calls = make(map[string]*work)
@@ -57,7 +57,7 @@ func (k *kept) add(w *work) {
 	w.place = k.order.PushBack(w)
 }
 
-// drop gives a reply up, and reports whether it was kept until now.
+// drop gives up a reply, and reports whether the reply was kept until now.
 func (k *kept) drop(w *work) bool {
 	if k.calls[w.request.call] != w {
 		return false
@@ -72,8 +72,8 @@ func (k *kept) drop(w *work) bool {
 	return true
 }
 
-// wait returns when the time of the first reply is over that is kept, and what is closed if there
-// are fewer before that. It reports whether there are any.
+// wait returns the earliest time at which the budget of a kept reply ends, and a channel that is closed when
+// a reply is given up. It reports whether any reply is kept.
 func (k *kept) wait() (ends time.Time, fewer <-chan struct{}, any bool) {
 	for _, w := range k.calls {
 		if !any || w.ends.Before(ends) {
@@ -86,7 +86,7 @@ func (k *kept) wait() (ends time.Time, fewer <-chan struct{}, any bool) {
 	return ends, k.fewer, any
 }
 
-// awaitAcks waits until no reply is kept any more: the askers have had them, or their time is over.
+// awaitAcks waits until no reply is kept: the askers have acknowledged the replies, or the budgets have passed.
 func (n *Node) awaitAcks(ctx context.Context) error {
 	for {
 		n.state.Lock()
@@ -109,7 +109,7 @@ func (n *Node) awaitAcks(ctx context.Context) error {
 	}
 }
 
-// shrink gives up the oldest as long as it is too much.
+// shrink gives up the oldest replies while tooMuch returns true, and returns how many.
 func (k *kept) shrink(tooMuch func() bool) (forgotten int) {
 	for k.order.Len() > 0 && tooMuch() {
 		k.drop(k.order.Front().Value.(*work))
@@ -118,7 +118,7 @@ func (k *kept) shrink(tooMuch func() bool) (forgotten int) {
 	return forgotten
 }
 
-// makeRoom gives up the oldest replies that are kept until there is room for so many bytes.
+// makeRoom gives up the oldest kept replies until the store has room for so many bytes.
 func (n *Node) makeRoom(bytes int64) {
 	n.state.Lock()
 	forgotten := n.kept.shrink(func() bool { return n.store.holds.Load()+bytes > n.store.most })
@@ -128,7 +128,7 @@ func (n *Node) makeRoom(bytes int64) {
 	}
 }
 
-// sweep gives up the replies whose time is over.
+// sweep gives up the replies whose budget has passed.
 func (k *kept) sweep(now time.Time) {
 	for _, w := range k.calls {
 		if now.After(w.ends) {
@@ -137,7 +137,7 @@ func (k *kept) sweep(now time.Time) {
 	}
 }
 
-// hearAcks takes in the acknowledgements of askers, and their requests for an announcement.
+// hearAcks handles the lines of an asker: acknowledgements, and requests for an announcement.
 func (n *Node) hearAcks(s *served, m *nats.Msg) {
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(m.Data), "\n"), "\n") {
 		a, err := parseAck(line)
@@ -146,7 +146,7 @@ func (n *Node) hearAcks(s *served, m *nats.Msg) {
 			return
 		}
 		switch a.kind {
-		case "": // of a later version
+		case "": // a kind of a later version
 		case kindTell:
 			n.tell(s, m.Reply)
 		default:
@@ -182,7 +182,7 @@ func (n *Node) hearAck(a ack, reply string) {
 		if a.kind != kindAck {
 			n.emitAgain(w, w.out.unheard)
 			if w.out.isDone() {
-				n.post(w) // if something was put that no other goroutine takes
+				n.post(w) // unheard may have put a message that no other goroutine takes
 			}
 		}
 	}
@@ -191,9 +191,9 @@ func (n *Node) hearAck(a ack, reply string) {
 // longestReminder bounds the pauses between reminders after a reconnect.
 const longestReminder = time.Second
 
-// remind sends the last message of unacknowledged replies once more: of all such replies after the node
-// was without a connection, and otherwise of the replies that were unacknowledged at the last beat, too.
-// The asker then asks for missing messages, and acknowledges the others.
+// remind sends the last message of unacknowledged replies again: of all such replies after the node was
+// without a connection, and otherwise of the replies of which nothing was sent since the last beat, but not
+// with every beat. The asker then asks for missing messages, and acknowledges the others.
 func (n *Node) remind(all bool) {
 	n.state.Lock()
 	works := slices.AppendSeq(slices.Collect(maps.Values(n.work)), maps.Values(n.kept.calls))
@@ -203,7 +203,7 @@ func (n *Node) remind(all bool) {
 	}
 }
 
-// forgotten tells an asker that the node has let go of the missing messages.
+// forgotten tells an asker that the node does not keep the missing messages any more.
 func (n *Node) forgotten(call, reply string) {
 	if reply == "" {
 		n.counts.malformed.Add(1)

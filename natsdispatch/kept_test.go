@@ -7,7 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// keptWork is a reply that holds so many bytes.
+// keptWork returns a reply whose result has so many bytes, and which was sent.
 func keptWork(s *store, call string, bytes int, ends time.Time) *work {
 	w := &work{request: request{call: call}, ends: ends}
 	w.out.init(1<<20, 1<<20, s, nil)
@@ -18,8 +18,8 @@ func keptWork(s *store, call string, bytes int, ends time.Time) *work {
 	return w
 }
 
-// If a request of the same id is taken once more, because the node had to forget that it had it, its
-// reply takes the place of the first one, which holds nothing any more.
+// If a node answers a request with the same id again, because it had to forget the id, the new reply
+// replaces the first one, which then holds no bytes.
 func TestKeptOfTheSameID(t *testing.T) {
 	s := &store{most: most}
 	var k kept
@@ -37,7 +37,8 @@ func TestKeptOfTheSameID(t *testing.T) {
 	}
 }
 
-// What is waited for is the end of the first reply that is kept, or that there are fewer.
+// wait returns the earliest time at which the budget of a kept reply ends, and a channel that is closed when
+// a reply is given up.
 func TestKeptWaits(t *testing.T) {
 	s := &store{most: most}
 	var k kept
@@ -62,7 +63,7 @@ func TestKeptWaits(t *testing.T) {
 	}
 }
 
-// A reply that was given up before its time is not remembered until then.
+// The next sweep removes a reply that was given up before its budget had passed.
 func TestKeptSweepsWhatWasGivenUp(t *testing.T) {
 	s := &store{most: most}
 	var k kept
@@ -75,7 +76,7 @@ func TestKeptSweepsWhatWasGivenUp(t *testing.T) {
 	}
 }
 
-// Lines of a kind that a later version may bring are ignored.
+// Lines of a kind that a later version may have are ignored.
 func TestLinesOfAnUnknownKindAreIgnored(t *testing.T) {
 	n := new(Node)
 	n.hearAcks(nil, &nats.Msg{Data: []byte("pause c 3\nack c 1 100\n")})

@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A request of version 2 has no headers. Its body begins with the same, in lines that end with
-// an empty one:
+// A request of version 2 has no headers. Its body begins with these lines, which have the headers and
+// end with an empty line:
 //
 //	v2 request
 //	Dispatch-Call: Zt4…e.17
@@ -19,17 +19,17 @@ import (
 //	{"Pin":"vdd"}
 var requestWord = []byte("v2 request\n")
 
-// headers are what is said of a request besides what is asked.
+// headers are the headers of a request, of either version of the protocol.
 type headers interface {
 	Get(key string) string
 	// Values returns nil if there is no such header.
 	Values(key string) []string
 }
 
-// lines are the headers of a request of version 2.
+// lines are the headers in the body of a request of version 2, each of them in one line.
 type lines string
 
-// appendRequest appends the beginning of the body.
+// appendRequest appends the lines with which the body of a request begins.
 func appendRequest(b []byte, h nats.Header) []byte {
 	b = append(b, requestWord...)
 	for _, key := range slices.Sorted(maps.Keys(h)) {
@@ -41,7 +41,7 @@ func appendRequest(b []byte, h nats.Header) []byte {
 	return append(b, '\n')
 }
 
-// oneLine keeps what other code sets from being more than a line.
+// oneLine replaces line breaks by blanks. Other code may set headers with line breaks.
 func oneLine(s string) string {
 	if !strings.ContainsAny(s, "\r\n") {
 		return s
@@ -49,10 +49,10 @@ func oneLine(s string) string {
 	return strings.NewReplacer("\r", " ", "\n", " ").Replace(s)
 }
 
-// cutRequest returns the headers of a request and what is asked, of either version.
+// cutRequest returns the headers and the payload of a request, of either version.
 func cutRequest(m *nats.Msg) (h headers, payload []byte) {
 	rest, ok := bytes.CutPrefix(m.Data, requestWord)
-	if !ok || m.Header[headerType] != nil { // servers may add headers of theirs
+	if !ok || m.Header[headerType] != nil { // servers may add other headers to a request of version 2
 		return m.Header, m.Data
 	}
 	end := bytes.Index(rest, []byte("\n\n"))
@@ -62,13 +62,13 @@ func cutRequest(m *nats.Msg) (h headers, payload []byte) {
 	return lines(rest[:end+1]), rest[end+2:]
 }
 
-// Get returns the first header of the key.
+// Get returns the value of the first header with the key, or the empty string.
 func (l lines) Get(key string) string {
 	value, _ := l.find(key)
 	return value
 }
 
-// Values returns the first header of the key, alone.
+// Values returns the value of the first header with the key alone, or nil.
 func (l lines) Values(key string) []string {
 	if value, ok := l.find(key); ok {
 		return []string{value}
@@ -76,6 +76,7 @@ func (l lines) Values(key string) []string {
 	return nil
 }
 
+// find returns the value of the first header with the key.
 func (l lines) find(key string) (value string, ok bool) {
 	for rest := string(l); ; {
 		i := strings.Index(rest, key)
@@ -91,7 +92,7 @@ func (l lines) find(key string) (value string, ok bool) {
 	}
 }
 
-// findFold returns the first header of the key in upper or lower case.
+// findFold returns the value of the first header with the key in upper or lower case.
 func (l lines) findFold(key string) string {
 	for line := range strings.SplitSeq(string(l), "\n") {
 		if k, v, found := strings.Cut(line, ": "); found && strings.EqualFold(k, key) {

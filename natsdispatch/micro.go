@@ -15,14 +15,14 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// serviceName is the name of nodes among the services of NATS.
+// serviceName is the name that all nodes have as services of NATS.
 const serviceName = "dispatch"
 
 var semanticVersion = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 
-// service shows a node to the tools of NATS: it answers what those ask services, in the form of
-// package micro. A service of that package itself would count only requests that it answers, one
-// after another and with one message each, and would set handlers of the connection.
+// service shows a node to the tools of NATS. It answers the questions of these tools in the form of package
+// micro. A service of package micro itself would count only requests that it answers one at a time and
+// with one message each, and would set handlers of the connection.
 type service struct {
 	node     *Node
 	identity micro.ServiceIdentity
@@ -30,7 +30,7 @@ type service struct {
 	subs     []*nats.Subscription
 }
 
-// showService begins to answer the tools of NATS.
+// showService subscribes to the questions of the tools of NATS.
 func (n *Node) showService() (*service, error) {
 	s := &service{node: n, started: time.Now().UTC(), identity: micro.ServiceIdentity{
 		Name: serviceName, ID: nuid.Next(), Version: n.micro,
@@ -69,7 +69,7 @@ func (s *service) ping() any {
 	return micro.Ping{ServiceIdentity: s.identity, Type: micro.PingResponseType}
 }
 
-// endpointName is the name of the endpoint of a topic.
+// endpointName returns the name of the endpoint of a topic.
 func endpointName(topic string) string { return strings.ReplaceAll(topic, ".", "-") }
 
 func (s *service) info() any {
@@ -89,7 +89,7 @@ func (s *service) stats() any {
 	stats := micro.Stats{ServiceIdentity: s.identity, Type: micro.StatsResponseType, Started: s.started, Endpoints: []*micro.EndpointStats{}}
 	data, err := json.Marshal(s.node.Stats())
 	if err != nil {
-		data = nil // which cannot be
+		data = nil // never happens
 	}
 	for _, t := range s.node.topics {
 		e := t.measured.stats()
@@ -99,16 +99,16 @@ func (s *service) stats() any {
 	return stats
 }
 
-// measured is what the tools of NATS show of the requests of a topic.
+// measured counts the requests on a topic, for the tools of NATS.
 type measured struct {
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	requests  int
 	errors    int
 	lastError string
-	took      time.Duration
+	took      time.Duration // the processing time of all requests together
 }
 
-// add counts a request that the node is done with, and why it failed, if it did.
+// add counts a request that has ended. failure says why it failed; empty: it has not failed.
 func (m *measured) add(took time.Duration, failure string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -130,8 +130,8 @@ func (m *measured) stats() *micro.EndpointStats {
 	return e
 }
 
-// measure counts a request, if the tools of NATS are to see that. One has failed that was refused,
-// or of which a member has neither answered nor declined, unless the asker has canceled it.
+// measure counts a request that has ended, if the node has the option WithMicro. A request has failed if the
+// node has refused it, or if a member has neither answered nor declined. A canceled member does not count.
 func (n *Node) measure(w *work) {
 	if n.micro == "" {
 		return

@@ -17,14 +17,14 @@ import (
 // only the number. An asker that does not know the number asks the node for the names before it takes
 // in the reply.
 
-// lister is a node's side of the lists of one topic: it knows the list of the last call.
+// lister numbers the lists of members of a node on one topic. It remembers the last list.
 type lister struct {
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	members []dispatch.Member
 	number  uint64
 }
 
-// numberOf returns the number of a list, and whether the call before had the same list.
+// numberOf returns the number of a list, and whether the list is the same as at the last call of numberOf.
 func (l *lister) numberOf(members []dispatch.Member) (number uint64, again bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -35,14 +35,14 @@ func (l *lister) numberOf(members []dispatch.Member) (number uint64, again bool)
 	return l.number, again
 }
 
-// naming is how the members of a reply are named.
+// naming says how the members of a reply are named.
 type naming struct {
 	number  uint64 // of the list of members; 0: the list has none
-	alone   bool   // the number is said without the names
+	alone   bool   // the number is sent without the names
 	members []dispatch.Member
 }
 
-// listOf returns how the members of a request are named.
+// listOf returns how the members of the reply to a request are named.
 func (n *Node) listOf(w *work, members []dispatch.Member) (l naming) {
 	switch {
 	case w.names == "" || w.out.head == nil || len(members) == 0: // the asker remembers no lists, or there are no members
@@ -57,7 +57,7 @@ func (n *Node) listOf(w *work, members []dispatch.Member) (l naming) {
 	return l
 }
 
-// spell says the names of the list of a reply, outside of the sequence of its messages.
+// spell sends the names of the list of a reply, outside of the sequence of its messages.
 func (n *Node) spell(w *work) error {
 	l := w.out.listed()
 	if l.number == 0 {
@@ -90,13 +90,13 @@ type names struct {
 	members []dispatch.Member
 }
 
-// The words by which a request says which lists the asker knows.
+// The values of Dispatch-Names, by which a request says which lists the asker remembers.
 const (
 	namesNumbered = "numbered" // the node has to number its list, so that the asker can remember it
-	namesKnown    = "known"    // also, the asker remembers the lists of most nodes
+	namesKnown    = "known"    // also, the asker remembers the lists of at least half of the nodes
 )
 
-// errNames reports that the members of a reply are a list that the asker does not know.
+// errNames reports that a reply has the number of a list that the asker does not know.
 var errNames = errors.New("the list of members is not known")
 
 // mostNames bounds the names that an asker remembers, of all nodes.
@@ -127,7 +127,8 @@ func (t *table) unlearn(n *present) {
 // remembered is the list of a node, which is read without the lock of the table.
 type remembered = atomic.Pointer[names]
 
-// listsKnown returns the word for an asker that knows the lists of so many of the nodes.
+// listsKnown returns the value of Dispatch-Names for a request to so many nodes. known is the number of nodes
+// whose lists the asker remembers.
 func listsKnown(known, nodes int) string {
 	if 2*known >= nodes && nodes > 0 {
 		return namesKnown
@@ -156,7 +157,8 @@ func (t *tally) named(f frame) ([]dispatch.Member, error) {
 	}
 }
 
-// spelled takes in the names of a list. The next message may have only the number of the list.
+// spelled remembers the names of a list that the node has sent. The next message may have only the number of
+// the list.
 func (t *tally) spelled(f frame) {
 	if len(f.members) == 0 {
 		return
@@ -166,7 +168,7 @@ func (t *tally) spelled(f frame) {
 	t.learned = t.names
 }
 
-// askForNames has a node say the names of its list.
+// askForNames asks a node for the names of its list.
 func (q *inquiry) askForNames(t *tally) {
 	t.nameless = true
 	q.miss(t)

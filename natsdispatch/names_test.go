@@ -80,7 +80,7 @@ func TestListsKnown(t *testing.T) {
 	}
 }
 
-// A list counts where a reply begins, and nowhere else.
+// The number of a list is valid only in the first frame of a reply.
 func TestTallyOfLists(t *testing.T) {
 	known := &names{epoch: 5, number: 7, members: []dispatch.Member{{Node: "n", Name: "a"}}}
 	for _, c := range []struct {

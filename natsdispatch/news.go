@@ -6,26 +6,26 @@ import (
 	"sync"
 )
 
-// news tells the user of events, one after another, on a goroutine that is there while there
-// are any. To put an event takes no time, so it may be done under a lock.
+// news tells the user of events, one at a time, on a goroutine that runs while there are events. put does
+// not block, so it may be called under a lock.
 type news struct {
-	logger *slog.Logger    // nil: that of slog.Default, as it is by then
+	logger *slog.Logger    // nil: slog.Default(), read at each record
 	onNode func(NodeEvent) // may be nil
-	attrs  []slog.Attr     // which tell this side from others
+	attrs  []slog.Attr     // logged with each event, to identify the Node or Remote
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	events  []NodeEvent
-	missed  uint64 // beyond mostNews
-	telling bool
+	missed  uint64 // events that were dropped beyond mostNews
+	telling bool   // the goroutine runs
 	ended   bool
 	run     sync.WaitGroup // the goroutine that tells
 }
 
-// mostNews bounds the events that wait for a function or a logger that blocks: more than one for
-// each node that is known by default.
+// mostNews bounds the events that wait while the function or the logger blocks. It is greater than
+// DefaultMaxNodes, so that an event of each node can wait.
 const mostNews = 1 << 15
 
-// put has an event told.
+// put queues an event, unless too many events wait or end was called.
 func (n *news) put(e NodeEvent) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -43,7 +43,7 @@ func (n *news) put(e NodeEvent) {
 	}
 }
 
-// end waits until all has been told. What is put later is not.
+// end waits until all queued events have been told. Later events are dropped.
 func (n *news) end() {
 	n.mu.Lock()
 	n.ended = true
@@ -51,7 +51,7 @@ func (n *news) end() {
 	n.run.Wait()
 }
 
-// count returns how many events were not told because too many waited.
+// count returns how many events were dropped because too many waited.
 func (n *news) count() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -22,47 +22,47 @@ import (
 type Node struct {
 	link
 	serveConfig
-	bus         string
-	epoch       int64
-	head        []byte // of messages of version 2
+	bus         string // the id of the bus
+	epoch       int64  // the boot id
+	head        []byte // the head of messages of version 2, with zeros as the number
 	topics      []*served
 	counts      nodeCounts
-	answers     sync.WaitGroup
-	next        chan *work  // for the goroutine that waits
-	waits       atomic.Bool // there is one, or will be in a moment
+	answers     sync.WaitGroup // the goroutines that answer requests or probes
+	next        chan *work     // to the goroutine that waits for the next request
+	waits       atomic.Bool    // a goroutine waits, or is about to wait, for the next request
 	stopped     context.Context
-	inHand      atomic.Int64 // requests
+	inHand      atomic.Int64 // requests that the node works on
 	store       store
 	backlog     backlog
-	watching    sync.WaitGroup
+	watching    sync.WaitGroup // the goroutine that calls watch
 	stop        context.CancelFunc
 	service     *service
-	description *dispatch.Registration // of the Snapshot
+	description *dispatch.Registration // the link in the Snapshot of the bus
 	publishing  publishing
-	pause       time.Duration // before askers are reminded of replies again; of the goroutine that watches
+	pause       time.Duration // until askers are reminded again, or 0; for the goroutine that calls watch
 	beats       time.Time     // when the next beat is due; likewise
-	forgets     bool          // that ids are forgotten was reported; likewise
-	full        int           // beats on which it still announces itself on each topic; likewise
-	turn        int           // the topic on which it announces itself next; likewise
-	edition     atomic.Uint64 // of what it says of itself
+	forgets     bool          // it was reported that ids are forgotten; likewise
+	full        int           // with how many more beats the node announces itself on all topics; likewise
+	turn        int           // the topic whose turn is next, modulo the number of topics; likewise
+	edition     atomic.Uint64 // of the announcements
 	served      bool          // Serve has succeeded
 
-	state   sync.Mutex // guards what follows
-	work    map[string]*work
+	state   sync.Mutex       // guards the fields below
+	work    map[string]*work // the open requests, by the id of the call
 	seen    seen
 	kept    kept
-	inboxes map[string]bool // to which replies were sent
-	twin    int64           // the boot id of another process of this name
-	leaving bool            // askers should send nothing new
-	drained bool            // nothing new can come
+	inboxes map[string]bool // the inboxes of askers to which replies are sent
+	twin    int64           // the boot id of another process with this name; 0: there is none
+	leaving bool            // askers should send no new requests
+	drained bool            // no further request can arrive
 	rested  bool            // idle is closed
-	idle    chan struct{}   // closed when nothing new can come and all is done
+	idle    chan struct{}   // closed when no further request can arrive and none is open
 	closed  bool
-	cut     chan struct{} // closed when the connection is
-	probes  *nats.Subscription
+	cut     chan struct{}      // closed when the connection is closed; may be read without state
+	probes  *nats.Subscription // set by start, and then read without state
 
-	talk    sync.Mutex // held while the node announces itself; guards what follows, and what served says it does
-	beatSeq uint64     // of the next beat for all topics
+	talk    sync.Mutex // held while the node announces itself; guards the field below, and fields of served
+	beatSeq uint64     // the number of the next beat for all topics
 }
 
 // served is one topic of a node.
@@ -71,15 +71,15 @@ type served struct {
 	measured measured
 	lister   lister
 	bus      server
-	ask      *nats.Subscription
-	own      *nats.Subscription // to what is announced under the node's own name
-	acks     *nats.Subscription
+	ask      *nats.Subscription // to requests to all nodes, and cancels
+	own      *nats.Subscription // to announcements under the node's own name
+	acks     *nats.Subscription // to the lines of askers
 	// The node's talk guards the fields below.
-	groups map[string]*nats.Subscription
-	names  []string // of the groups, sorted
-	seq    uint64   // of the next announcement
-	said   bool     // hello
-	over   bool     // bye is said
+	groups map[string]*nats.Subscription // to requests to each group
+	names  []string                      // of the groups, sorted
+	seq    uint64                        // the number of the next announcement
+	said   bool                          // the node has announced itself
+	over   bool                          // the node has said bye
 }
 
 func (n *Node) start() error {
@@ -109,7 +109,7 @@ func (n *Node) start() error {
 	}
 	if err == nil && n.nc.IsConnected() {
 		if err = n.hello(); n.wasCut(err) {
-			err = nil // and hello follows when there is a connection again
+			err = nil // the node says hello when there is a connection again
 		}
 	}
 	if err == nil && n.micro != "" {
@@ -145,8 +145,8 @@ func (n *Node) subscribe(subject, queue string, f nats.MsgHandler) (sub *nats.Su
 	return sub, nil
 }
 
-// isOur reports whether a refusal of the server concerns the node. That it may not hear what
-// is announced in its name does not: then only askers find a twin.
+// isOur reports whether a refusal of the server concerns the node. A refusal of the subscription to
+// announcements under the node's own name does not: without this subscription, only askers find a twin.
 func (n *Node) isOur(what refused) bool {
 	if n.has(what.subject) {
 		return what.publish || !strings.HasPrefix(what.subject, n.presence(n.node, ""))
@@ -156,13 +156,13 @@ func (n *Node) isOur(what refused) bool {
 	return what.publish && n.inboxes[inboxOf(what.subject)]
 }
 
-// inboxOf returns what the reply subjects of one asker have in common.
+// inboxOf returns the beginning that all reply subjects of one asker have in common.
 func inboxOf(reply string) string { return reply[:strings.LastIndexByte(reply, '.')+1] }
 
-// mostInboxes bounds the askers whose refusal to hear us is noticed.
+// mostInboxes bounds the askers for which the node notices that the server refuses its replies.
 const mostInboxes = 1024
 
-// connectionDrains is called when the user drains the connection.
+// connectionDrains is called when the program drains the connection.
 func (n *Node) connectionDrains() {
 	n.state.Lock()
 	late := !n.leaving
@@ -175,11 +175,12 @@ func (n *Node) connectionDrains() {
 	}
 }
 
-// hearOwn takes in what is announced under the node's own name.
+// hearOwn handles an announcement under the node's own name: if it is from another process, the node has a
+// twin.
 func (n *Node) hearOwn(m *nats.Msg) {
 	a, err := parseAnnouncement(m.Data)
 	if err != nil || a.Node != n.node || a.Epoch == n.epoch || a.Event == eventBye || a.Draining {
-		return // the predecessor makes room
+		return // the announcement is malformed, the node's own, or that of a predecessor that leaves
 	}
 	n.state.Lock()
 	known := n.twin == a.Epoch
@@ -223,7 +224,7 @@ func (n *Node) Drain(ctx context.Context) error {
 		select {
 		case <-n.idle:
 		case <-n.cut:
-			err = errClosedConnection // no asker hears any more what is still to be sent
+			err = errClosedConnection // the remaining replies cannot be sent
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
@@ -240,7 +241,8 @@ func (n *Node) Drain(ctx context.Context) error {
 	return errors.Join(err, n.Close())
 }
 
-// drainSubscriptions waits until all requests that the server has sent are in hand.
+// drainSubscriptions ends the subscriptions to requests, and waits until all requests that the server has
+// sent were handled.
 func (n *Node) drainSubscriptions(ctx context.Context) error {
 	if n.nc.IsClosed() {
 		return errClosedConnection
@@ -264,7 +266,7 @@ func (n *Node) drainSubscriptions(ctx context.Context) error {
 	return nil
 }
 
-// subscriptions returns those by which requests come.
+// subscriptions returns the subscriptions to requests.
 func (n *Node) subscriptions() (subs []*nats.Subscription) {
 	n.talk.Lock()
 	defer n.talk.Unlock()
@@ -300,7 +302,7 @@ func (n *Node) Close() error {
 	return nil
 }
 
-// off says bye and ends what the node has on the connection.
+// off stops the goroutines of the node, ends its registrations and subscriptions, and says bye.
 func (n *Node) off() {
 	n.stop()
 	if n.description != nil {
@@ -335,6 +337,7 @@ func (n *Node) off() {
 	}
 }
 
+// idleLocked closes idle if no further request can arrive and none is open.
 func (n *Node) idleLocked() {
 	if n.drained && len(n.work) == 0 && !n.rested {
 		n.rested = true
@@ -342,7 +345,7 @@ func (n *Node) idleLocked() {
 	}
 }
 
-// codec returns the codec of the name, or nil.
+// codec returns the codec with the name, or nil.
 func (n *Node) codec(name string) Codec {
 	if i := slices.IndexFunc(n.codecs, func(c Codec) bool { return c.Name() == name }); i >= 0 {
 		return n.codecs[i]

@@ -43,7 +43,7 @@ type Option interface {
 	JoinOption
 }
 
-// common is an Option: a value, and what it does.
+// common is an Option that sets a field of config.
 type common struct{ set func(*config) error }
 
 func (o common) applyServe(c *serveConfig) error { return o.set(&c.config) }

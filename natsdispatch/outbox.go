@@ -10,67 +10,67 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// An outbox collects the frames of one reply in messages that are as full as they can
-// be by the time they are sent. Any number of goroutines put frames into it, one
-// takes the messages out. A goroutine that puts results waits while too much is not taken. The
-// first time, it starts the poster, if no goroutine takes yet.
+// An outbox collects the frames of one reply in messages, which become as full as possible until they are
+// taken. Any number of goroutines put frames into the outbox, and one goroutine takes the messages and sends
+// them. A goroutine that puts a result waits while more than mostWaiting bytes wait. Before the first wait,
+// it starts the poster, if no goroutine takes messages yet.
 //
-// In version 2 of the protocol messages with values are not taken before the asker has given
-// credit for them. What decides the call does not wait for that, and overtakes them.
+// In version 2 of the protocol, messages with values are not taken before the asker has given
+// credit for them. Frames without values need no credit, and overtake values that wait for credit.
 type outbox struct {
-	size   int    // of a message, at most
-	limit  int    // of a value, at most
+	size   int    // bytes of a message, at most
+	limit  int    // bytes of a value, at most
 	head   []byte // what each message begins with; nil in version 1
-	poster poster // nil if a goroutine takes
-	store  *store // for what all outboxes of the node hold
+	poster poster // nil if a goroutine takes messages; guarded by mu
+	store  *store // counts the bytes of all outboxes of the node
 
-	mu      sync.Mutex // guards what follows
-	ready   sync.Cond  // there may be something to take, or will never be
-	room    sync.Cond  // something was taken
+	mu      sync.Mutex // guards the fields below
+	ready   sync.Cond  // signaled when a message may be ready to take, and when the outbox is closed
+	room    sync.Cond  // signaled when messages were taken, and when the outbox is closed
 	flow    flow
-	out     []*message // to be taken, in the order of their numbers
-	full    []*message // before them, with credit or without
-	current *message
-	waiting int    // bytes of full and current
-	list    naming // of the members that are named first
+	out     []*message // to be taken next, in the order of their numbers
+	full    []*message // complete and behind out, without a number; credit may be missing
+	current *message   // takes further frames, behind full; nil: there is none
+	waiting int        // bytes of full and current
+	list    naming     // of the members that are named first
 	members []sent
 	numbers map[dispatch.Member]int // of members, if there are many
-	last    int                     // the number that was asked for last
-	results int
-	bytes   int64  // of them
-	stuck   func() // called once before a result waits; may be nil
+	last    int                     // the number that numberLocked returned last
+	results int                     // results that were put
+	bytes   int64                   // bytes of these results
+	stuck   func()                  // called once before a result waits; may be nil
 	closed  bool
-	scratch []byte // a frame
-	stored  int64  // bytes of this one that the store knows of
+	scratch []byte // memory for a frame
+	stored  int64  // bytes of this outbox that the store has counted
 
-	stale      int    // beats since nothing was sent
-	staleSince uint64 // the number of the message that was to be sent next then
+	stale      int    // beats for which the number of the next message was staleSince
+	staleSince uint64 // the number of the next message at the last beat
 }
 
-// A poster starts a goroutine that takes, and returns at once.
+// A poster starts a goroutine that takes messages and sends them. startPosting returns at once.
 type poster interface{ startPosting() }
 
-// message is the body of one, and the first failure in it.
+// message is one message of a reply. The node may have to send it again.
 type message struct {
 	body    []byte
-	failure failure
-	values  bool // it has values
-	seq     uint64
-	// The lock under which messages are published guards what follows.
+	failure failure // the first failure in the body
+	values  bool    // the body has values
+	seq     uint64  // the number of the message
+	// work.posting guards the fields below.
 	header nats.Header
-	posted bool // it is signed, and was published at least once
+	posted bool // the message is signed, and the node has tried to publish it at least once
 }
 
-// sent is what was said of one member.
+// sent is what was put into the outbox about one member.
 type sent struct {
 	who     dispatch.Member
 	results int
-	ended   bool
-	broken  bool // it has ended for a reason that its outcome does not know
+	ended   bool // an end was put
+	broken  bool // the member has failed because a result cannot be sent, even if its outcome is OK
 }
 
 const (
-	mostWaiting   = 8 << 20 // bytes that are held back from being sent; a result beyond that waits
+	mostWaiting   = 8 << 20 // bytes of full and current; a goroutine that has put a result waits while there are more
 	frameOverhead = 64      // bytes of a frame besides its value, at most
 )
 
@@ -79,19 +79,19 @@ func (o *outbox) init(size, limit int, store *store, poster poster) {
 	o.ready.L, o.room.L = &o.mu, &o.mu
 }
 
-// withCredit makes it the outbox of a reply of version 2, of which so many bytes may be sent
-// at first. No message takes more than half of that, so that one can be on its way while
-// another one is read.
+// withCredit makes o the outbox of a reply of version 2, of which granted bytes may be sent at first. A
+// message has at most half of them, or leastMessage bytes if that is more, so that one message can be on its
+// way while the asker reads another one.
 func (o *outbox) withCredit(head []byte, granted int64) {
 	o.head, o.flow.granted = head, granted
 	o.size = max(min(o.size, int(min(granted/2, most))), leastMessage)
 }
 
-// leastMessage is what a message may take however small the credit is.
+// leastMessage is how many bytes a message may have, however small the credit is.
 const leastMessage = 1024
 
-// wants reports whether results of a member are still sent: it has not failed, and the asker waits for the
-// reply.
+// wants reports whether results of a member are still sent: the member is not broken, and the outbox is not
+// closed.
 func (o *outbox) wants(m dispatch.Member) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -99,8 +99,8 @@ func (o *outbox) wants(m dispatch.Member) bool {
 	return !o.closed && (!known || !o.members[n].broken)
 }
 
-// result puts a value, in pieces if it is too large for one message. If it is too
-// large at all, or err says that there is none, the member has failed by that.
+// result puts a value, in pieces if the value is too large for one message. The member fails if the value is
+// larger than limit, if the store has no room for it, or if err says that there is no value.
 func (o *outbox) result(m dispatch.Member, value []byte, err error) {
 	if err == nil {
 		err = o.store.admit(len(value))
@@ -128,20 +128,19 @@ func (o *outbox) result(m dispatch.Member, value []byte, err error) {
 	o.valueLocked(len(rest), func(b []byte) []byte { return appendResult(b, n, rest, len(value)) })
 }
 
-// breakLocked puts that a member has failed. Its end may have been told before; to the asker this one
-// comes in its place.
+// breakLocked puts the end of a member that has failed. If an end of the member was put before, the asker
+// replaces it by this one.
 func (o *outbox) breakLocked(n int, err error) {
 	o.members[n].ended, o.members[n].broken = true, true
 	o.endLocked(n, o.members[n].results, failed(dispatch.StateFailed, err))
 }
 
-// valueLocked appends a frame with a value of so many bytes, and waits until there is room
-// for another one.
+// valueLocked appends a frame with a value of size bytes, and then waits while too many bytes wait.
 func (o *outbox) valueLocked(size int, frame func(b []byte) []byte) {
 	size += frameOverhead
 	o.makeRoomLocked(size)
 	if o.current != nil && !o.current.values && o.isBeyondLocked(size) {
-		o.cutLocked() // what is in it need not wait for credit
+		o.cutLocked() // the frames in current need not wait for credit
 	}
 	if o.current == nil {
 		o.openLocked(size + len(o.head))
@@ -152,13 +151,13 @@ func (o *outbox) valueLocked(size int, frame func(b []byte) []byte) {
 	o.roomLocked()
 }
 
-// isBeyondLocked reports whether so many more bytes are more than there is credit for, with
-// all that waits.
+// isBeyondLocked reports whether there is too little credit for the bytes that wait and n more bytes. In
+// version 1 it returns false.
 func (o *outbox) isBeyondLocked(n int) bool {
 	return o.head != nil && o.flow.sent+int64(o.waiting+n) > o.flow.granted
 }
 
-// end puts how a member has ended, unless that was said before.
+// end puts the end of a member, unless an end of the member was put before.
 func (o *outbox) end(outcome dispatch.Outcome) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -181,7 +180,7 @@ func (o *outbox) endLocked(n, results int, f failure) {
 	}
 }
 
-// reject puts why the request is not taken, and closes the outbox.
+// reject puts a reject, and closes the outbox.
 func (o *outbox) reject(f failure) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -189,15 +188,15 @@ func (o *outbox) reject(f failure) {
 	o.closeLocked()
 }
 
-// taken says that a goroutine takes. The func is called once before a result waits for that, and must not
-// wait for anything.
+// taken says that a goroutine takes messages. stuck is called once, with mu held, before a result waits, and
+// must not block.
 func (o *outbox) taken(stuck func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.poster, o.stuck = nil, stuck
 }
 
-// finish puts that all has been said, and closes the outbox.
+// finish puts the final, and closes the outbox.
 func (o *outbox) finish() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -205,7 +204,7 @@ func (o *outbox) finish() {
 	o.closeLocked()
 }
 
-// finalLocked appends the final, which is the last frame and so overtakes nothing.
+// finalLocked appends the final. It is the last frame, so it overtakes no other frame.
 func (o *outbox) finalLocked() {
 	o.scratch = appendFinal(o.scratch[:0], len(o.members), o.results)
 	o.makeRoomLocked(len(o.scratch))
@@ -236,8 +235,8 @@ func (o *outbox) closeLocked() {
 	o.room.Broadcast()
 }
 
-// appendLocked appends a frame without a value, which has scratch for its array, and returns
-// the message that it is in.
+// appendLocked appends a frame without a value, and returns the message with the frame. The frame is in the
+// memory of scratch.
 func (o *outbox) appendLocked(frame []byte) *message {
 	o.scratch = frame
 	if o.isBeyondLocked(len(frame)) {
@@ -253,7 +252,7 @@ func (o *outbox) appendLocked(frame []byte) *message {
 	return m
 }
 
-// overtakeLocked appends a frame to what goes before values that wait, and behind all else.
+// overtakeLocked appends a frame before the values that wait for credit, and behind all other frames.
 func (o *outbox) overtakeLocked(frame []byte) *message {
 	o.moveLocked()
 	var m *message
@@ -269,19 +268,19 @@ func (o *outbox) overtakeLocked(frame []byte) *message {
 	return m
 }
 
-// openLocked begins a message.
+// openLocked begins a message, with memory for room bytes.
 func (o *outbox) openLocked(room int) {
 	o.current = &message{body: append(make([]byte, 0, room), o.head...)}
 	o.waiting += len(o.head)
 }
 
-// cutLocked completes the present message.
+// cutLocked completes the current message.
 func (o *outbox) cutLocked() {
 	o.full = append(o.full, o.current)
 	o.current = nil
 }
 
-// makeRoomLocked begins another message if this one has no room for so many bytes.
+// makeRoomLocked completes the current message if the message has no room for n more bytes.
 func (o *outbox) makeRoomLocked(n int) {
 	if o.current != nil && len(o.current.body)+n > o.size {
 		o.cutLocked()
@@ -290,7 +289,7 @@ func (o *outbox) makeRoomLocked(n int) {
 
 func (o *outbox) addedLocked(n int) {
 	if o.closed {
-		o.emptyLocked() // it was abandoned
+		o.emptyLocked() // the outbox was abandoned
 		return
 	}
 	o.waiting += n
@@ -298,7 +297,7 @@ func (o *outbox) addedLocked(n int) {
 	o.ready.Signal()
 }
 
-// countLocked tells the store how much this one holds now.
+// countLocked tells the store how many bytes this outbox holds now.
 func (o *outbox) countLocked() {
 	holds := int64(o.waiting)
 	if o.head != nil {
@@ -308,7 +307,7 @@ func (o *outbox) countLocked() {
 	o.stored = holds
 }
 
-// roomLocked waits until not too much waits to be taken.
+// roomLocked waits while more than mostWaiting bytes wait. Before that it starts the poster or calls stuck.
 func (o *outbox) roomLocked() {
 	if o.waiting > mostWaiting && o.poster != nil {
 		o.poster.startPosting()
@@ -323,9 +322,9 @@ func (o *outbox) roomLocked() {
 	}
 }
 
-// whole puts all that there is to say of members that have a result each and have ended well. It
-// puts nothing if that is not the first message, does not fit into one, or takes more credit
-// than there is.
+// whole puts the whole reply of members that have one result each and have ended OK, as one frame. It puts
+// nothing and returns false in version 1, if another frame was put before, if one message has no room for
+// the frame, or if there is too little credit.
 func (o *outbox) whole(members []dispatch.Member, array []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

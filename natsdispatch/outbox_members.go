@@ -6,8 +6,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// slot is the member without the name of the replica that answers for a group, which
-// is not known from the beginning.
+// slot returns the member as a reply names it: without the name of the replica that answers for a group of
+// the node, because this name is not known from the beginning.
 func slot(m dispatch.Member) dispatch.Member {
 	if m.Group != "" && m.Node == "" {
 		m.Name = ""
@@ -15,21 +15,21 @@ func slot(m dispatch.Member) dispatch.Member {
 	return m
 }
 
-// setList sets how the members are named that are named first.
+// setList sets how the first members are named.
 func (o *outbox) setList(l naming) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.list = l
 }
 
-// listed returns the list of the members that were named first.
+// listed returns how the first members are named.
 func (o *outbox) listed() naming {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.list
 }
 
-// accept names members.
+// accept puts an accept of the members.
 func (o *outbox) accept(members ...dispatch.Member) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -67,7 +67,8 @@ func (o *outbox) acceptLocked(members []dispatch.Member) {
 	}
 }
 
-// mostOfAccept bounds the size of an accept, in which each byte of a name may become three.
+// mostOfAccept returns an upper bound for the bytes of an accept. Escaping may turn each byte of a name into
+// three.
 func mostOfAccept(members []dispatch.Member) int {
 	const number = len(" @18446744073709551615")
 	n := len(kindAccept) + number + 1
@@ -77,7 +78,8 @@ func mostOfAccept(members []dispatch.Member) int {
 	return n
 }
 
-// numberLocked returns the number of a member, and names it if that is still to be done.
+// numberLocked returns the number of a member. If the member was not named before, numberLocked puts an accept
+// of the member.
 func (o *outbox) numberLocked(m dispatch.Member) int {
 	m = slot(m)
 	n, known := o.findLocked(m)
@@ -89,7 +91,8 @@ func (o *outbox) numberLocked(m dispatch.Member) int {
 	return n
 }
 
-// few members are looked through. Mostly it is the one after the last that is looked for.
+// few is how many members findLocked searches one after another; if there are more, it uses a map. It first
+// tries the last member that was found and the next one, which are mostly searched for.
 const few = 16
 
 func (o *outbox) findLocked(m dispatch.Member) (n int, known bool) {

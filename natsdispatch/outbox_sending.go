@@ -4,12 +4,12 @@ import (
 	"slices"
 )
 
-// This file is how messages leave an outbox: when there is credit, and once more until the asker has
-// acknowledged them.
+// This file has the methods by which messages leave an outbox: when there is credit, and again until the
+// asker has acknowledged them.
 
-// take waits until there is something to send, and returns it. It returns nothing
-// when all has been taken. If it has to wait for credit after the last frame, stuck is called
-// once before that.
+// take waits until there are messages to send, and returns them. It returns nil when the outbox is closed and
+// all messages have been taken. Before it waits for credit, it calls stuck once, with mu held, if stuck is
+// not nil.
 func (o *outbox) take(stuck func()) (all []*message) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -35,7 +35,7 @@ func (o *outbox) takeLocked() (all []*message) {
 	return all
 }
 
-// moveLocked moves what there is credit for to what is taken next.
+// moveLocked moves the messages for which there is credit to out.
 func (o *outbox) moveLocked() {
 	for len(o.full) > 0 && o.maySendLocked(o.full[0]) {
 		o.waiting -= len(o.full[0].body)
@@ -52,7 +52,7 @@ func (o *outbox) moveLocked() {
 
 func (o *outbox) maySendLocked(m *message) bool { return o.head == nil || o.flow.admits(m) }
 
-// outLocked gives a message its number.
+// outLocked gives a message its number, and appends it to out.
 func (o *outbox) outLocked(m *message) *message {
 	o.out = append(o.out, m)
 	if o.head == nil {
@@ -65,7 +65,8 @@ func (o *outbox) outLocked(m *message) *message {
 	return m
 }
 
-// acknowledge takes in what the asker has had, and how much may be sent.
+// acknowledge notes that the asker has taken all messages before next, and allows granted bytes, counted from
+// the beginning of the reply.
 func (o *outbox) acknowledge(next uint64, granted int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -74,8 +75,8 @@ func (o *outbox) acknowledge(next uint64, granted int64) {
 	o.ready.Signal()
 }
 
-// unheard returns what was sent and not acknowledged. If there is nothing it puts a message that
-// says nothing, so that the asker hears that it has all.
+// unheard returns the messages that were sent and not acknowledged. If there are none, it puts a message
+// without frames, which tells the asker that nothing is missing, and returns this message.
 func (o *outbox) unheard() []*message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -86,9 +87,9 @@ func (o *outbox) unheard() []*message {
 	return slices.Clone(o.flow.kept)
 }
 
-// unacknowledged returns the last message that was sent, alone, unless all has been acknowledged. It is
-// asked with every beat, and returns one that was there the last time only after 1, 2, 4, 8, …
-// beats, unless it is to return it always.
+// unacknowledged returns the last message that was sent, unless all messages have been acknowledged. It is
+// called with every beat. If always is false, it returns the message only 1, 2, 4, 8, … beats after the first
+// beat that found this message to be the last one.
 func (o *outbox) unacknowledged(always bool) []*message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -105,14 +106,14 @@ func (o *outbox) unacknowledged(always bool) []*message {
 	return last
 }
 
-// keeps reports whether something was sent that the asker may still have to be sent again.
+// keeps reports whether a message was sent that the asker has not acknowledged.
 func (o *outbox) keeps() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.flow.kept) > 0
 }
 
-// isDone reports whether all has been put, and all taken but what goes first.
+// isDone reports whether the outbox is closed, and all messages but those in out have been taken.
 func (o *outbox) isDone() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

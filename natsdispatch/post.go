@@ -9,17 +9,17 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// messageSize is how many bytes of frames fit into one message.
+// messageSize returns how many bytes of frames a message may have.
 func (n *Node) messageSize() int {
-	const headers = 4096   // at most, with a signature and an error
-	const enough = 1 << 20 // more would only be held longer by all programs on the way
+	const headers = 4096   // bytes, at most, with a signature and an error
+	const enough = 1 << 20 // a larger message would only stay longer in the memory of the programs on its way
 	return int(min(max(n.nc.MaxPayload()-headers, 1024), enough))
 }
 
-// post sends what comes into the outbox, until that is closed.
+// post sends the messages of the outbox until the outbox is closed and all messages have been taken.
 func (n *Node) post(w *work) {
 	var timer *time.Timer
-	stuck := func() { timer = time.AfterFunc(time.Until(w.ends), w.out.abandon) } // then there is no credit any more
+	stuck := func() { timer = time.AfterFunc(time.Until(w.ends), w.out.abandon) } // after the budget the asker gives no more credit
 	for messages := w.out.take(stuck); messages != nil; messages = w.out.take(stuck) {
 		for _, m := range messages {
 			if err := n.reply(w, m); err != nil {
@@ -33,15 +33,15 @@ func (n *Node) post(w *work) {
 	}
 }
 
-// replyFails reports that something of a reply was not sent, unless there is no connection.
+// replyFails reports that a message of a reply was not sent, unless err is nil or there is no connection.
 func (n *Node) replyFails(err error) {
 	if err != nil && n.nc.IsConnected() {
 		n.fail(fmt.Errorf("natsdispatch: node %s: reply: %w", n.node, err))
 	}
 }
 
-// reply sends a message for the first time. If there is no connection one of version 2 is not
-// lost, because the asker asks for it again.
+// reply sends a message for the first time. If there is no connection, reply returns no error for a message
+// of version 2, because the asker asks for this message again.
 func (n *Node) reply(w *work, m *message) error {
 	header := nats.Header(nil)
 	if w.out.head == nil {
@@ -78,19 +78,19 @@ func (n *Node) emit(subject string, header nats.Header, body []byte) error {
 	return n.nc.PublishMsg(&nats.Msg{Subject: subject, Header: header, Data: body})
 }
 
-// emitAgain sends messages once more, up to the first one that is on its way for the first time. Which
-// ones that are is asked when no other can be sent before them.
+// emitAgain sends messages again, up to the first one that was not sent before. It calls the function
+// messages with posting held, so that no other message is sent before them.
 func (n *Node) emitAgain(w *work, messages func() []*message) {
 	w.posting.Lock()
 	defer w.posting.Unlock()
 	for _, m := range messages() {
 		if !m.posted || n.emit(w.reply, m.header, m.body) != nil {
-			return // it follows, or will be asked for once more
+			return // the message will be sent, or the asker asks for it again
 		}
 	}
 }
 
-// headerText makes a text fit for a header.
+// headerText cuts a text, and replaces the characters that a header cannot have by blanks.
 func headerText(text string) string {
 	const most = 256
 	if len(text) > most {

@@ -20,9 +20,9 @@ type announcement struct {
 	Event    string   `json:"event"`
 	Epoch    int64    `json:"epoch"`
 	Seq      uint64   `json:"seq"`
-	BeatMS   int64    `json:"beat_ms"`                // on the topic
-	AllMS    int64    `json:"node_beat_ms,omitempty"` // the beat for all of its topics, if it has one
-	Edition  uint64   `json:"edition,omitempty"`      // changes with the announcement of any topic
+	BeatMS   int64    `json:"beat_ms"`                // the interval of announcements on the topic
+	AllMS    int64    `json:"node_beat_ms,omitempty"` // the interval of beats for all topics; 0: there are none
+	Edition  uint64   `json:"edition,omitempty"`      // changes when the announcement on any topic changes
 	Versions []int    `json:"versions"`
 	Types    string   `json:"types,omitempty"`
 	Codecs   []string `json:"codecs"`
@@ -55,7 +55,7 @@ func parseAnnouncement(body []byte) (a announcement, err error) {
 	return a, nil
 }
 
-// patience is how long a silent node still counts as present.
+// patience returns how long a silent node still counts as present.
 func (a *announcement) patience() time.Duration {
 	beat := min(time.Duration(cmp.Or(a.AllMS, a.BeatMS))*time.Millisecond, longestBeat)
 	if beat <= 0 {
@@ -64,8 +64,7 @@ func (a *announcement) patience() time.Duration {
 	return missedBeats * beat
 }
 
-// misfit says why an asker with these types and codec cannot ask the node, or
-// returns nil.
+// misfit returns an error that says why an asker with these types and codec cannot ask the node, or nil.
 func (a *announcement) misfit(types, codec string) error {
 	switch {
 	case !slices.Contains(a.Versions, version):
@@ -78,17 +77,17 @@ func (a *announcement) misfit(types, codec string) error {
 	return nil
 }
 
-// place is where a node is present.
+// place identifies a node on one topic.
 type place struct{ topic, node string }
 
-// departure is a node that has left.
+// departure says that a node has left a topic.
 type departure struct {
 	place
 	epoch int64
 	why   error // wraps ErrGone, or ErrUnreachable if the asker is cut off
 }
 
-// table holds the announced nodes: the present nodes, and the nodes that have left without a bye. It knows
+// table holds the announced nodes: the present nodes, and the nodes that have left without a bye. It reads
 // no clock and is not safe for concurrent use.
 type table struct {
 	topics map[string]*roll
@@ -103,9 +102,9 @@ type table struct {
 // roll holds the nodes of one topic.
 type roll struct {
 	nodes   map[string]*present
-	listed  []*present // in some order; the slice never changes; nil if it has to be made anew
-	sorted  bool       // by name
-	changes uint64     // shows a sort without the lock whether the roll is still the same
+	listed  []*present // the nodes in some order; the slice is never modified; nil: it has to be made again
+	sorted  bool       // listed is sorted by name
+	changes uint64     // how often nodes has changed: keep compares it after a sort without the lock
 }
 
 // present is a node on a topic, also after the node has left. Its announcement and the error left do not
@@ -118,9 +117,9 @@ type present struct {
 
 	names *remembered // the list of members; kept until the boot id changes
 
-	seq   uint64 // of the last announcement
-	beats uint64 // the number of the next beat for all topics
-	heard time.Time
+	seq   uint64    // the number of the last announcement
+	beats uint64    // the number of the next beat for all topics
+	heard time.Time // when the node was last heard
 	since time.Time // heard, or the later time from which the asker could hear the node again
 }
 
@@ -166,14 +165,14 @@ func (t *table) remove(p place) {
 
 // heard is the change that an announcement has made.
 type heard struct {
-	gone    []departure // the nodes that have left by it
+	gone    []departure // the processes that have left because of it
 	changed bool        // the table has changed
 	arrived bool        // the node was not present before
 	twin    bool        // there are two processes of this name
 	excess  bool        // the table is full
 }
 
-// hear takes in an announcement. The boot id heard last counts. If the boot id before it is heard
+// hear handles an announcement. The boot id heard last counts. If the boot id before it is heard
 // again, the node has a twin.
 func (t *table) hear(a announcement, now time.Time) (h heard) {
 	at := place{a.Topic, a.Node}
@@ -185,9 +184,9 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 		}
 		h.arrived = true
 	case a.Epoch == old.Epoch && a.Seq < old.seq:
-		return h // a straggler
+		return h // the announcement is older than the last one
 	case a.Event == eventBye && a.Epoch != old.Epoch:
-		return h // of an older process
+		return h // the bye is that of another process
 	case a.Event == eventBye:
 		t.remove(at)
 		if old.left == nil {
@@ -199,7 +198,7 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 		h.arrived = old.left != nil
 	case a.Epoch == old.previous:
 		if a.Draining {
-			return h // it makes room for its successor
+			return h // the process leaves, and the new one takes its place
 		}
 		h.twin, h.arrived = old.left == nil, old.left != nil
 	default:
@@ -231,7 +230,7 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 	return h
 }
 
-// says reports whether the announcement says nothing new of the node.
+// says reports whether the announcement has nothing new about the node, besides its edition.
 func (n *present) says(a announcement) bool {
 	return n.Epoch == a.Epoch && n.BeatMS == a.BeatMS && n.AllMS == a.AllMS && n.Types == a.Types && n.Bus == a.Bus && n.Draining == a.Draining &&
 		slices.Equal(n.Versions, a.Versions) && slices.Equal(n.Codecs, a.Codecs) && slices.Equal(n.Groups, a.Groups)
@@ -267,10 +266,10 @@ func (t *table) overdue(now time.Time) bool {
 	return false
 }
 
-// silence is how long the node was silent while the asker could hear it.
+// silence returns how long the node was silent while the asker could hear it.
 func (n *present) silence(now time.Time) time.Duration { return now.Sub(n.since) }
 
-// why is the error of a node that has left.
+// why returns the error of a node that has left.
 func (n *present) why(now time.Time) error {
 	return fmt.Errorf("%w: %s was last heard %s ago", n.left, n.Node, ago(now.Sub(n.heard)))
 }
@@ -359,8 +358,8 @@ func (t *table) on(topic string) []*present {
 	return all
 }
 
-// list returns the nodes of on, sorted or not. To sort them takes long, and can be done without
-// the lock of the table; keep then takes in the sorted list.
+// list returns the same nodes as on, and whether they are sorted. A sort takes long, so the caller may sort
+// them without the lock of the table, and then give the sorted list to keep.
 func (t *table) list(topic string) (all []*present, changes uint64, sorted bool) {
 	r := t.topics[topic]
 	if r == nil {
@@ -372,6 +371,7 @@ func (t *table) list(topic string) (all []*present, changes uint64, sorted bool)
 	return r.listed, r.changes, r.sorted
 }
 
+// keep keeps the sorted list of a topic, unless the nodes of the topic have changed since list was called.
 func (t *table) keep(topic string, sorted []*present, changes uint64) {
 	if r := t.topics[topic]; r != nil && r.changes == changes {
 		r.listed, r.sorted = sorted, true

@@ -35,15 +35,15 @@ func WithPublish() ServeOption {
 	})
 }
 
-// result is the subject of a node's published results on a topic.
+// result returns the subject of a node's published results on a topic.
 func (s subjects) result(node, topic string) string {
 	return s.prefix + ".v1." + s.space + ".result." + escape(node) + "." + topic
 }
 
-// audible is a topic of a bus whose results can be heard without knowing their type.
+// audible is a topic of a bus, for a listener that does not know the type of the results.
 type audible interface {
-	// listen has hear called with each result, one at a time. The value is what write
-	// makes of it.
+	// listen adds a listener that calls hear with each result, one at a time. write returns the value of the
+	// result, written by the codec.
 	listen(name string, hear func(call dispatch.CallID, from dispatch.Member, write func(Codec) ([]byte, error))) (*dispatch.Registration, error)
 }
 
@@ -53,10 +53,10 @@ func (b *typedBus[Req, Res]) listen(name string, hear func(dispatch.CallID, disp
 	}, dispatch.WithName(name))
 }
 
-// publishing is what a node with [WithPublish] has registered on its bus.
+// publishing holds the listeners that a node with [WithPublish] has on its bus.
 type publishing struct{ listeners []*dispatch.Registration }
 
-// startPublishing begins to publish, if the node is to.
+// startPublishing adds the listeners if the node has the option [WithPublish].
 func (n *Node) startPublishing() error {
 	if !n.publish {
 		return nil
@@ -72,7 +72,7 @@ func (n *Node) startPublishing() error {
 	return nil
 }
 
-// drain publishes the remaining results of calls that have ended, and stops.
+// drain waits until the results that were recorded before have been published, and removes the listeners.
 func (p *publishing) drain(ctx context.Context) error {
 	for _, l := range p.listeners {
 		if err := l.Drain(ctx); err != nil {
@@ -82,7 +82,7 @@ func (p *publishing) drain(ctx context.Context) error {
 	return nil
 }
 
-// stop stops at once.
+// stop removes the listeners at once.
 func (p *publishing) stop() {
 	for _, l := range p.listeners {
 		l.Remove()
@@ -90,17 +90,17 @@ func (p *publishing) stop() {
 }
 
 // publisher publishes the results of one topic. A listener is called with one result at a
-// time, so it needs no lock.
+// time, so a publisher needs no lock.
 type publisher struct {
 	node   *Node
 	topic  string
-	seq    uint64
-	failed bool // that a result was not published has been reported
+	seq    uint64 // the number of the next result
+	failed bool   // it was reported that a result was not published
 }
 
 func (p *publisher) hear(call dispatch.CallID, from dispatch.Member, write func(Codec) ([]byte, error)) {
 	if from.Node != "" {
-		return // that node publishes it, if it is to be published
+		return // the result is of another node, which may publish it
 	}
 	n := p.node
 	seq := p.seq
@@ -111,7 +111,7 @@ func (p *publisher) hear(call dispatch.CallID, from dispatch.Member, write func(
 	}
 	n.counts.unsent.Add(1)
 	if cut := !n.nc.IsConnected() || errors.Is(err, nats.ErrConnectionClosed); !cut && !p.failed {
-		p.failed = true // the rest is counted
+		p.failed = true // further failures are only counted
 		n.fail(fmt.Errorf("natsdispatch: node %s: publish a result of %v: %w", n.node, from, err))
 	}
 }
@@ -143,13 +143,13 @@ func (p *publisher) publish(seq uint64, call dispatch.CallID, from dispatch.Memb
 	return err
 }
 
-// memberWord is how an accept names a member.
+// memberWord returns the member as an accept names it.
 func memberWord(m dispatch.Member) string {
 	line := appendAccept(nil, naming{}, []dispatch.Member{m})
 	return string(line[len(kindAccept)+1 : len(line)-1])
 }
 
-// resultCall stands for the call in the signature of a published result.
+// resultCall returns what the signature of a published result covers instead of the id of a call.
 func resultCall(topic, call, member string) string {
 	return typeResult + "." + topic + " " + call + " " + member
 }

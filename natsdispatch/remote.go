@@ -21,33 +21,33 @@ import (
 type Remote struct {
 	link
 	joinConfig
-	bus          string
-	topics       []string
-	inbox        string
-	registration *dispatch.Registration
-	description  *dispatch.Registration // of the Snapshot
+	bus          string                 // the id of the bus
+	topics       []string               // names, or one pattern
+	inbox        string                 // the beginning of all reply subjects, without the last dot
+	registration *dispatch.Registration // the relay
+	description  *dispatch.Registration // the link in the Snapshot of the bus
 	counts       remoteCounts
-	pending      atomic.Int64   // bytes that wait for being dealt with
-	inquiries    sync.WaitGroup // calls in hand
-	watching     sync.WaitGroup
+	pending      atomic.Int64   // bytes of replies that wait to be read
+	inquiries    sync.WaitGroup // the inquiries that have begun
+	watching     sync.WaitGroup // the goroutines of the Remote
 	stop         context.CancelFunc
 	stopped      context.Context
-	wake         chan struct{} // the table may expire sooner than was thought
+	wake         chan struct{} // has a value if expire has to be called soon
 	acked        doneCalls
-	replies      chan *nats.Msg // to be sorted by call
+	replies      chan *nats.Msg // replies of all calls, and markers for nodes that have left
 
-	state      sync.Mutex // guards what follows
+	state      sync.Mutex // guards the fields below, except dropped
 	subs       []*nats.Subscription
 	table      table
 	attendance attendance
-	departed   map[*nats.Msg][]departure // by what stands for them among the replies
-	dropped    uint64                    // messages, when that was looked at last
-	changed    chan struct{}             // closed, and made anew, when the table has changed
-	online     chan struct{}             // closed, and made anew, when there is a connection, or never will be
-	due        time.Time                 // when a node may have to be taken off the table
-	settled    time.Time                 // when all nodes have had the time to announce themselves
-	open       map[uint64]*asked
-	last       uint64 // the number of the newest request
+	departed   map[*nats.Msg][]departure // by the marker among the replies
+	dropped    uint64                    // dropped messages at the last call of countLosses, which alone uses it
+	changed    chan struct{}             // closed, and replaced, when the table has changed
+	online     chan struct{}             // closed, and replaced, when there is a connection again, or the connection is closed
+	due        time.Time                 // when expire is called next
+	settled    time.Time                 // when the time of WithDiscovery ends
+	open       map[uint64]*asked         // the open requests, by their numbers
+	last       uint64                    // the number of the newest request
 	closed     bool
 }
 
@@ -70,7 +70,7 @@ func (r *Remote) start() error {
 	r.watching.Go(r.publishDone)
 	if err == nil && r.nc.IsConnected() {
 		if err = r.discover(); r.wasCut(err) {
-			err = nil // and that is done when there is a connection again
+			err = nil // discover is called when there is a connection again
 		}
 	}
 	r.watching.Go(func() {
@@ -85,7 +85,7 @@ func (r *Remote) start() error {
 	return err
 }
 
-// subscribe subscribes to replies, which come by one channel, and to presence.
+// subscribe subscribes to replies, which all arrive on one channel, to announcements and to beats.
 func (r *Remote) subscribe() (err error) {
 	r.replies, r.departed = make(chan *nats.Msg, min(r.messages, mostBuffered)), make(map[*nats.Msg][]departure)
 	added := func(subject string, sub *nats.Subscription, failed error) {
@@ -119,8 +119,8 @@ func (r *Remote) subscribe() (err error) {
 	return err
 }
 
-// mostBuffered bounds the messages that wait to be sorted by call, which is quick; more
-// may then wait in each call.
+// mostBuffered bounds the replies that wait until hear puts them into their calls, which is quick. More
+// replies may wait in each call.
 const mostBuffered = 1 << 13
 
 // discover asks all nodes to announce themselves.
@@ -130,7 +130,7 @@ func (r *Remote) discover() error {
 	}
 	r.state.Lock()
 	now := time.Now()
-	r.table.excuse(now) // nothing was heard while the asker was cut off
+	r.table.excuse(now) // the asker could not hear the nodes without a connection
 	r.settled = now.Add(r.discovery)
 	known := max(r.table.count, len(r.expected)*len(r.topics))
 	r.state.Unlock()
@@ -148,15 +148,15 @@ func (r *Remote) discover() error {
 	return r.flush()
 }
 
-// If so many nodes are known they are asked to spread their answers over as much time as it
-// takes to read them, and half of the discovery at most.
+// If at least manyNodes nodes are known, discover asks them to spread their answers over a time: half of
+// answerTakes for each node, but at most half of the time of WithDiscovery.
 const (
 	manyNodes   = 1000
 	answerTakes = 50 * time.Microsecond
 )
 
-// presenceReply is what the subject to which probes are answered has behind the inbox. Replies
-// have a number.
+// presenceReply follows the inbox in the reply subject of probes. In the reply subject of a request, a number
+// follows the inbox.
 const presenceReply = "presence.all"
 
 // isOnline wakes the calls that wait for a connection.
@@ -167,7 +167,7 @@ func (r *Remote) isOnline() {
 	r.online = make(chan struct{})
 }
 
-// isBack has the open calls ask for the messages that they missed without a connection.
+// isBack makes the open calls ask for the messages that they have missed without a connection.
 func (r *Remote) isBack() {
 	r.state.Lock()
 	defer r.state.Unlock()
@@ -176,7 +176,7 @@ func (r *Remote) isBack() {
 	}
 }
 
-// broken ends what the calls in hand wait for, because the connection was closed.
+// broken ends the nodes of all open calls, because the connection was closed.
 func (r *Remote) broken() {
 	r.isOnline()
 	r.state.Lock()
@@ -232,7 +232,7 @@ type NodeInfo struct {
 // Await waits until all of the nodes are present, each on any topic. If ctx ends first, it
 // returns an error that wraps the cause of the context and names the missing nodes.
 func (r *Remote) Await(ctx context.Context, nodes ...string) error {
-	for at := 0; len(nodes) > 0; { // the node that was missing last
+	for at := 0; len(nodes) > 0; { // at is the index of the node that was missing last
 		r.state.Lock()
 		changed := r.changed
 		here := 0

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// listen takes in events until the outcome of each member is known.
+// listen handles events until the outcome of each member is known, or ctx has ended.
 func (q *inquiry) listen(ctx context.Context) error {
 	deadline, _ := ctx.Deadline()
 	left := time.Until(deadline)
@@ -62,7 +62,7 @@ func (q *inquiry) listen(ctx context.Context) error {
 	return nil
 }
 
-// settle notes that no further nodes are looked for.
+// settle notes that the time of WithDiscovery has passed, or that no nodes are there to find.
 func (q *inquiry) settle() {
 	if q.settling {
 		q.settling = false
@@ -105,8 +105,8 @@ func (q *inquiry) deal(ctx context.Context, e event) {
 	q.reply(e.asked, e.msg)
 }
 
-// nobodyThere notes that no node has subscribed to a topic. Nodes that were heard have a
-// while to come back.
+// nobodyThere notes that no node has subscribed to the topic of a request. Expected nodes that were never heard
+// fail. Nodes that were heard may come back within the time of WithAcceptWindow.
 func (q *inquiry) nobodyThere(a *asked) {
 	q.known(a)
 	heard := false
@@ -122,7 +122,7 @@ func (q *inquiry) nobodyThere(a *asked) {
 	}
 }
 
-// known notes that no further node is expected to take part.
+// known notes that the request does not wait any more for a node to take part.
 func (q *inquiry) known(a *asked) {
 	if a.waits {
 		a.waits = false
@@ -130,7 +130,7 @@ func (q *inquiry) known(a *asked) {
 	}
 }
 
-// reply takes in a message of a node.
+// reply handles a message of a node.
 func (q *inquiry) reply(a *asked, m *nats.Msg) {
 	counts := &q.r.counts
 	from, body, err := readReply(m)
@@ -153,7 +153,7 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 		counts.stray.Add(1)
 		return
 	case t == nil && a.request.group != "" && !a.waits:
-		// Another replica has accepted it: this one is not meant.
+		// Another replica has accepted the request, so this one must not run it.
 		counts.stray.Add(1)
 		a.strays[from.node] = true
 		q.publishCancel(a, from.node, context.Canceled)
@@ -185,7 +185,7 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 	})
 }
 
-// twin notes that two processes of one name have answered. The report names the second one.
+// twin notes that two processes of one name have answered. The report has an outcome for the second one.
 func (q *inquiry) twin(t *tally) {
 	q.r.twin(t.node, q.topic)
 	if !t.twin {
@@ -194,7 +194,7 @@ func (q *inquiry) twin(t *tally) {
 	}
 }
 
-// resend sends the requests to groups again that no node has accepted.
+// resend sends the requests to groups again if no node has accepted them.
 func (q *inquiry) resend(ctx context.Context) {
 	for _, a := range q.asks {
 		if a.request.group == "" || !a.waits {
@@ -211,7 +211,7 @@ func (q *inquiry) resend(ctx context.Context) {
 
 // unreachable ends the nodes and groups that have not accepted the request.
 func (q *inquiry) unreachable() {
-	q.r.report() // that the server refuses what we send is the likeliest reason
+	q.r.report() // the likeliest reason is that the server refuses the requests
 	within := func(who string) error {
 		return fmt.Errorf("%w: %s has not accepted the request", dispatch.ErrUnreachable, who)
 	}
@@ -224,7 +224,7 @@ func (q *inquiry) unreachable() {
 					who += ", which was never heard of,"
 				}
 				q.do(t, func() { t.fail(within(who)) })
-				q.publishCancel(a, node, dispatch.ErrUnreachable) // should it hear of the request yet
+				q.publishCancel(a, node, dispatch.ErrUnreachable) // in case the node receives the request later
 			}
 		}
 		if a.waits && a.request.group != "" {
@@ -241,7 +241,7 @@ func (q *inquiry) nobody(a *asked, err error) {
 	a.expected = dispatch.Member{}
 }
 
-// fail ends all that has not ended.
+// fail ends all nodes and groups that have not ended.
 func (q *inquiry) fail(err error) {
 	for _, a := range q.asks {
 		for _, t := range a.tallies {
@@ -253,7 +253,7 @@ func (q *inquiry) fail(err error) {
 	}
 }
 
-// giveUp ends all that has not ended because time is up.
+// giveUp ends all nodes and members that have not ended, because the deadline has passed.
 func (q *inquiry) giveUp(err error) {
 	for _, a := range q.asks {
 		for _, t := range a.tallies {

@@ -46,12 +46,12 @@ type request struct {
 	codec   string
 	types   string
 	attempt int
-	group   string   // empty: all that are in no group
+	group   string   // empty: the request is not to a group
 	targets []string // nil: all
 	hops    int
-	path    []string
-	window  int64  // bytes that a node may send at first, in version 2; 0: it is of version 1
-	names   string // what the asker knows of lists of members; empty: nothing
+	path    []string // the ids of the buses through which the request has come
+	window  int64    // bytes that a node may send at first, in version 2; 0: the reply is of version 1
+	names   string   // which lists of members the asker remembers; empty: replies have no numbers of lists
 }
 
 func (r *request) header() nats.Header {
@@ -93,10 +93,10 @@ func (r *request) header() nats.Header {
 // errVersion reports a request of another major version.
 var errVersion = errors.New("another version of the protocol")
 
-// longestCall bounds the ids of calls, which nodes keep for a while.
+// longestCall bounds the ids of calls, in bytes, because nodes remember the ids.
 const longestCall = 128
 
-// parseRequest reads the headers of a request. Without attempt and hops both are 1.
+// parseRequest reads the headers of a request. Attempt and hops are 1 if their headers are missing.
 func parseRequest(h headers) (r request, err error) {
 	speaks := version
 	if _, ok := h.(lines); ok {
@@ -150,7 +150,7 @@ func parseRequest(h headers) (r request, err error) {
 	return r, nil
 }
 
-// countOf reads a number that is 1 unless it is said.
+// countOf reads the number in a header. The number is 1 if the header is missing.
 func countOf(h headers, key string) (int, error) {
 	value := h.Get(key)
 	if value == "" {
@@ -192,7 +192,7 @@ func cancelMessage(subject, call, onlyNode string, cause error) *nats.Msg {
 // setTrace sets a key of a trace context, in lower case.
 func setTrace(h nats.Header, key, value string) { h[strings.ToLower(key)] = []string{value} }
 
-// getTrace gets a key of a trace context, in whatever case it was sent.
+// getTrace returns the value of a key of a trace context. It ignores the case of the key.
 func getTrace(of headers, key string) string {
 	if l, ok := of.(lines); ok {
 		return l.findFold(key)
@@ -209,17 +209,18 @@ func getTrace(of headers, key string) string {
 	return ""
 }
 
-// sender says which node has sent a message of a reply. It stands in the headers or, in version 2, in the head.
+// sender says which node has sent a message of a reply, and which number the message has. A message has its
+// sender in the headers or, in version 2, in the head.
 type sender struct {
 	node  string
 	epoch int64
 	seq   uint64
 
 	version    int
-	unnumbered bool // of version 2, and outside of the sequence
+	unnumbered bool // the message is of version 2, and outside of the sequence
 }
 
-// readReply reads whose message of a reply it is, and returns the frames that it has.
+// readReply reads the sender of a message of a reply, and returns the frames of the message.
 func readReply(m *nats.Msg) (s sender, frames []byte, err error) {
 	if bytes.HasPrefix(m.Data, headWord) && m.Header[headerVersion] == nil {
 		s, numbered, frames, err := cutHead(m.Data)

@@ -14,17 +14,19 @@ import (
 // This file has the asker's side of version 2 of the protocol: the asker gives nodes credit, asks for
 // missing messages, and acknowledges the messages that it has received.
 
-// leastShare is how many bytes a node may send ahead at least, however many nodes there are.
+// leastShare is how many bytes a node may send before the asker acknowledges them, however many nodes there
+// are.
 const leastShare = 16 << 10
 
-// share is how many bytes one of so many nodes may send ahead in a call.
+// share returns how many bytes one of the nodes of a call may send before the asker acknowledges them. nodes is
+// the number of these nodes.
 func (r *Remote) share(nodes int) int64 { return int64(max(r.credit/max(nodes, 1), leastShare)) }
 
-// strangers is how many nodes are expected to answer if the asker knows none.
+// strangers is the number of nodes that share the window if the asker knows none.
 const strangers = 16
 
-// replyInOrder takes in a message of a reply if all messages before it have come. A message that comes
-// too early is dropped, because the node sends it again after the missing messages.
+// replyInOrder handles a message of a reply of version 2 if all earlier messages have arrived. It drops a
+// message that arrives too early, because the node sends this message again after the missing messages.
 func (q *inquiry) replyInOrder(a *asked, t *tally, from sender, frames []byte, size int) {
 	if t.in.window == 0 {
 		t.in.window, t.in.granted = a.request.window, a.request.window
@@ -34,7 +36,7 @@ func (q *inquiry) replyInOrder(a *asked, t *tally, from sender, frames []byte, s
 		return
 	}
 	switch t.in.order(from.seq) {
-	case again: // the acknowledgement has been lost
+	case again: // the acknowledgement may have been lost
 		q.r.counts.duplicates.Add(1)
 		q.publishAck(a, t, ack{kindAck, a.request.call, t.in.next, t.in.granted})
 	case ahead:
@@ -49,7 +51,7 @@ func (q *inquiry) replyInOrder(a *asked, t *tally, from sender, frames []byte, s
 		t.nameless = false
 		t.in.take(size, values)
 		if t.missing = t.in.lacks() && !t.over; t.missing {
-			q.missLater(t) // messages that came too early mostly come again behind this one
+			q.missLater(t) // the messages that arrived too early mostly arrive again behind this one
 		}
 		if granted, due := t.in.grant(q.r.share(q.waiting)); due && !t.over {
 			q.publishAck(a, t, ack{kindAck, a.request.call, t.in.next, granted})
@@ -64,7 +66,7 @@ func (q *inquiry) read(t *tally, frames []byte) (values bool, err error) {
 	return values, err
 }
 
-// The pauses before a node is asked for missing messages once more.
+// The pauses before a node is asked for missing messages again.
 const (
 	firstPause   = 50 * time.Millisecond
 	longestPause = 400 * time.Millisecond
@@ -75,7 +77,7 @@ const (
 // a new connection at once.
 func (q *inquiry) miss(t *tally) {
 	if t.over || t.missing || t.accepted && t.in.window == 0 {
-		return // there is nothing more to come, it is being asked, or it speaks version 1
+		return // the reply is complete, the node is being asked, or it speaks version 1
 	}
 	t.missing, t.looked = true, t.in.next
 	q.pause = firstPause / 2
@@ -101,11 +103,11 @@ func (q *inquiry) askAgain(ctx context.Context) {
 				continue
 			}
 			asked = true
-			if t.in.window == 0 { // it has not answered at all
+			if t.in.window == 0 { // the node has not answered
 				anew = true
 				continue
 			}
-			if t.looked != t.in.next { // it is coming
+			if t.looked != t.in.next { // messages have arrived since
 				t.looked = t.in.next
 				continue
 			}
@@ -116,7 +118,7 @@ func (q *inquiry) askAgain(ctx context.Context) {
 			q.r.counts.resumed.Add(1)
 			q.publishAck(a, t, ack{kind, a.request.call, t.in.next, t.in.granted})
 		}
-		if anew && a.request.group == "" { // another replica of a group may have had it
+		if anew && a.request.group == "" { // of a group, another replica may have received the request
 			q.sendAgain(ctx, a)
 		}
 	}
@@ -127,8 +129,8 @@ func (q *inquiry) askAgain(ctx context.Context) {
 	}
 }
 
-// sendAgain sends a request once more, because a node that has not accepted it may not have had
-// it. Nodes that have had it do not run it twice.
+// sendAgain sends a request again, because a node that has not accepted the request may not have received
+// it. Nodes that have received the request do not run it twice.
 func (q *inquiry) sendAgain(ctx context.Context, a *asked) {
 	if err := q.send(ctx, a); err != nil {
 		q.r.failUnlessCut(fmt.Errorf("natsdispatch: ask once more: %w", err))
@@ -145,7 +147,7 @@ func (q *inquiry) publishAck(a *asked, t *tally, what ack) {
 	}
 }
 
-// done notes which nodes may let go of their replies.
+// done notes which nodes need not keep their replies any more.
 func (q *inquiry) done() {
 	q.r.acked.mu.Lock()
 	defer q.r.acked.mu.Unlock()
@@ -158,12 +160,12 @@ func (q *inquiry) done() {
 	}
 }
 
-// doneCalls holds the finished calls that the nodes have yet to be told of.
+// doneCalls holds the finished calls of which the nodes were not told yet.
 type doneCalls struct {
 	wake chan struct{}
 
-	mu    sync.Mutex       // guards what follows
-	lines map[place][]byte // for each node
+	mu    sync.Mutex       // guards the fields below
+	lines map[place][]byte // the lines for each node
 }
 
 // addLocked adds a finished call.
@@ -209,7 +211,7 @@ func (r *Remote) publishDone() {
 // donePause is how long publishDone collects finished calls before it tells the nodes.
 const donePause = 200 * time.Millisecond
 
-// cutLines returns how many bytes the first lines have that fit into most bytes, and at least the first line.
+// cutLines returns how many bytes the first lines have, as many lines as fit into most bytes but at least one.
 func cutLines(lines []byte, most int) int {
 	if len(lines) <= most {
 		return len(lines)

@@ -8,12 +8,12 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// route is how a request has come here: the context of a call that a node makes
-// has it.
+// route says how a request has come to this process. It is in the context of the call that a node makes for
+// the request.
 type route struct {
 	topic   string
-	hops    int
-	path    []string // of buses, on this topic
+	hops    int      // how many requests have led to this one, this one included
+	path    []string // the ids of the buses through which the request has come on this topic
 	targets []string // the members that are asked on this topic; nil: all
 }
 
@@ -34,13 +34,11 @@ func (r *routed) Value(key any) any {
 
 func withRoute(ctx context.Context, r route) context.Context { return &routed{ctx, r} }
 
-// mostHops bounds how many requests can lead to one another, as calls within one
-// process are bounded.
+// mostHops bounds how many requests can lead to one another, like the bound for calls within one process.
 const mostHops = 64
 
-// onward returns how a request goes on from the bus. A request on another topic that
-// a producer sends has a path of its own, for it may well go back to where the first
-// one came from.
+// onward returns the route of a request that the bus sends with this context. If a producer sends a request on
+// another topic, this request has a new path, because it may go back to the bus from which the first one came.
 func onward(ctx context.Context, topic, bus string, targets []string) (route, error) {
 	var r route
 	if come, ok := ctx.Value(routeKey{}).(*route); ok {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// BenchmarkTable has what a call does with the table of nodes under the lock of the remote: when
-// it is as it was, and when a node has changed since.
+// BenchmarkTable measures what a call does with the table of nodes under the lock of the remote: if the table
+// is unchanged since the last call, and if a node has changed.
 //
 //	go test -run - -bench Table
 func BenchmarkTable(b *testing.B) {

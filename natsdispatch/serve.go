@@ -51,14 +51,14 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 	if n.codecs, err = codecsFor[Req, Res](config.codecs); err != nil {
 		return nil, fmt.Errorf("natsdispatch: Serve: %w", err)
 	}
-	n.logged = nc.LastError() // which is none of ours
+	n.logged = nc.LastError() // an older error does not concern the Node
 	n.isOurs, n.draining = n.isOur, n.connectionDrains
 	if !n.typesSet {
 		n.types = Fingerprint[Req, Res]()
 	}
 	n.bus = busID(d.Bus())
 	for _, name := range topicsOf(on) {
-		topic, err := dispatch.ParseTopic[Req, Res](name) // without the defaults, which are the asker's
+		topic, err := dispatch.ParseTopic[Req, Res](name) // without the defaults of the topic, because those of the asker apply
 		if err != nil {
 			return nil, err
 		}
@@ -78,24 +78,24 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 	return n, nil
 }
 
-// server is a topic of a bus whose types are left to it.
+// server is a topic of a bus, for code that does not know the types of the topic.
 type server interface {
 	// members returns the members that a call would ask now.
 	members() []dispatch.Member
-	// send asks the producers of the topic what the payload says.
+	// send reads the request in the payload, and sends it to the producers of the topic.
 	send(ctx context.Context, codec Codec, payload []byte, opts []dispatch.CallOption) (call, error)
 }
 
-// call is a [dispatch.Call] whose types are left to it.
+// call is a [dispatch.Call], for code that does not know its types.
 type call interface {
 	Cancel(cause error)
 	Report() dispatch.Report
 	Outcomes() iter.Seq[dispatch.Outcome]
-	// values ranges over the results as the codec writes them, without those of members from whom none is
-	// wanted any more.
+	// values calls yield with each result, written by the codec, until the call has ended. It skips the results
+	// of members for which wants returns false.
 	values(codec Codec, wants func(m dispatch.Member) bool, yield func(m dispatch.Member, value []byte, err error))
-	// array returns the one result of each of the members as an array, if the codec is ours for
-	// JSON and can write them.
+	// array returns the results of the members, one of each, as a JSON array in the order of the members. It
+	// returns false if the codec is not JSON or cannot write the results, or if there are too many members.
 	array(codec Codec, members []dispatch.Member) ([]byte, bool)
 }
 
@@ -133,7 +133,7 @@ func (c typedCall[Req, Res]) values(codec Codec, wants func(m dispatch.Member) b
 	}
 }
 
-// mostInArray bounds the members whose results are looked up among the others.
+// mostInArray bounds the members for which array is used, because array may search all of them for each result.
 const mostInArray = 256
 
 func (c typedCall[Req, Res]) array(codec Codec, members []dispatch.Member) ([]byte, bool) {

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// status is what a Snapshot of the bus says of the connection.
+// status returns what a Snapshot of the bus shows of the connection.
 func (l *link) status(s subjects, topics []string) dispatch.LinkSnapshot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -25,7 +25,7 @@ func (l *link) status(s subjects, topics []string) dispatch.LinkSnapshot {
 	return status
 }
 
-// status is what a Snapshot of the bus says of the nodes.
+// status returns what a Snapshot of the bus shows of the Remote: the connection and the nodes.
 func (r *Remote) status() dispatch.LinkSnapshot {
 	status := r.link.status(r.subjects, slices.Clone(r.topics))
 	stats := r.Stats()
@@ -34,7 +34,7 @@ func (r *Remote) status() dispatch.LinkSnapshot {
 	return status
 }
 
-// The states of nodes in a Snapshot, those that need attention first.
+// The states of nodes in a Snapshot; the states that need attention come first.
 const (
 	nodeSilent       = "silent"
 	nodeMissing      = "missing"
@@ -45,8 +45,8 @@ const (
 	nodePresent      = "present"
 )
 
-// states returns the states of all nodes that are known or expected, one for each that a node has
-// on some of its topics.
+// states returns the states of all nodes that are known or expected. If a node has several states, on
+// different topics, there is an element for each of them.
 func (r *Remote) states(now time.Time) (nodes []dispatch.NodeSnapshot) {
 	r.state.Lock()
 	defer r.state.Unlock()
@@ -86,7 +86,7 @@ func (r *Remote) states(now time.Time) (nodes []dispatch.NodeSnapshot) {
 	return nodes
 }
 
-// stateLocked returns the state of a node on a topic, and why it is not asked.
+// stateLocked returns the state of a node on a topic, and the error for this state, or nil.
 func (r *Remote) stateLocked(p *present, now time.Time) (state string, err error) {
 	misfit := p.misfit(r.types, r.codecs[0].Name())
 	switch {
@@ -104,7 +104,7 @@ func (r *Remote) stateLocked(p *present, now time.Time) (state string, err error
 	return nodePresent, nil
 }
 
-// status is what a Snapshot of the bus says of the node.
+// status returns what a Snapshot of the bus shows of the node.
 func (n *Node) status() dispatch.LinkSnapshot {
 	var topics []string
 	for _, s := range n.topics {

@@ -10,7 +10,7 @@ type subjects struct{ prefix, space string }
 
 const (
 	version    = 1
-	version2   = 2 // of replies, to requests that ask for it
+	version2   = 2 // of replies, and of requests if all nodes know it
 	queueGroup = "dispatch"
 )
 
@@ -22,23 +22,23 @@ func (s subjects) group(group, topic string) string {
 	return s.prefix + ".v1." + s.space + ".group." + escape(group) + "." + topic
 }
 
-// acks is where askers tell a node what they have had of its replies. The name of no topic has a
-// token like its last one.
+// acks returns the subject on which a node receives the lines of askers. No topic has a token like the last
+// one, which begins with =.
 func (s subjects) acks(node, topic string) string { return s.ask(topic) + ".=" + escape(node) }
 
 func (s subjects) presence(node, topic string) string {
 	return s.prefix + "." + s.space + ".presence." + escape(node) + "." + topic
 }
 
-// presenceOfNode is where a node beats for all its topics.
+// presenceOfNode returns the subject of a node's beats for all topics.
 func (s subjects) presenceOfNode(node string) string {
 	return s.prefix + "." + s.space + ".presence." + escape(node)
 }
 
-// presenceOfNodes is what askers subscribe to for all these beats.
+// presenceOfNodes returns the subject to which askers subscribe for the beats of all nodes.
 func (s subjects) presenceOfNodes() string { return s.prefix + "." + s.space + ".presence.*" }
 
-// presenceOfAll is what askers subscribe to for the announcements of all nodes.
+// presenceOfAll returns the subject to which askers subscribe for the announcements of all nodes on a topic.
 func (s subjects) presenceOfAll(topic string) string {
 	return s.prefix + "." + s.space + ".presence.*." + topic
 }
@@ -113,7 +113,7 @@ func digit(c byte) int {
 	return -1
 }
 
-// matches reports whether a topic's name matches a pattern as of package dispatch.
+// matches reports whether a topic's name matches a pattern, by the rules of package dispatch.
 func matches(pattern, topic string) bool {
 	for {
 		want, restOfPattern, morePattern := strings.Cut(pattern, ".")
@@ -130,7 +130,8 @@ func matches(pattern, topic string) bool {
 	}
 }
 
-// checkTokens reports what keeps s from being made of so many tokens.
+// checkTokens returns an error unless s is one token, or several tokens that are joined by dots if several is
+// true.
 func checkTokens(s string, several bool) error {
 	for token := range strings.SplitSeq(s, ".") {
 		if token == "" {

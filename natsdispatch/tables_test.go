@@ -58,7 +58,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// Who falls silent is remembered, and forgotten in the end.
+// A node that falls silent is remembered for a while, and then forgotten.
 func TestTableOfThoseWhoAreSilent(t *testing.T) {
 	at := func(seconds int) time.Time { return time.Unix(1000+int64(seconds), 0) }
 	table := table{forget: 10 * time.Second, most: 100}
@@ -94,13 +94,13 @@ func TestTableOfThoseWhoAreSilent(t *testing.T) {
 	}
 }
 
-// If all fall silent together it is we who are cut off.
+// If all nodes fall silent together, the asker is cut off.
 func TestTableOfThoseWhoAreSilentTogether(t *testing.T) {
 	at := func(seconds int) time.Time { return time.Unix(1000+int64(seconds), 0) }
 	for _, c := range []struct {
 		name  string
-		heard map[place]int // when, for the last time
-		cut   error         // what is known of the connection
+		heard map[place]int // when each node was last heard, in seconds
+		cut   error         // why the asker is cut off; nil: this is not known
 		want  error
 		left  int
 	}{
@@ -164,7 +164,7 @@ func TestAnnouncementOfABadNode(t *testing.T) {
 	}
 }
 
-// earBook writes down what it is told.
+// earBook is an ear that records what it is told.
 type earBook struct {
 	lines []string
 	known map[dispatch.Member]bool
@@ -219,7 +219,7 @@ func (e *earBook) end(m dispatch.Member, err error) {
 		}
 	}
 	if errors.Is(err, dispatch.ErrDecline) {
-		line += " declined" // which has no code, for its state says it
+		line += " declined" // ErrDecline has no code, because the state is enough
 	}
 	if err == nil {
 		line += " ok"
@@ -409,7 +409,7 @@ func TestOnward(t *testing.T) {
 	}
 }
 
-// An error that has come over the wire ends a member in the state that it had there,
+// An error that was sent over the wire ends a member in the state that the member had on the node,
 // and errors.Is reaches the more precise of two sentinels.
 func TestErrorsKeepTheirStates(t *testing.T) {
 	topic := dispatch.NewTopic[string, string]("t")
@@ -480,7 +480,7 @@ func TestFingerprint(t *testing.T) {
 	}
 	_ = reading{note: ""}
 	fingerprint := Fingerprint[string, reading]()
-	if fingerprint != "37b5d762f5611b63" { // it is on the wire, between versions of programs
+	if fingerprint != "37b5d762f5611b63" { // it is on the wire, where programs of different versions compare it
 		t.Errorf("fingerprint %q", fingerprint)
 	}
 	if got := Fingerprint[string, elsewhere](); got != fingerprint {

@@ -9,71 +9,70 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// ear is told what a tally has understood. It is a roster whose results are not
-// read yet.
+// ear is told what a tally has read. It is like a roster, but its results are still written by the codec.
 type ear interface {
-	// expect says that the member is owed an outcome.
+	// expect adds an expected member.
 	expect(m dispatch.Member)
-	// accept names members, in the place of an expected one unless that is the zero Member.
-	// It replaces members that the call already has by the zero Member.
+	// accept names members, which replace the expected one unless this is the zero Member.
+	// In the slice it replaces members that were named before by the zero Member.
 	accept(expected dispatch.Member, members []dispatch.Member)
 	// result returns an error if the value cannot be read.
 	result(m dispatch.Member, value []byte) error
 	end(m dispatch.Member, err error)
-	// all names members in the place of an expected one, each with one result and its end. The
-	// error says that some cannot be read; then it has done nothing.
+	// all names members, which replace the expected one, each with one result and its end. array is a JSON
+	// array of the results. If all returns an error, it cannot read the results, and has done nothing.
 	all(expected dispatch.Member, members []dispatch.Member, array []byte) error
-	// flush is called when what was said together is complete. Until then it may be kept.
+	// flush passes on all that the ear was told. Before flush, the ear may keep it.
 	flush()
 }
 
-// tally keeps account of what one node has said to one request. It is told once
-// how each member has ended, and not before the results have come that the node
-// has counted. It is not safe for concurrent use.
+// tally is the account of the reply of one node to one request. It tells its ear once how each member has
+// ended: when all results that the node has counted have arrived, or when the reply is over. It is not safe
+// for concurrent use.
 type tally struct {
 	node     string
-	standIn  dispatch.Member // for all of the node, until its members are known
-	expected dispatch.Member // in whose place they come; the zero Member if none is expected
-	epoch    int64           // 0: not known yet
-	hopeless error           // why it will not answer, known from the beginning
-	stood    bool            // the one for all of it has ended
-	twin     bool            // another process of this name has answered as well
-	limit    int             // of the size of a value
-	most     int             // of the members
-	excess   int             // members beyond that
+	standIn  dispatch.Member // the member for all members of the node whose names are not known
+	expected dispatch.Member // the member that the node's members replace; the zero Member: none
+	epoch    int64           // the boot id of the node; 0: not known yet
+	hopeless error           // why the node will not answer, if this is known before the request
+	stood    bool            // standIn has ended
+	twin     bool            // another process has the name, and the report shows this
+	limit    int             // bytes of a value, at most
+	most     int             // members, at most
+	excess   int             // members beyond most
 	next     uint64          // the number of the next message, in version 1
-	in       intake          // in version 2; its window says which one it is
-	heard    time.Time       // when the last message has come
-	missing  bool            // something has to come again, for which the node is asked until it has
-	looked   uint64          // the number of the next message when it was looked whether the node is to be asked
-	names    *names          // its list, as far as the asker knows it; nil: it does not
-	learned  *names          // the list that it has named now
-	nameless bool            // it has said the number of a list that is not known, and is asked for the names
-	accepted bool
-	over     bool // there is nothing more to hear
-	late     int  // members of which the node says that they are late
+	in       intake          // in version 2; its window is 0 in version 1
+	heard    time.Time       // when the last message has arrived
+	missing  bool            // a message is missing, for which the node is asked until it arrives
+	looked   uint64          // the number of the next message when the asker last decided whether to ask for it
+	names    *names          // the list of members that the asker remembers; nil: none
+	learned  *names          // the list of members that this reply has named; nil: none
+	nameless bool            // the reply has the number of an unknown list, and the node is asked for the names
+	accepted bool            // the node has accepted the request
+	over     bool            // the rest of the reply does not count
+	late     int             // members that are late on the node
 	members  []account
 	to       ear
 }
 
-// account is what is known of one member.
+// account is what a tally knows of one member.
 type account struct {
 	who     dispatch.Member
-	results int     // that have come
-	want    int     // that the node has counted, once ended
-	failure failure // with which it has ended, once ended
-	pieces  []byte  // of the value that is coming
-	broken  bool    // of the value that is coming something is missing
-	ended   bool
-	closed  bool // ear knows its end, or need not know of it
+	results int     // that have arrived
+	want    int     // results that the node has counted; valid if ended
+	failure failure // how the member has ended; valid if ended
+	pieces  []byte  // the parts of the current value that have arrived
+	broken  bool    // a part of the current value is missing, or the value is too large
+	ended   bool    // an end of the member has arrived
+	closed  bool    // the ear was told the end of the member, or the member was named before
 }
 
 // resolved reports whether all outcomes are known. A member that is late on the node is not
 // resolved until the asker's deadline makes it late here, too.
 func (t *tally) resolved() bool { return t.over && t.late == 0 }
 
-// hear takes in a message. The error says what is malformed in it, after which the
-// rest of the message is ignored.
+// hear handles a message of version 1. The error says what is malformed in the message; hear ignores the rest
+// of a malformed message.
 func (t *tally) hear(seq uint64, body []byte) (duplicate bool, err error) {
 	if seq < t.next {
 		return true, nil
@@ -90,7 +89,7 @@ func (t *tally) hear(seq uint64, body []byte) (duplicate bool, err error) {
 	return false, err
 }
 
-// read takes in the frames of a message, and reports whether one of them has a value.
+// read handles the frames of a message, and reports whether one of them has a value.
 func (t *tally) read(body []byte) (values bool, err error) {
 	for f, err := range frames(body) {
 		values = values || f.value != nil
@@ -150,7 +149,7 @@ func (t *tally) take(f frame) error {
 	case kindResult:
 		t.result(m, f)
 	case kindEnd:
-		// A later end takes the place of an earlier one that still waits for results.
+		// A later end replaces an earlier one that still waits for results.
 		if m.ended = true; m.failure.isLate() {
 			t.late--
 		}
@@ -163,7 +162,7 @@ func (t *tally) take(f frame) error {
 	return nil
 }
 
-// all takes in all that the node has to say, in one frame.
+// all handles a frame with the whole reply of the node.
 func (t *tally) all(f frame) error {
 	members, err := t.named(f)
 	if err != nil {
@@ -174,7 +173,7 @@ func (t *tally) all(f frame) error {
 		t.over, t.expected = true, dispatch.Member{}
 		return nil
 	}
-	// Something is wrong with it: the members with a wrong value have to be named.
+	// A value cannot be read, or something is too large. Find out which members have failed.
 	var values []json.RawMessage
 	if err := json.Unmarshal(f.value, &values); err != nil || len(values) != len(members) {
 		return fmt.Errorf("%w: %d values of %d members: %w", ErrMalformed, len(values), len(members), err)
@@ -200,8 +199,8 @@ func (t *tally) own(members []dispatch.Member) {
 	}
 }
 
-// introduce names the members of an accept. An accept without members leaves the expected member
-// where it is: others may be named later, or the final says that the request is for no member.
+// introduce names the members of an accept. An accept without members does not replace the expected
+// member: members may be named later, or the final says that the request is for no member.
 func (t *tally) introduce(members []dispatch.Member) {
 	if len(members) == 0 && !t.over {
 		return
@@ -218,7 +217,7 @@ func (t *tally) introduce(members []dispatch.Member) {
 	}
 }
 
-// endStandIn ends the one member that stands for all that are not known.
+// endStandIn ends the one member for all members that are not known.
 func (t *tally) endStandIn(err error) {
 	if t.stood {
 		return
@@ -244,7 +243,7 @@ func (t *tally) piece(m *account, part []byte) {
 	m.pieces = append(m.pieces, part...)
 }
 
-// result hands in the value that the frame completes.
+// result tells the ear the value that the frame completes.
 func (t *tally) result(m *account, f frame) {
 	value := f.value
 	if len(m.pieces) > 0 {
@@ -255,7 +254,7 @@ func (t *tally) result(m *account, f frame) {
 	switch {
 	case f.size > t.limit:
 		t.close(m, fmt.Errorf("%w: a result of %d bytes; WithMaxResult allows %d", ErrTooLarge, f.size, t.limit))
-	case lost: // it is not counted, and so found missing
+	case lost: // the value is not counted, so finish finds that a result is missing
 	default:
 		if err := t.to.result(m.who, value); err != nil {
 			t.close(m, fmt.Errorf("%w: a result cannot be read: %w", dispatch.ErrIncompatible, err))
@@ -266,7 +265,7 @@ func (t *tally) result(m *account, f frame) {
 	}
 }
 
-// settle tells how the member has ended if all its results have come.
+// settle tells the ear how the member has ended, if all results of the member have arrived.
 func (t *tally) settle(m *account) {
 	if m.ended && !m.closed && !m.failure.isLate() && m.results >= m.want {
 		t.close(m, m.failure.error(t.node))
@@ -278,7 +277,7 @@ func (t *tally) close(m *account, err error) {
 	t.to.end(m.who, err)
 }
 
-// finish takes in that the node has said all.
+// finish handles the end of the reply, in which the node has counted its members.
 func (t *tally) finish(members int) {
 	t.over = true
 	for i := range t.members {
@@ -300,7 +299,7 @@ func (t *tally) finish(members int) {
 }
 
 // fail ends all members that have not ended, because the node will send no more. If its
-// members are unknown, one member stands in for them.
+// members are not known, fail ends standIn.
 func (t *tally) fail(err error) {
 	if t.over {
 		return
@@ -317,7 +316,7 @@ func (t *tally) fail(err error) {
 	}
 }
 
-// giveUp ends all that has not ended because time is up.
+// giveUp ends all members that have not ended, because the deadline has passed.
 func (t *tally) giveUp(err error) {
 	for i := range t.members {
 		if m := &t.members[i]; !m.closed {

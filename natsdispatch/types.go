@@ -11,8 +11,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// checkTypes reports that one of the codecs would write a type as if it were empty: what
-// was sent would arrive as the zero value, without any error.
+// checkTypes returns an error if one of the codecs would write nothing of a type: values of this type would
+// arrive as the zero value, without any error.
 func checkTypes[Req, Res any](codecs []Codec) error {
 	for _, c := range codecs {
 		for _, t := range []reflect.Type{reflect.TypeFor[Req](), reflect.TypeFor[Res]()} {
@@ -28,8 +28,8 @@ func checkTypes[Req, Res any](codecs []Codec) error {
 	return nil
 }
 
-// codecsFor returns the codecs of a node: those that it was given, or else those of ours that
-// can write the types.
+// codecsFor returns the codecs of a node: the given codecs, or the codecs of this package that can write the
+// types if given is nil.
 func codecsFor[Req, Res any](given []Codec) (codecs []Codec, err error) {
 	if given != nil {
 		return given, checkTypes[Req, Res](given)
@@ -47,8 +47,8 @@ func codecsFor[Req, Res any](given []Codec) (codecs []Codec, err error) {
 	return codecs, err
 }
 
-// writers are the interfaces of types that write themselves, and the tag by which
-// a codec knows fields that it leaves out.
+// writers holds the interfaces of types that write themselves, and the struct tag of fields that a codec
+// leaves out.
 type writers struct {
 	interfaces []reflect.Type
 	tag        string
@@ -66,8 +66,8 @@ func writersOf(c Codec) *writers {
 	}
 }
 
-// empties looks for a struct of which nothing would be written, and returns where it is.
-// A method of its pointer writes it only where it is a part of something else.
+// empties looks for a struct of which the codec would write nothing, and returns the path to the struct. If
+// only the pointer to a type writes itself, the codec calls its methods only for a part of another value.
 func (w *writers) empties(t reflect.Type, path string, above []reflect.Type) (string, bool) {
 	for _, i := range w.interfaces {
 		if t.Implements(i) || above != nil && reflect.PointerTo(t).Implements(i) {

@@ -31,7 +31,7 @@ func (*byPointer) MarshalJSON() ([]byte, error) { return []byte("1"), nil }
 
 // A type of which a codec would write nothing is refused, and no other.
 func TestTypesThatACodecWouldEmpty(t *testing.T) {
-	_ = []any{hidden{}.volts, embedsEmpty{}.hidden, writesOwn{}.volts, byPointer{}.volts} // which are there to be lost
+	_ = []any{hidden{}.volts, embedsEmpty{}.hidden, writesOwn{}.volts, byPointer{}.volts} // codecs would lose these fields
 	for what, c := range map[string]struct {
 		err  error
 		want string // in the text

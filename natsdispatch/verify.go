@@ -38,7 +38,7 @@ func VerifyNKey(keyOf func(node string) (publicKey string, ok bool)) Verify {
 	}
 }
 
-// signed returns what is signed of a message.
+// signed returns what the signature of a message covers, unless the message is of a reply of version 2.
 func (s subjects) signed(call, node string, epoch int64, seq uint64, body []byte) []byte {
 	b := make([]byte, 0, len(body)+len(call)+len(node)+96)
 	b = append(b, "dispatch-v1 "...)
@@ -50,8 +50,8 @@ func (s subjects) signed(call, node string, epoch int64, seq uint64, body []byte
 	return append(b, body...)
 }
 
-// signedReply returns what is signed of a message of a reply of version 2, whose body says whose
-// it is and which one.
+// signedReply returns what the signature of a message of a reply of version 2 covers. The body contains the
+// name and the boot id of the node, and the number of the message.
 func (s subjects) signedReply(call string, body []byte) []byte {
 	b := make([]byte, 0, len(body)+len(call)+64)
 	b = append(b, "dispatch-v2 "...)
@@ -60,7 +60,7 @@ func (s subjects) signedReply(call string, body []byte) []byte {
 	return append(b, body...)
 }
 
-// signedBy returns what is signed of a message of a reply, of either version.
+// signedBy returns what the signature of a message of a reply covers, in either version.
 func (s subjects) signedBy(call string, from sender, body []byte) []byte {
 	if from.version == version2 {
 		return s.signedReply(call, body)
@@ -68,7 +68,7 @@ func (s subjects) signedBy(call string, from sender, body []byte) []byte {
 	return s.signed(call, from.node, from.epoch, from.seq, body)
 }
 
-// presenceCall stands for the call in the signature of an announcement.
+// presenceCall returns what the signature of an announcement covers instead of the id of a call.
 func presenceCall(topic string) string { return "presence." + topic }
 
 func setSignature(h nats.Header, sign Sign, message []byte) error {

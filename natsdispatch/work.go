@@ -17,28 +17,28 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// work is one request that a node has in hand.
+// work is one request to a node, until the node has answered it and need not keep the reply.
 type work struct {
 	request
 	node    *Node
 	topic   *served
-	said    headers
-	payload []byte
-	reply   string // the subject of the reply
-	ends    time.Time
+	said    headers   // nil after lighten
+	payload []byte    // nil after lighten
+	reply   string    // the subject of the reply
+	ends    time.Time // when the budget of the request ends
 	out     outbox
 	place   *list.Element // among the kept replies; the node's state guards it
 
-	posting sync.Mutex     // held while messages are published
-	sending sync.WaitGroup // for the goroutine that sends, unless that which answers does
+	posting sync.Mutex     // held while messages are published; guards fields of message
+	sending sync.WaitGroup // the goroutine of startPosting
 
-	mu      sync.Mutex // guards what follows
-	call    call       // nil until it is made
-	cause   error      // with which it was cancelled
-	refused string     // why it was not made
+	mu      sync.Mutex // guards the fields below
+	call    call       // nil before it is made, and after lighten
+	cause   error      // why the request was canceled; nil: it was not
+	refused string     // why the request was refused; empty: it was not
 }
 
-// cancel ends the call, because the asker wants no more of its results.
+// cancel ends the call and the reply, because the asker has canceled the request or the node is closed.
 func (w *work) cancel(cause error) {
 	w.mu.Lock()
 	w.cause = cause
@@ -52,7 +52,7 @@ func (w *work) cancel(cause error) {
 
 func (w *work) startPosting() { w.sending.Go(func() { w.node.post(w) }) }
 
-// begins takes in the call of the work, and cancels it if that was to be.
+// begins sets the call of the work, and cancels the call if the request was canceled before.
 func (w *work) begins(c call) {
 	w.mu.Lock()
 	w.call = c
@@ -63,8 +63,7 @@ func (w *work) begins(c call) {
 	}
 }
 
-// hear takes in what was sent to the nodes of a topic, or to a replica of a group. It
-// does not wait for anything.
+// hear handles a message to the nodes of a topic, or to a replica of a group. It does not block.
 func (n *Node) hear(s *served, group string, m *nats.Msg) {
 	now := time.Now()
 	said, payload := cutRequest(m)
@@ -112,8 +111,8 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 	}
 }
 
-// take has the request answered, unless the node has had it before. Then it reports whether the
-// asker may want to have the answer again.
+// take gives the request to a goroutine that answers it, unless the node is closed or has received the request
+// before. In the second case it reports whether the asker may need the reply again.
 func (n *Node) take(w *work, now time.Time) (again bool) {
 	n.state.Lock()
 	defer n.state.Unlock()
@@ -137,8 +136,8 @@ func (n *Node) take(w *work, now time.Time) (again bool) {
 	return false
 }
 
-// answerAll deals with a request, and then with those that come when the node has no other
-// goroutine waiting for them: one whose stack has grown is quicker than a new one.
+// answerAll answers a request, and then waits for further requests, unless another goroutine of the node waits
+// for them. A goroutine whose stack has grown is quicker than a new one.
 func (n *Node) answerAll(w *work) {
 	for {
 		n.answer(w)
@@ -154,7 +153,7 @@ func (n *Node) answerAll(w *work) {
 	}
 }
 
-// rememberLocked remembers an id for a while, and reports whether it is new.
+// rememberLocked remembers an id for the time d, and reports whether the id is new.
 func (n *Node) rememberLocked(id string, d time.Duration, now time.Time) bool {
 	isNew, forgotten := n.seen.add(id, now.Add(d), now)
 	if forgotten {
@@ -163,14 +162,14 @@ func (n *Node) rememberLocked(id string, d time.Duration, now time.Time) bool {
 	return isNew
 }
 
-// lighten lets go of all but the reply.
+// lighten drops the references that the node does not need to send the reply again.
 func (w *work) lighten() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.said, w.payload, w.call = nil, nil, nil
 }
 
-// done takes the work off.
+// done removes the work from the open requests. It keeps the reply until the asker has acknowledged it.
 func (n *Node) done(w *work) {
 	n.state.Lock()
 	defer n.state.Unlock()
@@ -183,8 +182,8 @@ func (n *Node) done(w *work) {
 }
 
 const (
-	mostRemembered = 10 * time.Minute // that a request is recognised which was done with
-	mostCancelled  = time.Minute      // that a cancel is remembered which came before its request
+	mostRemembered = 10 * time.Minute // how long the id of a request is remembered, at most
+	mostCancelled  = time.Minute      // how long a cancel is remembered that arrives before its request
 )
 
 func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
@@ -211,7 +210,7 @@ func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
 	}
 }
 
-// refuse says why a request is not taken.
+// refuse sends a reply that rejects the request.
 func (n *Node) refuse(w *work, f failure) {
 	n.counts.refused.Add(1)
 	w.mu.Lock()
@@ -221,7 +220,7 @@ func (n *Node) refuse(w *work, f failure) {
 	n.post(w)
 }
 
-// answer deals with one request.
+// answer makes the call of a request, and sends the reply. It returns when the reply was sent or abandoned.
 func (n *Node) answer(w *work) {
 	defer n.done(w)
 	defer n.measure(w)
@@ -243,7 +242,7 @@ func (n *Node) answer(w *work) {
 		return
 	}
 	w.begins(c)
-	runtime.Gosched() // producers that are quick have answered then, and one message is enough
+	runtime.Gosched() // quick producers answer now, so that one message is enough
 	report := c.Report()
 	members := membersOf(report)
 	w.out.setList(n.listOf(w, members))
@@ -261,7 +260,7 @@ func (n *Node) answer(w *work) {
 		}
 		w.out.finish()
 		w.sending.Wait()
-		n.post(w) // all, or nothing
+		n.post(w) // all messages, or none if startPosting was called
 		return
 	}
 	var collecting sync.WaitGroup
@@ -279,9 +278,8 @@ func (n *Node) answer(w *work) {
 	collecting.Wait()
 }
 
-// membersOf returns the members of a call, groups without the name of the replica that
-// may have answered by now. Those elsewhere that are only expected are not among them: others
-// may come in their place, and if none do, that is said when it is known.
+// membersOf returns the members of a call as an accept names them. Expected members of other nodes are not
+// among them: other members may replace them, and if this does not happen, they are named when they end.
 func membersOf(r dispatch.Report) []dispatch.Member {
 	members := make([]dispatch.Member, 0, len(r.Outcomes))
 	for _, o := range r.Outcomes {
@@ -298,14 +296,15 @@ func isWell(r dispatch.Report) bool {
 		!slices.ContainsFunc(r.Outcomes, func(o dispatch.Outcome) bool { return o.State != dispatch.StateOK || o.Results != 1 })
 }
 
-// outcomes puts how the members end into the outbox.
+// outcomes puts the end of each member into the outbox.
 func (w *work) outcomes(c call) {
 	for o := range c.Outcomes() {
 		w.out.end(o)
 	}
 }
 
-// begin asks the producers. It returns why it does not, or nothing if none is meant.
+// begin makes the call. It returns a failure if the request has to be refused, and neither a call nor a
+// failure if the request is for no member of the node.
 func (n *Node) begin(w *work, codec Codec) (call, failure) {
 	var err error
 	switch {
@@ -345,9 +344,9 @@ func (n *Node) begin(w *work, codec Codec) (call, failure) {
 	return c, failure{}
 }
 
-// meant returns the names of the members that the request is for, or that it is for all. A
-// request to a group is for the group alone. One to the members of nodes is for their
-// groups, too, if it names the node.
+// meant returns the names of the members that the request is for; all says that it is for all members. A
+// request to a group is for this group alone. A request to all nodes is for a group only if a target names
+// the node and the group, or all members of the node.
 func (w *work) meant(node string) (names []string, all bool) {
 	members := w.topic.bus.members()
 	if w.targets == nil {

@@ -1,0 +1,89 @@
+package natsdispatch
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// adds checks what seen says of an id that is to be remembered.
+func (s *seen) adds(t *testing.T, id string, until, now time.Time, wantNew, wantForgotten bool) {
+	t.Helper()
+	if isNew, forgotten := s.add(id, until, now); isNew != wantNew || forgotten != wantForgotten {
+		t.Errorf("%s is new: %t, another one is forgotten: %t; want %t, %t", id, isNew, forgotten, wantNew, wantForgotten)
+	}
+}
+
+func TestSeenRemembersAnIDUntilItsTimeIsOver(t *testing.T) {
+	s := seen{most: 3}
+	now := second(1000)
+	s.adds(t, "a", second(1005), now, true, false)
+	s.adds(t, "a", second(1005), second(1004), false, false)
+	s.adds(t, "a", second(1010), second(1005), true, false)
+	s.adds(t, "a", second(1010), second(1009), false, false)
+	if s.sweep(second(1009)); s.len() != 1 {
+		t.Errorf("%d ids are remembered at 1009, want 1: it was remembered once more", s.len())
+	}
+	if s.sweep(second(1011)); s.len() != 0 {
+		t.Errorf("%d ids are remembered at 1011, want none", s.len())
+	}
+	s.adds(t, "b", second(3001), second(3000), true, false) // long after all others
+	s.adds(t, "b", second(3001), second(3000), false, false)
+}
+
+func TestSeenForgetsWhatEndsFirst(t *testing.T) {
+	s := seen{most: 3}
+	now := second(1000)
+	s.adds(t, "long", second(1900), now, true, false)
+	s.adds(t, "short", second(1002), now, true, false)
+	s.adds(t, "middle", second(1100), now, true, false)
+	s.adds(t, "new", second(1200), now, true, true)     // short is forgotten
+	s.adds(t, "newer", second(1200), now, true, true)   // middle is forgotten
+	s.adds(t, "long", second(1900), now, false, false)  // is still known
+	s.adds(t, "short", second(1200), now, true, true)   // new is forgotten
+	s.adds(t, "newer", second(1200), now, false, false) // is still known
+	if s.len() != 3 {
+		t.Errorf("%d ids are remembered, want 3", s.len())
+	}
+}
+
+// What is remembered once more is not forgotten for another id in the place of its first time.
+func TestSeenForgetsNothingThatWasRememberedOnceMore(t *testing.T) {
+	s := seen{most: 2}
+	s.adds(t, "a", second(1001), second(1000), true, false)
+	s.adds(t, "b", second(1009), second(1000), true, false)
+	s.adds(t, "a", second(1020), second(1001), true, false)
+	s.adds(t, "c", second(1030), second(1001), true, true) // b is forgotten
+	s.adds(t, "a", second(1020), second(1001), false, false)
+}
+
+// seen agrees with a map of all ids, for many random ids and times.
+func TestSeenAgreesWithAMap(t *testing.T) {
+	s := seen{most: 1 << 20}
+	all := make(map[string]time.Time)
+	random := rand.New(rand.NewPCG(1, 2))
+	now := second(1000)
+	for range 100_000 {
+		now = now.Add(time.Duration(random.IntN(20)) * time.Millisecond)
+		id := fmt.Sprint(random.IntN(2000))
+		until := now.Add(time.Duration(random.IntN(10_000)) * time.Millisecond)
+		known := now.Before(all[id])
+		s.adds(t, id, until, now, !known, false)
+		if !known {
+			all[id] = until
+		}
+	}
+	left := 0
+	for _, until := range all {
+		if now.Before(until) {
+			left++
+		}
+	}
+	if got := s.len(); got < left || got > left+2000/5 {
+		t.Errorf("%d ids are remembered, want %d, and those of the last second", got, left)
+	}
+	if s.sweep(now.Add(time.Minute)); s.len() != 0 || len(s.periods) != 0 {
+		t.Errorf("%d ids in %d periods are remembered at the end, want none", s.len(), len(s.periods))
+	}
+}
