@@ -63,16 +63,18 @@ func TestKeptWaits(t *testing.T) {
 	}
 }
 
-// The next sweep removes a reply that was given up before its budget had passed.
-func TestKeptSweepsWhatWasGivenUp(t *testing.T) {
+// A reply that is given up is not held until its time is over.
+func TestKeptHoldsNothingThatWasGivenUp(t *testing.T) {
 	s := &store{most: most}
 	var k kept
 	a, b := keptWork(s, "a", 10, second(5)), keptWork(s, "b", 10, second(5))
 	k.add(a)
 	k.add(b)
-	k.drop(a)
-	if k.sweep(second(1)); k.order.Len() != 1 || k.calls["b"] != b {
-		t.Errorf("%d replies are remembered, want the other one", k.order.Len())
+	if k.drop(a); k.order.Len() != 1 || k.order.Front().Value != b {
+		t.Errorf("%d replies are held, want the other one", k.order.Len())
+	}
+	if k.sweep(second(1)); k.calls["b"] != b {
+		t.Error("the other one is given up before its time is over")
 	}
 }
 
