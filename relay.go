@@ -75,7 +75,7 @@ func (r *relayRun) name(m Member) bool {
 	if c.over() {
 		return false
 	}
-	_, ok := r.nameLocked(m)
+	_, ok := r.nameLocked(m, c.now())
 	return ok
 }
 
@@ -87,14 +87,14 @@ func (r *relayRun) expect(m Member) bool {
 	if c.over() {
 		return false
 	}
-	_, ok := r.joinLocked(m, (*course.Course).Expect)
+	_, ok := r.joinLocked(m, c.now(), (*course.Course).Expect)
 	return ok
 }
 
 // nameLocked makes m a member of a call that goes on.
-func (r *relayRun) nameLocked(m Member) (i int32, ok bool) {
+func (r *relayRun) nameLocked(m Member, now time.Duration) (i int32, ok bool) {
 	c := r.call
-	if i, ok = r.joinLocked(m, (*course.Course).Name); ok && slices.ContainsFunc(c.policy.required, m.Matches) {
+	if i, ok = r.joinLocked(m, now, (*course.Course).Name); ok && slices.ContainsFunc(c.policy.required, m.Matches) {
 		c.course.Require(i)
 		c.relaying.missing = slices.DeleteFunc(c.relaying.missing, m.Matches)
 		c.course.Missing(len(c.relaying.missing))
@@ -103,13 +103,13 @@ func (r *relayRun) nameLocked(m Member) (i int32, ok bool) {
 }
 
 // joinLocked makes m a member. take is Name or Expect of the course.
-func (r *relayRun) joinLocked(m Member, take func(*course.Course, time.Duration) (int32, bool)) (i int32, ok bool) {
+func (r *relayRun) joinLocked(m Member, now time.Duration, take func(*course.Course, time.Duration) (int32, bool)) (i int32, ok bool) {
 	c := r.call
 	if m.Name == "" && m.Group == "" || r.phase == runReturned || c.hasLocked(m) {
 		c.bus.misuse.Add(1)
 		return 0, false
 	}
-	i, _ = take(&c.course, c.now())
+	i, _ = take(&c.course, now)
 	c.relaying.named = append(c.relaying.named, named{member: m, by: r})
 	c.relaying.byMember[m] = i
 	return i, true
@@ -120,23 +120,25 @@ func (r *relayRun) accept(expected Member, members []Member) bool {
 	c := r.call
 	c.mu.Lock()
 	defer c.tellAndUnlock()
-	if !c.replaceLocked(r, expected) {
+	now := c.now()
+	if !c.replaceLocked(r, expected, now) {
 		return false
 	}
+	c.growLocked(len(members))
 	for _, m := range members {
-		r.nameLocked(m)
+		r.nameLocked(m, now)
 	}
 	return true
 }
 
 // replaceLocked removes an expected member. The caller names the members that replace it
 // before it unlocks.
-func (c *gathering) replaceLocked(r *relayRun, expected Member) bool {
+func (c *gathering) replaceLocked(r *relayRun, expected Member, now time.Duration) bool {
 	i, ok := c.pendingLocked(r, expected)
 	switch {
 	case !ok:
 		return false
-	case !c.course.Accept(c.now(), i):
+	case !c.course.Accept(now, i):
 		c.bus.misuse.Add(1) // it was named, and not expected
 		return false
 	}

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
@@ -116,19 +117,19 @@ func (c *Call[Req, Res]) heard(r *relayRun, expected Member, batch []Answer[Res]
 		means = append(means, meaning{how: stateOf(batch[i].Err)})
 	}
 	c.mu.Lock()
-	if expected != (Member{}) {
-		c.replaceLocked(r, expected)
+	now := c.now()
+	if expected != (Member{}) && c.replaceLocked(r, expected, now) {
+		c.growLocked(len(batch))
 	}
-	c.relaying.named = slices.Grow(c.relaying.named, len(batch))
 	for i := 0; i < len(batch) && !c.over(); i++ {
 		m := &means[i]
 		if m.member, m.known = c.relaying.byMember[batch[i].From]; !m.known {
-			m.member, m.known = r.nameLocked(batch[i].From)
+			m.member, m.known = r.nameLocked(batch[i].From, now)
 		}
 	}
 	next := 0
 	for ; next < len(batch) && !c.over(); next++ {
-		if c.takeLocked(r, &batch[next], means[next]) {
+		if c.takeLocked(r, &batch[next], means[next], now) {
 			taken++
 		}
 	}
@@ -150,7 +151,7 @@ type meaning struct {
 }
 
 // takeLocked does what one answer says, in a call that goes on.
-func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], m meaning) bool {
+func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], m meaning, now time.Duration) bool {
 	i := m.member
 	switch {
 	case !m.known:
@@ -159,7 +160,6 @@ func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], m meaning) bool
 		c.bus.misuse.Add(1)
 		return false
 	}
-	now := c.now()
 	e := calllog.Entry{Member: i}
 	switch {
 	case a.Ended:

@@ -64,7 +64,7 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 			}
 			return payload, err
 		}
-		return r.inquire(ctx, write, to.Targets(), &rosterEar[Res]{to: to, codec: codec, named: make(map[dispatch.Member]bool, 64)})
+		return r.inquire(ctx, write, to.Targets(), &rosterEar[Res]{to: to, codec: codec})
 	}
 	// The bus refuses a second relay of this name, so it cannot join a topic twice in this space.
 	if r.registration, err = d.AddRelay(on, relay, dispatch.WithName("nats:"+r.subjects.String())); err != nil {
@@ -103,20 +103,35 @@ type rosterEar[Res any] struct {
 	to       *dispatch.Roster[Res]
 	codec    Codec
 	named    map[dispatch.Member]bool // the members that were named: to name a member twice is misuse of the roster
+	expects  int                      // how many expected members there were
 	expected dispatch.Member          // the member that the members of the batch replace; the zero Member: none
 	batch    []dispatch.Answer[Res]   // flush empties it and keeps its memory
 }
 
 func (e *rosterEar[Res]) expect(m dispatch.Member) {
 	e.flush()
+	e.expects++
 	e.to.Expect(m)
 }
+
+// grow makes room for n members. When the first members are named, it makes room for as many in the place of
+// each expected member, within limits.
+func (e *rosterEar[Res]) grow(n int) {
+	e.batch = slices.Grow(e.batch, n)
+	if e.named == nil && n > 0 {
+		e.named = make(map[dispatch.Member]bool, min(n*max(e.expects, 1), max(n, mostAlike)))
+	}
+}
+
+// mostAlike bounds the room for members that may never be named.
+const mostAlike = 1024
 
 func (e *rosterEar[Res]) accept(expected dispatch.Member, members []dispatch.Member) {
 	if expected != (dispatch.Member{}) {
 		e.flush()
 		e.expected = expected
 	}
+	e.grow(len(members))
 	for i, m := range members {
 		if e.named[m] {
 			members[i] = dispatch.Member{}
@@ -149,7 +164,7 @@ func (e *rosterEar[Res]) all(expected dispatch.Member, members []dispatch.Member
 		return fmt.Errorf("%w: %d values of %d members", ErrMalformed, len(values), len(members))
 	}
 	e.accept(expected, nil)
-	e.batch = slices.Grow(e.batch, len(members))
+	e.grow(len(members))
 	for i, m := range members {
 		if !e.named[m] {
 			e.named[m] = true

@@ -78,18 +78,16 @@ func (l lines) Values(key string) []string {
 
 // find returns the value of the first header with the key.
 func (l lines) find(key string) (value string, ok bool) {
-	for rest := string(l); ; {
-		i := strings.Index(rest, key)
-		if i < 0 {
-			return "", false
-		}
-		startsLine := i == 0 && len(rest) == len(l) || i > 0 && rest[i-1] == '\n'
-		rest = rest[i+len(key):]
-		if value, found := strings.CutPrefix(rest, ": "); found && startsLine {
-			value, _, _ = strings.Cut(value, "\n")
-			return value, true
+	for rest := string(l); rest != ""; {
+		var line string
+		line, rest, _ = strings.Cut(rest, "\n")
+		if value, ok = strings.CutPrefix(line, key); ok {
+			if value, ok = strings.CutPrefix(value, ": "); ok {
+				return value, true
+			}
 		}
 	}
+	return "", false
 }
 
 // findFold returns the value of the first header with the key in upper or lower case.

@@ -58,8 +58,8 @@ func WithMaxBudget(d time.Duration) ServeOption {
 }
 
 // WithMaxRemembered bounds how many ids of requests and cancels the node remembers, so that a
-// request that arrives twice does not run twice. Beyond the bound the node forgets the oldest ids
-// and counts them. It is DefaultMaxRemembered without this option; an id takes some 350 bytes.
+// request that arrives twice does not run twice. Beyond the bound the node forgets the ids whose time
+// ends first, and counts them. Without this option the bound is DefaultMaxRemembered. An id takes less than 100 bytes.
 func WithMaxRemembered(n int) ServeOption {
 	return serveOption(func(c *serveConfig) error {
 		c.remember = n

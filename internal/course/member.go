@@ -1,6 +1,9 @@
 package course
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Member is the record of one member. Only its course writes it.
 type Member struct {
@@ -69,6 +72,9 @@ func (c *Course) Require(member int32) {
 // Missing says how many required members are not named yet. They are waited for as long as
 // there are relays.
 func (c *Course) Missing(n int) { c.missing = n }
+
+// Grow makes room for n members that are added.
+func (c *Course) Grow(n int) { c.members = slices.Grow(c.members, n) }
 
 // Name adds a member that a relay has named and returns its index, or false if the
 // call is over.
