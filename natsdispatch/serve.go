@@ -94,9 +94,10 @@ type call interface {
 	// values calls yield with each result, written by the codec, until the call has ended. It skips the results
 	// of members for which wants returns false.
 	values(codec Codec, wants func(m dispatch.Member) bool, yield func(m dispatch.Member, value []byte, err error))
-	// array returns the results of the members, one of each, as a JSON array in the order of the members. It
-	// returns false if the codec is not JSON or cannot write the results, or if there are too many members.
-	array(codec Codec, members []dispatch.Member) ([]byte, bool)
+	// whole returns the results of a call that has ended with one result of each of these members and no others,
+	// as a JSON array in the order of the members. It returns false if the call has not ended or has ended
+	// differently, if the codec is not JSON or cannot write the results, or if there are too many members.
+	whole(codec Codec, members []dispatch.Member) (array []byte, ok bool)
 }
 
 type typedBus[Req, Res any] struct {
@@ -133,11 +134,11 @@ func (c typedCall[Req, Res]) values(codec Codec, wants func(m dispatch.Member) b
 	}
 }
 
-// mostInArray bounds the members for which array is used, because array may search all of them for each result.
+// mostInArray bounds the members of whole, which may search all of them for each result.
 const mostInArray = 256
 
-func (c typedCall[Req, Res]) array(codec Codec, members []dispatch.Member) ([]byte, bool) {
-	if _, ok := codec.(JSON); !ok || len(members) > mostInArray {
+func (c typedCall[Req, Res]) whole(codec Codec, members []dispatch.Member) (array []byte, ok bool) {
+	if _, ok := codec.(JSON); !ok || len(members) == 0 || len(members) > mostInArray || !c.isWell() {
 		return nil, false
 	}
 	values, next, count := make([]Res, len(members)), 0, 0
@@ -153,4 +154,19 @@ func (c typedCall[Req, Res]) array(codec Codec, members []dispatch.Member) ([]by
 	}
 	array, err := json.Marshal(values)
 	return array, err == nil && count == len(members)
+}
+
+// isWell reports whether the call has ended with one result of each member.
+func (c typedCall[Req, Res]) isWell() bool {
+	select {
+	case <-c.Done():
+	default:
+		return false
+	}
+	for o := range c.Outcomes() {
+		if o.State != dispatch.StateOK || o.Results != 1 {
+			return false
+		}
+	}
+	return true
 }

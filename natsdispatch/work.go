@@ -27,7 +27,8 @@ type work struct {
 	reply   string    // the subject of the reply
 	ends    time.Time // when the budget of the request ends
 	out     outbox
-	place   *list.Element // among the kept replies; the node's state guards it
+	all     []dispatch.Member // whom a request to all members is for; nil for other requests; only begin and answer use it
+	place   *list.Element     // among the kept replies; the node's state guards it
 
 	posting sync.Mutex     // held while messages are published; guards fields of message
 	sending sync.WaitGroup // the goroutine of startPosting
@@ -243,15 +244,13 @@ func (n *Node) answer(w *work) {
 	}
 	w.begins(c)
 	runtime.Gosched() // quick producers answer now, so that one message is enough
+	if n.putWhole(w, c, codec) {
+		n.post(w)
+		return
+	}
 	report := c.Report()
 	members := membersOf(report)
 	w.out.setList(n.listOf(w, members))
-	if w.out.head != nil && isWell(report) {
-		if array, ok := c.array(codec, members); ok && len(array) <= n.maxResult && w.out.whole(members, array) {
-			n.post(w)
-			return
-		}
-	}
 	w.out.accept(members...)
 	if report.Reason != dispatch.ReasonPending {
 		c.values(codec, w.out.wants, w.out.result)
@@ -290,10 +289,21 @@ func membersOf(r dispatch.Report) []dispatch.Member {
 	return members
 }
 
-// isWell reports whether a call has ended with one result of each of its members.
-func isWell(r dispatch.Report) bool {
-	return r.Reason == dispatch.ReasonAllEnded && len(r.Outcomes) > 0 &&
-		!slices.ContainsFunc(r.Outcomes, func(o dispatch.Outcome) bool { return o.State != dispatch.StateOK || o.Results != 1 })
+// putWhole puts the whole reply into the outbox if the call has ended well by now and one message is enough.
+func (n *Node) putWhole(w *work, c call, codec Codec) bool {
+	if w.out.head == nil {
+		return false
+	}
+	members := w.all
+	if members == nil {
+		members = membersOf(c.Report())
+	}
+	array, ok := c.whole(codec, members)
+	if !ok || len(array) > n.maxResult {
+		return false
+	}
+	w.out.setList(n.listOf(w, members))
+	return w.out.whole(members, array)
 }
 
 // outcomes puts the end of each member into the outbox.
@@ -352,6 +362,7 @@ func (w *work) meant(node string) (names []string, all bool) {
 	if w.targets == nil {
 		others := func(m dispatch.Member) bool { return m.Group != w.group }
 		if w.group == "" && !slices.ContainsFunc(members, others) {
+			w.all = members
 			return nil, true
 		}
 		for _, m := range members {

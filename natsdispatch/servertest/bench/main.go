@@ -53,8 +53,10 @@ func (b *bench) parts() []measure.Part {
 func main() {
 	b := &bench{out: os.Stdout}
 	only := flag.String("only", measure.Names(b.parts()), "the `parts` to run, separated by commas")
-	flag.IntVar(&b.rounds, "rounds", 100, "how many `rounds` each side of a comparison gets")
-	flag.IntVar(&b.round, "round", 10, "how many `calls` a round has")
+	flag.IntVar(&b.rounds, "rounds", 30, "how many `rounds` each side of a comparison gets")
+	// A side allocates the heap's minimum in seven calls. Rounds of a few calls would pay for a whole collection
+	// or for none.
+	flag.IntVar(&b.round, "round", 100, "how many `calls` a round has")
 	flag.IntVar(&b.calls, "calls", 10_000, "how many `calls` are made one after another")
 	flag.IntVar(&b.nodes, "nodes", 1000, "how many `nodes` are very many")
 	flag.IntVar(&b.crowd, "crowd", crowd, "how many simulated `nodes` there are")
