@@ -84,9 +84,12 @@ func (o *outbox) backlog(report dispatch.Report) int64 {
 	return int64(given-o.results) * (o.bytes / int64(o.results))
 }
 
-// breakOff puts the end of a member that has failed, even if the member still runs.
+// breakOff puts the end of a member that has failed, even if the member still runs. It does nothing if the
+// outbox is closed.
 func (o *outbox) breakOff(m dispatch.Member, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.breakLocked(o.numberLocked(m), err)
+	if !o.closed {
+		o.breakLocked(o.numberLocked(m), err)
+	}
 }

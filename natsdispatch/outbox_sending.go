@@ -2,14 +2,34 @@ package natsdispatch
 
 import (
 	"slices"
+	"time"
 )
 
 // This file has the methods by which messages leave an outbox: when there is credit, and again until the
 // asker has acknowledged them.
 
+// takeAll calls send with each message that may be sent, and returns when the outbox is closed and all
+// messages were sent. If it still waits for credit at the given time, it abandons the outbox: the asker gives no
+// more credit then.
+func (o *outbox) takeAll(ends time.Time, send func(*message)) {
+	var timer *time.Timer
+	stuck := func() {
+		if timer == nil {
+			timer = time.AfterFunc(time.Until(ends), o.abandon)
+		}
+	}
+	for messages := o.take(stuck); messages != nil; messages = o.take(stuck) {
+		for _, m := range messages {
+			send(m)
+		}
+	}
+	if timer != nil {
+		timer.Stop()
+	}
+}
+
 // take waits until there are messages to send, and returns them. It returns nil when the outbox is closed and
-// all messages have been taken. Before it waits for credit, it calls stuck once, with mu held, if stuck is
-// not nil.
+// all messages have been taken. Before it waits for credit, it calls stuck, with mu held, if stuck is not nil.
 func (o *outbox) take(stuck func()) (all []*message) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -19,7 +39,6 @@ func (o *outbox) take(stuck func()) (all []*message) {
 		}
 		if o.waiting > 0 && stuck != nil {
 			stuck()
-			stuck = nil
 		}
 		o.ready.Wait()
 	}

@@ -3,7 +3,6 @@ package natsdispatch
 import (
 	"fmt"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
@@ -18,19 +17,12 @@ func (n *Node) messageSize() int {
 
 // post sends the messages of the outbox until the outbox is closed and all messages have been taken.
 func (n *Node) post(w *work) {
-	var timer *time.Timer
-	stuck := func() { timer = time.AfterFunc(time.Until(w.ends), w.out.abandon) } // after the budget the asker gives no more credit
-	for messages := w.out.take(stuck); messages != nil; messages = w.out.take(stuck) {
-		for _, m := range messages {
-			if err := n.reply(w, m); err != nil {
-				n.counts.unsent.Add(1)
-				n.replyFails(err)
-			}
+	w.out.takeAll(w.ends, func(m *message) {
+		if err := n.reply(w, m); err != nil {
+			n.counts.unsent.Add(1)
+			n.replyFails(err)
 		}
-	}
-	if timer != nil {
-		timer.Stop()
-	}
+	})
 }
 
 // replyFails reports that a message of a reply was not sent, unless err is nil or there is no connection.

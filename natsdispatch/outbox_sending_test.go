@@ -1,0 +1,54 @@
+package natsdispatch
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// waitingOutbox is an outbox with ten messages, each of which waits for credit after the one before.
+func waitingOutbox() *outbox {
+	o := new(outbox)
+	o.init(1<<20, 1<<20, &store{most: most}, nil)
+	o.withCredit(appendHead(nil, "n", 1), 2*leastMessage)
+	a := memberOf("a")
+	o.accept(a)
+	for range 10 {
+		o.result(a, make([]byte, leastMessage*3/4), nil)
+	}
+	o.finish()
+	return o
+}
+
+// The timer that ends a wait for credit stops with the last message, however often takeAll had to wait.
+func TestTakeAllLeavesNoTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, sent := waitingOutbox(), uint64(0)
+		go o.takeAll(time.Now().Add(time.Minute), func(*message) { sent++ })
+		waits := 0
+		for !o.isDone() {
+			synctest.Wait()
+			o.acknowledge(0, int64(sent+2)*leastMessage) // more credit, and nothing is acknowledged
+			waits++
+		}
+		synctest.Wait()
+		kept := len(o.flow.kept)
+		if waits < 3 || kept == 0 {
+			t.Fatalf("%d messages are kept after %d waits: the test needs several waits, and messages that are not acknowledged", kept, waits)
+		}
+		time.Sleep(time.Hour)
+		if got := len(o.flow.kept); got != kept {
+			t.Errorf("%d messages are kept an hour later, want %d: a timer was left", got, kept)
+		}
+	})
+}
+
+func TestTakeAllWaitsForCreditUntilTheBudgetEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, began := waitingOutbox(), time.Now()
+		o.takeAll(began.Add(time.Minute), func(*message) {})
+		if took := time.Since(began); took != time.Minute || o.waiting != 0 {
+			t.Errorf("%v, and %d bytes still wait; want a minute, and none", took, o.waiting)
+		}
+	})
+}
