@@ -13,7 +13,7 @@ type relaying struct {
 	runs     []*relayRun
 	named    []named // the members that follow those of this bus
 	byMember map[Member]int32
-	missing  []string // names of WithRequired that no member has yet
+	required *nameSet // the names of WithRequired; nil: none
 }
 
 // relayRun is a relay at work for a call.

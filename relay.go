@@ -94,10 +94,9 @@ func (r *relayRun) expect(m Member) bool {
 // nameLocked makes m a member of a call that goes on.
 func (r *relayRun) nameLocked(m Member, now time.Duration) (i int32, ok bool) {
 	c := r.call
-	if i, ok = r.joinLocked(m, now, (*course.Course).Name); ok && slices.ContainsFunc(c.policy.required, m.Matches) {
+	if i, ok = r.joinLocked(m, now, (*course.Course).Name); ok && c.relaying.required != nil && c.relaying.required.meets(m) {
 		c.course.Require(i)
-		c.relaying.missing = slices.DeleteFunc(c.relaying.missing, m.Matches)
-		c.course.Missing(len(c.relaying.missing))
+		c.course.Missing(c.relaying.required.left)
 	}
 	return i, ok
 }
@@ -266,14 +265,14 @@ func (c *gathering) endRelayLocked(r *relayRun, how course.State) {
 // missTargetsLocked adds a member for each name of WithTargets and WithRequired that no
 // member has.
 func (c *gathering) missTargetsLocked() {
-	for _, name := range slices.Concat(c.policy.targets, c.policy.required) {
-		known := false
-		for i := 0; i < c.course.Size() && !known; i++ {
-			known = !c.isReplaced(i) && c.answersTo(i, name)
+	names := newNameSet(slices.Concat(c.policy.targets, c.policy.required))
+	for i := range c.course.Size() {
+		if !c.isReplaced(i) {
+			c.meetsLocked(names, i)
 		}
-		if !known {
-			c.missLocked(Member{Name: name}, course.Gone, unknownError(name))
-		}
+	}
+	for _, name := range names.missing() {
+		c.missLocked(Member{Name: name}, course.Gone, unknownError(name))
 	}
 }
 
@@ -286,13 +285,3 @@ func (c *gathering) missLocked(m Member, how course.State, err error) {
 	c.relaying.named = append(c.relaying.named, named{member: m, err: err})
 	c.appendLocked(calllog.Entry{At: c.course.Ended(), Member: i, Kind: calllog.End})
 }
-
-// answersTo reports whether a name stands for the member of this index.
-func (c *gathering) answersTo(i int, name string) bool {
-	if g := c.groupAt(i); g != nil {
-		return slices.ContainsFunc(g.Candidates, func(p *producer) bool { return p.answersTo(name) })
-	}
-	return c.memberAtLocked(i).Matches(name)
-}
-
-func (p *producer) answersTo(name string) bool { return p.member().Matches(name) }

@@ -123,9 +123,10 @@ func (c *gathering) enrollLocked(on *route) {
 	if c.policy.targets != nil || c.policy.required != nil {
 		sources = max(sources, 1) // what is missing is known once all relays have ended
 	}
-	if targets := c.policy.targets; targets != nil {
+	if c.policy.targets != nil {
+		targets := newNameSet(c.policy.targets)
 		if seats == nil {
-			c.producers = slices.DeleteFunc(slices.Clone(on.Producers), func(p *producer) bool { return !p.isAmong(targets) })
+			c.producers = slices.DeleteFunc(slices.Clone(on.Producers), func(p *producer) bool { return !targets.meets(p.member()) })
 		} else {
 			seats = targeted(seats, targets)
 		}
@@ -153,29 +154,36 @@ func (c *gathering) enrollLocked(on *route) {
 
 // requireLocked tells the course which members are required.
 func (c *gathering) requireLocked() {
-	names := c.policy.required
-	if names == nil {
+	if c.policy.required == nil {
 		return
 	}
-	missing := slices.Clone(names)
+	required := newNameSet(c.policy.required)
 	for i := range c.producers {
-		if slices.ContainsFunc(names, func(name string) bool { return c.answersTo(i, name) }) {
+		if c.meetsLocked(required, i) {
 			c.course.Require(int32(i))
-			missing = slices.DeleteFunc(missing, func(name string) bool { return c.answersTo(i, name) })
 		}
 	}
-	c.relaying.missing = missing
-	c.course.Missing(len(missing))
+	c.relaying.required = required
+	c.course.Missing(required.left)
 }
 
-// isAmong reports whether one of the names stands for the producer.
-func (p *producer) isAmong(names []string) bool { return slices.ContainsFunc(names, p.answersTo) }
+// meetsLocked reports whether a name of the set stands for the member of this index.
+func (c *gathering) meetsLocked(names *nameSet, i int) (found bool) {
+	g := c.groupAt(i)
+	if g == nil {
+		return names.meets(c.memberAtLocked(i))
+	}
+	for _, p := range g.Candidates {
+		found = names.meets(p.member()) || found
+	}
+	return found
+}
 
 // targeted returns the seats with the candidates that the names stand for.
-func targeted(seats []seat, names []string) []seat {
+func targeted(seats []seat, names *nameSet) []seat {
 	chosen := []seat{}
 	for _, s := range seats {
-		s.Candidates = slices.DeleteFunc(slices.Clone(s.Candidates), func(p *producer) bool { return !p.isAmong(names) })
+		s.Candidates = slices.DeleteFunc(slices.Clone(s.Candidates), func(p *producer) bool { return !names.meets(p.member()) })
 		if len(s.Candidates) > 0 {
 			chosen = append(chosen, s)
 		}

@@ -102,6 +102,7 @@ var growths = []growing{
 	{"Gather of n groups of two such replicas", []int{1, 10, 100}, func(n int) (cost, error) {
 		return gatherLookers(n, 2)
 	}},
+	{"Gather of n, WithTargets of all their names, for each", []int{10, 100, 1e3, 1e4}, gatherTargets},
 }
 
 func deaf(context.Context, result) {}
@@ -297,4 +298,19 @@ func gatherLookers(n, replicas int) (cost, error) {
 		return cost{}, err
 	}
 	return timed(calls, func() error { return gather(d, on, calls) })
+}
+
+// gatherTargets asks n producers by their names.
+func gatherTargets(n int) (cost, error) {
+	d, on, names := dispatch.New[int, int](), dispatch.NewTopic[int, int]("targets"), make([]string, n)
+	for i := range names {
+		names[i] = "p" + strconv.Itoa(i)
+		if _, err := d.AddProducer(on, echo, dispatch.WithName(names[i])); err != nil {
+			return cost{}, err
+		}
+	}
+	return timed(n, func() error {
+		_, err := d.Gather(context.Background(), on, 1, dispatch.WithTargets(names...))
+		return err
+	})
 }
