@@ -19,14 +19,15 @@ import (
 // An inquiry asks the nodes for one call. All methods except put run on the goroutine of
 // the relay.
 type inquiry struct {
-	r       *Remote
-	topic   string
-	to      ear
-	payload []byte        // the request, written by the codec
-	request request       // what all requests of the inquiry have in common
-	wake    chan struct{} // has a value if there are events
-	asks    []*asked
-	waiting int // how many tallies are not resolved and how many asks wait, and 1 more while settling
+	r        *Remote
+	topic    string
+	to       ear
+	payload  []byte          // the request, written by the codec
+	request  request         // what all requests of the inquiry have in common
+	targeted map[string]bool // the names of request.targets
+	wake     chan struct{}   // has a value if there are events
+	asks     []*asked
+	waiting  int // how many tallies are not resolved and how many asks wait, and 1 more while settling
 
 	settling bool      // the time of WithDiscovery has not passed: further nodes may be found
 	now      time.Time // when the current events were taken
@@ -110,6 +111,12 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 	q := &inquiry{r: r, topic: info.Topic, to: to, wake: make(chan struct{}, 1), request: request{
 		codec: r.codecs[0].Name(), types: r.types, attempt: 1, targets: route.targets, hops: route.hops, path: route.path,
 	}}
+	if route.targets != nil {
+		q.targeted = make(map[string]bool, len(route.targets))
+		for _, name := range route.targets {
+			q.targeted[name] = true
+		}
+	}
 	if !r.begin(q) {
 		return nil
 	}
@@ -219,7 +226,7 @@ func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups 
 // meant returns those of the groups that the request is for.
 func (q *inquiry) meant(groups []string) (meant []string) {
 	for _, g := range groups {
-		if q.request.targets == nil || slices.Contains(q.request.targets, g) {
+		if q.request.targets == nil || q.targeted[g] {
 			meant = append(meant, g)
 		}
 	}

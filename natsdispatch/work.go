@@ -1,14 +1,11 @@
 package natsdispatch
 
 import (
-	"cmp"
 	"container/list"
 	"context"
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -352,37 +349,4 @@ func (n *Node) begin(w *work, codec Codec) (call, failure) {
 		return nil, failed(dispatch.StateFailed, err)
 	}
 	return c, failure{}
-}
-
-// meant returns the names of the members that the request is for; all says that it is for all members. A
-// request to a group is for this group alone. A request to all nodes is for a group only if a target names
-// the node and the group, or all members of the node.
-func (w *work) meant(node string) (names []string, all bool) {
-	members := w.topic.bus.members()
-	if w.targets == nil {
-		others := func(m dispatch.Member) bool { return m.Group != w.group }
-		if w.group == "" && !slices.ContainsFunc(members, others) {
-			w.all = members
-			return nil, true
-		}
-		for _, m := range members {
-			if m.Group == w.group {
-				names = append(names, cmp.Or(m.Group, m.Name))
-			}
-		}
-		return names, false
-	}
-	for _, m := range members {
-		for _, target := range w.targets {
-			here, ours := strings.CutPrefix(target, node+"/")
-			switch {
-			case m.Group != w.group && (w.group != "" || !ours):
-			case ours && m.Group != "" && strings.HasPrefix(here, m.Group+"/"):
-				names = append(names, here) // one replica
-			case m.Matches(target), ours && (here == "*" || m.Matches(here)):
-				names = append(names, cmp.Or(m.Group, m.Name))
-			}
-		}
-	}
-	return names, false
 }

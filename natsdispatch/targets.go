@@ -1,0 +1,88 @@
+package natsdispatch
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// targets are the names of dispatch.WithTargets in a request. They find the names of a member without a
+// comparison of each name with each member.
+type targets struct {
+	names map[string]bool
+	under map[string][]string // the names before a slash, and those that go on behind it: "g" has "g/a" and "g/b"
+}
+
+func newTargets(names []string) targets {
+	t := targets{make(map[string]bool, len(names)), make(map[string][]string)}
+	for _, name := range names {
+		if t.names[name] {
+			continue
+		}
+		t.names[name] = true
+		for i := range len(name) {
+			if name[i] == '/' {
+				t.under[name[:i]] = append(t.under[name[:i]], name)
+			}
+		}
+	}
+	return t
+}
+
+// of yields the names that may stand for the member of a node.
+func (t targets) of(m dispatch.Member, node string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, name := range [...]string{m.Name, m.Group, node + "/" + m.Name, node + "/" + m.Group, node + "/*"} {
+			if t.names[name] && !yield(name) {
+				return
+			}
+		}
+		if m.Group == "" {
+			return
+		}
+		for _, group := range [...]string{m.Group, node + "/" + m.Group} {
+			for _, name := range t.under[group] {
+				if !yield(name) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// meant returns the names of the members that the request is for; all says that it is for all members. A
+// request to a group is for this group alone. A request to all nodes is for a group only if a target names
+// the node and the group, or all members of the node.
+func (w *work) meant(node string) (names []string, all bool) {
+	members := w.topic.bus.members()
+	if w.targets == nil {
+		others := func(m dispatch.Member) bool { return m.Group != w.group }
+		if w.group == "" && !slices.ContainsFunc(members, others) {
+			w.all = members
+			return nil, true
+		}
+		for _, m := range members {
+			if m.Group == w.group {
+				names = append(names, cmp.Or(m.Group, m.Name))
+			}
+		}
+		return names, false
+	}
+	targets := newTargets(w.targets)
+	for _, m := range members {
+		for target := range targets.of(m, node) {
+			here, ours := strings.CutPrefix(target, node+"/")
+			switch {
+			case m.Group != w.group && (w.group != "" || !ours):
+			case ours && m.Group != "" && strings.HasPrefix(here, m.Group+"/"):
+				names = append(names, here) // one replica
+			case m.Matches(target), ours && (here == "*" || m.Matches(here)):
+				names = append(names, cmp.Or(m.Group, m.Name))
+			}
+		}
+	}
+	return names, false
+}
