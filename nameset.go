@@ -3,16 +3,21 @@ package dispatch
 // nameSet is a set of the names of WithTargets or WithRequired. It knows which of them stand for a member without
 // a comparison of each name with each member.
 type nameSet struct {
-	names []string            // in order; a name may occur several times
-	met   map[string]bool     // by name: a member has had the name
+	names []string            // in order, each once
+	at    map[string]int      // where a name is in names
+	met   []bool              // of each name: a member has had it
 	under map[string][]string // the names before a slash, and those that go on behind it: "g" has "g/a" and "g/b"
-	left  int                 // different names that no member has had yet
+	left  int                 // names that no member has had yet
 }
 
 func newNameSet(names []string) *nameSet {
-	s := &nameSet{names: names, met: make(map[string]bool, len(names))}
+	s := &nameSet{at: make(map[string]int, len(names))}
 	for _, name := range names {
-		s.met[name] = false
+		if _, again := s.at[name]; again {
+			continue
+		}
+		s.at[name] = len(s.names)
+		s.names = append(s.names, name)
 		for i := range len(name) - 1 {
 			if name[i] == '/' {
 				if s.under == nil {
@@ -22,7 +27,7 @@ func newNameSet(names []string) *nameSet {
 			}
 		}
 	}
-	s.left = len(s.met)
+	s.met, s.left = make([]bool, len(s.names)), len(s.names)
 	return s
 }
 
@@ -55,22 +60,18 @@ func (s *nameSet) meetsHere(m Member, prefix string) (found bool) {
 }
 
 func (s *nameSet) meet(name string) bool {
-	met, ok := s.met[name]
-	if ok && !met {
-		s.met[name] = true
+	i, ok := s.at[name]
+	if ok && !s.met[i] {
+		s.met[i] = true
 		s.left--
 	}
 	return ok
 }
 
-// missing returns the names that no member has had, each once.
+// missing returns the names that no member has had.
 func (s *nameSet) missing() (missing []string) {
-	if s.left == 0 {
-		return nil
-	}
-	for _, name := range s.names {
-		if !s.met[name] {
-			s.meet(name)
+	for i, name := range s.names {
+		if !s.met[i] {
 			missing = append(missing, name)
 		}
 	}

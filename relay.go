@@ -265,6 +265,9 @@ func (c *gathering) endRelayLocked(r *relayRun, how course.State) {
 // missTargetsLocked adds a member for each name of WithTargets and WithRequired that no
 // member has.
 func (c *gathering) missTargetsLocked() {
+	if c.policy.targets == nil && c.policy.required == nil {
+		return
+	}
 	names := newNameSet(slices.Concat(c.policy.targets, c.policy.required))
 	for i := range c.course.Size() {
 		if !c.isReplaced(i) {
