@@ -167,7 +167,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	slow := !c.isQuickLocked(r, now)
 	c.afterLocked()
 	over := c.over()
-	var feeds *feed
+	var feeds *delivery
 	if next == nil || !c.spare {
 		feeds = c.publishLocked() // otherwise the spare does, if the next producer is not quick
 	}

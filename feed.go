@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"math"
-	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
@@ -12,21 +11,17 @@ import (
 // recipient, and the task that delivers what it has taken from the log.
 type feed struct {
 	inbox.Links
+	delivery
 	call *gathering
-	to   *recipient
 	next *feed // the next feed of the call; guarded by the call's lock
 
 	batch batch // what is being delivered; singles have batches of their own
 
-	brief bool // it tells the end of the call and nothing else
-
 	// The call's lock guards the fields below.
-	keeps    bool          // the call keeps its place until it has handed over the last result
-	queued   bool          // it is in the inbox, or what it has taken is being delivered
-	ended    bool          // nothing more is to be taken
-	left     bool          // it has ended its hold of the call
-	link     *feed         // the next in the list that publishLocked has returned
-	since    time.Duration // when it was last put into the inbox, since the bus was made
+	keeps    bool // the call keeps its place until it has handed over the last result
+	queued   bool // it is in the inbox, or what it has taken is being delivered
+	ended    bool // nothing more is to be taken
+	left     bool // it has ended its hold of the call
 	at       calllog.Cursor
 	read     int    // entries taken
 	come     int    // results that the recipient has come to; exact only if keeps
@@ -69,9 +64,9 @@ type drops struct {
 	probe calllog.Cursor // up to where noteDroppedLocked has looked
 }
 
-// publishLocked lets readers and recipients see what has been written. It returns the
-// feeds that have to be put into their inboxes.
-func (c *gathering) publishLocked() (feeds *feed) {
+// publishLocked lets readers and recipients see what has been written. It returns what has to be
+// put into inboxes.
+func (c *gathering) publishLocked() (all *delivery) {
 	if c.more != nil {
 		close(c.more)
 		c.more = nil
@@ -91,12 +86,15 @@ func (c *gathering) publishLocked() (feeds *feed) {
 		case f.queued:
 		case f.hasMoreLocked():
 			f.queued, f.since = true, c.onBus(c.course.Ended())
-			f.link, feeds = feeds, f
+			f.link, all = all, &f.delivery
 		case c.closed:
 			f.endIfOverLocked()
 		}
 	}
-	return feeds
+	if c.closed {
+		all = c.observing.publishEndLocked(c, all)
+	}
+	return all
 }
 
 // hasMoreLocked reports whether there is something to take: entries, or the end of the call.
@@ -107,28 +105,6 @@ func (f *feed) hasEntriesLocked() bool { return f.read < f.limit && f.at.More() 
 // hasEndLocked reports whether the end of the call can be told behind the entries.
 func (f *feed) hasEndLocked() bool {
 	return f.call.closed && !f.ended && f.limit == math.MaxInt && f.inHand == 0 && f.to.wantsEnd
-}
-
-// put puts feeds that publishLocked has returned into their inboxes.
-func put(feeds *feed) {
-	if idle := putAllButOne(feeds); idle != nil {
-		idle.start()
-	}
-}
-
-// putAllButOne is put, but leaves one recipient that has to be started to the caller.
-func putAllButOne(feeds *feed) (idle *recipient) {
-	for f := feeds; f != nil; {
-		next, to := f.link, f.to // once it is in the inbox, publishLocked may link it again
-		if to.put(f, f.since) {
-			if idle != nil {
-				idle.start()
-			}
-			idle = to
-		}
-		f = next
-	}
-	return idle
 }
 
 // recount lets bounded inboxes drop the results above their bounds.
@@ -200,7 +176,8 @@ func (c *gathering) lookUpListenersLocked() {
 }
 
 func (c *gathering) addFeedLocked(f *feed, to *recipient, at calllog.Cursor) {
-	f.call, f.to, f.next, f.limit, f.most = c, to, c.feeds, math.MaxInt, math.MaxInt
+	f.source, f.to = f, to
+	f.call, f.next, f.limit, f.most = c, c.feeds, math.MaxInt, math.MaxInt
 	f.at, f.counted, f.batch.seq = at, at.Seq, at.Seq
 	if to.inbox.Bounded() {
 		f.drops = &drops{probe: at}
@@ -340,7 +317,7 @@ func (f *feed) Discard() {
 func (f *feed) Run() { f.deliver(&f.batch) }
 
 func (f *feed) deliver(b *batch) {
-	to, outcomes := f.to, f.wantsOutcomes()
+	to, outcomes := f.to, f.to.wantsOutcomes
 	audience := to.self.(audience)
 	for len(b.entries) > 0 {
 		b.now = b.entries[0]
@@ -371,13 +348,11 @@ func (f *feed) deliver(b *batch) {
 	}
 }
 
-func (f *feed) wantsOutcomes() bool { return !f.brief && f.to.wantsOutcomes }
-
 // deliverEnd tells the outcomes of members that had not ended when the call did, and
 // the end of the call.
 func (f *feed) deliverEnd(b *batch) {
 	audience := f.to.self.(audience)
-	for f.wantsOutcomes() {
+	for f.to.wantsOutcomes {
 		i, ok := f.call.nextUnended(&f.outcomes)
 		if !ok {
 			break

@@ -86,6 +86,9 @@ func (c *gathering) addKept(by map[*recipient]int) (underWay int) {
 func (c *gathering) cutOff(l *recipient) (delivered func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if delivered = c.observing.cutOffLocked(l); delivered != nil {
+		return delivered
+	}
 	f := c.feeds
 	for f != nil && f.to != l {
 		f = f.next

@@ -10,10 +10,12 @@ import (
 
 // observing is the part of a call that only calls with observers have.
 type observing struct {
-	by    []*observer     // the observers of the call
-	brief []*observer     // those of them that do not want the details of the call
-	ctx   context.Context // what the CallStart hooks have returned, or the sender's
-	feed  feed            // of the first of them that has one
+	by        []*observer     // the observers of the call
+	brief     []*observer     // those of them that do not want the details of the call
+	ctx       context.Context // what the CallStart hooks have returned, or the sender's
+	notices   []endNotice     // for those that are told the end of the call alone
+	first     [1]endNotice    // the memory of the first one
+	published bool            // the notices are on their way
 
 	beginning calllog.Cursor // where they begin to read, until the call is launched
 }
@@ -47,30 +49,23 @@ func (w *observing) tell(since time.Duration, pick func(*observer) func()) {
 	tellObservers(w.by, since, pick)
 }
 
-// followLocked gives a feed to each observer that follows calls. The feed begins with the log,
-// or is without it if the observer is told nothing but the end of the call.
+// followLocked gives a feed to each observer that follows calls, or a notice if the observer is told nothing but the
+// end of the call. A feed begins with the log.
 func (c *gathering) followLocked() {
-	if c.observing == nil {
+	w := c.observing
+	if w == nil {
 		return
 	}
-	f := &c.observing.feed
-	for _, o := range c.observing.by {
-		begin := c.observing.beginning
+	w.notices = w.first[:0]
+	for _, o := range w.by {
 		switch {
-		case (o.hooks.Result != nil || o.wantsOutcomes) && c.observing.wantsDetails(o):
+		case (o.hooks.Result != nil || o.wantsOutcomes) && w.wantsDetails(o):
+			c.addFeedLocked(new(feed), &o.recipient, w.beginning)
 		case o.hooks.CallEnd != nil:
-			begin = calllog.Cursor{}
-		default:
-			continue
+			w.notices = append(w.notices, endNotice{delivery: delivery{to: &o.recipient}})
 		}
-		if f == nil {
-			f = new(feed)
-		}
-		f.brief = begin == (calllog.Cursor{})
-		c.addFeedLocked(f, &o.recipient, begin)
-		f = nil
 	}
-	c.observing.beginning = calllog.Cursor{}
+	w.beginning = calllog.Cursor{}
 }
 
 // contextFor returns the context that the MemberStart hooks have returned for a member,

@@ -91,12 +91,7 @@ type event struct {
 }
 
 // Take is part of inbox.Source.
-func (e *event) Take(int) (t inbox.Task, results int, more bool) {
-	if e.call == nil {
-		return nil, 0, false
-	}
-	return e, 0, false
-}
+func (e *event) Take(int) (t inbox.Task, results int, more bool) { return e, 0, false }
 
 // Fresh is part of inbox.Source.
 func (e *event) Fresh() int { return 0 }

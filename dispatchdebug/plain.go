@@ -26,7 +26,7 @@ type plainCalls struct {
 }
 
 const (
-	mostPlain  = 16 // calls are counted at once
+	mostPlain  = 64 // calls are counted at once
 	plainBytes = 4 * mostPlain
 	seatBytes  = 56 + plainBytes
 	notStarted = math.MaxUint32

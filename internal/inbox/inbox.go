@@ -69,7 +69,7 @@ type Inbox struct {
 
 	mu      sync.Mutex // guards the fields below; it is held when the locks of sources are taken
 	queue   queue
-	taken   Source // the source whose task runs, to be put back then; nil if it is in the queue already
+	taken   Source // the source whose task runs, to be put back then; nil if it is in the queue already or has no more
 	runners int32  // goroutines that run tasks
 	inHand  int32  // tasks that they run
 	away    int32  // of these tasks, those that are in Away
@@ -277,7 +277,9 @@ func (b *Inbox) nextLocked(h *hand) (start bool) {
 		b.inHand++
 		h.task = t
 		if n > 1 {
-			b.taken = s
+			if more {
+				b.taken = s
+			}
 			return false
 		}
 		if b.Bounded() {

@@ -1,0 +1,37 @@
+package dispatch
+
+import (
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
+)
+
+// delivery is a source of a call on its way to the inbox of a recipient.
+type delivery struct {
+	source inbox.Source
+	to     *recipient
+	since  time.Duration // when it was last put into the inbox, since the bus was made; guarded by the call's lock
+	link   *delivery     // the next in the list that publishLocked has returned; guarded by the call's lock
+}
+
+// put puts the deliveries that publishLocked has returned into their inboxes.
+func put(all *delivery) {
+	if idle := putAllButOne(all); idle != nil {
+		idle.start()
+	}
+}
+
+// putAllButOne is put, but leaves one recipient that has to be started to the caller.
+func putAllButOne(all *delivery) (idle *recipient) {
+	for d := all; d != nil; {
+		next, to := d.link, d.to // once it is in the inbox, publishLocked may link it again
+		if to.put(d.source, d.since) {
+			if idle != nil {
+				idle.start()
+			}
+			idle = to
+		}
+		d = next
+	}
+	return idle
+}
