@@ -543,6 +543,41 @@ func TestObserveABusInUse(t *testing.T) {
 	})
 }
 
+// Calls that go on when an observer is removed, or when its Drain begins, end without it, even if its hook keeps the
+// Drain waiting.
+func TestObserverIsNotToldOfTheEndsOfLaterCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ofDrained, ofRemoved notes
+		release := make(chan struct{})
+		d, _ := newDispatcher()
+		defer d.Close()
+		observe := func(told *notes) *dispatch.Registration {
+			return must(d.Bus().Observe(dispatch.Observer{CallEnd: func(_ context.Context, r dispatch.Report) {
+				told.add("%v", r.Call)
+				<-release
+			}}))
+		}
+		drained, removed := observe(&ofDrained), observe(&ofRemoved)
+		produce(t, d, "a", slow(time.Second, 1))
+		first := send(t, d)
+		time.Sleep(time.Second / 2)
+		second := send(t, d)
+		<-first.Done()
+		synctest.Wait()
+		wantLines(t, ofDrained.all(), first.ID().String())
+		wantLines(t, ofRemoved.all(), first.ID().String())
+		removed.Remove()
+		go drained.Drain(t.Context())
+		synctest.Wait()
+		<-second.Done()
+		synctest.Wait()
+		close(release)
+		synctest.Wait()
+		wantLines(t, ofDrained.all(), first.ID().String())
+		wantLines(t, ofRemoved.all(), first.ID().String())
+	})
+}
+
 func TestObserverMayUseTheBus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var d *dispatcher

@@ -1,0 +1,50 @@
+package dispatch
+
+import (
+	"context"
+	"testing"
+)
+
+// While a notice is on its way to the inbox, a Drain of its observer waits. Before that, a Drain makes the call end
+// without a notice.
+func TestDrainOfAnObserverWaitsForNoticesOnTheirWay(t *testing.T) {
+	d := New[int, int]()
+	defer d.Close()
+	// ended returns a call that has ended, and of which the observer is not told yet.
+	told := 0
+	hooks := Observer{CallEnd: func(context.Context, Report) { told++ }}
+	ended := func() (*gathering, *observer) {
+		call, err := d.Send(t.Context(), NewTopic[int, int]("oven"), 1, WithNoWait())
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-call.Done()
+		o := newObserver(&d.bus.hub, hooks, 0)
+		call.observing = &observing{by: []*observer{o}, ctx: t.Context()}
+		call.followLocked()
+		return &call.gathering, o
+	}
+
+	c, o := ended()
+	if c.observing.cutOffLocked(&o.recipient) != nil {
+		t.Error("Drain waits for a call that goes on")
+	}
+	if c.publishLocked() != nil {
+		t.Error("an observer gets a notice although its Drain began before the end of the call")
+	}
+
+	c, o = ended()
+	all := c.publishLocked()
+	if all == nil || c.publishLocked() != nil {
+		t.Fatal("an observer gets no notice, or two")
+	}
+	delivered := c.observing.cutOffLocked(&o.recipient)
+	if delivered == nil || delivered() {
+		t.Fatal("Drain does not wait for a notice on its way")
+	}
+	n := all.source.(*endNotice)
+	n.Run()
+	if n.Run(); told != 1 || !delivered() {
+		t.Errorf("the observer is told %d times, and the notice is delivered: %t", told, delivered())
+	}
+}
