@@ -235,7 +235,7 @@ func (c *gathering) isQuickLocked(r *run, now time.Duration) bool {
 	return (r.returned || !r.started) && c.tookLocked(r, now) < quick
 }
 
-// tookLocked returns how long a run has taken.
+// tookLocked returns how long a run has taken, without the hooks before its closure.
 func (c *gathering) tookLocked(r *run, now time.Duration) time.Duration {
 	switch {
 	case !r.started:
@@ -243,7 +243,7 @@ func (c *gathering) tookLocked(r *run, now time.Duration) time.Duration {
 	case r.replica() != nil:
 		return now - r.replica().began
 	default:
-		return now - c.course.Began(int(r.member))
+		return now - max(c.course.Began(int(r.member)), c.nesting.hookedLocked(int(r.member)))
 	}
 }
 

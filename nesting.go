@@ -18,6 +18,7 @@ type nesting struct {
 	asks     bool            // it concerns producers, and not only listeners
 	ctx      context.Context // what the CallStart hooks have returned
 	members  []context.Context
+	hooked   []time.Duration       // when the MemberStart hooks of these members had returned
 	groups   map[int]chan struct{} // closed when the MemberStart hooks for a group have returned
 	replicas map[*replica]context.Context
 	task     *trace.Task // nil unless the tracer runs
@@ -217,9 +218,18 @@ func (n *nesting) keep(i int, r *replica, ctx context.Context) context.Context {
 	}
 	if n.members == nil {
 		n.members = make([]context.Context, len(n.call.producers))
+		n.hooked = make([]time.Duration, len(n.call.producers))
 	}
-	n.members[i] = ctx
+	n.members[i], n.hooked[i] = ctx, n.call.now()
 	return ctx
+}
+
+// hookedLocked returns when the MemberStart hooks of a member had returned, or 0.
+func (n *nesting) hookedLocked(i int) time.Duration {
+	if n == nil || i >= len(n.hooked) {
+		return 0
+	}
+	return n.hooked[i]
 }
 
 // contextOf returns the context that was kept for a replica, or else for its member, or nil.

@@ -3,6 +3,8 @@ package dispatch
 import (
 	"context"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // While a notice is on its way to the inbox, a Drain of its observer waits. Before that, a Drain makes the call end
@@ -47,4 +49,31 @@ func TestDrainOfAnObserverWaitsForNoticesOnTheirWay(t *testing.T) {
 	if n.Run(); told != 1 || !delivered() {
 		t.Errorf("the observer is told %d times, and the notice is delivered: %t", told, delivered())
 	}
+}
+
+// The time of MemberStart hooks does not count as time of the closure, so a worker goes on after a quick closure: its
+// stack has grown for the hooks.
+func TestHooksDoNotMakeAClosureSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := New[int, int](WithObserver(Observer{MemberStart: func(ctx context.Context, _ MemberInfo) context.Context {
+			time.Sleep(time.Second)
+			return ctx
+		}}))
+		defer d.Close()
+		topic := NewTopic[int, int]("oven")
+		took := time.Duration(-1)
+		if _, err := d.AddProducer(topic, func(ctx context.Context, _ int) (int, error) {
+			r := ctx.Value(callKey{}).(*run)
+			time.Sleep(time.Millisecond)
+			r.call.mu.Lock()
+			defer r.call.mu.Unlock()
+			took = r.call.tookLocked(r, r.call.now())
+			return 0, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Gather(t.Context(), topic, 1); err != nil || took != time.Millisecond {
+			t.Errorf("the closure took %v, error %v; want 1ms", took, err)
+		}
+	})
 }
