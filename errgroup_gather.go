@@ -165,6 +165,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	losers := c.losersLocked(r)
 	next, spare := c.goOnLocked(r, now)
 	slow := !c.isQuickLocked(r, now)
+	relabel := slow || c.nesting != nil
 	c.afterLocked()
 	over := c.over()
 	var feeds *delivery
@@ -173,8 +174,8 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	}
 	c.mu.Unlock()
 
-	if slow {
-		// Goroutines started from here would inherit labels that the closure may have set.
+	if relabel {
+		// Goroutines started from here would inherit labels that the closure or a hook may have set.
 		pprof.SetGoroutineLabels(c.from.sender)
 	}
 	if spare {

@@ -472,6 +472,33 @@ func taint(ctx context.Context, _ int) (int, error) {
 	return 1, nil
 }
 
+// The labels that a start hook sets end with the member of the hook, even if its producer is quick.
+func TestLabelsOfAHookAreNotHandedOn(t *testing.T) {
+	hooked, seen := 0, 0
+	d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{MemberStart: func(ctx context.Context, _ dispatch.MemberInfo) context.Context {
+		if hooked++; hooked == 1 {
+			taint(ctx, 0)
+		}
+		return ctx
+	}}))
+	defer d.Close()
+	for _, name := range []string{"a", "b", "c"} {
+		produce(t, d, name, func(context.Context, int) (int, error) {
+			if hooked > 1 && labelled() {
+				seen++
+			}
+			return 1, nil
+		})
+	}
+	for range 20 {
+		hooked = 0
+		ended(t, d, dispatch.WithParallelism(1))
+	}
+	if seen > 0 {
+		t.Errorf("%d producers have the labels of the hook of another member", seen)
+	}
+}
+
 // The labels of a goroutine end with the producer that has set them.
 func TestLabelsOfAProducerAreNotHandedOn(t *testing.T) {
 	if taint(t.Context(), 0); !labelled() {
