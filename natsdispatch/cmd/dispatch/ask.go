@@ -34,7 +34,7 @@ The exit status is 0 if all members or the quorum answered, 1 if some members an
 // raw is JSON whose type is not known.
 type raw = json.RawMessage
 
-// question is what ask sends, and how.
+// question is what ask reads from its arguments.
 type question struct {
 	connection
 	topic     dispatch.Topic[raw, raw]
@@ -64,7 +64,8 @@ func (p *program) ask(ctx context.Context, args []string) (int, error) {
 		return 0, err
 	}
 	defer remote.Close()
-	// The time of the call begins when it is known who is there.
+	// The time of the call begins when the discovery is over, so that the call asks all nodes that have
+	// announced themselves.
 	wait(ctx, q.discovery)
 	opts := []dispatch.CallOption{dispatch.WithTimeout(q.timeout)}
 	if q.quorum > 0 {
@@ -136,7 +137,7 @@ func (p *program) parseAsk(args []string) (q question, err error) {
 	return q, nil
 }
 
-// wait waits until the time is over or the context has ended.
+// wait waits until the duration has passed or the context ends.
 func wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -146,7 +147,7 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// answers prints what comes of a call.
+// answers prints the results and the report of a call.
 type answers struct {
 	to    io.Writer
 	json  bool
@@ -167,7 +168,7 @@ func (a answers) result(r dispatch.Result[raw, raw]) {
 	fmt.Fprintf(a.to, "%s %s\n", printable(r.From.String()), oneLine(r.Value))
 }
 
-// report prints how the call and its members ended, and returns the exit status.
+// report prints how the call and its members ended, and returns the exit status of the command.
 func (a answers) report(r dispatch.Report, results int) int {
 	slices.SortStableFunc(r.Outcomes, func(x, y dispatch.Outcome) int { return strings.Compare(x.Member.String(), y.Member.String()) })
 	status, word := verdict(r, results)
@@ -215,16 +216,16 @@ func (a answers) report(r dispatch.Report, results int) int {
 
 func (a answers) line(v any) { printJSON(a.to, v) }
 
-// printJSON prints a value on a line of its own.
+// printJSON prints a value on its own line.
 func printJSON(to io.Writer, v any) {
 	line, err := json.Marshal(v)
-	if err != nil { // it never is, for values that were JSON
+	if err != nil { // does not happen: each value was read as JSON
 		line = fmt.Appendf(nil, `{"type":"error","error":%q}`, err)
 	}
 	fmt.Fprintf(to, "%s\n", line)
 }
 
-// verdict says how complete the answer is.
+// verdict returns the exit status of the command, and a word for how complete the results are.
 func verdict(r dispatch.Report, results int) (status int, word string) {
 	switch {
 	case r.Err() == nil:

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// line is any of the lines that ask prints as JSON.
+// line has the fields of all lines that ask prints as JSON.
 type line struct {
 	Type     string
 	Verdict  string
@@ -28,7 +28,7 @@ type line struct {
 	Error    string
 }
 
-// brief writes the lines in a few words, sorted within their type.
+// brief writes each line as a short text, and sorts the texts of each type.
 func brief(lines []line) (all []string) {
 	for _, l := range lines {
 		switch l.Type {
@@ -122,8 +122,8 @@ func TestAsk(t *testing.T) {
 	})
 }
 
-// Who does not answer by the deadline is named, and so is everybody when the command is
-// interrupted.
+// The report names the members that do not answer by the deadline. If the command is interrupted, the
+// report names all members that have not answered.
 func TestAskNamesTheSilent(t *testing.T) {
 	url := startServer(t, "")
 	cell(t, connect(t, url), "cell-7", sites{"site-1": volts(1), "site-2": hangs})

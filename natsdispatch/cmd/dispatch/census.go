@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// census is who is there, by what nodes announce. It has no clock and no lock.
+// census has the nodes that have announced themselves. It has no clock and no lock.
 type census struct {
 	lives map[life]*known
 }
 
-// life is one process that goes by the name of a node on a topic. Two lives of one node on
-// one topic at the same time are twins.
+// life is one process that serves a topic under the name of a node. If two lives have the same node and
+// topic at the same time, they are twins.
 type life struct {
 	node, topic string
 	epoch       int64
 }
 
 type known struct {
-	announcement // the last one; with the last detail, if there was any
+	announcement // the last announcement, with the last detail that the node has sent
 	heard        time.Time
-	gone         bool // it has missed three beats
+	gone         bool // the node has missed three beats
 }
 
-// change is what became of a life.
+// change is what has happened to a life.
 type change struct {
 	life
 	what string // came, changed, left, gone, came back, started again
@@ -37,7 +37,7 @@ const (
 	longestBeat = time.Hour
 )
 
-// patience is how long a node is present without being heard.
+// patience returns the time after which a node that sends nothing is gone.
 func (a *announcement) patience() time.Duration {
 	beat := time.Duration(cmp.Or(a.AllMS, a.BeatMS)) * time.Millisecond
 	if beat <= 0 {
@@ -46,7 +46,7 @@ func (a *announcement) patience() time.Duration {
 	return missedBeats * min(beat, longestBeat)
 }
 
-// hear takes in an announcement.
+// hear handles an announcement, and returns what it changes.
 func (c *census) hear(a announcement, now time.Time) (changes []change) {
 	if c.lives == nil {
 		c.lives = make(map[life]*known)
@@ -61,12 +61,12 @@ func (c *census) hear(a announcement, now time.Time) (changes []change) {
 		delete(c.lives, at)
 		return []change{{at, "left"}}
 	case old != nil && !old.gone && a.Seq < old.Seq:
-		return nil // it was overtaken by a newer one
+		return nil // a newer announcement has arrived before
 	case old == nil:
 		what := "came"
 		for other, k := range c.lives {
-			// One that says hello has just started, in the place of those before it. One
-			// that does not, was there already: a twin.
+			// A node that says hello has just started, and replaces the earlier process. A node that does
+			// not say hello was there before: it is a twin.
 			if other.node == at.node && other.topic == at.topic && (a.Event == "hello" || k.gone) {
 				delete(c.lives, other)
 				what = "started again"
@@ -85,8 +85,8 @@ func (c *census) hear(a announcement, now time.Time) (changes []change) {
 	return changes
 }
 
-// beat takes in that a node is there with all of its topics. One that is gone announces itself when
-// it is asked.
+// beat notes that a node is present on all of its topics. A life that is gone stays gone: the node
+// announces itself when it is asked.
 func (c *census) beat(b beat, now time.Time) {
 	for at, k := range c.lives {
 		if at.node == b.Node && at.epoch == b.Epoch && !k.gone {
@@ -95,13 +95,14 @@ func (c *census) beat(b beat, now time.Time) {
 	}
 }
 
-// sameMembers reports whether b does not say that the members are others.
+// sameMembers reports whether a and b have the same members. It returns true if one of them does not name
+// its members.
 func (a *announcement) sameMembers(b announcement) bool {
 	return a.Detail == nil || b.Detail == nil || slices.Equal(a.Detail.Members, b.Detail.Members) && a.Detail.Count == b.Detail.Count
 }
 
-// expire marks the lives that have missed their beats. They stay, because their operator
-// wants to see that they are missing, until they are heard again or are replaced.
+// expire marks the lives that have missed their beats as gone. They stay in the census, so that the
+// operator sees that they are missing, until they announce themselves again or are replaced.
 func (c *census) expire(now time.Time) (changes []change) {
 	for at, k := range c.lives {
 		if !k.gone && now.Sub(k.heard) >= k.patience() {
@@ -113,7 +114,8 @@ func (c *census) expire(now time.Time) (changes []change) {
 	return changes
 }
 
-// excuse gives everybody the time of three more beats, because none could be heard.
+// excuse gives all lives the time of three more beats. It is called while there is no connection, because
+// beats cannot arrive.
 func (c *census) excuse(now time.Time) {
 	for _, k := range c.lives {
 		k.heard = now
@@ -124,8 +126,7 @@ func (l life) compare(other life) int {
 	return cmp.Or(strings.Compare(l.node, other.node), strings.Compare(l.topic, other.topic), cmp.Compare(l.epoch, other.epoch))
 }
 
-// row is a life as it is shown. Members, Count and InFlight are nil if the node does not
-// tell them.
+// row is a life as nodes prints it. Members, Count and InFlight are nil if the node does not tell them.
 type row struct {
 	Node      string        `json:"node"`
 	Topic     string        `json:"topic"`
@@ -136,7 +137,7 @@ type row struct {
 	Types     string        `json:"types,omitempty"`
 	Groups    []string      `json:"groups,omitempty"`
 	Members   []string      `json:"members"`
-	Count     *int          `json:"member_count"` // more than there are Members if they do not fit into a message
+	Count     *int          `json:"member_count"` // of all members; larger than len(Members) if the names do not fit into a message
 	InFlight  *int          `json:"in_flight"`
 	Publishes bool          `json:"publishes"`
 	Beat      time.Duration `json:"beat_ns"`
@@ -145,7 +146,7 @@ type row struct {
 
 // rows returns all lives, sorted by node and topic.
 func (c *census) rows(now time.Time) []row {
-	present := make(map[life]int) // without the epoch
+	present := make(map[life]int) // the number of lives that are not gone, by node and topic; epoch is 0
 	for at, k := range c.lives {
 		if at.epoch = 0; !k.gone {
 			present[at]++

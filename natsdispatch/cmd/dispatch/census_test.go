@@ -7,11 +7,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// step is one thing that a census takes in, and what it says has changed.
+// step is an announcement that a census hears, and the change that follows.
 type step struct {
-	after time.Duration // since the step before
-	say   announcement  // without a node: nothing is announced, and who is silent is looked for
-	want  string        // the change, empty for none
+	after time.Duration // since the previous step
+	say   announcement  // without a node: no announcement, and the census looks for nodes that have missed their beats
+	want  string        // the change; empty: none
 }
 
 func of(event string, epoch int64, seq uint64) announcement {
@@ -28,7 +28,7 @@ func TestCensus(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		steps  []step
-		states []string // of what is shown at the end
+		states []string // of the rows at the end
 	}{
 		{"one comes and stays", []step{{0, of("hello", 7, 0), "came"}, {time.Second, of("beat", 7, 1), ""}}, []string{"present"}},
 		{"bye", []step{{0, of("hello", 7, 0), "came"}, {0, of("bye", 7, 1), "left"}, {0, of("bye", 7, 1), ""}}, nil},
@@ -89,8 +89,8 @@ func TestCensus(t *testing.T) {
 	}
 }
 
-// A beat does not say who the members are; what is known of them stays. Nobody is gone
-// because the connection was.
+// A beat has no detail, so the census keeps the detail that it knows. If the connection was broken, no node
+// is gone because of that.
 func TestCensusKeepsWhatItKnows(t *testing.T) {
 	var c census
 	now := time.Unix(1e9, 0)
@@ -139,7 +139,8 @@ idle      t             present  1        0.0 ms ago  0          0
 	}
 }
 
-// A beat for all topics keeps those present that its process has, and brings none back.
+// A beat for all topics keeps the lives of its process present, and does not bring back a life that is
+// gone.
 func TestCensusHearsBeatsForAllTopics(t *testing.T) {
 	now := time.Unix(1000, 0)
 	var c census

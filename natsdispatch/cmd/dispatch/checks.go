@@ -7,8 +7,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// checksOfVersion1 are in the order of docs/wire-protocol.md. A check uses requests of its
-// own, so that each can fail alone.
+// checksOfVersion1 returns the checks of version 1, in the order of docs/wire-protocol.md. Each check sends
+// its own requests, so that it can fail alone.
 func checksOfVersion1() []check {
 	return slices.Concat(presenceChecks(), requestChecks(), replyChecks(), rejectChecks(), timeChecks(), groupChecks(), []check{{
 		"the node is still there",
@@ -26,7 +26,7 @@ func stillThere(e *examiner) error {
 			return err
 		}
 	}
-	if err := e.nc.Publish(e.prefix+"."+e.space+".probe", []byte(e.topic)); err != nil { // it has no reply subject
+	if err := e.nc.Publish(e.prefix+"."+e.space+".probe", []byte(e.topic)); err != nil { // without a reply subject
 		return err
 	}
 	if _, err := e.answered(e.request, nil); err != nil {

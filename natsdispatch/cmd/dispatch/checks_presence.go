@@ -116,7 +116,7 @@ func counts(e *examiner) error {
 	return nil
 }
 
-// longestWait is how long the suite waits for a beat.
+// longestWait is the longest interval of beats that the suite waits for.
 const longestWait = 10 * time.Second
 
 func waitsFor(beatMS int64) error {
@@ -126,7 +126,7 @@ func waitsFor(beatMS int64) error {
 	return nil
 }
 
-// beatOn waits for a beat on a subject of the space.
+// beatOn waits for a beat on a subject of the space, which is given without prefix and space.
 func beatOn(e *examiner, subject string) (*nats.Msg, error) {
 	subject = e.prefix + "." + e.space + "." + subject
 	in, err := e.subscribe(subject)
@@ -141,7 +141,7 @@ func beatOn(e *examiner, subject string) (*nats.Msg, error) {
 	return m, nil
 }
 
-// beatsForAll examines a node that beats once for all of its topics.
+// beatsForAll checks the beats of a node that sends one beat for all of its topics.
 func beatsForAll(e *examiner) error {
 	if err := waitsFor(e.about.AllMS); err != nil {
 		return err
@@ -160,7 +160,7 @@ func beatsForAll(e *examiner) error {
 	return tells(e)
 }
 
-// tells examines what a node says to who asks what it is.
+// tells checks that a node announces itself when it receives a tell.
 func tells(e *examiner) error {
 	in, err := e.newInbox()
 	if err != nil {

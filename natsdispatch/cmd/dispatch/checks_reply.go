@@ -119,7 +119,7 @@ func finalCounts(e *examiner) error {
 	return err
 }
 
-// checkCounts checks what ends and final count.
+// checkCounts checks the numbers of results and members in the frames end and final.
 func checkCounts(r reply) error {
 	results, counted := make(map[int]int), make(map[int]int)
 	total := 0
@@ -151,7 +151,7 @@ func values(e *examiner) error {
 	return err
 }
 
-// checkValues puts values together and checks that they are whole, and JSON.
+// checkValues joins the parts of each value, and checks that the value is complete and is JSON.
 func checkValues(r reply) error {
 	pieces := make(map[int][]byte)
 	for _, f := range r.frames {

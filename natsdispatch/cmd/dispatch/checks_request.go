@@ -25,7 +25,8 @@ func unknownHeaders(e *examiner) error {
 	return err
 }
 
-// ownMembers returns the members of the node that are in no group and on no other node.
+// ownMembers returns the members of the node that are in no group and that the node has not found on
+// another node.
 func (e *examiner) ownMembers() (words []string, err error) {
 	r, err := e.answered(e.request, nil)
 	for _, word := range r.members() {
@@ -77,7 +78,7 @@ func twice(e *examiner) error {
 	return a.silent("nothing, when the call comes a second time")
 }
 
-// unanswered sends a request, changed, and checks that nothing comes of it.
+// unanswered sends a request that change has changed, and checks that the node does not answer it.
 func (e *examiner) unanswered(what string, change func(*asking)) error {
 	a, err := e.newRequest(e.request)
 	if err != nil {

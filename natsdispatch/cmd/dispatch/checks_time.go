@@ -14,7 +14,7 @@ func timeChecks() []check {
 	}
 }
 
-// startSlow sends the slow request and waits until it is accepted.
+// startSlow sends the slow request and waits for the first message of the reply.
 func (e *examiner) startSlow() (a *asking, r reply, err error) {
 	if e.slow == "" {
 		return nil, r, skipped("it needs --slow")
@@ -41,7 +41,7 @@ func deadline(e *examiner) error {
 	return e.endsLate(a, &r)
 }
 
-// endsLate checks that a slow request ends because its budget is used up.
+// endsLate checks that a slow request ends late when its budget has passed.
 func (e *examiner) endsLate(a *asking, r *reply) error {
 	for done := r.last().kind == "final" || r.last().kind == "reject"; !done; {
 		var err error
@@ -68,7 +68,7 @@ func cancelSilences(e *examiner) error {
 	if _, err := e.answered(e.request, nil); err != nil {
 		return fmt.Errorf("the request after it: %w", err)
 	}
-	var before reply // what was said before the cancel was heard has come by now
+	var before reply // what the node sent before it heard the cancel; all of this has arrived by now
 	for {
 		if n, _, err := a.reply.Pending(); err != nil || n == 0 {
 			break
@@ -81,7 +81,7 @@ func cancelSilences(e *examiner) error {
 	if slices.ContainsFunc(before.frames, ends) {
 		return wrong("no end and no final because of the cancel", "%s", before)
 	}
-	// The end of the budget is no reason to speak, either.
+	// The node also sends nothing when the budget has passed.
 	return a.quiet("nothing after the cancel", e.budget+e.quiet)
 }
 

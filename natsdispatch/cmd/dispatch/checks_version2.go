@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// checksOfVersion2 are those of version 1, for a node of version 2 keeps to that as well, and its
-// own.
+// checksOfVersion2 returns the checks of version 1, which apply to a node of version 2 too, and those of
+// version 2.
 func checksOfVersion2() []check {
 	return slices.Concat(checksOfVersion1(), []check{
 		{"version 2: replies", "A message has no headers and begins with a line v2 <node> <epoch> <seq>; the numbers count from 0.", repliesOf2},
@@ -27,23 +27,23 @@ func checksOfVersion2() []check {
 	})
 }
 
-// noNumber is the number of a message that has none.
+// noNumber is the number of a message that has - for its number.
 const noNumber = -1
 
 // message2 is a message of version 2.
 type message2 struct {
 	number int
-	body   []byte // all of it
+	body   []byte // the whole message
 	frames []frame
-	values bool // it has some
+	values bool // the message has a part, result or all
 }
 
-// is reports whether the message has the last frame of a reply.
+// isLast reports whether the message has the last frame of a reply.
 func (m message2) isLast() bool {
 	return slices.ContainsFunc(m.frames, func(f frame) bool { return f.kind == "final" || f.kind == "reject" || f.kind == "all" })
 }
 
-// ask2 sends a request for a reply of version 2, with so much credit.
+// ask2 sends a request for a reply of version 2, with a credit of window bytes.
 func (e *examiner) ask2(body string, window int) (*asking, error) {
 	a, err := e.newRequest(body)
 	if err != nil {
@@ -57,8 +57,8 @@ func (e *examiner) ask2(body string, window int) (*asking, error) {
 	return a, nil
 }
 
-// numbered waits for the message with a number, and passes over the last message while the node repeats
-// it: a node does so until the message is acknowledged.
+// numbered waits for the message with a number. It ignores repetitions of the last message, because a node
+// repeats that until the message is acknowledged.
 func (a *asking) numbered(number int, patience time.Duration) (message2, error) {
 	for {
 		m, err := a.next2(patience)
@@ -76,7 +76,7 @@ func (a *asking) numbered(number int, patience time.Duration) (message2, error) 
 	}
 }
 
-// next2 waits for the node's next message.
+// next2 waits for the next message of the node.
 func (a *asking) next2(patience time.Duration) (m message2, err error) {
 	got, err := a.reply.next(patience)
 	if err != nil {
@@ -106,7 +106,7 @@ func (a *asking) next2(patience time.Duration) (m message2, err error) {
 	return m, nil
 }
 
-// whole2 waits for the whole reply, of which the numbers have to count.
+// whole2 waits for the whole reply, and checks that its messages are numbered from 0 without a gap.
 func (a *asking) whole2() (all []message2, err error) {
 	for len(all) == 0 || !all[len(all)-1].isLast() {
 		m, err := a.numbered(len(all), a.e.patience)
@@ -118,7 +118,7 @@ func (a *asking) whole2() (all []message2, err error) {
 	return all, nil
 }
 
-// tell tells the node something of the reply.
+// tell sends the node a line about the reply.
 func (a *asking) tell(line string) error {
 	e := a.e
 	return e.nc.PublishMsg(&nats.Msg{
@@ -126,14 +126,14 @@ func (a *asking) tell(line string) error {
 	})
 }
 
-// acks is the subject of what the node alone is told.
+// acks returns the subject of messages to this node alone.
 func (e *examiner) acks() string {
 	return e.prefix + ".v1." + e.space + ".ask." + e.topic + ".=" + escape(e.about.Node)
 }
 
 func (a *asking) tellf(format string, args ...any) error { return a.tell(fmt.Sprintf(format, args...)) }
 
-// replied asks and returns the whole reply.
+// replied sends a request, and returns it and the whole reply.
 func (e *examiner) replied() (a *asking, all []message2, err error) {
 	if a, err = e.ask2(e.request, 1<<20); err != nil {
 		return nil, nil, err
@@ -177,7 +177,7 @@ func requestsOf2(e *examiner) error {
 	return err
 }
 
-// least is what a message may take however small the credit is.
+// least is the size, in bytes, that a message with values may have however small the credit is.
 const least = 1024
 
 func credit(e *examiner) error {
@@ -208,7 +208,7 @@ func credit(e *examiner) error {
 			return nil
 		}
 		if granted-had < window/2 {
-			if granted == window { // it has to wait once
+			if granted == window { // the first time, check that the node waits
 				if err := a.stops(granted, &had, &next); err != nil {
 					return err
 				}
@@ -221,7 +221,8 @@ func credit(e *examiner) error {
 	}
 }
 
-// stops checks that the node sends no more than it may, and then nothing.
+// stops checks that the node sends no more bytes of messages with values than granted, and then nothing. It
+// adds to had the bytes, and to next the messages, that it receives.
 func (a *asking) stops(granted int, had, next *int) error {
 	for {
 		m, err := a.numbered(*next+1, a.e.quiet)
@@ -240,7 +241,7 @@ func (a *asking) stops(granted int, had, next *int) error {
 	}
 }
 
-// same checks that the same messages come once more.
+// same checks that the node sends the same messages again.
 func (a *asking) same(all []message2) error {
 	for _, want := range all {
 		m, err := a.numbered(want.number, a.e.patience)
@@ -295,7 +296,8 @@ func requestAgain(e *examiner) error {
 	return a.same(all)
 }
 
-// lists asks as an asker does that learns a list, and then remembers it.
+// lists asks as an asker does that does not know the list of members, and then as one that remembers the
+// list.
 func lists(e *examiner) error {
 	known := make(map[string][]string)
 	for _, says := range []string{"numbered", "known", "known"} {
@@ -303,7 +305,7 @@ func lists(e *examiner) error {
 		switch {
 		case err != nil:
 			return err
-		case number == "": // it gives no numbers
+		case number == "": // the node gives no numbers
 		case known[number] == nil:
 			known[number] = members
 		case !slices.Equal(known[number], members):
@@ -313,7 +315,7 @@ func lists(e *examiner) error {
 	return nil
 }
 
-// listed asks for all members, and returns the number of their list, if it has one, and their names.
+// listed asks all members, and returns their names, and the number of their list if the list has a number.
 func (e *examiner) listed(says string) (number string, members []string, err error) {
 	a, err := e.newRequest(e.request)
 	if err != nil {

@@ -34,43 +34,44 @@ all nodes of the topic get the requests.
 The exit status is 0 if no check fails, 1 if one does, and 2 if the node is not there.
 `
 
-// suite is the checks of one version of the protocol. Another version is another suite.
+// suite has the checks of one version of the protocol.
 type suite struct {
 	version int
 	checks  []check
 }
 
-// suites are those that this program has, the newest first.
+// suites returns all suites, the newest version first.
 func suites() []suite { return []suite{{2, checksOfVersion2()}, {1, checksOfVersion1()}} }
 
-// check is one thing that a node has to do.
+// check tests one rule of the protocol.
 type check struct {
 	name string
-	rule string // why: what the protocol says
+	rule string // the rule, as the protocol states it
 	run  func(*examiner) error
 }
 
-// mismatch is what a node did otherwise.
+// mismatch is the error of a check that has found a difference between what the protocol expects and what
+// the node has sent.
 type mismatch struct {
 	expected, got string
-	cause         error // nil if the node sent something
+	cause         error // nil if the node has sent something
 }
 
 func (m *mismatch) Unwrap() error { return m.cause }
 
 func (m *mismatch) Error() string { return "expected " + m.expected + ", got " + m.got }
 
-// wrong returns a mismatch. What is got is formatted.
+// wrong returns a mismatch. got is a format for args.
 func wrong(expected, got string, args ...any) error {
 	return &mismatch{expected: expected, got: fmt.Sprintf(got, args...)}
 }
 
-// skipped says why a check cannot be made.
+// skipped is the error of a check that cannot be made. Its text is the reason.
 type skipped string
 
 func (s skipped) Error() string { return string(s) }
 
-// examination is what conformance is to do.
+// examination is what conformance reads from its arguments.
 type examination struct {
 	connection
 	topic, node          string
@@ -156,8 +157,8 @@ func (p *program) parseConformance(args []string) (x examination, err error) {
 	return x, nil
 }
 
-// suite returns the checks of the newest version that the node and this program know, or of
-// the one that was asked for.
+// suite returns the suite of the version that --protocol gives, and otherwise of the newest version that
+// both the node and this program know.
 func (e *examiner) suite() (suite, error) {
 	for _, s := range suites() {
 		if e.protocol == s.version || e.protocol == 0 && slices.Contains(e.about.Versions, s.version) {
@@ -170,7 +171,7 @@ func (e *examiner) suite() (suite, error) {
 	return suite{}, fmt.Errorf("node %s knows the versions %v of the protocol, and there are checks of none of them", e.about.Node, e.about.Versions)
 }
 
-// verdicts prints what the checks say.
+// verdicts prints and counts the results of the checks.
 type verdicts struct {
 	p                       *program
 	json                    bool
@@ -225,7 +226,7 @@ func (v *verdicts) check(c check, err error) {
 	}
 }
 
-// end prints the sum and returns the exit status.
+// end prints the counts and returns the exit status.
 func (v *verdicts) end() int {
 	if v.json {
 		printJSON(v.p.stdout, struct {
@@ -243,17 +244,17 @@ func (v *verdicts) end() int {
 	return exitComplete
 }
 
-// examiner asks one node.
+// examiner sends the requests of the checks to one node.
 type examiner struct {
 	examination
 	ctx    context.Context
 	nc     *nats.Conn
-	about  announcement // what the node said of itself first
+	about  announcement // the announcement that find has received
 	asked  int
 	nobody string // a name that no member has
 }
 
-// find waits for the one node of the topic, or for that of the name.
+// find waits for the announcement of the node that --node names, or of the only node of the topic.
 func (e *examiner) find() error {
 	e.nobody = "nobody-" + nats.NewInbox()[len(nats.InboxPrefix):]
 	found := make(map[string]announcement)
@@ -271,7 +272,7 @@ func (e *examiner) find() error {
 		if a, err := parseAnnouncement(m.Data); err == nil && (e.node == "" || a.Node == e.node) {
 			found[a.Node] = a
 		}
-		if len(found) == 1 { // there may be more
+		if len(found) == 1 { // other nodes may answer later
 			end = time.Now().Add(e.quiet)
 		}
 	}

@@ -17,13 +17,13 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// verdict is a line of conformance as JSON.
+// verdictLine is a line that conformance prints as JSON.
 type verdictLine struct {
 	Type, Check, Verdict, Why, Expected, Got string
 	Passed, Failed, Skipped                  int
 }
 
-// examine runs the suite and returns the names of the checks that fail and that are skipped.
+// examine runs the suite, and returns the names of the checks that fail and of those that are skipped.
 func examine(t *testing.T, status int, url, topic string, args ...string) (failed, skipped []string) {
 	t.Helper()
 	p := run(t, status, url, append([]string{"conformance", topic, "--json", "--quiet", "50ms"}, args...)...)
@@ -42,7 +42,7 @@ func examine(t *testing.T, status int, url, topic string, args ...string) (faile
 	return failed, skipped
 }
 
-// pass checks that no check fails, and that only those are skipped.
+// pass checks that no check fails, and that exactly the checks of skip are skipped.
 func pass(t *testing.T, url, topic string, skip []string, args ...string) {
 	t.Helper()
 	failed, skipped := examine(t, exitComplete, url, topic, append(args, "--patience", "30s")...)
@@ -132,7 +132,7 @@ func conformsInJavaScript(t *testing.T, url, dir, protocol string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = node.Process.Kill() // it may have ended
+		_ = node.Process.Kill() // the process may have ended
 		_ = node.Wait()
 		if t.Failed() {
 			t.Logf("the agent said:\n%s", said.String())
@@ -146,7 +146,7 @@ func conformsInJavaScript(t *testing.T, url, dir, protocol string) {
 	}, "--slow", `{"Heat":1000000}`, "--large", `{"Pixels":3000000}`, "--node", "oven-"+protocol, "--protocol", protocol)
 }
 
-// waited waits for the end and returns the exit status.
+// waited waits until the process ends, and returns its exit status.
 func (p *process) waited() int {
 	<-p.ended
 	return p.status
@@ -162,7 +162,7 @@ func TestConformanceOfANodeByHand(t *testing.T) {
 	})
 }
 
-// Each fault is found by the checks that test the rule that it breaks.
+// For each fault, the checks of the rule that the fault breaks fail.
 func TestConformanceFindsFaults(t *testing.T) {
 	url := startServer(t, "")
 	for fault, found := range map[string][]string{
@@ -224,7 +224,7 @@ func TestConformanceFindsFaults(t *testing.T) {
 		"groups in requests to all": {"group: left out of requests to all"},
 		"all in requests to groups": {"group: one member"},
 
-		// These break every reply.
+		// These faults break every reply.
 		"no line feed at the end": {"reply: members", "reject: another version", "group: one member"},
 		"members are not escaped": {"reply: members"},
 		"a number that is none":   {"reply: members"},
@@ -239,7 +239,7 @@ func TestConformanceFindsFaults(t *testing.T) {
 			topic := "cell." + strings.ReplaceAll("x"+fault, " ", "_")
 			url := url
 			if fault == "answers all probes" {
-				url = startServer(t, "") // or it answers those of the others
+				url = startServer(t, "") // so that this node does not answer the requests of other cases
 			}
 			f := &fake{t: t, nc: connect(t, url), name: "oven 2 of " + topic, topic: topic, fault: fault, rich: true}
 			f.start()
@@ -248,7 +248,7 @@ func TestConformanceFindsFaults(t *testing.T) {
 			case "", "no fault of many topics":
 				status, patience, budget = exitComplete, "30s", "1s"
 			case "no final":
-				patience = "100ms" // every check waits for it
+				patience = "100ms" // every check waits this long
 			}
 			failed, skipped := examine(t, status, url, topic, "--slow", `{"Slow":true}`, "--large", `{"Large":true}`, "--patience", patience, "--budget", budget)
 			if found == nil && len(failed)+len(skipped) != 0 {
@@ -287,7 +287,7 @@ func TestConformanceChoosesItsNode(t *testing.T) {
 	}
 }
 
-// An interrupt ends it at once, whatever it waits for.
+// An interrupt ends the command at once, also while a check waits.
 func TestConformanceIsInterrupted(t *testing.T) {
 	url := startServer(t, "")
 	f := &fake{t: t, nc: connect(t, url), name: "oven", topic: "cell.measure", fault: "no final"}
@@ -298,7 +298,7 @@ func TestConformanceIsInterrupted(t *testing.T) {
 	p.ends(exitUnavailable)
 }
 
-// A failure says what was expected, what was got, and which rule it breaks.
+// A failure names what was expected, what the node has sent, and the rule that this breaks.
 func TestConformanceExplainsFailures(t *testing.T) {
 	url := startServer(t, "")
 	f := &fake{t: t, nc: connect(t, url), name: "oven", topic: "cell.measure", fault: "any hops"}
@@ -312,7 +312,7 @@ func TestConformanceExplainsFailures(t *testing.T) {
 	if !strings.Contains(p.stdout(), want) || !strings.Contains(p.stdout(), " passed, 1 failed, 8 skipped\n") {
 		t.Errorf("printed\n%s\nwithout\n%s", p.stdout(), want)
 	}
-	failed, _ := examine(t, exitPartial, url, "cell.measure", "--protocol", "2", "--patience", "300ms") // which it does not speak
+	failed, _ := examine(t, exitPartial, url, "cell.measure", "--protocol", "2", "--patience", "300ms") // a version that the node does not know
 	if n := len(failed); n != 8 {
 		t.Errorf("%d checks fail: %q, want those of version 2 and the one", n, failed)
 	}

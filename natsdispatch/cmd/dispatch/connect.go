@@ -34,7 +34,7 @@ Where the nodes are:
       --prefix SUBJECT     natsdispatch.WithPrefix                 dispatch
 `
 
-// connection is what the flags say of the server, and of the space.
+// connection is what the flags give about the server, and about the space of the nodes.
 type connection struct {
 	server, context            string
 	user, password             string
@@ -44,7 +44,7 @@ type connection struct {
 	tlsFirst, noContext        bool
 }
 
-// addTo adds the flags to a set.
+// addTo adds the flags to a set. Environment variables are the defaults of the flags.
 func (c *connection) addTo(set *flag.FlagSet, getenv func(string) string) {
 	set.StringVar(&c.server, "s", getenv("NATS_URL"), "")
 	for _, f := range []struct {
@@ -70,7 +70,7 @@ func (c *connection) addTo(set *flag.FlagSet, getenv func(string) string) {
 	set.StringVar(&c.prefix, "prefix", natsdispatch.DefaultPrefix, "")
 }
 
-// checkNames reports what keeps prefix and space from being tokens of subjects.
+// checkNames returns an error if space or prefix cannot be part of a subject.
 func (c *connection) checkNames() error {
 	if c.space == "" || escape(c.space) != c.space {
 		return misused("--space %q: it is one token of A–Z a–z 0–9 _ -", c.space)
@@ -83,7 +83,7 @@ func (c *connection) checkNames() error {
 	return nil
 }
 
-// settings returns what flags, environment and context say together.
+// settings returns the settings of the context, changed by the flags and the environment.
 func (c *connection) settings(getenv func(string) string) (settings, error) {
 	var s settings
 	if !c.noContext {
@@ -93,7 +93,8 @@ func (c *connection) settings(getenv func(string) string) (settings, error) {
 		}
 	}
 	if c.user != "" || c.creds != "" || c.nkey != "" {
-		// Who one is comes from one place as a whole.
+		// Credentials are not mixed: a user, credentials file or nkey of the flags or the environment
+		// replaces all credentials of the context.
 		s.User, s.Password, s.Token, s.Creds, s.NKey, s.UserJWT, s.UserSeed = c.user, c.password, "", c.creds, c.nkey, "", ""
 		if c.password == "" {
 			s.User, s.Token = "", c.user
@@ -120,8 +121,8 @@ func (c *connection) settings(getenv func(string) string) (settings, error) {
 	return s, nil
 }
 
-// connect connects to the server. A connection that breaks is made again, but the first
-// one has to succeed.
+// connect connects to the server, and returns an error if this fails. If the connection breaks later,
+// nats.go reconnects.
 func (p *program) connect(c *connection) (*nats.Conn, error) {
 	if err := c.checkNames(); err != nil {
 		return nil, err
@@ -154,7 +155,7 @@ func (p *program) connect(c *connection) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// complain prints what went wrong beside the result of the command.
+// complain prints an error to stderr, apart from the result of the command.
 func (p *program) complain(err error) {
 	if !errors.Is(err, nats.ErrConnectionClosed) {
 		fmt.Fprintf(p.stderr, "dispatch: %s\n", printable(err.Error()))

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// The server knows four users, and no others get in.
+// The server accepts four users and no others.
 func TestConnections(t *testing.T) {
 	pair, err := nkeys.CreateUser()
 	if err != nil {
@@ -67,8 +67,8 @@ func TestConnections(t *testing.T) {
 		name     string
 		env      []string
 		args     []string
-		refused  string // what is said if it does not get in
-		selected string // a context that is selected
+		refused  string // the error if the server or the command refuses; empty: the connection is made
+		selected string // the selected context
 	}{
 		{name: "nobody", args: []string{"-s", users}, refused: "Authorization Violation"},
 		{name: "user and password", args: []string{"-s", users, "--user", "floor", "--password", "secret"}},
@@ -104,7 +104,7 @@ func TestConnections(t *testing.T) {
 				write("nats/context.txt", c.selected)
 			}
 			p := start(t, "", env, append([]string{"nodes", "--wait", "1ms"}, c.args...)...)
-			// Nobody serves anything there: 2 means that the connection was made.
+			// No node serves a topic on this server, so exit status 2 means that the connection was made.
 			switch status := p.waited(); {
 			case c.refused == "" && status != exitNothing:
 				t.Errorf("ended with %d", status)

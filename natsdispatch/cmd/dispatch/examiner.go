@@ -11,10 +11,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// inbox is what the examiner subscribes to, mostly a subject of which nobody else knows.
+// inbox is a subscription of the examiner, in most cases to a subject that only the asked node knows.
 type inbox struct {
 	*nats.Subscription
-	ctx context.Context // of the command: nothing is waited for when it has ended
+	ctx context.Context // of the command; when it ends, next returns its error
 }
 
 func (e *examiner) newInbox() (inbox, error) {
@@ -29,7 +29,8 @@ func (e *examiner) subscribe(subject string) (inbox, error) {
 	return inbox{sub, e.ctx}, nil
 }
 
-// next waits for a message. No responders are no message.
+// next waits for a message. It ignores the message by which the server says that there are no responders.
+// It returns nats.ErrTimeout if no message comes.
 func (i inbox) next(patience time.Duration) (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeout(i.ctx, max(patience, time.Millisecond))
 	defer cancel()
@@ -45,10 +46,10 @@ func (i inbox) next(patience time.Duration) (*nats.Msg, error) {
 	}
 }
 
-// close drops what is to come. It fails only if the connection is closed.
+// close ends the subscription. This fails only if the connection is closed.
 func (i inbox) close() { _ = i.Unsubscribe() }
 
-// probe sends a probe and returns where the answers come to.
+// probe sends a probe and returns the inbox of the answers.
 func (e *examiner) probe(pattern string) (inbox, error) {
 	to, err := e.newInbox()
 	if err != nil {
@@ -61,7 +62,7 @@ func (e *examiner) probeTo(to inbox, pattern string) error {
 	return e.nc.PublishRequest(e.prefix+"."+e.space+".probe", to.Subject, []byte(pattern))
 }
 
-// announced waits for the node's next announcement.
+// announced waits for the next announcement of the node.
 func (e *examiner) announced(in inbox) (announcement, error) {
 	end := time.Now().Add(e.patience)
 	for {
@@ -85,13 +86,13 @@ type asking struct {
 	call  string
 	msg   *nats.Msg
 	reply inbox
-	last  message2 // of those that numbered returned, the one with the largest number
+	last  message2 // the message with the largest number that numbered has returned
 }
 
-// plenty is the budget of requests that are not about time.
+// plenty is the budget of requests whose check does not test time.
 const plenty = time.Minute
 
-// newRequest returns a request with all that belongs to it, to be changed and sent.
+// newRequest returns a request with all required headers. The caller may change it before it calls send.
 func (e *examiner) newRequest(body string) (*asking, error) {
 	reply, err := e.newInbox()
 	if err != nil {
@@ -109,7 +110,7 @@ func (e *examiner) newRequest(body string) (*asking, error) {
 	return a, nil
 }
 
-// set sets a header, as it is written.
+// set sets a header without changing the case of its key.
 func (a *asking) set(key, value string) { a.msg.Header[key] = []string{value} }
 
 func (a *asking) setBudget(d time.Duration) {
@@ -118,7 +119,7 @@ func (a *asking) setBudget(d time.Duration) {
 
 func (a *asking) send() error { return a.e.nc.PublishMsg(a.msg) }
 
-// cancel cancels the request, on the one node or, without a name, on all.
+// cancel sends a cancel of the request to one node, or to all nodes if node is empty.
 func (a *asking) cancel(node string) error {
 	m := nats.NewMsg(a.e.prefix + ".v1." + a.e.space + ".ask." + a.e.topic)
 	m.Header = nats.Header{"Dispatch-Version": {"1"}, "Dispatch-Type": {"cancel"}, "Dispatch-Call": {a.call}}
@@ -129,7 +130,7 @@ func (a *asking) cancel(node string) error {
 	return a.e.nc.PublishMsg(m)
 }
 
-// ask sends a request, changed, and waits for the whole reply.
+// ask sends a request that change has changed, and waits for the whole reply. change may be nil.
 func (e *examiner) ask(body string, change func(*asking)) (reply, error) {
 	a, err := e.newRequest(body)
 	if err != nil {
@@ -145,13 +146,14 @@ func (e *examiner) ask(body string, change func(*asking)) (reply, error) {
 	return a.whole(e.patience)
 }
 
-// reply is what the node has said to a request.
+// reply is what the node has sent in answer to a request.
 type reply struct {
 	messages []*nats.Msg
 	frames   []frame
 }
 
-// whole waits until the node has said its last frame.
+// whole waits until the node has sent the last frame of the reply. patience bounds the wait for each
+// message.
 func (a *asking) whole(patience time.Duration) (r reply, err error) {
 	for {
 		done, err := a.more(&r, patience)
@@ -161,8 +163,8 @@ func (a *asking) whole(patience time.Duration) (r reply, err error) {
 	}
 }
 
-// more waits for one message of the node, and reports whether it has the last frame. What
-// other nodes of the topic say is passed over.
+// more waits for one message of the node, adds it to r, and reports whether it has the last frame. It
+// ignores messages of other nodes.
 func (a *asking) more(r *reply, patience time.Duration) (done bool, err error) {
 	end := time.Now().Add(patience)
 	for {
@@ -188,7 +190,7 @@ func (a *asking) more(r *reply, patience time.Duration) (done bool, err error) {
 	}
 }
 
-// String writes the frames without their values.
+// String returns the lines of the frames, without the values.
 func (r reply) String() string {
 	if len(r.messages) == 0 {
 		return "nothing"
@@ -208,7 +210,7 @@ func (r reply) String() string {
 	return strings.Join(lines, " | ")
 }
 
-// members returns the members that were accepted, as they are written.
+// members returns the members that the accepts name, as the node has written them.
 func (r reply) members() (words []string) {
 	for _, f := range r.frames {
 		if f.kind == "accept" {
@@ -226,7 +228,7 @@ func (r reply) last() frame {
 	return r.frames[len(r.frames)-1]
 }
 
-// answered returns a reply that is no reject.
+// answered is ask, with an error if the reply does not end with final.
 func (e *examiner) answered(body string, change func(*asking)) (reply, error) {
 	r, err := e.ask(body, change)
 	if err == nil && r.last().kind != "final" {
@@ -235,8 +237,8 @@ func (e *examiner) answered(body string, change func(*asking)) (reply, error) {
 	return r, err
 }
 
-// silent checks that nothing comes of a request for a while, after the node has answered
-// another one.
+// silent checks that the node does not answer the request, also for a while after it has answered another
+// request.
 func (a *asking) silent(what string) error {
 	if _, err := a.e.answered(a.e.request, nil); err != nil {
 		return fmt.Errorf("the request after it: %w", err)
@@ -244,7 +246,7 @@ func (a *asking) silent(what string) error {
 	return a.quiet(what, a.e.quiet)
 }
 
-// quiet checks that the node says nothing for a while.
+// quiet checks that the node does not answer the request within the duration while.
 func (a *asking) quiet(what string, while time.Duration) error {
 	var r reply
 	_, err := a.more(&r, while)
@@ -258,7 +260,7 @@ func (a *asking) quiet(what string, while time.Duration) error {
 	return nil
 }
 
-// rejected checks that a request is rejected with a state and a code.
+// rejected checks that the node rejects a request with the code, and sends nothing else.
 func (e *examiner) rejected(code string, body string, change func(*asking)) (reply, error) {
 	r, err := e.ask(body, change)
 	if err != nil {

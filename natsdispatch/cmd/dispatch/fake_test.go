@@ -13,17 +13,16 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// fake is a node that is written by docs/wire-protocol.md alone, without anything of
-// natsdispatch, and that can do one thing wrong. It has the members thermometer and lamp,
-// and with groups a replica r of the group g.
+// fake is a node that follows docs/wire-protocol.md without using natsdispatch, and that can have one
+// fault. It has the members thermometer and lamp. If it is rich, it also has a replica of the group g.
 type fake struct {
 	t           *testing.T
 	nc          *nats.Conn
 	name, topic string
-	fault       string // what it does wrong; see TestConformanceFindsFaults
-	rich        bool   // it has types, a bus, and a group
+	fault       string // the rule that the node breaks; see TestConformanceFindsFaults; empty: none
+	rich        bool   // the node has types, a bus, and a group
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	said  int
 	beats int
 	seen  map[string]bool
@@ -71,11 +70,11 @@ func (f *fake) start() {
 	f.t.Cleanup(func() { close(stop); beating.Wait() })
 }
 
-// manyTopics are the faults of a node that says that it serves other topics besides, and beats once for
-// all of them.
+// manyTopics has the faults of a node that announces that it serves other topics too, and that it sends one
+// beat for all of them.
 var manyTopics = []string{"no fault of many topics", "no beats for all topics", "beats of another epoch", "beats of an old edition", "a tell is not answered"}
 
-// beat says that the node is there with all its topics.
+// beat sends one beat for all topics, if the node is one of manyTopics.
 func (f *fake) beat() {
 	epoch, edition := int64(fakeEpoch), 2
 	switch {
@@ -150,7 +149,7 @@ func (f *fake) hearProbe(m *nats.Msg) {
 	}
 }
 
-// answer is a reply in the making.
+// answer is a reply that the node is sending.
 type answer struct {
 	f       *fake
 	to      string
@@ -319,7 +318,7 @@ func (f *fake) answer(a *answer, members []string, slow, large bool, budget time
 	}
 }
 
-// end gives the result of a member, and ends it.
+// end sends the result and the end of a member.
 func (f *fake) end(a *answer, member int, slow, large bool) {
 	if slow {
 		switch f.fault {

@@ -23,7 +23,7 @@ cell.>. If a number is missing among the results of a node, listen says so.
 The exit status is 0.
 `
 
-// hearing is what listen listens to.
+// hearing is what listen reads from its arguments.
 type hearing struct {
 	connection
 	pattern string
@@ -33,16 +33,16 @@ type hearing struct {
 
 // published is a result that a node has published.
 type published struct {
-	Type   string          `json:"type"` // result
+	Type   string          `json:"type"` // always result
 	Node   string          `json:"node"`
 	Topic  string          `json:"topic"`
-	Member string          `json:"member"` // with its group
+	Member string          `json:"member"` // with its group, if it has one
 	Call   string          `json:"call"`
 	Epoch  int64           `json:"epoch"`
 	Seq    uint64          `json:"seq"`
 	Codec  string          `json:"codec"`
-	Value  json.RawMessage `json:"value,omitempty"` // if the codec is json
-	Bytes  []byte          `json:"bytes,omitempty"` // if it is not
+	Value  json.RawMessage `json:"value,omitempty"` // set if the codec is json and the value is JSON
+	Bytes  []byte          `json:"bytes,omitempty"` // set otherwise
 }
 
 func (p *program) listen(ctx context.Context, args []string) (int, error) {
@@ -106,7 +106,7 @@ func (p *program) parseListen(args []string) (h hearing, err error) {
 	return h, checkPattern(h.pattern)
 }
 
-// parsePublished reads what a node has published.
+// parsePublished reads a message that has a published result.
 func parsePublished(m *nats.Msg, h hearing) (r published, err error) {
 	word, topic, _ := strings.Cut(strings.TrimPrefix(m.Subject, h.prefix+".v1."+h.space+".result."), ".")
 	if v := m.Header.Get("Dispatch-Version"); v != "1" {

@@ -18,7 +18,7 @@ func TestListen(t *testing.T) {
 	nc := connect(t, url)
 	cell(t, nc, "cell 7", sites{"site-1": volts(3.3)}, natsdispatch.WithPublish())
 	cell(t, nc, "discreet", sites{"site-1": volts(9)})
-	// Who listens asks nobody, and hears what others have asked.
+	// The listener sends no request, and hears the results of the requests of others.
 	asJSON := start(t, "", []string{"NATS_URL=" + url}, "listen", "cell.>", "--json", "--count", "1")
 	asJSON.says("listening to dispatch.v1.default.result.*.cell.>")
 	p := start(t, "", []string{"NATS_URL=" + url}, "listen", "cell.measure")
@@ -34,7 +34,7 @@ func TestListen(t *testing.T) {
 	}
 	p.says(` cell.measure cell 7/site-1 {"Volts":3.3}` + "\n")
 
-	// Gaps are told, and so is what is no result.
+	// The command prints an error for missing results and for a message that is not a result.
 	say := func(seq, codec, value string) {
 		m := nats.NewMsg("dispatch.v1.default.result.x.cell.measure")
 		for k, v := range map[string]string{"Version": "1", "Node": "x", "Epoch": "7", "Seq": seq, "Call": "1", "Member": "g/r", "Codec": codec} {
@@ -59,7 +59,7 @@ func TestListen(t *testing.T) {
 	}
 }
 
-// A dispatcher that sends on its own bus is heard as well.
+// The listener also hears the results of a call that the program of the node sends on its own bus.
 func TestListenToLocalCalls(t *testing.T) {
 	url := startServer(t, "")
 	d := dispatch.New[request, reading](dispatch.WithLogger(slog.New(slog.DiscardHandler)))

@@ -16,13 +16,13 @@ import (
 	"syscall"
 )
 
-// The exit statuses. Those above 2 are those of sysexits.h.
+// The exit statuses of the command. Those above 2 are from sysexits.h.
 const (
 	exitComplete    = 0
 	exitPartial     = 1 // some members answered, or some checks failed
 	exitNothing     = 2 // no member answered, or no node is there
 	exitUsage       = 64
-	exitUnavailable = 69 // no server, or it refuses
+	exitUnavailable = 69 // there is no server, or the server refuses
 )
 
 func main() {
@@ -39,19 +39,19 @@ func main() {
 	os.Exit(status)
 }
 
-// program is what a command knows of the process.
+// program has the streams and the environment of the process.
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
-	terminal       bool // stdout is one
-	width          int  // of the terminal, in columns
+	terminal       bool // stdout is a terminal
+	width          int  // of a line of output, in columns
 }
 
 // command is one of the commands of the program.
 type command struct {
 	name  string
-	usage string // what follows the name, and what it does
+	usage string // the arguments after the name, and a description
 	run   func(p *program, ctx context.Context, args []string) (status int, err error)
 }
 
@@ -64,14 +64,14 @@ func commands() []command {
 	}
 }
 
-// errUsage is wrapped by errors that are the caller's.
+// errUsage is wrapped by errors in the arguments or the environment of the command.
 var errUsage = errors.New("usage")
 
 func misused(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errUsage, fmt.Sprintf(format, args...))
 }
 
-// run runs the command of the arguments and returns the exit status.
+// run runs the command that args name, and returns its exit status.
 func (p *program) run(ctx context.Context, args []string) int {
 	if len(args) == 0 {
 		p.help(p.stderr)
@@ -118,7 +118,7 @@ dispatch COMMAND --help says more.
 `)
 }
 
-// flags returns an empty set of flags, which prints nothing.
+// flags returns an empty set of flags that prints nothing.
 func (p *program) flags(name string) *flag.FlagSet {
 	set := flag.NewFlagSet(name, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
@@ -126,7 +126,8 @@ func (p *program) flags(name string) *flag.FlagSet {
 	return set
 }
 
-// parse reads flags and other arguments in any order. After -- there are no flags.
+// parse reads flags and other arguments in any order, and returns the other arguments. After -- all are
+// other arguments.
 func parse(set *flag.FlagSet, args []string) (others []string, err error) {
 	for {
 		if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {

@@ -24,10 +24,10 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// patience is how long a test waits for what should come at once.
+// patience is how long a test waits before it fails.
 const patience = time.Minute
 
-// built is where the programs under test are: the command, and a NATS server.
+// built is the directory of the programs under test: the command and a NATS server.
 var built string
 
 func TestMain(m *testing.M) {
@@ -58,8 +58,7 @@ func withPrograms(run func() int) (status int, err error) {
 	return run(), nil
 }
 
-// startServer starts a NATS server in a process of its own, with a configuration, and
-// returns its URL.
+// startServer starts a NATS server with a configuration as a process, and returns its URL.
 func startServer(t *testing.T, config string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -76,7 +75,7 @@ func startServer(t *testing.T, config string) string {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = cmd.Wait() // it is killed
+		_ = cmd.Wait() // the error is that the process was killed
 	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // it may have ended
@@ -116,7 +115,7 @@ func until(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// process is the command at work.
+// process is a running command.
 type process struct {
 	*exec.Cmd
 	t      *testing.T
@@ -124,10 +123,10 @@ type process struct {
 	out    bytes.Buffer
 	errs   bytes.Buffer
 	ended  chan struct{}
-	status int // when it has ended
+	status int // the exit status; set before ended is closed
 }
 
-// start starts the command, with nothing in its environment but what is given.
+// start starts the command with an input. Its environment has only env.
 func start(t *testing.T, input string, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(filepath.Join(built, "dispatch"), args...), t: t, ended: make(chan struct{})}
@@ -139,7 +138,7 @@ func start(t *testing.T, input string, env []string, args ...string) *process {
 	}
 	go func() {
 		defer close(p.ended)
-		_ = p.Wait() // how it ended is in its state
+		_ = p.Wait() // ProcessState has the exit status
 		p.status = p.ProcessState.ExitCode()
 	}()
 	t.Cleanup(func() {
@@ -175,13 +174,13 @@ func (p *process) stderr() string {
 	return p.errs.String()
 }
 
-// says waits until the command has printed something.
+// says waits until the command has printed a text.
 func (p *process) says(text string) {
 	p.t.Helper()
 	until(p.t, fmt.Sprintf("the command to print %q", text), func() bool { return strings.Contains(p.stdout()+p.stderr(), text) })
 }
 
-// ends waits for the end and checks the exit status.
+// ends waits until the command ends, and checks its exit status.
 func (p *process) ends(status int) *process {
 	p.t.Helper()
 	select {
@@ -195,7 +194,7 @@ func (p *process) ends(status int) *process {
 	return p
 }
 
-// interrupt does what Ctrl-C does.
+// interrupt sends SIGINT to the command, as Ctrl-C does.
 func (p *process) interrupt() {
 	if err := p.Process.Signal(syscall.SIGINT); err != nil {
 		p.t.Error(err)
@@ -208,7 +207,7 @@ func run(t *testing.T, status int, url string, args ...string) *process {
 	return start(t, "", []string{"NATS_URL=" + url}, args...).ends(status)
 }
 
-// jsonLines reads what was printed, one value on each line.
+// jsonLines reads output that has one JSON value on each line.
 func jsonLines[T any](t *testing.T, out string) (all []T) {
 	t.Helper()
 	for line := range strings.Lines(out) {
@@ -238,7 +237,7 @@ func connect(t *testing.T, url string) *nats.Conn {
 	return nc
 }
 
-// volts answers at once; hangs does not answer.
+// volts returns a producer that answers at once. The producer hangs answers only when its context ends.
 func volts(v float64) dispatch.Producer[request, reading] {
 	return func(context.Context, request) (reading, error) { return reading{v}, nil }
 }
@@ -248,7 +247,7 @@ func hangs(ctx context.Context, _ request) (reading, error) {
 	return reading{}, context.Cause(ctx)
 }
 
-// cell is a node with its producers.
+// cell starts a node with a producer for each site.
 func cell(t *testing.T, nc *nats.Conn, name string, sites map[string]dispatch.Producer[request, reading], opts ...natsdispatch.ServeOption) *natsdispatch.Node {
 	t.Helper()
 	d := dispatch.New[request, reading](dispatch.WithLogger(slog.New(slog.DiscardHandler)))
@@ -259,7 +258,7 @@ func cell(t *testing.T, nc *nats.Conn, name string, sites map[string]dispatch.Pr
 		}
 	}
 	opts = append([]natsdispatch.ServeOption{natsdispatch.WithNode(name), natsdispatch.WithErrorHandler(func(err error) {
-		if !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, dispatch.ErrDuplicate) { // twins are what a test is about
+		if !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, dispatch.ErrDuplicate) { // some tests start twins
 			t.Errorf("node %s: %v", name, err)
 		}
 	})}, opts...)

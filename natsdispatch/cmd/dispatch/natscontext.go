@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// settings are what a context of the nats command holds, in
-// $XDG_CONFIG_HOME/nats/context/NAME.json. Fields that concern JetStream are ignored.
+// settings are the fields of a context of the nats command, which is the file
+// $XDG_CONFIG_HOME/nats/context/NAME.json. Fields about JetStream are ignored.
 type settings struct {
 	URL         string `json:"url"`
 	User        string `json:"user"`
@@ -30,20 +30,21 @@ type settings struct {
 	InboxPrefix string `json:"inbox_prefix"`
 	TLSFirst    bool   `json:"tls_first"`
 
-	// These are refused, because a connection without them would be another one.
+	// A context with one of these fields is refused, because a connection that ignores them would be a
+	// different one.
 	NSC          string `json:"nsc"`
 	SocksProxy   string `json:"socks_proxy"`
 	WindowsStore string `json:"windows_cert_store"`
 }
 
-// readContext reads the context of the name, or the one that is selected if the name is
-// empty. Without either the settings are empty.
+// readContext reads the context with the name, or the selected context if the name is empty. If no context
+// is selected either, it returns empty settings.
 func readContext(name string, getenv func(string) string) (s settings, err error) {
 	dir := getenv("XDG_CONFIG_HOME")
 	if dir == "" {
 		home, err := os.UserHomeDir()
 		if err != nil && name == "" {
-			return s, nil // there is no place where a context could have been selected
+			return s, nil // without a home directory there is no selected context
 		} else if err != nil {
 			return s, fmt.Errorf("context %q: %w", name, err)
 		}
@@ -79,8 +80,8 @@ func readContext(name string, getenv func(string) string) (s settings, err error
 	return s, nil
 }
 
-// expand replaces ~ and environment variables in paths, and refuses what this command
-// cannot do.
+// expand replaces ~ and environment variables in paths. It returns an error if the settings have something
+// that this command does not support.
 func (s *settings) expand() error {
 	for field, value := range map[string]string{"nsc": s.NSC, "socks_proxy": s.SocksProxy, "windows_cert_store": s.WindowsStore} {
 		if value != "" {
@@ -110,7 +111,7 @@ func (s *settings) expand() error {
 	return nil
 }
 
-// options are those of nats.Connect.
+// options returns the options of nats.Connect.
 func (s *settings) options() (opts []nats.Option, err error) {
 	switch {
 	case s.User != "":
@@ -150,7 +151,7 @@ func (s *settings) options() (opts []nats.Option, err error) {
 	return opts, nil
 }
 
-// redacted returns the URLs without passwords and tokens.
+// redacted returns the URLs, with xxxxx in place of users, passwords and tokens.
 func redacted(urls string) string {
 	all := strings.Split(urls, ",")
 	for i, one := range all {

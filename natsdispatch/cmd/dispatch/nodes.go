@@ -31,7 +31,7 @@ for a node that was there and missed three beats, under --watch alone.
 The exit status is 0 if a node is there, 2 if none is, and 0 at the end of --watch.
 `
 
-// view is what nodes shows.
+// view is what nodes reads from its arguments.
 type view struct {
 	connection
 	pattern string
@@ -113,7 +113,7 @@ func (p *program) parseNodes(args []string) (v view, err error) {
 	return v, checkPattern(v.pattern)
 }
 
-// checkPattern reports what keeps s from being a topic or a pattern of topics.
+// checkPattern returns an error if s is neither a topic nor a pattern of topics.
 func checkPattern(s string) error {
 	tokens := strings.Split(s, ".")
 	for i, token := range tokens {
@@ -127,7 +127,8 @@ func checkPattern(s string) error {
 	return nil
 }
 
-// presenceEar hears who announces itself, to everybody or as the answer to a probe.
+// presenceEar receives announcements: the answers to its probes and, under --watch, all announcements of
+// the space on matching topics.
 type presenceEar struct {
 	nc       *nats.Conn
 	view     *view
@@ -150,7 +151,7 @@ func listenToPresence(nc *nats.Conn, v *view) (*presenceEar, error) {
 	return e, nil
 }
 
-// probe asks all nodes to announce themselves, with members and requests in flight.
+// probe asks all nodes to announce themselves, with their members and the number of requests in flight.
 func (e *presenceEar) probe() error {
 	m := nats.NewMsg(e.view.prefix + "." + e.view.space + ".probe")
 	m.Header, m.Reply, m.Data = nats.Header{"Dispatch-Detail": {"1"}}, e.inbox, []byte(e.view.pattern)
@@ -160,25 +161,25 @@ func (e *presenceEar) probe() error {
 	return e.nc.FlushTimeout(5 * time.Second)
 }
 
-// announcement reads a message. What is none, or comes from another node than it says, is
-// passed over.
+// announcement reads a message. It reports false if the message is not an announcement, or is on the
+// subject of another node or topic.
 func (e *presenceEar) announcement(m *nats.Msg) (a announcement, ok bool) {
 	if m.Header.Get("Status") != "" {
-		return a, false // there was nobody to answer
+		return a, false // the server says that there are no responders
 	}
 	a, err := parseAnnouncement(m.Data)
 	own := e.view.prefix + "." + e.view.space + ".presence." + escape(a.Node) + "." + a.Topic
 	return a, err == nil && (m.Subject == e.inbox || m.Subject == own)
 }
 
-// beat reads a message that a node has sent to be there with all of its topics.
+// beat reads a message. It reports false if the message is not a beat of a node for all of its topics.
 func (e *presenceEar) beat(m *nats.Msg) (b beat, ok bool) {
 	b, err := parseBeat(m.Data)
 	return b, err == nil && m.Subject == e.view.prefix+"."+e.view.space+".presence."+escape(b.Node)
 }
 
-// watch shows what changes until ctx ends. It asks again as often as nodes usually beat,
-// because beats do not say who the members are and what is in flight.
+// watch shows changes until ctx ends. It sends a probe every two seconds, the default interval of beats,
+// because beats tell neither members nor requests in flight.
 func (p *program) watch(ctx context.Context, ear *presenceEar, c *census, v view) error {
 	ask := time.NewTicker(defaultBeat)
 	defer ask.Stop()
@@ -214,10 +215,10 @@ func (p *program) watch(ctx context.Context, ear *presenceEar, c *census, v view
 	}
 }
 
-// drawEvery is how often the table is drawn, and how soon it is noticed that a node is gone.
+// drawEvery is the interval between two tables on the terminal, and between two checks for missed beats.
 const drawEvery = 500 * time.Millisecond
 
-// draw replaces what is on the terminal.
+// draw clears the terminal and prints the table.
 func (p *program) draw(rows []row, pattern string) {
 	var b bytes.Buffer
 	b.WriteString("\x1b[H\x1b[2J")
@@ -245,7 +246,7 @@ func (p *program) printChanges(changes []change, c *census, asJSON bool) {
 	}
 }
 
-// table writes rows for people.
+// table returns the rows as aligned columns of text.
 func table(rows []row, width int) string {
 	lines := [][]string{{"NODE", "TOPIC", "STATE", "VERSION", "HEARD", "IN FLIGHT", "MEMBERS"}}
 	for _, r := range rows {
@@ -283,7 +284,7 @@ func table(rows []row, width int) string {
 	return b.String()
 }
 
-// cut shortens a line that is longer than the width.
+// cut shortens a line to the width, in columns.
 func cut(line string, width int) string {
 	if runes := []rune(line); len(runes) > width {
 		return string(runes[:max(width-1, 0)]) + "…"

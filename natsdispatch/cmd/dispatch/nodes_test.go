@@ -26,7 +26,7 @@ func TestNodes(t *testing.T) {
 	cell(t, nc, "cell-7", sites{"site-1": volts(1), "site-2": volts(2)}, natsdispatch.WithPublish())
 	cell(t, nc, "twin", sites{"a": volts(1)})
 	cell(t, connect(t, url), "twin", sites{"b": volts(1)})
-	// This one knows of the protocol only what it must.
+	// This node implements only what the protocol requires.
 	old := &fake{t: t, nc: connect(t, url), name: "oven 2", topic: "oven.heat"}
 	old.start()
 	p = run(t, exitComplete, url, "nodes", "--wait", "1s")
@@ -52,14 +52,14 @@ twin    cell.measure  twin     1,2      N 0          1: b
 	}
 }
 
-// swapLast swaps the last two lines, whose order is that of the epochs.
+// swapLast swaps the last two lines. The boot ids of the twins decide the order of these lines.
 func swapLast(s string) string {
 	lines := strings.SplitAfter(s, "\n")
 	lines[3], lines[4] = lines[4], lines[3]
 	return strings.Join(lines, "")
 }
 
-// What is in flight is shown as it is now.
+// The table has the number of requests that are in flight now.
 func TestNodesInFlight(t *testing.T) {
 	url := startServer(t, "")
 	cell(t, connect(t, url), "cell-7", sites{"site-1": volts(1), "site-2": hangs})
@@ -107,7 +107,7 @@ func TestWatch(t *testing.T) {
 	p.ends(exitComplete)
 }
 
-// On a terminal the table is drawn again in its place.
+// On a terminal, each table replaces the previous one.
 func TestWatchOnATerminal(t *testing.T) {
 	url := startServer(t, "")
 	cell(t, connect(t, url), "cell-7", sites{"a": volts(1)})

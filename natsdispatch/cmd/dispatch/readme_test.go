@@ -18,7 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "write what the sessions print into README.md")
 
-// The sessions of both README.md print what stands there, apart from times and order.
+// The commands in both files README.md print what the files show, apart from durations and the order of
+// lines.
 func TestSessionsOfTheReadme(t *testing.T) {
 	url := startServer(t, "")
 	cell(t, connect(t, url), "cell-7", sites{"site-1": volts(3.31), "site-2": hangs}, natsdispatch.WithPublish())
@@ -54,10 +55,11 @@ func TestSessionsOfTheReadme(t *testing.T) {
 	}
 }
 
-// session is a command in a README.md, and what it prints.
+// session matches a command in a README.md, with its output.
 var session = regexp.MustCompile("(?s)```console\n\\$ dispatch ([^\n]*)\n(.*?)```")
 
-// perform runs a command line, and while it listens asks. It returns what is printed.
+// perform runs a command line and returns its output. If the command is listen, perform also asks twice
+// while it runs.
 func perform(t *testing.T, url, line string) string {
 	t.Helper()
 	p := start(t, "", []string{"NATS_URL=" + url}, words(line)...)
@@ -71,7 +73,7 @@ func perform(t *testing.T, url, line string) string {
 	return p.stdout()
 }
 
-// candidate is a node in a space of its own, which is to be tested.
+// candidate starts a node in its own space, for the sessions that test a node.
 func candidate(t *testing.T, url string) {
 	t.Helper()
 	cell(t, connect(t, url), "candidate", sites{
@@ -84,7 +86,7 @@ func candidate(t *testing.T, url string) {
 	}, natsdispatch.WithSpace("trial"))
 }
 
-// words splits a command line, in which arguments may be quoted.
+// words splits a command line into arguments. Arguments may be in single quotes.
 func words(line string) (all []string) {
 	for _, m := range regexp.MustCompile(`'([^']*)'|(\S+)`).FindAllStringSubmatch(line, -1) {
 		all = append(all, m[1]+m[2])
@@ -92,7 +94,7 @@ func words(line string) (all []string) {
 	return all
 }
 
-// roughly leaves out of a text what is different each time.
+// roughly replaces what differs from run to run, and returns the sorted lines.
 func roughly(text string) []string {
 	for _, vary := range [][2]string{
 		{`\d\d:\d\d:\d\d`, "T"},

@@ -10,8 +10,7 @@ import (
 	"unicode"
 )
 
-// printable writes text of others so that it stays on its line and cannot control the
-// terminal.
+// printable escapes text from other programs, so that it stays on one line and cannot control the terminal.
 func printable(s string) string {
 	safe := func(r rune) bool { return unicode.IsPrint(r) && r != unicode.ReplacementChar }
 	if strings.IndexFunc(s, func(r rune) bool { return !safe(r) }) < 0 {
@@ -29,7 +28,7 @@ func printable(s string) string {
 	return b.String()
 }
 
-// oneLine writes a JSON value on one line.
+// oneLine returns a JSON value on one line.
 func oneLine(value json.RawMessage) string {
 	var b bytes.Buffer
 	if err := json.Compact(&b, value); err != nil {
@@ -38,7 +37,7 @@ func oneLine(value json.RawMessage) string {
 	return printable(b.String())
 }
 
-// short writes a duration for people.
+// short returns a rounded duration as text.
 func short(d time.Duration) string {
 	switch {
 	case d < 10*time.Millisecond:
@@ -52,7 +51,7 @@ func short(d time.Duration) string {
 	}
 }
 
-// plural writes a number of things.
+// plural returns a count and its noun, with an s unless the count is 1.
 func plural(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing

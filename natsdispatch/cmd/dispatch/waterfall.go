@@ -9,9 +9,9 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// waterfall draws how long each member took, one line for each: its name, how it ended,
-// when, a bar from the start of its work to its end, and why it gave no answer. The bars
-// share what is left of the width, but they have at least a few columns.
+// waterfall returns one line for each member: its name, how it ended, when it ended, a bar from the start
+// of its work to its end, and its error. The bars share the rest of the width, in columns, but have at
+// least 10 columns and at most 40.
 func waterfall(r dispatch.Report, width int) []string {
 	names, states, times := make([]string, len(r.Outcomes)), make([]string, len(r.Outcomes)), make([]string, len(r.Outcomes))
 	for i, o := range r.Outcomes {
@@ -31,7 +31,8 @@ func waterfall(r dispatch.Report, width int) []string {
 	return lines
 }
 
-// bar draws when a member was at work, on a scale of so many columns for the whole call.
+// bar returns a bar from the start to the end of a member's work. The duration whole of the call takes all
+// columns.
 func bar(o dispatch.Outcome, whole time.Duration, columns int) string {
 	at := func(d time.Duration) int {
 		if whole <= 0 {
@@ -54,7 +55,7 @@ func longest(texts []string) (n int) {
 	return n
 }
 
-// padded fills a text with blanks up to so many columns.
+// padded appends blanks to a text until it has the number of columns.
 func padded(s string, columns int) string {
 	return s + strings.Repeat(" ", max(columns-utf8.RuneCountInString(s), 0))
 }

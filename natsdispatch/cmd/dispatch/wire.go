@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// This file reads the wire protocol as docs/wire-protocol.md has it, strictly: what an
-// asker would pass over in silence is an error here.
+// This file reads the wire protocol as docs/wire-protocol.md defines it. It is strict: messages that an
+// asker ignores are errors here.
 
-// announcement is what a node says of itself on a topic.
+// announcement is a message in which a node describes itself on a topic.
 type announcement struct {
 	Node     string   `json:"node"`
 	Topic    string   `json:"topic"`
@@ -21,7 +21,7 @@ type announcement struct {
 	Epoch    int64    `json:"epoch"`
 	Seq      uint64   `json:"seq"`
 	BeatMS   int64    `json:"beat_ms"`
-	AllMS    int64    `json:"node_beat_ms"` // how often it beats for all of its topics; 0: it does not
+	AllMS    int64    `json:"node_beat_ms"` // interval of beats for all topics of the node, in milliseconds; 0: the node sends none
 	Edition  uint64   `json:"edition"`
 	Versions []int    `json:"versions"`
 	Types    string   `json:"types"`
@@ -37,7 +37,7 @@ type announcement struct {
 	} `json:"detail"`
 }
 
-// beat is what a node of several topics says to be there with all of them.
+// beat is a message by which a node says that it is present on all of its topics.
 type beat struct {
 	Node    string  `json:"node"`
 	Epoch   int64   `json:"epoch"`
@@ -69,7 +69,7 @@ func plain(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
 }
 
-// escape writes a name as a token of a subject and a word of a frame.
+// escape returns a name as a token of a subject or a word of a frame.
 func escape(name string) string {
 	var b strings.Builder
 	for i := range len(name) {
@@ -82,7 +82,7 @@ func escape(name string) string {
 	return b.String()
 }
 
-// unescape is the inverse of escape. A name that is not written as escape does is an error.
+// unescape is the inverse of escape. It returns an error if escape would not write the name as s.
 func unescape(s string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -106,7 +106,7 @@ func unescape(s string) (string, error) {
 	return b.String(), nil
 }
 
-// memberName turns a member as an accept writes it into one as reports write it.
+// memberName turns a member as a node writes it in an accept into a member as reports write it.
 func memberName(word string) (string, error) {
 	parts := strings.Split(word, "/")
 	if len(parts) > 3 {
@@ -131,14 +131,14 @@ func memberName(word string) (string, error) {
 	return strings.Join(kept, "/"), nil
 }
 
-// frame is one thing that a node says to a request. Which fields count depends on the kind.
+// frame is one frame of a reply. The comments of the fields name the kinds of frame that have them.
 type frame struct {
 	kind    string
 	line    string
-	list    string   // accept, all, names: the number of the list that the members are
-	words   []string // accept, all, names: the members, as they are written
+	list    string   // accept, all, names: the number of the list of members, if the frame has one
+	words   []string // accept, all, names: the members, as the node has written them
 	member  int      // part, result, end
-	total   int      // result: the size of the whole value
+	total   int      // result: the size of the whole value, in bytes
 	value   []byte   // part, result, all
 	results int      // end, final
 	members int      // final
@@ -170,8 +170,8 @@ func parseFrames(body []byte) (frames []frame, err error) {
 	return frames, nil
 }
 
-// parseFrame reads the line of a frame. It returns the size of the value that follows, or
-// -1 if the kind has none. Kinds that it does not know are one line.
+// parseFrame reads the line of a frame. It returns the size of the value that follows, in bytes, or -1 if
+// the kind has no value. A frame of an unknown kind has no value.
 func parseFrame(line string) (f frame, size int, err error) {
 	f.line = line
 	f.kind, line, _ = strings.Cut(line, " ")
@@ -209,7 +209,7 @@ func parseFrame(line string) (f frame, size int, err error) {
 	return f, size, err
 }
 
-// parseMembers reads the members of an accept, an all, or a names.
+// parseMembers reads the members of a frame of kind accept, all or names.
 func (f *frame) parseMembers(line string) error {
 	if number, isList := strings.CutPrefix(line, "@"); isList {
 		var more bool
@@ -232,7 +232,7 @@ func (f *frame) parseMembers(line string) error {
 	return nil
 }
 
-// parseEnd reads a state, a code and a text.
+// parseEnd reads the state, code and text of a frame of kind end or reject.
 func (f *frame) parseEnd(s string) error {
 	var quoted string
 	f.state, s, _ = strings.Cut(s, " ")
@@ -253,7 +253,7 @@ func (f *frame) parseEnd(s string) error {
 	return nil
 }
 
-// numbers reads numbers that are separated by blanks, and returns what follows.
+// numbers reads numbers that are separated by blanks, and returns the rest of s.
 func numbers(s string, to ...*int) (rest string, err error) {
 	for _, n := range to {
 		var word string
@@ -267,12 +267,12 @@ func numbers(s string, to ...*int) (rest string, err error) {
 	return s, nil
 }
 
-// states are those of an end that is not ok, and of a reject.
+// states returns the states of a reject, and of an end that is not ok.
 func states() []string {
 	return []string{"failed", "panicked", "declined", "late", "cancelled", "rejected", "gone"}
 }
 
-// codes are the codes of an end or a reject, besides "-".
+// codes returns the codes of an end or a reject, apart from "-".
 func codes() []string {
 	return []string{
 		"cancelled", "deadline", "timeout", "satisfied", "quorum-lost", "stalled", "failed-fast", "closed", "overloaded", "queue-full",
