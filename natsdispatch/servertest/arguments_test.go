@@ -13,7 +13,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// Both sides leave the handlers of the connection alone.
+// Serve and Join do not replace the handlers that the program has set on the connection.
 func TestHandlersStay(t *testing.T) {
 	s := startServer(t)
 	var mine atomic.Int32

@@ -22,14 +22,13 @@ import (
 )
 
 const (
-	// askerURL is the environment variable by which this program knows that it is to be an
-	// asker, at the server with that address, and askerRequest is what it asks.
+	// If the environment variable askerURL is set, this program is an asker at the server with that URL.
+	// askerRequest is the environment variable with its request.
 	askerURL     = "NATSDISPATCH_TEST_ASKER"
 	askerRequest = "NATSDISPATCH_TEST_REQUEST"
 )
 
-// beAsker is what an asker process does: it asks the node far once, and prints how its members
-// ended. An interrupt ends the call.
+// beAsker asks the node far once, and prints how the members of the call ended. An interrupt ends the call.
 func beAsker(url string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -62,7 +61,7 @@ func beAsker(url string) error {
 	return remote.Close()
 }
 
-// askerRow is one of the table of askers in docs/faults.md.
+// askerRow is a row of the table of askers in docs/faults.md.
 type askerRow struct{ fault, when, work, report string }
 
 func askerTable(t *testing.T) (rows []askerRow) {
@@ -73,8 +72,8 @@ func askerTable(t *testing.T) (rows []askerRow) {
 	return rows
 }
 
-// A node learns of the end of its asker only if the asker says so. Otherwise it works until the
-// time of the call is over, and no longer.
+// A node stops the work of an asker that has ended only if the asker cancels the call. Otherwise it works
+// at most until the deadline of the call.
 func TestFaultsOfAskers(t *testing.T) {
 	rows := askerTable(t)
 	if len(rows) < 5 {
@@ -93,7 +92,7 @@ func (r askerRow) test(t *testing.T) {
 		return func(yield func(string, error) bool) {
 			defer func() { done <- context.Cause(ctx) }()
 			close(began)
-			for range 500 { // four times the window
+			for range 500 { // with 64 KiB each, four times the window
 				if req != "flood" || !yield(strings.Repeat("x", 1<<16), nil) {
 					break
 				}

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// countingCodec counts what it writes.
+// countingCodec counts the values that it writes.
 type countingCodec struct {
 	natsdispatch.JSON
 	written *atomic.Int64
@@ -25,8 +25,9 @@ func (c countingCodec) Marshal(v any) ([]byte, error) {
 	return c.JSON.Marshal(v)
 }
 
-// Who gives results for ever, faster than the asker takes them in, is stopped before they take all the
-// memory of the node, and fails by name. What was sent before arrives, and other members are untouched.
+// A producer that gives results without end, faster than the asker reads them, is stopped before they fill
+// the memory of the node, and the report names it as failed. Results that were sent before arrive, and
+// other members end as usual.
 func TestBacklog(t *testing.T) {
 	const most = 30 << 20
 	s := startServer(t)
@@ -48,7 +49,7 @@ func TestBacklog(t *testing.T) {
 		natsdispatch.WithCodec(countingCodec{written: &written}))
 	gate := make(chan struct{})
 	open := sync.OnceFunc(func() { close(gate) })
-	defer open() // or nothing could end
+	defer open() // otherwise the codec would block the end of the test
 	join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithWindow(1<<20), natsdispatch.WithCodec(slowCodec{gate: gate}))
 	call := send(t, near, "x")
 	if err := receive(t, "the producer to be stopped", stopped); !errors.Is(err, dispatch.ErrOverloaded) {
@@ -71,7 +72,8 @@ func TestBacklog(t *testing.T) {
 	if !errors.Is(o.Err, dispatch.ErrLost) || !strings.Contains(o.Err.Error(), fmt.Sprintf("WithMaxBacklog allows %d", most)) || o.Results != results || results == 0 {
 		t.Errorf("it has failed with %v after %d results, of which %d came", o.Err, o.Results, results)
 	}
-	// One is written while it waits for room, and the one of the other member. What is dropped is not.
+	// Besides the results that arrive, the codec writes the result that waits for room, and the result of
+	// the other member. It does not write dropped results.
 	if n := written.Load(); n > int64(results)+2 {
 		t.Errorf("%d results are written, of which %d are sent", n, results)
 	}

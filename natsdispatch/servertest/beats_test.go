@@ -15,7 +15,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// serveMany serves so many topics that a node announces itself on each more rarely than it beats.
+// serveMany serves 20 topics, so that the node announces itself on each topic less often than it beats.
 func serveMany(t *testing.T, nc *nats.Conn, node string, opts ...natsdispatch.ServeOption) *natsdispatch.Node {
 	t.Helper()
 	var topics dispatch.Topics[string, string]
@@ -32,8 +32,8 @@ func serveMany(t *testing.T, nc *nats.Conn, node string, opts ...natsdispatch.Se
 	return n
 }
 
-// A node of many topics beats once for all of them. That keeps it present on each, and when there are
-// no beats any more it is silent on all.
+// A node of many topics sends one beat for all of them. The beat keeps the node present on each topic. When
+// the beats stop, the node is silent on all topics.
 func TestBeatForAllTopics(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -82,7 +82,8 @@ func TestBeatForAllTopics(t *testing.T) {
 	until(t, "the node to be silent", func() bool { return silent.Load() == 1 && remote.Stats().Nodes == 20 })
 }
 
-// Who has missed a change sees it by the next beat, and asks the node what it is now.
+// An asker that has missed a change finds this by the edition of the next beat, and asks the node to
+// announce itself.
 func TestBeatOfAnotherEdition(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -122,7 +123,7 @@ func TestBeatOfAnotherEdition(t *testing.T) {
 	}
 }
 
-// A node says what it is to who asks for that.
+// A node announces itself in answer to a tell.
 func TestTell(t *testing.T) {
 	s := startServer(t)
 	node := serveMany(t, connect(t, s.ClientURL()), "far")
@@ -142,7 +143,7 @@ func TestTell(t *testing.T) {
 	until(t, "a question to nowhere", func() bool { return node.Stats().Malformed == 1 })
 }
 
-// A beat counts only if it is signed by the node.
+// An asker ignores a beat that the node has not signed.
 func TestBeatIsSigned(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -166,7 +167,7 @@ func TestBeatIsSigned(t *testing.T) {
 	}
 	serveMany(t, connect(t, s.ClientURL()), "far", sign)
 	m := receive(t, "a beat", beats)
-	receive(t, "another beat", beats) // which comes when the node has announced itself
+	receive(t, "another beat", beats) // this beat comes after the node has announced itself
 	if n := remote.Stats().Unverified; n != 0 {
 		t.Errorf("%d messages of the node are not believed", n)
 	}
@@ -177,8 +178,8 @@ func TestBeatIsSigned(t *testing.T) {
 	until(t, "the forgery to be counted", func() bool { return remote.Stats().Unverified == 1 })
 }
 
-// An asker that knows very many nodes has them spread their answers over a part of the discovery, and
-// others do not. The nodes then answer later.
+// An asker that knows very many nodes lets them spread their answers to a probe over a part of the
+// discovery, so that they answer later. An asker that knows few nodes does not.
 func TestProbesAreSpread(t *testing.T) {
 	s := startServer(t)
 	nc := connect(t, s.ClientURL())

@@ -14,13 +14,13 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// cluster is three servers that are processes of their own.
+// cluster is a cluster of three servers, each in its own process.
 type cluster struct {
 	servers [3]*process
 	urls    [3]string
 }
 
-// freePorts returns ports that nobody listened on a moment ago.
+// freePorts returns n ports that were free a moment ago.
 func freePorts(t *testing.T, n int) (ports []string) {
 	t.Helper()
 	for range n {
@@ -56,7 +56,7 @@ func startCluster(t *testing.T) *cluster {
 	return c
 }
 
-// connect connects to any server of the cluster, and at first to that of the number.
+// connect returns a connection to the cluster that tries server i first.
 func (c *cluster) connect(t *testing.T, i int) *nats.Conn {
 	t.Helper()
 	urls := slices.Concat(c.urls[i:], c.urls[:i])
@@ -65,7 +65,7 @@ func (c *cluster) connect(t *testing.T, i int) *nats.Conn {
 	return nc
 }
 
-// kill kills the server of a connection, and returns how to start it again.
+// kill kills the server of a connection, and returns a function that starts the server again.
 func (c *cluster) kill(t *testing.T, nc *nats.Conn) (restart func()) {
 	t.Helper()
 	i := slices.Index(c.urls[:], nc.ConnectedUrl())
@@ -76,8 +76,8 @@ func (c *cluster) kill(t *testing.T, nc *nats.Conn) (restart func()) {
 	return c.servers[i].run
 }
 
-// The server of either side is killed in mid-call, many times: every result arrives. The node lives
-// on, so that there is nothing that would have to be named as lost.
+// In each round the server of the asker's or of the node's connection is killed during the call, and every
+// result arrives. The node itself does not end, so the report names no result as lost.
 func TestClusterWhoseServersAreKilled(t *testing.T) {
 	rounds := 50
 	if testing.Short() {
@@ -100,7 +100,7 @@ func TestClusterWhoseServersAreKilled(t *testing.T) {
 		}
 		restart := func() {}
 		call := send(t, near, "x")
-		if round%5 == 4 { // the request may be lost, or the accept
+		if round%5 == 4 { // the request or the accept may be lost
 			restart = c.kill(t, victim)
 		}
 		n := 0

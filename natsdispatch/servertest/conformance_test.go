@@ -9,8 +9,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// TestRelay is the conformance suite of dispatchtest, over a real server and with
-// each codec.
+// TestRelay runs the conformance suite of dispatchtest over a real server, with each codec.
 func TestRelay(t *testing.T) {
 	s := startServer(t)
 	for _, codec := range []natsdispatch.Codec{natsdispatch.JSON{}, natsdispatch.Gob{}} {

@@ -13,13 +13,13 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// Nodes that have much to say wait for an asker that takes nothing in, and the server has
-// nothing to cut it off for. When it goes on all arrives.
+// Nodes with large results wait for an asker that reads nothing, so the server has no reason to close the
+// connection of the asker. When the asker reads again, all results arrive.
 func TestCreditOfAnIdleAsker(t *testing.T) {
 	const nodes, window = 10, 4 << 20
 	size := 12_000_000
 	if raced {
-		size = 1_500_000 // still more than the window together
+		size = 1_500_000 // all results together are still larger than the window
 	}
 	s := startServer(t)
 	value := strings.Repeat("x", size)
@@ -32,7 +32,7 @@ func TestCreditOfAnIdleAsker(t *testing.T) {
 	}
 	near, gate := newBus(), make(chan struct{})
 	open := sync.OnceFunc(func() { close(gate) })
-	defer open() // or nothing could end
+	defer open() // otherwise the codec would block the end of the test
 	nc := connect(t, s.ClientURL())
 	remote := join(t, nc, near, names, natsdispatch.WithWindow(window), natsdispatch.WithCodec(slowCodec{gate: gate}), natsdispatch.WithAcceptWindow(patience))
 	call := send(t, near, "x", dispatch.WithTimeout(2*patience))
@@ -56,7 +56,7 @@ func TestCreditOfAnIdleAsker(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// A stream that is much larger than what either side of the network may hold arrives whole.
+// All results of a stream arrive that is much larger than what the node and the asker may hold.
 func TestCreditOfALongStream(t *testing.T) {
 	if testing.Short() {
 		t.Skip("400 MB")

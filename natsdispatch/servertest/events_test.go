@@ -17,16 +17,17 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// chronicle collects events, as the function and the logger are told of them.
+// chronicle collects the events of a node or a remote, and what it logs.
 type chronicle struct {
 	mu     sync.Mutex
 	events []natsdispatch.NodeEvent
 	log    bytes.Buffer
 }
 
-// options are those by which a side writes into it. Errors are left to the events.
+// options returns options that send events and log lines to c. Errors are not logged apart from their
+// events.
 func (c *chronicle) options() []natsdispatch.Option {
-	logger := slog.New(slog.NewTextHandler(&c.log, nil)) // written to on the goroutine that adds
+	logger := slog.New(slog.NewTextHandler(&c.log, nil)) // the goroutine that calls add also writes to the log
 	return []natsdispatch.Option{natsdispatch.OnNode(c.add), natsdispatch.WithLogger(logger)}
 }
 
@@ -59,7 +60,7 @@ func (c *chronicle) list() (all []string) {
 	return all
 }
 
-// reads waits until these events and no others were told, in this order.
+// reads waits for these events, and fails if other events were told or the order is different.
 func (c *chronicle) reads(t *testing.T, events ...string) {
 	t.Helper()
 	until(t, fmt.Sprintf("the event %s", events[len(events)-1]), func() bool { return len(c.list()) >= len(events) })
@@ -68,7 +69,7 @@ func (c *chronicle) reads(t *testing.T, events ...string) {
 	}
 }
 
-// Whatever happens to a node is told once, in its order, and logged once.
+// Each change of a node is told as one event, in order, and logged once.
 func TestEventsOfNodes(t *testing.T) {
 	s := startServer(t)
 	var told, farTold chronicle
@@ -78,7 +79,7 @@ func TestEventsOfNodes(t *testing.T) {
 	node := serve(t, connect(t, s.ClientURL()), far, "far", append(farTold.serve(), beat)...)
 	told.reads(t, "came far")
 
-	// Another process takes the name, while the first goes on.
+	// Another process takes the name, while the first process still runs.
 	twin := serve(t, connect(t, s.ClientURL()), newBus(), "far", beat, quiet)
 	farTold.reads(t, "twin far")
 	told.reads(t, "came far", "restarted far", "twin far")
@@ -86,7 +87,7 @@ func TestEventsOfNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed := time.Now()
-	until(t, "the other one to be heard", func() bool { // the first one's bye was an event if it was heard last
+	until(t, "the other one to be heard", func() bool { // if the remote has heard the first process last, its bye is an event
 		nodes := remote.Nodes()
 		all := told.list()
 		return len(nodes) == 1 && nodes[0].Heard.After(closed) && all[len(all)-1] != "left far"
@@ -101,10 +102,10 @@ func TestEventsOfNodes(t *testing.T) {
 		return len(nodes) == 0 && before[len(before)-1] == "left far"
 	})
 
-	// One whose connection breaks is silent, and one that stays is heard.
+	// A node whose connection breaks becomes silent. A node whose connection stays does not.
 	nc := connect(t, s.ClientURL())
 	serve(t, nc, newBus(), "other", beat, quiet)
-	serve(t, connect(t, s.ClientURL()), newBus(), "steady", natsdispatch.WithBeat(time.Minute)) // which no load makes silent as well
+	serve(t, connect(t, s.ClientURL()), newBus(), "steady", natsdispatch.WithBeat(time.Minute)) // a beat so long that load does not make this node silent
 	until(t, "both to come", func() bool { return len(remote.Nodes()) == 2 })
 	nc.Close()
 	told.reads(t, append(before, "came other", "came steady", "silent other")...)
@@ -125,7 +126,7 @@ func TestEventsOfNodes(t *testing.T) {
 	}
 }
 
-// Both sides tell when the connection breaks and when it is back, once each.
+// Node and remote each tell once that the connection is down, and once that it is up again.
 func TestEventsOfTheConnection(t *testing.T) {
 	s := startServer(t)
 	port := s.Addr().(*net.TCPAddr).Port
@@ -147,7 +148,8 @@ func TestEventsOfTheConnection(t *testing.T) {
 	far.reads(t, "connection down", "connection up", "connection closed")
 }
 
-// If there is no server at first, that is said, and so is when there is one.
+// If there is no server at first, the remote and the node tell that the connection is down, and later that
+// it is up.
 func TestEventsWithoutAServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -165,7 +167,8 @@ func TestEventsWithoutAServer(t *testing.T) {
 	near.reads(t, "connection down", "connection up", "came far")
 }
 
-// A server that cuts the asker off because it reads too slowly does not say so; the event does.
+// A server that closes the connection of an asker because the asker reads too slowly does not give the
+// reason to the asker. The event does.
 func TestEventOfASlowConsumer(t *testing.T) {
 	s := startServer(t, func(o *server.Options) { o.MaxPending = 1 << 20 })
 	p := startProxy(t, s.Addr().String())
@@ -199,7 +202,7 @@ func TestEventOfASlowConsumer(t *testing.T) {
 	}
 }
 
-// What a side drops itself is told once for as long as it goes on.
+// While a remote drops messages, it tells this once.
 func TestEventOfDroppedMessages(t *testing.T) {
 	s := startServer(t)
 	var told chronicle

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// exampleServer starts a server in this process and returns two connections to it, as two
-// machines would have.
+// exampleServer starts a server in this process and returns two connections to it, which stand for two
+// machines.
 func exampleServer() (cell, floor *nats.Conn, stop func()) {
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
 	if err != nil {
@@ -47,7 +47,7 @@ func Example() {
 	ctx := context.Background()
 	measure := dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithTimeout(time.Second))
 
-	// On the machine that has producers:
+	// On the machine with the producers:
 	cell := dispatch.New[string, float64]()
 	if _, err := cell.AddProducer(measure, func(context.Context, string) (float64, error) { return 3.31, nil }, dispatch.WithName("site-1")); err != nil {
 		log.Fatal(err)
@@ -78,8 +78,8 @@ func Example() {
 	// [3.31] dispatch: cell.measure: deadline exceeded: 1 of 2 members did not answer: cell-7/site-2 late
 }
 
-// binary64 writes numbers as eight bytes, and everything else as JSON does: a codec
-// needs to know no more than the values of its topics.
+// binary64 is a codec that writes numbers as eight bytes, and all other values as JSON. A codec only has to
+// support the values of its topics.
 type binary64 struct{ natsdispatch.JSON }
 
 func (binary64) Name() string { return "binary64" }
@@ -103,7 +103,7 @@ func (c binary64) Unmarshal(data []byte, v any) error {
 	return nil
 }
 
-// A node may know several codecs; the asker chooses. NaN is nothing that JSON can write.
+// A node may know several codecs; the asker chooses one. JSON cannot write NaN.
 func Example_codec() {
 	onCell, onFloor, stop := exampleServer()
 	defer stop()
@@ -126,7 +126,7 @@ func Example_codec() {
 	// Output: NaN <nil>
 }
 
-// Await is for programs that need certain nodes before they begin.
+// Await is for programs that need certain nodes before they start.
 func Example_await() {
 	onCell, onFloor, stop := exampleServer()
 	defer stop()

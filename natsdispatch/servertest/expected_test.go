@@ -15,7 +15,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// A node that never says a word is in the report, however busy the asker is at its end.
+// The report names a node that sends nothing, also if the asker is busy at the end of the call.
 func TestSilentNodeIsNamed(t *testing.T) {
 	s := startServer(t)
 	near, busy := newBus(), newBus()
@@ -39,7 +39,7 @@ func TestSilentNodeIsNamed(t *testing.T) {
 	noMisuse(t, busy)
 }
 
-// The same for a group that no replica accepts.
+// The report names a group that no replica accepts.
 func TestSilentGroupIsNamed(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
@@ -51,7 +51,7 @@ func TestSilentGroupIsNamed(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// A node that has died is Gone in every call, at once, until it is forgotten.
+// A node that has died is gone in each call, at once, until the asker forgets it.
 func TestDeadNodeIsNamedInEveryCall(t *testing.T) {
 	s := startServer(t)
 	far, other, near := newBus(), newBus(), newBus()
@@ -72,14 +72,14 @@ func TestDeadNodeIsNamedInEveryCall(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// Nodes that have to be there are named if they never were.
+// The report names nodes of WithNodes that the asker has never heard.
 func TestNodesThatWereNeverHeard(t *testing.T) {
 	s := startServer(t)
 	far, near := newBus(), newBus()
 	produce(t, far, "a", echo("a"))
 	nobody := newBus()
 	join(t, connect(t, s.ClientURL()), nobody, nil, natsdispatch.WithNodes("far"))
-	report := ended(t, send(t, nobody, "x")) // the server says that nobody has subscribed
+	report := ended(t, send(t, nobody, "x")) // the server says that there are no responders
 	want(t, report, dispatch.ReasonAllEnded, "far/* failed")
 	if err := outcome(t, report, "far/*").Err; !errors.Is(err, dispatch.ErrUnreachable) {
 		t.Errorf("the node ends with %v", err)
@@ -95,12 +95,12 @@ func TestNodesThatWereNeverHeard(t *testing.T) {
 	if err := node.Close(); err != nil {
 		t.Error(err)
 	}
-	until(t, "the bye to be heard", func() bool { return len(remote.Nodes()) == 0 }) // or it ends the call
+	until(t, "the bye to be heard", func() bool { return len(remote.Nodes()) == 0 }) // a bye during the next call would end the call
 	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/* failed", "away/* failed")
 	noMisuse(t, near)
 }
 
-// A call that is shorter than the discovery asks at once.
+// A call whose timeout is shorter than the discovery sends its request at once.
 func TestFirstCallIsShort(t *testing.T) {
 	s := startServer(t)
 	far, near := newBus(), newBus()
@@ -119,8 +119,8 @@ func TestFirstCallIsShort(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// Two processes of one name are found by both and by who asks, and the report does not
-// pass over what the second one has to say.
+// If two processes have the same node name, both nodes and the asker report this. The report of a call has
+// the failure of the second process.
 func TestTwinsAreReported(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
@@ -130,7 +130,7 @@ func TestTwinsAreReported(t *testing.T) {
 		far := newBus()
 		produce(t, far, name, func(ctx context.Context, req string) (string, error) {
 			select {
-			case <-answer: // once both have accepted, for the call ends with the first that has answered
+			case <-answer: // closed once both have accepted, because the first answer ends the call
 			case <-ctx.Done():
 			}
 			return name + "=" + req, ctx.Err()
@@ -160,8 +160,8 @@ func TestTwinsAreReported(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// A boot id is not compared with others: one message in the name of a node does not keep
-// it from answering.
+// An asker does not prefer the larger of two boot ids, so one forged announcement in the name of a node
+// does not silence the node.
 func TestAnnouncementWithAnotherBootID(t *testing.T) {
 	s := startServer(t)
 	far, near := newBus(), newBus()
@@ -201,7 +201,7 @@ func TestDrainOnAClosedConnection(t *testing.T) {
 	call.Cancel(nil)
 }
 
-// Who drains the connection before the node is told that results may be lost.
+// If the program drains the connection before the node, the node reports that results may be lost.
 func TestConnectionIsDrainedUnderANode(t *testing.T) {
 	s := startServer(t)
 	far := newBus()
@@ -218,7 +218,7 @@ func TestConnectionIsDrainedUnderANode(t *testing.T) {
 	}
 }
 
-// The connection of who asks is closed in mid-call: nobody can answer any more.
+// If the connection of the asker is closed during a call, the members fail at once.
 func TestAskersConnectionIsClosed(t *testing.T) {
 	s := startServer(t)
 	far, near := newBus(), newBus()
@@ -240,8 +240,8 @@ func TestAskersConnectionIsClosed(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// A connection through which nothing comes any more is found out: it is we who are cut
-// off, and all nodes are named.
+// The asker notices a connection that delivers nothing. The report says that the asker is cut off, and
+// names all nodes.
 func TestDeadConnectionIsNoDeathOfNodes(t *testing.T) {
 	s := startServer(t)
 	p := startProxy(t, s.Addr().String())
@@ -265,7 +265,7 @@ func TestDeadConnectionIsNoDeathOfNodes(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// A call that finds no connection waits for one.
+// A call that is sent without a connection waits for one, as long as WithReconnectWait allows.
 func TestCallWaitsForAConnection(t *testing.T) {
 	s := startServer(t)
 	p := startProxy(t, s.Addr().String())
@@ -286,8 +286,8 @@ func TestCallWaitsForAConnection(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// What the server refuses another part of the program is no error of ours, and does not
-// hide one that is.
+// A refusal that concerns another part of the program is not an error of the node or the remote, and does
+// not hide one of their own.
 func TestPermissionsOfOtherPartsOfTheProgram(t *testing.T) {
 	s := startServer(t, func(o *server.Options) {
 		o.Users = []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{
@@ -307,7 +307,7 @@ func TestPermissionsOfOtherPartsOfTheProgram(t *testing.T) {
 		receive(t, "a refusal", refused)
 	}
 	refuse()
-	serve(t, nc, far, "far") // may not hear its twins, which is no error
+	serve(t, nc, far, "far") // the server refuses to let the node hear its twins; this is not an error
 	receive(t, "the refusal to hear twins", refused)
 	refuse()
 	join(t, nc, near, []string{"far"})

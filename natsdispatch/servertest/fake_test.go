@@ -15,7 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// agent is a node that knows the protocol from docs/wire-protocol.md alone.
+// agent is a node that follows docs/wire-protocol.md without using natsdispatch.
 type agent struct {
 	testing.TB
 	nc    *nats.Conn
@@ -23,13 +23,13 @@ type agent struct {
 	epoch int64
 	asked chan *nats.Msg
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	seq      map[string]int
 	presence map[string]any
 	said     int
 }
 
-// startAgent subscribes to the topic and announces itself.
+// startAgent starts an agent that subscribes to the topic and announces itself.
 func startAgent(t testing.TB, nc *nats.Conn, name string) *agent {
 	t.Helper()
 	a := &agent{TB: t, nc: nc, name: name, epoch: 1790000000000000, asked: make(chan *nats.Msg, 1000), seq: make(map[string]int), presence: map[string]any{
@@ -48,7 +48,7 @@ func startAgent(t testing.TB, nc *nats.Conn, name string) *agent {
 	return a
 }
 
-// announce announces the agent, with changes that stay.
+// announce sends an announcement. The changes also apply to later announcements.
 func (a *agent) announce(event string, change map[string]any) {
 	a.mu.Lock()
 	maps.Copy(a.presence, change)
@@ -56,12 +56,12 @@ func (a *agent) announce(event string, change map[string]any) {
 	a.announceTo("dispatch.default.presence."+a.name+".cell.measure", event, nil)
 }
 
-// announceAs announces the agent with a number of its own.
+// announceAs sends an announcement with the number seq.
 func (a *agent) announceAs(event string, seq int) {
 	a.announceTo("dispatch.default.presence."+a.name+".cell.measure", event, map[string]any{"seq": seq})
 }
 
-// announceTo announces the agent, with changes for this once.
+// announceTo sends an announcement to a subject. The changes apply to this announcement only.
 func (a *agent) announceTo(subject, event string, change map[string]any) {
 	a.mu.Lock()
 	fields := maps.Clone(a.presence)
@@ -81,7 +81,7 @@ func (a *agent) announceTo(subject, event string, change map[string]any) {
 	}
 }
 
-// take waits for a request.
+// take waits for the next request.
 func (a *agent) take() *nats.Msg {
 	a.Helper()
 	for {
@@ -91,7 +91,7 @@ func (a *agent) take() *nats.Msg {
 	}
 }
 
-// say sends frames, in one message.
+// say sends frames in one message.
 func (a *agent) say(to *nats.Msg, frames ...string) {
 	a.Helper()
 	a.mu.Lock()
@@ -101,7 +101,7 @@ func (a *agent) say(to *nats.Msg, frames ...string) {
 	a.sayAs(to, a.name, seq, frames...)
 }
 
-// sayAs sends frames under any name and number.
+// sayAs sends frames in one message, under the name and the number that are given.
 func (a *agent) sayAs(to *nats.Msg, node string, seq int, frames ...string) {
 	a.Helper()
 	m := nats.NewMsg(to.Reply)
@@ -115,20 +115,20 @@ func (a *agent) sayAs(to *nats.Msg, node string, seq int, frames ...string) {
 	}
 }
 
-// value is a result frame with a JSON string.
+// value returns a result frame with a JSON string.
 func value(member int, s string) string {
 	v, _ := json.Marshal(s)
 	return fmt.Sprintf("result %d %d %d\n%s", member, len(v), len(v), v)
 }
 
-// proxy stands between a client and a server, and can be cut.
+// proxy forwards bytes between clients and a server, until the test cuts the connections.
 type proxy struct {
 	listener net.Listener
 	server   string
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	cut   bool
-	dead  chan struct{} // nothing is forwarded until it is closed; nil if all is
+	dead  chan struct{} // if not nil, the proxy forwards nothing until this is closed
 	conns []net.Conn
 }
 
@@ -177,7 +177,7 @@ func (p *proxy) pass(client net.Conn) {
 	both.Wait()
 }
 
-// forward copies what comes, as long as the proxy is not dead.
+// forward copies bytes, and waits while the proxy is dead.
 func (p *proxy) forward(to io.Writer, from io.Reader) {
 	buffer := make([]byte, 1<<16)
 	for {
@@ -198,14 +198,14 @@ func (p *proxy) forward(to io.Writer, from io.Reader) {
 	}
 }
 
-// die has the connections stay as they are, with nothing coming through any more.
+// die stops forwarding, and leaves the connections open.
 func (p *proxy) die() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dead = make(chan struct{})
 }
 
-// revive lets everything through that has come meanwhile, by the same connections.
+// revive forwards what has arrived since die, over the same connections, and goes on.
 func (p *proxy) revive() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -213,7 +213,7 @@ func (p *proxy) revive() {
 	p.dead = nil
 }
 
-// set cuts all connections and refuses new ones, or lets them through again.
+// set closes all connections. If cut is true, the proxy refuses new ones.
 func (p *proxy) set(cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

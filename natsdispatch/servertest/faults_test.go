@@ -14,7 +14,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// hang is a producer that says when it has begun, and goes on until its context ends.
+// hang returns a producer that sends its context to began, and then waits until the context ends.
 func hang(began chan<- context.Context) dispatch.Producer[string, string] {
 	return func(ctx context.Context, _ string) (string, error) {
 		began <- ctx
@@ -23,7 +23,7 @@ func hang(began chan<- context.Context) dispatch.Producer[string, string] {
 	}
 }
 
-// stopServer stops a server and returns how to start it anew where it was.
+// stopServer stops a server, and returns a function that starts a server on the same port.
 func stopServer(t *testing.T, s *server.Server) (restart func() *server.Server) {
 	t.Helper()
 	port := s.Addr().(interface{ AddrPort() netip.AddrPort }).AddrPort().Port()
@@ -69,7 +69,7 @@ func TestFaultServerRestartInMidCall(t *testing.T) {
 	restart := stopServer(t, s)
 	until(t, "the asker to notice", func() bool { return !nc.IsConnected() })
 
-	// What is asked now fails at once, and never reaches anybody.
+	// A request that is sent now fails at once, and does not reach the node later.
 	report := ended(t, send(t, near, "second"))
 	want(t, report, dispatch.ReasonAllEnded, "far/* failed")
 	if err := outcome(t, report, "far/*").Err; !errors.Is(err, dispatch.ErrUnreachable) {
@@ -79,7 +79,7 @@ func TestFaultServerRestartInMidCall(t *testing.T) {
 
 	restart()
 	until(t, "both to be connected", func() bool { return nc.IsConnected() && farConn.IsConnected() })
-	if err := farConn.Flush(); err != nil { // its subscriptions are there
+	if err := farConn.Flush(); err != nil { // now the server has the subscriptions of the node
 		t.Fatal(err)
 	}
 	await(t, remote, "far")
@@ -109,13 +109,12 @@ func TestFaultNodeKilledAfterAccept(t *testing.T) {
 	receive(t, "the producer to begin", began)
 	receive(t, "the other node's result", heard)
 	named(t, call, 2)
-	farConn.Close() // without a bye
+	farConn.Close() // the node cannot send a bye
 	want(t, ended(t, call), dispatch.ReasonDeadline, "far/a late", "other/b ok")
 	noMisuse(t, near)
 }
 
-// A node that is killed is gone when it has missed its beats, also for a call that
-// has more time than that.
+// A node that is killed is gone when it has missed its beats. A call with a longer timeout ends then.
 func TestFaultNodeKilledInLongCall(t *testing.T) {
 	s := startServer(t)
 	far, near := newBus(), newBus()
@@ -133,7 +132,7 @@ func TestFaultNodeKilledInLongCall(t *testing.T) {
 	if err := outcome(t, report, "far/a").Err; !errors.Is(err, dispatch.ErrGone) || !strings.Contains(err.Error(), "far was last heard ") {
 		t.Errorf("the member is gone with %v", err)
 	}
-	// It said no bye, and stays expected.
+	// The node has sent no bye, so later calls still expect it.
 	report = ended(t, send(t, near, "x"))
 	want(t, report, dispatch.ReasonAllEnded, "far/* gone")
 	if report.Complete() || report.Err() == nil {
@@ -151,7 +150,7 @@ func TestFaultNodeCutOffAndBack(t *testing.T) {
 	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithAcceptWindow(50*time.Millisecond))
 	p.set(true)
 	report := ended(t, send(t, near, "x"))
-	if len(report.Outcomes) == 1 { // it may have been announced as gone before we looked
+	if len(report.Outcomes) == 1 { // the node may be gone already
 		want(t, report, dispatch.ReasonAllEnded, "far/* failed")
 		if err := outcome(t, report, "far/*").Err; !errors.Is(err, dispatch.ErrUnreachable) {
 			t.Errorf("the node ends with %v, want %v", err, dispatch.ErrUnreachable)
@@ -167,7 +166,7 @@ func TestFaultNodeCutOffAndBack(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// The asker was cut off, and does not take that for the end of everybody else.
+// An asker that is cut off does not report that the nodes are gone.
 func TestFaultAskerCutOffAndBack(t *testing.T) {
 	s := startServer(t)
 	p := startProxy(t, s.Addr().String())
@@ -203,13 +202,13 @@ func TestFaultTwoSpaces(t *testing.T) {
 		want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, space+"-node/a ok")
 		noMisuse(t, near)
 	}
-	// One bus may join both.
+	// One bus may join both spaces.
 	join(t, connect(t, s.ClientURL()), bus["red"], []string{"blue-node"}, natsdispatch.WithSpace("blue"))
 	want(t, ended(t, send(t, bus["red"], "x")), dispatch.ReasonAllEnded, "red-node/a ok", "blue-node/a ok")
 	noMisuse(t, bus["red"])
 }
 
-// listen adds a listener that passes on the values.
+// listen adds a listener that sends the values of results to a channel.
 func listen(t testing.TB, d *dispatcher, values chan<- string) {
 	t.Helper()
 	if _, err := d.AddListener(measure, func(_ context.Context, r dispatch.Result[string, string]) { values <- r.Value }); err != nil {

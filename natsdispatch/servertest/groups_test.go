@@ -16,7 +16,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// One request to a group reaches one of its replicas, whatever the node.
+// A request to a group reaches one replica of the group, on any node.
 func TestGroupAcrossNodes(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
@@ -56,7 +56,7 @@ func TestGroupAcrossNodes(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// A group that comes or goes is announced, and asked from then on or no more.
+// A node announces when it gets or loses a group. Calls ask the group from then on, or no longer.
 func TestGroupComesAndGoes(t *testing.T) {
 	s := startServer(t)
 	near, far := newBus(), newBus()
@@ -68,7 +68,7 @@ func TestGroupComesAndGoes(t *testing.T) {
 	until(t, "the group to be announced", func() bool { return slices.Equal(groupsOf(remote), []string{"g"}) })
 	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/g ok")
 	r.Remove()
-	// Whoever has not heard of it yet finds it gone.
+	// If the asker has not yet heard that the group is removed, the group is gone in the report.
 	if report := ended(t, send(t, near, "x")); len(report.Outcomes) == 1 {
 		want(t, report, dispatch.ReasonAllEnded, "far/g gone")
 	}
@@ -80,7 +80,7 @@ func TestGroupComesAndGoes(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// groupsOf returns the groups of the one node there is.
+// groupsOf returns the groups of the only node.
 func groupsOf(r *natsdispatch.Remote) []string {
 	for _, n := range r.Nodes() {
 		return n.Groups
@@ -88,7 +88,7 @@ func groupsOf(r *natsdispatch.Remote) []string {
 	return nil
 }
 
-// groupAgent answers for the group g without a library.
+// groupAgent starts an agent that serves the group g.
 func groupAgent(t *testing.T, nc *nats.Conn, name string) *agent {
 	t.Helper()
 	a := startAgent(t, nc, name)
@@ -133,8 +133,8 @@ func TestGroupWithoutAccept(t *testing.T) {
 	}
 }
 
-// Under WithResend a second replica may accept, too: the first one counts, and the
-// second is told so.
+// If a request to a group is sent again, a second replica may accept it too. The first accept counts, and
+// the asker cancels the request on the second node.
 func TestGroupSecondAccept(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
@@ -160,7 +160,7 @@ func TestGroupSecondAccept(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// What a report prints for a member asks that member again, and nobody else.
+// The text of a member in a report, as a target, selects that member alone.
 func TestTargetsOfOneNode(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
@@ -176,7 +176,7 @@ func TestTargetsOfOneNode(t *testing.T) {
 	for _, test := range []struct {
 		targets []string
 		want    []string
-		value   string // of the first result, in whole or in part
+		value   string // part of each result's value
 	}{
 		{[]string{"n2/own"}, []string{"n2/own ok"}, "n2"},
 		{[]string{"n2/own", "n1/other"}, []string{"n2/own ok", "n1/other ok"}, ""},

@@ -16,11 +16,10 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// patience is how long a test waits for what should come at once. It is never the
-// measure of anything.
+// patience is how long a test waits before it fails. No test measures this time.
 const patience = 30 * time.Second
 
-// startServer starts a real server in this process, on any port of the loopback.
+// startServer starts a server in this process, on a free port of the loopback interface.
 func startServer(t testing.TB, change ...func(*server.Options)) *server.Server {
 	t.Helper()
 	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true}
@@ -39,7 +38,7 @@ func startServer(t testing.TB, change ...func(*server.Options)) *server.Server {
 	return s
 }
 
-// onPort has a server listen where another one did.
+// onPort returns an option that lets a server listen on a port.
 func onPort(port int) func(*server.Options) {
 	return func(o *server.Options) { o.Port = port }
 }
@@ -66,7 +65,7 @@ func newBus(opts ...dispatch.BusOption) *dispatcher {
 	return dispatch.New[string, string](append([]dispatch.BusOption{dispatch.WithLogger(slog.New(slog.DiscardHandler))}, opts...)...)
 }
 
-// produce adds a producer.
+// produce adds a producer with a name.
 func produce(t testing.TB, d *dispatcher, name string, p dispatch.Producer[string, string], opts ...dispatch.ProducerOption) *dispatch.Registration {
 	t.Helper()
 	added, err := d.AddProducer(measure, p, append(opts, dispatch.WithName(name))...)
@@ -76,12 +75,12 @@ func produce(t testing.TB, d *dispatcher, name string, p dispatch.Producer[strin
 	return added
 }
 
-// echo answers with a name and the request.
+// echo returns a producer that answers with a name and the request.
 func echo(name string) dispatch.Producer[string, string] {
 	return func(_ context.Context, req string) (string, error) { return name + "=" + req, nil }
 }
 
-// failures collects what an error handler is told.
+// failures collects the errors that an error handler gets.
 type failures struct {
 	mu  sync.Mutex
 	all []error
@@ -99,12 +98,12 @@ func (f *failures) list() []error {
 	return slices.Clone(f.all)
 }
 
-// loud fails the test if the error handler is told of anything.
+// loud returns an error handler that fails the test.
 func loud(t testing.TB) natsdispatch.Option {
 	return natsdispatch.WithErrorHandler(func(err error) { t.Errorf("error handler: %v", err) })
 }
 
-// unlogged keeps events out of what a test prints.
+// unlogged discards the log, so that events do not appear in the output of a test.
 var unlogged = natsdispatch.WithLogger(slog.New(slog.DiscardHandler))
 
 func serve(t testing.TB, nc *nats.Conn, d *dispatcher, node string, opts ...natsdispatch.ServeOption) *natsdispatch.Node {
@@ -117,7 +116,7 @@ func serve(t testing.TB, nc *nats.Conn, d *dispatcher, node string, opts ...nats
 	return n
 }
 
-// join joins the topic and waits until the nodes are there.
+// join joins the topic, and waits until the nodes are present.
 func join(t testing.TB, nc *nats.Conn, d *dispatcher, nodes []string, opts ...natsdispatch.JoinOption) *natsdispatch.Remote {
 	t.Helper()
 	r, err := natsdispatch.Join(nc, d, measure, append([]natsdispatch.JoinOption{
@@ -140,7 +139,7 @@ func await(t testing.TB, r *natsdispatch.Remote, nodes ...string) {
 	}
 }
 
-// until waits for what no event tells of.
+// until waits for a condition that no event announces.
 func until(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -155,7 +154,7 @@ func until(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// receive waits for something to receive.
+// receive waits for a value of the channel.
 func receive[T any](t testing.TB, what string, c <-chan T) (v T) {
 	t.Helper()
 	select {
@@ -182,8 +181,7 @@ func ended(t testing.TB, call *dispatch.Call[string, string]) dispatch.Report {
 	return call.Report()
 }
 
-// want compares how the call and its members ended, each written as "node/name ok",
-// in any order.
+// want checks how the call and its members ended. A member is written as "node/name state", in any order.
 func want(t testing.TB, r dispatch.Report, reason dispatch.Reason, members ...string) {
 	t.Helper()
 	got := []string{}
@@ -197,7 +195,7 @@ func want(t testing.TB, r dispatch.Report, reason dispatch.Reason, members ...st
 	}
 }
 
-// outcome returns that of the member that is written so.
+// outcome returns the outcome of the member with this text.
 func outcome(t testing.TB, r dispatch.Report, member string) dispatch.Outcome {
 	t.Helper()
 	for _, o := range r.Outcomes {
@@ -209,7 +207,7 @@ func outcome(t testing.TB, r dispatch.Report, member string) dispatch.Outcome {
 	return dispatch.Outcome{}
 }
 
-// noMisuse checks that the relay has kept its books.
+// noMisuse checks that no relay has misused its roster.
 func noMisuse(t testing.TB, d *dispatcher) {
 	t.Helper()
 	if n := d.Bus().Snapshot().Misuse; n != 0 {
@@ -217,7 +215,7 @@ func noMisuse(t testing.TB, d *dispatcher) {
 	}
 }
 
-// named waits until so many members have accepted.
+// named waits until the report names at least this number of started members.
 func named(t testing.TB, call *dispatch.Call[string, string], members int) {
 	t.Helper()
 	until(t, "the members to be named", func() bool {

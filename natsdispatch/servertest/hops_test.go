@@ -11,7 +11,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// A joins B and B joins A: each producer is asked once.
+// If A joins B and B joins A, each producer is asked once.
 func TestHopsInACircle(t *testing.T) {
 	s := startServer(t)
 	for _, hops := range []int{1, 2, 5} {
@@ -38,7 +38,7 @@ func TestHopsInACircle(t *testing.T) {
 	}
 }
 
-// From one space to the next: members that a node has found elsewhere keep their node.
+// Members that a node has found in another space keep the name of their node.
 func TestHopsInAChain(t *testing.T) {
 	s := startServer(t)
 	edge, hub, cell := newBus(), newBus(), newBus()
@@ -53,7 +53,7 @@ func TestHopsInAChain(t *testing.T) {
 	if n := len(slices.Collect(call.Results())); n != 2 {
 		t.Errorf("%d results, want 2", n)
 	}
-	// With the usual one hop the hub answers for itself.
+	// With the default of one hop, the hub answers only for its own members.
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestHopsInAChain(t *testing.T) {
 	}
 }
 
-// Who asks another topic from inside a producer asks nodes as well, the first asker's among them.
+// A call that a producer sends on another topic also reaches nodes, among them the node of the first asker.
 func TestNestedCallOnAnotherTopic(t *testing.T) {
 	s := startServer(t)
 	calibrate := dispatch.NewTopic[string, string]("cell.calibrate", dispatch.WithTimeout(patience))

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// What quick producers return is sent, however much it is: nobody waits for room before
-// somebody sends.
+// Results of quick producers are sent at any size. A producer does not wait for room before the node has
+// started to send.
 func TestQuickLargeResults(t *testing.T) {
 	for _, c := range []struct{ members, bytes int }{{1, 9_000_000}, {1, 15_000_000}, {10, 1_000_000}} {
 		t.Run(fmt.Sprintf("%dx%d", c.members, c.bytes), func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestQuickLargeResults(t *testing.T) {
 	}
 }
 
-// An accept that does not fit into a message is split, and the text of an error is cut.
+// An accept that does not fit into a message is split. The text of an error is cut.
 func TestSmallMessages(t *testing.T) {
 	s := startServer(t, func(o *server.Options) { o.MaxPayload = 2048 })
 	far, near := newBus(), newBus()
@@ -152,7 +152,7 @@ func TestCapOfNodes(t *testing.T) {
 	}
 }
 
-// A signature is worth nothing in another space.
+// A signature is not valid in another space.
 func TestSignatureIsOfOneSpace(t *testing.T) {
 	s := startServer(t)
 	pair, err := nkeys.CreateUser()

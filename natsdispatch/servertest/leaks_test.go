@@ -46,7 +46,7 @@ func TestTenThousandCallsLeaveNothing(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// What Close leaves behind on the connection is nothing.
+// Close leaves no subscription and no goroutine.
 func TestCloseLeavesNothing(t *testing.T) {
 	s := startServer(t)
 	near, far := newBus(), newBus()
@@ -78,6 +78,6 @@ func TestCloseLeavesNothing(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	until(t, "the subscriptions to end", func() bool { return nc.NumSubscriptions() == 0 }) // micro drains its own
+	until(t, "the subscriptions to end", func() bool { return nc.NumSubscriptions() == 0 }) // package micro drains its subscriptions after Close has returned
 	until(t, "the goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
 }

@@ -43,8 +43,8 @@ func TestFaultRollingRestart(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// The same node comes back before anybody has missed it: what the old one had in hand
-// is gone at once.
+// If a node starts again before an asker has noticed its end, the requests that the old process had in hand
+// are gone at once.
 func TestFaultNewEpoch(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
@@ -60,7 +60,7 @@ func TestFaultNewEpoch(t *testing.T) {
 	if err := outcome(t, report, "far/m").Err; !strings.Contains(err.Error(), "started again") {
 		t.Errorf("the member is gone with %v", err)
 	}
-	a.epoch-- // what the old one still says counts for nothing
+	a.epoch-- // the asker ignores later messages of the old process
 	a.announceAs("bye", 1000)
 	a.epoch++
 	a.announceAs("beat", 1)
@@ -125,7 +125,7 @@ func TestFaultDrainWithCallsInFlight(t *testing.T) {
 	drained := make(chan error, 1)
 	go func() { drained <- node.Drain(context.Background()) }()
 	until(t, "the node to say that it drains", func() bool { return remote.Nodes()[0].Draining })
-	// It has taken itself off. Nobody asks it any more, and it is not missed.
+	// The node has ended its subscriptions. Calls do not ask the node, and their reports do not name it.
 	nc := connect(t, s.ClientURL())
 	until(t, "the node to take nothing new", func() bool {
 		_, err := nc.Request("dispatch.v1.default.ask.cell.measure", nil, 50*time.Millisecond)
@@ -165,7 +165,7 @@ func TestFaultDrainThatTakesTooLong(t *testing.T) {
 	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m gone")
 }
 
-// A bus that is closed under its node takes its members along.
+// If the bus of a node is closed, its members are gone.
 func TestFaultBusClosed(t *testing.T) {
 	s := startServer(t)
 	near, far := newBus(), newBus()
@@ -184,8 +184,8 @@ func TestFaultBusClosed(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// The node that has started again takes the request before anybody has heard of it: that
-// the old one is gone does not concern it.
+// If a node that has started again accepts a request before the asker has heard its hello, the hello does
+// not end its members.
 func TestFaultNewEpochAnswers(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
@@ -203,7 +203,7 @@ func TestFaultNewEpochAnswers(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// Drain waits until the askers have had what the node has said, also if that takes a new connection.
+// Drain waits until the askers have acknowledged the replies, also if this needs a new connection.
 func TestDrainWaitsForTheAsker(t *testing.T) {
 	s := startServer(t)
 	p := startProxy(t, s.Addr().String())
@@ -243,12 +243,12 @@ func TestDrainWaitsForTheAsker(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// Drain waits no longer for an asker that has crashed than its call lasts, and for nobody when its
-// context ends.
+// If an asker has crashed, Drain waits until the deadline of its call. When the context of Drain ends,
+// Drain waits no longer.
 func TestDrainWithoutTheAsker(t *testing.T) {
 	for name, c := range map[string]struct {
 		timeout time.Duration
-		give    time.Duration // to Drain
+		give    time.Duration // the time that Drain may take
 		want    error
 	}{
 		"until the call is over":    {500 * time.Millisecond, time.Hour, nil},

@@ -86,7 +86,8 @@ func TestFaultReplies(t *testing.T) {
 		until(t, "both to be counted", func() bool { return stats().Stray-before == 2 })
 	})
 	t.Run("spoofed", func(t *testing.T) {
-		// Somebody takes the name of the node. The report says so; for more there is WithVerify.
+		// Another process uses the name of the node, and the report says so. Only WithVerify prevents its
+		// results.
 		call := send(t, near, "x")
 		m := a.take()
 		before := stats().Stray
@@ -95,7 +96,7 @@ func TestFaultReplies(t *testing.T) {
 		a.epoch++
 		a.say(m, accept, value(0, "v"), end, final)
 		a.epoch--
-		a.sayAs(m, "far", 1, "end 0 0 ok", "final 1 0") // or the call could end before the node is heard
+		a.sayAs(m, "far", 1, "end 0 0 ok", "final 1 0") // so that the call does not end before the messages of the node have arrived
 		a.epoch++
 		report := ended(t, call)
 		want(t, report, dispatch.ReasonAllEnded, "far/stranger ok", "far/* failed")
@@ -152,7 +153,7 @@ func TestFaultNoAccept(t *testing.T) {
 	if err := outcome(t, report, "far/*").Err; !errors.Is(err, dispatch.ErrUnreachable) {
 		t.Errorf("the node ends with %v, want %v", err, dispatch.ErrUnreachable)
 	}
-	// The node is told, should it hear of the request yet.
+	// The asker cancels the request on the node, in case the node receives it later.
 	m := a.take()
 	c := receive(t, "a cancel", a.asked)
 	for key, value := range map[string]string{"Dispatch-Type": "cancel", "Dispatch-Call": m.Header.Get("Dispatch-Call"), "Dispatch-Node": "far"} {
@@ -185,7 +186,7 @@ func TestFaultUnknownVersion(t *testing.T) {
 		t.Errorf("the node ends with %v, want %v", err, dispatch.ErrIncompatible)
 	}
 
-	// The other way round: a node of ours gets a request of another version.
+	// In the other direction, a node of natsdispatch gets a request of another version.
 	far := newBus()
 	produce(t, far, "a", echo("a"))
 	serve(t, connect(t, s.ClientURL()), far, "ours")
@@ -199,8 +200,8 @@ func TestFaultUnknownVersion(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// request sends a request by the protocol alone, with changes to the usual headers,
-// and returns all that is said to it as if it were one message.
+// request sends a request without using natsdispatch, with changes to the usual headers. It returns the
+// whole reply as one message.
 func request(t *testing.T, nc *nats.Conn, change map[string]string, body string) *nats.Msg {
 	t.Helper()
 	replies, err := nc.SubscribeSync(nc.NewInbox())
@@ -314,7 +315,7 @@ func TestFaultRequestTwiceOrWithoutBudget(t *testing.T) {
 	publish(map[string]string{"Dispatch-Call": "again"})
 	publish(map[string]string{"Dispatch-Budget": "0"})
 	publish(map[string]string{"Dispatch-Budget": "-5"})
-	// A cancel that comes before its request counts, too.
+	// A cancel that arrives before its request also counts.
 	publish(map[string]string{"Dispatch-Call": "cancelled", "Dispatch-Type": "cancel"})
 	publish(map[string]string{"Dispatch-Call": "cancelled"})
 	request(t, nc, nil, `"x"`)
@@ -344,8 +345,8 @@ func TestFaultRequestTooLarge(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// Who announces a node on the subject of another one is not believed: permissions are
-// by subject.
+// The asker ignores an announcement on the subject of another node, because permissions are given by
+// subject.
 func TestFaultAnnouncementAsAnother(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
@@ -360,8 +361,8 @@ func TestFaultAnnouncementAsAnother(t *testing.T) {
 	}
 }
 
-// Two nodes name the same member, as when both have found it elsewhere: it is one, and
-// who has named it first speaks for it.
+// If two nodes name the same member, for example because both have found it on a third node, the call has
+// it once. The results of the node that has named it first count.
 func TestFaultMemberOfTwoNodes(t *testing.T) {
 	s := startServer(t)
 	near := newBus()

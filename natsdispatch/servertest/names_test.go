@@ -14,14 +14,14 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// naming adds a producer that answers with its own name.
+// naming adds a producer that answers with its name.
 func naming(t *testing.T, d *dispatcher, name string) *dispatch.Registration {
 	t.Helper()
 	return produce(t, d, name, func(context.Context, string) (string, error) { return name, nil })
 }
 
-// sayingNames makes a call and checks that each result is that of the member by whose name it comes,
-// and that these are the members.
+// sayingNames makes a call and checks that it has these members, and that each result comes from the member
+// that it names.
 func sayingNames(t *testing.T, d *dispatcher, node string, names ...string) {
 	t.Helper()
 	call := send(t, d, "x")
@@ -37,7 +37,7 @@ func sayingNames(t *testing.T, d *dispatcher, node string, names ...string) {
 	want(t, ended(t, call), dispatch.ReasonAllEnded, members...)
 }
 
-// tap returns the lines with which replies name members, of all messages that begin a reply.
+// tap returns, for each message that names the members of a reply, the line that names them.
 func tap(t *testing.T, nc *nats.Conn) <-chan string {
 	t.Helper()
 	said := make(chan string, 1000)
@@ -59,8 +59,8 @@ func tap(t *testing.T, nc *nats.Conn) <-chan string {
 	return said
 }
 
-// An asker that knows the list of a node is told its number alone, and one that does not is told the
-// names: in the first reply, or when it asks for them.
+// A reply has only the number of a list of members if the asker knows the list. Otherwise the node sends
+// the names: in the first reply, or when the asker asks for them.
 func TestNamesAreSaidOnce(t *testing.T) {
 	s := startServer(t)
 	far := newBus()
@@ -91,7 +91,7 @@ func TestNamesAreSaidOnce(t *testing.T) {
 	added := naming(t, far, "c")
 	sayingNames(t, one, "far", "a", "b 1", "c")
 	says("accept @2 a b=201 c")
-	// The other one has missed that.
+	// The other asker has not heard this list.
 	sayingNames(t, two, "far", "a", "b 1", "c")
 	says("accept @2")
 	says("names @2 a b=201 c")
@@ -108,7 +108,8 @@ func TestNamesAreSaidOnce(t *testing.T) {
 	noMisuse(t, two)
 }
 
-// A process that has started again numbers its lists anew, and no asker takes them for the old ones.
+// A process that has started again numbers its lists from 1, and askers do not confuse them with the lists
+// of the old process.
 func TestNamesOfAnotherProcess(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
@@ -126,7 +127,7 @@ func TestNamesOfAnotherProcess(t *testing.T) {
 	}
 }
 
-// Whatever several askers know of members that come and go, each result comes under the right name.
+// While members come and go, several askers that know different lists get each result under the right name.
 func TestNamesOfThoseWhoComeAndGo(t *testing.T) {
 	s := startServer(t)
 	far := newBus()
@@ -165,8 +166,8 @@ func TestNamesOfThoseWhoComeAndGo(t *testing.T) {
 	}
 }
 
-// unknownList has an agent answer with a list that the asker does not know, and returns the request and
-// what the asker says of it.
+// unknownList lets an agent answer with the number of a list that the asker does not know. It returns the
+// call, the request, and the channel of what the asker then sends to the node.
 func unknownList(t *testing.T, near *dispatcher, a *agent) (call *dispatch.Call[string, string], m *nats.Msg, said chan *nats.Msg) {
 	t.Helper()
 	said = make(chan *nats.Msg, 100)
@@ -191,7 +192,7 @@ func (a *agent) say2(to *nats.Msg, number string, lines ...string) {
 	}
 }
 
-// Whatever is lost of the names, the call says how the members have ended, or the node.
+// If names are lost, the report says how the members, or the node, ended.
 func TestNamesThatAreLost(t *testing.T) {
 	for name, c := range map[string]struct {
 		then   func(a *agent, m *nats.Msg, said chan *nats.Msg)
@@ -200,7 +201,7 @@ func TestNamesThatAreLost(t *testing.T) {
 	}{
 		"asked once more": {func(a *agent, m *nats.Msg, said chan *nats.Msg) {
 			receive(a, "the question again", said)
-			a.say2(m, "0000000000", "all 5 @5", `["v"]`) // without the names
+			a.say2(m, "0000000000", "all 5 @5", `["v"]`) // the agent still does not send the names
 			receive(a, "the question again", said)
 			a.say2(m, "-", "names @5 m")
 			a.say2(m, "0000000000", "all 5 @5", `["v"]`)
@@ -232,7 +233,7 @@ func TestNamesThatAreLost(t *testing.T) {
 	}
 }
 
-// A list that does not fit into a message has no number, and is named in several.
+// A list that does not fit into one message has no number, and several messages name its members.
 func TestNamesThatAreTooLong(t *testing.T) {
 	s := startServer(t)
 	far, near := newBus(), newBus()

@@ -41,7 +41,7 @@ func TestSeveralTopicsAndPatterns(t *testing.T) {
 	}
 }
 
-// A cluster of three servers gives the same results as one.
+// A cluster of three servers gives the same results as one server.
 func TestCluster(t *testing.T) {
 	var servers []*server.Server
 	for i := range 3 {
@@ -78,8 +78,9 @@ func TestCluster(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// With nobody there a call does not wait for the accept window: the server says that
-// nobody has subscribed. An observer keeps it from saying so; then it does wait.
+// If no node subscribes, a call does not wait for the accept window, because the server says that there are
+// no responders. If another program subscribes to the subject, the server does not say so, and the call
+// waits.
 func TestNobodyThere(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
@@ -98,7 +99,7 @@ func TestNobodyThere(t *testing.T) {
 	want(t, ended(t, send(t, patient, "x")), dispatch.ReasonNoProducers)
 }
 
-// The first call waits until the nodes have been found, and the groups with them.
+// The first call waits until the remote has found the nodes and their groups.
 func TestFirstCallFindsNodes(t *testing.T) {
 	s := startServer(t)
 	near, far := newBus(), newBus()

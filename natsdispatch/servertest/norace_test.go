@@ -2,5 +2,6 @@
 
 package servertest_test
 
-// raced is whether the race detector is on, with which values are written and read ten times as slowly.
+// raced reports whether the race detector is on. With it, writing and reading values takes about ten times
+// as long.
 const raced = false

@@ -11,20 +11,20 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// forgery is a reply in the name of cell-1, as the protocol wants it.
+// forgery returns a valid reply in the name of cell-1.
 func forgery(reply string, epoch int64) *nats.Msg {
 	return &nats.Msg{
 		Subject: reply,
 		Header: nats.Header{
 			"Dispatch-Version": {"1"}, "Dispatch-Node": {"cell-1"},
-			"Dispatch-Epoch": {fmt.Sprint(epoch)}, "Dispatch-Seq": {"1000"}, // behind all that the node says
+			"Dispatch-Epoch": {fmt.Sprint(epoch)}, "Dispatch-Seq": {"1000"}, // larger than the numbers of the node's own messages
 		},
 		Data: []byte("accept p\nresult 0 6 6\n\"lies\"\nend 0 1 ok\nfinal 1 1\n"),
 	}
 }
 
-// attack has somebody forge the reply of a node to a request of which the subject has
-// leaked to them, and returns what the floor believes.
+// attack sends a forged reply to a request whose reply subject mallory knows. It returns the values that
+// the floor accepts.
 func (s *site) attack(mallory *nats.Conn, serveOpts []natsdispatch.ServeOption, joinOpts ...natsdispatch.JoinOption) ([]string, natsdispatch.RemoteStats) {
 	s.t.Helper()
 	leak, err := s.as("CELL_1").SubscribeSync("dispatch.v1.default.ask.cell.measure")
@@ -73,7 +73,7 @@ func TestSecurityOutsider(t *testing.T) {
 	}
 }
 
-// Without permissions whoever is on the server reads replies and answers for nodes.
+// Without permissions, each user of the server can read replies, and can answer in the name of a node.
 func TestSecurityOutsiderWithoutPermissions(t *testing.T) {
 	s := startSite(t, "site.conf", `subscribe: ["_INBOX.>", "weather.>"]`, "", `publish: ["weather.>"]`, "")
 	guest := s.as("GUEST")
@@ -89,10 +89,9 @@ func TestSecurityOutsiderWithoutPermissions(t *testing.T) {
 	})
 }
 
-// A node is allowed to answer, and so may answer in the name of another one. Only
-// signatures keep it from that.
+// A node that may answer can also answer in the name of another node. Only signatures prevent this.
 func TestSecurityNodeInTheNameOfAnother(t *testing.T) {
-	// mallory has been sent the request, which is why the server lets it answer.
+	// mallory has received the request, so the server lets it answer.
 	mallory := func(s *site) *nats.Conn {
 		nc := s.as("CELL_2")
 		s.must(reads("dispatch.v1.default.ask.cell.measure")(nc))

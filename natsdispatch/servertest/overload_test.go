@@ -15,7 +15,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// slowCodec reads no request or result before it is let go.
+// slowCodec waits until gate is closed before it reads a request or a result.
 type slowCodec struct {
 	natsdispatch.JSON
 	gate <-chan struct{}
@@ -39,7 +39,7 @@ func testSlowConsumerAsker(t *testing.T, limits natsdispatch.Option) {
 	near := newBus()
 	gate := make(chan struct{})
 	open := sync.OnceFunc(func() { close(gate) })
-	defer open() // or nothing could end
+	defer open() // otherwise the codec would block the end of the test
 	var told failures
 	a := startAgent(t, connect(t, s.ClientURL()), "far")
 	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithCodec(slowCodec{gate: gate}),
@@ -65,7 +65,7 @@ func testSlowConsumerAsker(t *testing.T, limits natsdispatch.Option) {
 	if len(told.list()) == 0 {
 		t.Error("the error handler was not told that replies are dropped")
 	}
-	call = send(t, near, "y") // it keeps asking
+	call = send(t, near, "y") // the remote still asks the node
 	a.say(a.take(), "accept m", value(0, "v"), "end 0 1 ok", "final 1 1")
 	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
 	noMisuse(t, near)
@@ -142,7 +142,7 @@ func TestFaultMaxSubscriptions(t *testing.T) {
 	}
 }
 
-// A refusal that comes later is an error of the node, not silence.
+// A refusal that comes after Serve has returned is an error of the node.
 func TestFaultSubscriptionRefusedLater(t *testing.T) {
 	s := startServer(t, func(o *server.Options) { o.MaxSubs = 4 })
 	far := newBus()

@@ -22,14 +22,13 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// nodeURL is the environment variable by which this program knows that it is to be a node,
-// of the server with that address.
+// If the environment variable nodeURL is set, this program is a node on the server with that URL.
 const nodeURL = "NATSDISPATCH_TEST_NODE"
 
-// nodeBeat is the environment variable that says how often that node beats.
+// nodeBeat is the environment variable with the beat of that node, as a duration.
 const nodeBeat = "NATSDISPATCH_TEST_BEAT"
 
-// build builds the server of the module, when it is needed for the first time.
+// build builds the server once, when a test first needs it, and returns the path of the program.
 var build = sync.OnceValues(func() (path string, err error) {
 	dir, err := os.MkdirTemp("", "nats-server")
 	if err != nil {
@@ -60,9 +59,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// beNode is what a node process does: its member m answers "quick" at once, gives a result
-// to "result" and then waits, and waits for everything else; "later" it answers after
-// a while.
+// beNode serves the node far until an interrupt. Its member m answers "quick" at once. To "result" it gives
+// one result, and then waits. It answers "later" after five seconds, and all other requests only after an
+// hour.
 func beNode(url string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -109,7 +108,7 @@ func beNode(url string) error {
 	return node.Close()
 }
 
-// process is a program that runs beside the test.
+// process is a program that runs as a separate process.
 type process struct {
 	t     testing.TB
 	start func() *exec.Cmd
@@ -132,7 +131,7 @@ func (p *process) run() {
 	}
 }
 
-// signal sends a signal. When it returns, a process that was stopped does nothing any more.
+// signal sends a signal. It returns after SIGSTOP when the process has stopped.
 func (p *process) signal(s syscall.Signal) {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil {
@@ -147,32 +146,31 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
-// kill kills the process, and waits for its end.
+// kill kills the process and waits for its end.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // it may have ended before
+	_ = p.cmd.Process.Kill() // the process may have ended before
 	_ = p.cmd.Wait()
 }
 
-// plant is a server, a node and an asker, all of them as processes, the last one being
-// the test.
+// plant is a server and a node, which are processes, and an asker in the process of the test.
 type plant struct {
-	server *process // or that of a cluster which is the victim
+	server *process // the only server, or in a cluster the server that the fault of the row concerns
 	node   *process
 	twin   func()
-	proxy  *proxy // of the connection that is the victim
+	proxy  *proxy // of the connection that the fault of the row concerns; nil: there is none
 	nc     *nats.Conn
 	near   *dispatcher
 	remote *natsdispatch.Remote
 }
 
-// startPlant starts what the victim of a row needs.
+// startPlant starts the processes that the tests of a row need.
 func startPlant(t *testing.T, who string, beat time.Duration) *plant {
 	t.Helper()
 	p := &plant{near: newBus()}
-	var asker, far string // addresses
+	var asker, far string // the URLs of their servers
 	if strings.HasSuffix(who, " in a cluster") {
 		c := startCluster(t)
-		for _, url := range c.urls { // or the first one that is up is connected to
+		for _, url := range c.urls { // otherwise the asker would connect to the first server that is up
 			until(t, "a server", func() bool {
 				conn, err := net.Dial("tcp", strings.TrimPrefix(url, "nats://"))
 				if err == nil {
@@ -198,7 +196,7 @@ func startPlant(t *testing.T, who string, beat time.Duration) *plant {
 		p.proxy = startProxy(t, strings.TrimPrefix(far, "nats://"))
 		far = p.proxy.url()
 	}
-	p.nc = connect(t, asker, nats.DontRandomize()) // which goes on trying until the server is there
+	p.nc = connect(t, asker, nats.DontRandomize()) // connects again until the server is up
 	until(t, "the server", p.nc.IsConnected)
 	node := func() *exec.Cmd {
 		cmd := exec.Command(os.Args[0])
@@ -212,7 +210,7 @@ func startPlant(t *testing.T, who string, beat time.Duration) *plant {
 	return p
 }
 
-// startServer starts a server, and returns its address.
+// startServer starts a server and returns its URL.
 func (p *plant) startServer(t *testing.T) string {
 	t.Helper()
 	path, err := build()
@@ -228,7 +226,7 @@ func (p *plant) startServer(t *testing.T) string {
 
 func (p *plant) nodes() int { return len(p.remote.Nodes()) }
 
-// row is one of the table in docs/faults.md.
+// row is a row of the table of processes in docs/faults.md.
 type row struct{ who, fault, when, reason, members string }
 
 func faultTable(t *testing.T) (rows []row) {
@@ -239,7 +237,8 @@ func faultTable(t *testing.T) (rows []row) {
 	return rows
 }
 
-// tableRows returns the rows of the table in docs/faults.md that has so many columns, without its head.
+// tableRows returns the rows, without the head, of the table in docs/faults.md that has this number of
+// columns.
 func tableRows(t *testing.T, columns int) (rows [][]string) {
 	t.Helper()
 	document, err := os.ReadFile("../docs/faults.md")
@@ -260,7 +259,7 @@ func tableRows(t *testing.T, columns int) (rows [][]string) {
 	return rows[2:]
 }
 
-// Every row of docs/faults.md holds.
+// Each row of docs/faults.md is true.
 func TestFaultsOfProcesses(t *testing.T) {
 	rows := faultTable(t)
 	if len(rows) < 33 {
@@ -271,8 +270,8 @@ func TestFaultsOfProcesses(t *testing.T) {
 	}
 }
 
-// beat is how often the node beats: so rarely that a new connection is there before it counts as silent,
-// if it is still to answer.
+// beat returns the beat of the node. The beat is long if the node is to answer after a reconnect, so that
+// the node does not count as silent before that.
 func (r row) beat() time.Duration {
 	if strings.Contains(r.when, "answers later") && strings.HasSuffix(r.members, "far/m ok") {
 		return natsdispatch.DefaultBeat
@@ -329,7 +328,7 @@ func (r row) test(t *testing.T) {
 	noMisuse(t, p.near)
 }
 
-// faults are what can happen to one who has them, and what can follow.
+// faults returns, by the names in the table, functions that cause or end a fault.
 func (r row) faults(p *plant) map[string]func() {
 	victim := p.server
 	if r.who == "node" {
@@ -351,7 +350,7 @@ func (r row) faults(p *plant) map[string]func() {
 	return faults
 }
 
-// happen does what the row says has happened.
+// happen causes the fault of the row, and ends it if the row says so.
 func (r row) happen(t *testing.T, p *plant, fault string) {
 	t.Helper()
 	faults := r.faults(p)
@@ -371,7 +370,7 @@ func (r row) happen(t *testing.T, p *plant, fault string) {
 		return
 	case !follows && !long:
 		return
-	case then != "goes on": // a cluster goes on before anything is noticed
+	case then != "goes on": // in a cluster, the asker and the node need not notice the fault
 		until(t, "the fault to be noticed", func() bool { return p.nodes() == 0 || !p.nc.IsConnected() })
 	}
 	if !follows {
@@ -379,7 +378,7 @@ func (r row) happen(t *testing.T, p *plant, fault string) {
 	}
 	faults[then]()
 	until(t, "all to be well again", func() bool { return p.nc.IsConnected() && p.nodes() == 1 })
-	if long { // the asker may be back before the node is
+	if long { // the asker may be connected before the node is
 		until(t, "the node to answer", func() bool {
 			return ended(t, send(t, p.near, "quick", dispatch.WithTimeout(time.Second))).Complete()
 		})

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// A display hears the results of every call on the cell's bus, without asking. The command
+// A display receives the results of all calls on the bus of the cell, and sends no request. The command
 // "dispatch listen" does the same in a shell.
 func Example_publish() {
 	onCell, onDisplay, stop := exampleServer()

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// overhear subscribes to a subject.
+// overhear subscribes to a subject, and returns a function that waits for the next message.
 func overhear(t testing.TB, nc *nats.Conn, subject string) (next func() *nats.Msg) {
 	t.Helper()
 	sub, err := nc.SubscribeSync(subject)
@@ -79,7 +79,7 @@ Dispatch-Version: 1
 	}
 }
 
-// A result is published once, by the node whose member gave it, whoever sent the call.
+// The node of a member publishes each of its results once, also if another node's bus has sent the call.
 func TestPublishedOnceWhoeverAsks(t *testing.T) {
 	s := startServer(t)
 	next := overhear(t, connect(t, s.ClientURL()), "dispatch.v1.default.result.>")
@@ -91,7 +91,7 @@ func TestPublishedOnceWhoeverAsks(t *testing.T) {
 	nodeB := serve(t, ncB, b, "b", natsdispatch.WithPublish())
 	join(t, ncA, a, []string{"b"})
 	want(t, ended(t, send(t, a, "x")), dispatch.ReasonAllEnded, "m ok", "b/m ok")
-	// What is still to be published comes before the drain has ended.
+	// Drain returns after the last result is published.
 	for _, n := range []*natsdispatch.Node{nodeA, nodeB} {
 		if err := n.Drain(t.Context()); err != nil {
 			t.Error(err)
@@ -111,8 +111,8 @@ func TestPublishedOnceWhoeverAsks(t *testing.T) {
 	}
 }
 
-// A node that is drained publishes the results of the requests that it had in hand; one that
-// is closed publishes nothing more.
+// A node that is drained publishes the results of calls that ended before. A node that is closed has no
+// listener left on the bus.
 func TestPublishingEndsWithTheNode(t *testing.T) {
 	s := startServer(t)
 	nc := connect(t, s.ClientURL())
@@ -142,8 +142,8 @@ func TestPublishingEndsWithTheNode(t *testing.T) {
 	}
 }
 
-// A result that cannot be published is counted, its number is skipped, and the first one is
-// reported. The asker gets it all the same.
+// A result that cannot be published is counted, and its number is skipped. The first such error is
+// reported. The asker gets the result.
 func TestUnpublishedResultsLeaveGaps(t *testing.T) {
 	s := startServer(t)
 	next := overhear(t, connect(t, s.ClientURL()), "dispatch.v1.default.result.>")
@@ -179,7 +179,7 @@ func TestUnpublishedResultsLeaveGaps(t *testing.T) {
 	}
 }
 
-// What is signed of a published result is its value, and whose it is.
+// The signature of a published result covers its value, member, call, node, boot id and number.
 func TestPublishedResultsAreSigned(t *testing.T) {
 	s := startServer(t)
 	next := overhear(t, connect(t, s.ClientURL()), "dispatch.v1.default.result.>")
@@ -202,8 +202,8 @@ func TestPublishedResultsAreSigned(t *testing.T) {
 	}
 }
 
-// An answer to a probe has members and work in hand if the probe asks for them, and not
-// otherwise: the bytes are part of the protocol.
+// An answer to a probe has the members and the number of requests in flight if the probe asks for them, and
+// only then. The bytes are part of the protocol.
 func TestGoldenDetail(t *testing.T) {
 	s := startServer(t)
 	nc := connect(t, s.ClientURL())
@@ -240,7 +240,7 @@ func TestGoldenDetail(t *testing.T) {
 	}
 }
 
-// Members that do not fit are counted.
+// If the names of the members do not all fit into a message, the count still has all members.
 func TestDetailOfManyMembersFits(t *testing.T) {
 	s := startServer(t, func(o *server.Options) { o.MaxPayload = 8 << 10 })
 	nc := connect(t, s.ClientURL())
@@ -271,7 +271,7 @@ func TestDetailOfManyMembersFits(t *testing.T) {
 	}
 }
 
-// blockingCodec is JSON that waits before it writes.
+// blockingCodec is JSON that calls before for each value that it writes.
 type blockingCodec struct {
 	natsdispatch.JSON
 	before func()
@@ -282,7 +282,7 @@ func (c blockingCodec) Marshal(v any) ([]byte, error) {
 	return c.JSON.Marshal(v)
 }
 
-// A node that is drained publishes the results that wait to be published, before its bye.
+// A node that is drained publishes the results that wait to be published, and then sends its bye.
 func TestDrainPublishesWhatWaits(t *testing.T) {
 	s := startServer(t)
 	next := overhear(t, connect(t, s.ClientURL()), "dispatch.>")

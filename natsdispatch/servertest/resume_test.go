@@ -14,7 +14,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// count adds a producer that yields so many numbered results.
+// count adds a producer that yields this number of numbered results.
 func count(t *testing.T, d *dispatcher, name string, results int) {
 	t.Helper()
 	if _, err := d.AddStreamProducer(measure, func(context.Context, string) iter.Seq2[string, error] {
@@ -30,8 +30,8 @@ func count(t *testing.T, d *dispatcher, name string, results int) {
 	}
 }
 
-// Whichever side loses its connection in mid-call, however often: all that the node has said
-// arrives, in order and once.
+// If the asker, the node or both lose their connection many times during a call, all results arrive, in
+// order and once.
 func TestResume(t *testing.T) {
 	const results, cuts = 20_000, 20
 	for _, who := range []string{"asker", "node", "both"} {
@@ -74,7 +74,8 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// An answer that nobody could hear is sent again, because the node keeps it.
+// A reply that is sent while the node is disconnected arrives after the reconnect, because the node keeps
+// it.
 func TestResumeOfAFinal(t *testing.T) {
 	s := startServer(t)
 	p := startProxy(t, s.Addr().String())
@@ -102,7 +103,7 @@ func TestResumeOfAFinal(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// What is not kept any more is lost, and is named so at once.
+// The results of a reply that the node no longer keeps are lost, and the report says so at once.
 func TestResumeOfWhatIsForgotten(t *testing.T) {
 	s := startServer(t)
 	p := startProxy(t, s.Addr().String())
@@ -148,7 +149,7 @@ func TestResumeOfWhatIsForgotten(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// A result that there is no room for is named so.
+// If the node has no room for a result, the report says so.
 func TestResultsThatHaveNoRoom(t *testing.T) {
 	s := startServer(t)
 	far, near := newBus(), newBus()
@@ -169,7 +170,8 @@ func TestResultsThatHaveNoRoom(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// What has come too early, and not again with what was missing before it, is asked for once more.
+// A message that arrives before its predecessors is not used. The asker asks for it again, if the node does
+// not send it again with its predecessors.
 func TestResumeOfWhatCameTooEarly(t *testing.T) {
 	s := startServer(t)
 	near := newBus()

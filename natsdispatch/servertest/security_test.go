@@ -16,10 +16,10 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// Each test is a claim of docs/security.md. Where a line of a configuration is
-// the point, the test has it changed as well, and sees what comes of it.
+// Each test checks a claim of docs/security.md. If a claim is about one line of a configuration, the test
+// also runs with another line, and checks what follows.
 
-// quiet drops the errors that a test makes happen, and finds elsewhere.
+// quiet discards the errors that a test causes and checks elsewhere.
 var quiet = natsdispatch.WithErrorHandler(func(error) {})
 
 func TestSecurityDocumentShowsTheConfigurations(t *testing.T) {
@@ -38,7 +38,7 @@ func TestSecurityDocumentShowsTheConfigurations(t *testing.T) {
 	}
 }
 
-// serve adds a node to the site with a producer and a replica of the group g.
+// serve starts a node with a producer and a replica of the group g.
 func (s *site) serve(user, node string, opts ...natsdispatch.ServeOption) *natsdispatch.Node {
 	s.t.Helper()
 	d := newBus()
@@ -47,7 +47,7 @@ func (s *site) serve(user, node string, opts ...natsdispatch.ServeOption) *natsd
 	return serve(s.t, s.as(user), d, node, opts...)
 }
 
-// Everything that the protocol does is allowed to those who need it.
+// The configurations allow each user all messages of the protocol that the user needs.
 func TestSecuritySite(t *testing.T) {
 	permissions := []string{
 		"{nkey: $NKEY_CELL_1}", permitted(t, "$NKEY_CELL_1"),
@@ -79,7 +79,7 @@ func TestSecuritySite(t *testing.T) {
 			}
 			want(t, report, dispatch.ReasonAllEnded, test.node+"/p ok", "cell-2/p ok", replica+" ok")
 
-			// A call that needs but one answer cancels the others.
+			// First needs only one answer, and cancels the other requests.
 			if _, err := floor.First(t.Context(), measure, "x"); err != nil {
 				t.Error(err)
 			}
@@ -88,7 +88,7 @@ func TestSecuritySite(t *testing.T) {
 	}
 }
 
-// permitted returns the user with its permissions, as site.conf has it.
+// permitted returns the user with its permissions from site.conf.
 func permitted(t *testing.T, nkey string) string {
 	t.Helper()
 	config, err := os.ReadFile("testdata/site.conf")
@@ -102,7 +102,7 @@ func permitted(t *testing.T, nkey string) string {
 	return user
 }
 
-// denied is an error that says that the server refuses something.
+// denied checks that err is a refusal of the server.
 func denied(t *testing.T, what string, err error) {
 	t.Helper()
 	if !errors.Is(err, nats.ErrPermissionViolation) {
@@ -132,7 +132,7 @@ func TestSecurityAskOnly(t *testing.T) {
 	})
 }
 
-// The permission to publish announcements is that to one node name.
+// The permission to publish announcements is for one node name.
 func TestSecurityNodeName(t *testing.T) {
 	s := startSite(t, "site.conf")
 	_, err := natsdispatch.Serve(s.as("CELL_1"), newBus(), measure, natsdispatch.WithNode("cell-2"), quiet)
@@ -140,7 +140,7 @@ func TestSecurityNodeName(t *testing.T) {
 	s.refuses("CELL_1", "a beat of another node", func(nc *nats.Conn) error { return nc.Publish("dispatch.default.presence.cell-2", nil) })
 }
 
-// refuses checks that the server lets the user not do it.
+// refuses checks that the server refuses what do does as the user.
 func (s *site) refuses(user, what string, do func(*nats.Conn) error) {
 	s.t.Helper()
 	violations := make(chan error, 10)
@@ -163,8 +163,8 @@ func reads(subject string) func(*nats.Conn) error {
 	}
 }
 
-// twoReplies asks a node that needs two messages, because its producer answers only
-// when the floor knows of it and ready has returned. It returns how that has ended.
+// twoReplies makes a call whose reply needs two messages: its producer answers only after the floor has
+// read the accept and ready has returned. It returns the outcome of the producer.
 func (s *site) twoReplies(node *natsdispatch.Node, cell *dispatcher, ready func()) dispatch.Outcome {
 	s.t.Helper()
 	release := make(chan struct{})
@@ -185,7 +185,7 @@ func (s *site) twoReplies(node *natsdispatch.Node, cell *dispatcher, ready func(
 	return outcome(s.t, ended(s.t, call), node.Name()+"/slow")
 }
 
-// The defaults of allow_responses let a node say one thing, for two minutes.
+// The defaults of allow_responses let a node send one message to a request, within two minutes.
 func TestSecurityAllowResponses(t *testing.T) {
 	const line = `allow_responses: {max: -1, expires: "10m"}`
 	for _, test := range []struct {
@@ -220,7 +220,7 @@ func TestSecurityAllowResponses(t *testing.T) {
 	}
 }
 
-// A reply that comes after the permission has expired is refused, and the node says so.
+// The server refuses a reply that comes after the permission has expired, and the node reports this.
 func TestSecurityAllowResponsesExpires(t *testing.T) {
 	s := startSite(t, "site.conf", `expires: "10m"`, `expires: "1ns"`)
 	cell := newBus()
@@ -237,7 +237,7 @@ func TestSecurityAllowResponsesExpires(t *testing.T) {
 	denied(t, "Node.Err", node.Err())
 }
 
-// What the asker is refused is an error of the remote.
+// If the server refuses a request, this is an error of the remote.
 func TestSecurityRequestRefused(t *testing.T) {
 	s := startSite(t, "site.conf", "publish: [\n        \"dispatch.v1.default.ask.cell.>\"", "publish: [")
 	s.serve("CELL_1", "cell-1")
@@ -252,8 +252,8 @@ func TestSecurityRequestRefused(t *testing.T) {
 	denied(t, "Remote.Err", remote.Err())
 }
 
-// A service that is exported to another account with the defaults answers once, and
-// only for two minutes.
+// A service that is exported to another account with the defaults can send one message to a request, within
+// two minutes.
 func TestSecurityExport(t *testing.T) {
 	const stream, patient = `response_type: "stream"`, `response_threshold: "10m"`
 	for _, test := range []struct {

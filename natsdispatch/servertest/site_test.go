@@ -20,18 +20,17 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// A site is a server with one of the configurations in testdata, and all that its
-// users need.
+// site is a server with one of the configurations in testdata, with the keys and certificates of its users.
 type site struct {
 	*server.Server
 	t     testing.TB
 	users map[string]nkeys.KeyPair
 	tls   bool
-	dir   string // of the certificates
+	dir   string // the directory of the certificates
 }
 
-// startSite starts a server with the configuration, in which each old text is
-// replaced by the new one that follows it.
+// startSite starts a server with a configuration. oldnew has pairs: in the configuration, each old text is
+// replaced by the new text that follows it.
 func startSite(t testing.TB, config string, oldnew ...string) *site {
 	t.Helper()
 	s := &site{t: t, users: make(map[string]nkeys.KeyPair), dir: t.TempDir()}
@@ -42,7 +41,7 @@ func startSite(t testing.TB, config string, oldnew ...string) *site {
 		t.Setenv("NKEY_"+name, publicKey(t, pair))
 	}
 	s.certify()
-	t.Setenv("NATS_PORT", "-1") // any port
+	t.Setenv("NATS_PORT", "-1") // a free port
 
 	file, err := os.ReadFile(filepath.Join("testdata", config))
 	s.must(err)
@@ -81,7 +80,7 @@ func publicKey(t testing.TB, pair nkeys.KeyPair) string {
 	return key
 }
 
-// as connects as one of the users, whose inbox is its own.
+// as connects as a user, with an inbox prefix of that user.
 func (s *site) as(user string, opts ...nats.Option) *nats.Conn {
 	s.t.Helper()
 	return connect(s.t, s.ClientURL(), append(s.options(user), opts...)...)
@@ -102,7 +101,7 @@ func (s *site) options(user string) []nats.Option {
 
 func (s *site) file(name string) string { return filepath.Join(s.dir, name) }
 
-// certify writes the certificates of an authority, of the server and of its clients.
+// certify writes the certificates of an authority, the server and its clients.
 func (s *site) certify() {
 	s.t.Helper()
 	authority := &x509.Certificate{
@@ -122,8 +121,8 @@ func (s *site) certify() {
 	s.t.Setenv("TLS_KEY", s.file("server-key.pem"))
 }
 
-// certificate writes a certificate and its key, signed with that of the parent, or
-// with its own.
+// certificate writes a certificate and its key. The key of the parent signs the certificate, or its own key
+// if it has no parent.
 func (s *site) certificate(name string, c, parent *x509.Certificate, signer *ecdsa.PrivateKey) *ecdsa.PrivateKey {
 	s.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// slowly returns a producer that waits until it is released.
+// slowly returns a producer that waits until release is closed.
 func slowly(release <-chan struct{}) dispatch.Producer[string, string] {
 	return func(ctx context.Context, _ string) (string, error) {
 		select {
@@ -36,7 +36,7 @@ func linkOf(t *testing.T, d *dispatcher) dispatch.LinkSnapshot {
 	return links[0]
 }
 
-// states writes the nodes of a link.
+// states returns the nodes of a link as text.
 func states(l dispatch.LinkSnapshot) (all []string) {
 	for _, n := range l.Nodes {
 		all = append(all, fmt.Sprintf("%s %s %q %d", n.Name, n.State, n.Topics, n.InFlight))
@@ -44,7 +44,7 @@ func states(l dispatch.LinkSnapshot) (all []string) {
 	return all
 }
 
-// The Snapshot of a bus has the connection, and all nodes with their states.
+// The Snapshot of a bus has the connection and all nodes with their states.
 func TestNodesInTheSnapshot(t *testing.T) {
 	s := startServer(t)
 	near, far := newBus(), newBus()
@@ -95,7 +95,7 @@ func TestNodesInTheSnapshot(t *testing.T) {
 	if err := receive(t, "the end of the drain", drained); err != nil {
 		t.Error(err)
 	}
-	call.Cancel(nil) // which waits for the one that was never heard
+	call.Cancel(nil) // the call still waits for the node that the asker has never heard
 	ended(t, call)
 	if links := draining.Bus().Snapshot().Links; len(links) != 0 {
 		t.Errorf("a node that is closed has the link %+v", links)
@@ -108,7 +108,7 @@ func TestNodesInTheSnapshot(t *testing.T) {
 	}
 }
 
-// A twin and a broken connection are seen in the Snapshot, with the error and its time.
+// The Snapshot shows a twin and a broken connection, with the error and its time.
 func TestTroubleInTheSnapshot(t *testing.T) {
 	s := startServer(t)
 	port := s.Addr().(*net.TCPAddr).Port

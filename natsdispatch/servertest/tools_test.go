@@ -56,7 +56,7 @@ func TestTraceContext(t *testing.T) {
 	}
 }
 
-// The tools of NATS find the node, and what they show of its requests is what has happened.
+// The tools of NATS find the node, and show the right numbers of requests and errors.
 func TestMicro(t *testing.T) {
 	s := startServer(t)
 	near, far := newBus(), newBus()

@@ -32,7 +32,7 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	keyOf := func(node string) (string, bool) { return public, node == "far" }
-	var told failures // that there is another one, which nodes do not verify
+	var told failures // reports of a twin: nodes do not verify the announcements of others
 	tell := natsdispatch.WithErrorHandler(told.add)
 	serve(t, connect(t, s.ClientURL()), far, "far", natsdispatch.WithSign(natsdispatch.SignNKey(pair)), tell)
 	for node, opts := range map[string][]natsdispatch.ServeOption{
@@ -41,7 +41,7 @@ func TestVerify(t *testing.T) {
 		serve(t, connect(t, s.ClientURL()), intruders, node, opts...)
 	}
 	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithVerify(natsdispatch.VerifyNKey(keyOf)))
-	// Somebody with another key takes the name of the node.
+	// A node with another key takes the name of the node.
 	serve(t, connect(t, s.ClientURL()), intruders, "far", natsdispatch.WithSign(natsdispatch.SignNKey(other)), tell)
 	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/m ok")
 	until(t, "what is unverified to be counted", func() bool { return remote.Stats().Unverified >= 3 })
@@ -69,8 +69,8 @@ func TestVerify(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// A permission that is missing is an error of the node or the remote: at once where
-// the server says so at once, or by the error handler.
+// A missing permission is an error of the node or the remote: Serve or Join returns the error if the server
+// refuses at once; otherwise the error handler gets it.
 func TestPermissions(t *testing.T) {
 	allow := func(publish, subscribe string) *server.Permissions {
 		return &server.Permissions{
@@ -115,7 +115,7 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
-// Private inboxes: the replies go where the connection wants them.
+// The replies come to the inbox prefix of the connection.
 func TestInboxPrefix(t *testing.T) {
 	s := startServer(t)
 	near, far := newBus(), newBus()
@@ -143,7 +143,7 @@ func TestInboxPrefix(t *testing.T) {
 	}
 }
 
-// What the server has refused before is none of the node's.
+// A refusal from before Serve is not an error of the node.
 func TestEarlierRefusal(t *testing.T) {
 	s := startServer(t, func(o *server.Options) {
 		o.Users = []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{

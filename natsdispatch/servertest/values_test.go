@@ -18,7 +18,7 @@ func TestChunks(t *testing.T) {
 	const payload = 16 << 10
 	s := startServer(t, func(o *server.Options) { o.MaxPayload = payload })
 	near, far := newBus(), newBus()
-	long := strings.Repeat("0123456789", payload) // ten times what the server takes
+	long := strings.Repeat("0123456789", payload) // ten times the max_payload of the server
 	produce(t, far, "long", func(context.Context, string) (string, error) { return long, nil })
 	produce(t, far, "too long", func(context.Context, string) (string, error) { return long + long, nil })
 	if _, err := far.AddStreamProducer(measure, func(context.Context, string) iter.Seq2[string, error] {
@@ -60,7 +60,7 @@ func TestChunks(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// unwritable is a type of results that JSON cannot write.
+// unwritable is a result type that JSON cannot write.
 type unwritable struct{ F func() }
 
 func TestResultThatCannotBeWritten(t *testing.T) {

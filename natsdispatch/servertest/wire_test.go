@@ -18,8 +18,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// onTheWire writes a message as it is compared with what it should be: the subject,
-// the headers in order, and the body, without what is different each time.
+// onTheWire returns a message as text: the subject, the headers in order, and the body. vary replaces what
+// differs from run to run.
 func onTheWire(m *nats.Msg, vary map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, m.Subject)
@@ -39,8 +39,8 @@ func onTheWire(m *nats.Msg, vary map[string]string) string {
 	return text
 }
 
-// A node that does not speak version 2 is sent a request of version 1, which says that who asks
-// would understand the other.
+// A node that does not know version 2 gets a request of version 1, which says that the asker also knows
+// version 2.
 func TestGoldenRequestOfVersion1(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
@@ -68,7 +68,7 @@ traceparent: 00-1
 	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m ok")
 }
 
-// These messages are the protocol, and what others have written their programs by.
+// These messages are the protocol. Other programs depend on their bytes.
 func TestGoldenMessages(t *testing.T) {
 	s := startServer(t)
 	nc := connect(t, s.ClientURL())
@@ -86,7 +86,7 @@ func TestGoldenMessages(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", what, err)
 			}
-			if !strings.Contains(m.Subject, ".=") { // what askers say of replies comes at any time
+			if !strings.Contains(m.Subject, ".=") { // askers may send messages about replies at any time
 				return m
 			}
 		}
@@ -145,7 +145,7 @@ Dispatch-Window: 4194304
 		t.Errorf("the budget is %d microseconds, %v; want nearly %v", micros, err, patience)
 	}
 
-	// The node is asked by hand, so that its replies can be seen.
+	// The test sends the request itself, so that it can read the replies.
 	inbox, err := nc.SubscribeSync(nc.NewInbox())
 	if err != nil {
 		t.Fatal(err)
@@ -180,8 +180,8 @@ Dispatch-Version: 1
 		t.Errorf("the reply is %q, want %q", reply, want)
 	}
 
-	// Who asks for version 2 gets a reply without headers, and if the producers were quick it
-	// says all in one frame.
+	// A request for version 2 gets a reply without headers. If the producers were quick, the reply is one
+	// frame.
 	again.Header["Dispatch-Window"] = []string{"1000000"}
 	var m *nats.Msg
 	id := ""
@@ -202,7 +202,7 @@ Dispatch-Version: 1
 	m.Subject = "reply"
 	whole := "reply\nv2 cell=207 E 0000000000\nall 7 site=201\n[\"v=x\"]\n"
 	compare("reply of version 2", m, whole, map[string]string{` \d{16}`: " E"})
-	// The same request once more runs nothing, and is answered with what was said to it.
+	// The same request again does not run the producer. The node sends the same reply.
 	if err := nc.PublishMsg(again); err != nil {
 		t.Fatal(err)
 	}
@@ -262,8 +262,8 @@ Dispatch-Version: 1
 	}
 }
 
-// Errors reach the asker with what they wrap, and tools that know nothing of the
-// protocol by the usual headers.
+// Errors arrive at the asker with the errors that they wrap. Tools that do not know the protocol find them
+// in the usual headers of services.
 func TestErrorsOnTheWire(t *testing.T) {
 	s := startServer(t)
 	near, far := newBus(), newBus()

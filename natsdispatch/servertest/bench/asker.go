@@ -14,17 +14,17 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// What an asker among very many nodes may take.
+// The size of the measurement of an asker among very many nodes, and its bar.
 const (
 	crowd      = 10_000
-	settledBar = 1000 // milliseconds
-	hostsOf    = 20   // connections that answer for the nodes
+	settledBar = 1000 // most milliseconds until the asker knows all nodes
+	hostsOf    = 20   // connections, each of which answers for a part of the nodes
 )
 
-// quiet keeps the log from being measured.
+// quiet discards the log, so that logging is not measured.
 var quiet = natsdispatch.WithLogger(slog.New(slog.DiscardHandler))
 
-// announced is what a node says of itself.
+// announced is an announcement of a node.
 type announced struct {
 	Node     string   `json:"node"`
 	Topic    string   `json:"topic"`
@@ -36,8 +36,8 @@ type announced struct {
 	Codecs   []string `json:"codecs"`
 }
 
-// crowded shows how long it takes an asker to know very many nodes, which are simulated: they
-// answer probes and nothing else.
+// crowded measures how long an asker needs to know very many nodes. The nodes are simulated: they only
+// answer probes.
 func (b *bench) crowded() error {
 	s, err := startServers(1)
 	defer s.close()
@@ -80,7 +80,7 @@ func (b *bench) crowded() error {
 	return nil
 }
 
-// host has a connection answer probes for its part of the nodes.
+// host lets a connection answer probes for its part of the nodes.
 func (b *bench) host(s *servers, host int) error {
 	nc, err := s.connect()
 	if err != nil {
@@ -98,7 +98,7 @@ func (b *bench) host(s *servers, host int) error {
 	}
 	if _, err := nc.Subscribe("dispatch.default.probe", func(m *nats.Msg) {
 		for _, body := range bodies {
-			_ = nc.Publish(m.Reply, body) // the asker counts them
+			_ = nc.Publish(m.Reply, body) // a lost answer shows, because the asker counts the nodes
 		}
 	}); err != nil {
 		return err

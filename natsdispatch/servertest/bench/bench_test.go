@@ -2,7 +2,7 @@ package main
 
 import "testing"
 
-// BenchmarkCall has the sides of the first part one by one, for profiles:
+// BenchmarkCall runs each side of the first part alone, for profiles:
 //
 //	go test -bench Call/by=dispatch -cpuprofile cpu.out ./bench
 func BenchmarkCall(b *testing.B) {

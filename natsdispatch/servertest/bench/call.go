@@ -7,8 +7,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// The bars of a call: how much time and CPU it may take, as a multiple of a request by hand, and
-// how many allocations.
+// The bars of a call: its time and its CPU time as multiples of those of a request by hand, and its
+// allocations.
 const (
 	callBar    = 1.5
 	clusterBar = 1.4
@@ -16,7 +16,7 @@ const (
 	allocsBar  = 1200
 )
 
-// call compares a call with requests by hand.
+// call compares calls with requests by hand.
 func (b *bench) call() error {
 	t := newComparisons("hand", "dispatch")
 	allocs := measure.NewTable("allocations of a call", "hand", "dispatch", "bar")
@@ -40,7 +40,7 @@ func (b *bench) call() error {
 	return nil
 }
 
-// compare adds the row of one case.
+// compare adds the rows of one case to both tables.
 func (b *bench) compare(t, allocs *measure.Table, name string, n int, hand func(*servers) (side, error), bar float64) error {
 	s, err := startServers(n)
 	defer s.close()
@@ -59,7 +59,7 @@ func (b *bench) compare(t, allocs *measure.Table, name string, n int, hand func(
 	if err == nil {
 		most := float64(allocsBar)
 		if n > 1 {
-			most = measure.None // several servers allocate more on both sides
+			most = measure.None // no bar: with several servers, both sides allocate more
 		}
 		allocs.Row(name, fmt.Sprintf("%.0f", usual.Allocs), fmt.Sprintf("%.0f", took.Allocs), measure.AtMost(took.Allocs, most))
 	}
@@ -71,7 +71,7 @@ func newComparisons(base, other string) *measure.Table {
 	return measure.NewTable("case", base, other, "ratio", "bar", "noise", base+" CPU", other+" CPU", "ratio", "bar", "noise")
 }
 
-// addRow compares two sides, the base twice: the ratio of the two is the noise.
+// addRow compares two sides. It measures the base twice; the ratio of the two is the noise.
 func (b *bench) addRow(t *measure.Table, name string, base, other side, bar, cpuBar float64) (usual, took measure.Sample, err error) {
 	rounds := measure.Rounds{N: b.rounds, Calls: b.round}
 	medians, err := rounds.Compare(
@@ -95,7 +95,7 @@ func (b *bench) addRow(t *measure.Table, name string, base, other side, bar, cpu
 	return usual, took, nil
 }
 
-// elapsed returns how long each of n calls took.
+// elapsed makes n calls one after another, and returns the average duration of one.
 func elapsed(s side, n int) (time.Duration, error) {
 	began := time.Now()
 	for range n {

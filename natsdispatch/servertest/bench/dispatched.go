@@ -16,7 +16,7 @@ type dispatcher = dispatch.Dispatcher[int, int]
 
 var topic = dispatch.NewTopic[int, int]("bench", dispatch.WithTimeout(10*time.Second))
 
-// dispatched is the side of the library.
+// dispatched is the side of a comparison that uses natsdispatch.
 type dispatched struct {
 	floor  *dispatcher
 	nc     *nats.Conn
@@ -39,10 +39,10 @@ func newDispatchedOn(s *servers, n int) (*dispatched, error) {
 	return join(nc, cells)
 }
 
-// cells are nodes that serve the topic.
+// cells are the nodes that serve the topic.
 type cells []*natsdispatch.Node
 
-// serve starts n nodes, each with a bus and a connection of its own.
+// serve starts n nodes, each with its own bus and connection.
 func serve(s *servers, n int) (cells, error) {
 	all := make(cells, n)
 	for i := range all {
@@ -73,7 +73,7 @@ func (all cells) names() []string {
 	return names
 }
 
-// join makes a bus that asks the cells, and waits until it knows of all of them.
+// join returns a bus that asks the cells, when the bus knows all of them.
 func join(nc *nats.Conn, cells cells) (*dispatched, error) {
 	d := &dispatched{floor: dispatch.New[int, int](), nc: nc, cells: cells, n: len(cells)}
 	var err error

@@ -20,15 +20,15 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// failoverBar is within how many milliseconds of a new connection what was missing is to arrive.
+// failoverBar is the longest time, in milliseconds, from a new connection to the last result.
 const failoverBar = 500
 
 const (
 	failoverResults = 2000
-	failoverWindow  = 64 << 10 // so that much is still to come when a server is killed
+	failoverWindow  = 64 << 10 // bytes; so small that many results are missing when a server is killed
 )
 
-// killable is a cluster of three servers that are processes of their own.
+// killable is a cluster of three servers, each in its own process.
 type killable struct {
 	path   string
 	ports  [6]string
@@ -71,7 +71,7 @@ func (c *killable) run(i int) error {
 
 func (c *killable) kill(i int) {
 	if cmd := c.cmds[i]; cmd != nil && cmd.Process != nil {
-		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Process.Kill() // the process may have ended
 		_ = cmd.Wait()
 	}
 }
@@ -83,7 +83,7 @@ func (c *killable) close() {
 	os.RemoveAll(filepath.Dir(c.path))
 }
 
-// party is a connection to the cluster that knows when it was made anew.
+// party is a connection to the cluster, with the time of its last reconnect.
 type party struct {
 	nc *nats.Conn
 	mu sync.Mutex
@@ -105,7 +105,8 @@ func (c *killable) connect(first int) (*party, error) {
 	return p, err
 }
 
-// reconnected returns when the connection was made anew, or the zero time if that was not since.
+// reconnected returns the time of the last reconnect, or the zero time if the connection has not
+// reconnected since then.
 func (p *party) reconnected(since time.Time) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -115,8 +116,8 @@ func (p *party) reconnected(since time.Time) time.Time {
 	return p.at
 }
 
-// failover shows how long it takes, after the server of either side was killed in mid-call and that side
-// has a new connection, until all has arrived that was missing, and what was still to come.
+// failover kills the server of the asker or of the node during calls. It prints the time from the reconnect
+// of that side to the last result, and how many results were lost.
 func (b *bench) failover() error {
 	c, err := startKillable()
 	if c != nil {
@@ -130,7 +131,7 @@ func (b *bench) failover() error {
 			return err
 		}
 	}
-	var sides [2]*party // who asks, and who answers
+	var sides [2]*party // the asker, and the node
 	for i := range sides {
 		if sides[i], err = c.connect(i); err != nil {
 			return err
@@ -164,7 +165,8 @@ func (b *bench) failover() error {
 	return nil
 }
 
-// manyResults serves a producer with very many results by one connection, and asks it by the other.
+// manyResults serves a producer of very many results over sides[1], and returns a bus that asks it over
+// sides[0].
 func manyResults(sides [2]*party) (*dispatch.Dispatcher[int, string], error) {
 	topic := dispatch.NewTopic[int, string]("bench.failover", dispatch.WithTimeout(patience))
 	cell, floor := dispatch.New[int, string](), dispatch.New[int, string]()
@@ -192,8 +194,9 @@ func manyResults(sides [2]*party) (*dispatch.Dispatcher[int, string], error) {
 	return floor, remote.Await(ctx, "cell")
 }
 
-// round makes a call, kills the server of the victim after so many results, and returns how long it took
-// from its new connection to the last result, and how many results have not come.
+// round makes a call and kills the server of the victim after a number of results. It returns the time from
+// the reconnect of the victim to the last result, and the number of results that did not arrive. The time
+// is 0 if the call ended before the reconnect.
 func (c *killable) round(floor *dispatch.Dispatcher[int, string], sides [2]*party, victim *party, after int) (took time.Duration, lost int, err error) {
 	topic := dispatch.NewTopic[int, string]("bench.failover", dispatch.WithTimeout(patience))
 	server := slices.Index(c.urls[:], victim.nc.ConnectedUrl())

@@ -7,18 +7,16 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// hand is the request that one would write without a library: responders subscribe
-// to a subject; who asks makes an inbox, publishes the request, and counts the
-// replies. It knows how many responders there are, and nobody is told who has not
-// answered.
+// hand is a request as a program without a library makes it: responders subscribe to a subject; the asker
+// makes an inbox, publishes the request, and counts the replies. The asker has to know how many responders
+// there are, and cannot tell which of them have not answered.
 type hand struct {
 	nc      *nats.Conn
 	subject string
 	check   func(replies [][]byte) error
 }
 
-// newBytesByHand has responders that answer with bytes that are ready: this is what NATS
-// itself takes.
+// newBytesByHand returns a side whose responders answer with bytes that are ready. It measures NATS alone.
 func newBytesByHand(s *servers) (side, error) {
 	ready, err := json.Marshal([producers]int{})
 	if err != nil {
@@ -28,8 +26,8 @@ func newBytesByHand(s *servers) (side, error) {
 	return h, h.start(s, func([]byte) ([]byte, error) { return ready, nil })
 }
 
-// newValuesByHand has responders that read the request, ask their producers, and write
-// their values as one array, which is read again.
+// newValuesByHand returns a side whose responders read the request, call their producers, and send the
+// values as one array, which the asker reads.
 func newValuesByHand(s *servers) (side, error) {
 	h := &hand{subject: "hand.values", check: func(replies [][]byte) error {
 		sum := 0
@@ -68,7 +66,7 @@ func (h *hand) start(s *servers, answer func(req []byte) ([]byte, error)) error 
 		}
 		if _, err := nc.Subscribe(h.subject, func(m *nats.Msg) {
 			if reply, err := answer(m.Data); err == nil {
-				_ = m.Respond(reply) // who asks counts the replies
+				_ = m.Respond(reply) // a lost reply shows, because the asker counts the replies
 			}
 		}); err != nil {
 			return err
@@ -81,7 +79,7 @@ func (h *hand) start(s *servers, answer func(req []byte) ([]byte, error)) error 
 	if h.nc, err = s.connect(); err != nil {
 		return err
 	}
-	// In a cluster the subscriptions are known elsewhere a moment later.
+	// In a cluster, the other servers learn of the subscriptions a moment later.
 	return wait("the responders", func() bool { return h.call() == nil })
 }
 
@@ -95,7 +93,7 @@ func (h *hand) call() error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = sub.Unsubscribe() }() // fails only if the connection is closed
+	defer func() { _ = sub.Unsubscribe() }() // an error means that the connection is closed
 	if err := h.nc.PublishRequest(h.subject, inbox, req); err != nil {
 		return err
 	}

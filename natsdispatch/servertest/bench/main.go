@@ -25,14 +25,14 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// bench is what the parts of the program have in common.
+// bench has the settings of all parts of the program.
 type bench struct {
 	out    io.Writer
-	rounds int // for each side of a comparison
-	round  int // calls in a round
-	calls  int // one after another
-	nodes  int // that are very many
-	crowd  int // of simulated nodes
+	rounds int // rounds for each side of a comparison
+	round  int // calls of a round
+	calls  int // calls that are made one after another
+	nodes  int // nodes of the part that measures many nodes
+	crowd  int // simulated nodes
 	beat   time.Duration
 	kills  int
 }
@@ -48,8 +48,7 @@ func (b *bench) parts() []measure.Part {
 	}
 }
 
-// A bar that is missed shows in what is printed and not in the exit status: the
-// numbers are for people to judge.
+// A missed bar shows in the output and not in the exit status, because people judge the numbers.
 func main() {
 	b := &bench{out: os.Stdout}
 	only := flag.String("only", measure.Names(b.parts()), "the `parts` to run, separated by commas")

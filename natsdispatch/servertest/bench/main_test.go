@@ -8,8 +8,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// TestEverything runs the program with next to nothing. What it measures then means
-// nothing, but every side has to do what is asked of it.
+// TestEverything runs the program with very few calls. Its numbers mean nothing, but each side checks its
+// results.
 func TestEverything(t *testing.T) {
 	var out strings.Builder
 	b := &bench{out: &out, rounds: 2, round: 2, calls: 40, nodes: 30, crowd: 100, beat: 100 * time.Millisecond, kills: 2}

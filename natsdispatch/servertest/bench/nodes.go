@@ -10,11 +10,11 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// several is how many askers, or calls, there are where the memory of one would be lost
-// in that of everything else.
+// several is the number of askers, or of open calls, whose memory is measured together. The memory of one
+// would be lost in the noise.
 const several = 30
 
-// manyNodes shows what very many nodes take of who asks them.
+// manyNodes measures what very many nodes cost an asker.
 func (b *bench) manyNodes() error {
 	s, err := startServers(1)
 	defer s.close()
@@ -63,8 +63,8 @@ func (b *bench) manyNodes() error {
 	return nil
 }
 
-// heapOfOthers returns how much of the heap is freed when several others do not ask the
-// same nodes any more, who did so over the same connection.
+// heapOfOthers starts several other askers of the same nodes over the same connection. It returns how many
+// bytes of the heap their end frees.
 func (d *dispatched) heapOfOthers() (int64, error) {
 	others := make([]*dispatched, several)
 	for i := range others {
@@ -83,8 +83,8 @@ func (d *dispatched) heapOfOthers() (int64, error) {
 	return with - heapAtRest(), nil
 }
 
-// heapAtRest is the heap once it hardly changes any more: what servers and connections
-// have made their buffers larger by, they give back within seconds.
+// heapAtRest returns the bytes of the heap once they hardly change. Servers and connections free their
+// larger buffers within seconds.
 func heapAtRest() int64 {
 	const enough = 50
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -101,7 +101,7 @@ func heapAtRest() int64 {
 	return last
 }
 
-// named makes a call and checks that its report has every member of every node.
+// named makes a call and checks that its report names each member of each node.
 func (d *dispatched) named() error {
 	call, err := d.floor.Send(context.Background(), topic, request)
 	if err != nil {
@@ -128,8 +128,8 @@ func (d *dispatched) named() error {
 	return nil
 }
 
-// heapOfOpenCalls returns how much of the heap is freed when several calls end, which
-// have waited for one member while all others had answered.
+// heapOfOpenCalls starts several calls that wait for one member while all others have answered. It returns
+// how many bytes of the heap their end frees.
 func (d *dispatched) heapOfOpenCalls() (int64, error) {
 	release := make(chan struct{})
 	slow, err := d.floor.AddProducer(topic, func(context.Context, int) (int, error) {
@@ -159,7 +159,7 @@ func (d *dispatched) heapOfOpenCalls() (int64, error) {
 	return with - heapAtRest(), nil
 }
 
-// allHaveEnded reports whether all members elsewhere have ended.
+// allHaveEnded reports whether all members of other nodes have ended.
 func (d *dispatched) allHaveEnded(call *dispatch.Call[int, int]) bool {
 	outcomes := call.Report().Outcomes
 	return len(outcomes) == d.n*producers+1 && !slices.ContainsFunc(outcomes, func(o dispatch.Outcome) bool {

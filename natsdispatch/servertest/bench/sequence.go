@@ -7,12 +7,12 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// sequenceBar is how much a call may take after very many others, as a multiple of one
-// of the first: the same, but for noise.
+// sequenceBar is the most that a call after very many others may take, as a multiple of a call before them.
+// It is above 1 because of noise.
 const sequenceBar = 1.1
 
-// sequence makes very many calls one after another, and then compares what a call
-// takes there with what it takes where there were none.
+// sequence makes very many calls one after another, and then compares a call of that side with a call of a
+// side that has made few.
 func (b *bench) sequence() error {
 	var sides [2]*dispatched
 	for i := range sides {
@@ -24,7 +24,7 @@ func (b *bench) sequence() error {
 		if sides[i], err = newDispatchedOn(s, nodes); err != nil {
 			return err
 		}
-		if _, err := elapsed(sides[i], 10*b.round); err != nil { // pools are filled, and stacks have grown
+		if _, err := elapsed(sides[i], 10*b.round); err != nil { // fills the pools, and lets stacks grow
 			return err
 		}
 	}
@@ -40,7 +40,7 @@ func (b *bench) sequence() error {
 	}
 	t.Print(b.out)
 
-	// What nodes remember of requests, in order to know them again, goes with time.
+	// The requests that nodes remember, to recognize them if they come again, become fewer with time.
 	left := measure.NewTable("what there is", "before", "after")
 	left.Row("subscriptions", count(before.subscriptions), count(after.subscriptions))
 	left.Row("goroutines", count(before.goroutines), count(after.goroutines))
@@ -51,7 +51,7 @@ func (b *bench) sequence() error {
 	return nil
 }
 
-// state is what there is at rest.
+// state counts what exists at rest.
 type state struct {
 	subscriptions, goroutines, open, remembered int
 	heap                                        int64

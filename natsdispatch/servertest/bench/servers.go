@@ -11,11 +11,11 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// patience is how long something may take that does not take long.
+// patience is how long the program waits before it fails.
 const patience = time.Minute
 
-// servers are the NATS servers of a case, a cluster if there are several, and the
-// connections to them.
+// servers has the NATS servers of a case, which form a cluster if there are several, and the connections to
+// them.
 type servers struct {
 	all   []*server.Server
 	conns []*nats.Conn
@@ -52,7 +52,7 @@ func startServers(n int) (*servers, error) {
 	})
 }
 
-// connect connects to the servers in turn.
+// connect returns a new connection. Connections are spread evenly over the servers.
 func (s *servers) connect() (*nats.Conn, error) {
 	nc, err := nats.Connect(s.all[len(s.conns)%len(s.all)].ClientURL(), natsdispatch.Robust)
 	if err == nil {
@@ -71,7 +71,7 @@ func (s *servers) close() {
 	}
 }
 
-// wait waits for what no event tells of.
+// wait waits for a condition that no event announces.
 func wait(what string, done func() bool) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

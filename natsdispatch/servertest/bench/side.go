@@ -2,22 +2,21 @@ package main
 
 // side is one side of a comparison.
 type side interface {
-	// call makes one call and waits for its end. It returns an error unless it has
-	// brought what it should.
+	// call makes one call and waits for its end. It returns an error if the results are wrong.
 	call() error
 }
 
-// What is asked of whom, on all sides.
+// The size of a call, and its request, on all sides.
 const (
 	nodes     = 20
-	producers = 10 // of a node
+	producers = 10 // producers of each node
 	request   = 7
 )
 
-// produce is what a producer does.
+// produce is the result of producer i.
 func produce(i, req int) int { return req + i }
 
-// total is what the values of a call to n nodes add up to.
+// total is the sum of the values of a call to n nodes.
 func total(n int) (sum int) {
 	for i := range producers {
 		sum += produce(i, request)

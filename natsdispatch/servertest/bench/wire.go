@@ -14,7 +14,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// wire shows what goes over the network besides requests and results: the beats of nodes with several
+// wire measures the bytes on the network besides requests and results: the beats of nodes with several
 // topics, and the names of members.
 func (b *bench) wire() error {
 	s, err := startServers(1)
@@ -28,17 +28,18 @@ func (b *bench) wire() error {
 	return b.names(s)
 }
 
-// heardBeats is what a node has announced.
+// heardBeats counts what a node has announced.
 type heardBeats struct {
 	mu              sync.Mutex
-	full            int // bytes of announcements of all topics, as they would come with each beat
+	full            int // bytes of the announcements of all topics, if they came with each beat
 	messages, bytes int
 }
 
-// measuredBeats is over how many beats is measured, after those in which a node announces itself in full.
+// measuredBeats is the number of beats over which the program measures. It begins after beatsInFull beats,
+// in which a node announces itself in full.
 const measuredBeats, beatsInFull = 10, 4
 
-// beats adds what a node sends with each beat.
+// beats prints what nodes send with each beat.
 func (b *bench) beats(s *servers) error {
 	t := measure.NewTable("with each beat", "each topic by itself: messages", "bytes", "now: messages", "bytes")
 	counts := []int{1, 10, 100}
@@ -91,7 +92,7 @@ func (b *bench) beats(s *servers) error {
 	}
 	begin := time.Now()
 	time.Sleep(measuredBeats * b.beat)
-	beats := float64(time.Since(begin)) / float64(b.beat) / 0.9 // they come up to a fifth early
+	beats := float64(time.Since(begin)) / float64(b.beat) / 0.9 // beats come up to a fifth early, so on average after 0.9 of the interval
 	for i, h := range heard {
 		h.mu.Lock()
 		t.Row(fmt.Sprint(counts[i], " topics"), count(counts[i]), count(h.full), fmt.Sprintf("%.1f", float64(h.messages)/beats), fmt.Sprintf("%.0f", float64(h.bytes)/beats))
@@ -146,7 +147,7 @@ func (b *bench) namesOf(s *servers, t *measure.Table, members int) error {
 	if err := remote.Await(ctx, "cell"); err != nil {
 		return err
 	}
-	// Who asks for all by their names is told the names each time.
+	// If a call names its members as targets, each reply names them.
 	var targets []string
 	for i := range members {
 		targets = append(targets, fmt.Sprintf("thermometer-%04d", i))
@@ -167,7 +168,7 @@ func (b *bench) namesOf(s *servers, t *measure.Table, members int) error {
 		}
 		return (nc.Stats().InBytes - before) / uint64(b.rounds), nil
 	}
-	if err := ask(); err != nil { // tells the names
+	if err := ask(); err != nil { // the reply to this call names the members
 		return err
 	}
 	without, err := taken()
