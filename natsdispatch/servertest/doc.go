@@ -1,4 +1,4 @@
-// Package servertest tests natsdispatch against real NATS servers, in the test process and
-// in processes of their own. It is a module of its own, so that who uses natsdispatch
-// has no server among their dependencies.
+// Package servertest tests natsdispatch with real NATS servers, in the test process and as separate
+// processes. It is a separate module, so that the dependencies of programs that use natsdispatch contain no
+// server.
 package servertest

@@ -1,5 +1,5 @@
-// Package agent has the test of a node that is written in JavaScript. It needs
-// Node.js 20 or later, and the NATS client that make deps installs.
+// Package agent tests a node that is written in JavaScript. The tests need Node.js 20 or later, and the
+// NATS client that make deps installs.
 package agent
 
 import (
@@ -21,12 +21,12 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// Request and Reading are what the agent reads and writes.
+// Request is what the agent reads, and Reading is what it answers.
 type (
 	Request struct {
-		Heat   int    // by how many degrees the oven is heated
-		Pixels int    // of the camera's picture
-		Door   string // open: there is no picture
+		Heat   int    // degrees by which the oven is heated
+		Pixels int    // pixels of the camera's picture
+		Door   string // if the door is open, the camera fails
 	}
 	Reading struct {
 		Value   float64
@@ -37,10 +37,10 @@ type (
 
 var measure = dispatch.NewTopic[Request, Reading]("cell.measure", dispatch.WithTimeout(patience))
 
-// patience is how long a test waits for what should come at once.
+// patience is how long a test waits before it fails.
 const patience = 30 * time.Second
 
-// TestAgent has one server for all of its parts.
+// TestAgent runs all parts on one server, each with both versions of the protocol.
 func TestAgent(t *testing.T) {
 	installed(t)
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
@@ -79,7 +79,7 @@ func TestAgent(t *testing.T) {
 	}
 }
 
-// TestServerIsStartedAgain has the server go away in mid-call: in version 2 all arrives.
+// TestServerIsStartedAgain stops and starts the server during a call of version 2. All results arrive.
 func TestServerIsStartedAgain(t *testing.T) {
 	installed(t)
 	start := func(port int) *server.Server {
@@ -156,7 +156,7 @@ func testFailure(t *testing.T, f *floor) {
 }
 
 func testPieces(t *testing.T, f *floor) {
-	const pixels = 3_000_000 // three messages
+	const pixels = 3_000_000 // one byte each; the value needs three messages
 	call := f.send(Request{Pixels: pixels}, dispatch.WithTargets("camera"))
 	f.want(call, "oven-2/camera ok 1")
 	for r := range call.Results() {
@@ -189,7 +189,7 @@ func testKilled(t *testing.T, f *floor) {
 	call := f.send(Request{Heat: 1_000_000}, dispatch.WithTargets("thermometer", "oven"))
 	for r := range call.Results() {
 		if r.From.Name == "oven" {
-			if err := f.agent.Process.Kill(); err != nil { // SIGKILL
+			if err := f.agent.Process.Kill(); err != nil { // with SIGKILL, so that the agent cannot say bye
 				t.Error(err)
 			}
 			<-f.agent.ended

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// floor is who asks.
+// floor is an asker, with the agent that it asks.
 type floor struct {
 	*dispatch.Dispatcher[Request, Reading]
 	t      *testing.T
@@ -66,7 +66,7 @@ func (f *floor) send(req Request, opts ...dispatch.CallOption) *dispatch.Call[Re
 	return call
 }
 
-// want compares how the members ended, each written as "node/name state results".
+// want checks how the members ended. A member is written as "node/name state results", in any order.
 func (f *floor) want(call *dispatch.Call[Request, Reading], members ...string) dispatch.Report {
 	f.t.Helper()
 	select {

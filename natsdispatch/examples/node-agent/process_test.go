@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// installed skips the test unless the machine has Node.js and the modules that
-// make deps installs as package-lock.json says.
+// installed skips the test unless Node.js and the modules that make deps installs are there.
 func installed(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("node"); err != nil {
@@ -33,8 +32,8 @@ type process struct {
 	t      *testing.T
 	mu     sync.Mutex // guards said
 	said   []string
-	ended  chan struct{} // closed when it has ended
-	failed error         // how it has ended, when it has
+	ended  chan struct{} // closed when the process has ended
+	failed error         // the error of Wait; set before ended is closed
 }
 
 func startAgent(t *testing.T, url, version string) *process {
@@ -44,7 +43,7 @@ func startAgent(t *testing.T, url, version string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Stderr = p.Stdout // what goes wrong is said there
+	p.Stderr = p.Stdout // the agent prints its errors there
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +57,7 @@ func startAgent(t *testing.T, url, version string) *process {
 		p.failed = p.Wait()
 	}()
 	t.Cleanup(func() {
-		_ = p.Process.Kill() // it may have ended
+		_ = p.Process.Kill() // the process may have ended
 		<-p.ended
 		if t.Failed() {
 			t.Logf("the agent has said %q", p.said)
@@ -67,7 +66,7 @@ func startAgent(t *testing.T, url, version string) *process {
 	return p
 }
 
-// says waits until the agent has said something.
+// says waits until the agent has printed a line.
 func (p *process) says(line string) {
 	p.t.Helper()
 	until(p.t, fmt.Sprintf("the agent to say %q", line), func() bool {

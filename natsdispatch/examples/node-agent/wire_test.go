@@ -7,7 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// message is a message as an asker sends it.
+// message returns a message as an asker sends it.
 func message(kind, call, body string, headers map[string]string) *nats.Msg {
 	m := &nats.Msg{Subject: "dispatch.v1.default.ask.cell.measure", Data: []byte(body), Header: nats.Header{
 		"Dispatch-Version": {"1"}, "Dispatch-Type": {kind}, "Dispatch-Call": {call},
@@ -21,7 +21,7 @@ func message(kind, call, body string, headers map[string]string) *nats.Msg {
 	return m
 }
 
-// publish sends a message and returns where the replies to it come.
+// publish sends a message, and returns the subscription that receives the replies.
 func (f *floor) publish(m *nats.Msg) *nats.Subscription {
 	f.t.Helper()
 	replies, err := f.nc.SubscribeSync(f.nc.NewInbox())
@@ -35,7 +35,7 @@ func (f *floor) publish(m *nats.Msg) *nats.Subscription {
 	return replies
 }
 
-// next returns the next reply.
+// next waits for the next reply and returns its body.
 func (f *floor) next(replies *nats.Subscription) string {
 	f.t.Helper()
 	m, err := replies.NextMsg(patience)
@@ -45,8 +45,8 @@ func (f *floor) next(replies *nats.Subscription) string {
 	return string(m.Data)
 }
 
-// caughtUp returns when the agent has said all that it has to say by now: it
-// answers in order.
+// caughtUp returns when the agent has handled all earlier messages: it makes another request, and the agent
+// handles messages in order.
 func (f *floor) caughtUp(call string) {
 	f.t.Helper()
 	if got := f.next(f.publish(message("request", call, "{}", nil))); !strings.HasPrefix(got, "accept") {
@@ -54,13 +54,13 @@ func (f *floor) caughtUp(call string) {
 	}
 }
 
-// What a node has to reject, or to ignore.
+// A node rejects some requests, and ignores others.
 func testRejects(t *testing.T, f *floor) {
 	f.caughtUp("before")
 	f.publish(message("cancel", "cancelled", `cancelled ""`, nil))
 	for name, test := range map[string]struct {
 		m      *nats.Msg
-		reject string // or nothing
+		reject string // the start of the expected reply; empty: the node ignores the message
 	}{
 		"version":   {message("request", "1", "{}", map[string]string{"Dispatch-Version": "2"}), "reject failed incompatible"},
 		"codec":     {message("request", "2", "{}", map[string]string{"Dispatch-Codec": "gob"}), "reject failed incompatible"},
@@ -87,7 +87,7 @@ func testRejects(t *testing.T, f *floor) {
 	}
 }
 
-// After a cancel nothing more is said; one that means another node changes nothing.
+// After a cancel, the node sends nothing more. A cancel for another node has no effect.
 func testSilence(t *testing.T, f *floor) {
 	replies := f.publish(message("request", "c", `{"Heat": 1000000}`, map[string]string{"Dispatch-Targets": "oven"}))
 	if got := f.next(replies); got != "accept oven\n" {
@@ -95,7 +95,7 @@ func testSilence(t *testing.T, f *floor) {
 	}
 	f.publish(message("cancel", "c", `cancelled ""`, map[string]string{"Dispatch-Node": "oven-3"}))
 	f.caughtUp("between")
-	for range 2 { // one may have been on its way before
+	for range 2 { // the first may have been sent before the cancel
 		if got := f.next(replies); !strings.HasPrefix(got, "result 0 ") {
 			t.Fatalf("the agent says %q, want a result", got)
 		}
@@ -110,7 +110,7 @@ func testSilence(t *testing.T, f *floor) {
 	}
 }
 
-// A probe is answered if it means the agent's topic.
+// The agent answers a probe whose pattern matches its topic.
 func testProbe(t *testing.T, f *floor) {
 	for pattern, meant := range map[string]bool{
 		"cell.measure": true, "cell.*": true, "*.measure": true, "cell.>": true, ">": true, "*.*": true,

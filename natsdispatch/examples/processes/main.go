@@ -1,10 +1,10 @@
-// The processes program asks workers that are processes of their own, kills one
-// of them while it is at work, and prints the report that names it:
+// The processes program asks workers that are separate processes, kills one of them while it works, and
+// prints the report that names the killed worker:
 //
 //	go run .
 //
-// It starts a NATS server in its own process and three workers, which are this
-// program once more.
+// It starts a NATS server in its own process, and three workers. Each worker is another process of this
+// program.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// Request and Reading are what goes between the processes.
+// Request is what the workers are asked, and Reading is what they answer.
 type (
 	Request struct{ Pin string }
 	Reading struct {
@@ -35,11 +35,11 @@ type (
 	}
 )
 
-// measure is asked of all workers.
+// measure is the topic that all workers serve.
 var measure = dispatch.NewTopic[Request, Reading]("cell.measure", dispatch.WithTimeout(30*time.Second))
 
-// The workers. The oven of the doomed one never becomes warm, so that it is at work
-// when it is killed.
+// workers are the names of the nodes. The oven of the worker doomed never becomes warm, so that this worker
+// is at work when it is killed.
 var workers = []string{"cell-1", "cell-2", "cell-3"}
 
 const doomed = "cell-2"
@@ -50,10 +50,10 @@ func main() {
 	}
 }
 
-// start begins as a worker, or as the one who asks.
+// start runs a worker if the arguments are those of a worker, and otherwise the asker.
 func start(args []string) error {
 	if isWorker(args) {
-		signal.Ignore(os.Interrupt) // which goes to all processes of a terminal; the input ends then
+		signal.Ignore(os.Interrupt) // Ctrl-C interrupts all processes of the terminal; a worker ends when its input is closed
 		return work(args[2], args[3], os.Stdin)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -61,7 +61,7 @@ func start(args []string) error {
 	return run(ctx, os.Stdout)
 }
 
-// run starts the server and the workers, asks them twice, and ends them.
+// run starts the server and the workers, makes two calls, and ends the workers.
 func run(ctx context.Context, out io.Writer) (err error) {
 	s, err := startServer()
 	if err != nil {
@@ -104,15 +104,15 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	return ask(ctx, out, floor, func(dispatch.Outcome) error { return nil })
 }
 
-// ask sends a request, prints who answers as they do, and then how everybody has
-// ended. It calls seen with each outcome.
+// ask sends a request. It prints each member as the member ends, and then how all members ended. It calls
+// seen with each outcome.
 func ask(ctx context.Context, out io.Writer, floor *dispatch.Dispatcher[Request, Reading], seen func(dispatch.Outcome) error) error {
 	call, err := floor.Send(ctx, measure, Request{Pin: "vdd"})
 	if err != nil {
 		return err
 	}
 	defer call.Cancel(nil)
-	for o := range call.Outcomes() { // as they come
+	for o := range call.Outcomes() { // in the order in which members end
 		fmt.Fprintf(out, "  %v has ended\n", o.Member)
 		if err := seen(o); err != nil {
 			return err
@@ -138,7 +138,7 @@ func ask(ctx context.Context, out io.Writer, floor *dispatch.Dispatcher[Request,
 	return ctx.Err()
 }
 
-// startServer starts a NATS server on any port of the loopback.
+// startServer starts a NATS server on a free port of the loopback interface.
 func startServer() (*server.Server, error) {
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
 	if err != nil {

@@ -15,7 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestMain lets the test's program be the workers.
+// TestMain runs a worker if the arguments are those of a worker, so that the test program can start itself
+// as workers.
 func TestMain(m *testing.M) {
 	if !isWorker(os.Args) {
 		os.Exit(m.Run())
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// The processes are real ones, and so is the SIGKILL.
+// The test starts real processes, and kills one with SIGKILL.
 func TestKilledWorkerIsNamed(t *testing.T) {
 	var out bytes.Buffer
 	if err := run(t.Context(), &out); err != nil {
@@ -64,8 +65,8 @@ The call ends (all ended) after …:
 	}
 }
 
-// ordered sorts who has ended in each call, which they do in any order, and leaves out
-// how long anything took.
+// ordered sorts the lines of members that have ended, because members end in any order, and replaces
+// durations.
 func ordered(out string) string {
 	lines := strings.SplitAfter(regexp.MustCompile(`\d[\d.]* ?m?s\b`).ReplaceAllString(out, "…"), "\n")
 	live := func(line string) bool { return strings.Contains(line, "has ended") }
@@ -79,7 +80,7 @@ func ordered(out string) string {
 	return strings.Join(lines, "")
 }
 
-// When it is interrupted, no worker stays behind: run waits for them.
+// If run is interrupted, it waits until all workers have ended.
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -8,18 +8,18 @@ import (
 	"os/exec"
 )
 
-// processes are the workers by their names.
+// processes has the workers by name.
 type processes map[string]*process
 
 // process is a running worker.
 type process struct {
 	*exec.Cmd
-	input  io.Closer // the worker ends when it is closed
+	input  io.Closer // the standard input of the worker; the worker ends when it is closed
 	killed bool
 }
 
-// startProcesses starts this program once more for each of the workers. It returns
-// those that it has started also if there is an error.
+// startProcesses starts this program as a worker for each name. If there is an error, it also returns the
+// workers that it has started.
 func startProcesses(url string, names []string) (processes, error) {
 	all := make(processes)
 	self, err := os.Executable()
@@ -40,7 +40,7 @@ func startProcesses(url string, names []string) (processes, error) {
 	return all, nil
 }
 
-// kill ends a worker with SIGKILL, of which it learns nothing. It may be called again.
+// kill ends a worker with SIGKILL, so that the worker cannot say bye. Further calls do nothing.
 func (all processes) kill(name string) error {
 	p := all[name]
 	if p.killed {
@@ -50,8 +50,7 @@ func (all processes) kill(name string) error {
 	return p.Process.Kill()
 }
 
-// stop ends the workers and waits for them. It returns how they have failed, unless
-// they were killed.
+// stop ends the workers and waits for them. It returns the errors of the workers that were not killed.
 func (all processes) stop() error {
 	var errs []error
 	for _, p := range all {

@@ -12,15 +12,14 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// beat is how often a worker says that it is there. It is taken for gone when three
-// beats are missed.
+// beat is the interval of a worker's beats. A worker that misses three beats is gone.
 const beat = 500 * time.Millisecond
 
-// isWorker reports whether these are the arguments of a worker.
+// isWorker reports whether args are the arguments of a worker.
 func isWorker(args []string) bool { return len(args) == 4 && args[1] == "worker" }
 
-// work is what a worker does: it serves its two producers until its input ends, which
-// it does at the latest with the process that has started it.
+// work serves the two producers of a worker until its input ends. The input ends at the latest when the
+// process ends that has started the worker.
 func work(url, name string, input io.Reader) error {
 	nc, err := nats.Connect(url, natsdispatch.Robust)
 	if err != nil {
@@ -49,10 +48,10 @@ func work(url, name string, input io.Reader) error {
 	return node.Drain(ctx)
 }
 
-// meter has its result at once.
+// meter answers at once.
 func meter(_ context.Context, _ Request) (Reading, error) { return Reading{1.21, "V"}, nil }
 
-// oven takes its time, or for ever.
+// oven returns a producer that answers after 200 ms, or never if the oven does not become warm.
 func oven(becomesWarm bool) dispatch.Producer[Request, Reading] {
 	return func(ctx context.Context, _ Request) (Reading, error) {
 		var warm <-chan time.Time

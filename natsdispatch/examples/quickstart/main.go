@@ -1,5 +1,5 @@
-// The quickstart program asks cells that are processes of their own. With a name it is the cell of
-// that name; without one it asks all cells.
+// The quickstart program asks cells that are separate processes. With a name as its argument, it is the
+// cell with this name. Without a name, it asks all cells.
 package main
 
 import (

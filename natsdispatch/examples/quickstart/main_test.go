@@ -21,7 +21,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// block returns the first block of a language in the README.
+// block returns the first code block in a language of the README.
 func block(t *testing.T, language string) string {
 	t.Helper()
 	readme, err := os.ReadFile("../../README.md")
@@ -36,7 +36,7 @@ func block(t *testing.T, language string) string {
 	return text
 }
 
-// The README shows this program as it is.
+// The README contains the code of this program unchanged.
 func TestTheReadmeShowsTheProgram(t *testing.T) {
 	program, err := os.ReadFile("main.go")
 	if err != nil {
@@ -48,8 +48,8 @@ func TestTheReadmeShowsTheProgram(t *testing.T) {
 	}
 }
 
-// command is a program with processes of its own, as a shell in the root of the repository
-// starts it.
+// command returns a program that a shell starts in the root of the repository. The program has its own
+// process group.
 func command(t *testing.T, line string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", "exec "+line)
@@ -66,13 +66,13 @@ func start(t *testing.T, line string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it may have ended before
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the program may have ended before
 		_ = cmd.Wait()
 	})
 	return cmd
 }
 
-// The commands of the README do what it says, as they stand there.
+// The commands of the README print what the README shows.
 func TestTheCommandsOfTheReadme(t *testing.T) {
 	var commands []string
 	for line := range strings.Lines(block(t, "sh")) {
@@ -82,7 +82,7 @@ func TestTheCommandsOfTheReadme(t *testing.T) {
 	if len(commands) != 4 || !strings.HasPrefix(commands[0], "git clone ") {
 		t.Fatalf("the commands are %q", commands)
 	}
-	// Another port, for the usual one may be taken.
+	// The test uses another port, because the default port may be in use.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func TestTheCommandsOfTheReadme(t *testing.T) {
 	}
 	defer remote.Close()
 	cell := start(t, commands[2])
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // it is built first
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // go run builds the program first
 	defer cancel()
 	if err := remote.Await(ctx, "cell-7"); err != nil {
 		t.Fatal(err)
@@ -124,14 +124,14 @@ func TestTheCommandsOfTheReadme(t *testing.T) {
 	if err := syscall.Kill(-cell.Process.Pid, syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	select { // go run itself ends with an error when it is interrupted
+	select { // the test ignores the exit status of go run, which reports an error after an interrupt
 	case <-left:
 	case <-ctx.Done():
 		t.Error("the cell has said no bye")
 	}
 }
 
-// spaced leaves out durations, and columns whose width depends on them.
+// spaced replaces durations, and shortens runs of blanks, whose number depends on the durations.
 func spaced(out string) string {
 	out = regexp.MustCompile(`\d[\d.]*(ms|µs|s)\b`).ReplaceAllString(out, "…")
 	return strings.TrimSpace(regexp.MustCompile(` +`).ReplaceAllString(out, " "))

@@ -17,7 +17,7 @@ import (
 // The size of the measurement of an asker among very many nodes, and its bar.
 const (
 	crowd      = 10_000
-	settledBar = 1000 // most milliseconds until the asker knows all nodes
+	settledBar = 1000 // milliseconds, at most, until the asker knows all nodes
 	hostsOf    = 20   // connections, each of which answers for a part of the nodes
 )
 

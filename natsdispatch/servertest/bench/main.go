@@ -1,17 +1,16 @@
-// The bench program measures calls over NATS beside what one would write by hand,
-// and beside themselves, and says which of the bars that the project has set for
-// itself are reached. In the root of the module:
+// The bench program compares calls over NATS with requests by hand, and calls with earlier calls, and
+// reports which of the project's bars are met. In the root of the module:
 //
 //	make bench
 //
-// or some of it:
+// or only some parts:
 //
 //	go run ./bench -only call -rounds 400
 //
-// Everything is in one process: the server, the nodes with a connection each, and who
-// asks. The sides of a comparison run in random order, so that whatever else the
-// machine does befalls both, and medians are compared. The base is measured twice:
-// the ratio of the two, which would be 1 on a quiet machine, is the noise.
+// The server, the nodes, each with its own connection, and the asker are in one process. The sides of a
+// comparison run in random order, so that other load on the machine affects all sides, and the program
+// compares medians. The base is measured twice. The ratio of the two medians is the noise; it would be 1 on
+// a quiet machine.
 package main
 
 import (
@@ -53,8 +52,8 @@ func main() {
 	b := &bench{out: os.Stdout}
 	only := flag.String("only", measure.Names(b.parts()), "the `parts` to run, separated by commas")
 	flag.IntVar(&b.rounds, "rounds", 30, "how many `rounds` each side of a comparison gets")
-	// A side allocates the heap's minimum in seven calls. Rounds of a few calls would pay for a whole collection
-	// or for none.
+	// A side allocates the minimum size of the heap in seven calls. With a few calls a round, a round would
+	// pay for a whole garbage collection or for none.
 	flag.IntVar(&b.round, "round", 100, "how many `calls` a round has")
 	flag.IntVar(&b.calls, "calls", 10_000, "how many `calls` are made one after another")
 	flag.IntVar(&b.nodes, "nodes", 1000, "how many `nodes` are very many")
