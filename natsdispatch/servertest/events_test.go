@@ -19,7 +19,7 @@ import (
 
 // chronicle collects the events of a node or a remote, and what it logs.
 type chronicle struct {
-	mu     sync.Mutex
+	mu     sync.Mutex // guards events
 	events []natsdispatch.NodeEvent
 	log    bytes.Buffer
 }

@@ -213,7 +213,7 @@ func (p *proxy) revive() {
 	p.dead = nil
 }
 
-// set closes all connections. If cut is true, the proxy refuses new ones.
+// set closes all connections, also after die. If cut is true, the proxy refuses new ones.
 func (p *proxy) set(cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

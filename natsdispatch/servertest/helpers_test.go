@@ -82,7 +82,7 @@ func echo(name string) dispatch.Producer[string, string] {
 
 // failures collects the errors that an error handler gets.
 type failures struct {
-	mu  sync.Mutex
+	mu  sync.Mutex // guards all
 	all []error
 }
 

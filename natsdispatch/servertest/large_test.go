@@ -15,8 +15,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
 
-// Results of quick producers are sent at any size. A producer does not wait for room before the node has
-// started to send.
+// Results of quick producers are sent at any size. Nothing waits for room before the node has started to
+// send.
 func TestQuickLargeResults(t *testing.T) {
 	for _, c := range []struct{ members, bytes int }{{1, 9_000_000}, {1, 15_000_000}, {10, 1_000_000}} {
 		t.Run(fmt.Sprintf("%dx%d", c.members, c.bytes), func(t *testing.T) {

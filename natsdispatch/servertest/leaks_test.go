@@ -78,6 +78,6 @@ func TestCloseLeavesNothing(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	until(t, "the subscriptions to end", func() bool { return nc.NumSubscriptions() == 0 }) // package micro drains its subscriptions after Close has returned
+	until(t, "the subscriptions to end", func() bool { return nc.NumSubscriptions() == 0 }) // package micro drains its subscriptions, so they may end later
 	until(t, "the goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
 }

@@ -131,7 +131,7 @@ func (p *process) run() {
 	}
 }
 
-// signal sends a signal. It returns after SIGSTOP when the process has stopped.
+// signal sends a signal. After SIGSTOP, it returns when the process has stopped.
 func (p *process) signal(s syscall.Signal) {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil {
@@ -259,7 +259,7 @@ func tableRows(t *testing.T, columns int) (rows [][]string) {
 	return rows[2:]
 }
 
-// Each row of docs/faults.md is true.
+// Each row of the table of processes in docs/faults.md is true.
 func TestFaultsOfProcesses(t *testing.T) {
 	rows := faultTable(t)
 	if len(rows) < 33 {

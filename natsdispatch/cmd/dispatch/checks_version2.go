@@ -221,8 +221,8 @@ func credit(e *examiner) error {
 	}
 }
 
-// stops checks that the node sends no more bytes of messages with values than granted, and then nothing. It
-// adds to had the bytes, and to next the messages, that it receives.
+// stops checks that the node sends at most the granted bytes of messages with values, and then nothing. It
+// adds the bytes of these messages to had, and the number of all messages to next.
 func (a *asking) stops(granted int, had, next *int) error {
 	for {
 		m, err := a.numbered(*next+1, a.e.quiet)

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// inbox is a subscription of the examiner, in most cases to a subject that only the asked node knows.
+// inbox is a subscription of the examiner, in most cases to a new inbox subject.
 type inbox struct {
 	*nats.Subscription
 	ctx context.Context // of the command; when it ends, next returns its error

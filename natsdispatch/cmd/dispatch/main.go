@@ -1,7 +1,6 @@
-// Command dispatch lists the nodes that serve the topics of package natsdispatch on a NATS server,
-// asks them, listens to the results that they publish, and tests whether a node keeps the
-// protocol. It does not know the types of a topic: requests and results are
-// JSON. README.md shows sessions.
+// Command dispatch lists the nodes that serve the topics of package natsdispatch on a NATS server, asks
+// them, listens to the results that they publish, and tests whether a node keeps the protocol. The command
+// does not know the types of a topic: requests and results are JSON. README.md shows sessions.
 package main
 
 import (

@@ -78,7 +78,7 @@ func startServer(t *testing.T, config string) string {
 		_ = cmd.Wait() // the error is that the process was killed
 	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Process.Kill() // the process may have ended
 		<-ended
 		if t.Failed() {
 			t.Logf("the server said:\n%s", said.String())
@@ -142,7 +142,7 @@ func start(t *testing.T, input string, env []string, args ...string) *process {
 		p.status = p.ProcessState.ExitCode()
 	}()
 	t.Cleanup(func() {
-		_ = p.Process.Kill() // it may have ended
+		_ = p.Process.Kill() // the process may have ended
 		<-p.ended
 		if t.Failed() {
 			t.Logf("dispatch %q ended with %d\nstdout:\n%s\nstderr:\n%s", args, p.status, p.out.String(), p.errs.String())

@@ -86,8 +86,8 @@ func (c *killable) close() {
 // party is a connection to the cluster, with the time of its last reconnect.
 type party struct {
 	nc *nats.Conn
-	mu sync.Mutex
-	at time.Time
+	mu sync.Mutex // guards at
+	at time.Time  // of the last reconnect
 }
 
 func (c *killable) connect(first int) (*party, error) {

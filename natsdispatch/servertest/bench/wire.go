@@ -30,8 +30,8 @@ func (b *bench) wire() error {
 
 // heardBeats counts what a node has announced.
 type heardBeats struct {
-	mu              sync.Mutex
-	full            int // bytes of the announcements of all topics, if they came with each beat
+	mu              sync.Mutex // guards the fields below
+	full            int        // bytes of the announcements of all topics, if they came with each beat
 	messages, bytes int
 }
 
