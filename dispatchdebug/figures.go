@@ -266,9 +266,9 @@ func (a *archive) grewLocked(t *topicFigures, by int) {
 	a.figures += by
 }
 
-// memberLocked returns the figures of a member of t, the most recently used topic. If
-// there are too many, room is made: members come and go, and those that were not heard
-// of for longest are gone.
+// memberLocked returns the figures of a member of t, the most recently used topic. If there are
+// too many, it deletes those that were unused for longest: the bus adds and removes members,
+// and these are probably removed.
 func (a *archive) memberLocked(t *topicFigures, m dispatch.Member) *memberFigures {
 	m = shortMember(m)
 	f := t.members[m]
@@ -297,7 +297,7 @@ func (a *archive) forgetMembersLocked(t *topicFigures) {
 	a.members += len(t.members)
 }
 
-// forgetHalf deletes the half of m that was heard of least recently.
+// forgetHalf deletes the half of m that was used least recently.
 func forgetHalf[K comparable, F any](m map[K]F, lastCall func(F) int64, forgotten func(F)) {
 	last := make([]int64, 0, len(m))
 	for _, f := range m {

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// said gives what the page says about the suspects, in their order.
+// said returns what the page says about the suspects, in their order.
 func (b *bench) said() (list []string) {
 	for _, s := range b.data("").Suspects {
 		list = append(list, s.Name+" "+s.Text)

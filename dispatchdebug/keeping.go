@@ -181,7 +181,7 @@ func (a *archive) unpinOneLocked() bool {
 		return true
 	}
 	for _, r := range a.records {
-		a.letGoLocked(r) // the member whose run it is finds it gone
+		a.letGoLocked(r) // the member of the run still has the ID of the call, which finds no record
 		return true
 	}
 	return false

@@ -73,7 +73,7 @@ type row struct {
 	returned      time.Duration // when a late run did, from the call's start; unknown if it has not
 	abandoned     bool
 	summary       string
-	neverReturned bool // it was under way when the call ended, and is for all we know
+	neverReturned bool // it was under way when the call ended, and no return was reported
 }
 
 type rowKey struct {
