@@ -5,8 +5,8 @@
 //	make hedge # prints the table, and draws the chart of docs/policies/groups.md anew
 //
 // Only time is virtual: the calls are those of package dispatch. They are made one after
-// another, so the latencies do not depend on how many runs there are. Where they do, in a back
-// end that is near its limit, extra runs cost more than is to be seen here.
+// another, so the latencies do not depend on the number of runs. In a back end that is near its
+// limit they do, and extra runs cost more than the table shows.
 package hedge
 
 import (
@@ -115,8 +115,8 @@ func panel(l Load) string {
 	return b.String()
 }
 
-// across returns where a share of the calls is: 0.5 at the left, and each step from 0.9 to
-// 0.99 and on as wide.
+// across returns the position of a share of the calls: 0.5 is at the left, and each step from
+// 0.9 to 0.99 and on has the same width.
 func across(share float64) float64 {
 	return width * math.Log(0.5/(1-share)) / math.Log(0.5/(1-most))
 }

@@ -141,7 +141,7 @@ func TestReleaseIsOneCommit(t *testing.T) {
 	}
 }
 
-// What is refused changes nothing.
+// A release that is refused changes nothing.
 func TestReleaseRefuses(t *testing.T) {
 	nothing := func(*repository) {}
 	for _, tt := range []struct {
