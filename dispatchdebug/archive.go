@@ -7,7 +7,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// What is kept at most of calls in flight.
+// Bounds for calls in flight.
 const (
 	mostOpen = 4096 // open calls
 	openFor  = 10 * time.Second

@@ -12,7 +12,7 @@ type totals struct {
 	Calls, Late, Failed, Panics, Dropped uint64
 }
 
-// topicFigures is what is known about the calls of one topic.
+// topicFigures are the figures of the calls of one topic.
 type topicFigures struct {
 	name        string
 	calls       uint64
@@ -36,7 +36,7 @@ type topicFigures struct {
 	previous, next *topicFigures
 }
 
-// memberFigures is what is known about one member of a topic's calls.
+// memberFigures are the figures of one member of a topic's calls.
 type memberFigures struct {
 	member                         dispatch.Member
 	runs                           uint64
@@ -60,7 +60,7 @@ type memberFigures struct {
 	bytes                          int
 }
 
-// listenerFigures is what is known about one listener of a topic.
+// listenerFigures are the figures of one listener of a topic.
 type listenerFigures struct {
 	runs, panicked uint64
 	took           window
@@ -70,7 +70,7 @@ type listenerFigures struct {
 	lastDropped    time.Time
 }
 
-// What figures take beside their windows, about.
+// The approximate bytes of figures without their windows.
 const (
 	topicBytes    = 900
 	memberBytes   = 700

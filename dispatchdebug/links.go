@@ -76,7 +76,7 @@ const (
 	mostTopicsShown = 3
 )
 
-// elsewhere describes the links of the bus, and the nodes whose names have what is searched for.
+// elsewhere describes the links of the bus, and the nodes whose names contain the search text.
 func (v *view) elsewhere(q query) *elsewherePart {
 	e := &elsewherePart{Links: []linkPart{}, Nodes: []nodePart{}}
 	for i := range v.bus.Links {
@@ -130,7 +130,7 @@ func (v *view) node(l *dispatch.LinkSnapshot, n *dispatch.NodeSnapshot) nodePart
 	return p
 }
 
-// sinceOf is how long ago a time was, if it is known.
+// sinceOf returns how long ago a time was, if it is known.
 func (v *view) sinceOf(at time.Time) time.Duration {
 	if at.IsZero() {
 		return unknown

@@ -136,7 +136,7 @@ func (l latencies) P50Text() string { return latency(l.P50, l.P50More) }
 func (l latencies) P99Text() string { return latency(l.P99, l.P99More) }
 func (l latencies) MaxText() string { return latency(l.Max, l.MaxMore) }
 
-// searchForm is a form that searches what is on a page.
+// searchForm is a form for a search on a page.
 type searchForm struct {
 	Query, Placeholder string
 	Others             []parameter // of the address

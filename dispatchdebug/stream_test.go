@@ -46,7 +46,7 @@ func (c *client) Write(p []byte) (int, error) {
 	return c.got.Write(p)
 }
 
-// documents returns what has come so far.
+// documents returns the documents that have arrived so far.
 func (c *client) documents(t *testing.T) (docs []document) {
 	t.Helper()
 	c.mu.Lock()

@@ -264,7 +264,7 @@ func TestThousandTopics(t *testing.T) {
 	}
 }
 
-// The table follows what is typed, and the address what the table shows.
+// The table follows the typed search, and the address follows the table.
 func TestSearch(t *testing.T) {
 	s := thousand(t)
 	tb := newTab(t, wide)

@@ -86,7 +86,7 @@ func (b *Inbox) Init(owner Owner, c Config) { b.owner, b.config = owner, c }
 func (b *Inbox) Overlaps() bool { return b.config.Width > 1 }
 
 // Single reports whether each event is a task of its own, so that it can be dropped while it
-// waits, or run beside others.
+// waits, or run at the same time as others.
 func (b *Inbox) Single() bool { return b.config.Bound > 0 || b.Overlaps() }
 
 // Put adds a source that is not in the queue and has something to deliver. It reports
@@ -132,7 +132,7 @@ func (b *Inbox) wakeLocked() bool {
 }
 
 // Count counts the new results of a source in the queue, and drops those above the bound. It
-// need not be called for each result: what is taken out is counted in any case.
+// need not be called for each result: results that are taken are counted in any case.
 func (b *Inbox) Count(s Source) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -209,8 +209,8 @@ func (b *Inbox) run(h *hand, n int) {
 	h.fine = true
 }
 
-// unwind is deferred by run. A new goroutine goes on with what is in hand, because
-// runtime.Goexit ends this one, even if a panic is recovered on the way.
+// unwind is deferred by run. A new goroutine continues with the task in hand, because
+// runtime.Goexit ends this goroutine, even if a panic is recovered on the way.
 func (b *Inbox) unwind(h *hand) {
 	if h.fine {
 		return
@@ -234,12 +234,12 @@ func (b *Inbox) note(value any, stack []byte) {
 	}
 }
 
-// take puts back what is in hand and takes the next task. If there is none the runner
-// has to stop.
+// take puts back the source in hand and takes the next task. If there is none, the runner has
+// to stop.
 func (b *Inbox) take(h *hand) {
 	b.mu.Lock()
 	if s := b.queue.head; s != nil {
-		b.countLocked(s) // what has come while the task was in hand
+		b.countLocked(s) // results that have come while the task was in hand
 	}
 	if h.task != nil {
 		b.inHand--

@@ -485,7 +485,8 @@ func testBound(t *testing.T, dropFirst bool, width, bound int, oneEach bool) {
 			values := from(next, n)
 			next += n
 			waiting = append(waiting, values...)
-			// What comes at once is counted before a part of it is taken into the hand.
+			// Results that come at the same time are counted before some of them are taken into
+			// the hand.
 			if excess := len(waiting) - bound - (width - inHand); excess > 0 && dropFirst {
 				dropped = append(dropped, waiting[:excess]...)
 				waiting = waiting[excess:]

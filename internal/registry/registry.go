@@ -34,7 +34,7 @@ type record[P, L Registrant] struct {
 	route atomic.Pointer[Route[P, L]] // nil after a change; stored under mu, except for nil
 }
 
-// A scope is what is registered with one pair of types. It exists while there is any such
+// A scope has the registrations with one pair of types. It exists while there is any such
 // registration.
 type scope[P, L Registrant] struct {
 	types      Types

@@ -118,7 +118,7 @@ func TestTopicHasOnePairOfTypes(t *testing.T) {
 	refused()
 	b.RemoveProducer(p)
 	refused()
-	must(t, b.AddProducer(newProducer("", on(topic("new"))))) // what was refused has left nothing behind
+	must(t, b.AddProducer(newProducer("", on(topic("new"))))) // the refused producer has left nothing behind
 	b.RemoveListener(l)
 	must(t, b.AddProducer(newProducer("", on(other))))
 	if rt := b.Route(topic("a")); rt.Types != texts {
@@ -299,7 +299,7 @@ func TestGenerationFollowsTheChange(t *testing.T) {
 	wg.Wait()
 }
 
-// What was added is in the next route, and what was removed is not.
+// Added registrations are in the next route, and removed ones are not.
 func TestConcurrentUse(t *testing.T) {
 	b, a := newBus(), topic("a.b")
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

@@ -124,7 +124,7 @@ func (m *machine) settle() {
 	}
 }
 
-// label says what a span stands for, and on which machine it was made.
+// label returns the name of a span, and the machine on which it was made.
 func label(s tracetest.SpanStub) string {
 	who := ""
 	for _, a := range s.Attributes {

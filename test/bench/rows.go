@@ -17,7 +17,7 @@ type row struct {
 	base   contender
 	others []contender
 	sizes  []int          // numbers of producers
-	rounds measure.Rounds // in place of those of the program, unless zero
+	rounds measure.Rounds // instead of those of the program, unless zero
 
 	// The bars, one for each size, or nil if there are none: for time and CPU what
 	// the others may take as a multiple of the base, for allocations what they may

@@ -2,7 +2,7 @@
 // after a fixed time, and at a quantile of the recent latencies. Its test makes the calls, in
 // virtual time; in the root of the module:
 //
-//	make hedge # prints the table, and draws the chart of docs/policies/groups.md anew
+//	make hedge # prints the table, and draws the chart of docs/policies/groups.md again
 //
 // Only time is virtual: the calls are those of package dispatch. They are made one after
 // another, so the latencies do not depend on the number of runs. In a back end that is near its
@@ -75,8 +75,8 @@ const (
 
 var colours = []string{"#888888", "#c2571a", "#1f6fb4", "#2e8b57", "#8e44ad"}
 
-// Chart draws the loads beside each other as an SVG: how long which share of the calls
-// takes, both on scales that give the long ones room.
+// Chart draws the loads side by side as an SVG: which share of the calls takes how long, both
+// on scales that give long times room.
 func Chart(loads []Load) string {
 	var b strings.Builder
 	all := len(loads)*(left+width) + margin
