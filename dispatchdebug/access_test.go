@@ -23,7 +23,7 @@ func newHandler(t *testing.T, opts ...Option) (*Handler, *dispatch.Bus) {
 	return h, bus
 }
 
-// ask has the handler answer a request from this machine, as changed by edit.
+// ask makes the handler answer a request from this machine, as changed by edit.
 func ask(h http.Handler, target string, edit ...func(*http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodGet, target, nil)
 	r.RemoteAddr, r.Host = "127.0.0.1:40000", "localhost:8080"
@@ -80,8 +80,8 @@ func TestWhoMaySee(t *testing.T) {
 	}
 }
 
-// A page of another site, and nginx as it comes, are refused although nothing else gives
-// them away.
+// Requests from a page of another site, and from nginx with its default settings, are refused,
+// even if only this one property shows where they come from.
 func TestRequestsOnBehalfOfOthers(t *testing.T) {
 	h, _ := newHandler(t)
 	for name, edit := range map[string]func(*http.Request){

@@ -7,9 +7,9 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// What is kept at most of calls in flight.
+// Bounds for calls in flight.
 const (
-	mostOpen = 4096 // calls that something was heard of and that have not ended
+	mostOpen = 4096 // open calls
 	openFor  = 10 * time.Second
 )
 
@@ -22,11 +22,11 @@ type archive struct {
 	mu sync.Mutex // guards the fields below, and all records and figures
 
 	records map[dispatch.CallID]*record // that have ended and are kept
-	open    map[dispatch.CallID]*record // that something was heard of before their end
+	open    map[dispatch.CallID]*record // calls with events before their end
 	order   [buckets]chain              // of all topics, the oldest first
 	bytes   int                         // of the calls that are kept
-	letGo   uint64                      // calls that are there no more
-	lost    uint64                      // open calls of which too much was heard
+	letGo   uint64                      // calls that were dropped
+	lost    uint64                      // events that were dropped because there were too many open calls
 	topics  map[string]*topicFigures
 	recent  topicFigures // the head of a ring of topics, the most recently used one next
 	figures int          // bytes of all figures
@@ -37,7 +37,7 @@ type archive struct {
 	minute  [slots]totals
 	newest  int64 // the slot that was counted in last
 	idle    []*record
-	behind  []*topicFigures // those with plain calls that their members' figures lack
+	behind  []*topicFigures // topics with plain calls that the figures of their members do not contain yet
 }
 
 func newArchive(perBucket, mostBytes int, began time.Time) *archive {

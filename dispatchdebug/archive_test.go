@@ -12,7 +12,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// end puts a call into an archive that took so long and has such members.
+// end adds a call with this duration and these members to the archive.
 func (a *archive) end(id int, topic string, took time.Duration, rows ...row) *record {
 	r := &record{id: dispatch.CallID(id), topic: topic, started: time.Unix(0, 0), elapsed: took, ended: true, rows: rows}
 	a.mu.Lock()
@@ -73,7 +73,7 @@ func TestBytesAreBounded(t *testing.T) {
 	if n != a.bytes || n < leastBytes/2 {
 		t.Errorf("%d bytes are counted and %d kept", a.bytes, n)
 	}
-	// Everything goes, in the end, when one call needs all there is.
+	// The bound also holds if one call alone needs more bytes.
 	big := make([]row, mostRows)
 	for i := range big {
 		big[i] = member(fmt.Sprint(i, strings.Repeat("n", mostName)), dispatch.StateFailed)
@@ -101,7 +101,7 @@ func TestRecordsThatGrowStayWithinTheBytes(t *testing.T) {
 	}
 }
 
-// Figures are within the bytes, too, and those that were not used for longest go.
+// Figures are within the bytes, too. The figures that were unused for longest are dropped.
 func TestFiguresAreBounded(t *testing.T) {
 	a := newTestArchive(1, leastBytes)
 	a.end(1, "first", time.Microsecond)
@@ -230,7 +230,7 @@ func TestSettleKeepsThoseInTrouble(t *testing.T) {
 	}
 }
 
-// Every plain call is counted, and one in ten milliseconds is kept, with its slowest members.
+// Every plain call is counted. One in ten milliseconds is kept, with its slowest members.
 func TestPlainCallsAreCounted(t *testing.T) {
 	const n, ms = mostRows + 100, time.Millisecond
 	r := newRecorder(config{calls: 10, bytes: defaultBytes})

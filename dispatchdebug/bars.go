@@ -109,7 +109,7 @@ func (w *waterfall) past(r *record, m *row) (past time.Duration, open bool) {
 	}
 	past = w.now.Sub(r.started.Add(r.elapsed))
 	if past > returnsUnnoted {
-		return 0, false // it has returned, and the word of it was lost
+		return 0, false // the run has returned, and the event was lost
 	}
 	return past, true
 }

@@ -29,13 +29,13 @@ func (r *record) blame(f func(w *row, lost time.Duration)) {
 			ends = append(ends, w.ended)
 		}
 	}
-	if len(ends) == 0 || len(ends) == 1 && r.reason == dispatch.ReasonAllEnded { // then it is always the last
+	if len(ends) == 0 || len(ends) == 1 && r.reason == dispatch.ReasonAllEnded { // the only member always ends last
 		return
 	}
 	slices.Sort(ends)
 	quick := ends[(len(ends)-1)/4]
 	if quick >= r.elapsed {
-		quick = 0 // not one was quick
+		quick = 0 // no member was quick
 	}
 	for i := range r.rows {
 		w := &r.rows[i]
@@ -57,7 +57,7 @@ func (r *record) blameable() func(*row) bool {
 		return func(w *row) bool { return w == last }
 	case dispatch.ReasonSatisfied:
 		if r.budget <= 0 || r.elapsed < r.budget/2 {
-			return nil // it had what it wanted in good time
+			return nil // the call was satisfied in less than half of its time
 		}
 		last := r.last(func(w *row) bool { return w.state == dispatch.StateOK })
 		return func(w *row) bool { return w == last || w.state == dispatch.StateCanceled }

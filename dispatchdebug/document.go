@@ -6,22 +6,22 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// version is that of data.json. It grows when a name goes or means something else,
-// and not when one is added.
+// version is the version of data.json. It increases when a field is removed or gets another
+// meaning, and not when a field is added.
 const version = 2
 
-// A document is what data.json holds, what the stream sends again and again, and what
-// the page is made of. docs/data-json.md describes it. All durations are nanoseconds,
-// and a duration or share of -1 is not known.
+// A document is the content of data.json, of the events of the stream, and of the page.
+// docs/data-json.md describes it. All durations are nanoseconds. A duration or share of -1 is
+// not known.
 type document struct {
 	Version      int            `json:"version"`
 	Now          time.Time      `json:"now"`
 	Sensitive    bool           `json:"sensitive"` // errors, stacks and summaries are in it
 	Bus          busPart        `json:"bus"`
 	Page         pagePart       `json:"page"`
-	Suspects     []suspect      `json:"suspects"` // of now and of the last minute
+	Suspects     []suspect      `json:"suspects"` // now and in the last minute
 	MoreSuspects int            `json:"more_suspects"`
-	Earlier      []suspect      `json:"earlier"` // of before
+	Earlier      []suspect      `json:"earlier"` // before the last minute
 	MoreEarlier  int            `json:"more_earlier"`
 	Elsewhere    *elsewherePart `json:"elsewhere,omitempty"` // in the overview
 	Calls        *callsPart     `json:"calls,omitempty"`     // in flight
@@ -83,7 +83,7 @@ type suspect struct {
 	Error    string          `json:"error"`
 	Call     dispatch.CallID `json:"call"`    // that shows it
 	Lost     time.Duration   `json:"lost_ns"` // by calls in flight and those of the last minute, in whole milliseconds
-	Last     time.Duration   `json:"last_ns"` // how long ago it did something last; 0 if it goes on
+	Last     time.Duration   `json:"last_ns"` // how long ago it did this last; 0 if it goes on
 	Also     []string        `json:"also"`    // other members of which the same is true
 	MoreAlso int             `json:"more_also"`
 }
@@ -314,8 +314,8 @@ type rowPart struct {
 	scale time.Duration
 }
 
-// bar is one stretch of time on a row. What lasts still is open; what lies past the
-// scale is cut off there by the drawing.
+// bar is one stretch of time on a row. A stretch that has not ended is open. The drawing cuts
+// off a stretch at the scale.
 type bar struct {
 	Kind   string        `json:"kind"` // queued, running, late, listener
 	Start  time.Duration `json:"start_ns"`
@@ -326,7 +326,7 @@ type bar struct {
 	scale time.Duration
 }
 
-// heardPart is what one listener made of a call.
+// heardPart sums up the callbacks of one listener in a call.
 type heardPart struct {
 	Name     string        `json:"name"`
 	Calls    int           `json:"calls"`

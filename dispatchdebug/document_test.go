@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Every field of data.json is described, everything that is described is a field, and every path that the page is bound to is
-// one of a field.
+// Every field of data.json is described, everything that is described is a field, and every
+// path in the bindings of the page is the path of a field.
 func TestDocumentIsDescribed(t *testing.T) {
 	text, err := os.ReadFile("../docs/data-json.md")
 	if err != nil {
@@ -25,7 +25,7 @@ func TestDocumentIsDescribed(t *testing.T) {
 			t.Errorf("docs/data-json.md does not describe %s", name)
 		}
 	}
-	// What the document calls a field is one. Other words in backquotes are listed here.
+	// A name in backquotes is a field. Other words in backquotes are listed here.
 	others := strings.Fields("WithMaxInFlight WithMinProducers WithSummarize WithListenerTimes _more ended replaced suspects=all topic=NAME call=ID q=TEXT sort=BY page=N [] _ns only=critical outcome=STATE over=100ms sort=newest sort=slowest")
 	others = append(others, kindNames[:]...)
 	others = append(others, "queued", "running", "listener", "call")

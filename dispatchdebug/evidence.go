@@ -153,7 +153,7 @@ func (s *suspecting) newestOf(one *suspicion, f *memberFigures) {
 	case f.delayed&^f.late != 0:
 		text := fmt.Sprintf("kept %s of %s waiting%s longer than others", count(f.delayed.count()), calls(of), typically)
 		one.addPast(kindDelaying, text, share(f.delayed.count()), f.lastDelay)
-	case had == 0: // it was late each time: that says as much
+	case had == 0: // it was late each time, and the text about that follows
 		longer = typically + " longer than others"
 	}
 	if regular(f.queued) {
@@ -172,7 +172,7 @@ func (s *suspecting) newestOf(one *suspicion, f *memberFigures) {
 		one.err = cmp.Or(one.err, f.lastError)
 	}
 	if len(one.parts) == had {
-		return // a delay now and then is nothing
+		return // occasional delays are not reported
 	}
 	lost := f.minute.minute(s.archive.slotAt(s.now)).lost
 	one.lost += max(lost-one.hung, 0) // the newest of these calls are among those of the minute

@@ -17,8 +17,8 @@ func ExampleNew() {
 	log.Fatal(http.ListenAndServe("localhost:8080", mux))
 }
 
-// Everyone with the password may see the page, from any machine; only the administrator sees
-// what errors say.
+// Every user with the password may see the page, from any machine. Only the administrator sees
+// the texts of errors.
 func ExampleWithAuth() {
 	const password = "read it from a file"
 	auth := func(r *http.Request) (view, sensitive bool) {

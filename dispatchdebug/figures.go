@@ -12,7 +12,7 @@ type totals struct {
 	Calls, Late, Failed, Panics, Dropped uint64
 }
 
-// topicFigures is what is known about the calls of one topic.
+// topicFigures are the figures of the calls of one topic.
 type topicFigures struct {
 	name        string
 	calls       uint64
@@ -36,7 +36,7 @@ type topicFigures struct {
 	previous, next *topicFigures
 }
 
-// memberFigures is what is known about one member of a topic's calls.
+// memberFigures are the figures of one member of a topic's calls.
 type memberFigures struct {
 	member                         dispatch.Member
 	runs                           uint64
@@ -60,7 +60,7 @@ type memberFigures struct {
 	bytes                          int
 }
 
-// listenerFigures is what is known about one listener of a topic.
+// listenerFigures are the figures of one listener of a topic.
 type listenerFigures struct {
 	runs, panicked uint64
 	took           window
@@ -70,7 +70,7 @@ type listenerFigures struct {
 	lastDropped    time.Time
 }
 
-// What figures take beside their windows, about.
+// The approximate bytes of figures without their windows.
 const (
 	topicBytes    = 900
 	memberBytes   = 700
@@ -266,9 +266,9 @@ func (a *archive) grewLocked(t *topicFigures, by int) {
 	a.figures += by
 }
 
-// memberLocked returns the figures of a member of t, the most recently used topic. If
-// there are too many, room is made: members come and go, and those that were not heard
-// of for longest are gone.
+// memberLocked returns the figures of a member of t, the most recently used topic. If there are
+// too many, it deletes those that were unused for longest: the bus adds and removes members,
+// and these are probably removed.
 func (a *archive) memberLocked(t *topicFigures, m dispatch.Member) *memberFigures {
 	m = shortMember(m)
 	f := t.members[m]
@@ -297,7 +297,7 @@ func (a *archive) forgetMembersLocked(t *topicFigures) {
 	a.members += len(t.members)
 }
 
-// forgetHalf deletes the half of m that was heard of least recently.
+// forgetHalf deletes the half of m that was used least recently.
 func forgetHalf[K comparable, F any](m map[K]F, lastCall func(F) int64, forgotten func(F)) {
 	last := make([]int64, 0, len(m))
 	for _, f := range m {

@@ -12,7 +12,7 @@ import (
 // notAnswered is how the text about a member begins that calls in flight wait for.
 const notAnswered = "has not answered"
 
-// waits is what calls in flight lose to one member.
+// waits is the time that calls in flight lose to one member.
 type waits struct {
 	calls, queued   int
 	since, budget   time.Duration // of the call that has waited longest for its answer
@@ -171,7 +171,7 @@ func (f *flights) lacks(c *dispatch.CallSnapshot) {
 	}
 }
 
-// tell puts what was found into words.
+// tell writes the texts about what was found.
 func (f *flights) tell() {
 	for _, one := range f.order {
 		w := f.by[one]

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// said gives what the page says about the suspects, in their order.
+// said returns what the page says about the suspects, in their order.
 func (b *bench) said() (list []string) {
 	for _, s := range b.data("").Suspects {
 		list = append(list, s.Name+" "+s.Text)
@@ -30,7 +30,7 @@ func TestACallThatBeganLateWaitedInAQueue(t *testing.T) {
 	})
 }
 
-// Members that take no longer than usual are not suspects beside one that does.
+// Members that take no longer than usual are not suspects if another member does.
 func TestOnlyThoseThatExceedTheirUsualTimeAreNamed(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		more := time.Duration(0)
@@ -79,7 +79,7 @@ func TestCallsLoseNoTimeToAListener(t *testing.T) {
 	})
 }
 
-// What is counted since recording began is at least what is counted of the last minute.
+// The count since recording began is at least the count of the last minute.
 func TestCallsAreCountedWhenTheyEnd(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		b.add("site", after(100*time.Millisecond, "", nil))

@@ -9,12 +9,11 @@ import (
 	"time"
 )
 
-// What the page says about figures is written twice, here and in assets/page.js, so
-// that a page that was served and one that was brought up to date read the same. A
-// browser test compares the two. Hence the arithmetic of integers: it leaves nothing
-// to how a language rounds.
+// Figures are formatted by two programs, here and in assets/page.js. A page that was served and
+// one that was updated must have the same texts, and a browser test compares them. So the
+// arithmetic uses integers: the rounding of other numbers depends on the language.
 
-// duration gives d with three digits, in the unit that it is read most easily in.
+// duration returns d with three digits, in the unit that is easiest to read.
 func duration(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -41,7 +40,7 @@ func duration(d time.Duration) string {
 	}
 }
 
-// digits gives d in the unit: 1.23, 12.3 or 123 of it.
+// digits returns d in the unit, as 1.23, 12.3 or 123.
 func digits(d, unit time.Duration, name string) string {
 	in := func(parts time.Duration) int64 { return int64((d*parts + unit/2) / unit) }
 	switch {
@@ -53,7 +52,7 @@ func digits(d, unit time.Duration, name string) string {
 	return strconv.FormatInt(in(1), 10) + " " + name
 }
 
-// fraction gives n/of as a decimal fraction, without zeros at its end.
+// fraction returns n/of as a decimal fraction, without zeros at its end.
 func fraction(n, of int64) string {
 	s := strconv.FormatInt(n/of, 10)
 	rest := strconv.FormatInt(n%of+of, 10)[1:]
@@ -71,7 +70,7 @@ func pair(n int64, unit string, m int64, small string) string {
 	return s
 }
 
-// count gives n with its thousands set apart.
+// count returns n with its thousands set apart.
 func count[T int | int64 | uint64](n T) string {
 	s := strconv.FormatInt(int64(n), 10)
 	for i := len(s) - 3; i > 0; i -= 3 {
@@ -80,7 +79,7 @@ func count[T int | int64 | uint64](n T) string {
 	return s
 }
 
-// share gives a part of one in percent; a negative one is not known.
+// share returns a part of one in percent. A negative part is not known.
 func share(v float64) string {
 	tenths := int64(math.Floor(v*1000 + 0.5))
 	switch {
@@ -97,10 +96,10 @@ func share(v float64) string {
 	}
 }
 
-// percent gives a part of one as a coordinate of a drawing.
+// percent returns a part of one as a coordinate of a drawing.
 func percent(v float64) string { return strconv.FormatFloat(v*100, 'f', 4, 64) + "%" }
 
-// scaled gives a time as a coordinate of a drawing that is as wide as scale.
+// scaled returns a time as a coordinate of a drawing that is as wide as scale.
 func scaled(d, scale time.Duration) string {
 	if scale <= 0 {
 		return percent(0)
@@ -108,7 +107,7 @@ func scaled(d, scale time.Duration) string {
 	return percent(float64(d) / float64(scale))
 }
 
-// clock gives the time of day.
+// clock returns the time of day.
 func clock(t time.Time) string { return t.Format("15:04:05") }
 
 var packagePath = regexp.MustCompile(`[^\s\[\](){}*,]+/`)
@@ -116,7 +115,7 @@ var packagePath = regexp.MustCompile(`[^\s\[\](){}*,]+/`)
 // shortType leaves out the directories of the packages in the name of a type.
 func shortType(s string) string { return packagePath.ReplaceAllString(s, "") }
 
-// shortPlace gives the end of the path of a source file.
+// shortPlace returns the end of the path of a source file.
 func shortPlace(s string) string {
 	if i := strings.LastIndexByte(s, '/'); i > 0 {
 		return s[strings.LastIndexByte(s[:i], '/')+1:]
@@ -124,5 +123,5 @@ func shortPlace(s string) string {
 	return s
 }
 
-// link gives the address of a page of a topic or a call.
+// link returns the address of the page of a topic or a call.
 func link(parameter, value string) string { return "?" + parameter + "=" + url.QueryEscape(value) }

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// testdata/formats.json says what figures read like. Another test compares it with what
-// the browser makes of them.
+// testdata/formats.json has the texts of figures. A browser test compares them with those that
+// the browser makes.
 func TestFormats(t *testing.T) {
 	text, err := os.ReadFile("testdata/formats.json")
 	if err != nil {

@@ -104,7 +104,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.servePage(w, q, sensitive)
 	case "data.json":
 		header.Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(h.document(q, sensitive)) // the client has gone
+		_ = json.NewEncoder(w).Encode(h.document(q, sensitive)) // an error means that the client has gone
 	case "events":
 		h.serveEvents(w, r, q, sensitive)
 	default:

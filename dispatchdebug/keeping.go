@@ -36,7 +36,7 @@ func latencyBucket(d time.Duration) bucket {
 	return latencyLimits
 }
 
-// How many calls are kept at most beside those in buckets.
+// Bounds for the calls that are kept in addition to those in buckets.
 const (
 	mostPins   = 256 // because a run of them has not returned
 	mostViewed = 32  // because they are looked at
@@ -181,7 +181,7 @@ func (a *archive) unpinOneLocked() bool {
 		return true
 	}
 	for _, r := range a.records {
-		a.letGoLocked(r) // the member whose run it is finds it gone
+		a.letGoLocked(r) // the member of the run still has the ID of the call, which finds no record
 		return true
 	}
 	return false

@@ -29,7 +29,7 @@ func after(d time.Duration, answer string, err error) site {
 	}
 }
 
-// deaf does not look at its context.
+// deaf ignores its context.
 func deaf(d time.Duration) site {
 	return func(context.Context, string) (string, error) {
 		<-time.After(d)
@@ -55,7 +55,7 @@ func inBubble(t *testing.T, test func(*bench), opts ...Option) {
 		if err := bus.Close(); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(time.Hour) // until late runs have returned
+		time.Sleep(time.Hour) // late runs return in this time
 	})
 }
 
@@ -75,7 +75,7 @@ func (b *bench) send(opts ...dispatch.CallOption) *dispatch.Call[string, string]
 	return c
 }
 
-// call sends, and waits until all there is to tell has been told.
+// call sends a request, and waits until the observer has got all events.
 func (b *bench) call(opts ...dispatch.CallOption) dispatch.CallID {
 	b.t.Helper()
 	c := b.send(opts...)
@@ -84,8 +84,7 @@ func (b *bench) call(opts ...dispatch.CallOption) dispatch.CallID {
 	return c.ID()
 }
 
-// data returns data.json, as a script would read it, when the
-// page has caught up with the calls.
+// data returns data.json as a script would read it, after the recorder has got all events.
 func (b *bench) data(parameters string) (doc document) {
 	b.t.Helper()
 	synctest.Wait()
@@ -116,7 +115,7 @@ func (c *callPart) row(t *testing.T, name string) rowPart {
 	return rowPart{}
 }
 
-// bars gives the bars of a row as text.
+// bars returns the bars of a row as text.
 func (r rowPart) bars() string {
 	var list []string
 	for _, b := range r.Bars {

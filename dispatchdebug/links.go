@@ -50,7 +50,7 @@ type nodePart struct {
 }
 
 // nodeStates are the states of nodes, as dispatch.NodeSnapshot has them, those that need
-// attention first. What suspects say of one comes behind its name.
+// attention first. text follows the name of a node among the suspects.
 var nodeStates = []struct{ state, tone, text string }{
 	{"silent", "bad", "is silent: it was last heard "},
 	{"missing", "bad", "is expected, and was never heard of"},
@@ -76,7 +76,7 @@ const (
 	mostTopicsShown = 3
 )
 
-// elsewhere describes the links of the bus, and the nodes whose names have what is searched for.
+// elsewhere describes the links of the bus, and the nodes whose names contain the search text.
 func (v *view) elsewhere(q query) *elsewherePart {
 	e := &elsewherePart{Links: []linkPart{}, Nodes: []nodePart{}}
 	for i := range v.bus.Links {
@@ -130,7 +130,7 @@ func (v *view) node(l *dispatch.LinkSnapshot, n *dispatch.NodeSnapshot) nodePart
 	return p
 }
 
-// sinceOf is how long ago a time was, if it is known.
+// sinceOf returns how long ago a time was, if it is known.
 func (v *view) sinceOf(at time.Time) time.Duration {
 	if at.IsZero() {
 		return unknown
@@ -138,8 +138,8 @@ func (v *view) sinceOf(at time.Time) time.Duration {
 	return max(v.now.Sub(at), 0)
 }
 
-// linked finds the links that have no connection and the nodes that do not answer, by what the
-// links say of themselves. All that calls have lost to members of such a node is due to that.
+// linked finds the links that have no connection and the nodes that do not answer, as the links
+// report them. All time that calls have lost to members of such a node is lost to the node.
 func (s *suspecting) linked() {
 	if len(s.bus.Links) == 0 {
 		return
@@ -188,7 +188,7 @@ func (s *suspecting) absent(n *dispatch.NodeSnapshot, text string, others []*sus
 	if n.InFlight > 0 {
 		text += "; " + callsWait(n.InFlight) + " for it"
 	}
-	one.parts = nil // that its members do not answer is no news
+	one.parts = nil // the text about the node also explains why its members do not answer
 	one.add(kindSilent, 0, text)
 	one.err = n.Error
 	for _, other := range others {

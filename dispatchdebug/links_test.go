@@ -36,7 +36,7 @@ func (b *bench) linkOf(state string, states ...string) {
 	}
 }
 
-// Nodes that need attention stand first, and the connection says what it says of itself.
+// Nodes that need attention come first, and the page shows what the connection reports.
 func TestConnectionsAndNodes(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		b.linkOf("connected", "present", "draining", "incompatible", "missing", "silent", "twin", "a state of tomorrow")
@@ -68,8 +68,8 @@ func TestConnectionsWithoutLinks(t *testing.T) {
 	})
 }
 
-// A connection that is broken and a node that does not answer are suspects, whether calls have
-// lost anything to them or not.
+// A broken connection and a node that does not answer are suspects, even if no call has lost
+// time to them.
 func TestSuspectsByWhatLinksSay(t *testing.T) {
 	for state, text := range map[string]string{
 		"silent":       "is silent: it was last heard 9 s ago",

@@ -97,7 +97,7 @@ func inAll(v any) string { return countAny(v) + " in all" }
 
 func types(t topicLine) string {
 	if t.Request == "" {
-		return "" // it is known of its calls alone
+		return "" // the topic is known only from its calls
 	}
 	return t.Request + " → " + t.Result
 }
@@ -131,12 +131,12 @@ func latency(d time.Duration, more bool) string {
 	return duration(d)
 }
 
-// P50Text, P99Text and MaxText are what the page says.
+// P50Text, P99Text and MaxText are the texts of the page.
 func (l latencies) P50Text() string { return latency(l.P50, l.P50More) }
 func (l latencies) P99Text() string { return latency(l.P99, l.P99More) }
 func (l latencies) MaxText() string { return latency(l.Max, l.MaxMore) }
 
-// searchForm is a form that searches what is on a page.
+// searchForm is a form for a search on a page.
 type searchForm struct {
 	Query, Placeholder string
 	Others             []parameter // of the address
@@ -171,7 +171,7 @@ func memberSort(t *topicPart, by string) string {
 	return query{Topic: t.Name, hasTopic: true, Search: t.Query, Sort: by}.link()
 }
 
-// rowSorts gives the ways in which a waterfall can be sorted.
+// rowSorts returns the ways in which a waterfall can be sorted.
 func rowSorts(c *callPart) (list []parameter) {
 	for _, by := range []string{"order", "duration", "name", "state"} {
 		list = append(list, parameter{by, query{Call: c.ID, hasCall: true, Search: c.Query, Sort: by}.link(), by == c.Sort})
@@ -212,7 +212,7 @@ func newSymbol(path, state string) symbolPart { return symbolPart{path, state} }
 
 func symbol(state string) string { return "#s-" + state }
 
-// symbolOfKind gives the state whose symbol stands for a kind of suspect.
+// symbolOfKind returns the state whose symbol stands for a kind of suspect.
 func symbolOfKind(kind string) string {
 	switch kind {
 	case "stuck", "silent":
@@ -274,7 +274,7 @@ func waited(w waitingPart) string {
 	return duration(w.Running)
 }
 
-// evidence gives the address of what shows most about a suspect.
+// evidence returns the address of the part of the page that shows most about a suspect.
 func evidence(s suspect) string {
 	if s.Call != 0 {
 		return callLink(s.Call)
@@ -346,7 +346,7 @@ func sparkPath(list []int64) string {
 	return b.String()
 }
 
-// sparkText gives the figures of the last minute in words.
+// sparkText returns the figures of the last minute in words.
 func sparkText(of string, list []int64) string {
 	var texts []string
 	for _, n := range list {
@@ -359,7 +359,7 @@ func sparkText(of string, list []int64) string {
 	return "last minute, each 5 s: " + strings.Join(texts, " · ")
 }
 
-// onlyCritical gives the address of the rows of the critical path of a call, or of all.
+// onlyCritical returns the address of the rows of the critical path of a call, or of all rows.
 func onlyCritical(c *callPart) string {
 	q := query{Call: c.ID, hasCall: true, Sort: c.Sort}
 	if c.Only == "" {

@@ -12,15 +12,15 @@ import (
 const keepEvery = 10 * time.Millisecond
 
 // plainCalls are calls of a topic of which only the durations matter: of the calls and of their
-// members. There can be very many, and they must cost next to nothing: counting a call and its
-// runs touches memory in many places. So the durations are written down, call by call, and
-// counted for several calls at once.
+// members. There can be very many, so the cost of each must be low. Counting a call and its
+// runs touches memory in many places. So the durations are written to one slice, and counted
+// for several calls at once.
 type plainCalls struct {
 	calls int
 	took  []uint32      // in nanoseconds: of the call, then of the member in each seat, or notStarted
 	width int           // how many durations a call has
 	slot  int64         // when they ended
-	end   time.Duration // of the newest, since recording began
+	end   time.Duration // of the newest call, since recording began
 
 	behind int // where the topic is among those that are behind, if calls is not 0
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Bounds of what is kept of one call.
+// Bounds for one call.
 const (
 	mostRuns      = 4096    // members looked at
 	mostRows      = 200     // members kept of a call that has ended
@@ -54,7 +54,7 @@ type record struct {
 	bytes  int
 	places [3]place // in the archive
 	used   int      // of them
-	pins   int      // reasons to keep it beside its places
+	pins   int      // reasons to keep it in addition to its places
 }
 
 func (r *record) end() time.Time { return r.started.Add(r.elapsed) }
@@ -73,7 +73,7 @@ type row struct {
 	returned      time.Duration // when a late run did, from the call's start; unknown if it has not
 	abandoned     bool
 	summary       string
-	neverReturned bool // it was under way when the call ended, and is for all we know
+	neverReturned bool // it was under way when the call ended, and no return was reported
 }
 
 type rowKey struct {

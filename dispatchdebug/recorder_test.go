@@ -41,7 +41,7 @@ func TestCallsAreSearched(t *testing.T) {
 	})
 }
 
-// The last minute of topics and members is there in figures of five seconds.
+// The figures of topics and members have the last minute in slots of five seconds.
 func TestTheLastMinute(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		b.add("quick", after(10*time.Millisecond, "", nil))
@@ -273,7 +273,7 @@ func TestWhatACallCanTakeIsBounded(t *testing.T) {
 	}, WithListenerTimes())
 }
 
-// Events that another observer has missed are not missing here.
+// Events that only another observer has missed are not shown as missed.
 func TestOnlyItsOwnMissedEventsAreShown(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		if _, err := b.h.bus.Observe(dispatch.Observer{CallEnd: func(context.Context, dispatch.Report) {}}); err != nil {

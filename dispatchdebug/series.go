@@ -24,8 +24,8 @@ type slot struct {
 	lost         time.Duration // that calls lost
 }
 
-// at returns the slot of this number, which becomes the newest one if it is newer. What is
-// older than the series counts in its oldest slot.
+// at returns the slot of this number, which becomes the newest one if it is newer. A number
+// that is older than the series gets the oldest slot.
 func (s *series) at(n int64) *slot {
 	if s.slots == nil {
 		s.slots, s.newest = make([]slot, slots), n
@@ -71,7 +71,7 @@ type spark struct {
 	P99    [slots]time.Duration `json:"p99_ns"`
 }
 
-// spark returns the minute that ends with slot n. took knows the newest runs.
+// spark returns the minute that ends with slot n. took has the newest runs.
 func (s *series) spark(n int64, took *window) (sp spark) {
 	for i, one := range s.all(n) {
 		sp.Calls[i], sp.Failed[i], sp.P99[i] = one.runs, one.failed, one.p99

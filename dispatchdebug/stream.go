@@ -66,7 +66,7 @@ type stream struct {
 	control   *http.ResponseController
 	q         query
 	sensitive bool
-	letGo     chan struct{} // closed when another viewer has taken its place
+	letGo     chan struct{} // closed when another viewer replaces this one
 	took      time.Time     // when it last took what was sent; guarded by Handler.mu
 
 	seen     uint64    // the revision of the last document
@@ -74,7 +74,7 @@ type stream struct {
 	sent     time.Time // when something was sent last
 	lastSent []byte    // the document, without what changes with time alone
 	known    bool      // the call that was asked for has been sent
-	ended    bool      // and nothing about it will change any more
+	ended    bool      // the document of the call that was asked for does not change any more
 }
 
 func (s *stream) run(left <-chan struct{}) {
@@ -114,7 +114,7 @@ func (s *stream) update(now time.Time) error {
 	doc := s.document(s.q, s.sensitive)
 	if doc.Call != nil {
 		if s.known && !doc.Call.Known {
-			return nil // its end is about to be told
+			return nil // the event of its end is on its way
 		}
 		s.known, s.ended = doc.Call.Known, doc.Call.settled(doc.Now)
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A client is a browser that takes what is sent in its own time.
+// A client is a browser that reads at its own speed.
 type client struct {
-	takes func() error // before it has taken what is written
+	takes func() error // called before the client takes what is written
 
 	mu       sync.Mutex // guards the fields below
 	got      strings.Builder
@@ -46,7 +46,7 @@ func (c *client) Write(p []byte) (int, error) {
 	return c.got.Write(p)
 }
 
-// documents returns what has come so far.
+// documents returns the documents that have arrived so far.
 func (c *client) documents(t *testing.T) (docs []document) {
 	t.Helper()
 	c.mu.Lock()
@@ -137,7 +137,7 @@ func TestAStreamEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(b *bench) {
 				b.add("slow", after(time.Minute, "", nil))
-				b.send(dispatch.WithTimeout(time.Minute)) // gives the stream something to tell
+				b.send(dispatch.WithTimeout(time.Minute)) // causes an update of the stream
 				ctx, cancel := context.WithCancel(b.t.Context())
 				defer cancel()
 				broken := make(chan error, 1)
@@ -163,7 +163,7 @@ func TestAStreamEnds(t *testing.T) {
 	}
 }
 
-// One viewer too many takes the place of the one that has taken nothing for longest.
+// A viewer above the limit replaces the one that has taken nothing for the longest time.
 func TestTooManyViewers(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		b.add("slow", after(time.Hour, "", nil))
@@ -204,7 +204,7 @@ func TestTooManyViewers(t *testing.T) {
 	})
 }
 
-// A call that has ended is not streamed, and one that is being looked at is not lost.
+// A call that has ended is not streamed, and a call that a page shows is kept.
 func TestAnEndedCallIsNotStreamed(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		b.add("slow", after(500*time.Millisecond, "", nil))
@@ -229,7 +229,7 @@ func TestAnEndedCallIsNotStreamed(t *testing.T) {
 	})
 }
 
-// A call is sent, answered and told of while a browser takes nothing at all.
+// A call is sent, answered and reported while a browser reads nothing.
 func TestCallsDoNotWaitForABrowser(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		b.add("quick", after(time.Millisecond, "", nil))

@@ -42,8 +42,8 @@ const (
 	longAnyway   = time.Second
 	enoughRuns   = 4
 	behindBehind = time.Second // how long a result may wait for a listener
-	halfUsed     = 0.5         // of its time: such a call has a suspect in any case
-	leastDelays  = 3           // calls that a member has delayed, before it does so regularly
+	halfUsed     = 0.5         // of its time; such a call always has a suspect
+	leastDelays  = 3           // number of delayed calls from which on a member delays calls regularly
 	recently     = time.Minute
 	mostAlso     = 8 // names in a row
 )
@@ -52,18 +52,18 @@ const (
 type subject struct {
 	topic  string
 	member dispatch.Member
-	other  string // if it is not a member: a listener, or what the bus or topic lacks
+	other  string // a listener, or what the bus or topic lacks; empty for a member
 }
 
-// A suspicion is all that speaks against one subject.
+// A suspicion is all evidence against one subject.
 type suspicion struct {
 	subject
 	name    string
 	parts   []part
 	lost    time.Duration
 	hung    time.Duration // that of it which was lost to runs that have not returned
-	behind  time.Duration // how long the oldest result has waited for it, for which no call waits
-	last    time.Time     // when it did something last; zero if it goes on
+	behind  time.Duration // how long the oldest result has waited for this listener; no call waits for it
+	last    time.Time     // when it did this last; zero if it goes on
 	addedAt string
 	err     string
 	call    dispatch.CallID
@@ -106,7 +106,7 @@ func (s *suspecting) ofMember(topic string, m dispatch.Member) *suspicion {
 	return one
 }
 
-// add notes what goes on now.
+// add adds evidence of what goes on now.
 func (one *suspicion) add(k kind, lost time.Duration, text string) {
 	one.parts = append(one.parts, part{kind: k, text: text})
 	one.lost += lost
@@ -116,7 +116,7 @@ func (one *suspicion) add(k kind, lost time.Duration, text string) {
 	}
 }
 
-// addPast notes what happened last at that time, unless something else goes on.
+// addPast adds evidence of what happened last at that time, unless something goes on now.
 func (one *suspicion) addPast(k kind, text string, share float64, at time.Time) {
 	goesOn := len(one.parts) > 0 && one.last.IsZero()
 	one.parts = append(one.parts, part{k, text, share})
@@ -128,7 +128,7 @@ func (one *suspicion) addPast(k kind, text string, share float64, at time.Time) 
 	}
 }
 
-// suspectsLocked returns the suspects of now and of the last minute, and those of before.
+// suspectsLocked returns the suspects of now and of the last minute, and the earlier ones.
 func (v *view) suspectsLocked(a *archive, q query) (now, earlier []suspect) {
 	s := &suspecting{view: v, archive: a, by: make(map[subject]*suspicion)}
 	s.stuck()
@@ -254,7 +254,7 @@ func (s *suspecting) fold() {
 	}
 }
 
-// mayFold reports whether nested calls can explain all that speaks against it.
+// mayFold reports whether nested calls can explain all evidence against it.
 func (one *suspicion) mayFold() bool {
 	if len(one.nested) == 0 || len(one.parts) == 0 {
 		return false
@@ -269,7 +269,7 @@ func (one *suspicion) mayFold() bool {
 	return true
 }
 
-// silent reports whether all that speaks against it is that it does not answer.
+// silent reports whether all evidence against it is that it does not answer.
 func (one *suspicion) silent() bool {
 	for _, p := range one.parts {
 		if p.kind != kindWaiting && p.kind != kindLate && p.kind != kindDelaying {
@@ -283,7 +283,7 @@ func (one *suspicion) silent() bool {
 func (s *suspecting) group() {
 	type same struct{ topic, err string }
 	leaders := make(map[same]*suspicion)
-	slices.SortStableFunc(s.order, func(x, y *suspicion) int { return cmp.Compare(x.name, y.name) }) // the same one leads each time
+	slices.SortStableFunc(s.order, func(x, y *suspicion) int { return cmp.Compare(x.name, y.name) }) // so that the first of a group is the same each time
 	s.order = slices.DeleteFunc(s.order, func(one *suspicion) bool {
 		if one.err == "" || len(one.parts) != 1 || one.parts[0].kind != kindFailed || len(one.folded) > 0 {
 			return false

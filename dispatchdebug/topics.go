@@ -91,7 +91,7 @@ func (v *view) topicLine(t *topicFigures, name string, s *dispatch.TopicSnapshot
 	return line
 }
 
-// matches reports whether one of the texts has in it what is searched for.
+// matches reports whether one of the texts contains the search text.
 func matches(wanted string, texts ...string) bool {
 	wanted = strings.ToLower(strings.TrimSpace(wanted))
 	return wanted == "" || slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(strings.ToLower(text), wanted) })

@@ -121,7 +121,7 @@ func TestATopicInFull(t *testing.T) {
 	})
 }
 
-// Everything is there without JavaScript, and what others have named stays text.
+// Without JavaScript the page is complete, and names are shown as text.
 func TestPageIsServedWhole(t *testing.T) {
 	const hostile = `<script>alert("x")</script>`
 	inBubble(t, func(b *bench) {

@@ -16,7 +16,7 @@ type query struct {
 	Sort   string
 	Page   int
 	All    bool // all suspects
-	// Of a search for calls that are kept.
+	// For a search of calls that are kept.
 	Outcome string
 	Over    time.Duration
 	Only    string // rows of a call

@@ -14,8 +14,8 @@ const (
 	mostInOrder     = 50 // rows; beyond it those in trouble and the longest come first
 	mostCulprits    = 5
 	returnsUnnoted  = time.Second // when a late run must be abandoned, or have returned unseen
-	mostStretching  = 2           // times the call's own time, by what came after its end
-	deadlineInSight = 3           // times what there is to see, if the deadline is no further off
+	mostStretching  = 2           // times the call's own time, if something happened after its end
+	deadlineInSight = 3           // times the time until the last event, if the deadline is not later
 )
 
 // A waterfall makes the rows of a call and of its nested calls, on one time line that begins with
@@ -25,7 +25,7 @@ type waterfall struct {
 	root     *record
 	part     *callPart
 	right    time.Duration // how far to the right something is
-	critical bool          // what is added is on the critical path
+	critical bool          // whether the rows that are added are on the critical path
 }
 
 // call describes one call in full.

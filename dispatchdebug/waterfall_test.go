@@ -62,7 +62,7 @@ func TestWaterfall(t *testing.T) {
 		if p := c.row(t, "panics"); p.Error != "panic: at the site" || !strings.Contains(p.Stack, "waterfall_test.go") {
 			t.Errorf("panic: %q, stack %.200q", p.Error, p.Stack)
 		}
-		want(t, "scale", c.Scale, 2080*time.Millisecond) // the end, as long again, and a margin
+		want(t, "scale", c.Scale, 2080*time.Millisecond) // twice the time until the end, and a margin
 		time.Sleep(time.Minute)
 		later := b.waterfall(id)
 		want(t, "scale", later.Scale, c.Scale)
@@ -137,7 +137,7 @@ func TestGroupsAndNestedCallsAreIndented(t *testing.T) {
 }
 
 // The critical path of a call leads through nested calls to the member that it waited for.
-// Replicas are seen while they run, and not only when they have ended.
+// Replicas have rows while they run, and not only when they have ended.
 func TestReplicasInFlightHaveRows(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		b.add("meter-1", after(900*time.Millisecond, "", nil), dispatch.WithGroup("meters"))
@@ -233,8 +233,8 @@ func TestNestedCallsAreBounded(t *testing.T) {
 	})
 }
 
-// Wherever the rows of one call come from, a late run of which no return was told is
-// not said to run for ever.
+// A late run whose return was not reported is not shown as running for ever, whatever source
+// the rows of the call come from.
 func TestALateRunThatIsNotAbandonedHasReturned(t *testing.T) {
 	now := time.Now()
 	r := &record{id: 1, ended: true, started: now.Add(-time.Minute), elapsed: time.Second}

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// A window knows how long the newest runs took: the last 256 to 512 of them, because
-// what a system did an hour ago does not tell why it is slow now. Up to fewRuns it
-// keeps each of them; beyond that it counts them in buckets, eight to each doubling from
-// a microsecond on, so that a percentile is right within six percent.
+// A window has the durations of the newest runs: the last 256 to 512 of them, because older
+// ones do not explain why a system is slow now. Up to fewRuns it keeps each of them. Above that
+// it counts them in buckets, eight to each doubling from a microsecond on, so that a percentile
+// is right within six percent.
 //
-// A run that was cut off took longer than was seen. It counts as that, see quantile.
+// A run that was cut off would have taken longer; see quantile.
 type window struct {
 	few          []lasted
 	newer, older *counts // older is full, or nil
@@ -88,7 +88,7 @@ func (c *counts) add(l lasted) {
 	c.longest = max(c.longest, l)
 }
 
-// bytes is how much memory the window takes beside itself.
+// bytes returns the size of the memory that the window refers to.
 func (w *window) bytes() int {
 	n := 8 * cap(w.few)
 	for _, c := range []*counts{w.newer, w.older} {
@@ -99,7 +99,7 @@ func (w *window) bytes() int {
 	return n
 }
 
-// runs is how many runs the window knows.
+// runs returns the number of runs in the window.
 func (w *window) runs() int {
 	n := len(w.few) + w.n
 	if w.older != nil {
@@ -143,7 +143,7 @@ func (w *window) quantile(p float64) quantile {
 	return quantile{min(middleOf(low), w.longest().took()), high != low}
 }
 
-// longest returns the longest run that the window knows.
+// longest returns the longest run in the window.
 func (w *window) longest() (l lasted) {
 	if w.newer == nil {
 		if len(w.few) == 0 {

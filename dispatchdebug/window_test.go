@@ -72,7 +72,7 @@ func TestQuantilesAreOfNearestRank(t *testing.T) {
 	}
 }
 
-// A run that was cut off took longer than was seen.
+// A run that was cut off counts as one that took longer.
 func TestCutOffRunsCountAsMore(t *testing.T) {
 	for _, n := range []int{10, 1000} {
 		var w window

@@ -31,7 +31,7 @@ func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispa
 		if err != nil {
 			return err
 		}
-		// Far's own default must not cut the call short.
+		// The default timeout of far must not end the call early.
 		opts := []dispatch.CallOption{dispatch.WithTimeout(max(1, info.Budget))}
 		targets := targetsOn(node, to.Targets())
 		if targets != nil {
@@ -45,7 +45,7 @@ func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispa
 			return fmt.Errorf("%s: %w", node, err)
 		}
 
-		unknown := make(map[dispatch.Member]bool) // targets that somebody else may know
+		unknown := make(map[dispatch.Member]bool) // targets that no producer of far has, but maybe a member of another bus
 		for _, name := range targets {
 			unknown[dispatch.Member{Name: name}] = !has(far.Bus().Snapshot(), info.Topic, name)
 		}
@@ -87,8 +87,8 @@ func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispa
 		if !late {
 			return nil
 		}
-		// Far's clock may strike first. Who is late here this bus decides: at its
-		// own deadline, or in the grace before that if we say so.
+		// The deadline of far may come first. This bus decides which members are late: at its
+		// own deadline, or in the grace, if the relay reports these members then.
 		<-ctx.Done()
 		for m, results := range given {
 			if results != ended {
@@ -115,8 +115,8 @@ func targetsOn(node string, targets []string) []string {
 	return names
 }
 
-// has reports whether a bus has a producer of this name on the topic. A report says
-// so only when the call has come to that member.
+// has reports whether a bus has a producer of this name on the topic. The report says it only
+// after the call has found the member.
 func has(s dispatch.Snapshot, topic, name string) bool {
 	named := func(p dispatch.ProducerSnapshot) bool {
 		return dispatch.Member{Group: p.Group, Name: p.Name}.Matches(name)
@@ -127,8 +127,8 @@ func has(s dispatch.Snapshot, topic, name string) bool {
 		})
 }
 
-// onNode returns who a member of another bus is on this one. Which replica
-// answers for a group is not known when the group has to be named.
+// onNode returns the member of this bus for a member of the other bus. For a group it has no
+// name: the replica that answers is not known when the group is named.
 func onNode(node string, m dispatch.Member) dispatch.Member {
 	if m.Node == "" {
 		m.Node = node
@@ -153,7 +153,8 @@ func endOf(o dispatch.Outcome) error {
 			return endError{dispatch.ErrGone, o.Err}
 		}
 	case dispatch.StateFailed:
-		// It may have failed because of somebody else's end, which is not its own.
+		// The error may wrap one that describes the end of another member. The roster must not
+		// read the state from it.
 		var panicked *dispatch.PanicError
 		for _, other := range []error{dispatch.ErrDecline, dispatch.ErrGone, dispatch.ErrOverloaded} {
 			if errors.Is(o.Err, other) {
@@ -167,8 +168,8 @@ func endOf(o dispatch.Outcome) error {
 	return o.Err
 }
 
-// endError is an error of which a roster reads the state, and errors.Is what it was on
-// far.
+// endError is an error from which a roster reads the state. errors.Is and errors.As find in it
+// what they find in the error of far.
 type endError struct{ state, err error }
 
 func (e endError) Error() string        { return fmt.Sprintf("%v: %v", e.state, e.err) }

@@ -6,8 +6,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// unexported has go-cmp look at all fields, where it would panic otherwise: a
-// test wants to know whether two values are equal, whoever declared their types.
+// unexported makes go-cmp compare unexported fields of all types, also of types that the test
+// does not declare. Without it, go-cmp panics.
 var unexported = cmp.Exporter(func(reflect.Type) bool { return true })
 
 func equal[T any](want, got T) bool { return cmp.Equal(want, got, unexported) }

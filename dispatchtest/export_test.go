@@ -2,8 +2,8 @@ package dispatchtest
 
 import "testing"
 
-// RelayRules are the tests of which TestRelay consists, by name: the tests of the
-// suite run them on relays that must not pass.
+// RelayRules returns the tests of TestRelay by name. The tests of this package run them on
+// relays that must fail.
 func RelayRules() map[string]func(testing.TB, Join) {
 	rules := make(map[string]func(testing.TB, Join))
 	for _, rule := range relayRules {

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Short names for what nearly all tests here are about.
+// Short names for the types in most tests of this package.
 type (
 	cell     = dispatch.Dispatcher[string, float64]
 	producer = dispatch.Producer[string, float64]
@@ -42,7 +42,7 @@ func (f *fakeTB) Cleanup(cleanup func()) {
 	f.cleanups = append(f.cleanups, cleanup)
 }
 
-// failures runs a test to its end, and returns what it failed with.
+// failures runs a test to its end, and returns the texts of its failures.
 func failures(t *testing.T, test func(t testing.TB)) []string {
 	t.Helper()
 	fake := &fakeTB{TB: t}

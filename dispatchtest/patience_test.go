@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Outside a bubble a test that has failed must not take for ever to say so.
+// Outside a bubble, a test that waits for a missing event must fail soon.
 func TestPatienceDependsOnTheClock(t *testing.T) {
 	if got := patience(); got != 30*time.Second {
 		t.Errorf("outside a bubble it is %v, want 30s", got)

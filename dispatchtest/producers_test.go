@@ -19,11 +19,11 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/dispatchtest"
 )
 
-// silent is for buses that would log what their producers are meant to do.
+// silent is for buses whose producers fail on purpose, which the bus would log.
 var silent = slog.New(slog.DiscardHandler)
 
-// gather asks one producer within a second and returns the values and how it
-// ended.
+// gather asks one producer within a second, and returns the values and the outcome of the
+// producer.
 func gather(t *testing.T, p producer) ([]float64, dispatch.Outcome) {
 	t.Helper()
 	d := dispatch.New[string, float64](dispatch.WithTimeout(time.Second), dispatch.WithLogger(silent))
@@ -82,7 +82,7 @@ func TestPanickingWithNil(t *testing.T) {
 	})
 }
 
-// A producer that honours its context can tell why it was stopped.
+// A producer that watches its context can tell why it was stopped.
 func TestSlowReturnsTheCause(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("operator pressed stop")

@@ -26,7 +26,7 @@ type Recorder[Req, Res any] struct {
 	results  []dispatch.Result[Req, Res]
 	outcomes []dispatch.Outcome
 	reports  []dispatch.Report
-	changed  chan struct{} // closed when one of them grows; nil if nobody waits
+	changed  chan struct{} // closed when one of them grows; nil if no goroutine waits
 }
 
 // Listen registers a listener that records everything from now on, and removes it when the
@@ -138,9 +138,9 @@ func (r *Recorder[Req, Res]) wait(n int, what string, countLocked func() int) {
 	}
 }
 
-// patience is how long a test waits for what does not come. In a bubble that
-// costs no time, and what a test does there may take long: the clock of a bubble
-// starts in the year 2000, which package synctest promises.
+// patience is how long a test waits for an event before it fails. In a bubble the wait costs no
+// real time, and events may take long, so it is longer. The clock of a bubble starts in the
+// year 2000, as the documentation of synctest says.
 func patience() time.Duration {
 	if time.Now().Year() < 2010 {
 		return time.Hour
@@ -165,7 +165,7 @@ func (r *Recorder[Req, Res]) Want(values ...Res) {
 func (r *Recorder[Req, Res]) WantInAnyOrder(values ...Res) {
 	r.t.Helper()
 	got := r.values()
-	// Those that are wanted come first, in the order in which they are.
+	// The wanted values come first, in the order of the arguments.
 	n := 0
 	for _, want := range values {
 		if i := slices.IndexFunc(got[n:], func(v Res) bool { return equal(want, v) }); i >= 0 {

@@ -61,7 +61,7 @@ func TestRecorderRecordsInOrder(t *testing.T) {
 		second := send(t, d)
 		rec.WaitDone(2)
 		rec.Wait(4)
-		rec.Wait(2) // there were as many long ago
+		rec.Wait(2) // two results have been there since the first call
 		rec.Want(1.2, 1.1, 1.2, 1.1)
 
 		var outcomes []string
@@ -128,7 +128,7 @@ func TestRecorderCanBeRemoved(t *testing.T) {
 	})
 }
 
-// The recorder's hooks are its own, and the options are left as they were.
+// The recorder has its own hooks, and does not modify the options.
 func TestRecorderPutsItsHooksInPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newCell(t)
@@ -148,7 +148,7 @@ func TestListenLastsAsLongAsTheTest(t *testing.T) {
 	failed := failures(t, func(t testing.TB) {
 		rec := dispatchtest.Listen(t, d, measure)
 		send(t, d)
-		rec.WaitDone(1) // there is nobody to ask
+		rec.WaitDone(1) // there is no producer to ask
 		if n := len(d.Bus().Snapshot().Topics); n != 1 {
 			t.Errorf("%d topics in use, want 1", n)
 		}
@@ -226,7 +226,7 @@ func TestWantFails(t *testing.T) {
 	type recorder = *dispatchtest.Recorder[string, float64]
 	for name, c := range map[string]struct {
 		want func(recorder)
-		says []string // what the failure has to say; none: there is no failure
+		says []string // texts that the failure contains; none: no failure
 	}{
 		"too few":              {func(r recorder) { r.Want(1.2) }, []string{"recorder: values of the results (-want +got)", "1.1"}},
 		"too many":             {func(r recorder) { r.Want(1.2, 1.1, 1.25) }, []string{"1.25"}},
@@ -248,7 +248,7 @@ func TestWantFails(t *testing.T) {
 					send(t, d)
 					rec.WaitDone(1)
 					c.want(rec)
-					rec.Want(1.2, 1.1) // comparing has changed nothing
+					rec.Want(1.2, 1.1) // the comparison has changed nothing
 					wentOn = true
 				})
 				if !wentOn {

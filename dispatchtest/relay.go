@@ -43,17 +43,17 @@ type relayRule struct {
 	check func(r *relayTest)
 }
 
-// test tests the rule, and that nothing is left of it.
+// test tests the rule, and that nothing is in flight after it.
 func (rule relayRule) test(t testing.TB, join Join) {
 	t.Helper()
 	r := newRelayTest(t, join)
 	rule.check(r)
 	r.open()
-	// A relay returns when its context ends, and so does the far side's part of a
-	// call: what is left of each call adds up, and keeps a program from ending.
+	// A relay returns when its context ends, and so does the part of a call on the far side.
+	// Otherwise what is left of each call adds up, and Shutdown does not return.
 	r.shutdown("near", r.near)
 	r.shutdown("far", r.far)
-	// A roster that refuses something tells of a relay that has lost count.
+	// The bus counts what the roster refused: it is misuse by the relay.
 	if n := r.near.Bus().Snapshot().Misuse; n > 0 {
 		t.Errorf("the relay misused its rosters %d times", n)
 	}
@@ -65,7 +65,7 @@ type relayTest struct {
 	near, far *dispatch.Dispatcher[string, string]
 	topic     dispatch.Topic[string, string]
 	join      func() // to be called once, after the first producers of far
-	open      func() // lets go of the producers that wait for gate
+	open      func() // releases the producers that wait for gate
 	gate      <-chan struct{}
 
 	mu   sync.Mutex // guards runs
@@ -73,7 +73,7 @@ type relayTest struct {
 }
 
 func newRelayTest(t testing.TB, join Join) *relayTest {
-	silent := dispatch.WithLogger(slog.New(slog.DiscardHandler)) // of what producers are meant to do
+	silent := dispatch.WithLogger(slog.New(slog.DiscardHandler)) // producers fail on purpose
 	gate := make(chan struct{})
 	r := &relayTest{
 		TB:    t,
@@ -126,9 +126,8 @@ func (r *relayTest) stream(name string, p func(ctx context.Context, req string, 
 	r.Cleanup(added.Remove)
 }
 
-// hang adds a producer to far that sends its context on the channel, gives one
-// result, so that one can hear that the relay has named it, and goes on until its
-// context ends.
+// hang adds a producer to far that sends its context on the channel, gives one result, which
+// shows that the relay has named the producer, and goes on until its context ends.
 func (r *relayTest) hang(name string) <-chan context.Context {
 	r.Helper()
 	began := make(chan context.Context, 1)
@@ -180,8 +179,8 @@ func await[T any](r *relayTest, what string, c <-chan T) (v T) {
 	return v
 }
 
-// inTime tries with longer and longer times, until one was enough for what the
-// network and a busy machine had to do within.
+// inTime calls try with longer and longer timeouts, until one is long enough for the network
+// and a busy machine.
 func (r *relayTest) inTime(what string, try func(timeout time.Duration) bool) {
 	r.Helper()
 	for timeout := 100 * time.Millisecond; timeout < patience(); timeout *= 4 {
@@ -192,8 +191,8 @@ func (r *relayTest) inTime(what string, try func(timeout time.Duration) bool) {
 	r.Fatalf("no time was long enough for %s", what)
 }
 
-// label writes a member as these tests know it: those of far have its name in
-// place of that of their node, and groups have no replica.
+// label writes a member in the form that these tests use: members of far have "far" as their
+// node, and groups have no replica.
 func label(m dispatch.Member) string {
 	if m.Node != "" {
 		m.Node = "far"
@@ -204,7 +203,7 @@ func label(m dispatch.Member) string {
 	return m.String()
 }
 
-// want compares how a call ended and its members did, written as "far/a ok", in any
+// want compares how a call and its members ended. Members are written as "far/a ok", in any
 // order.
 func (r *relayTest) want(report dispatch.Report, reason dispatch.Reason, members ...string) {
 	r.Helper()
@@ -264,7 +263,7 @@ func (r *relayTest) wantValues(results []dispatch.Result[string, string], want m
 	}
 }
 
-// shutdown shuts a bus down, on which nothing has to be under way any more.
+// shutdown shuts a bus down, on which nothing may be in flight any more.
 func (r *relayTest) shutdown(name string, d *dispatch.Dispatcher[string, string]) {
 	r.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience())

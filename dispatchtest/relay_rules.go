@@ -179,9 +179,8 @@ var relayRules = []relayRule{
 		r.want(r.ended(third), dispatch.ReasonAllEnded, "far/busy ok")
 	}},
 
-	// Work after the end of a call is lost: the far side has the time that the call
-	// has, no more if the network took some of it, and no less because of a default
-	// of its own.
+	// Work after the end of a call is lost: the far side has the time of the call, less if the
+	// network took some of it, but not less because of a default of far.
 	{"deadline", func(r *relayTest) {
 		type seen struct {
 			deadline time.Time
@@ -197,7 +196,7 @@ var relayRules = []relayRule{
 		r.join()
 		const hour = time.Hour
 		later := time.Duration(1)
-		for range 10 { // for one may meet with a busy moment
+		for range 10 { // a run may be slow on a busy machine
 			call := r.send("x", dispatch.WithTimeout(hour))
 			report := r.ended(call)
 			r.want(report, dispatch.ReasonAllEnded, "far/a ok")
@@ -288,8 +287,8 @@ var relayRules = []relayRule{
 		}
 	}},
 
-	// An end is told when it has come, and not when the slowest member's has:
-	// otherwise the first answer would be as late as the last.
+	// The end of a member is reported at once, and not after the slowest member: otherwise the
+	// first answer would be as late as the last.
 	{"quorum", func(r *relayTest) {
 		heard := Listen(r, r.near, r.topic)
 		began := r.hang("hangs")
@@ -320,8 +319,8 @@ var relayRules = []relayRule{
 		r.want(r.ended(r.send("x")), dispatch.ReasonAllEnded, "here ok")
 	}},
 
-	// A call asks only the members that it means. A name that no member has, near or
-	// far, is one outcome of the call, not one outcome of each side.
+	// A call asks only its targets. A name that no member has, near or far, is one outcome of
+	// the call, not one outcome of each side.
 	{"targets", func(r *relayTest) {
 		Produce(r, r.near, r.topic, echo("here"), dispatch.WithName("here"))
 		r.produce("a", echo("a"))
@@ -341,8 +340,8 @@ var relayRules = []relayRule{
 		r.want(r.ended(r.send("x", dispatch.WithTargets(a.Node+"/*", "here"))), dispatch.ReasonAllEnded, "here ok", "far/a ok", "far/b ok")
 	}},
 
-	// A far producer that has less time than the call is late when that is over, and not
-	// when the call is.
+	// A far producer that has less time than the call is late when this time is over, and not
+	// at the end of the call.
 	{"timeout", func(r *relayTest) {
 		r.produce("late", func(ctx context.Context, _ string) (string, error) {
 			<-ctx.Done()

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/dispatchtest"
 )
 
-// Short names for what a relay is about.
+// Short names for the types of relays.
 type (
 	words  = dispatch.Dispatcher[string, string]
 	link   = dispatch.Relay[string, string]
@@ -40,7 +40,7 @@ func TestBridgeIsARelay(t *testing.T) {
 	})
 }
 
-// As a relay on top of another it has the members of both, each on its own node.
+// A bridge over another bridge has the members of both buses, each on its own node.
 func TestBridgeOverABridge(t *testing.T) {
 	dispatchtest.TestRelay(t, func(t testing.TB, near, far *words, topic dispatch.Topic[string, string]) {
 		middle := dispatch.New[string, string](dispatch.WithLogger(silent))
@@ -50,8 +50,8 @@ func TestBridgeOverABridge(t *testing.T) {
 	})
 }
 
-// plain is a bridge in which everything can be done wrong. What is nil is done
-// right.
+// plain is a bridge in which each step can be replaced by a wrong one. A step that is nil is
+// done right.
 type plain struct {
 	ctx    func(context.Context) context.Context
 	member func(dispatch.Member) dispatch.Member
@@ -322,8 +322,8 @@ func TestRelayRulesFindWhatIsWrong(t *testing.T) {
 	}
 }
 
-// What is plain about the relay above breaks some rules by itself. All others fail
-// above for what is wrong, and not for what is plain.
+// A plain relay breaks only these rules. So for all other rules, the test above shows that they
+// find the wrong step.
 func TestRelayRulesThatAPlainRelayBreaks(t *testing.T) {
 	var broken []string
 	for rule, test := range dispatchtest.RelayRules() {
@@ -339,7 +339,7 @@ func TestRelayRulesThatAPlainRelayBreaks(t *testing.T) {
 		})
 	}
 	slices.Sort(broken)
-	// It knows nothing of groups and targets, nor of timeouts other than the call's.
+	// The plain relay ignores groups, targets, and timeouts of producers.
 	if diff := cmp.Diff([]string{"group", "targets", "timeout"}, broken); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}
@@ -383,7 +383,7 @@ func ExampleBridge() {
 	// dispatch: cell.measure: 1 of 2 members did not answer: cell-7/spare failed: unplugged
 }
 
-// How a member ended there is how it ended here, whatever its error wraps.
+// The state of a member here is its state there, whatever its error wraps.
 func TestBridgeKeepsStates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near := dispatch.New[string, float64](dispatch.WithLogger(silent))

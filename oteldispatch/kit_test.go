@@ -23,7 +23,7 @@ import (
 
 var measure = dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithTimeout(time.Second))
 
-// lab is a bus in a bubble of virtual time, with all that its observer has to say.
+// lab is a bus in a bubble of virtual time, with the spans and measurements of its observer.
 type lab struct {
 	*dispatch.Dispatcher[string, float64]
 	t      *testing.T
@@ -68,8 +68,8 @@ func (l *lab) produce(name string, p dispatch.Producer[string, float64], opts ..
 	return r
 }
 
-// send sends a request, waits for the end of the call, and until the observer has
-// been told of it.
+// send sends a request, waits for the end of the call, and waits until the observer has got all
+// its events.
 func (l *lab) send(opts ...dispatch.CallOption) dispatch.Report {
 	l.t.Helper()
 	return l.sendIn(l.t.Context(), opts...)
@@ -86,8 +86,7 @@ func (l *lab) sendIn(ctx context.Context, opts ...dispatch.CallOption) dispatch.
 	return call.Report()
 }
 
-// span is what a test wants to know of a span. Times count from the beginning of the
-// test.
+// span is the part of a span that tests compare. Times count from the beginning of the test.
 type span struct {
 	Name, Parent string // the parent by its label
 	Kind         trace.SpanKind
@@ -103,7 +102,8 @@ type event struct {
 	Attributes map[attribute.Key]any
 }
 
-// label tells spans of one operation from another: the name, and whose it is.
+// label tells apart spans of the same operation: it has the name of the span, and of its
+// member.
 func label(name string, attributes map[attribute.Key]any) string {
 	for _, key := range []attribute.Key{"dispatch.member.name", "messaging.consumer.group.name", "dispatch.member.node"} {
 		if v, ok := attributes[key]; ok {

@@ -44,7 +44,7 @@ func TestManyCallsAtOnce(t *testing.T) {
 				t.Errorf("%s has no parent", label(s.Name, s.Attributes))
 			}
 		}
-		delete(spans, "process cell.measure replica-1 replicas") // its turn to be first comes now and then
+		delete(spans, "process cell.measure replica-1 replicas") // replica-1 is the first only in some calls
 		want := map[string]int{"send cell.measure": senders * each}
 		for _, name := range []string{"quick", "failing", "obedient", "deaf"} {
 			want["process cell.measure "+name] = senders * each
@@ -62,9 +62,9 @@ func TestManyCallsAtOnce(t *testing.T) {
 	})
 }
 
-// BenchmarkCall is what a call with ten quick producers and a listener costs under
-// observation, up to the moment when all of it has been measured and all spans have
-// ended. What becomes of the spans after that is the exporter's business.
+// BenchmarkCall is what an observed call with ten quick producers and a listener costs, until
+// everything has been measured and all spans have ended. The export of the spans is not
+// included.
 func BenchmarkCall(b *testing.B) {
 	meters := oteldispatch.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())))
 	for _, bb := range []struct {

@@ -43,7 +43,7 @@ func pointAttributes(t *testing.T, m metricdata.Metrics) (lines []string) {
 	return lines
 }
 
-// everything has each metric measured at least once.
+// everything makes at least one measurement of each metric.
 func everything(l *lab) {
 	l.t.Helper()
 	l.produce("site-1", after(20*ms, nil))
@@ -169,8 +169,8 @@ func TestAGroupIsOneMemberAndItsReplicasAreWhoWorks(t *testing.T) {
 	})
 }
 
-// Attributes are kept from one measurement to the next. So here names are alike that
-// stand for different things.
+// The observer keeps attributes from one measurement to the next. So this test gives different
+// things the same name.
 func TestMeasurementsOfTheSameNamesAreToldApart(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		topics := []dispatch.Topic[string, float64]{

@@ -74,7 +74,7 @@ const (
 	abandonedEvent = "dispatch.member.abandoned" // of a member: its closure goes on after the end of the call
 )
 
-// Metrics beside those of the conventions.
+// Metrics that the conventions do not have.
 const (
 	inFlightMetric         = "dispatch.call.in_flight"
 	outcomesMetric         = "dispatch.member.outcomes"

@@ -70,8 +70,8 @@ func TestAnObserverThatComesDuringACallHasNoEffectOnIt(t *testing.T) {
 	})
 }
 
-// What the bus tells of a closure and of its member has no order if both end at the
-// same moment. So here the hooks are called by hand.
+// If a closure and its member end at the same moment, their events have no order. So the test
+// calls the hooks itself.
 func TestACloseEndIsSeenFromBothSides(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

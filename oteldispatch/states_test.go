@@ -18,7 +18,7 @@ import (
 
 const ms = time.Millisecond
 
-// after returns a producer that takes its time, and looks at nothing meanwhile.
+// after returns a producer that takes this time and ignores its context.
 func after(d time.Duration, err error) dispatch.Producer[string, float64] {
 	return func(context.Context, string) (float64, error) {
 		time.Sleep(d)

@@ -280,8 +280,8 @@ func TestDestinationTemplate(t *testing.T) {
 	})
 }
 
-// A call that is not sampled has the context of its span, for others that are asked, and
-// nothing else. The hooks for its members are not called.
+// A call that is not sampled has the context of its span, for the processes that it reaches,
+// and nothing else. The hooks for its members are not called.
 func TestCallsThatAreNotSampledOnlyHaveMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)

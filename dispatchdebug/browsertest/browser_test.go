@@ -20,7 +20,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// giveUp is far more than anything here takes.
+// giveUp is much longer than any step of a test takes.
 const giveUp = 3 * time.Minute
 
 var chromium struct {
@@ -154,7 +154,7 @@ func command[P, R any](tb *tab, c cdp.Command[P, R], params P) R {
 	return r
 }
 
-// hear notes what the tests are to know of what goes on in the browser.
+// hear records the messages and requests of the page.
 func (tb *tab) hear(event any) {
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
@@ -187,8 +187,9 @@ func eval[T any](tb *tab, expression string) T {
 	return v
 }
 
-// wait waits until an expression is true, on whatever page the tab is by then. The
-// page's policy forbids what chromedp has for it.
+// wait waits until an expression is true, even if the tab has another page by then. It polls,
+// because the content security policy of the page forbids the function that chromedp has for
+// this.
 func (tb *tab) wait(expression string) {
 	tb.t.Helper()
 	var last error
@@ -213,7 +214,7 @@ func (tb *tab) updated() {
 	tb.wait("document.documentElement.dataset.updates > 0")
 }
 
-// waitFor waits for what no browser and no channel tells of.
+// waitFor polls a condition that neither an event of the browser nor a channel reports.
 func waitFor(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)

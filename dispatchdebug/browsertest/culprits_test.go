@@ -27,7 +27,7 @@ func playing(t *testing.T, s scenes.Scene) string {
 	return server.URL + "/debug/dispatch/"
 }
 
-// watchShifts begins to add up how much what is seen moves about.
+// watchShifts starts to add up the layout shifts of the page.
 const watchShifts = `window.shifted = 0; window.shifts = [];
 new PerformanceObserver(list => {
 	for (const e of list.getEntries()) if (!e.hadRecentInput) {
@@ -36,12 +36,12 @@ new PerformanceObserver(list => {
 	}
 }).observe({ type: "layout-shift", buffered: true }); undefined`
 
-// whatIsCut gives the cells and figures that are wider than their places.
+// whatIsCut returns the cells and figures that are wider than their places.
 const whatIsCut = `[...document.querySelectorAll("td, thead th, .flight .time, .figure")].
 	filter(e => e.offsetParent && e.scrollWidth > e.clientWidth).slice(0, 5).map(e => e.className + " " + e.innerText.trim()).join("; ")`
 
-// In every scene the culprit's name is seen in the first row, and the page holds still: what
-// is on it moves by less than a tenth of the window all in all.
+// In every scene the name of the culprit is in the first row, and the layout is stable: all
+// layout shifts together are less than a tenth of the window.
 func TestCulprits(t *testing.T) {
 	looks := map[string]look{
 		"360-light": narrow, "360-dark": {width: 360, height: 740, dark: true}, "1280-light": wide, "1280-dark": {width: 1280, height: 900, dark: true},

@@ -64,7 +64,7 @@ func (s *scene) data(parameters string) (d data) {
 	return d
 }
 
-// suspected waits until so many are suspected of something.
+// suspected waits until data.json has n suspects of this kind.
 func (s *scene) suspected(kind string, n int) {
 	s.t.Helper()
 	waitFor(s.t, fmt.Sprint(n, " suspects: ", kind), func() bool {
@@ -78,7 +78,7 @@ func (s *scene) suspected(kind string, n int) {
 	})
 }
 
-// A call that is sent is on the page that is open within half a second.
+// A call is on the open page within half a second after it was sent.
 func TestLiveRow(t *testing.T) {
 	s := newScene(t)
 	s.produce("cell.measure", s.hangs(), dispatch.WithName("site-1"))
@@ -102,7 +102,7 @@ func TestLiveRow(t *testing.T) {
 	}
 }
 
-// Every bar and line is where data.json says, within a pixel.
+// Every bar and line is at the place that data.json says, within a pixel.
 func TestGeometry(t *testing.T) {
 	s, id := late(t)
 	s.letGo() // so that nothing grows between the two looks
@@ -166,7 +166,7 @@ func TestBarsGrow(t *testing.T) {
 	tb.wait(fmt.Sprintf("%s > %v + 2 || document.querySelector('.row[data-state=pending] .outcome').innerText !== %q", width, first, text))
 }
 
-// What others have named is text, whatever it is.
+// Names from the program are shown as text, whatever they contain.
 func TestHostileNames(t *testing.T) {
 	s := newScene(t)
 	names := []string{
@@ -225,7 +225,7 @@ func TestHostileNames(t *testing.T) {
 	}
 }
 
-// What is named by query parameters is text, too.
+// Names in query parameters are shown as text, too.
 func TestHostileParameters(t *testing.T) {
 	s := newScene(t)
 	s.produce("cell.measure", takes(0))
@@ -240,7 +240,7 @@ func TestHostileParameters(t *testing.T) {
 	}
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
-	// A page of a topic that is not known is Not Found, of which the console tells.
+	// The page of an unknown topic is Not Found, and the console reports that.
 	tb.complains = nil
 }
 
@@ -264,7 +264,7 @@ func TestThousandTopics(t *testing.T) {
 	}
 }
 
-// The table follows what is typed, and the address what the table shows.
+// The table follows the typed search, and the address follows the table.
 func TestSearch(t *testing.T) {
 	s := thousand(t)
 	tb := newTab(t, wide)
@@ -283,7 +283,7 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// A page that was brought up to date is the same as one that is served afresh.
+// A page that was updated is equal to one that is served now.
 func TestPatchedIsServed(t *testing.T) {
 	s, id := late(t)
 	s.letGo()
@@ -293,7 +293,7 @@ func TestPatchedIsServed(t *testing.T) {
 		main.querySelectorAll('#said, #copy').forEach(e => e.remove()); main.querySelectorAll('[style]').forEach(e => e.removeAttribute('style'));
 		return header.outerHTML + main.outerHTML.replace(/ data-k="[^"]*"/g, '').replace(/(just now|\d+ s ago)/g, 'ago').replace(/value="[^"]*"/, '') })()`
 	for _, page := range []string{"", "?topic=cell.measure", fmt.Sprint("?call=", id), "?sort=p99"} {
-		// The page is opened while there is less to see, and has to catch up.
+		// The page is opened before the changes, and has to follow them.
 		stay.open(s.address + page)
 		stay.updated()
 		s.produce("cell.measure", fails(time.Millisecond, "new "+page), dispatch.WithName("new"+page))
@@ -305,7 +305,7 @@ func TestPatchedIsServed(t *testing.T) {
 		for deadline := time.Now().Add(giveUp); !same && time.Now().Before(deadline); {
 			fresh.open(s.address + page)
 			served, patched = eval[string](fresh, shown), eval[string](stay, shown)
-			if strings.HasPrefix(page, "?call=") { // a call that has ended is not streamed, and so is the header
+			if strings.HasPrefix(page, "?call=") { // a call that has ended is not streamed, so its header is not updated either
 				_, served, _ = strings.Cut(served, "<main")
 				_, patched, _ = strings.Cut(patched, "<main")
 			}
@@ -321,8 +321,7 @@ func TestPatchedIsServed(t *testing.T) {
 	}
 }
 
-// The browser makes the same of figures as the server does: both are compared with the
-// same file.
+// The browser formats figures like the server. Both are compared with the same file.
 func TestFormatsAgree(t *testing.T) {
 	script, err := os.ReadFile("../assets/page.js")
 	if err != nil {
@@ -385,7 +384,7 @@ func TestPause(t *testing.T) {
 	tb.wait("document.querySelectorAll('.flight').length === 1")
 }
 
-// Without JavaScript everything is there, and links and forms work.
+// Without JavaScript the page is complete, and links and forms work.
 func TestNoScript(t *testing.T) {
 	s, id := late(t)
 	tb := newTab(t, look{width: 1280, height: 900, noScript: true})
@@ -411,7 +410,7 @@ func TestNoScript(t *testing.T) {
 	}
 }
 
-// Everything can be done with the keyboard alone, and one sees where one is.
+// The keyboard is enough to use the page, and the focus is visible.
 func TestKeyboard(t *testing.T) {
 	s, id := late(t)
 	tb := newTab(t, wide)
@@ -440,7 +439,7 @@ func TestKeyboard(t *testing.T) {
 	tb.wait("document.getElementById('pause').innerText === 'Resume'")
 	press(kb.Enter)
 	tb.wait("document.getElementById('pause').innerText === 'Pause'")
-	// The focus stays where it is while the page is brought up to date.
+	// The focus stays where it is when the page is updated.
 	tb.do(chromedp.Focus(chromedp.CSS(".topics tbody tr:nth-child(3) a")))
 	before := focus()
 	s.produce("a.new.topic", takes(0))
@@ -478,7 +477,7 @@ func TestOwnOrigin(t *testing.T) {
 	}
 }
 
-// A page under another name that points to this machine gets nothing.
+// A request with another host name that resolves to this machine gets no page.
 func TestForeignHost(t *testing.T) {
 	s := cell(t)
 	tb := newTab(t, wide)
@@ -495,7 +494,7 @@ func TestForeignHost(t *testing.T) {
 	}
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
-	tb.complains = nil // the console tells of the 403
+	tb.complains = nil // the console reports the 403
 }
 
 // No page has a barrier that axe-core calls serious.
@@ -535,7 +534,7 @@ func TestAxe(t *testing.T) {
 // axeSource returns axe-core, which make deps installs as package-lock.json says.
 func axeSource(t *testing.T) string {
 	t.Helper()
-	browser(t) // without a browser, axe-core is of no use
+	browser(t) // skips the test if there is no browser
 	source, err := os.ReadFile(filepath.Join("node_modules", "axe-core", "axe.min.js"))
 	if errors.Is(err, fs.ErrNotExist) {
 		t.Skip("this machine lacks axe-core")

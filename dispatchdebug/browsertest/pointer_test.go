@@ -12,7 +12,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// point moves the pointer to the middle of what a selector finds first.
+// point moves the pointer to the middle of the first element that the selector matches.
 func (tb *tab) point(selector string) {
 	tb.t.Helper()
 	at := eval[[]float64](tb, "(r => [r.x + r.width / 2, r.y + r.height / 2])(document.querySelector('"+selector+"').getBoundingClientRect())")
@@ -24,14 +24,14 @@ func (tb *tab) pointAt(x, y float64) {
 	command(tb, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseMoved, X: x, Y: y})
 }
 
-// later waits until the page has been brought up to date some more times.
+// later waits until the page has been updated this many times more.
 func (tb *tab) later(times int) {
 	tb.t.Helper()
 	n := eval[int](tb, "Number(document.documentElement.dataset.updates)")
 	tb.wait(fmt.Sprint("document.documentElement.dataset.updates >= ", n+times))
 }
 
-// Rows keep their order while the pointer is on one of them, and not longer.
+// Rows keep their order while the pointer is on one of them, and no longer.
 func TestRowsKeepTheirOrderUnderThePointer(t *testing.T) {
 	s := newScene(t)
 	s.produce("a.quick", takes(0), dispatch.WithName("site-1"))
@@ -57,7 +57,7 @@ func TestRowsKeepTheirOrderUnderThePointer(t *testing.T) {
 }
 
 // A call that has ended keeps its row while the pointer is on the list, so that a click hits
-// what it was meant for.
+// the intended row.
 func TestFlightsKeepTheirRowsUnderThePointer(t *testing.T) {
 	s := newScene(t)
 	s.produce("cell.measure", s.hangs(), dispatch.WithName("site-1"))
@@ -80,13 +80,13 @@ func TestFlightsKeepTheirRowsUnderThePointer(t *testing.T) {
 	second.Cancel(nil)
 }
 
-// The button copies what data.json has of the call.
+// The button copies the call as it is in data.json.
 func TestCopyAsJSON(t *testing.T) {
 	s, id := late(t)
 	tb := newTab(t, wide)
 	tb.open(fmt.Sprint(s.address, "?call=", id))
 	tb.updated()
-	// The clipboard belongs to all tabs, and one needs leave to read it.
+	// The clipboard belongs to all tabs, and reading it needs a permission.
 	eval[chromedp.Void](tb, "navigator.clipboard.writeText = text => { window.pasted = text; return Promise.resolve(); }; undefined")
 	tb.do(chromedp.Click(chromedp.CSS("#copy")))
 	tb.wait("document.getElementById('copy').textContent === 'Copied'")

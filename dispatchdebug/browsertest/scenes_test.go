@@ -38,7 +38,7 @@ func newScene(t *testing.T, opts ...dispatchdebug.Option) *scene {
 	mux.Handle("/debug/dispatch/", s.handler)
 	s.server = httptest.NewUnstartedServer(mux)
 	s.server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		// So that the buffer of a client that does not read is soon full.
+		// A small buffer is soon full if a client does not read.
 		if err := c.(*net.TCPConn).SetWriteBuffer(16 << 10); err != nil {
 			t.Error(err)
 		}
@@ -58,10 +58,10 @@ func newScene(t *testing.T, opts ...dispatchdebug.Option) *scene {
 	return s
 }
 
-// letGo lets all that hangs return.
+// letGo lets all producers and listeners that hang return.
 func (s *scene) letGo() { s.once.Do(func() { close(s.release) }) }
 
-// Reading and Pin are what the sites of the scenes are asked and answer.
+// Pin and Reading are the request and the result of the sites in the scenes.
 type (
 	Pin     struct{ Name string }
 	Reading struct{ Volts float64 }
@@ -69,7 +69,7 @@ type (
 
 type producer = dispatch.Producer[Pin, Reading]
 
-// takes answers after some time.
+// takes returns a producer that answers after d.
 func takes(d time.Duration) producer {
 	return func(ctx context.Context, _ Pin) (Reading, error) {
 		select {
@@ -132,7 +132,7 @@ func (s *scene) send(topic string, opts ...dispatch.CallOption) *dispatch.Call[P
 	return c
 }
 
-// call sends and waits for the end.
+// call sends a request and waits for the end of the call.
 func (s *scene) call(topic string, opts ...dispatch.CallOption) dispatch.CallID {
 	s.t.Helper()
 	c := s.send(topic, opts...)
@@ -142,7 +142,7 @@ func (s *scene) call(topic string, opts ...dispatch.CallOption) dispatch.CallID 
 	return c.ID()
 }
 
-// cell is a scene like a test cell in the afternoon: most is well, some is not.
+// cell is a scene of a test cell: most members and listeners work, some do not.
 func cell(t *testing.T, opts ...dispatchdebug.Option) *scene {
 	s := newScene(t, append(opts, dispatchdebug.WithListenerTimes())...)
 	const measure = "cell.measure"
@@ -199,7 +199,7 @@ func thousand(t *testing.T) *scene {
 	return s
 }
 
-// inFlight is the cell while a call is under way that two of its members hold up.
+// inFlight is the cell while a call waits for two of its members.
 func inFlight(t *testing.T) (*scene, dispatch.CallID) {
 	s := cell(t)
 	s.produce("cell.measure", s.hangs(), dispatch.WithName("site-8"))
@@ -247,7 +247,7 @@ func stalled(t *testing.T) *scene {
 	return s
 }
 
-// remote is a relay to members elsewhere, of such names.
+// remote is a relay to members on another node, with these names.
 func remote(names []string) dispatch.Relay[Pin, Reading] {
 	return func(_ context.Context, _ Pin, to *dispatch.Roster[Reading]) error {
 		for _, name := range names {
@@ -282,7 +282,7 @@ func streams() int {
 	return strings.Count(string(buffer[:runtime.Stack(buffer, true)]), "dispatchdebug.(*stream).run(")
 }
 
-// shown is what the picture in the README shows: a call that ended at its deadline.
+// shown is the scene of the picture in the README: a call that ended at its deadline.
 func shown(t *testing.T) (*scene, dispatch.CallID) {
 	s := newScene(t, dispatchdebug.WithListenerTimes())
 	const topic = "cell.measure"

@@ -18,8 +18,8 @@ var screenshots = flag.String("screenshots", "", "a directory to put a picture o
 
 var readme = flag.String("readme", "", "the file to put the picture of the README into")
 
-// TestReadme takes the picture of the README, with -readme=FILE, and sees to it in any
-// case that there is on it what it is to show.
+// TestReadme checks that the picture of the README would show every state of the scene. With
+// -readme=FILE it also takes the picture.
 func TestReadme(t *testing.T) {
 	s, id := shown(t)
 	tb := newTab(t, look{width: 1080, height: 760})
@@ -43,9 +43,9 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// TestStates opens the page in every state that it can be in, and in each way that
-// people look at it: there must be nothing on the console and nothing to scroll to the
-// right. With -screenshots=DIR it takes pictures as well.
+// TestStates opens the page in every state, and in each way in which users view it. The console
+// must be empty, and the page must not scroll to the right. With -screenshots=DIR the test also
+// takes pictures.
 func TestStates(t *testing.T) {
 	states := []struct {
 		name  string

@@ -19,7 +19,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// A tab that is closed leaves nothing behind: no stream, and no goroutine of one.
+// A tab that was closed leaves no stream and no goroutine.
 func TestClosedTab(t *testing.T) {
 	s := cell(t)
 	waitFor(t, "the scene to be at rest", func() bool { return streams() == 0 })
@@ -39,8 +39,8 @@ func TestClosedTab(t *testing.T) {
 	waitFor(t, "the streams to end", func() bool { return s.data("").Page.Viewers == 0 && streams() == 0 })
 }
 
-// A browser that opens the stream and takes nothing makes no call wait; in the end its
-// updates are dropped, and counted.
+// No call waits for a browser that opens the stream and reads nothing. Its updates are dropped,
+// and counted.
 func TestUnreadStream(t *testing.T) {
 	s := newScene(t)
 	for i := range 400 { // so that a document is larger than what the kernel keeps for a reader
@@ -87,8 +87,8 @@ func median(s *scene) time.Duration {
 
 var bars = flag.Bool("bars", false, "measure at length what looking costs, for figures that can be published")
 
-// TestBars prints how the page keeps the bars that were set for it. It fails only if
-// one is missed by far, because it does not have the machine for itself.
+// TestBars prints which of the bars for the page are met. It fails only if one is exceeded by
+// far, because other programs share the machine.
 func TestBars(t *testing.T) {
 	rounds := 3
 	if *bars {
@@ -150,7 +150,7 @@ func TestBars(t *testing.T) {
 		}
 		for _, parameters := range []string{"", "?page=50", "?sort=p99&page=100", "?q=line-00"} {
 			var best time.Duration
-			pace := time.NewTicker(110 * time.Millisecond) // so that each makes a snapshot of its own
+			pace := time.NewTicker(110 * time.Millisecond) // so that each makes its own snapshot
 			defer pace.Stop()
 			for range rounds {
 				<-pace.C
@@ -178,7 +178,8 @@ func TestBars(t *testing.T) {
 	})
 }
 
-// A page whose stream is answered with an error tries again, and goes on when it can.
+// A page whose stream is answered with an error tries again, and continues when the stream
+// works.
 func TestReconnects(t *testing.T) {
 	s := cell(t)
 	refusals := 2
@@ -205,5 +206,5 @@ func TestReconnects(t *testing.T) {
 	tb.wait("document.getElementById('live').dataset.live === 'live'")
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
-	tb.complains = nil // the console tells of the 502
+	tb.complains = nil // the console reports the 502
 }

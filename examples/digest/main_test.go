@@ -37,7 +37,7 @@ func file(t *testing.T, name, contents string) string {
 	return path
 }
 
-// linesOf returns the lines that tell the file's digests by all hashes, sorted.
+// linesOf returns the lines that the program prints for the file's digests, sorted.
 func linesOf(path string, digests map[string]string) (lines []string) {
 	for name, digest := range digests {
 		lines = append(lines, name+" "+digest+" "+path)
@@ -46,8 +46,8 @@ func linesOf(path string, digests map[string]string) (lines []string) {
 	return lines
 }
 
-// printed returns the lines with digests in the output, with single blanks and
-// sorted, and the others as they are.
+// printed returns the lines of the output with digests, with single blanks and sorted, and the
+// other lines as they are.
 func printed(out string) (digests, others []string) {
 	digest := regexp.MustCompile(`^(\S+) +([0-9a-f]+)  (\S+)$`)
 	for line := range strings.Lines(out) {

@@ -79,6 +79,6 @@ func TestQuickstartStopsWithItsContext(t *testing.T) {
 		if took := time.Since(began); took != 750*time.Millisecond {
 			t.Errorf("it took %v, want the context's 750ms", took)
 		}
-		time.Sleep(time.Second) // the producers go on: they do not look at their contexts
+		time.Sleep(time.Second) // the producers go on, because they ignore their contexts
 	})
 }

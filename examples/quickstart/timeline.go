@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// kind is what a line of the timeline is about. Lines of the same time are
-// printed in the order of their kinds.
+// kind is the subject of a line of the timeline. Lines of the same time are printed in the
+// order of their kinds.
 type kind int
 
 const (
@@ -21,9 +21,9 @@ const (
 	lateResult
 )
 
-// timeline prints what happens, with the time since the first line. Lines
-// come from several goroutines at the same moment; they are held back for that
-// moment, so that they are always printed in the same order.
+// timeline prints events, with the time since the first line. Several goroutines add lines at
+// the same moment. The timeline holds these lines until the moment is over, and sorts them, so
+// that their order is always the same.
 type timeline struct {
 	mu    sync.Mutex // guards the fields below
 	out   io.Writer
@@ -37,8 +37,7 @@ type line struct {
 	text string
 }
 
-// moment is how long a line is held back, pause how long it is quiet before a
-// new section.
+// moment is how long a line is held, and pause is the wait before a new section.
 const (
 	moment = 30 * time.Millisecond
 	pause  = 100 * time.Millisecond

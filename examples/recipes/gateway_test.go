@@ -17,7 +17,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/examples/recipes"
 )
 
-// serve has the gateway serve one request, and returns the response.
+// serve makes the gateway serve one request, and returns the response.
 func serve(t *testing.T, d *dispatch.Dispatcher[string, float64], header http.Header) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
@@ -105,7 +105,7 @@ func TestTheClientIsServedBeforeTheFirstResult(t *testing.T) {
 		d := dispatch.New[string, float64]()
 		dispatchtest.Produce(t, d, price, hangs)
 		ctx, leave := context.WithCancel(t.Context())
-		defer leave() // and the bubble waits for the handler
+		defer leave() // the bubble then waits for the handler
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
 		go recipes.Gateway(d, price, func(*http.Request) (string, error) { return "lamp", nil }).ServeHTTP(w, r)
@@ -116,7 +116,7 @@ func TestTheClientIsServedBeforeTheFirstResult(t *testing.T) {
 	})
 }
 
-// stuck is the response to a client that takes nothing: a write blocks until its deadline.
+// stuck is the response to a client that reads nothing: a write blocks until its deadline.
 type stuck struct {
 	header   http.Header
 	deadline time.Time

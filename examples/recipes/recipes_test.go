@@ -134,7 +134,7 @@ func TestTimeLimit(t *testing.T) {
 
 func TestBreaker(t *testing.T) {
 	const rest = time.Minute
-	// Each step is a run of its own. What is not asked takes no step.
+	// Each step is one call. If the call does not reach the producer, does is nil.
 	type step struct {
 		does  dispatch.Producer[string, float64] // nil: the breaker is open
 		after time.Duration

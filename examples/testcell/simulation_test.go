@@ -42,7 +42,7 @@ type row struct {
 	took      string
 }
 
-// split takes what the cell prints apart, into the logbook and what follows.
+// split splits the output of the cell into the logbook and the summary.
 func split(t *testing.T, out string) (rows []row, summary string) {
 	t.Helper()
 	log, summary, _ := strings.Cut(out, "\n\n")
@@ -180,7 +180,7 @@ func truth(d Die) Bin {
 	return BinPass
 }
 
-// tried listens to what became of the members of a topic's calls.
+// tried returns what happened to the members in the calls of a topic.
 func tried[Req, Res any](t *testing.T, bus *dispatch.Bus, topic dispatch.Topic[Req, Res], f func(dispatch.Report)) {
 	t.Helper()
 	_, err := dispatch.On[Req, Res](bus).AddListener(topic, func(context.Context, dispatch.Result[Req, Res]) {}, dispatch.OnDone(f))
@@ -212,7 +212,7 @@ func TestAnotherMeterStandsInForOneThatTakesAWhile(t *testing.T) {
 		var alone, hedged int
 		simulated(t, time.Minute, func(bus *dispatch.Bus) {
 			tried(t, bus, measureLeakage, func(r dispatch.Report) {
-				// Of three meters two would have to be slow for more time than this.
+				// A call takes longer only if two of the three meters are slow.
 				switch o := r.Outcomes[0]; {
 				case o.Tried == 1 && o.Elapsed == meterSettles:
 					alone++
@@ -236,7 +236,7 @@ func TestASiteThatHangsIsBusyAtTheNextTouchdown(t *testing.T) {
 			_, err := dispatch.On[Touchdown, Verdict](bus).AddListener(testDies, func(_ context.Context, r dispatch.Result[Touchdown, Verdict]) {
 				die := r.Value.Die
 				if die.Site != 5 || !hung || die.At.Number == 1 {
-					return // between two wafers it has time to come back
+					return // between two wafers, the site has time to return
 				}
 				before := die
 				before.At.Number--

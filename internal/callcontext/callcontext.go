@@ -1,9 +1,9 @@
 // Package callcontext makes the context that the producers of a call share.
 //
-// It has the values of the sender's context and the deadline of the call, but it ends
-// when it is told to and not by the clock: a producer that returns the error of its
-// context must not seem to have failed before its call was over. It is a context of
-// package context, so what is derived from it needs no goroutine.
+// The context has the values of the sender's context and the deadline of the call. It ends when
+// End is called, not when the clock reaches the deadline: otherwise a producer that returns the
+// error of its context could count as failed before its call is over. It is a context of
+// package context, so contexts that are derived from it need no goroutine.
 package callcontext
 
 import (
@@ -78,8 +78,8 @@ func (p *parent) Err() error {
 	}
 }
 
-// AfterFunc saves package context the goroutine that would wait for Done. It is called
-// once, by New.
+// AfterFunc is called once, by New. Because of it, package context needs no goroutine that
+// waits for Done.
 func (p *parent) AfterFunc(f func()) (stop func() bool) {
 	p.child = f
 	return func() bool { return true }

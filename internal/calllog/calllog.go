@@ -1,13 +1,13 @@
-// Package calllog keeps what a call has to tell, in order.
+// Package calllog stores the results and ends of a call in one order.
 //
-// A Log is written and read under the lock of its call. What a reader has taken from it
-// does not change any more and can be used without the lock. A log consists of pages,
-// so that what all readers have passed can be collected as garbage.
+// A Log is written and read under the lock of its call. Entries that a reader has taken do not
+// change any more, and are read without the lock. A log consists of pages, so that a page can
+// be collected as garbage when all readers have passed it.
 package calllog
 
 import "time"
 
-// Kind says what an entry tells of a member.
+// Kind says what an entry reports about a member.
 type Kind uint8
 
 // The kinds of entries. A result that ends its member is both.
@@ -21,10 +21,10 @@ const (
 // answers apart from the log.
 const Answer = -1
 
-// Entry is one thing that the call has to tell.
+// Entry is a result of a member, or the end of a member or of a replica.
 type Entry struct {
 	At     time.Duration // since the call's start
-	Member int32         // the member it is about
+	Member int32         // the index of the member
 	Value  int16         // where on the page its result is, if it has one; or Answer
 	Kind   Kind
 }

@@ -80,8 +80,8 @@ func (r *reader) take(t *testing.T, m *model, n int) {
 	}
 }
 
-// Readers that come at any time and take as much as they like read what a slice would
-// have kept.
+// Readers that begin at any entry, and take any number of entries at a time, read the same
+// entries as from a slice.
 func TestLogIsAListThatManyRead(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestLogIsAListThatManyRead(t *testing.T) {
 	}
 }
 
-// What was taken does not change any more, whatever is written behind it.
+// Entries that were taken do not change when more entries are written.
 func TestTakenEntriesDoNotChange(t *testing.T) {
 	l, first := newLog(0)
 	m := new(model)
@@ -172,7 +172,8 @@ func TestExpectedLogIsOnOnePage(t *testing.T) {
 	}
 }
 
-// Pages have an end, so what all readers have passed can be collected as garbage.
+// The size of a page is bounded, so pages that all readers have passed can be collected as
+// garbage.
 func TestPagesThatWerePassedAreGarbage(t *testing.T) {
 	const n = 20_000
 	l, first := newLog(n)
@@ -188,7 +189,7 @@ func TestPagesThatWerePassedAreGarbage(t *testing.T) {
 	if len(pages) < n/1024 {
 		t.Errorf("%d entries are on %d pages", n, len(pages))
 	}
-	// What a reader has taken and still has keeps no page either.
+	// Entries that a reader has taken and still uses keep no page in memory either.
 	taken, _ := at.Take(1)
 	for at.More() {
 		at.Take(1000)

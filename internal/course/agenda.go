@@ -1,6 +1,6 @@
 package course
 
-// agenda has what calls with groups, or with runs that have limits, have to do.
+// agenda is the state that only calls with groups, or with runs that have limits, need.
 type agenda struct {
 	groups  []group
 	again   []int32 // a member for each replica that is released and not claimed
@@ -20,9 +20,9 @@ func (c *Course) needAgenda() *agenda {
 // released reports whether a replica is released and not claimed.
 func (c *Course) released() bool { return c.agenda != nil && len(c.agenda.again) > 0 }
 
-// prune drops elements at the front of again, hedges and limits that have become void, so that
-// the first of each is to be done. Void elements behind it are dropped when they come first.
-// So each costs about the same, however many there are.
+// prune drops void elements at the front of again, hedges and limits, so that the first of each
+// is valid. Void elements behind it are dropped when they reach the front. So the cost of an
+// element hardly depends on the number of elements.
 func (c *Course) prune() {
 	a := c.agenda
 	if a == nil {

@@ -28,8 +28,8 @@ func (n *node) checkCall(all []fate) error {
 	return nil
 }
 
-// checkOutcome compares what the course has answered to the last event, and notes whether
-// that has ended a member.
+// checkOutcome compares what the course returned for the last event with the oracle, and checks
+// whether the event has ended a member.
 func (n *node) checkOutcome(got outcome, before, all []fate) error {
 	last := n.past.last()
 	want := outcome{ok: !last.void}
@@ -62,7 +62,7 @@ func (n *node) checkOutcome(got outcome, before, all []fate) error {
 	return nil
 }
 
-// checkMembers compares the records of the members, of which each has one outcome.
+// checkMembers compares the records of the members. Each member has one outcome.
 func (n *node) checkMembers(all []fate) error {
 	c := &n.course
 	if c.Size() != len(all) {
@@ -134,7 +134,7 @@ func (n *node) checkSchedule(all []fate) error {
 	return nil
 }
 
-// look is what the passing of time can change.
+// look is the part of a course that time alone can change.
 type look struct {
 	reason  Reason
 	graced  bool
@@ -142,7 +142,7 @@ type look struct {
 	claims  int // runs that can be claimed, one after the other
 }
 
-// lookAt returns what a call is like at a time, and claims what can be claimed.
+// lookAt returns the look of a call at a time. It claims all runs that can be claimed.
 func lookAt(c *Course, at time.Duration) look {
 	l := look{reason: c.Reason(), graced: c.Graced(), overdue: len(c.Overdue())}
 	for l.claims < 100 {
@@ -154,8 +154,8 @@ func lookAt(c *Course, at time.Duration) look {
 	return l
 }
 
-// checkEnded does, in a call that goes on, what cannot happen any more to members that
-// have ended.
+// checkEnded sends events to the members that have ended, in a call that goes on. The events
+// must have no effect.
 func (n *node) checkEnded(all []fate) error {
 	after, at := clone(&n.course), n.past.now()
 	c := &after
@@ -174,8 +174,8 @@ func (n *node) checkEnded(all []fate) error {
 	return nil
 }
 
-// checkWayOut ends everybody's part in a call that goes on, which ends the call before
-// its time, and without that any time passes unless the stagger says so.
+// checkWayOut ends all runs, members and relays of a call that goes on. This must end the call
+// without any time passing, unless the stagger keeps members back.
 func (n *node) checkWayOut(all []fate) error {
 	c := clone(&n.course)
 	at, steps := n.past.now(), 0
@@ -222,8 +222,8 @@ func (n *node) checkWayOut(all []fate) error {
 	return nil
 }
 
-// checkEnd does everything that can still happen in a call that is over, which changes
-// nothing.
+// checkEnd sends all events that are possible to a call that is over. The events must have no
+// effect.
 func (n *node) checkEnd(all []fate) error {
 	after, at := clone(&n.course), n.clock+1
 	c := &after
@@ -291,9 +291,9 @@ func (a *agenda) appendKey(key []byte) []byte {
 	return key
 }
 
-// appendKey appends what tells a state of a call from all others: what the course keeps
-// and what the oracle goes by. Times that members began and ended at are left out, as
-// they are settled and checked after every event.
+// appendKey appends a key that identifies the state of a call: the fields of the course, and
+// what the oracle uses of the past. The times at which members began and ended are left out,
+// because they are final and are checked after every event.
 func (n *node) appendKey(key []byte, all []fate) []byte {
 	c, p := &n.course, &n.past
 	put := func(numbers ...int) {

@@ -147,9 +147,9 @@ func (c *Course) Stop(now time.Duration, reason Reason) {
 	}
 }
 
-// judge ends the call if enough is known. Where several reasons hold, the first of these
-// counts: good news before bad, and the more precise before the other. So the last answer
-// that also reaches the quorum satisfies the call.
+// judge ends the call if one of the reasons holds. If several hold, the first in this order
+// counts: success before failure, and the more precise reason before the other. So if the last
+// answer also reaches the quorum, the call is satisfied.
 func (c *Course) judge() {
 	size := len(c.members) - c.replaced
 	left := size - c.answered - c.failed - c.other

@@ -120,7 +120,7 @@ func TestAGraceThatIsLongerThanTheTimeoutBeginsAtOnce(t *testing.T) {
 	want(t, "due then", c.Due(), 3)
 }
 
-// Whether the timer of the grace has been heard of does not matter.
+// The result does not depend on whether the course was told of the grace's timer.
 func TestARunThatIsOutOfTimeIsLateIfItsTimeIsOver(t *testing.T) {
 	for _, test := range []struct {
 		slack, grace, at time.Duration

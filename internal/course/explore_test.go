@@ -12,9 +12,9 @@ import (
 
 var deep = flag.Bool("course.deep", false, "explore the course of calls for minutes")
 
-// leastEvents and leastOfPairs are the lengths of the orders of events of which all are tried
-// in each call, and in each with two options. Longer ones are tried as long as the call has
-// had fewer states than the limit.
+// leastEvents and leastOfPairs bound the orders of events that are tried in any case: all
+// orders of this length, in each call, and in each call with two options. Longer orders are
+// tried as long as the call has fewer states than the limit.
 const (
 	leastEvents  = 8
 	leastOfPairs = 7
@@ -139,7 +139,7 @@ func (e *explorer) explore() error {
 	return nil
 }
 
-// leave does everything that can happen in a state.
+// leave makes all moves that are possible in a state.
 func (e *explorer) leave(n *node) error {
 	e.before = n.past.fates(e.before)
 	e.moves = e.scenario.moves(e.moves[:0], n, e.before)
@@ -256,7 +256,7 @@ func inOrder(overdue []Overdue) string {
 	return fmt.Sprint(runs, ended)
 }
 
-// apply tells the course of an event. Of a claim it keeps the run.
+// apply sends an event to the course. If the event is a claim, apply stores the run in it.
 func (s *scenario) apply(c *Course, e *event) (o outcome) {
 	switch e.kind {
 	case enroll:

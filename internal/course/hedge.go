@@ -29,8 +29,8 @@ func (c *Course) nextHedge() time.Duration {
 	return c.agenda.hedges[0].at
 }
 
-// worthHedging reports whether a replica that is asked at this time has as much time left
-// as the one before has had.
+// worthHedging reports whether a replica that is asked at this time has as much time left as
+// the replica before it had.
 func (c *Course) worthHedging(g *group, at time.Duration) bool {
 	return later(at, g.hedge) <= c.budget()
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// The oracle of the exploration. It keeps every event of a call and works out afresh, after
-// each of them, what the call has to be like. It knows nothing of what a Course keeps.
+// The oracle of the exploration. It keeps every event of a call. After each event it computes
+// the state of the call again from all events. It does not use the fields of a Course.
 
 // kind is what has happened.
 type kind uint8
@@ -29,7 +29,7 @@ const (
 	wait // only time has passed, and the course has not been told
 )
 
-// event is one thing that has happened.
+// event is one event of a call.
 type event struct {
 	kind   kind
 	how    State  // of an end or a miss
@@ -154,7 +154,7 @@ const (
 	returned
 )
 
-// fate is what has become of a member.
+// fate is the state of a member, as the oracle computes it.
 type fate struct {
 	Member
 	runs   [4]stage
@@ -169,8 +169,8 @@ type fate struct {
 	named  bool             // or expected, and not missed
 }
 
-// fates returns what has become of every member. A result or an end that comes after
-// the end of the member is void.
+// fates returns the fates of all members. A result or an end that comes after the end of the
+// member is void.
 func (p *past) fates(all []fate) []fate {
 	all = all[:0]
 	for _, e := range p.events {
@@ -198,7 +198,7 @@ func (p *past) fates(all []fate) []fate {
 	return all
 }
 
-// suffer is what an event of its own makes of a member.
+// suffer changes the fate of a member after an event of this member.
 func (f *fate) suffer(p *past, e event) {
 	run := &f.runs[e.run.Replica]
 	switch e.kind {
@@ -240,8 +240,8 @@ func (f *fate) suffer(p *past, e event) {
 	}
 }
 
-// end is the end of a run of a member that is owed an answer: the first answer ends the
-// member, and else the end of its last candidate does.
+// end ends a run of a member that has not ended: the first answer ends the member. Without an
+// answer, the end of the last candidate ends the member.
 func (f *fate) end(p *past, e event) {
 	if e.how == OK {
 		f.State, f.Ended = OK, e.when
@@ -253,7 +253,7 @@ func (f *fate) end(p *past, e event) {
 	f.lose(p.told(e), e.when)
 }
 
-// lose is the end of a run without an answer.
+// lose ends a run without an answer.
 func (f *fate) lose(how State, when time.Duration) {
 	f.failed[f.losses] = how
 	f.losses++
@@ -296,7 +296,7 @@ func (p *past) overdue(before, all []fate) (runs []Overdue) {
 	return runs
 }
 
-// hedge lets one more replica be asked if none was for the time of a hedge.
+// hedge lets one more replica be asked if a hedge is due and leaves the replica enough time.
 func (f *fate) hedge(p *past, now time.Duration) {
 	if at, ok := f.hedgeDue(p); ok && now >= at && now+f.after <= p.budget() {
 		f.may++
@@ -311,7 +311,8 @@ func (f *fate) hedgeDue(p *past) (at time.Duration, ok bool) {
 	return at, ok
 }
 
-// told returns how a run has ended. What runs out of time when that is up is late.
+// told returns how a run has ended. A run that returns the error of its context's deadline is
+// late if the time of the producers is over.
 func (p *past) told(e event) State {
 	switch {
 	case e.how != Expired:
@@ -396,7 +397,7 @@ func (p *past) requires(all []fate) bool {
 	return p.requiresName && all[named].State == Pending
 }
 
-// timeIsUp returns why the passing of time ends the call: the first of what it brings.
+// timeIsUp returns why the passing of time ends the call: the reason that comes first.
 func (p *past) timeIsUp(now time.Duration) Reason {
 	switch at, ok := p.stall(); {
 	case ok && now >= at && at < p.expiry():

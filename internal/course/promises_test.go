@@ -2,8 +2,8 @@ package course
 
 import "fmt"
 
-// checkPromises holds the last event against what is promised in so many words, apart
-// from everything that the oracle works out.
+// checkPromises checks the last event against promises of the documentation, independent of the
+// rules by which the oracle decides.
 func (n *node) checkPromises(from *Course, all []fate) error {
 	c, p := &n.course, &n.past
 	if from.Reason() != Underway {
@@ -44,7 +44,8 @@ func (f *fate) declined() bool {
 	return true
 }
 
-// checkFirstRun holds a member that has just been asked against what keeps members back.
+// checkFirstRun checks a member that has just been asked against the rules that keep members
+// back.
 func (p *past) checkFirstRun() error {
 	asked, ended, unanswered := 0, 0, 0
 	for _, e := range p.events {
@@ -69,8 +70,8 @@ func (p *past) checkFirstRun() error {
 	return nil
 }
 
-// checkReplica holds a replica that has just been asked against the reasons for it: one
-// before has failed, or has had the time of a hedge, which the replica must have as well.
+// checkReplica checks that a replica that has just been asked had a reason: a replica before it
+// has failed, or has had the time of a hedge, and the new replica has that time too.
 func (p *past) checkReplica(run Run) error {
 	reasons, hedge := 0, p.hedgeOf(int(run.Member))
 	for _, e := range p.events {

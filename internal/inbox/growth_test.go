@@ -9,7 +9,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
 )
 
-// What a drop costs does not depend on how much waits.
+// The cost of a drop does not depend on the number of results that wait.
 func TestCostOfADropDoesNotGrow(t *testing.T) {
 	const more = 2000
 	for _, dropFirst := range []bool{false, true} {

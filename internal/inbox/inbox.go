@@ -1,9 +1,9 @@
-// Package inbox brings events to their owner, one after another or a few at a time, on
-// goroutines that exist only while there is something to bring.
+// Package inbox delivers events to their owner, one after another or several at the same time,
+// on goroutines that exist only while there are events to deliver.
 //
-// An inbox is a queue of sources. A source is a call with its log, or a single event.
-// It stands in the queue at most once, however many events it has, and holds no more
-// than its place in the log. So what an inbox costs does not depend on how much waits.
+// An inbox is a queue of sources. A source is a call with its log, or a single event. A source
+// is in the queue at most once, however many events it has, and stores only its position in the
+// log. So the size of an inbox does not depend on the number of events that wait.
 package inbox
 
 import (
@@ -30,10 +30,10 @@ type Source interface {
 	// Spent reports whether a source in the queue has nothing more to deliver. It is then
 	// removed from the queue.
 	Spent() bool
-	// Release says that it may be a while until the source is taken. The source lets go of
+	// Release is called when it may take long until the source is taken. The source gives up
 	// what it holds back until then.
 	Release()
-	// Discard says that nothing more is taken. A task of the source may be running.
+	// Discard is called when no more events will be taken. A task of the source may be running.
 	Discard()
 }
 
@@ -45,20 +45,20 @@ type Task interface{ Run() }
 type Owner interface {
 	// Active is called under the inbox's lock when it becomes busy and when it is idle.
 	Active(busy bool)
-	// Unwound is told what a task has panicked with, and the stack of the panic. The
-	// value is nil for runtime.Goexit. If it reports that the panic is not
-	// contained, the panic ends the process.
+	// Unwound is called when a task has panicked, with the value and the stack of the panic.
+	// The value is nil for runtime.Goexit. If Unwound returns false, the panic ends the
+	// process.
 	Unwound(value any, stack []byte) (contained bool)
 }
 
-// atOnce is how many events of one source are delivered before the others have their turn.
+// atOnce is how many events of one source are delivered before the next source has its turn.
 const atOnce = 64
 
 // Config is how an inbox delivers.
 type Config struct {
 	Width     int32 // how many tasks run at the same time; 0 stands for 1
 	Bound     int32 // how many results may wait; 0 stands for any number
-	DropFirst bool  // beyond that the oldest results are dropped, or else the newest
+	DropFirst bool  // whether the oldest results above Bound are dropped, or the newest
 }
 
 // Inbox is a queue of sources, to be made by Init. It must not be copied, and may be
@@ -69,7 +69,7 @@ type Inbox struct {
 
 	mu      sync.Mutex // guards the fields below; it is held when the locks of sources are taken
 	queue   queue
-	taken   Source // the source whose task runs, to be put back then; nil if it is in the queue already or has no more
+	taken   Source // the source whose task runs; it is put back after the task; nil if it is in the queue already or has no more events
 	runners int32  // goroutines that run tasks
 	inHand  int32  // tasks that they run
 	away    int32  // of these tasks, those that are in Away
@@ -86,7 +86,7 @@ func (b *Inbox) Init(owner Owner, c Config) { b.owner, b.config = owner, c }
 func (b *Inbox) Overlaps() bool { return b.config.Width > 1 }
 
 // Single reports whether each event is a task of its own, so that it can be dropped while it
-// waits, or run beside others.
+// waits, or run at the same time as others.
 func (b *Inbox) Single() bool { return b.config.Bound > 0 || b.Overlaps() }
 
 // Put adds a source that is not in the queue and has something to deliver. It reports
@@ -132,7 +132,7 @@ func (b *Inbox) wakeLocked() bool {
 }
 
 // Count counts the new results of a source in the queue, and drops those above the bound. It
-// need not be called for each result: what is taken out is counted in any case.
+// need not be called for each result: results that are taken are counted in any case.
 func (b *Inbox) Count(s Source) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -209,8 +209,8 @@ func (b *Inbox) run(h *hand, n int) {
 	h.fine = true
 }
 
-// unwind is deferred by run. A new goroutine goes on with what is in hand, because
-// runtime.Goexit ends this one, even if a panic is recovered on the way.
+// unwind is deferred by run. A new goroutine continues with the task in hand, because
+// runtime.Goexit ends this goroutine, even if a panic is recovered on the way.
 func (b *Inbox) unwind(h *hand) {
 	if h.fine {
 		return
@@ -234,12 +234,12 @@ func (b *Inbox) note(value any, stack []byte) {
 	}
 }
 
-// take puts back what is in hand and takes the next task. If there is none the runner
-// has to stop.
+// take puts back the source in hand and takes the next task. If there is none, the runner has
+// to stop.
 func (b *Inbox) take(h *hand) {
 	b.mu.Lock()
 	if s := b.queue.head; s != nil {
-		b.countLocked(s) // what has come while the task was in hand
+		b.countLocked(s) // results that have come while the task was in hand
 	}
 	if h.task != nil {
 		b.inHand--

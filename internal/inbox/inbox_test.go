@@ -129,7 +129,7 @@ func (t *task) Run() {
 	}
 }
 
-// owner is an inbox and what becomes of it.
+// owner is an inbox, and records what the inbox delivers and reports.
 type owner struct {
 	inbox.Inbox
 	do func(event) // what it does with each event
@@ -184,7 +184,7 @@ func (o *owner) Unwound(value any, stack []byte) bool {
 	return !o.crash
 }
 
-// told returns the events as they were delivered, as in "a1 a2 b1".
+// told returns the events in the order of their delivery, as in "a1 a2 b1".
 func (o *owner) told() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -204,7 +204,7 @@ func (o *owner) values() (values []int) {
 	return values
 }
 
-// atRest fails the test unless nothing is left, and being busy and idle took turns.
+// atRest fails the test unless nothing is left, and the inbox became busy and idle in turn.
 func (o *owner) atRest(t testing.TB) {
 	t.Helper()
 	synctest.Wait()
@@ -230,8 +230,8 @@ func from(n, count int) (values []int) {
 	return values
 }
 
-// What was there before the inbox was known comes before all that is put later, also where that
-// is more than the events of one turn, and also where another source has woken the inbox.
+// Preloaded events are delivered before all events that are put later, also if they are more
+// than the events of one turn, and also if another source wakes the inbox.
 func TestWhatIsPreloadedComesFirst(t *testing.T) {
 	for _, c := range []inbox.Config{{}, {Bound: 10_000}, {Bound: 10_000, DropFirst: true}} {
 		for _, before := range []bool{true, false} {
@@ -337,7 +337,7 @@ func TestSourcesComeInTheOrderInWhichTheyWerePut(t *testing.T) {
 	})
 }
 
-// A source with much to deliver has 64 events delivered, and then the next one has its turn.
+// After 64 events of a source, the next source has its turn.
 func TestSourcesTakeTurns(t *testing.T) {
 	for _, c := range []inbox.Config{{}, {Bound: 10_000}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -376,7 +376,8 @@ func TestSourcesTakeTurns(t *testing.T) {
 	}
 }
 
-// What comes while a source is being delivered does not push in before others.
+// Events that a source gets while it is being delivered do not come before those of other
+// sources.
 func TestSourceThatGrowsDoesNotStarveOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fast *source
@@ -445,8 +446,8 @@ func TestWidthIsReachedAndNotExceeded(t *testing.T) {
 	}
 }
 
-// Which results are dropped, checked against a list: results in hand do not wait, no more
-// than the bound do, and what is beyond it is the oldest or the newest.
+// The dropped results are compared with a list: results in hand do not wait, at most Bound
+// results wait, and the oldest or the newest results above the bound are dropped.
 func TestBoundIsExact(t *testing.T) {
 	for _, dropFirst := range []bool{false, true} {
 		for _, width := range []int{1, 2, 3} {
@@ -484,7 +485,8 @@ func testBound(t *testing.T, dropFirst bool, width, bound int, oneEach bool) {
 			values := from(next, n)
 			next += n
 			waiting = append(waiting, values...)
-			// What comes at once is counted before a part of it is taken into the hand.
+			// Results that come at the same time are counted before some of them are taken into
+			// the hand.
 			if excess := len(waiting) - bound - (width - inHand); excess > 0 && dropFirst {
 				dropped = append(dropped, waiting[:excess]...)
 				waiting = waiting[excess:]
@@ -523,7 +525,8 @@ func testBound(t *testing.T, dropFirst bool, width, bound int, oneEach bool) {
 	}
 }
 
-// A task that unwinds the stack is run again, and loses nothing but what has unwound.
+// A task that unwinds the stack is run again. Only the event that has unwound the stack is
+// lost.
 func TestTasksMayUnwindTheStack(t *testing.T) {
 	for name, test := range map[string]struct {
 		unwind func()
@@ -674,8 +677,8 @@ func TestRunOneRunsTheFirstTaskHere(t *testing.T) {
 	}
 }
 
-// At rest there is no goroutine: a bubble would not end. With many owners and senders on
-// real processors nothing is lost or told twice.
+// An idle inbox has no goroutine: otherwise the bubble would not end. With many owners and
+// senders on real processors, no event is lost or delivered twice.
 func TestConcurrentUse(t *testing.T) {
 	for _, c := range []inbox.Config{{}, {Width: 3}, {Bound: 5}, {Width: 2, Bound: 5, DropFirst: true}} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {

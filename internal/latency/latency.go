@@ -17,8 +17,8 @@ const (
 	buckets = 1 + octaves*parts // the first one has all that is shorter, the last one all that is longer
 )
 
-// Window is how many latencies a window has. What is recent is the last full window and what
-// has come since.
+// Window is how many latencies a window has. The last full window and the latencies after it
+// are recent.
 const Window = 1000
 
 // Enough is how many latencies a quantile needs at least: 20, and so many that one of them

@@ -73,7 +73,7 @@ func TestAQuantileNeedsEnoughLatencies(t *testing.T) {
 	}
 }
 
-// What is known of the longest is only that they are longer than the quantile.
+// Of the longest latencies it is known only that they are longer than the quantile.
 func TestAQuantileStaysWhatItIsIfAllThatIsLongerIsCutOff(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	var r Recent

@@ -1,5 +1,5 @@
-// Package ledger keeps account of what is under way, so that shutting down can
-// refuse more of it, see what is left and wait for the last.
+// Package ledger has the set of calls and callbacks that are in flight, so that a shutdown can
+// refuse new ones, list those that are left, and wait until none is left.
 package ledger
 
 import (
@@ -9,12 +9,11 @@ import (
 	"sync/atomic"
 )
 
-// shards is how many locks the entries are spread over. Entering and leaving
-// take one of them for a few instructions, so a small number is enough to keep
-// senders apart.
+// shards is the number of locks for the entries. Enter and Leave hold one of them for a few
+// instructions, so a small number is enough to avoid contention between senders.
 const shards = 16
 
-// A Level says what the ledger accepts. It only ever rises.
+// A Level says what the ledger accepts. It can only rise.
 type Level int32
 
 // The levels of a ledger.
@@ -38,22 +37,21 @@ type Ledger struct {
 type shard struct {
 	mu      sync.Mutex
 	head    *Entry
-	entered uint64   // how many entries ever entered
-	_       [40]byte // keeps neighbors out of each other's cache line
+	entered uint64   // the number of calls of Enter that have added an entry
+	_       [40]byte // padding, so that shards do not share a cache line
 }
 
-// An Entry is a place in a ledger, to be part of whatever enters it. An entry is
-// in at most one ledger at a time, and its own calls of Enter and Leave must not
-// overlap.
+// An Entry is a place in a ledger. It is a field of the value that enters the ledger. An entry
+// is in at most one ledger at a time, and its own calls of Enter and Leave must not overlap.
 type Entry struct {
 	next, prev *Entry
 	owner      any
 	shard      uint8
 }
 
-// Enter adds the entry under the name of its owner and reports true, unless the
-// ledger's level has risen beyond upTo. The key picks the lock; keys that differ
-// in their last bits keep out of each other's way.
+// Enter adds the entry with its owner and returns true, unless the ledger's level is above
+// upTo. The key selects the lock: entries whose keys differ in the last bits use different
+// locks.
 func (l *Ledger) Enter(e *Entry, owner any, key uint64, upTo Level) bool {
 	e.shard = uint8(key % shards)
 	s := &l.shards[e.shard]
@@ -73,7 +71,7 @@ func (l *Ledger) Enter(e *Entry, owner any, key uint64, upTo Level) bool {
 	return true
 }
 
-// Leave takes the entry out, if it is in.
+// Leave removes the entry, if the ledger has it.
 func (l *Ledger) Leave(e *Entry) {
 	s := &l.shards[e.shard]
 	s.mu.Lock()
@@ -137,18 +135,17 @@ func (l *Ledger) All() iter.Seq[any] {
 	}
 }
 
-// Empty reports whether there was a moment during the call when nothing was
-// entered.
+// Empty reports whether there was a moment during the call when the ledger had no entry.
 func (l *Ledger) Empty() bool {
 	var before, after [shards]uint64
-	// What leaves one shard may have entered another one that was looked at
-	// already. If each is empty twice and was not entered between the looks,
-	// all were empty at the moment between the two rounds.
+	// When an entry leaves one shard, another entry may enter a shard that was checked before.
+	// If each shard is empty twice, and no entry has entered it between the two checks, all
+	// were empty at the moment between the two rounds.
 	return l.emptyShards(&before) && l.emptyShards(&after) && before == after
 }
 
-// emptyShards reports whether each shard was empty when it was looked at, and
-// how often it had been entered by then.
+// emptyShards reports whether each shard was empty when it was checked, and stores how many
+// entries had entered it by then.
 func (l *Ledger) emptyShards(entered *[shards]uint64) bool {
 	for i := range l.shards {
 		s := &l.shards[i]
@@ -163,7 +160,7 @@ func (l *Ledger) emptyShards(entered *[shards]uint64) bool {
 	return true
 }
 
-// Changed wakes the goroutines that wait in Wait to look again. Leave calls it by itself.
+// Changed makes the goroutines in Wait check their conditions again. Leave calls it by itself.
 func (l *Ledger) Changed() {
 	if l.watchers.Load() == 0 {
 		return
@@ -176,13 +173,13 @@ func (l *Ledger) Changed() {
 	l.mu.Unlock()
 }
 
-// Wait returns nil once the condition holds, which it looks at now and after
-// every change, or the context's error if that ends first.
+// Wait checks the condition now and after every change. It returns nil when the condition
+// holds, or the error of the context if the context ends first.
 func (l *Ledger) Wait(ctx context.Context, condition func() bool) error {
 	l.watchers.Add(1)
 	defer l.watchers.Add(-1)
 	for {
-		// The channel comes before the look: a change after the look closes it.
+		// The channel comes before the check: a change after the check closes it.
 		l.mu.Lock()
 		if l.changed == nil {
 			l.changed = make(chan struct{})

@@ -9,8 +9,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
-// BenchmarkGrowth measures what an operation costs beside n others. The time of an
-// operation should not grow with n, except where a case says so.
+// BenchmarkGrowth measures the cost of an operation in a registry with n other registrations.
+// The time of an operation should not grow with n, except where a case says so.
 func BenchmarkGrowth(b *testing.B) {
 	cases := []struct {
 		name string

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
-// A producer is one of the bus, as large as there.
+// A producer is as large as a producer of the bus.
 type producer struct {
 	registry.Entry
 	_ [144]byte

@@ -40,7 +40,7 @@ func (m *model) bound(name string) *registry.Types {
 	return nil
 }
 
-// refused returns what there is against adding the entry.
+// refused returns why the entry cannot be added, or nil.
 func (m *model) refused(e *registry.Entry, isProducer bool) error {
 	for _, t := range e.Selection.Topics {
 		if have := m.bound(t.Name); have != nil && *have != t.Types {
@@ -74,7 +74,7 @@ func subjects(s *registry.Selection) (all []string) {
 	return all
 }
 
-// route returns what there is to say of the topic's route.
+// route returns the route of the topic.
 func (m *model) route(t *registry.Topic, byName bool) (rt route) {
 	rt.Types = t.Types
 	if have := m.bound(t.Name); have != nil && byName {
@@ -126,7 +126,8 @@ func sameRoute(a, b *route) bool {
 		})
 }
 
-// script makes random registrations of few names, so that they often meet.
+// script makes random registrations with few names, so that many registrations have equal
+// names.
 type script struct{ *rand.Rand }
 
 func (s script) types() registry.Types {

@@ -1,10 +1,10 @@
-// Package registry knows which producers and listeners are registered on which
-// topics. It knows nothing of their types except that they embed an [Entry].
+// Package registry stores which producers and listeners are registered on which topics. It uses
+// no property of their types except that they embed an [Entry].
 //
-// Adding, removing and finding cost about the same however many are registered.
-// Two things take time in proportion: a registration on several topics, to their
-// number, and the first [Registry.Route] of a topic after a change, to what the
-// topic leads to.
+// The cost of adding, removing and finding hardly depends on the number of registrations, with
+// two exceptions: the time of a registration on several topics is proportional to their number,
+// and the time of the first [Registry.Route] of a topic after a change is proportional to the
+// size of the route.
 package registry
 
 import (
@@ -34,7 +34,7 @@ type record[P, L Registrant] struct {
 	route atomic.Pointer[Route[P, L]] // nil after a change; stored under mu, except for nil
 }
 
-// A scope is what is registered with one pair of types. It exists while there is any such
+// A scope has the registrations with one pair of types. It exists while there is any such
 // registration.
 type scope[P, L Registrant] struct {
 	types      Types
@@ -131,8 +131,8 @@ func (r *Registry[P, L]) nameLocked(s *scope[P, L], x Registrant) error {
 	}
 }
 
-// updateLocked calls update with each list that the registrant belongs to, and
-// drops what shows the lists as they were.
+// updateLocked calls update with each list that the registrant belongs to, and drops the routes
+// that were built from the earlier lists.
 func (r *Registry[P, L]) updateLocked(s *scope[P, L], e *Entry, update func(*list[Registrant])) {
 	now := r.generation.Load() + 1
 	for _, t := range e.Selection.Topics {

@@ -118,7 +118,7 @@ func TestTopicHasOnePairOfTypes(t *testing.T) {
 	refused()
 	b.RemoveProducer(p)
 	refused()
-	must(t, b.AddProducer(newProducer("", on(topic("new"))))) // what was refused has left nothing behind
+	must(t, b.AddProducer(newProducer("", on(topic("new"))))) // the refused producer has left nothing behind
 	b.RemoveListener(l)
 	must(t, b.AddProducer(newProducer("", on(other))))
 	if rt := b.Route(topic("a")); rt.Types != texts {
@@ -182,8 +182,8 @@ func TestTopicsMayStop(t *testing.T) {
 	}
 }
 
-// Removing one of several chunks' worth of producers leaves the others in order,
-// and a route that somebody holds as it was.
+// Removing a producer from a list of several chunks keeps the others in order, and does not
+// change a route that was returned before.
 func TestManyOnOneTopic(t *testing.T) {
 	b, m, a := newBus(), new(model), topic("a")
 	r := rand.New(rand.NewPCG(1, 2))
@@ -239,7 +239,7 @@ func TestRemovedIsCollected(t *testing.T) {
 			for _, topic := range topics { // the topics are idle from now on
 				b.Route(topic)
 			}
-			// What comes later must not keep them by way of an array that they shared.
+			// Later registrations must not keep p and l in memory through a shared array.
 			after := newProducer("", tt.s)
 			must(t, b.AddProducer(after))
 			b.RemoveProducer(p)
@@ -299,7 +299,7 @@ func TestGenerationFollowsTheChange(t *testing.T) {
 	wg.Wait()
 }
 
-// What was added is in the next route, and what was removed is not.
+// Added registrations are in the next route, and removed ones are not.
 func TestConcurrentUse(t *testing.T) {
 	b, a := newBus(), topic("a.b")
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

@@ -31,10 +31,9 @@ func (rt *Route[P, L]) ListenersSince(id uint64) []L {
 	return rt.Listeners[i:]
 }
 
-// Route returns where the topic leads. If anything is registered on its name, with
-// whatever types, the route has these types and what is registered with them. In
-// that case Route takes no lock and does not allocate, unless there was a change
-// since the last Route of the topic.
+// Route returns where the topic leads. If anything is registered on its name, with any types,
+// the route has these types and what is registered with them. In that case Route takes no lock
+// and does not allocate, unless there was a change since the last Route of the topic.
 func (r *Registry[P, L]) Route(t *Topic) *Route[P, L] {
 	if rec := r.record(t); rec != nil {
 		if rt := rec.route.Load(); rt != nil && rt.built >= rec.scope.patterned.Load() {
@@ -48,8 +47,8 @@ func (r *Registry[P, L]) Route(t *Topic) *Route[P, L] {
 	return rt
 }
 
-// Matching returns where the topic leads by patterns alone. The route has the
-// topic's own types, whatever is registered on its name.
+// Matching returns where the topic leads by patterns alone. The route has the topic's own
+// types, even if other types are registered on its name.
 func (r *Registry[P, L]) Matching(t *Topic) *Route[P, L] {
 	rt, _ := r.find(t, false)
 	return rt

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/subject"
 )
 
-// The grammar once more, slow and evident. The length is checked apart from it.
+// The grammar as regular expressions. The length is checked separately.
 var (
 	nameGrammar    = regexp.MustCompile(`\A[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\z`)
 	patternGrammar = regexp.MustCompile(`\A(([A-Za-z0-9_-]+|\*)\.)*([A-Za-z0-9_-]+|\*|>)\z`)
@@ -63,7 +63,7 @@ func compare(t *testing.T, check func(string) error, text string, valid bool) {
 	if bad.Offset < 0 || bad.Offset > min(len(text), 255) {
 		t.Fatalf("%v: the byte is outside of the text", err)
 	}
-	// The fault is where it is said to be only if all before it is innocent.
+	// The offset is right only if the text before it can be the beginning of a valid text.
 	if bad.Offset < 255 {
 		if err := check(text[:bad.Offset] + "a"); err != nil {
 			t.Fatalf("%v, but before that: %v", bad, err)

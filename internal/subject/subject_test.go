@@ -88,8 +88,7 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
-// What is no name and would not be one with wildcards either gets the same
-// error from both checks.
+// A text that is neither a name nor a pattern gets the same error from both checks.
 func TestBadText(t *testing.T) {
 	tests := []struct {
 		text   string
@@ -199,7 +198,7 @@ func wantError(t *testing.T, err error, text string, offset int, message string)
 	}
 }
 
-// Whoever fills an Error by hand gets a message from it, whatever the offset.
+// An Error that was not made by this package has a message, too, for every offset.
 func TestErrorOffsetOutside(t *testing.T) {
 	for offset, want := range map[int]string{
 		-100: `"ab": odd at byte -100`,

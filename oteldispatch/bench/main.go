@@ -78,7 +78,7 @@ func metricsOfInstruments() []oteldispatch.Option {
 func neverSampled() []oteldispatch.Option { return tracesBy(sdktrace.NeverSample()) }
 func sampled() []oteldispatch.Option      { return tracesBy(sdktrace.AlwaysSample()) }
 
-// tracesBy has no exporter: what becomes of spans that have ended is not measured.
+// tracesBy has no exporter: the export of spans is not measured.
 func tracesBy(s sdktrace.Sampler) []oteldispatch.Option {
 	return []oteldispatch.Option{
 		oteldispatch.WithTracerProvider(provider(s)), oteldispatch.WithMeterProvider(metricnoop.NewMeterProvider()),
@@ -89,7 +89,7 @@ func provider(s sdktrace.Sampler) *sdktrace.TracerProvider {
 	return sdktrace.NewTracerProvider(sdktrace.WithSampler(s), sdktrace.WithSpanProcessor(dropped{}))
 }
 
-// dropped is a processor without which spans would not be recorded.
+// dropped is a processor that does nothing. Without a processor, spans would not be recorded.
 type dropped struct{}
 
 func (dropped) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
@@ -124,8 +124,8 @@ func calls(options func() []oteldispatch.Option) func(int) (measure.Side, error)
 			return measure.Side{}, err
 		}
 		sent, idle := 0, runtime.NumGoroutine()
-		// The observer is done when its goroutine has ended. It must not fall behind so far
-		// that it misses calls.
+		// The observer is done when its goroutine has ended. If it falls too far behind, it
+		// misses calls.
 		await := func() {
 			for runtime.NumGoroutine() > idle {
 				time.Sleep(20 * time.Microsecond)

@@ -25,8 +25,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// patience is how long a test waits for what should come at once. It is never the
-// measure of anything.
+// patience is how long a test waits for an event that should happen at once. No result depends
+// on it.
 const patience = 30 * time.Second
 
 var (
@@ -114,7 +114,7 @@ func (m *machine) join(nodes ...string) {
 	}
 }
 
-// settle waits until all that a machine has to do is done, and observed.
+// settle waits until a machine has nothing in flight, and its observer has got all events.
 func (m *machine) settle() {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
@@ -124,7 +124,7 @@ func (m *machine) settle() {
 	}
 }
 
-// label says what a span stands for, and on which machine it was made.
+// label returns the name of a span, and the machine on which it was made.
 func label(s tracetest.SpanStub) string {
 	who := ""
 	for _, a := range s.Attributes {

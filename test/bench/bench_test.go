@@ -10,13 +10,13 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// BenchmarkRows has the sides of all rows as ordinary benchmarks, for profiles, and
-// for benchstat, which can set any two sides of a row against each other:
+// BenchmarkRows has the sides of all rows as ordinary benchmarks, for profiles, and for
+// benchstat, which compares any two sides of a row:
 //
 //	go test -bench 'Rows/row=quick' -count 10 ./test/bench | tee new.txt
 //	benchstat -col /side new.txt
 //
-// What is timed is a call from Send to Done, until the listener has every result.
+// The time is that of a call from Send to Done, until the listener has every result.
 func BenchmarkRows(b *testing.B) {
 	for _, r := range rows {
 		for _, c := range append([]contender{r.base}, r.others...) {
@@ -51,8 +51,8 @@ func benchmark(b *testing.B, c contender, producers int) {
 	}
 }
 
-// TestEverything runs the program with next to no rounds. What it measures then
-// means nothing, but every side has to do what is asked of it.
+// TestEverything runs the program with very few rounds. The measurements then mean nothing, but
+// every side must work.
 func TestEverything(t *testing.T) {
 	var out strings.Builder
 	b := &bench{
@@ -76,8 +76,7 @@ func TestEverything(t *testing.T) {
 	}
 }
 
-// TestVerify makes sure that a side that loses, repeats or falsifies results is
-// found out.
+// TestVerify checks that verify finds sides that lose, repeat or falsify results.
 func TestVerify(t *testing.T) {
 	for _, test := range []struct {
 		values []int
@@ -101,7 +100,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestStackIsThatOfTheWay makes sure that more frames are seen as more bytes.
+// TestStackIsThatOfTheWay checks that more frames are measured as more bytes.
 func TestStackIsThatOfTheWay(t *testing.T) {
 	var near, far depth
 	done := make(chan struct{})

@@ -6,9 +6,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// besideBlocked returns the side with a listener that blocks beside the quick one.
-// It is a new listener in each round: what has piled up in the rounds before would
-// only make garbage collections longer.
+// besideBlocked returns the side with a second listener, which blocks. Each round has a new
+// one: results that wait from earlier rounds would only make garbage collections longer.
 func besideBlocked(name string, mailbox ...dispatch.ListenerOption) contender {
 	return contender{name, func(producers int) (*side, error) {
 		d := dispatch.New[int, int]()

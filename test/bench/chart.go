@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// panel is what the chart shows of one row: how long calls take beside those by hand.
+// panel is the part of the chart for one row: how long calls take, relative to those of the
+// loop written by hand.
 type panel struct {
 	row    string
 	points []point
@@ -54,8 +55,9 @@ func (b *bench) draw(file string) error {
 	return os.WriteFile(file, []byte(chart(b.panels)), 0o644)
 }
 
-// chart draws the panels beside each other as an SVG: a bar for each number of producers, as
-// high as the call takes beside the loop by hand, which is the line at 1.
+// chart draws the panels side by side as an SVG: a bar for each number of producers. Its height
+// is the duration of the call relative to that of the loop written by hand, which is the line
+// at 1.
 func chart(panels []panel) string {
 	var b strings.Builder
 	width := chartLeft + len(panels)*(panelWidth+panelGap)

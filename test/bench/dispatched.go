@@ -60,7 +60,7 @@ func newDispatchedOn(d *dispatcher, s setup) (*side, *receiver, error) {
 	}, r, nil
 }
 
-// addProducer adds a producer, or as many replicas as stand for it.
+// addProducer adds a producer, or the number of replicas that the setup wants instead.
 func addProducer(d *dispatcher, s setup, i int) error {
 	if s.replicas == 0 {
 		_, err := d.AddProducer(topic, s.work(i))

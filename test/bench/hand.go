@@ -9,11 +9,10 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// hand is the loop that one would write without a library, and in the fastest of
-// its usual forms: the listener has a channel with room for a whole call, so that
-// producers need not select; only the values are sent; the caller does not learn
-// which producers did not answer; and a producer that ignores its context holds up
-// the call.
+// hand is the loop that a program without a library contains, in the fastest of its usual
+// forms: the listener has a channel with room for a whole call, so that producers need not
+// select; only the values are sent; the caller does not learn which producers did not answer;
+// and a producer that ignores its context delays the end of the call.
 type hand struct {
 	producers []producer
 	listeners []chan int // one for each
@@ -46,7 +45,7 @@ func newHand(s setup) (*side, error) {
 func (h *hand) ask(ctx context.Context, req int) error {
 	timeout, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	// The variable is a new one so that the closures can have a copy of it.
+	// group is a new variable, not ctx, so that the closures can have a copy of it.
 	g, group := errgroup.WithContext(timeout)
 	for _, p := range h.producers {
 		g.Go(func() error {

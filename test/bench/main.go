@@ -1,17 +1,17 @@
-// The bench program measures dispatch beside the loop that one would write by
-// hand, and beside itself, and prints which of the bars that the project has set for
-// itself are met. In the root of the module:
+// The bench program compares dispatch with the loop written by hand, and with itself, and
+// prints which of the bars that the project has set for itself are met. In the root of the
+// module:
 //
 //	make bench
 //
-// or, for some of it, in this directory:
+// or, for some of the rows, in this directory:
 //
 //	go run . -only quick,sleep -rounds 200
 //
-// The sides of a comparison run in one process, their rounds in random order, and
-// medians are compared. The base of each comparison is measured twice, as two sides:
-// the ratio of the two, which would be 1 on a quiet machine, is the noise. The rows
-// are in rows.go; the same rows are ordinary Go benchmarks in bench_test.go.
+// The sides of a comparison run in one process, their rounds in random order, and medians are
+// compared. The base of each comparison is measured twice, as two sides: the ratio of the two,
+// which would be 1 on a quiet machine, is the noise. The rows are in rows.go; the same rows are
+// ordinary Go benchmarks in bench_test.go.
 package main
 
 import (
@@ -33,7 +33,7 @@ type bench struct {
 	panels        []panel
 }
 
-// parts returns the rows of rows.go and what is not a comparison of sides.
+// parts returns the rows of rows.go, and the parts that are not comparisons of sides.
 func (b *bench) parts() (parts []measure.Part) {
 	for _, r := range rows {
 		parts = append(parts, measure.Part{Name: r.name, Title: r.title, Run: func() error { return b.compare(r) }})
@@ -45,8 +45,8 @@ func (b *bench) parts() (parts []measure.Part) {
 	)
 }
 
-// A bar that is missed, or a library that is broken, shows in what is printed and
-// not in the exit status: the numbers are for people to judge.
+// A bar that is not met, or a part that fails, is printed and does not change the exit status,
+// because a reader has to judge the numbers.
 func main() {
 	b := &bench{out: os.Stdout, topics: 1_000_000, registrations: 100_000}
 	only := flag.String("only", measure.Names(b.parts()), "the `parts` to run, separated by commas")

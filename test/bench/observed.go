@@ -51,11 +51,11 @@ func observed(each bool, producers int) (*side, error) {
 	return s, nil
 }
 
-// mostBehind is how many calls the observer may be behind: it must not drop
-// events, for then it would do less work than it has to.
+// mostBehind is how many calls the observer may be behind: if it dropped events, it would do
+// less work than it should.
 const mostBehind = 1000
 
-// watcher is what the hooks of the observer fill. They run one at a time.
+// watcher has the fields that the hooks of the observer write. The hooks run one at a time.
 type watcher struct {
 	ended   atomic.Int64
 	calls   latencies

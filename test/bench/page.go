@@ -12,11 +12,11 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/dispatchdebug"
 )
 
-// updateEvery is how often a page that is open is brought up to date.
+// updateEvery is how often an open page is updated.
 const updateEvery = 200 * time.Millisecond
 
-// lookEvery is after how many calls the clock is read, which itself takes as long as a part of a
-// quick call.
+// lookEvery is the number of calls after which the clock is read. Reading it takes a noticeable
+// part of the time of a quick call.
 const lookEvery = 16
 
 // newPage returns a side with a live page, which a browser has open or not.
@@ -64,8 +64,8 @@ func newPage(open bool) func(producers int) (*side, error) {
 	}
 }
 
-// update makes the document that a stream sends to a browser. It is made here, and not by a
-// stream, so that only the side that has the page open pays for it.
+// update makes the document that a stream sends to a browser. The side makes it itself, without
+// a stream, so that only the side with the open page has this cost.
 func update(h http.Handler) error {
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "/data.json", nil)
 	if err != nil {

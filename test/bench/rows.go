@@ -17,7 +17,7 @@ type row struct {
 	base   contender
 	others []contender
 	sizes  []int          // numbers of producers
-	rounds measure.Rounds // in place of those of the program, unless zero
+	rounds measure.Rounds // instead of those of the program, unless zero
 
 	// The bars, one for each size, or nil if there are none: for time and CPU what
 	// the others may take as a multiple of the base, for allocations what they may
@@ -67,7 +67,8 @@ var rows = []row{
 	{
 		name: "page", title: "The live page without a browser, beside no observer; quick producers",
 		base: byDispatch(quick).as("unobserved"), others: []contender{{"page closed", newPage(false)}}, sizes: []int{1, 10, 100, 1000},
-		// Longer rounds, for the figures of a thousand members grow over the first hundreds of calls.
+		// The rounds are longer, because the figures of a thousand members grow over the first
+		// hundreds of calls.
 		rounds: measure.Rounds{N: 40, Length: 50 * time.Millisecond}, cpu: []float64{1.3, 1.3, 1.3, 1.3},
 	},
 	{
@@ -156,8 +157,7 @@ func (b *bench) compare(r row) error {
 				continue
 			}
 			base, made := medians[i][0].Allocs, medians[i][2+j].Allocs
-			// What a call allocates is a whole number. Beyond that, the runtime
-			// allocates now and then.
+			// The allocations of a call are a whole number. The runtime adds a few of its own.
 			t.Row(
 				"allocations", strconv.Itoa(n), o.name, fmt.Sprintf("%.1f", made), fmt.Sprintf("%.1f", base),
 				"", measure.AtMost(math.Round(made), r.allocs[i]), "",

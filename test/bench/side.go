@@ -13,12 +13,12 @@ type side struct {
 	close  func()
 }
 
-// setup is what a side consists of, whoever runs it: producers and one listener.
+// setup describes a side, with or without the library: its producers and its one listener.
 type setup struct {
 	work      work
 	producers int
 	quorum    int // how many answers are enough; 0: all
-	replicas  int // how many stand behind each of the producers, and are hedged; 0: it is on its own
+	replicas  int // the number of replicas of each producer, which are hedged; 0: the producer is not in a group
 }
 
 // results returns how many results the listener gets from a call.
@@ -29,17 +29,17 @@ func (s setup) results() int {
 	return s.producers
 }
 
-// sum returns what the results of a call of everybody add up to.
+// sum returns the sum of the results of a call that all producers answer.
 func (s setup) sum() int { return s.producers*request + s.producers*(s.producers-1)/2 }
 
-// receiver is what stands behind the listener, on all sides: it adds up the
-// results, and tells when it has those of a call.
+// receiver has the state of the listener, on all sides: it adds up the results, and sends a
+// token when it has those of a call.
 type receiver struct {
 	setup setup
 	full  chan struct{} // has a token when the results of a call are there
 	calls int           // so far
 
-	// The fields below belong to the listener while a call goes on.
+	// The listener owns the fields below while a call goes on.
 	missing int // results of this call that are not there yet
 	total   int // results so far
 	sum     int // of their values

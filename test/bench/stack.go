@@ -12,9 +12,9 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// What may lie between the start of a goroutine and a producer, and between it and the
-// listener that the same goroutine calls afterwards, in bytes. The runtime lets a function
-// use about 1,100 bytes of a new stack before it copies the stack.
+// The bounds, in bytes, of the stack that is used between the start of a goroutine and a
+// producer, and between that start and the listener that the same goroutine calls afterwards.
+// The runtime lets a function use about 1,100 bytes of a new stack before it copies the stack.
 const (
 	stackBar    = 250
 	listenerBar = 950
@@ -66,7 +66,7 @@ func (b *bench) stack() error {
 	return nil
 }
 
-// toListener returns how deep in its stack the worker is that calls a listener with the
+// toListener returns the depth of the worker's stack when the worker calls a listener with the
 // result of a quick producer.
 func toListener() (depth, error) {
 	d := dispatch.New[int, int]()
@@ -88,15 +88,15 @@ func toListener() (depth, error) {
 	return <-heard, nil
 }
 
-// depth is how deep in its stack a goroutine is.
+// depth is how many bytes of its stack a goroutine uses.
 //
-// The sizes of the frames could be read from the program with go tool objdump, but
-// somebody would have to know which functions to look for and which of them are
-// inlined. So the producer looks where it is itself. The end of a stack is a multiple
-// of 2 KiB, for stacks have a size of 2 KiB times a power of two and are aligned. So
-// the distance to the end, modulo 2 KiB, is the same whether or not the stack has
-// grown, and is what is in use unless that exceeds 2 KiB. What the measuring takes
-// itself is taken off, by a goroutine that does nothing else.
+// The sizes of the frames could be read from the program with go tool objdump, but then the
+// names of the functions must be known, and which of them are inlined. So the producer measures
+// its own depth. The end of a stack is a multiple of 2 KiB, because the size of a stack is 2
+// KiB times a power of two, and stacks are aligned. So the distance to the end, modulo 2 KiB,
+// is the same whether or not the stack has grown, and is the number of bytes in use unless that
+// exceeds 2 KiB. The bytes that the measurement itself uses are subtracted: a goroutine that
+// does nothing else measures them.
 type depth struct {
 	used      uintptr
 	functions []string // between the start of the goroutine and the caller, the outermost first

@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	// crowdBar is what very many topics may take in all, in MB: a million of
-	// them with a producer each, the names of the topics included.
+	// crowdBar bounds the memory of very many topics in MB: a million topics with a producer
+	// each, including the names of the topics.
 	crowdBar = 600
 
-	// idleBar is what a registration may take, in bytes.
+	// idleBar bounds the memory of a registration in bytes.
 	idleBar = 400
 )
 
-// manyTopics measures what idle topics and registrations take.
+// manyTopics measures the memory of idle topics and registrations.
 func (b *bench) manyTopics() error {
 	t := measure.NewTable("what", "n", "bytes each", "bar", "MB", "bar", "goroutines", "bar")
-	produce := quick(0) // all share one closure: closures are not the library's to pay for
+	produce := quick(0) // all share one closure: closures are not memory of the library
 	listen := func(context.Context, result) {}
 	topics := make([]dispatch.Topic[int, int], 0, b.topics)
 	for _, c := range []struct {

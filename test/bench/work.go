@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// request is what every call asks.
+// request is the request of every call.
 const request = 7
 
 // producer is what all sides call.
@@ -24,7 +24,7 @@ func quick(i int) producer {
 	return func(_ context.Context, req int) (int, error) { return req + i, nil }
 }
 
-// sleep is for producers that block and look at nothing.
+// sleep is for producers that block and ignore their contexts.
 func sleep(i int) producer {
 	return func(_ context.Context, req int) (int, error) {
 		time.Sleep(time.Millisecond)
@@ -32,7 +32,7 @@ func sleep(i int) producer {
 	}
 }
 
-// selecting is for producers that wait as one should, for their context as well.
+// selecting is for producers that wait and watch their contexts.
 func selecting(i int) producer {
 	return func(ctx context.Context, req int) (int, error) {
 		timer := time.NewTimer(time.Millisecond)

@@ -1,9 +1,8 @@
-// Package books checks the books of calls: that every member of a call has ended
-// in one way, and that what was reported, read and heard agrees.
+// Package books checks the books of calls: that every member of a call has ended in one way,
+// and that the report, the reader and the listeners agree.
 //
-// It is for calls whose requests and results are ints of 64 bits. A result has to be
-// made by [Value], so that it tells which request it answers and differs from all
-// others.
+// It is for calls whose requests and results are ints of 64 bits. A result has to be made by
+// [Value], so that it identifies the request and differs from all other results.
 package books
 
 import (
@@ -26,15 +25,15 @@ func Value(req, n int) int { return req*perRequest + n%perRequest }
 // Answers reports whether a value was made as a result to the request.
 func Answers(value, req int) bool { return value/perRequest == req }
 
-// Entry is what is known of a call that has ended.
+// Entry is the record of a call that has ended.
 type Entry struct {
 	Report   dispatch.Report
 	Results  []Result                   // what a reader saw
-	Many     func(dispatch.Member) bool // says whose results can be any number
+	Many     func(dispatch.Member) bool // reports whether a member can have any number of results
 	Quorum   int                        // the call's WithQuorum; 0: none
 	FailFast bool                       // the call's WithFailFast
 	Grace    bool                       // whether the call has a WithGrace
-	Exact    bool                       // whether time is virtual; else clocks are read a little before what they are read for
+	Exact    bool                       // whether time is virtual; otherwise the clock is read a little before the event that it is read for
 }
 
 // Check returns what is wrong with the entry, or nil.
@@ -58,7 +57,7 @@ func told(r dispatch.Report) string {
 	return s
 }
 
-// outcomes checks that every member has ended once, and as one can end.
+// outcomes checks that every member has ended once, in a valid way.
 func (e *Entry) outcomes() error {
 	seen := map[dispatch.Member]bool{}
 	for _, o := range e.Report.Outcomes {

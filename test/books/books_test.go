@@ -10,7 +10,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// TestCheck makes a call whose books are right, and then makes them wrong.
+// TestCheck makes a call whose books are right, and then changes them so that they are wrong.
 func TestCheck(t *testing.T) {
 	right := func(*Entry, *Testimony) {}
 	for _, test := range []struct {

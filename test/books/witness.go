@@ -9,26 +9,26 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// Hearing says what a listener that is there for the whole of a call is owed.
+// Hearing says which results a listener must get that was registered during the whole call.
 type Hearing uint8
 
-// What there is to be heard.
+// The kinds of hearing.
 const (
 	All     Hearing = iota // all results, in order
 	Some                   // some of them may be dropped, the others are in order
 	AnyRank                // all results, in any order
 )
 
-// Testimony is what a witness heard of a call.
+// Testimony is what a witness has recorded of a call.
 type Testimony struct {
 	Witness *Witness
 	Heard   []Result
 	Report  dispatch.Report
 }
 
-// Witness is a listener that keeps what it hears, call by call, and gives evidence
-// when it is told of a call's end. Its Listen and Done are to be added to a bus
-// together. Its methods may be used concurrently.
+// Witness is a listener that records the results of each call, and passes them to Give at the
+// end of the call. Its Listen and Done must be added to a bus together. Its methods may be used
+// concurrently.
 type Witness struct {
 	Name    string
 	Hearing Hearing
@@ -57,17 +57,17 @@ func (w *Witness) Done(r dispatch.Report) {
 	w.Give(Testimony{w, heard, r})
 }
 
-// Open returns of how many calls there were results and no end, or results after
-// the end.
+// Open returns the number of calls of which the witness has results and no end, or results
+// after the end.
 func (w *Witness) Open() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.heard)
 }
 
-// Proves returns what is wrong if a listener that is owed so much gives this
-// testimony of the call, or nil. A listener whose bus was closed, cut off, cannot
-// have heard the last of it.
+// Proves returns what is wrong with the testimony of a listener that must get the results of
+// this hearing, or nil. A listener whose bus was closed during the call, which cut reports, may
+// lack the last results.
 func (e *Entry) Proves(t Testimony, owed Hearing, cut bool) error {
 	if got, want := told(t.Report), told(e.Report); got != want {
 		return fmt.Errorf("%s\n%s was told at the end: %s", want, t.Witness.Name, got)

@@ -2,11 +2,11 @@
 // after a fixed time, and at a quantile of the recent latencies. Its test makes the calls, in
 // virtual time; in the root of the module:
 //
-//	make hedge # prints the table, and draws the chart of docs/policies/groups.md anew
+//	make hedge # prints the table, and draws the chart of docs/policies/groups.md again
 //
 // Only time is virtual: the calls are those of package dispatch. They are made one after
-// another, so the latencies do not depend on how many runs there are. Where they do, in a back
-// end that is near its limit, extra runs cost more than is to be seen here.
+// another, so the latencies do not depend on the number of runs. In a back end that is near its
+// limit they do, and extra runs cost more than the table shows.
 package hedge
 
 import (
@@ -75,8 +75,8 @@ const (
 
 var colours = []string{"#888888", "#c2571a", "#1f6fb4", "#2e8b57", "#8e44ad"}
 
-// Chart draws the loads beside each other as an SVG: how long which share of the calls
-// takes, both on scales that give the long ones room.
+// Chart draws the loads side by side as an SVG: which share of the calls takes how long, both
+// on scales that give long times room.
 func Chart(loads []Load) string {
 	var b strings.Builder
 	all := len(loads)*(left+width) + margin
@@ -115,8 +115,8 @@ func panel(l Load) string {
 	return b.String()
 }
 
-// across returns where a share of the calls is: 0.5 at the left, and each step from 0.9 to
-// 0.99 and on as wide.
+// across returns the position of a share of the calls: 0.5 is at the left, and each step from
+// 0.9 to 0.99 and on has the same width.
 func across(share float64) float64 {
 	return width * math.Log(0.5/(1-share)) / math.Log(0.5/(1-most))
 }

@@ -26,8 +26,8 @@ const (
 
 var ask = dispatch.NewTopic[string, int]("db.get", dispatch.WithTimeout(time.Minute))
 
-// heavy has a median of 10 ms and a p99 of 60 ms, but for one request in fifty, which meets
-// with a pause of 0.2 to 1 s. All of that can be several times as long.
+// heavy has a median of 10 ms and a p99 of 60 ms. One request in fifty also waits for a pause
+// of 0.2 to 1 s. times multiplies all latencies.
 func heavy(times time.Duration) dispatchtest.Latency {
 	usual := dispatchtest.LogNormal(10*time.Millisecond, 60*time.Millisecond)
 	return func(r *rand.Rand) time.Duration {
@@ -56,7 +56,7 @@ func measure(t *testing.T, name string, latency dispatchtest.Latency, calls int,
 			<-call.Done()
 			r := call.Report()
 			takes[i], runs = r.Elapsed, runs+r.Outcomes[0].Tried
-			synctest.Wait() // or the loser would be busy when the next call looks
+			synctest.Wait() // otherwise the loser would be busy at the next call
 		}
 		s = hedge.NewSeries(name, takes, runs)
 	})
@@ -117,8 +117,8 @@ func TestWhatHedgingDoes(t *testing.T) {
 	}
 }
 
-// What the page shows is what the program writes, as far as that can be seen without
-// making all the calls.
+// The page shows what the program writes. The test checks only what does not need all the
+// calls.
 func TestThePageShowsTheChart(t *testing.T) {
 	text, err := os.ReadFile(page)
 	if err != nil {

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestHouse runs the program. What it finds changes; that it finds something does not.
+// TestHouse runs the program. The test checks that the program finds something, and not what it
+// finds.
 func TestHouse(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program")

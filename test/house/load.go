@@ -22,14 +22,14 @@ const (
 	internalPath = rootPath + "/internal/"
 )
 
-// code is the root package and those below internal that it brings into a program.
+// code is the root package and the packages below internal that it imports.
 type code struct {
 	fset     *token.FileSet
 	dir      string // of the root package
 	packages []*pack
 }
 
-// pack is a package with its syntax, without tests, and what its names mean.
+// pack is a package without tests: its syntax, and the meaning of its names.
 type pack struct {
 	fset   *token.FileSet
 	path   string
@@ -38,8 +38,8 @@ type pack struct {
 	info   types.Info
 }
 
-// load reads the code. What it imports is read from the compiler's export data,
-// which go list makes; so the program needs nothing but the standard library.
+// load reads the code. It reads imported packages from the compiler's export data, which go
+// list makes; so the program needs only the standard library.
 func load() (*code, error) {
 	c := &code{fset: token.NewFileSet()}
 	listed, err := output("go", "list", "-deps", "-export", "-json=ImportPath,Dir,GoFiles,Export", rootPath)

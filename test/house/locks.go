@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// locks returns how many fields and variables goroutines meet at, and how many there
-// are of each kind: those whose type is of sync or sync/atomic, and those whose
-// address is given to a function of sync/atomic. Parameters and pointers are not
-// counted: what they point to is. Semaphores, which are always behind pointers, often
-// several to the same one, are listed and not counted.
+// locks returns the number of fields and variables that synchronize goroutines, and how many
+// there are of each kind: those whose type is of sync or sync/atomic, and those whose address
+// is given to a function of sync/atomic. Parameters and pointers are not counted, because the
+// fields that they point to are. Semaphores are always behind pointers, often several pointers
+// to the same semaphore, so they are listed and not counted.
 func (c *code) locks() (n int, kinds string) {
 	counts := make(map[string]int)
 	semaphores := 0

@@ -1,11 +1,10 @@
-// The house program measures how much of dispatch there is to hold in mind, and
-// prints which of the goals that the project has set for itself are met. In the root
+// The house program measures how much code and how many concepts a reader of dispatch has to
+// know, and prints which of the goals that the project has set for itself are met. In the root
 // of the module:
 //
 //	make house
 //
-// It reads the code as the compiler does, with package go/types; no number is
-// counted by hand.
+// It reads the code as the compiler does, with package go/types; no number is counted by hand.
 package main
 
 import (
@@ -41,8 +40,8 @@ func main() {
 	}
 }
 
-// house prints the table and returns how many goals are missed. Where there is a
-// wider limit, that one counts.
+// house prints the table and returns how many goals are missed. If there is a wider limit, only
+// the limit counts.
 func house(w io.Writer) (missed int, err error) {
 	code, err := load()
 	if err != nil {
@@ -83,7 +82,7 @@ func house(w io.Writer) (missed int, err error) {
 	return missed, nil
 }
 
-// indented gives names in lines of moderate length.
+// indented returns names in lines of moderate length.
 func indented(names []string) string {
 	var b strings.Builder
 	width := 0

@@ -13,9 +13,9 @@ const requestPath = rootPath + "/test/house/request"
 // way is the files in which one request executes statements.
 type way struct{ root, internal []string }
 
-// way runs the program in request under coverage. A list made from the code would
-// have all files of all branches; this has those that an ordinary request comes
-// through, goroutines and callbacks included.
+// way runs the program in request under coverage. A list made from the code would have all
+// files of all branches; this list has the files that an ordinary request executes, including
+// goroutines and callbacks.
 func (c *code) way() (w way, err error) {
 	temp, err := os.MkdirTemp("", "house")
 	if err != nil {
@@ -26,7 +26,7 @@ func (c *code) way() (w way, err error) {
 	if err := os.Mkdir(counters, 0o700); err != nil {
 		return w, err
 	}
-	// A program can set its counters back in atomic mode, and if it counts itself.
+	// A program can clear its counters only in atomic mode, and only if it is covered itself.
 	covered := "-coverpkg=" + strings.Join(append(c.paths(), requestPath), ",")
 	if _, err := output("go", "build", "-o", binary, "-cover", "-covermode=atomic", covered, requestPath); err != nil {
 		return w, err

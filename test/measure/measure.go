@@ -41,11 +41,10 @@ type Sample struct {
 	Allocs float64
 }
 
-// Compare runs the rounds of the sides and returns a median for each side, in the
-// order of the arguments. All sides have a turn in each round, in random order, so
-// that whatever else the machine does befalls all of them, and no side always runs
-// after the same other one. Medians are compared, and not the fastest rounds: what
-// a user sees is the usual call.
+// Compare runs the rounds of the sides and returns a median for each side, in the order of the
+// arguments. All sides have a turn in each round, in random order, so that other work of the
+// machine affects all of them, and no side always runs after the same other one. Medians are
+// compared, and not the fastest rounds, because a user sees the usual call.
 func (r Rounds) Compare(sides ...Side) ([]Sample, error) {
 	calls := make([]int, len(sides))
 	for i, s := range sides {

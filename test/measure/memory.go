@@ -2,8 +2,8 @@ package measure
 
 import "runtime"
 
-// Heap returns the bytes of the heap that are not garbage. What has a finalizer or
-// lies in a pool is gone only after the second collection.
+// Heap returns the bytes of the heap that are not garbage. Objects with a finalizer, or in a
+// pool, are freed only by the second collection.
 func Heap() int64 {
 	runtime.GC()
 	runtime.GC()

@@ -39,8 +39,8 @@ func Choose(parts []Part, only string) ([]Part, error) {
 	return slices.DeleteFunc(slices.Clone(parts), func(p Part) bool { return !slices.Contains(wanted, p.Name) }), nil
 }
 
-// RunAll runs the parts and writes what they are and how long they took. An error
-// of a part is written as BROKEN and does not keep the other parts from running.
+// RunAll runs the parts and writes their names and how long they took. An error of a part is
+// written as BROKEN, and the other parts still run.
 func RunAll(w io.Writer, parts []Part) {
 	began := time.Now()
 	fmt.Fprintf(w, "%s %s/%s, %d processors\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0))
@@ -56,7 +56,7 @@ func RunAll(w io.Writer, parts []Part) {
 	fmt.Fprintf(w, "\nThat took %v.\n", time.Since(began).Round(time.Second))
 }
 
-// patience is how long a part may take. All of them together take less.
+// patience is how long a part may take. All parts together take less.
 const patience = 3 * time.Minute
 
 // watch ends the program, and shows where its goroutines are, if a part hangs.

@@ -46,7 +46,7 @@ func (t *Table) Print(w io.Writer) {
 	}
 }
 
-// None is the bar of what has none.
+// None is the bar of a measurement without a bar.
 var None = math.Inf(1)
 
 // AtMost is the cell that says whether a value is within its bar.

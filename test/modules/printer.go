@@ -27,14 +27,14 @@ type printer struct {
 	lacks    []lack // in the order in which they were found
 }
 
-// results is what a package has printed and is still of interest.
+// results is the output of a package that is still needed.
 type results struct {
 	tests  []string            // that have neither passed nor been skipped, and "" for the package
 	output map[string][]string // by test
 	lacks  []lack
 }
 
-// A lack is something that the machine does not have, and how many tests miss it.
+// A lack is something that the machine does not have, and the number of tests that need it.
 type lack struct {
 	what  string
 	tests int
@@ -44,7 +44,7 @@ func newPrinter(w io.Writer) *printer {
 	return &printer{w: w, packages: make(map[string]*results)}
 }
 
-// line takes a line of go test -json. What is no event is printed as it is.
+// line handles a line of go test -json. A line that is not an event is printed as it is.
 func (p *printer) line(line []byte) {
 	var e event
 	if err := json.Unmarshal(line, &e); err != nil || e.Action == "" {
@@ -64,7 +64,7 @@ func (p *printer) line(line []byte) {
 	}
 }
 
-// end takes the end of a test or, if the event names none, of a package.
+// end handles the end of a test or, if the event names none, of a package.
 func (p *printer) end(e event) {
 	r := p.results(e.Package)
 	if e.Test != "" {
@@ -88,7 +88,7 @@ func (p *printer) end(e event) {
 	delete(p.packages, e.Package)
 }
 
-// rest prints what is left of packages that have not ended.
+// rest prints the output of packages that have not ended.
 func (p *printer) rest() {
 	for name, r := range p.packages {
 		p.print(r)
@@ -105,7 +105,7 @@ func (p *printer) print(r *results) {
 	fmt.Fprint(p.w, strings.Join(r.output[""], ""))
 }
 
-// lack notes, loudly, that the machine lacks something that all tests would use.
+// lack records, and prints at once, that the machine lacks something that all tests would use.
 func (p *printer) lack(what, why string) {
 	fmt.Fprintf(p.w, "SKIP\t%s%s: %s\n", lacking, what, why)
 	p.add(lack{what: what})
@@ -158,8 +158,8 @@ func (r *results) forget(test string) {
 	r.tests = slices.DeleteFunc(r.tests, func(t string) bool { return t == test })
 }
 
-// skip counts a test that has skipped itself because of the machine; other reasons
-// are the test's own affair.
+// skip counts a test that has skipped itself because of the machine. Other reasons are not
+// counted.
 func (r *results) skip(output string) {
 	_, what, ok := strings.Cut(output, lacking)
 	if !ok {

@@ -73,7 +73,7 @@ SKIP	this machine lacks a moon: 2 tests did not run
 	}
 }
 
-// A package that a crash has cut short has no end of its own.
+// A package that a crash has ended has no end event.
 func TestWhatHasNotEndedIsPrinted(t *testing.T) {
 	var out strings.Builder
 	printed(newPrinter(&out), `{"Action":"build-output","ImportPath":"a","Output":"a.go:1: undefined: x\n"}

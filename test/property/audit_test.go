@@ -7,7 +7,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
-// audit checks the books when all is over.
+// audit checks the books after the end of the bus.
 func (s *schedule) audit() {
 	for _, c := range s.calls {
 		<-c.read
@@ -32,8 +32,8 @@ func (s *schedule) check(err error) {
 	}
 }
 
-// auditRuns checks that nobody was asked twice, and that those who were are those
-// who started.
+// auditRuns checks that no producer was asked twice by a call, and that the report says of each
+// whether its run has started.
 func (s *schedule) auditRuns(c *call) {
 	for _, o := range c.entry.Report.Outcomes {
 		if o.Member.Node != "" || o.Member.Group != "" || strings.HasPrefix(o.Member.Name, "relay-") {
@@ -45,13 +45,13 @@ func (s *schedule) auditRuns(c *call) {
 	}
 }
 
-// auditAudience checks that all who were there for the whole of the call have
-// heard it, and that nobody was told of its end twice.
+// auditAudience checks that all listeners that were registered during the whole call have its
+// results, and that no listener was told twice of its end.
 func (s *schedule) auditAudience(c *call) {
 	gave := make(map[*books.Witness]int)
 	for _, t := range s.testimonies[c.ID()] {
 		gave[t.Witness]++
-		owed := books.Some // of those who came or left meanwhile
+		owed := books.Some // for listeners that were added or removed during the call
 		if s.wasThere(c, t.Witness) {
 			owed = t.Witness.Hearing
 		}
@@ -71,8 +71,8 @@ func (s *schedule) wasThere(c *call, w *books.Witness) bool {
 	return slices.ContainsFunc(c.witnesses, func(l *listener) bool { return &l.Witness == w && !l.leaving })
 }
 
-// auditValues checks that whatever was handed in is the result of a call or was
-// late, once.
+// auditValues checks that each value that a member gave is a result of a call, or was late
+// once.
 func (s *schedule) auditValues() {
 	results := make(map[int]bool)
 	for _, c := range s.calls {

@@ -10,12 +10,12 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
-// call is a call and what was done with it.
+// call is a call, with what the schedule knows of it.
 type call struct {
 	*dispatch.Call[int, int]
 	entry     books.Entry
 	timeout   time.Duration
-	witnesses []*listener // who was there when it was sent
+	witnesses []*listener // the listeners that were registered when it was sent
 	early     []books.Result
 	read      chan struct{} // closed when early is complete
 }
@@ -55,9 +55,9 @@ func (s *schedule) send() {
 	}()
 }
 
-// policies draws options and notes those that the books are about.
+// policies draws options, and stores those that the checks of the books need.
 func (s *schedule) policies(c *call) []dispatch.CallOption {
-	opts := []dispatch.CallOption{dispatch.WithNoWait()} // who plays must not wait
+	opts := []dispatch.CallOption{dispatch.WithNoWait()} // the goroutine that plays must not wait
 	may := func(n int, label string, o func() dispatch.CallOption) {
 		if s.chance(n, label) {
 			opts = append(opts, o())

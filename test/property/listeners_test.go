@@ -9,7 +9,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
-// listener is a witness that may be taken away again.
+// listener is a witness that may be removed.
 type listener struct {
 	registered
 	books.Witness
@@ -45,7 +45,7 @@ func (s *schedule) addListener() {
 	s.audience = append(s.audience, l)
 }
 
-// hear takes the testimony of a witness.
+// hear stores the testimony of a witness.
 func (s *schedule) hear(t books.Testimony) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestMain plays more schedules than rapid would by itself, unless the command
-// line says how many.
+// TestMain plays more schedules than rapid does by default, unless the command line has a
+// number.
 func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.checks", "1000"); err != nil {
 		panic(err)

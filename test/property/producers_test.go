@@ -10,7 +10,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
-// addProducer adds somebody who answers, of any kind.
+// addProducer adds a producer or relay of a random kind.
 func (s *schedule) addProducer() {
 	n, kind := len(s.producers), s.draw(0, 7, "kind")
 	sc := s.script("script")
@@ -54,8 +54,8 @@ func isMany(m dispatch.Member) bool {
 	return m.Node != "" || strings.HasPrefix(m.Name, "stream-") || strings.HasPrefix(m.Name, "relay-")
 }
 
-// value makes a result. One that counts must be a result of the call, or late: of
-// replicas only the first result is wanted.
+// value makes a result. A result that counts must be a result of the call, or late. Of
+// replicas, only the first result is used, so theirs do not count.
 func (s *schedule) value(req int, counts bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +67,7 @@ func (s *schedule) value(req int, counts bool) int {
 	return v
 }
 
-// begins notes that somebody is asked.
+// begins records that a producer is asked.
 func (s *schedule) begins(ctx context.Context, name string) {
 	info, _ := dispatch.CallFrom(ctx)
 	s.mu.Lock()
@@ -113,8 +113,8 @@ func (s *schedule) stream(name string, sc script) dispatch.StreamProducer[int, i
 	}
 }
 
-// relay returns a relay to a few members on a node of its own. It does what its
-// script says about one after the other, and then on its own account.
+// relay returns a relay to a few members on its own node. It does what its script says for one
+// member after the other, and then for itself.
 func (s *schedule) relay(sc script, n int) dispatch.Relay[int, int] {
 	node := fmt.Sprint("node-", n)
 	return func(ctx context.Context, req int, to *dispatch.Roster[int]) error {
@@ -130,11 +130,11 @@ func (s *schedule) relay(sc script, n int) dispatch.Relay[int, int] {
 				}
 				to.Result(m, s.value(req, true))
 			}
-			to.Name(m) // which it may not
+			to.Name(m) // a misuse
 			if err := s.finish(st); st.ending != isDeaf {
 				to.End(m, err)
 			}
-			to.End(m, nil) // which it may not
+			to.End(m, nil) // a misuse
 		}
 		return s.finish(own)
 	}

@@ -1,6 +1,5 @@
-// Package property tests what holds for every schedule: that the books of all calls
-// are right, whatever producers, listeners, relays and callers do, and under all
-// policies together.
+// Package property tests a property of every schedule: the books of all calls are right,
+// whatever producers, listeners, relays and callers do, and under all policies together.
 package property
 
 import (
@@ -30,8 +29,8 @@ func TestBooks(t *testing.T) {
 	})
 }
 
-// watch ends the process if a schedule hangs, which in virtual time it would do in
-// silence.
+// watch ends the process if a schedule hangs. In virtual time, a schedule that hangs prints
+// nothing.
 func watch() (stop func() bool) {
 	return time.AfterFunc(time.Minute, func() {
 		stacks := make([]byte, 1<<20)

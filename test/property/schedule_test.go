@@ -24,12 +24,12 @@ var (
 	errBroken = errors.New("broken")
 )
 
-// schedule is one run and the account of it. Only what draws is done by one
-// goroutine; what others have drawn for them, they find in their script.
+// schedule is one run, and the record of it. Only one goroutine draws. The values that it has
+// drawn for others are in their scripts.
 type schedule struct {
 	*rapid.T
 	d         *dispatch.Dispatcher[int, int]
-	release   chan struct{} // what the deaf wait for
+	release   chan struct{} // closed to let the producers that ignore their contexts return
 	producers []*registered
 	audience  []*listener
 	calls     []*call
@@ -38,12 +38,12 @@ type schedule struct {
 	mu          sync.Mutex // guards the fields below
 	values      int
 	runs        map[dispatch.CallID]map[string]int
-	given       map[int]bool // values that were handed in, and must not be lost
+	given       map[int]bool // values that members gave, and must not be lost
 	late        map[int]int
 	testimonies map[dispatch.CallID][]books.Testimony
 }
 
-// registered is what may be taken away again.
+// registered is a registration that may be removed.
 type registered struct {
 	*dispatch.Registration
 	leaving bool
@@ -99,8 +99,8 @@ func (s *schedule) play() {
 	}
 }
 
-// Who is taken is drawn as an index: rapid prints what it draws, and others are
-// at work on them.
+// A registration is drawn as an index, because rapid prints what it draws, and other goroutines
+// use the registrations at the same time.
 
 func (s *schedule) removeProducer() {
 	if n := len(s.producers); n > 0 {
@@ -120,19 +120,19 @@ func (s *schedule) cancel() {
 	}
 }
 
-// leave takes a registration away in one of the ways there are.
+// leave removes a registration, in one of the possible ways.
 func (s *schedule) leave(r *registered) {
 	r.leaving = true
 	if s.chance(2, "drain") {
 		ctx, cancel := context.WithTimeout(context.Background(), s.ticks(0, 8, "patience"))
 		defer cancel()
-		_ = r.Drain(ctx) // whether there was time enough is not known here
+		_ = r.Drain(ctx) // the time for the drain may be too short
 		return
 	}
 	r.Remove()
 }
 
-// end ends the bus in one of the ways there are, and lets everybody return.
+// end ends the bus in one of the possible ways, and lets all producers return.
 func (s *schedule) end() {
 	switch s.draw(0, 3, "end") {
 	case 0:
@@ -152,6 +152,6 @@ func (s *schedule) end() {
 	if s.cut {
 		close(s.release)
 	}
-	time.Sleep(time.Minute) // timers look for what is left
+	time.Sleep(time.Minute) // for timers that remain
 	synctest.Wait()
 }

@@ -14,7 +14,7 @@ import (
 // step is what a producer does before it gives a result, or ends.
 type step struct {
 	delay  time.Duration
-	heeds  bool // its context
+	heeds  bool // whether it watches its context
 	ending ending
 	count  int // results of a stream, or of a member that a relay names
 }
@@ -28,13 +28,13 @@ const (
 	panics
 	exits
 	declines
-	isDeaf // it waits until all is over, and then answers
-	leaves // with ErrGone, as relays say
+	isDeaf // it waits for the end of the schedule, and then answers
+	leaves // with ErrGone, as relays do
 	refuses
 	endings
 )
 
-// script is what somebody does in this call and in that.
+// script has the steps of a producer or relay, which it takes for different requests.
 type script []step
 
 func (s *schedule) script(label string) script {
@@ -50,8 +50,7 @@ func (s *schedule) script(label string) script {
 	return steps
 }
 
-// of returns what is done about a request. Several who have one script do
-// different things.
+// of returns the step for a request. Members that share a script take different steps.
 func (sc script) of(req, who int) step { return sc[(req+who)%len(sc)] }
 
 // wait waits as long as the step says.

@@ -141,7 +141,7 @@ func TestReleaseIsOneCommit(t *testing.T) {
 	}
 }
 
-// What is refused changes nothing.
+// A release that is refused changes nothing.
 func TestReleaseRefuses(t *testing.T) {
 	nothing := func(*repository) {}
 	for _, tt := range []struct {
@@ -183,8 +183,8 @@ func TestReleaseRefuses(t *testing.T) {
 	}
 }
 
-// The tag of a command names a commit beside the branch, in which the command has no replace
-// directives: go install refuses those.
+// The tag of a command names a commit that is not on the branch, in which the command has no
+// replace directives: go install refuses those.
 func TestACommandIsTaggedWithoutReplace(t *testing.T) {
 	with := files()
 	const requires = "module example.test/root/command\n\ngo 1.25.0\n\nrequire example.test/root v0.1.0\n"

@@ -8,11 +8,11 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// flight has very many calls in flight at the same time, each of a producer that
-// blocks until all are. Nobody keeps the calls.
+// flight has very many calls in flight at the same time, each of a producer that blocks until
+// all calls are in flight. The program keeps no reference to the calls.
 func (s *scale) flight() error {
 	n := s.times(100_000)
-	prime(2 * n) // a call may have a second worker in readiness
+	prime(2 * n) // a call may have a spare worker
 	d := dispatch.New[int, int](dispatch.WithTimeout(time.Hour))
 	release := make(chan struct{})
 	var asked, answered atomic.Int64
@@ -53,7 +53,8 @@ func (s *scale) flight() error {
 	return d.Close()
 }
 
-// await waits until the counter has come to n. The watchdog is behind it.
+// await waits until the counter has reached n. The watchdog ends the program if this takes too
+// long.
 func await(counter *atomic.Int64, n int) {
 	for counter.Load() < int64(n) {
 		time.Sleep(100 * time.Microsecond)

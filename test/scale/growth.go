@@ -16,16 +16,16 @@ type growing struct {
 	run   func(n int) (cost, error)
 }
 
-// cost is what one operation takes.
+// cost is the cost of one operation.
 type cost struct {
 	each  time.Duration
 	bytes uint64 // that are allocated
-	note  string // what else there is to say
+	note  string // a remark for the table
 }
 
-// growth prints the costs of all operations of growths.go against the size of what
-// they work on. What counts is how a cost grows: an operation on one of n that takes
-// ten times as long where n is ten times as large goes through all of them.
+// growth prints the costs of all operations of growths.go for each size. What counts is how a
+// cost grows: an operation on one of n that takes ten times as long when n is ten times as
+// large visits all n.
 func (s *scale) growth() error {
 	t := measure.NewTable("what", "n", "each", "growth", "allocated each", "")
 	for _, g := range growths {
@@ -65,8 +65,8 @@ func (s *scale) grow(t *measure.Table, g growing) error {
 	return nil
 }
 
-// forecast returns how long the next size will take if time goes on growing as it
-// did between the last two; with the size if there is only one.
+// forecast returns how long the next size will take if the time goes on growing as it did
+// between the last two sizes. After one size it assumes a time proportional to the size.
 func (g *growing) forecast(took []time.Duration) time.Duration {
 	i := len(took)
 	if i == 0 {
@@ -88,7 +88,7 @@ func timed(n int, do func() error) (cost, error) {
 	return cost{each: took / time.Duration(n), bytes: (measure.Allocated() - bytes) / uint64(n)}, err
 }
 
-// rounded gives a duration with three digits.
+// rounded returns a duration with three digits.
 func rounded(d time.Duration) string {
 	unit := time.Duration(1)
 	for d/unit >= 1000 {

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// few is how many operations are timed where each of them works on all n.
+// few is how many operations are timed if each of them works on all n.
 const few = 100
 
 // growths are the operations, with sizes ten times as large each time.
@@ -144,7 +144,7 @@ func addPatterns(d *dispatcher, n int, opts ...dispatch.ProducerOption) error {
 	return nil
 }
 
-// addMany times adding n producers.
+// addMany measures adding n producers.
 func addMany(d *dispatcher, n int, opts ...dispatch.ProducerOption) (cost, error) {
 	return timed(n, func() error {
 		for range n {
@@ -156,7 +156,7 @@ func addMany(d *dispatcher, n int, opts ...dispatch.ProducerOption) (cost, error
 	})
 }
 
-// removeSome times removing the first k of n registrations.
+// removeSome measures removing the first k of n registrations.
 func removeSome(n, k int, add func(*dispatcher) (*dispatch.Registration, error)) (cost, error) {
 	d := dispatch.New[int, int]()
 	all := make([]*dispatch.Registration, n)
@@ -197,8 +197,8 @@ func comeAndGo(d *dispatcher, n int) error {
 	return nil
 }
 
-// slowestMeanwhile returns how long a registration on a topic of its own takes at
-// most while a listener of all n topics comes and goes.
+// slowestMeanwhile returns the longest time of a registration on a topic of its own while a
+// listener of all n topics is added and removed.
 func slowestMeanwhile(n int) (cost, error) {
 	d, err := onTopics(n)
 	if err != nil {
@@ -222,8 +222,8 @@ func slowestMeanwhile(n int) (cost, error) {
 	}
 }
 
-// dropOldest returns what a result costs, sending included, that takes the place of
-// the oldest one in a mailbox with n of them.
+// dropOldest returns the cost of a result, including its call, that replaces the oldest one in
+// a mailbox with n of them.
 func dropOldest(n int) (cost, error) {
 	const members = 1000
 	d := dispatch.New[int, int]()
@@ -243,8 +243,8 @@ func dropOldest(n int) (cost, error) {
 	return timed(calls*members, func() error { return gather(d, on, calls) })
 }
 
-// waitingHedges returns how much CPU a call takes whose first group blocks, with
-// hedges that are due but have no place to run.
+// waitingHedges returns the CPU time of a call whose first group blocks, while hedges are due
+// but have no room to run.
 func waitingHedges(n int) (cost, error) {
 	const length = 200 * time.Millisecond
 	d := dispatch.New[int, int]()
@@ -270,8 +270,8 @@ func waitingHedges(n int) (cost, error) {
 	return cost{each: used, note: fmt.Sprintf("%.0f %% of a core", 100*float64(used)/float64(length))}, nil
 }
 
-// gatherLookers returns what a call costs whose members look at their contexts, as
-// slog handlers do.
+// gatherLookers returns the cost of a call whose members read their contexts, as slog handlers
+// do.
 func gatherLookers(n, replicas int) (cost, error) {
 	type key struct{}
 	var looked atomic.Int64
@@ -294,7 +294,7 @@ func gatherLookers(n, replicas int) (cost, error) {
 		}
 	}
 	const calls = 500
-	if err := gather(d, on, calls); err != nil { // pools are filled, and stacks have grown
+	if err := gather(d, on, calls); err != nil { // fills the pools, and makes the stacks grow
 		return cost{}, err
 	}
 	return timed(calls, func() error { return gather(d, on, calls) })

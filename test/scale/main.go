@@ -1,17 +1,16 @@
-// The scale program shows what dispatch does when there is very much of
-// something: calls in flight, producers, calls one after another, listeners,
-// registrations. In the root of the module:
+// The scale program shows what dispatch does with very many calls in flight, producers, calls
+// one after another, listeners, or registrations. In the root of the module:
 //
 //	make scale
 //
-// or, for some of it, in this directory:
+// or, for some of the parts, in this directory:
 //
 //	go run . -only flight,listeners -n 0.1
 //
-// Times and bytes are measured and printed, for people to judge. What has to be as
-// it was when all is over, the goroutines and the heap, is compared with what was
-// there before and called "ok" or "GREW". The last part, growth, prints what an
-// operation costs against the size of what it works on.
+// Times and bytes are measured and printed, and a reader has to judge them. The goroutines and
+// the heap must be as before when a part has ended. They are compared with the values before,
+// and called "ok" or "GREW". The last part, growth, prints the cost of an operation for each
+// size.
 package main
 
 import (
@@ -30,18 +29,18 @@ type (
 	result     = dispatch.Result[int, int]
 )
 
-// on is the topic that everything happens on.
+// on is the topic of all parts.
 var on = dispatch.NewTopic[int, int]("scale")
 
 // scale is what the parts of the program have in common.
 type scale struct {
 	out      io.Writer
-	factor   float64       // of how many of everything there are
+	factor   float64       // of all numbers of calls, producers and so on
 	patience time.Duration // how long one size of growth may take
 	most     int           // the largest size of growth; 0: no limit
 }
 
-// times returns how many there are of what there are n of by default.
+// times returns the number to use where the default is n.
 func (s *scale) times(n int) int { return max(1, int(float64(n)*s.factor)) }
 
 func (s *scale) parts() []measure.Part {

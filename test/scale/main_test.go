@@ -8,8 +8,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// TestEverything runs the program with little of everything. What it measures then
-// means nothing, but every part has to do what it is for.
+// TestEverything runs the program with a small factor. The measurements then mean nothing, but
+// every part must work.
 func TestEverything(t *testing.T) {
 	var out strings.Builder
 	s := &scale{out: &out, factor: 0.001, patience: time.Second, most: 100}

@@ -8,8 +8,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// producers adds very many producers to one topic, calls them all at once, and
-// takes them away again.
+// producers adds very many producers to one topic, calls them all at the same time, and removes
+// them.
 func (s *scale) producers() error {
 	n := s.times(100_000)
 	d := dispatch.New[int, int](dispatch.WithTimeout(time.Hour))
@@ -34,7 +34,7 @@ func (s *scale) producers() error {
 	}
 	during := settled(there)
 	begin = time.Now()
-	removed := min(n, 100) // one takes far too long to remove all
+	removed := min(n, 100) // to remove all one by one takes too long
 	for _, r := range added[n-removed:] {
 		r.Remove()
 	}
@@ -60,8 +60,8 @@ func (s *scale) producers() error {
 
 func echo(_ context.Context, req int) (int, error) { return req, nil }
 
-// callAll returns how long the fastest of some calls took, until it had ended and
-// until n results had been heard.
+// callAll returns how long the fastest of some calls took, until the call had ended and until
+// the listener had n results.
 func callAll(d *dispatcher, heard *atomic.Int64, n int) (calling, hearing time.Duration, err error) {
 	for range 5 {
 		heard.Store(0)

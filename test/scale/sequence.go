@@ -24,7 +24,7 @@ func (s *scale) sequence() error {
 			return err
 		}
 	}
-	if err := callOften(d, n/100); err != nil { // so that all that stays is there
+	if err := callOften(d, n/100); err != nil { // allocates all memory that the program keeps
 		return err
 	}
 	await(&heard, members*(n/100))
@@ -68,7 +68,7 @@ func countMallocs() uint64 {
 	return m.Mallocs
 }
 
-// heapNow returns what is on the heap, garbage included.
+// heapNow returns the bytes of the heap, garbage included.
 func heapNow() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

@@ -7,17 +7,17 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/measure"
 )
 
-// table is a table of measures, some of which have to be back where they were.
+// table is a table of measures. Some of them must be back at the values before.
 type table struct{ *measure.Table }
 
 func newTable() table { return table{measure.NewTable("measure", "value", "as before")} }
 
-// row adds a measure that nothing is expected of.
+// row adds a measure without an expected value.
 func (t table) row(measure, format string, values ...any) {
 	t.Row(measure, fmt.Sprintf(format, values...), "")
 }
 
-// back adds the rows of what has to be back where it was.
+// back adds the rows of measures that must be back at the values before.
 func (t table) back(before, during, after usage) {
 	t.Row(
 		"goroutines before, during, after",
@@ -31,7 +31,7 @@ func (t table) back(before, during, after usage) {
 	)
 }
 
-// grown is the word for whether something has grown that should not have.
+// grown returns the word for whether a measure has grown that should not have.
 func grown(yes bool) string {
 	if yes {
 		return "GREW"
@@ -41,5 +41,5 @@ func grown(yes bool) string {
 
 func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }
 
-// each returns how long each of n took, in nanoseconds.
+// each returns the time for each of n, in nanoseconds.
 func each(d time.Duration, n int) float64 { return float64(d) / float64(n) }

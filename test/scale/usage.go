@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// usage is what the program takes up.
+// usage is the memory and the goroutines that the program uses.
 type usage struct {
 	heap       int64 // bytes that are not garbage
 	stacks     int64 // bytes of the goroutines' stacks
 	goroutines int
 }
 
-// tolerance is by how many bytes the heap may be larger than it was: the runtime
-// keeps some memory of its own, for timers above all.
+// tolerance is by how many bytes the heap may be larger than before: the runtime keeps some
+// memory, mainly for timers.
 const tolerance = 4 << 20
 
-// takenUp returns what the program takes up now. What has a finalizer or lies in a
-// pool is gone only after the second collection.
+// takenUp returns the usage of the program now. Objects with a finalizer, or in a pool, are
+// freed only by the second collection.
 func takenUp() usage {
 	runtime.GC()
 	runtime.GC()
@@ -27,9 +27,9 @@ func takenUp() usage {
 	return usage{int64(m.HeapAlloc), int64(m.StackInuse), runtime.NumGoroutine()}
 }
 
-// settled returns what the program takes up when it is back where it was, or when
-// that has not come about in ten seconds: goroutines take a moment to end, and
-// timers that are of no use any more may hold memory until they go off.
+// settled returns the usage of the program when it is back at the usage before, or after ten
+// seconds. Goroutines take a moment to end, and timers that are no longer needed may keep
+// memory until they fire.
 func settled(before usage) usage {
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		if now := takenUp(); !now.beyond(before) || time.Now().After(end) {
@@ -38,16 +38,15 @@ func settled(before usage) usage {
 	}
 }
 
-// beyond reports whether there is more of something than there was.
+// beyond reports whether the usage is higher than before.
 func (u usage) beyond(before usage) bool { return u.moreGoroutines(before) || u.moreHeap(before) }
 
 func (u usage) moreGoroutines(before usage) bool { return u.goroutines > before.goroutines }
 
 func (u usage) moreHeap(before usage) bool { return u.heap > before.heap+tolerance }
 
-// prime has n goroutines exist at the same time. The runtime never gives back the
-// records of goroutines, on the heap; so they have to be there before what the
-// heap has is counted.
+// prime makes n goroutines exist at the same time. The runtime never frees the records of
+// goroutines, which are on the heap, so they must exist before the heap is measured.
 func prime(n int) {
 	var begun, ended sync.WaitGroup
 	release := make(chan struct{})

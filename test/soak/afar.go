@@ -10,11 +10,11 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// endless is the behaviour of a stream that goes on until nobody wants more.
+// endless is the behavior of a stream that goes on until its context ends.
 func endless(_ *epoch, ctx context.Context) error { return sleep(ctx, upTo(10*time.Millisecond)) }
 
-// stream returns a stream producer that behaves so before each result. Only that
-// which is endless has no end of its own.
+// stream returns a stream producer with this behavior before each result. Only an endless
+// stream has no end of its own.
 func (e *epoch) stream(b behaviour) dispatch.StreamProducer[int, int] {
 	return func(ctx context.Context, req int) iter.Seq2[int, error] {
 		return func(yield func(int, error) bool) {
@@ -36,7 +36,7 @@ func (e *epoch) stream(b behaviour) dispatch.StreamProducer[int, int] {
 	}
 }
 
-// relay returns a relay to a few members on a node, not all of which behave.
+// relay returns a relay to a few members on a node. The relay sometimes misuses its roster.
 func (e *epoch) relay(node string) dispatch.Relay[int, int] {
 	return func(ctx context.Context, req int, to *dispatch.Roster[int]) error {
 		for i := range rand.IntN(4) {
@@ -64,7 +64,7 @@ func (e *epoch) relay(node string) dispatch.Relay[int, int] {
 	}
 }
 
-// endAfar ends a member in one of the ways there are, or not at all.
+// endAfar ends a member in a random way, or not at all.
 func (e *epoch) endAfar(to *dispatch.Roster[int], m dispatch.Member) {
 	errs := []error{nil, nil, nil, errBroken, dispatch.ErrDecline, dispatch.ErrGone, dispatch.ErrOverloaded, &dispatch.PanicError{Value: 1}, dispatch.ErrUnreachable}
 	if i := rand.IntN(len(errs) + 1); i < len(errs) {
@@ -72,7 +72,7 @@ func (e *epoch) endAfar(to *dispatch.Roster[int], m dispatch.Member) {
 	}
 }
 
-// misuse does now and then what a relay may not do.
+// misuse sometimes does what a relay must not do.
 func misuse(to *dispatch.Roster[int], m dispatch.Member) {
 	switch rand.IntN(30) {
 	case 0:

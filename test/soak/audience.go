@@ -9,7 +9,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
-// addAudience adds the listeners that stay. All of them are witnesses.
+// addAudience adds the listeners that are never removed. All of them are witnesses.
 func (e *epoch) addAudience() {
 	e.witness(asked, "plain", books.All, nothing)
 	e.witness(everything, "by pattern", books.All, nothing)
@@ -31,14 +31,14 @@ func (e *epoch) addAudience() {
 
 func nothing(context.Context) {}
 
-// dawdle takes its time now and then.
+// dawdle sometimes takes a while.
 func dawdle(context.Context) {
 	if rand.IntN(16) == 0 {
 		time.Sleep(upTo(2 * time.Millisecond))
 	}
 }
 
-// witness adds a listener that keeps what it hears before it does something.
+// witness adds a listener that records a result before it calls its function.
 func (e *epoch) witness(on dispatch.Selector[int, int], name string, hearing books.Hearing, then func(context.Context), opts ...dispatch.ListenerOption) {
 	w := &books.Witness{Name: name, Hearing: hearing, Give: e.auditor.hear}
 	e.auditor.witnesses++

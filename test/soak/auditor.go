@@ -10,10 +10,10 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
-// auditor puts together what is known of each call: the entry of the one who sent
-// it and the testimony of each witness. It checks them, and forgets them.
+// auditor collects the records of each call: the entry of the sender and the testimony of each
+// witness. It checks them when they are complete, and forgets them.
 type auditor struct {
-	witnesses int         // how many have to give evidence of each call
+	witnesses int         // how many give a testimony of each call
 	cut       atomic.Bool // the bus has been closed
 
 	calls   atomic.Int64
@@ -24,23 +24,23 @@ type auditor struct {
 	wrong []error
 }
 
-// file is what has come in about one call.
+// file has the records of one call that have arrived.
 type file struct {
 	entry       *books.Entry
 	testimonies []books.Testimony
 }
 
-// enter hands in the entry of a call.
+// enter adds the entry of a call.
 func (a *auditor) enter(e *books.Entry) {
 	a.calls.Add(1)
 	a.results.Add(int64(len(e.Results)))
 	a.add(e.Report.Call, func(f *file) { f.entry = e })
 }
 
-// hear hands in the testimony of a witness.
+// hear adds the testimony of a witness.
 func (a *auditor) hear(t books.Testimony) {
 	if t.Report.Topic != asked.Name() {
-		return // nobody keeps books of the other topics
+		return // the calls of other topics are not checked
 	}
 	a.add(t.Report.Call, func(f *file) { f.testimonies = append(f.testimonies, t) })
 }
@@ -76,7 +76,7 @@ func (a *auditor) check(f *file) {
 	a.report(err)
 }
 
-// report notes that something is wrong, unless err is nil.
+// report records an error, unless err is nil.
 func (a *auditor) report(err error) {
 	if err == nil {
 		return
@@ -86,7 +86,7 @@ func (a *auditor) report(err error) {
 	a.wrong = append(a.wrong, err)
 }
 
-// finish checks that nothing is missing when everything is over.
+// finish checks that no record is missing after the end of the bus.
 func (a *auditor) finish() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -95,7 +95,7 @@ func (a *auditor) finish() {
 	}
 }
 
-// verdict reports whether nothing was wrong, and shows the first things that were.
+// verdict reports whether there were no errors, and prints the first ones.
 func (a *auditor) verdict() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -54,13 +54,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ask sends a request of its own.
+// ask sends a request from inside the call.
 func ask(e *epoch, ctx context.Context) error {
 	_, err := e.d.Gather(ctx, nested, 0)
 	return err
 }
 
-// flaky does anything.
+// flaky behaves in a random way.
 func flaky(e *epoch, ctx context.Context) error {
 	for _, b := range behaviours { // in random order
 		return b(e, ctx)
@@ -68,7 +68,7 @@ func flaky(e *epoch, ctx context.Context) error {
 	return nil
 }
 
-// producer returns a producer that behaves so.
+// producer returns a producer with this behavior.
 func (e *epoch) producer(b behaviour) dispatch.Producer[int, int] {
 	return func(ctx context.Context, req int) (int, error) {
 		if err := b(e, ctx); err != nil {
@@ -78,7 +78,7 @@ func (e *epoch) producer(b behaviour) dispatch.Producer[int, int] {
 	}
 }
 
-// addCast adds the producers that stay.
+// addCast adds the producers that are never removed.
 func (e *epoch) addCast() {
 	for name, b := range behaviours {
 		e.must(e.d.AddProducer(dispatch.AnyOf(asked, loose), e.producer(b), dispatch.WithName(name)))

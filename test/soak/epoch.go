@@ -14,7 +14,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
-// The topics: only the calls on the first are kept in the books.
+// The topics. The books have only the calls on the first.
 var (
 	asked      = dispatch.NewTopic[int, int]("soak.asked")
 	loose      = dispatch.NewTopic[int, int]("soak.loose")
@@ -29,7 +29,7 @@ type epoch struct {
 	lates     lates
 	witnesses []*books.Witness
 	end       end
-	most      int // goroutines that were seen at once
+	most      int // the largest number of goroutines that was seen
 
 	requests atomic.Int64
 	values   atomic.Int64
@@ -50,7 +50,8 @@ func newEpoch(by end) *epoch {
 
 func (e *epoch) must(_ *dispatch.Registration, err error) { e.auditor.report(err) }
 
-// live runs the bus for so long, and then ends it while all goes on.
+// live runs the bus for this time, and then ends it while goroutines still send requests and
+// add registrations.
 func (e *epoch) live(life time.Duration) {
 	var busy sync.WaitGroup
 	for range 8 {
@@ -66,7 +67,7 @@ func (e *epoch) live(life time.Duration) {
 	busy.Wait()
 }
 
-// atRest checks that nothing is missing and nothing left.
+// atRest checks that no record is missing, and no call is left.
 func (e *epoch) atRest() {
 	e.auditor.finish()
 	for _, w := range e.witnesses {
@@ -90,7 +91,7 @@ var ends = []end{
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		err := e.d.Shutdown(ctx)
-		e.auditor.cut.Store(true) // nothing is left that could be cut
+		e.auditor.cut.Store(true) // nothing is left that the end could cut off
 		return err
 	}},
 	{"close", func(e *epoch) error {

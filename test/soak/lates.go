@@ -8,7 +8,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
-// lates checks the late results: each is late once, and no result of its call.
+// lates checks the late results: each is late once, and is not a result of its call.
 type lates struct {
 	report func(error)
 

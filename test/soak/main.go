@@ -8,10 +8,9 @@
 //
 //	go run . -for 10m
 //
-// One bus follows another; each lives for a few seconds, and is then shut down or
-// closed while calls are under way. A line is printed for each. If a book is
-// wrong, or goroutines or memory are left behind, it is printed and the program
-// exits with 1.
+// One bus follows another. Each lives for a few seconds, and is then shut down or closed while
+// calls are in flight. The program prints a line for each bus. If the books of a call are
+// wrong, or goroutines or memory are left, the program prints that and exits with 1.
 package main
 
 import (
@@ -35,7 +34,7 @@ func main() {
 	}
 }
 
-// soak reports whether everything was right all the time.
+// soak reports whether there were no errors.
 func soak(length, life time.Duration) bool {
 	begin, right := time.Now(), true
 	atFirst := measure()

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
-// pass adds producers and listeners and takes them away again, until the bus
-// accepts no more. It is one of several; the number tells them apart.
+// pass adds producers and listeners and removes them again, until the bus is closed. It runs on
+// several goroutines; the number tells them apart.
 func (e *epoch) pass(number int) {
 	for {
 		var left atomic.Bool

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/books"
 )
 
-// send makes calls of all kinds until the bus accepts no more.
+// send makes calls of all kinds until the bus is closed.
 func (e *epoch) send() {
 	for err := error(nil); !errors.Is(err, dispatch.ErrClosed); {
 		time.Sleep(upTo(8 * time.Millisecond))
@@ -32,7 +32,7 @@ func (e *epoch) send() {
 	}
 }
 
-// call makes one call that is kept in the books.
+// call makes one call whose books are checked.
 func (e *epoch) call(req int) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -66,7 +66,7 @@ func (e *epoch) call(req int) error {
 	return nil
 }
 
-// options returns a mix of policies and notes those that the books are about.
+// options returns random options, and stores those that the checks of the books need.
 func (e *epoch) options(entry *books.Entry) []dispatch.CallOption {
 	timeout := 2*time.Millisecond + upTo(60*time.Millisecond)
 	opts := []dispatch.CallOption{dispatch.WithTimeout(timeout)}

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// usage is what the program takes up.
+// usage is the memory and the goroutines that the program uses.
 type usage struct {
 	heap       int64 // bytes that are not garbage
 	goroutines int
 }
 
-// tolerance is by how many bytes the heap may be larger than at first: the records
-// of goroutines stay for ever, and some memory of the runtime's own.
+// tolerance is by how many bytes the heap may be larger than at first: the runtime keeps the
+// records of goroutines, and some other memory.
 const tolerance = 8 << 20
 
 func measure() usage {
@@ -26,8 +26,8 @@ func measure() usage {
 	return usage{int64(m.HeapAlloc), runtime.NumGoroutine()}
 }
 
-// settled returns what the program takes up when as many goroutines are left as
-// there were at first, or when that has not come about in ten seconds.
+// settled returns the usage of the program when no more goroutines are left than there were at
+// first, or after ten seconds.
 func settled(atFirst usage) usage {
 	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > atFirst.goroutines && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
@@ -35,7 +35,7 @@ func settled(atFirst usage) usage {
 	return measure()
 }
 
-// within reports whether nothing is left behind, and shows what is.
+// within reports whether nothing is left, and prints what is.
 func (u usage) within(atFirst usage) bool {
 	if u.goroutines > atFirst.goroutines {
 		fmt.Printf("\nBROKEN: %d goroutines are left\n", u.goroutines-atFirst.goroutines)

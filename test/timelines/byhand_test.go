@@ -14,8 +14,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// The code of the page about the loop written by hand: as one begins, mended, and
-// with dispatch.
+// The code of the page about the loop written by hand: a first version, the corrected version,
+// and the version with dispatch.
 
 type reading struct {
 	site  string

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// What the documents say of the loop written by hand, and of dispatch beside it.
+// The statements of the documents about the loop written by hand, and about dispatch.
 
 func answering(name string, d time.Duration) site { return site{name, answersAfter(d)} }
 
@@ -33,7 +33,7 @@ func exiting(name string) site {
 	}}
 }
 
-// took runs f and compares how long it takes.
+// took runs f and compares how long it takes with want.
 func took(t *testing.T, want time.Duration, f func()) {
 	t.Helper()
 	began := time.Now()
@@ -156,7 +156,7 @@ func TestDispatchNamesEverybody(t *testing.T) {
 	})
 }
 
-// What the page about WithGrace says of the picture without site-4.
+// The statement of the page about WithGrace on the picture without site-4.
 func TestTheCallDoesNotWaitForThoseWhoGaveUpInTheGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cell, err := newCell([]site{answering("site-1", at(5)), {"site-2", averages(at(3))}, answering("site-3", time.Hour)})

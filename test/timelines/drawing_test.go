@@ -16,8 +16,8 @@ import (
 // step is what a column stands for; it is the same in all pictures.
 const step = 100 * time.Millisecond
 
-// picture draws the calls that were made, all with this timeout. If they were sent
-// in turn, each had to wait from the start of the one before.
+// picture draws the calls, all with this timeout. If they were sent in turn, each has waited
+// for a place since the start of the one before.
 func (s *stage) picture(timeout time.Duration, inTurn bool) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,7 +78,7 @@ func (d *drawing) rows() (rows []timelines.Row) {
 	for _, p := range d.stage.producers {
 		rows = append(rows, d.row(p))
 	}
-	for _, o := range d.report.Outcomes { // those that nobody has registered
+	for _, o := range d.report.Outcomes { // members that no producer of the stage stands for
 		if !slices.ContainsFunc(d.stage.producers, func(p actor) bool { return p.name == o.Member.Name }) {
 			rows = append(rows, d.row(actor{o.Member.Name, d.from}))
 		}
@@ -114,7 +114,7 @@ func (d *drawing) row(p actor) timelines.Row {
 		span(since, runs[0].from, '.')
 	case outcome != nil:
 		span(since, d.from+outcome.Elapsed, '.')
-	case len(d.report.Outcomes) == 0: // all have waited in vain
+	case len(d.report.Outcomes) == 0: // no member was asked
 		span(since, d.end, '.')
 	}
 	end := d.end

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/dispatchtest"
 )
 
-// The code of the guide about what is not a policy, and of the page for those who
-// come from ate-dispatcher.
+// The code of the guide about what is not a policy, and of the page for users of
+// ate-dispatcher.
 
 // meter is what the guide measures with.
 type meter struct{ samples []float64 }

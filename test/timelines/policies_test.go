@@ -9,8 +9,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// The code of the pages about policies. What is between the braces is in the
-// documents as it is here.
+// The code of the pages about policies. The documents show what is between the braces.
 
 func timeout(ctx context.Context, cell *dispatcher) ([]float64, error) {
 	volts, err := cell.Gather(ctx, measure, "vdd", dispatch.WithTimeout(3*time.Second))

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// scenario is one picture: who is there, and what is done.
+// scenario is one picture: its producers, listeners and calls.
 type scenario struct {
 	play    func(s *stage) error
 	timeout time.Duration // of the calls; 0: that of the topic
@@ -26,7 +26,7 @@ const second = time.Second
 // at returns a time in tenths of a second, which are the columns of a picture.
 func at(tenths int) time.Duration { return time.Duration(tenths) * step }
 
-var never = answersAfter(time.Hour) // in time
+var never = answersAfter(time.Hour) // longer than the timeout of every call
 
 // gather makes a scenario of a snippet with producers named site-1 and so on.
 func gather(want error, snippet func(context.Context, *dispatcher) ([]float64, error), sites ...producer) scenario {
@@ -101,7 +101,7 @@ var scenarios = map[string]scenario{
 		if err := maxQueue(s.cell, s.drawn("site-1", answersAfter(at(12)))); err != nil {
 			return err
 		}
-		for range 3 { // a moment apart, for those that come at once have no order
+		for range 3 { // with a pause, because calls at the same moment have no order
 			if _, err := s.cell.Send(s.t.Context(), measure, "vdd"); err != nil {
 				return err
 			}
@@ -147,7 +147,7 @@ func (sc scenario) run(t *testing.T) (p played) {
 		if err := sc.play(s); !errors.Is(err, sc.want) {
 			t.Fatalf("error is %v, want %v", err, sc.want)
 		}
-		time.Sleep(time.Minute) // until those who are deaf have returned
+		time.Sleep(time.Minute) // until producers that ignore their contexts have returned
 		s.snapshot()
 		if err := s.cell.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
@@ -180,7 +180,7 @@ func TestNoWaitFailsAtOnce(t *testing.T) {
 	})
 }
 
-// With the options of its topic and bus the call of this snippet would fail at once.
+// With the options of its topic and bus, the call of this snippet would fail at once.
 func TestTheRelaxedCallForgetsWhatTheTopicSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cell := dispatch.New[string, float64](dispatch.WithTimeout(at(3)))
@@ -196,7 +196,7 @@ func TestTheRelaxedCallForgetsWhatTheTopicSays(t *testing.T) {
 	})
 }
 
-// A picture of this would have to show the calls that it learns from.
+// A picture of this would have to show all calls from which the library learns the quantile.
 func TestTheHedgeAtAQuantileNeedsTwentyAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cell := dispatch.New[string, float64]()

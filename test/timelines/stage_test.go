@@ -12,8 +12,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// The words of all documents: a test cell with several sites is asked for the
-// voltage at a pin.
+// The types and topics of all documents: a test cell asks several sites for the voltage at a
+// pin.
 
 type (
 	dispatcher = dispatch.Dispatcher[string, float64]
@@ -24,7 +24,7 @@ type (
 
 var measure = dispatch.NewTopic[string, float64]("cell.measure", dispatch.WithTimeout(4*time.Second))
 
-// stage is a cell whose producers and listeners are watched.
+// stage is a cell whose producers and listeners are recorded.
 type stage struct {
 	t     *testing.T
 	cell  *dispatcher
@@ -33,14 +33,14 @@ type stage struct {
 	mu        sync.Mutex // guards the fields below
 	producers []actor    // in the order of registration
 	runs      []*run
-	results   []moment // in time
+	results   []moment // in the order of time
 	late      []moment
 	callbacks []*run // of the listener that is drawn, if one is
 	reports   []dispatch.Report
 	dropped   uint64 // by the listener that is drawn
 }
 
-// snapshot notes what is to be read from the bus.
+// snapshot records the figures of the bus that the picture needs.
 func (s *stage) snapshot() {
 	topics := s.cell.Bus().Snapshot().Topics
 	s.mu.Lock()
@@ -68,7 +68,7 @@ type run struct {
 	err      error
 }
 
-// moment is when a result was there.
+// moment is the time of a result.
 type moment struct {
 	name string
 	call dispatch.CallID
@@ -82,7 +82,7 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-// watch has the calls of the cell drawn.
+// watch makes the stage record the calls of the cell.
 func (s *stage) watch(cell *dispatcher) {
 	s.cell = cell
 	_, err := cell.AddListener(measure, func(_ context.Context, r result) {
@@ -111,14 +111,14 @@ func (s *stage) check(err error) {
 
 func (s *stage) now() time.Duration { return time.Since(s.began) }
 
-// add registers a producer and has it drawn.
+// add registers a producer and gives it a row.
 func (s *stage) add(name string, p producer, opts ...dispatch.ProducerOption) {
 	s.t.Helper()
 	_, err := s.cell.AddProducer(measure, s.drawn(name, p), append(opts, dispatch.WithName(name))...)
 	s.check(err)
 }
 
-// drawn returns the producer with its runs watched, and gives it a row.
+// drawn returns a producer that records its runs, and gives it a row.
 func (s *stage) drawn(name string, p producer) producer {
 	s.row(name)
 	return func(ctx context.Context, pin string) (float64, error) {
@@ -178,7 +178,7 @@ func failsAfter(d time.Duration) producer {
 	}
 }
 
-// deafFor returns a producer that answers after d, whatever its context says.
+// deafFor returns a producer that answers after d and ignores its context.
 func deafFor(d time.Duration) producer {
 	return func(context.Context, string) (float64, error) {
 		time.Sleep(d)
@@ -186,8 +186,8 @@ func deafFor(d time.Duration) producer {
 	}
 }
 
-// averages returns a producer that measures for as long as it may, and then needs
-// d to hand in what it has.
+// averages returns a producer that measures until its context ends, and then needs d to return
+// its result.
 func averages(d time.Duration) producer {
 	return func(ctx context.Context, _ string) (float64, error) {
 		<-ctx.Done()
@@ -216,7 +216,7 @@ func (s *stage) yields(name string, n int, d time.Duration) dispatch.StreamProdu
 	}
 }
 
-// takes returns a listener that is busy with each result for d, and is drawn.
+// takes returns a listener that needs d for each result, and gives it a row.
 func (s *stage) takes(name string, d time.Duration) dispatch.Listener[string, float64] {
 	return func(_ context.Context, r result) {
 		c := &run{name: name, seq: r.Seq, from: s.now()}

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// ruledOut are the words and phrases that users do not read, with what to write in their place.
+// ruledOut has the words and phrases that must not be in texts for users, and what to write
+// instead.
 var ruledOut = []struct{ pattern, instead string }{
 	{`lest`, "so that … not, to avoid"},
 	{`whoever|whomever|whosoever`, "a named subject: the caller, the listener, the member"},
@@ -32,7 +33,7 @@ var ruledOut = []struct{ pattern, instead string }{
 	{`aim is missed|is missed`, "the number that was measured"},
 }
 
-// allowed are the uses that stay: the words of an interface that has them already.
+// allowed has the exceptions: words that an interface has already.
 var allowed = []struct{ path, word string }{
 	// Version 1 of the wire protocol has this word, in frames, causes and statistics.
 	{"natsdispatch/", "cancelled"},
@@ -49,7 +50,7 @@ func patterns() string {
 	return strings.Join(all, "|")
 }
 
-// instead returns what to write in the place of a word that expression has found.
+// instead returns what to write instead of a word that expression has found.
 func instead(word string) string {
 	word = strings.Join(strings.Fields(word), " ")
 	for _, r := range ruledOut {

@@ -56,7 +56,7 @@ func (st *Stage) data(t *testing.T, parameters string) (d data) {
 	return d
 }
 
-// played runs a test on a scene in virtual time.
+// played plays a scene in virtual time, and runs a test on its stage.
 func played(t *testing.T, s Scene, test func(*testing.T, *Stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		st := s.Play()
@@ -177,7 +177,7 @@ func TestWhatFailedLongAgoStandsApart(t *testing.T) {
 	}
 }
 
-// A member that is cut off each time takes longer than was seen.
+// The quantiles of a member whose runs are cut off are shown as lower bounds.
 func TestCutOffRunsAreMoreThan(t *testing.T) {
 	_, all := first(t, "quorum", 20*time.Second)
 	for _, m := range all.Topic.Members {
@@ -213,7 +213,8 @@ func TestWaitingSendersLoseTimeAsLongAsTheyAreSeen(t *testing.T) {
 	})
 }
 
-// A member that was late each time is said to be that, and not also to have kept calls waiting.
+// A member that was late each time is reported as late, and not also as one that kept calls
+// waiting.
 func TestLatenessIsSaidOnce(t *testing.T) {
 	got, _ := first(t, "long-name", 30*time.Second)
 	if strings.Contains(got.Text, "kept") || !strings.Contains(got.Text, "was late in") {

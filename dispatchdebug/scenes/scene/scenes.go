@@ -177,7 +177,8 @@ func all() []Scene {
 	}
 }
 
-// sometimes gives every n-th call to one site, and the others to another one.
+// sometimes returns a site that passes every n-th request to one site, and the others to
+// another.
 func sometimes(n int, one, others site) site {
 	s := others
 	for range 1000 {
@@ -186,7 +187,7 @@ func sometimes(n int, one, others site) site {
 	return s
 }
 
-// gone adds a link to so many nodes, one of which has fallen silent when the scene began.
+// gone adds a link to these nodes, one of which has fallen silent when the scene began.
 func (st *Stage) gone(topic string, nodes, silent int) {
 	began := time.Now()
 	must(st.Bus.AddLink(func() dispatch.LinkSnapshot {
@@ -205,8 +206,7 @@ func (st *Stage) gone(topic string, nodes, silent int) {
 // isGone is how long a site takes on a node that is known to be gone.
 const isGone time.Duration = -1
 
-// relay adds a relay to so many sites on each of so many nodes, of which each takes some
-// time to answer.
+// relay adds a relay to sites on several nodes. takes returns the time that a site needs.
 func (st *Stage) relay(topic string, nodes, sites int, takes func(node, site int) time.Duration) {
 	must(st.on().AddRelay(topicOf(topic), func(ctx context.Context, _ Pin, to *dispatch.Roster[Reading]) error {
 		done := make(chan struct{})

@@ -1,5 +1,5 @@
-// Package scene has the situations that the live page must tell at a glance. Each is a bus
-// with producers, listeners and senders that make one thing go wrong.
+// Package scene has the situations that the live page must show at a glance. Each is a bus with
+// producers, listeners and senders, in which one thing goes wrong.
 package scene
 
 import (
@@ -31,7 +31,7 @@ type Stage struct {
 
 	ctx     context.Context
 	cancel  context.CancelFunc
-	release chan struct{} // closed when what hangs may return
+	release chan struct{} // closed when producers that hang may return
 	senders sync.WaitGroup
 }
 
@@ -58,7 +58,7 @@ func (s Scene) Play() *Stage {
 	return st
 }
 
-// Close lets all that hangs return, and waits for the senders.
+// Close lets all producers that hang return, and waits for the senders.
 func (st *Stage) Close() {
 	st.cancel()
 	close(st.release)
@@ -67,7 +67,7 @@ func (st *Stage) Close() {
 	st.senders.Wait()
 }
 
-// Pin and Reading are what the sites of the scenes are asked and answer.
+// Pin and Reading are the request and the result of the sites in the scenes.
 type (
 	Pin     struct{ Name string }
 	Reading struct{ Volts float64 }
@@ -103,7 +103,7 @@ func (st *Stage) sleep(d time.Duration) {
 	}
 }
 
-// takes answers after some time, or gives up with its call.
+// takes returns a site that answers after d, or returns when its context ends.
 func takes(d time.Duration) site {
 	return func(ctx context.Context, _ Pin) (Reading, error) {
 		select {
@@ -115,7 +115,7 @@ func takes(d time.Duration) site {
 	}
 }
 
-// fails returns an error after some time.
+// fails returns a site that returns an error after d.
 func fails(d time.Duration, text string) site {
 	return func(ctx context.Context, p Pin) (Reading, error) {
 		if _, err := takes(d)(ctx, p); err != nil {
@@ -130,7 +130,7 @@ func (st *Stage) hangs() site {
 	return func(context.Context, Pin) (Reading, error) { <-st.release; return Reading{}, nil }
 }
 
-// asks gathers the answers of another topic.
+// asks returns a site that gathers the answers of another topic.
 func (st *Stage) asks(topic string) site {
 	return func(ctx context.Context, p Pin) (Reading, error) {
 		_, err := st.on().Gather(ctx, topicOf(topic), p)
@@ -138,7 +138,7 @@ func (st *Stage) asks(topic string) site {
 	}
 }
 
-// then gives the first calls to one site and the others to another one.
+// then returns a site that passes the first n requests to one site, and the others to another.
 func then(n int, first, others site) site {
 	var mu sync.Mutex
 	return func(ctx context.Context, p Pin) (Reading, error) {
@@ -160,8 +160,8 @@ func (st *Stage) call(topic string, opts ...dispatch.CallOption) {
 	}
 }
 
-// keepSending has so many senders send requests, each with a pause after its call has
-// ended, until the scene ends.
+// keepSending starts this number of senders. Each sends requests until the scene ends, with a
+// pause after the end of each call.
 func (st *Stage) keepSending(senders int, pause time.Duration, topic string, opts ...dispatch.CallOption) {
 	for range senders {
 		st.senders.Go(func() {

@@ -65,8 +65,8 @@ func findBrowser() (string, error) {
 	return "", errNoBrowser
 }
 
-// A tab has the page of a gateway open. What it complains about fails the test, except
-// for a connection that breaks.
+// A tab has the page of a gateway open. Messages on its console fail the test, except for one
+// about a broken connection.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
@@ -108,7 +108,7 @@ func (s *scene) open() *tab {
 	return tb
 }
 
-// hear notes what the page complains about.
+// hear records messages on the console.
 func (tb *tab) hear(event any) {
 	tb.mu.Lock()
 	defer tb.mu.Unlock()

@@ -17,7 +17,7 @@ func TestLinesOfJSON(t *testing.T) {
 	s := newScene(t)
 	s.expires()
 	lines := s.lines(t.Context(), "*/*")
-	want(t, lines, `{"result":{"from":"a","value":12.5}}`) // while b hangs
+	want(t, lines, `{"result":{"from":"a","value":12.5}}`) // b has not answered yet
 	wait(t, "b to be asked", s.asked)
 	wait(t, "c to fail", s.failed)
 	s.expire()

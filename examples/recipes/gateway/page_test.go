@@ -13,7 +13,7 @@ func TestThePageShowsPricesAsTheyCome(t *testing.T) {
 	s.expires()
 	tb := s.open()
 	tb.ask("lamp & <b>shade</b>")
-	tb.text("answers", "a\t12.50") // while b hangs
+	tb.text("answers", "a\t12.50") // b has not answered yet
 	tb.text("status", "Asking…")
 	wait(t, "b to be asked", s.asked)
 	wait(t, "c to fail", s.failed)
@@ -75,7 +75,7 @@ func TestThePageSaysThatTheConnectionBroke(t *testing.T) {
 	tb.text("answers", "a\t12.50")
 }
 
-// askUntilBHangs asks, and waits until there is nothing to wait for but b.
+// askUntilBHangs asks, and waits until b is the only shop that has not answered.
 func (tb *tab) askUntilBHangs(s *scene) {
 	tb.ask("lamp")
 	tb.text("answers", "a\t12.50")

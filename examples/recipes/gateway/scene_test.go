@@ -15,7 +15,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/examples/recipes/internal/shops"
 )
 
-// giveUp is far more than anything here takes.
+// giveUp is much longer than any step of a test takes.
 const giveUp = 3 * time.Minute
 
 // scene is a gateway to three shops: a answers, b hangs, c fails.
@@ -43,7 +43,7 @@ func newScene(t *testing.T) *scene {
 		failed: make(chan struct{}, 10),
 		ended:  make(chan dispatch.Report, 10),
 	}
-	// A call lasts for longer than a test waits, so that it is not its end that a test sees.
+	// A call lasts longer than a test waits, so that no test depends on its deadline.
 	s.d = dispatch.New[string, float64](dispatch.WithTimeout(time.Hour), dispatch.WithObserver(dispatch.Observer{
 		MemberEnd: func(_ context.Context, m dispatch.MemberInfo, _ dispatch.Outcome) {
 			if m.Member.Name == "c" {
@@ -68,7 +68,7 @@ func newScene(t *testing.T) *scene {
 	}))
 	t.Cleanup(s.gateway.Close)
 	t.Cleanup(s.gateway.CloseClientConnections)
-	t.Cleanup(func() { s.d.Close() }) // so that nothing hangs any more
+	t.Cleanup(func() { s.d.Close() }) // ends the calls, so that the servers can be closed
 	return s
 }
 
@@ -82,14 +82,14 @@ func (s *scene) hang(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// expires has the test decide when the time of a call is up, by s.expire.
+// expires lets the test decide, with s.expire, when the deadline of a call comes.
 func (s *scene) expires() {
 	expired := make(chan struct{})
 	s.expire = func() { close(expired) }
 	s.wrap = func(r *http.Request) context.Context { return deadline{r.Context(), expired} }
 }
 
-// deadline is a context whose deadline comes when expired is closed. Only that ends it.
+// deadline is a context whose deadline comes when expired is closed. Nothing else ends it.
 type deadline struct {
 	context.Context
 	expired <-chan struct{}
@@ -143,7 +143,7 @@ func (s *scene) lines(ctx context.Context, accept string) *bufio.Scanner {
 
 var elapsed = regexp.MustCompile(`"elapsed_ns":[1-9]\d*`)
 
-// want compares the next lines with these, with a time of 7 ns in the place of each.
+// want compares the next lines with these. Each time in a line counts as 7 ns.
 func want(t *testing.T, got *bufio.Scanner, lines ...string) {
 	t.Helper()
 	for _, line := range lines {
@@ -156,7 +156,8 @@ func want(t *testing.T, got *bufio.Scanner, lines ...string) {
 	}
 }
 
-// wantStates compares how the call and b have ended. The others end as always.
+// wantStates compares how the call and b have ended. The other shops always end in the same
+// way.
 func wantStates(t *testing.T, r dispatch.Report, reason dispatch.Reason, b dispatch.State) {
 	t.Helper()
 	var got []dispatch.State

@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// width is that of the bars, in characters.
+// width is the width of the bars, in characters.
 const width = 40
 
 // drawing is a trace as text.
@@ -45,7 +45,7 @@ func draw(out io.Writer, spans tracetest.SpanStubs) {
 	d.below(trace.SpanID{}, "")
 }
 
-// below writes what is below a span.
+// below writes the spans below a span.
 func (d *drawing) below(parent trace.SpanID, indent string) {
 	for _, s := range d.children[parent] {
 		from, to := s.StartTime.Sub(d.begin), s.EndTime.Sub(d.begin)
@@ -62,7 +62,7 @@ func (d *drawing) below(parent trace.SpanID, indent string) {
 
 func (d *drawing) column(t time.Duration) int { return int(math.Round(float64(t) * d.scale)) }
 
-// about says what a span stands for and how it went.
+// about returns the name of a span, its member and its outcome.
 func about(s tracetest.SpanStub) string {
 	var who, how string
 	for _, a := range s.Attributes {

@@ -44,7 +44,7 @@ func run(ctx context.Context, out io.Writer) error {
 	observer := oteldispatch.New(
 		oteldispatch.WithTracerProvider(provider), oteldispatch.WithMeterProvider(noop.NewMeterProvider()))
 
-	// The logger would be told that site-2 outlives the call. The trace says so, too.
+	// The bus would log that site-2 outlives the call, but the trace shows this already.
 	bus := dispatch.NewBus(dispatch.WithObserver(observer), dispatch.WithLogger(slog.New(slog.DiscardHandler)))
 	cell := dispatch.On[string, float64](bus)
 	if err := addInstruments(cell); err != nil {
