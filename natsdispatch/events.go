@@ -80,9 +80,9 @@ func (e NodeEvent) String() string {
 		return fmt.Sprintf("node %s is silent: it was last heard %s ago, and has said no bye; its process or host has stopped, or the network to it has", e.Node, ago(e.After))
 	case NodeRestarted:
 		if e.After > 0 {
-			return fmt.Sprintf("node %s has started again, after %s; what it had in hand is lost", e.Node, ago(e.After))
+			return fmt.Sprintf("node %s has started again, after %s; its unfinished replies are lost", e.Node, ago(e.After))
 		}
-		return fmt.Sprintf("node %s has started again; what it had in hand is lost", e.Node)
+		return fmt.Sprintf("node %s has started again; its unfinished replies are lost", e.Node)
 	case NodeTwin:
 		return fmt.Sprintf("two processes are called %s: stop one of them, or give each a name of its own with WithNode", e.Node)
 	case CutOff:

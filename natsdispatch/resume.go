@@ -133,7 +133,7 @@ func (q *inquiry) askAgain(ctx context.Context) {
 // it. Nodes that have received the request do not run it twice.
 func (q *inquiry) sendAgain(ctx context.Context, a *asked) {
 	if err := q.send(ctx, a); err != nil {
-		q.r.failUnlessCut(fmt.Errorf("natsdispatch: ask once more: %w", err))
+		q.r.failUnlessCut(fmt.Errorf("natsdispatch: ask again: %w", err))
 		return
 	}
 	q.r.counts.resent.Add(1)

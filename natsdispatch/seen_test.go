@@ -23,7 +23,7 @@ func TestSeenRemembersAnIDUntilItsTimeIsOver(t *testing.T) {
 	s.adds(t, "a", second(1010), second(1005), true, false)
 	s.adds(t, "a", second(1010), second(1009), false, false)
 	if s.sweep(second(1009)); s.len() != 1 {
-		t.Errorf("%d ids are remembered at 1009, want 1: it was remembered once more", s.len())
+		t.Errorf("%d ids are remembered at 1009, want 1: it was remembered again", s.len())
 	}
 	if s.sweep(second(1011)); s.len() != 0 {
 		t.Errorf("%d ids are remembered at 1011, want none", s.len())

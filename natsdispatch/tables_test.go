@@ -29,7 +29,7 @@ func TestTable(t *testing.T) {
 	}{
 		{"hello", []announcement{say(eventHello, 5, 0)}, true, nil, false},
 		{"a beat without hello", []announcement{say(eventBeat, 5, 7)}, true, nil, false},
-		{"an event of tomorrow", []announcement{say("sneeze", 5, 7)}, true, nil, false},
+		{"an event that is not known", []announcement{say("sneeze", 5, 7)}, true, nil, false},
 		{"bye", []announcement{say(eventHello, 5, 0), say(eventBye, 5, 1)}, false, []int64{5}, false},
 		{"bye of one who was not there", []announcement{say(eventBye, 5, 1)}, false, nil, false},
 		{"bye of another one", []announcement{say(eventHello, 5, 0), say(eventBye, 6, 9)}, true, nil, false},
@@ -82,7 +82,7 @@ func TestTableOfThoseWhoAreSilent(t *testing.T) {
 		t.Errorf("on the topic are %v", on)
 	}
 	if gone, _ := table.expire(at(6), nil); gone != nil {
-		t.Errorf("gone once more: %v", gone)
+		t.Errorf("gone again: %v", gone)
 	}
 	if h := say("n", 1000, at(7)); !h.arrived || !h.changed || h.gone != nil || table.here() != 2 {
 		t.Errorf("back again: %+v", h)
@@ -342,15 +342,15 @@ func TestTally(t *testing.T) {
 			want: []string{"name n/*", "end n/* gone"}, resolved: true,
 		},
 		{
-			name: "members in the place of the expected one", expected: true, say: []message{{0, "accept a\n"}, {1, "accept b\n"}},
+			name: "members that replace the expected one", expected: true, say: []message{{0, "accept a\n"}, {1, "accept b\n"}},
 			want: []string{"accept n/*", "name n/a", "name n/b"},
 		},
 		{
-			name: "nobody in its place", expected: true, say: []message{{0, "accept\nfinal 0 0\n"}},
+			name: "no member", expected: true, say: []message{{0, "accept\nfinal 0 0\n"}},
 			want: []string{"accept n/*"}, resolved: true,
 		},
 		{
-			name: "nobody in its place, and the accept lost", expected: true, say: []message{{1, "final 0 0\n"}},
+			name: "no member, and the accept is lost", expected: true, say: []message{{1, "final 0 0\n"}},
 			want: []string{"accept n/*"}, resolved: true,
 		},
 		{

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the code on the page anew")
+var update = flag.Bool("update", false, "write the code on the page")
 
 // The page has its code between comments that say what it is:
 //

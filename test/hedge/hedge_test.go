@@ -17,7 +17,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/test/hedge"
 )
 
-var update = flag.Bool("update", false, "make very many calls, print the table, and draw the chart anew")
+var update = flag.Bool("update", false, "make very many calls, print the table, and draw the chart")
 
 const (
 	chart = "../../docs/policies/hedging.svg"

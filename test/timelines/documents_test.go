@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the blocks of the documents anew")
+var update = flag.Bool("update", false, "write the blocks of the documents")
 
 // A document has its blocks between comments that say what they are:
 //

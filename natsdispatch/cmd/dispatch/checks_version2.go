@@ -249,7 +249,7 @@ func (a *asking) same(all []message2) error {
 			return err
 		}
 		if !bytes.Equal(m.body, want.body) {
-			return wrong(fmt.Sprintf("the message %.100q once more", want.body), "%.100q", m.body)
+			return wrong(fmt.Sprintf("the message %.100q again", want.body), "%.100q", m.body)
 		}
 	}
 	return nil
@@ -309,7 +309,7 @@ func lists(e *examiner) error {
 		case known[number] == nil:
 			known[number] = members
 		case !slices.Equal(known[number], members):
-			return wrong(fmt.Sprintf("the members %q of list %s once more", known[number], number), "%q", members)
+			return wrong(fmt.Sprintf("the members %q of list %s again", known[number], number), "%q", members)
 		}
 	}
 	return nil
