@@ -190,16 +190,16 @@ func TestEventsOfTheConnection(t *testing.T) {
 // The text of an event says what has happened, to which node, and what to do.
 func TestTextsOfEvents(t *testing.T) {
 	for want, e := range map[string]NodeEvent{
-		"node n came":                                                       {Kind: NodeCame, Node: "n"},
-		"node n is heard again, after 12 s":                                 {Kind: NodeCame, Node: "n", After: 12 * time.Second},
-		"node n left: it has said bye":                                      {Kind: NodeLeft, Node: "n"},
-		"node n is silent: it was last heard":                               {Kind: NodeSilent, Node: "n", After: 7 * time.Second},
-		"node n has started again; its unfinished replies are lost":             {Kind: NodeRestarted, Node: "n"},
-		"node n has started again, after 7 s; its unfinished replies are lost":  {Kind: NodeRestarted, Node: "n", After: 7 * time.Second},
-		"two processes are called n: stop one of them":                      {Kind: NodeTwin, Node: "n", Err: twinError("n")},
-		"cut off: all nodes have fallen silent together; look at this":      {Kind: CutOff, Err: errSilence},
-		"there is no connection to NATS yet":                                {Kind: ConnectionDown},
-		"messages are dropped because they come faster than they are dealt": {Kind: SlowConsumer, Err: errSlow},
+		"node n came":                                                          {Kind: NodeCame, Node: "n"},
+		"node n is heard again, after 12 s":                                    {Kind: NodeCame, Node: "n", After: 12 * time.Second},
+		"node n left: it has said bye":                                         {Kind: NodeLeft, Node: "n"},
+		"node n is silent: it was last heard":                                  {Kind: NodeSilent, Node: "n", After: 7 * time.Second},
+		"node n has started again; its unfinished replies are lost":            {Kind: NodeRestarted, Node: "n"},
+		"node n has started again, after 7 s; its unfinished replies are lost": {Kind: NodeRestarted, Node: "n", After: 7 * time.Second},
+		"two processes are called n: stop one of them":                         {Kind: NodeTwin, Node: "n", Err: twinError("n")},
+		"cut off: all nodes have fallen silent together; look at this":         {Kind: CutOff, Err: errSilence},
+		"there is no connection to NATS yet":                                   {Kind: ConnectionDown},
+		"messages are dropped because they come faster than they are dealt":    {Kind: SlowConsumer, Err: errSlow},
 	} {
 		if got := e.String(); !strings.HasPrefix(got, want) {
 			t.Errorf("%v: %q, want %q", e.Kind, got, want)
