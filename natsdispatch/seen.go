@@ -61,6 +61,9 @@ func (s *seen) len() int { return len(s.ends) }
 
 // sweep forgets the ids whose period is over.
 func (s *seen) sweep(now time.Time) {
+	if s.ends == nil {
+		return // there is no start yet
+	}
 	current := int(now.Sub(s.start) / period)
 	for len(s.periods) > 0 && s.first < current {
 		for _, m := range s.periods[0] {

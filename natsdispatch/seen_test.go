@@ -35,6 +35,18 @@ func TestSeenRemembersAnIDUntilItsTimeIsOver(t *testing.T) {
 	s.adds(t, "b", second(3001), second(3000), false, false)
 }
 
+// A node may beat before it receives its first request.
+func TestSeenThatIsSweptBeforeTheFirstID(t *testing.T) {
+	s := seen{most: 3}
+	s.sweep(second(1000))
+	s.adds(t, "long", second(1900), second(1001), true, false)
+	s.adds(t, "short", second(1005), second(1001), true, false)
+	if s.sweep(second(1007)); s.len() != 1 {
+		t.Errorf("%d ids are remembered, want 1: the time of the other one is over", s.len())
+	}
+	s.adds(t, "long", second(1900), second(1007), false, false)
+}
+
 func TestSeenForgetsWhatEndsFirst(t *testing.T) {
 	s := seen{most: 3}
 	now := second(1000)
