@@ -164,7 +164,7 @@ func (n *Node) rememberLocked(id string, d time.Duration, now time.Time) bool {
 func (w *work) lighten() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.said, w.payload, w.call = nil, nil, nil
+	w.said, w.payload, w.call, w.all = nil, nil, nil, nil
 }
 
 // done removes the work from the open requests. It keeps the reply until the asker has acknowledged it.
@@ -241,13 +241,25 @@ func (n *Node) answer(w *work) {
 	}
 	w.begins(c)
 	runtime.Gosched() // quick producers answer now, so that one message is enough
-	if n.putWhole(w, c, codec) {
-		n.post(w)
-		return
+	members, array, whole := n.wholeOf(w, c, codec)
+	report := dispatch.Report{}
+	if !whole {
+		report = c.Report()
+		members = membersOf(report)
 	}
-	report := c.Report()
-	members := membersOf(report)
-	w.out.setList(n.listOf(w, members))
+	w.out.setList(n.listOf(w, members)) // once: the next list may be sent without the names
+	switch {
+	case !whole:
+		n.answerInParts(w, c, codec, report, members)
+	case w.out.whole(members, array):
+		n.post(w)
+	default: // it does not fit into one message
+		n.answerInParts(w, c, codec, c.Report(), members)
+	}
+}
+
+// answerInParts sends a reply that names the members first. The members are those of the report.
+func (n *Node) answerInParts(w *work, c call, codec Codec, report dispatch.Report, members []dispatch.Member) {
 	w.out.accept(members...)
 	if report.Reason != dispatch.ReasonPending {
 		c.values(codec, w.out.wants, w.out.result)
@@ -286,21 +298,17 @@ func membersOf(r dispatch.Report) []dispatch.Member {
 	return members
 }
 
-// putWhole puts the whole reply into the outbox if the call has ended well by now and one message is enough.
-func (n *Node) putWhole(w *work, c call, codec Codec) bool {
+// wholeOf returns the members of a call that has ended well by now, and their results as one array. It returns false
+// if the reply needs more than that.
+func (n *Node) wholeOf(w *work, c call, codec Codec) (members []dispatch.Member, array []byte, ok bool) {
 	if w.out.head == nil {
-		return false
+		return nil, nil, false
 	}
-	members := w.all
-	if members == nil {
+	if members = w.all; members == nil {
 		members = membersOf(c.Report())
 	}
-	array, ok := c.whole(codec, members)
-	if !ok || len(array) > n.maxResult {
-		return false
-	}
-	w.out.setList(n.listOf(w, members))
-	return w.out.whole(members, array)
+	array, ok = c.whole(codec, members)
+	return members, array, ok && len(array) <= n.maxResult
 }
 
 // outcomes puts the end of each member into the outbox.

@@ -59,6 +59,30 @@ func tap(t *testing.T, nc *nats.Conn) <-chan string {
 	return said
 }
 
+// A new list is named in the first reply, also if the call has ended well and its results do not fit into one message.
+func TestNamesOfALargeReplyAreSaidOnce(t *testing.T) {
+	s := startServer(t)
+	far, near := newBus(), newBus()
+	large := func(context.Context, string) (string, error) { return strings.Repeat("x", 10_000), nil }
+	serve(t, connect(t, s.ClientURL()), far, "far")
+	join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithWindow(4096))
+	said := tap(t, connect(t, s.ClientURL()))
+	names := ""
+	for n := range 25 { // whether a call has ended when the node looks depends on the scheduler
+		name := string(rune('a' + n))
+		produce(t, far, name, large)
+		names += " " + name
+		for _, want := range []string{fmt.Sprintf("accept @%d%s", n+1, names), fmt.Sprintf("accept @%d", n+1)} {
+			if err := ended(t, send(t, near, "x")).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if got := receive(t, "a reply", said); got != want {
+				t.Fatalf("the reply begins with %q, want %q", got, want)
+			}
+		}
+	}
+}
+
 // A reply has only the number of a list of members if the asker knows the list. Otherwise the node sends
 // the names: in the first reply, or when the asker asks for them.
 func TestNamesAreSaidOnce(t *testing.T) {
