@@ -50,8 +50,8 @@ func (w *observing) tell(since time.Duration, pick func(*observer) func()) {
 	tellObservers(w.by, since, pick)
 }
 
-// followLocked gives a feed to each observer that follows calls, or a notice if the observer is told nothing but the
-// end of the call. A feed begins with the log.
+// followLocked gives a feed to each observer that follows calls, or a notice if the observer is told nothing
+// but the end of the call. A feed begins with the log.
 func (c *gathering) followLocked() {
 	w := c.observing
 	if w == nil {
@@ -143,10 +143,10 @@ func (c *gathering) observeDropped(by *recipient, member int32, seq int) {
 	})
 }
 
-// endNotice tells an observer of the end of a call, if the observer is told nothing else of the call. It takes
-// less memory than a feed.
+// endNotice tells an observer of the end of a call, if the observer is told nothing else of the call. It
+// takes less memory than a feed.
 type endNotice struct {
-	inbox.Links
+	occasion
 	delivery
 	call *gathering
 
@@ -172,8 +172,8 @@ func (w *observing) publishEndLocked(ended *gathering, all *delivery) *delivery 
 	return all
 }
 
-// cutOffLocked makes a call that goes on end without a notice to the observer. If the notice is on its way, cutOffLocked returns a
-// function that reports whether it has arrived.
+// cutOffLocked makes a call that goes on end without a notice to the observer. If the notice is on its way,
+// cutOffLocked returns a function that reports whether the notice has arrived.
 func (w *observing) cutOffLocked(to *recipient) (delivered func() bool) {
 	if w == nil {
 		return nil
@@ -199,21 +199,6 @@ func (n *endNotice) isDelivered() bool {
 
 // Take is part of inbox.Source.
 func (n *endNotice) Take(int) (t inbox.Task, results int, more bool) { return n, 0, false }
-
-// Fresh is part of inbox.Source.
-func (n *endNotice) Fresh() int { return 0 }
-
-// Drop is part of inbox.Source.
-func (n *endNotice) Drop(int, bool) int { return 0 }
-
-// Spent is part of inbox.Source.
-func (n *endNotice) Spent() bool { return false }
-
-// Release is part of inbox.Source.
-func (n *endNotice) Release() {}
-
-// Discard is part of inbox.Source.
-func (n *endNotice) Discard() {}
 
 // Run tells the observer, and does not repeat that if the hook unwinds the stack.
 func (n *endNotice) Run() {

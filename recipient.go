@@ -84,7 +84,7 @@ func (r *recipient) tell(e *event) {
 
 // event is something for one recipient that is not in the log of a call.
 type event struct {
-	inbox.Links
+	occasion
 	to    *recipient
 	since time.Duration // since the bus was made
 	call  func()
@@ -93,20 +93,23 @@ type event struct {
 // Take is part of inbox.Source.
 func (e *event) Take(int) (t inbox.Task, results int, more bool) { return e, 0, false }
 
+// occasion has what all sources have in common that are taken once and have no results.
+type occasion struct{ inbox.Links }
+
 // Fresh is part of inbox.Source.
-func (e *event) Fresh() int { return 0 }
+func (*occasion) Fresh() int { return 0 }
 
 // Drop is part of inbox.Source.
-func (e *event) Drop(int, bool) int { return 0 }
+func (*occasion) Drop(int, bool) int { return 0 }
 
 // Spent is part of inbox.Source.
-func (e *event) Spent() bool { return false }
+func (*occasion) Spent() bool { return false }
 
 // Release is part of inbox.Source.
-func (e *event) Release() {}
+func (*occasion) Release() {}
 
 // Discard is part of inbox.Source.
-func (e *event) Discard() {}
+func (*occasion) Discard() {}
 
 // Run calls the callback, and does not repeat it if it unwinds the stack.
 func (e *event) Run() {
