@@ -233,8 +233,8 @@ func TestNestedCallsAreBounded(t *testing.T) {
 	})
 }
 
-// A late run whose return was not reported is not shown as running for ever, whatever source
-// the rows of the call come from.
+// A late run whose return was not reported is not shown as running for ever. This holds
+// for every source of the rows of a call.
 func TestALateRunThatIsNotAbandonedHasReturned(t *testing.T) {
 	now := time.Now()
 	r := &record{id: 1, ended: true, started: now.Add(-time.Minute), elapsed: time.Second}

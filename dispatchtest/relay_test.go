@@ -383,7 +383,7 @@ func ExampleBridge() {
 	// dispatch: cell.measure: 1 of 2 members did not answer: cell-7/spare failed: unplugged
 }
 
-// The state of a member here is its state there, whatever its error wraps.
+// The state of a member here is its state there, even if its error wraps an error of another state.
 func TestBridgeKeepsStates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near := dispatch.New[string, float64](dispatch.WithLogger(silent))

@@ -98,16 +98,16 @@ func (q *inquiry) deal(ctx context.Context, e event) {
 	q.r.pending.Add(-int64(len(e.msg.Data)))
 	if len(e.msg.Data) == 0 && e.msg.Header.Get("Status") == "503" {
 		if e.asked.request.group == "" {
-			q.nobodyThere(e.asked)
+			q.noSubscriber(e.asked)
 		}
 		return
 	}
 	q.reply(e.asked, e.msg)
 }
 
-// nobodyThere notes that no node has subscribed to the topic of a request. Expected nodes that were never heard
+// noSubscriber notes that no node has subscribed to the topic of a request. Expected nodes that were never heard
 // fail. Nodes that were heard may come back within the time of WithAcceptWindow.
-func (q *inquiry) nobodyThere(a *asked) {
+func (q *inquiry) noSubscriber(a *asked) {
 	q.known(a)
 	heard := false
 	for node, t := range a.tallies {
@@ -228,15 +228,15 @@ func (q *inquiry) unreachable() {
 			}
 		}
 		if a.waits && a.request.group != "" {
-			q.nobody(a, within("any replica of "+a.request.group))
+			q.endGroup(a, within("any replica of "+a.request.group))
 			q.publishCancel(a, "", dispatch.ErrUnreachable)
 		}
 		q.known(a)
 	}
 }
 
-// nobody ends a group in which no node has accepted the request.
-func (q *inquiry) nobody(a *asked, err error) {
+// endGroup ends a group in which no node has accepted the request.
+func (q *inquiry) endGroup(a *asked, err error) {
 	q.to.end(a.expected, err)
 	a.expected = dispatch.Member{}
 }
@@ -248,7 +248,7 @@ func (q *inquiry) fail(err error) {
 			t.fail(err)
 		}
 		if a.waits && a.request.group != "" {
-			q.nobody(a, err)
+			q.endGroup(a, err)
 		}
 	}
 }

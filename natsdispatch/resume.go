@@ -97,14 +97,14 @@ func (q *inquiry) missLater(t *tally) {
 func (q *inquiry) askAgain(ctx context.Context) {
 	asked := false
 	for _, a := range q.asks {
-		anew := false
+		resend := false
 		for _, t := range a.tallies {
 			if !t.missing || t.over {
 				continue
 			}
 			asked = true
 			if t.in.window == 0 { // the node has not answered
-				anew = true
+				resend = true
 				continue
 			}
 			if t.looked != t.in.next { // messages have arrived since
@@ -118,7 +118,7 @@ func (q *inquiry) askAgain(ctx context.Context) {
 			q.r.counts.resumed.Add(1)
 			q.publishAck(a, t, ack{kind, a.request.call, t.in.next, t.in.granted})
 		}
-		if anew && a.request.group == "" { // of a group, another replica may have received the request
+		if resend && a.request.group == "" { // of a group, another replica may have received the request
 			q.sendAgain(ctx, a)
 		}
 	}

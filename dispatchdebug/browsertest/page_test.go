@@ -166,7 +166,7 @@ func TestBarsGrow(t *testing.T) {
 	tb.wait(fmt.Sprintf("%s > %v + 2 || document.querySelector('.row[data-state=pending] .outcome').innerText !== %q", width, first, text))
 }
 
-// Names from the program are shown as text, whatever they contain.
+// Names from the program are shown as text, even if they contain HTML.
 func TestHostileNames(t *testing.T) {
 	s := newScene(t)
 	names := []string{

@@ -1,5 +1,5 @@
 // Package property tests a property of every schedule: the books of all calls are right,
-// whatever producers, listeners, relays and callers do, and under all policies together.
+// for everything that producers, listeners, relays and callers may do, and under all policies together.
 package property
 
 import (
