@@ -1,10 +1,9 @@
 package dispatch
 
 import (
-	"slices"
+	"context"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
-	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
 
 // The methods of audience: how the closures of listeners and observers are called with what
@@ -55,27 +54,28 @@ func (o *observer) outcome(c *gathering, e calllog.Entry) {
 		o.replicaOutcome(c, c.replicaAt(i, int(e.Value)))
 		return
 	}
-	c.mu.Lock()
-	out, running := c.outcomeLocked(i), !c.course.HasEnded(i) || c.course.Member(i).Overdue
-	var left []*replica // the replicas that have not ended either
-	if g := c.groupAt(i); g != nil && running {
-		left = slices.DeleteFunc(slices.Clone(g.replicas), func(r *replica) bool { return r.how != course.Pending })
-	}
-	c.mu.Unlock()
-	for _, r := range left {
+	for _, r := range c.pendingReplicas(i) {
 		o.replicaOutcome(c, r)
 	}
-	info := c.memberInfo(out.Member, out.Elapsed)
-	info.Running = running && out.Started && i < len(c.producers)
-	o.hooks.MemberEnd(c.contextFor(i, nil), info, out)
+	running := c.setOutcome(&o.ended, i)
+	o.memberEnd(c, c.contextFor(i, nil), false, running)
 }
 
 // replicaOutcome tells how a replica has ended, by itself or with its group.
 func (o *observer) replicaOutcome(c *gathering, r *replica) {
-	out := c.replicaOutcome(r)
-	info := c.memberInfo(out.Member, out.Elapsed)
-	info.Replica, info.Running = true, out.Started && (out.State == StateCanceled || out.State == StateLate)
-	o.hooks.MemberEnd(c.contextFor(int(r.member), r), info, out)
+	o.ended = c.replicaOutcome(r)
+	running := o.ended.Started && (o.ended.State == StateCanceled || o.ended.State == StateLate)
+	o.memberEnd(c, c.contextFor(int(r.member), r), true, running)
+}
+
+// memberEnd calls the hook with the outcome in o.ended.
+func (o *observer) memberEnd(c *gathering, ctx context.Context, replica, running bool) {
+	info := MemberInfo{Replica: replica, Running: running}
+	info.Member = o.ended.Member
+	c.setInfo(&info, o.ended.Elapsed)
+	hook := o.hooks.MemberEnd
+	hook(ctx, info, o.ended)
+	o.ended = Outcome{}
 }
 
 func (o *observer) end(c *gathering) {
@@ -97,7 +97,8 @@ func (o *observer) endOwning(c *gathering) {
 func (o *observer) endReusing(c *gathering) {
 	defer o.letGo()
 	c.reportIn(&o.report)
-	o.hooks.CallEnd(c.observing.ctx, o.report)
+	hook, ctx := o.hooks.CallEnd, c.observing.ctx
+	hook(ctx, o.report)
 }
 
 // letGo clears the report, and keeps its memory for the next one unless it is large.

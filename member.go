@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/calllog"
@@ -362,6 +363,35 @@ func (c *gathering) outcome(i int) Outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.outcomeLocked(i)
+}
+
+// setOutcome sets o to outcome of i. It reports whether the closure of the member had been called, and had
+// not returned when the member ended.
+func (c *gathering) setOutcome(o *Outcome, i int) (running bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.putOutcomeLocked(o, i)
+	return o.Started && i < len(c.producers) && c.outlastedLocked(i)
+}
+
+// outlastedLocked reports whether closures may have gone on when their member ended: the call or a timeout
+// has ended it.
+func (c *gathering) outlastedLocked(i int) bool {
+	return !c.course.HasEnded(i) || c.course.Member(i).Overdue
+}
+
+// pendingReplicas returns the replicas that had not ended when their group did.
+func (c *gathering) pendingReplicas(i int) []*replica {
+	g := c.groupAt(i)
+	if g == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.outlastedLocked(i) {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(g.replicas), func(r *replica) bool { return r.how != course.Pending })
 }
 
 // report returns how far the call has come, or how it has ended.

@@ -15,8 +15,7 @@ import (
 // execution tracer runs.
 type nesting struct {
 	call     *gathering
-	asks     bool            // it concerns producers, and not only listeners
-	ctx      context.Context // what the CallStart hooks have returned
+	asks     bool // it concerns producers, and not only listeners
 	members  []context.Context
 	hooked   []time.Duration       // when the MemberStart hooks of these members had returned
 	groups   map[int]chan struct{} // closed when the MemberStart hooks for a group have returned
@@ -24,56 +23,62 @@ type nesting struct {
 	task     *trace.Task // nil unless the tracer runs
 }
 
-// nestLocked sets nesting if closures may get contexts or labels of their own.
-func (c *gathering) nestLocked() {
+// wantsStart reports whether startCall has anything to do.
+func (c *gathering) wantsStart() bool {
 	if c.observing == nil && !c.bus.pprofLabels && !trace.IsEnabled() {
-		return // at no cost
+		return false // at no cost
 	}
-	begins := func(o *Observer) bool { return o.CallStart != nil || o.Sample != nil }
-	if n := (&nesting{call: c, ctx: c.sender}); n.decide() || c.observing.wants(begins) {
-		c.nesting = n
-	}
+	asks, hears := c.nests()
+	return asks || hears || c.observing.wants(func(o *Observer) bool { return o.CallStart != nil || o.Sample != nil })
 }
 
-// decide sets asks, and reports whether any closure gets a context or labels of its own.
-func (n *nesting) decide() (needed bool) {
-	w := n.call.observing
+// nests reports whether producers get contexts or labels of their own, and whether listeners do.
+func (c *gathering) nests() (asks, hears bool) {
+	w := c.observing
 	wants := func(has func(*Observer) bool) bool {
 		return w != nil && slices.ContainsFunc(w.by, func(o *observer) bool { return has(&o.hooks) && w.wantsDetails(o) })
 	}
-	n.asks = n.call.bus.pprofLabels || trace.IsEnabled() || wants(func(o *Observer) bool { return o.MemberStart != nil })
-	return n.asks || wants(func(o *Observer) bool { return o.ListenerStart != nil || o.ListenerEnd != nil })
+	both := c.bus.pprofLabels || trace.IsEnabled()
+	return both || wants(func(o *Observer) bool { return o.MemberStart != nil }),
+		both || wants(func(o *Observer) bool { return o.ListenerStart != nil || o.ListenerEnd != nil })
 }
 
-// begin calls the CallStart and Sample hooks. No producer is called before they have returned.
-func (n *nesting) begin() {
-	c := n.call
+// startCall calls the CallStart and Sample hooks, and sets nesting if closures get contexts or labels of their
+// own. No producer is called before the hooks have returned.
+func (c *gathering) startCall() {
+	ctx := c.sender
+	defer func() { c.nest(ctx) }() // even if a hook ends the goroutine
 	if c.observing != nil {
-		n.beginCall()
+		ctx = c.callStart(ctx)
 	}
+}
+
+// nest sets nesting, if that is needed, and the context that the CallStart hooks have returned.
+func (c *gathering) nest(ctx context.Context) {
 	var task *trace.Task
 	if trace.IsEnabled() {
-		n.ctx, task = trace.NewTask(n.ctx, "dispatch.call")
-		trace.Log(n.ctx, "topic", c.topic.Name)
+		ctx, task = trace.NewTask(ctx, "dispatch.call")
+		trace.Log(ctx, "topic", c.topic.Name)
 	}
+	asks, hears := c.nests()
 	c.mu.Lock()
-	n.task = task
-	c.sender, c.from.sender = n.ctx, valuesOf(n.ctx) // no goroutine has used them yet
+	c.sender, c.from.sender = ctx, valuesOf(ctx) // no goroutine has used them yet
 	if c.observing != nil {
-		c.observing.ctx = n.ctx
+		c.observing.ctx = ctx
 	}
-	if needed := n.decide(); !needed && n.task == nil {
-		c.nesting = nil
+	if asks || hears || task != nil {
+		c.nesting = &nesting{call: c, asks: asks, task: task}
 	}
-	over := c.over()
+	n, over := c.nesting, c.over()
 	c.mu.Unlock()
-	if over {
+	if n != nil && over {
 		n.endTask() // the end of the call did not find the task
 	}
 }
 
-func (n *nesting) beginCall() {
-	c, w := n.call, n.call.observing
+// callStart calls the CallStart and Sample hooks. It returns the context that they have returned.
+func (c *gathering) callStart(ctx context.Context) context.Context {
+	w := c.observing
 	started := CallStarted{
 		CallInfo: CallInfo{Topic: c.topic.Name, ID: c.id(), Budget: c.budget()},
 		Parent:   c.parent, Depth: int(c.from.nesting), Started: c.start, Request: c.half.request(),
@@ -87,16 +92,17 @@ func (n *nesting) beginCall() {
 	c.mu.Unlock()
 	for _, o := range w.by {
 		if hook := o.hooks.CallStart; hook != nil {
-			n.ctx = o.begin(n.ctx, func(ctx context.Context) context.Context { return hook(ctx, started) })
+			ctx = o.begin(ctx, func(ctx context.Context) context.Context { return hook(ctx, started) })
 		}
 		if sample := o.hooks.Sample; sample != nil {
 			wanted := false
-			o.begin(n.ctx, func(ctx context.Context) context.Context { wanted = sample(ctx); return ctx })
+			o.begin(ctx, func(ctx context.Context) context.Context { wanted = sample(ctx); return ctx })
 			if !wanted {
 				w.brief = append(w.brief, o)
 			}
 		}
 	}
+	return ctx
 }
 
 func (n *nesting) endTask() {
@@ -127,8 +133,10 @@ func (n *nesting) memberContext(r *run) context.Context {
 		return r
 	}
 	i := int(r.member)
+	var info MemberInfo
 	if r.replica() == nil {
-		return n.keep(i, nil, n.start(r, n.call.memberAt(i), false))
+		n.call.setMember(&info.Member, i)
+		return n.keep(i, nil, n.start(r, &info))
 	}
 	n.startGroup(i, r)
 	ctx := n.contextOf(i, nil)
@@ -138,7 +146,8 @@ func (n *nesting) memberContext(r *run) context.Context {
 	n.call.mu.Lock()
 	r.replica().base, r.replica().ctx = ctx, nil // it may have waited for a slot with another context
 	n.call.mu.Unlock()
-	return n.keep(i, r.replica(), n.start(r, r.producer().member(), true))
+	info.Member, info.Replica = r.producer().member(), true
+	return n.keep(i, r.replica(), n.start(r, &info))
 }
 
 // startGroup calls the MemberStart hooks for a group, once. A replica that is due while they
@@ -158,7 +167,9 @@ func (n *nesting) startGroup(i int, r *run) {
 	n.groups[i] = started
 	n.call.mu.Unlock()
 	defer close(started) // even if a hook ends the goroutine
-	n.keep(i, nil, n.start(&groupContext{n.call.context(), r}, Member{Group: r.producer().entry.Group}, false))
+	var info MemberInfo
+	info.Member.Group = r.producer().entry.Group
+	n.keep(i, nil, n.start(&groupContext{n.call.context(), r}, &info))
 }
 
 // missed returns why the closure of a run must not be called any more, or nil.
@@ -179,12 +190,13 @@ func (c *gathering) missed(r *run) error {
 	}
 }
 
-func (n *nesting) start(ctx context.Context, m Member, replica bool) context.Context {
-	info := n.call.memberInfo(m, n.call.now())
-	info.Replica = replica
+// start calls the MemberStart hooks for the member in info. It has few bytes on the stack, because hooks that
+// start spans need many.
+func (n *nesting) start(ctx context.Context, info *MemberInfo) context.Context {
+	n.call.setInfo(info, n.call.now())
 	for _, o := range n.call.observing.by {
 		if hook := o.hooks.MemberStart; hook != nil && n.call.observing.wantsDetails(o) {
-			ctx = o.begin(ctx, func(ctx context.Context) context.Context { return hook(ctx, info) })
+			ctx = o.begin(ctx, func(ctx context.Context) context.Context { return hook(ctx, *info) })
 		}
 	}
 	return ctx

@@ -106,12 +106,20 @@ func TestObserverWhoseStartHooksExit(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		exits := func(context.Context, dispatch.CallStarted) context.Context { runtime.Goexit(); return nil }
-		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{CallStart: exits}))
+		var n notes
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			CallStart: exits,
+			MemberStart: func(ctx context.Context, m dispatch.MemberInfo) context.Context {
+				n.add("%v starts", m.Member)
+				return ctx
+			},
+		}))
 		produce(t, d, "a", quick(1))
 		diary := keepDiary(t, d)
 		go send(t, d)
 		synctest.Wait()
 		wantLines(t, diary.all(), "result a=1", "outcome a ok", "done all ended")
+		wantLines(t, n.all(), "a starts")
 	})
 	synctest.Test(t, func(t *testing.T) {
 		exits := func(context.Context, dispatch.ListenerInfo) context.Context { runtime.Goexit(); return nil }

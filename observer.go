@@ -84,6 +84,9 @@ type Observer struct {
 	// not called for this call, and cost it nothing. A panic in Sample counts as false.
 	// Without Sample the observer gets the details of all calls.
 	Sample func(ctx context.Context) bool
+	// SampleEnds makes Sample decide about CallEnd, too. It is for observers that do nothing
+	// at the end of a call that they have not sampled.
+	SampleEnds bool
 
 	// ReuseReports makes CallEnd cheaper for calls with many members: each Report reuses the
 	// memory of the Report before it. The Outcomes, the Replicas and the result of the Err

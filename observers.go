@@ -19,7 +19,10 @@ type observer struct {
 	recipient
 	hooks  Observer
 	missed atomic.Uint64 // calls and single events that it was not told of
-	report Report        // the one that ReuseReports reuses; only the runner of the inbox uses it
+
+	// Only the runner of the inbox uses the fields below. It has a small stack.
+	report Report  // the one that ReuseReports reuses
+	ended  Outcome // what MemberEnd is told
 }
 
 func newObserver(b *hub, hooks Observer, at callsite) *observer {

@@ -50,8 +50,8 @@ func (w *observing) tell(since time.Duration, pick func(*observer) func()) {
 	tellObservers(w.by, since, pick)
 }
 
-// followLocked gives a feed to each observer that follows calls, or a notice if the observer is told nothing
-// but the end of the call. A feed begins with the log.
+// followLocked gives a feed to each observer that is told of results or members, or a notice if the observer
+// is told nothing but the end of the call. A feed begins with the log.
 func (c *gathering) followLocked() {
 	w := c.observing
 	if w == nil {
@@ -62,7 +62,7 @@ func (c *gathering) followLocked() {
 		switch {
 		case (o.hooks.Result != nil || o.wantsOutcomes) && w.wantsDetails(o):
 			c.addFeedLocked(new(feed), &o.recipient, w.beginning)
-		case o.hooks.CallEnd != nil:
+		case o.hooks.CallEnd != nil && (!o.hooks.SampleEnds || w.wantsDetails(o)):
 			w.notices = append(w.notices, endNotice{delivery: delivery{to: &o.recipient}})
 		}
 	}
@@ -81,11 +81,15 @@ func (c *gathering) contextFor(i int, r *replica) context.Context {
 }
 
 // memberInfo returns what hooks are told of a member.
-func (c *gathering) memberInfo(m Member, at time.Duration) MemberInfo {
-	return MemberInfo{
-		CallInfo: CallInfo{Topic: c.topic.Name, ID: c.id(), Member: m, Budget: max(0, c.budget()-at)},
-		Elapsed:  at,
-	}
+func (c *gathering) memberInfo(m Member, at time.Duration) (info MemberInfo) {
+	info.Member = m
+	c.setInfo(&info, at)
+	return info
+}
+
+// setInfo sets what hooks are told of a member besides its name.
+func (c *gathering) setInfo(info *MemberInfo, at time.Duration) {
+	info.Topic, info.ID, info.Budget, info.Elapsed = c.topic.Name, c.id(), max(0, c.budget()-at), at
 }
 
 func (c *gathering) runInfo(r *run, m Member, at time.Duration) (context.Context, MemberInfo) {

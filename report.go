@@ -181,8 +181,16 @@ type Report struct {
 
 // Complete reports whether there was at least one member and every member answered or
 // declined.
-func (r Report) Complete() bool {
-	return len(r.Outcomes) > 0 && !slices.ContainsFunc(r.Outcomes, Outcome.missing)
+func (r Report) Complete() bool { return complete(r.Outcomes) }
+
+// complete takes no report, because each copy of one would enlarge the frame of Err.
+func complete(outcomes []Outcome) bool {
+	for i := range outcomes {
+		if outcomes[i].missing() {
+			return false
+		}
+	}
+	return len(outcomes) > 0
 }
 
 // Err returns nil if the call was satisfied, or if the report is Complete and the quorum,
@@ -196,7 +204,7 @@ func (r Report) Err() error {
 		// Enough members may have declined for the report to be complete and
 		// the quorum to be lost all the same.
 	default:
-		if r.Complete() {
+		if complete(r.Outcomes) {
 			return nil
 		}
 	}
@@ -215,6 +223,10 @@ func (r Report) firstErr() error {
 	return r.partial()
 }
 
+// partial returns the error of a report. Inlined, it would enlarge the frame of Err, and observers, which
+// run on small stacks, ask for the error of each call.
+//
+//go:noinline
 func (r Report) partial() error {
 	e := &PartialError{Report: r}
 	for _, o := range r.Outcomes {

@@ -72,4 +72,4 @@ func (r Report) Missing() []Outcome {
 // answered either.
 func (o Outcome) Answered() bool { return o.State == StateOK }
 
-func (o Outcome) missing() bool { return !o.Answered() && o.State != StateDeclined }
+func (o *Outcome) missing() bool { return !o.Answered() && o.State != StateDeclined }

@@ -65,7 +65,6 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	if c.observing = b.newObserving(ctx); c.observing != nil {
 		c.observing.beginning = c.log.End()
 	}
-	c.nestLocked()
 	c.course = course.New(&c.policy.Policy)
 	if c.course.Within(c.timeout, 0); c.inherits {
 		c.course.Within(c.timeout, inheritedSlack)
@@ -193,9 +192,9 @@ func targeted(seats []seat, names *nameSet) []seat {
 
 // launch starts a call that prepare has made.
 func (c *gathering) launch() {
-	if c.nesting != nil {
+	if c.wantsStart() {
 		defer c.goOn() // even if a hook ends the goroutine
-		c.nesting.begin()
+		c.startCall()
 		return
 	}
 	c.goOn()

@@ -37,7 +37,7 @@ func (m *member) isGroup() bool { return m.member.Group != "" && !m.replica }
 
 // member returns the member that a hook is about, or nil if its closure was not
 // called. The context is then that of the call or, for a replica, of its group.
-func (o *observer) member(ctx context.Context, info dispatch.MemberInfo) (scope, *member) {
+func (o *observer) member(ctx context.Context, info *dispatch.MemberInfo) (scope, *member) {
 	s, _ := o.in(ctx)
 	m := s.member
 	if m == nil || m.replica != info.Replica {
@@ -46,7 +46,7 @@ func (o *observer) member(ctx context.Context, info dispatch.MemberInfo) (scope,
 	return s, m
 }
 
-func (o *observer) memberStart(ctx context.Context, info dispatch.MemberInfo) context.Context {
+func (o *observer) memberStart(ctx context.Context, info *dispatch.MemberInfo) context.Context {
 	s, ok := o.in(ctx)
 	if !ok {
 		return ctx // the context of the call was lost
@@ -56,7 +56,7 @@ func (o *observer) memberStart(ctx context.Context, info dispatch.MemberInfo) co
 	return context.WithValue(ctx, scopeKey{o}, scope{s.call, m})
 }
 
-func (o *observer) memberEnd(ctx context.Context, info dispatch.MemberInfo, out dispatch.Outcome) {
+func (o *observer) memberEnd(ctx context.Context, info *dispatch.MemberInfo, out *dispatch.Outcome) {
 	s, m := o.member(ctx, info)
 	if s.call == nil {
 		return
@@ -67,34 +67,34 @@ func (o *observer) memberEnd(ctx context.Context, info dispatch.MemberInfo, out 
 			began = 0 // it is in another process, and was asked when the call began
 		}
 		_, span := o.startMember(ctx, s.call, out.Member, began)
-		endMember(span, &out, s.call.at(info.Elapsed))
+		endMember(span, out, s.call.at(info.Elapsed))
 		return
 	}
 	switch {
 	case m.overrun != nil:
-		m.finish(&out, m.overrun.until)
+		m.finish(out, m.overrun.until)
 	case info.Running:
-		own := out
+		own := *out
 		m.outcome = &own
 	default:
-		m.finish(&out, info.Elapsed)
+		m.finish(out, info.Elapsed)
 	}
 }
 
-func (o *observer) late(ctx context.Context, info dispatch.MemberInfo, by time.Duration, err error) {
+func (o *observer) late(ctx context.Context, info *dispatch.MemberInfo, by time.Duration, err error) {
 	s, m := o.member(ctx, info)
 	if o.metrics != nil && (m == nil || !m.isGroup()) {
-		o.metrics.late.Record(ctx, by.Seconds(), o.metrics.ofMember(&info))
+		o.metrics.late.Record(ctx, by.Seconds(), o.metrics.ofMember(info))
 	}
 	if s.call != nil {
 		m.outlived(overrun{until: info.Elapsed, err: err})
 	}
 }
 
-func (o *observer) abandoned(ctx context.Context, info dispatch.MemberInfo, _ time.Duration) {
+func (o *observer) abandoned(ctx context.Context, info *dispatch.MemberInfo) {
 	s, m := o.member(ctx, info)
 	if o.metrics != nil {
-		o.metrics.abandoned.Add(ctx, 1, o.metrics.ofMember(&info))
+		o.metrics.abandoned.Add(ctx, 1, o.metrics.ofMember(info))
 	}
 	if s.call != nil {
 		m.outlived(overrun{until: info.Elapsed, abandoned: true})

@@ -142,16 +142,26 @@ func withError(attrs []attribute.KeyValue, errorType string) []attribute.KeyValu
 	return append(attrs, semconv.ErrorTypeKey.String(errorType))
 }
 
-// ended counts a call that has ended, with its members.
-func (m *metrics) ended(ctx context.Context, r *dispatch.Report, err error) {
-	kind := ""
-	if err != nil {
-		kind = semconv.ErrorType(err).Value.AsString()
-	}
-	call, runs := m.count(r, kind)
+// ended counts a call that has ended, with its members. If there is a producer, it collects what is counted.
+// Otherwise instruments get the durations.
+func (m *metrics) ended(ctx context.Context, r *dispatch.Report) {
 	if m.produced {
-		return
+		m.count(r)
+	} else {
+		m.record(ctx, r)
 	}
+}
+
+func (m *metrics) count(r *dispatch.Report) {
+	kind := callErrorType(r)
+	m.tallies.mu.Lock()
+	defer m.tallies.mu.Unlock()
+	m.countLocked(r, kind).took.add(r.Elapsed)
+}
+
+// record counts a call, and passes it and the runs of its members to instruments.
+func (m *metrics) record(ctx context.Context, r *dispatch.Report) {
+	call, runs := m.countRuns(r, callErrorType(r))
 	m.calls.Record(ctx, r.Elapsed.Seconds(), call)
 	for _, one := range runs {
 		m.processes.Record(ctx, one.took.Seconds(), one.with)
@@ -161,38 +171,49 @@ func (m *metrics) ended(ctx context.Context, r *dispatch.Report, err error) {
 	m.tallies.mu.Unlock()
 }
 
-// count returns the attributes of the call, and the runs to be recorded if there is no producer.
-func (m *metrics) count(r *dispatch.Report, kind string) (call metric.MeasurementOption, runs []measured) {
+// countRuns counts a call, and returns its attributes and the runs to be recorded.
+func (m *metrics) countRuns(r *dispatch.Report, kind string) (call metric.MeasurementOption, runs []measured) {
 	s := &m.tallies
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !m.produced {
-		runs, s.runs = s.runs, nil
-	}
-	t := s.topicLocked(r.Topic)
-	c := t.call(kind)
-	if c.count++; m.produced {
-		c.took.add(r.Elapsed)
-	}
-	for i := range r.Outcomes {
-		o := &r.Outcomes[i]
-		f := s.memberLocked(t, i, &o.Member)
-		f.outcomes[o.State]++
-		if o.Started && o.Member.Node == "" && o.Member.Group == "" {
-			runs = m.run(t, f, o, runs)
-		}
-	}
-	for i := range r.Replicas {
-		if o := &r.Replicas[i]; o.Started {
-			runs = m.run(t, s.lookUpLocked(t, o.Member), o, runs)
-		}
-	}
-	return c.option, runs
+	call = m.countLocked(r, kind).option
+	runs, s.runs = s.runs, nil
+	return call, runs
 }
 
-// run counts a closure that was called. If it had not returned by the end of its member, its
+// countLocked counts a call and its members, and returns the tally of the call.
+func (m *metrics) countLocked(r *dispatch.Report, kind string) *tally {
+	t := m.tallies.topicLocked(r.Topic)
+	for i := range r.Outcomes {
+		m.countMemberLocked(t, i, &r.Outcomes[i])
+	}
+	for i := range r.Replicas {
+		m.countReplicaLocked(t, &r.Replicas[i])
+	}
+	call := t.call(kind)
+	call.count++
+	return call
+}
+
+// countMemberLocked counts how the member in seat i of a call has ended.
+func (m *metrics) countMemberLocked(t *topicSeries, i int, o *dispatch.Outcome) {
+	f := m.tallies.memberLocked(t, i, &o.Member)
+	f.outcomes[o.State]++
+	if o.Started && o.Member.Node == "" && o.Member.Group == "" {
+		m.countRunLocked(t, f, o)
+	}
+}
+
+// countReplicaLocked counts a replica if it was called.
+func (m *metrics) countReplicaLocked(t *topicSeries, o *dispatch.Outcome) {
+	if o.Started {
+		m.countRunLocked(t, m.tallies.lookUpLocked(t, &o.Member), o)
+	}
+}
+
+// countRunLocked counts a closure that was called. If it had not returned by the end of its member, its
 // duration ends there; when it returns, its delay is recorded.
-func (m *metrics) run(t *topicSeries, f *memberSeries, o *dispatch.Outcome, runs []measured) []measured {
+func (m *metrics) countRunLocked(t *topicSeries, f *memberSeries, o *dispatch.Outcome) {
 	one := f.run(t, errorType(o))
 	if f.consumed++; f.process == nil {
 		f.process = f.runs[0].option
@@ -200,9 +221,9 @@ func (m *metrics) run(t *topicSeries, f *memberSeries, o *dispatch.Outcome, runs
 	took := max(o.Elapsed-o.Began, 0)
 	if m.produced {
 		one.took.add(took)
-		return runs
+	} else {
+		m.tallies.runs = append(m.tallies.runs, measured{took, one.option})
 	}
-	return append(runs, measured{took, one.option})
 }
 
 // ofMember returns the attributes of a single event of a member.

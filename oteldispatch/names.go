@@ -113,7 +113,33 @@ func errorType(o *dispatch.Outcome) string {
 	case dispatch.StatePanicked:
 		return errorPanic
 	case dispatch.StateFailed, dispatch.StateRejected, dispatch.StateGone:
-		return semconv.ErrorType(o.Err).Value.AsString()
+		return typeOf(o.Err)
+	}
+	return ""
+}
+
+// typeOf has a large frame. Inlined, it would be on the small stack of the observer in each call.
+//
+//go:noinline
+func typeOf(err error) string { return semconv.ErrorType(err).Value.AsString() }
+
+// callErrorType returns how a call failed, or "" if it did not. Err takes a copy of the report, for which the
+// small stack of an observer has no room, so it is asked for only if there may be an error.
+func callErrorType(r *dispatch.Report) string {
+	fine := r.Reason == dispatch.ReasonAllEnded && len(r.Outcomes) > 0
+	for i := range r.Outcomes {
+		fine = fine && r.Outcomes[i].State == dispatch.StateOK
+	}
+	if fine {
+		return ""
+	}
+	return failedCallErrorType(r)
+}
+
+//go:noinline
+func failedCallErrorType(r *dispatch.Report) string {
+	if err := r.Err(); err != nil {
+		return typeOf(err)
 	}
 	return ""
 }

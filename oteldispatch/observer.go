@@ -22,17 +22,28 @@ func Observe(bus *dispatch.Bus, opts ...Option) (*dispatch.Registration, error) 
 // error handler gets the error, and the instrument measures nothing. New ignores a nil Option.
 func New(opts ...Option) dispatch.Observer {
 	c := newConfig(opts)
+	// The hooks pass pointers on: each copy of a value would enlarge the small stacks that they run on.
 	o := &observer{names: &names{topics: c.topics, members: c.members, listened: c.listened}}
 	hooks := dispatch.Observer{
 		CallEnd:      func(ctx context.Context, r dispatch.Report) { o.callEnd(ctx, &r) },
 		ReuseReports: true,
-		Late:         o.late,
-		Abandoned:    o.abandoned,
+		Late: func(ctx context.Context, m dispatch.MemberInfo, by time.Duration, err error) {
+			o.late(ctx, &m, by, err)
+		},
+		Abandoned: func(ctx context.Context, m dispatch.MemberInfo, _ time.Duration) { o.abandoned(ctx, &m) },
 	}
 	if c.traces() {
 		o.tracer = c.tracers.Tracer(scopeName, trace.WithInstrumentationVersion(version()), trace.WithSchemaURL(schemaURL))
-		hooks.CallStart, hooks.Sample = o.callStart, o.sample
-		hooks.MemberStart, hooks.MemberEnd = o.memberStart, o.memberEnd
+		hooks.CallStart = func(ctx context.Context, c dispatch.CallStarted) context.Context { return o.callStart(ctx, &c) }
+		hooks.MemberStart = func(ctx context.Context, m dispatch.MemberInfo) context.Context {
+			growStack()
+			return o.memberStart(ctx, &m)
+		}
+		hooks.MemberEnd = func(ctx context.Context, m dispatch.MemberInfo, out dispatch.Outcome) {
+			growStack()
+			o.memberEnd(ctx, &m, &out)
+		}
+		hooks.Sample, hooks.SampleEnds = o.sample, !c.measures()
 	}
 	if c.measures() {
 		meter := c.meters.Meter(scopeName, metric.WithInstrumentationVersion(version()), metric.WithSchemaURL(schemaURL))
@@ -94,7 +105,7 @@ func (c *call) at(elapsed time.Duration) trace.SpanEventOption {
 }
 
 // callStart starts the span of a call. If it is not recorded, there are no spans below it.
-func (o *observer) callStart(ctx context.Context, started dispatch.CallStarted) context.Context {
+func (o *observer) callStart(ctx context.Context, started *dispatch.CallStarted) context.Context {
 	topic := o.names.topic(started.Topic)
 	ctx, span := o.startCall(ctx, topic, started.Started)
 	if !span.IsRecording() {
@@ -111,15 +122,14 @@ func (o *observer) sample(ctx context.Context) bool {
 }
 
 func (o *observer) callEnd(ctx context.Context, r *dispatch.Report) {
-	err := r.Err()
 	if o.metrics != nil {
-		o.metrics.ended(ctx, r, err)
+		o.metrics.ended(ctx, r)
 	}
 	if o.tracer == nil {
 		return
 	}
 	if s, ok := o.in(ctx); ok {
-		endCall(s.call, r, err)
+		endCall(s.call, r)
 	}
 }
 

@@ -69,22 +69,26 @@ type memberSeries struct {
 const states = int(dispatch.StateGone) + 1
 
 func (s *tallies) topicLocked(name string) *topicSeries {
-	t := s.last
-	if t == nil || s.lastName != name {
-		attrs := s.names.topic(name)
-		if t = s.topics[attrs.label]; t == nil {
-			t = &topicSeries{attrs: attrs, members: make(map[dispatch.Member]*memberSeries)}
-			if s.topics == nil {
-				s.topics = make(map[string]*topicSeries)
-			}
-			s.topics[attrs.label] = t
-			s.boundLocked(t)
-		}
-		s.last, s.lastName = t, name
+	if s.last == nil || s.lastName != name {
+		s.changeTopicLocked(name)
 	}
 	s.used++
-	t.used = s.used
-	return t
+	s.last.used = s.used
+	return s.last
+}
+
+func (s *tallies) changeTopicLocked(name string) {
+	attrs := s.names.topic(name)
+	t := s.topics[attrs.label]
+	if t == nil {
+		t = &topicSeries{attrs: attrs, members: make(map[dispatch.Member]*memberSeries)}
+		if s.topics == nil {
+			s.topics = make(map[string]*topicSeries)
+		}
+		s.topics[attrs.label] = t
+		s.boundLocked(t)
+	}
+	s.last, s.lastName = t, name
 }
 
 // memberLocked returns the series of the member in seat i of a topic's newest call.
@@ -92,7 +96,11 @@ func (s *tallies) memberLocked(t *topicSeries, i int, m *dispatch.Member) *membe
 	if i < len(t.seats) && t.seats[i].member == *m {
 		return t.seats[i].series
 	}
-	f := s.lookUpLocked(t, *m)
+	return s.newSeatLocked(t, i, m)
+}
+
+func (s *tallies) newSeatLocked(t *topicSeries, i int, m *dispatch.Member) *memberSeries {
+	f := s.lookUpLocked(t, m)
 	switch {
 	case i < len(t.seats):
 		t.seats[i] = seat{*m, f}
@@ -103,8 +111,8 @@ func (s *tallies) memberLocked(t *topicSeries, i int, m *dispatch.Member) *membe
 }
 
 // lookUpLocked returns the series of a member.
-func (s *tallies) lookUpLocked(t *topicSeries, m dispatch.Member) *memberSeries {
-	m = s.names.member(m)
+func (s *tallies) lookUpLocked(t *topicSeries, of *dispatch.Member) *memberSeries {
+	m := s.names.member(*of)
 	f := t.members[m]
 	if f == nil {
 		f = &memberSeries{identity: identity(m)}
@@ -149,15 +157,23 @@ func find(list *[]tally, errorType string, attrs func() []attribute.KeyValue) *t
 			return t
 		}
 	}
-	t := tally{errorType: errorType}
-	t.set = attribute.NewSet(withError(attrs(), errorType)...)
-	t.option = metric.WithAttributeSet(t.set)
-	*list = append(*list, t)
+	return addTally(list, errorType, attrs())
+}
+
+// addTally has a large frame. Inlined, it would be on the small stack of the observer in each call.
+//
+//go:noinline
+func addTally(list *[]tally, errorType string, attrs []attribute.KeyValue) *tally {
+	set := attribute.NewSet(withError(attrs, errorType)...)
+	*list = append(*list, tally{errorType: errorType, set: set, option: metric.WithAttributeSet(set)})
 	return &(*list)[len(*list)-1]
 }
 
 // call returns the tally of calls with this type of error.
 func (t *topicSeries) call(errorType string) *tally {
+	if errorType == "" && len(t.sent) > 0 && t.sent[0].errorType == "" {
+		return &t.sent[0]
+	}
 	return find(&t.sent, errorType, func() []attribute.KeyValue { return slices.Concat(t.attrs.destination, sendAttrs) })
 }
 
@@ -166,6 +182,10 @@ func (f *memberSeries) run(t *topicSeries, errorType string) *tally {
 	if errorType == "" && len(f.runs) > 0 {
 		return &f.runs[0]
 	}
+	return f.otherRun(t, errorType)
+}
+
+func (f *memberSeries) otherRun(t *topicSeries, errorType string) *tally {
 	attrs := func() []attribute.KeyValue { return slices.Concat(t.attrs.destination, processAttrs, f.identity) }
 	if len(f.runs) == 0 {
 		find(&f.runs, "", attrs)

@@ -25,7 +25,7 @@ func (o *observer) startCall(ctx context.Context, topic *topicAttrs, started tim
 	return o.tracer.Start(ctx, topic.sendSpan, kindProducer, trace.WithTimestamp(started), topic.send)
 }
 
-func describeCall(c *call, started dispatch.CallStarted) {
+func describeCall(c *call, started *dispatch.CallStarted) {
 	attrs := append(make([]attribute.KeyValue, 0, 3),
 		semconv.MessagingMessageConversationID(c.conversation), callBudgetKey.Float64(started.Budget.Seconds()))
 	if started.Depth > 0 {
@@ -34,7 +34,7 @@ func describeCall(c *call, started dispatch.CallStarted) {
 	c.span.SetAttributes(attrs...)
 }
 
-func endCall(c *call, r *dispatch.Report, err error) {
+func endCall(c *call, r *dispatch.Report) {
 	results := 0
 	for i := range r.Outcomes {
 		o := &r.Outcomes[i]
@@ -44,7 +44,7 @@ func endCall(c *call, r *dispatch.Report, err error) {
 		}
 	}
 	c.span.SetAttributes(callReasonKey.String(r.Reason.String()), callMembersKey.Int(len(r.Outcomes)), callResultsKey.Int(results))
-	if err != nil {
+	if err := r.Err(); err != nil {
 		c.span.SetAttributes(semconv.ErrorType(err))
 		c.span.SetStatus(codes.Error, cut(err.Error()))
 	}
@@ -60,14 +60,30 @@ func shown(m dispatch.Member) dispatch.Member {
 // startMember starts the span of a member, or of a replica, at a time since the
 // beginning of the call.
 func (o *observer) startMember(ctx context.Context, c *call, m dispatch.Member, elapsed time.Duration) (context.Context, trace.Span) {
+	return o.tracer.Start(ctx, c.topic.processSpan, kindConsumer, c.at(elapsed), c.identify(m))
+}
+
+// identify returns the attributes with which the span of a member starts. Inlined, it would enlarge the frame
+// of startMember: the SDK needs much of a small stack.
+//
+//go:noinline
+func (c *call) identify(m dispatch.Member) trace.SpanStartEventOption {
 	attrs := make([]attribute.KeyValue, 0, 16)
 	attrs = append(attrs, c.topic.process...)
 	attrs = append(attrs, semconv.MessagingMessageConversationID(c.conversation))
 	attrs = appendIdentity(attrs, shown(m))
-	return o.tracer.Start(ctx, c.topic.processSpan, kindConsumer, c.at(elapsed), trace.WithAttributes(attrs...))
+	return trace.WithAttributes(attrs...)
 }
 
 func endMember(span trace.Span, o *dispatch.Outcome, at trace.SpanEventOption) {
+	describeEnd(span, o, at)
+	span.End(at)
+}
+
+// describeEnd sets the attributes and the status of a member that has ended. It is not inlined, as identify.
+//
+//go:noinline
+func describeEnd(span trace.Span, o *dispatch.Outcome, at trace.SpanEventOption) {
 	attrs := make([]attribute.KeyValue, 0, 8)
 	if o.Member.Group != "" {
 		attrs = appendIdentity(attrs, shown(o.Member)) // only now it is known which replica answered
@@ -85,7 +101,6 @@ func endMember(span trace.Span, o *dispatch.Outcome, at trace.SpanEventOption) {
 		span.SetStatus(codes.Error, cut(o.Err.Error()))
 		recordPanic(span, o.Err, at)
 	}
-	span.End(at)
 }
 
 // mostText bounds the description of a status, in bytes: the error of a call may name many
