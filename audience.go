@@ -90,14 +90,14 @@ func (o *observer) end(c *gathering) {
 
 // endOwning is end with a report that the hook may keep.
 func (o *observer) endOwning(c *gathering) {
-	o.hooks.CallEnd(c.observing.ctx, c.report())
+	o.hooks.CallEnd(c.sender, c.report())
 }
 
 // endReusing is end with a report in the memory of the one before.
 func (o *observer) endReusing(c *gathering) {
 	defer o.letGo()
 	c.reportIn(&o.report)
-	hook, ctx := o.hooks.CallEnd, c.observing.ctx
+	hook, ctx := o.hooks.CallEnd, c.sender
 	hook(ctx, o.report)
 }
 

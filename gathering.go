@@ -17,7 +17,8 @@ import (
 // the course decides: it starts runs, ends contexts, sets the timer, and writes the log for
 // readers and listeners.
 type gathering struct {
-	half      half // the Call
+	half      half            // the Call
+	sender    context.Context // or what the CallStart hooks have returned; kept after the end, because a producer may use its context for the first time then
 	bus       *Bus
 	topic     *topicSpec
 	policy    *policy       // shared with other calls
@@ -35,7 +36,6 @@ type gathering struct {
 
 	mu        sync.Mutex // guards the fields below
 	course    course.Course
-	sender    context.Context // kept after the end, because a producer may use its context for the first time then
 	route     *route
 	generated uint64      // the registry's generation when route was looked up
 	producers []*producer // of the local members, in the order of registration
@@ -116,13 +116,13 @@ func (c *gathering) over() bool { return c.course.Reason() != course.Underway }
 // needed for the first time.
 func (c *gathering) context() context.Context {
 	c.mu.Lock()
-	shared, sender := c.shared, c.sender
+	shared := c.shared
 	c.mu.Unlock()
 	if shared != nil {
 		return shared
 	}
 	// No lock is held, because the sender's context may be the user's code.
-	made := callcontext.New(sender, c.deadline())
+	made := callcontext.New(c.sender, c.deadline())
 	c.mu.Lock()
 	if c.shared == nil {
 		c.shared = made

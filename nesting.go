@@ -63,9 +63,6 @@ func (c *gathering) nest(ctx context.Context) {
 	asks, hears := c.nests()
 	c.mu.Lock()
 	c.sender, c.from.sender = ctx, valuesOf(ctx) // no goroutine has used them yet
-	if c.observing != nil {
-		c.observing.ctx = ctx
-	}
 	if asks || hears || task != nil {
 		c.nesting = &nesting{call: c, asks: asks, task: task}
 	}

@@ -11,24 +11,22 @@ import (
 
 // observing is the part of a call that only calls with observers have.
 type observing struct {
-	by        []*observer     // the observers of the call
-	brief     []*observer     // those of them that do not want the details of the call
-	ctx       context.Context // what the CallStart hooks have returned, or the sender's
-	notices   []endNotice     // for those that are told the end of the call alone
-	first     [1]endNotice    // the memory of the first one
-	published bool            // the notices are on their way
+	by        []*observer // the observers of the call
+	brief     []*observer // those of them that do not want the details of the call
+	notice    endNotice   // the first notice, or none if its recipient is nil
+	published bool        // the notices are on their way
 
 	beginning calllog.Cursor // where they begin to read, until the call is launched
 }
 
 // newObserving returns the observers of a new call, without those that are too far behind, or
 // nil if the bus has none.
-func (b *Bus) newObserving(sender context.Context) *observing {
+func (b *Bus) newObserving() *observing {
 	all := b.observers.all()
 	if len(all) == 0 {
 		return nil
 	}
-	w := &observing{by: all, ctx: sender}
+	w := &observing{by: all}
 	if slices.ContainsFunc(all, func(o *observer) bool { return o.inbox.Stats().Queued >= mostNotices }) {
 		w.by = slices.DeleteFunc(slices.Clone(all), (*observer).behind)
 	}
@@ -57,16 +55,33 @@ func (c *gathering) followLocked() {
 	if w == nil {
 		return
 	}
-	w.notices = w.first[:0]
 	for _, o := range w.by {
 		switch {
 		case (o.hooks.Result != nil || o.wantsOutcomes) && w.wantsDetails(o):
 			c.addFeedLocked(new(feed), &o.recipient, w.beginning)
 		case o.hooks.CallEnd != nil && (!o.hooks.SampleEnds || w.wantsDetails(o)):
-			w.notices = append(w.notices, endNotice{delivery: delivery{to: &o.recipient}})
+			w.addNotice(&o.recipient)
 		}
 	}
 	w.beginning = calllog.Cursor{}
+}
+
+// addNotice adds a notice. The memory of the first one is part of w.
+func (w *observing) addNotice(to *recipient) {
+	n := &w.notice
+	if n.to != nil {
+		n = &endNotice{next: w.notice.next}
+		w.notice.next = n
+	}
+	n.to = to
+}
+
+// notices returns the first notice, or nil if there is none.
+func (w *observing) notices() *endNotice {
+	if w.notice.to == nil {
+		return nil
+	}
+	return &w.notice
 }
 
 // contextFor returns the context that the MemberStart hooks have returned for a member,
@@ -77,7 +92,7 @@ func (c *gathering) contextFor(i int, r *replica) context.Context {
 			return ctx
 		}
 	}
-	return c.observing.ctx
+	return c.sender
 }
 
 // memberInfo returns what hooks are told of a member.
@@ -96,7 +111,7 @@ func (c *gathering) runInfo(r *run, m Member, at time.Duration) (context.Context
 	info := c.memberInfo(m, at)
 	info.Replica = r.replica() != nil
 	if r.member < 0 {
-		return c.observing.ctx, info
+		return c.sender, info
 	}
 	return c.contextFor(int(r.member), r.replica()), info
 }
@@ -141,7 +156,7 @@ func (c *gathering) observeDropped(by *recipient, member int32, seq int) {
 	info := c.listenerInfo(by, c.memberAt(int(member)), seq, at)
 	c.observing.tell(c.onBus(at), func(o *observer) func() {
 		if hook := o.hooks.Dropped; hook != nil {
-			return func() { hook(c.observing.ctx, info) }
+			return func() { hook(c.sender, info) }
 		}
 		return nil
 	})
@@ -153,6 +168,7 @@ type endNotice struct {
 	occasion
 	delivery
 	call *gathering
+	next *endNotice
 
 	// The call's lock guards the fields below.
 	cut  bool // the observer is being drained, and is not told
@@ -165,8 +181,7 @@ func (w *observing) publishEndLocked(ended *gathering, all *delivery) *delivery 
 		return all
 	}
 	w.published = true
-	for i := range w.notices {
-		n := &w.notices[i]
+	for n := w.notices(); n != nil; n = n.next {
 		if n.cut {
 			continue
 		}
@@ -182,8 +197,7 @@ func (w *observing) cutOffLocked(to *recipient) (delivered func() bool) {
 	if w == nil {
 		return nil
 	}
-	for i := range w.notices {
-		n := &w.notices[i]
+	for n := w.notices(); n != nil; n = n.next {
 		switch {
 		case n.to != to:
 		case w.published:

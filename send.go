@@ -62,7 +62,7 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 		c.handLocked()
 		return ErrClosed
 	}
-	if c.observing = b.newObserving(ctx); c.observing != nil {
+	if c.observing = b.newObserving(); c.observing != nil {
 		c.observing.beginning = c.log.End()
 	}
 	c.course = course.New(&c.policy.Policy)
