@@ -100,8 +100,8 @@ func (dropped) ForceFlush(context.Context) error                { return nil }
 // calls returns a side that sends calls, with an observer if there are options for one.
 func calls(options func() []oteldispatch.Option) func(int) (measure.Side, error) {
 	return func(producers int) (measure.Side, error) {
-		bus := dispatch.NewBus()
-		if opts := options(); opts != nil {
+		bus, opts := dispatch.NewBus(), options()
+		if opts != nil {
 			if _, err := oteldispatch.Observe(bus, opts...); err != nil {
 				return measure.Side{}, err
 			}
@@ -127,7 +127,7 @@ func calls(options func() []oteldispatch.Option) func(int) (measure.Side, error)
 		// The observer is done when its goroutine has ended. If it falls too far behind, it
 		// misses calls.
 		await := func() {
-			for runtime.NumGoroutine() > idle {
+			for opts != nil && runtime.NumGoroutine() > idle {
 				time.Sleep(20 * time.Microsecond)
 			}
 		}
@@ -141,7 +141,7 @@ func calls(options func() []oteldispatch.Option) func(int) (measure.Side, error)
 				}
 				<-call.Done()
 				<-heard
-				if sent++; sent%100 == 0 {
+				if sent++; sent%1000 == 0 {
 					await()
 				}
 				return nil
