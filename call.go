@@ -18,10 +18,15 @@ type Call[Req, Res any] struct {
 	gathering
 	req     Req
 	answers []Res        // what members have returned, by index
-	boxes   []Res        // what the first replicas of groups have returned, by index
-	spare   []Res        // room for results that are not answers, made for several at a time
+	others  *others[Res] // nil unless the call has groups, or results that are not answers
 	first   calllog.Page // of the log, unless only Stream reads it
 	one     room[[1]course.Member, [1]run, [1]Res, [1]calllog.Entry]
+}
+
+// others are results that few calls have: those that are not the answers of plain members.
+type others[Res any] struct {
+	boxes []Res // what the first replicas of groups have returned, by index
+	spare []Res // room for results that are not answers, made for several at a time
 }
 
 // room is what the slices of a small call point to: one allocation takes the place of four.

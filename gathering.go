@@ -25,12 +25,12 @@ type gathering struct {
 	timeout   time.Duration // that of the policy, or less if the sender's deadline is earlier
 	start     time.Time
 	from      *origin
-	parent    CallID     // the call on the same bus that it was sent from; 0 if there is none
-	followed  bool       // the sender's context can end
-	placed    bool       // it has a place under WithMaxInFlight
-	readable  bool       // the call keeps its log from the first page on; false for Stream
-	observing *observing // nil in a call without observers
-	nesting   *nesting   // nil unless the closures get contexts or labels of their own
+	parent    CallID    // the call on the same bus that it was sent from; 0 if there is none
+	followed  bool      // the sender's context can end
+	placed    bool      // it has a place under WithMaxInFlight
+	readable  bool      // the call keeps its log from the first page on; false for Stream
+	observing observing // by no observers in most calls
+	nesting   *nesting  // nil unless the closures get contexts or labels of their own
 	workers   errgroup.Group
 	worker    func() error // what a worker runs
 

@@ -12,7 +12,7 @@ import (
 // roomLocked is part of half.
 func (c *Call[Req, Res]) roomLocked(n int) (members []course.Member, entries []calllog.Entry) {
 	if c.groups != nil {
-		c.boxes = make([]Res, n)
+		c.others = &others[Res]{boxes: make([]Res, n)}
 	}
 	switch {
 	case n <= 1:
@@ -66,15 +66,19 @@ func (c *Call[Req, Res]) keepLocked(value Res) int16 {
 	if page.Values == nil {
 		page.Values = make([]*Res, page.Cap())
 	}
-	if len(c.spare) == 0 {
+	if c.others == nil {
+		c.others = new(others[Res])
+	}
+	o := c.others
+	if len(o.spare) == 0 {
 		n := min(max(c.log.Results(), 1), 64)
 		if unsafe.Sizeof(value) > 1024 {
 			n = 1
 		}
-		c.spare = make([]Res, n)
+		o.spare = make([]Res, n)
 	}
-	kept := &c.spare[0]
-	c.spare = c.spare[1:]
+	kept := &o.spare[0]
+	o.spare = o.spare[1:]
 	*kept = value
 	page.Values.([]*Res)[at] = kept
 	return at

@@ -167,7 +167,7 @@ func (c *gathering) groupErrorLocked(g *group) error {
 
 // logReplicaLocked lets observers know of the end of a replica.
 func (c *gathering) logReplicaLocked(r *replica) {
-	if c.observing != nil {
+	if c.observing.any() {
 		c.appendLocked(calllog.Entry{At: r.ended, Member: r.member, Value: int16(r.index), Kind: calllog.Replica})
 	}
 }

@@ -25,7 +25,7 @@ type nesting struct {
 
 // wantsStart reports whether startCall has anything to do.
 func (c *gathering) wantsStart() bool {
-	if c.observing == nil && !c.bus.pprofLabels && !trace.IsEnabled() {
+	if !c.observing.any() && !c.bus.pprofLabels && !trace.IsEnabled() {
 		return false // at no cost
 	}
 	asks, hears := c.nests()
@@ -34,9 +34,9 @@ func (c *gathering) wantsStart() bool {
 
 // nests reports whether producers get contexts or labels of their own, and whether listeners do.
 func (c *gathering) nests() (asks, hears bool) {
-	w := c.observing
+	w := &c.observing
 	wants := func(has func(*Observer) bool) bool {
-		return w != nil && slices.ContainsFunc(w.by, func(o *observer) bool { return has(&o.hooks) && w.wantsDetails(o) })
+		return slices.ContainsFunc(w.by, func(o *observer) bool { return has(&o.hooks) && w.wantsDetails(o) })
 	}
 	both := c.bus.pprofLabels || trace.IsEnabled()
 	return both || wants(func(o *Observer) bool { return o.MemberStart != nil }),
@@ -48,7 +48,7 @@ func (c *gathering) nests() (asks, hears bool) {
 func (c *gathering) startCall() {
 	ctx := c.sender
 	defer func() { c.nest(ctx) }() // even if a hook ends the goroutine
-	if c.observing != nil {
+	if c.observing.any() {
 		ctx = c.callStart(ctx)
 	}
 }
@@ -75,7 +75,7 @@ func (c *gathering) nest(ctx context.Context) {
 
 // callStart calls the CallStart and Sample hooks. It returns the context that they have returned.
 func (c *gathering) callStart(ctx context.Context) context.Context {
-	w := c.observing
+	w := &c.observing
 	started := CallStarted{
 		CallInfo: CallInfo{Topic: c.topic.Name, ID: c.id(), Budget: c.budget()},
 		Parent:   c.parent, Depth: int(c.from.nesting), Started: c.start, Request: c.half.request(),
@@ -126,7 +126,7 @@ func (n *nesting) around(r *run, closure func(context.Context)) {
 // memberContext calls the MemberStart hooks, and returns the context for the closure. Before
 // the first replica of a group it calls the hooks for the group.
 func (n *nesting) memberContext(r *run) context.Context {
-	if n.call.observing == nil {
+	if !n.call.observing.any() {
 		return r
 	}
 	i := int(r.member)
@@ -257,7 +257,7 @@ func (n *nesting) contextOf(i int, r *replica) context.Context {
 // hear calls a listener with a result between the hooks.
 func (n *nesting) hear(l *listener, b *batch) {
 	var ctx context.Context = n.call.from
-	if n.call.observing != nil {
+	if n.call.observing.any() {
 		hooks := listenerHooks{n.call, l, n.call.memberAt(int(b.now.Member)), b.seq - 1, n.call.now(), true, ctx}
 		hooks.begin()
 		defer hooks.end()
@@ -291,7 +291,7 @@ func (h *listenerHooks) begin() {
 func (h *listenerHooks) end() {
 	at := h.call.now()
 	info := h.call.listenerInfo(&h.listener.recipient, h.from, h.seq, at)
-	w := h.call.observing
+	w := &h.call.observing
 	w.tell(h.call.onBus(at), func(o *observer) func() {
 		if hook := o.hooks.ListenerEnd; hook != nil && w.wantsDetails(o) {
 			return func() { hook(h.ctx, info, at-h.began, h.panicked) }

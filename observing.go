@@ -11,31 +11,26 @@ import (
 
 // observing is the part of a call that only calls with observers have.
 type observing struct {
-	by        []*observer // the observers of the call
-	brief     []*observer // those of them that do not want the details of the call
-	notice    endNotice   // the first notice, or none if its recipient is nil
-	published bool        // the notices are on their way
-
-	beginning calllog.Cursor // where they begin to read, until the call is launched
+	by        []*observer   // the observers of the call
+	brief     []*observer   // those of them that do not want the details of the call
+	notices   *endNotice    // the first notice
+	beginning *calllog.Page // where they begin to read, until the call is launched
 }
 
-// newObserving returns the observers of a new call, without those that are too far behind, or
-// nil if the bus has none.
-func (b *Bus) newObserving() *observing {
-	all := b.observers.all()
-	if len(all) == 0 {
-		return nil
+// upToDate returns the observers of a new call, without those that are too far behind.
+func upToDate(all []*observer) []*observer {
+	if !slices.ContainsFunc(all, func(o *observer) bool { return o.inbox.Stats().Queued >= mostNotices }) {
+		return all
 	}
-	w := &observing{by: all}
-	if slices.ContainsFunc(all, func(o *observer) bool { return o.inbox.Stats().Queued >= mostNotices }) {
-		w.by = slices.DeleteFunc(slices.Clone(all), (*observer).behind)
-	}
-	return w
+	return slices.DeleteFunc(slices.Clone(all), (*observer).behind)
 }
+
+// any reports whether the call has observers.
+func (w *observing) any() bool { return len(w.by) > 0 }
 
 // wants reports whether one of the observers has a hook.
 func (w *observing) wants(has func(*Observer) bool) bool {
-	return w != nil && slices.ContainsFunc(w.by, func(o *observer) bool { return has(&o.hooks) })
+	return slices.ContainsFunc(w.by, func(o *observer) bool { return has(&o.hooks) })
 }
 
 // wantsDetails reports whether an observer is told more than the end of the call.
@@ -51,37 +46,16 @@ func (w *observing) tell(since time.Duration, pick func(*observer) func()) {
 // followLocked gives a feed to each observer that is told of results or members, or a notice if the observer
 // is told nothing but the end of the call. A feed begins with the log.
 func (c *gathering) followLocked() {
-	w := c.observing
-	if w == nil {
-		return
-	}
+	w := &c.observing
 	for _, o := range w.by {
 		switch {
 		case (o.hooks.Result != nil || o.wantsOutcomes) && w.wantsDetails(o):
-			c.addFeedLocked(new(feed), &o.recipient, w.beginning)
+			c.addFeedLocked(new(feed), &o.recipient, w.beginning.Start())
 		case o.hooks.CallEnd != nil && (!o.hooks.SampleEnds || w.wantsDetails(o)):
-			w.addNotice(&o.recipient)
+			w.notices = &endNotice{delivery: delivery{to: &o.recipient}, next: w.notices}
 		}
 	}
-	w.beginning = calllog.Cursor{}
-}
-
-// addNotice adds a notice. The memory of the first one is part of w.
-func (w *observing) addNotice(to *recipient) {
-	n := &w.notice
-	if n.to != nil {
-		n = &endNotice{next: w.notice.next}
-		w.notice.next = n
-	}
-	n.to = to
-}
-
-// notices returns the first notice, or nil if there is none.
-func (w *observing) notices() *endNotice {
-	if w.notice.to == nil {
-		return nil
-	}
-	return &w.notice
+	w.beginning = nil
 }
 
 // contextFor returns the context that the MemberStart hooks have returned for a member,
@@ -123,7 +97,7 @@ func (c *gathering) listenerInfo(l *recipient, from Member, seq int, at time.Dur
 // observeLate tells the observers that a closure has returned, or that a result of m has
 // arrived, after the end of the call or the group, or after the timeout of the producer.
 func (c *gathering) observeLate(r *run, m Member, at, by time.Duration, err error) {
-	if c.observing == nil {
+	if !c.observing.any() {
 		return
 	}
 	ctx, info := c.runInfo(r, m, at)
@@ -138,7 +112,7 @@ func (c *gathering) observeLate(r *run, m Member, at, by time.Duration, err erro
 // observeAbandoned tells the observers that a closure still runs long after the end of the
 // call.
 func (c *gathering) observeAbandoned(r *run, at, after time.Duration) {
-	if c.observing == nil {
+	if !c.observing.any() {
 		return
 	}
 	ctx, info := c.runInfo(r, r.producer().member(), at)
@@ -175,14 +149,10 @@ type endNotice struct {
 	told bool // the observer is told, or was
 }
 
-// publishEndLocked adds the notices of a call that has ended to the deliveries, the first time it is called.
+// publishEndLocked adds the notices of a call that has ended to the deliveries, unless they are on their way.
 func (w *observing) publishEndLocked(ended *gathering, all *delivery) *delivery {
-	if w == nil || w.published {
-		return all
-	}
-	w.published = true
-	for n := w.notices(); n != nil; n = n.next {
-		if n.cut {
+	for n := w.notices; n != nil; n = n.next {
+		if n.cut || n.isPublished() {
 			continue
 		}
 		n.call, n.source, n.since = ended, n, ended.onBus(ended.course.Ended())
@@ -194,13 +164,10 @@ func (w *observing) publishEndLocked(ended *gathering, all *delivery) *delivery 
 // cutOffLocked makes a call that goes on end without a notice to the observer. If the notice is on its way,
 // cutOffLocked returns a function that reports whether the notice has arrived.
 func (w *observing) cutOffLocked(to *recipient) (delivered func() bool) {
-	if w == nil {
-		return nil
-	}
-	for n := w.notices(); n != nil; n = n.next {
+	for n := w.notices; n != nil; n = n.next {
 		switch {
 		case n.to != to:
-		case w.published:
+		case n.isPublished():
 			return n.isDelivered
 		default:
 			n.cut = true
@@ -208,6 +175,8 @@ func (w *observing) cutOffLocked(to *recipient) (delivered func() bool) {
 	}
 	return nil
 }
+
+func (n *endNotice) isPublished() bool { return n.source != nil }
 
 func (n *endNotice) isDelivered() bool {
 	n.call.mu.Lock()

@@ -22,7 +22,7 @@ func TestDrainOfAnObserverWaitsForNoticesOnTheirWay(t *testing.T) {
 		}
 		<-call.Done()
 		o := newObserver(&d.bus.hub, hooks, 0)
-		call.observing = &observing{by: []*observer{o}}
+		call.observing = observing{by: []*observer{o}}
 		call.followLocked()
 		return &call.gathering, o
 	}

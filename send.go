@@ -62,8 +62,8 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 		c.handLocked()
 		return ErrClosed
 	}
-	if c.observing = b.newObserving(); c.observing != nil {
-		c.observing.beginning = c.log.End()
+	if all := b.observers.all(); len(all) > 0 {
+		c.observing.by, c.observing.beginning = upToDate(all), c.log.Tail()
 	}
 	c.course = course.New(&c.policy.Policy)
 	if c.course.Within(c.timeout, 0); c.inherits {

@@ -96,7 +96,7 @@ func (c *Call[Req, Res]) boxOf(r *run) *Res {
 	case own == nil:
 		return &c.answers[r.member]
 	case own.index == 0:
-		return &c.boxes[r.member]
+		return &c.others.boxes[r.member]
 	case own.box == nil:
 		own.box = new(Res)
 		fallthrough

@@ -97,6 +97,9 @@ func (l *Log) Written() int { return l.written }
 // Results returns how many results have been written.
 func (l *Log) Results() int { return l.results }
 
+// Tail returns the page that is written.
+func (l *Log) Tail() *Page { return l.tail }
+
 // End returns the cursor at the end of what is written.
 func (l *Log) End() Cursor { return Cursor{page: l.tail, at: len(l.tail.entries), Seq: l.results} }
 

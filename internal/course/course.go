@@ -92,17 +92,17 @@ type Course struct {
 	nextStart time.Duration // when the stagger lets the next member start
 	credits   int           // members that the stagger lets start at once
 
-	waiting  bool // Enroll is still to come
-	relays   int  // how many may name further members
-	required int  // required members that have not ended
-	missing  int  // how many required members are not named yet
+	relays   int // how many may name further members
+	required int // required members that have not ended
+	missing  int // how many required members are not named yet
 	answered int
 	failed   int
 	other    int // members that ended without an answer or a failure
 	replaced int // expected members that others have replaced
 
-	results    bool          // there has been one
 	lastResult time.Duration // when the last one came
+	results    bool          // there has been one
+	waiting    bool          // Enroll is still to come
 	graced     bool          // the grace has begun
 	reason     Reason
 }
