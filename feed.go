@@ -61,6 +61,7 @@ type span struct{ from, to int }
 // drops are the results that a bounded inbox has dropped.
 type drops struct {
 	spans []span         // those that the feed has not passed, in order
+	first [1]span        // the memory of the first one
 	probe calllog.Cursor // up to where noteDroppedLocked has looked
 }
 
@@ -181,6 +182,7 @@ func (c *gathering) addFeedLocked(f *feed, to *recipient, at calllog.Cursor) {
 	f.at, f.counted, f.batch.seq = at, at.Seq, at.Seq
 	if to.inbox.Bounded() {
 		f.drops = &drops{probe: at}
+		f.drops.spans = f.drops.first[:0]
 		c.bounded = true
 	}
 	c.feeds = f
