@@ -21,14 +21,17 @@ func put(all *delivery) {
 	}
 }
 
-// putAllButOne is put, but leaves one recipient that has to be started to the caller.
+// putAllButOne is put, but leaves one listener that has to be started to the caller.
 func putAllButOne(all *delivery) (idle *recipient) {
 	for d := all; d != nil; {
 		next, to := d.link, d.to // once it is in the inbox, publishLocked may link it again
-		if to.put(d.source, d.since) {
-			if idle != nil {
-				idle.start()
-			}
+		switch run := to.put(d.source, d.since); {
+		case !run:
+		case to.observes: // on a stack of its own: a report takes more than a worker has left of its stack
+			to.start()
+		case idle != nil:
+			to.start()
+		default:
 			idle = to
 		}
 		d = next

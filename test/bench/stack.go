@@ -13,15 +13,18 @@ import (
 )
 
 // The bounds, in bytes, of the stack that is used between the start of a goroutine and a
-// producer, and between that start and the listener that the same goroutine calls afterwards.
+// producer, the listener that the same goroutine calls afterwards, and the hooks of an observer.
 // The runtime lets a function use about 1,100 bytes of a new stack before it copies the stack.
 const (
-	stackBar    = 250
-	listenerBar = 950
+	stackBar       = 250
+	listenerBar    = 950
+	callEndBar     = 750
+	memberEndBar   = 950
+	memberStartBar = 1120
 )
 
-// stack prints how much of a goroutine's stack is in use when a producer begins, and
-// when a listener does. A stack starts with 2 KiB; when the closure needs more than is left
+// stack prints how much of a goroutine's stack is in use when a producer begins,
+// when a listener does, and when a hook does. A stack starts with 2 KiB; when the closure needs more than is left
 // of that, the stack is copied to a larger one, which costs as much as a whole call.
 func (b *bench) stack() error {
 	var alone depth
@@ -56,36 +59,64 @@ func (b *bench) stack() error {
 		bytes := float64(d.used - alone.used)
 		t.Row(side.name, fmt.Sprint(bytes), measure.AtMost(bytes, c.bar), strings.Join(d.functions, " → "))
 	}
-	heard, err := toListener()
-	if err != nil {
-		return err
+	for _, c := range []struct {
+		name string
+		bar  float64
+		add  func(d *dispatcher, note func()) error
+	}{
+		{"listener", listenerBar, func(d *dispatcher, note func()) error {
+			_, err := d.AddListener(topic, func(context.Context, result) { note() })
+			return err
+		}},
+		{"CallEnd", callEndBar, hook(func(note func()) dispatch.Observer {
+			return dispatch.Observer{CallEnd: func(context.Context, dispatch.Report) { note() }, ReuseReports: true}
+		})},
+		{"MemberEnd", memberEndBar, hook(func(note func()) dispatch.Observer {
+			return dispatch.Observer{MemberEnd: func(context.Context, dispatch.MemberInfo, dispatch.Outcome) { note() }}
+		})},
+		{"MemberStart", memberStartBar, hook(func(note func()) dispatch.Observer {
+			return dispatch.Observer{MemberStart: func(ctx context.Context, _ dispatch.MemberInfo) context.Context { note(); return ctx }}
+		})},
+	} {
+		there, err := depthOf(c.add)
+		if err != nil {
+			return err
+		}
+		bytes := float64(there.used - alone.used)
+		t.Row(c.name, fmt.Sprint(bytes), measure.AtMost(bytes, c.bar), strings.Join(there.functions, " → "))
 	}
-	bytes := float64(heard.used - alone.used)
-	t.Row("listener", fmt.Sprint(bytes), measure.AtMost(bytes, listenerBar), strings.Join(heard.functions, " → "))
 	t.Print(b.out)
 	return nil
 }
 
-// toListener returns the depth of the worker's stack when the worker calls a listener with the
-// result of a quick producer.
-func toListener() (depth, error) {
+// hook returns a function that adds an observer to the bus of a dispatcher.
+func hook(observer func(note func()) dispatch.Observer) func(*dispatcher, func()) error {
+	return func(d *dispatcher, note func()) error {
+		_, err := d.Bus().Observe(observer(note))
+		return err
+	}
+}
+
+// depthOf returns the depth of the stack at the callback that add adds, in a call to a quick producer. The
+// callback has to call note once.
+func depthOf(add func(d *dispatcher, note func()) error) (depth, error) {
 	d := dispatch.New[int, int]()
 	defer d.Close()
 	if _, err := d.AddProducer(topic, quick(0)); err != nil {
 		return depth{}, err
 	}
-	heard := make(chan depth, 1)
-	if _, err := d.AddListener(topic, func(context.Context, result) {
+	noted := make(chan depth, 1)
+	if err := add(d, func() {
 		var here depth
 		here.note()
-		heard <- here
+		noted <- here
 	}); err != nil {
 		return depth{}, err
 	}
 	if _, err := d.Send(context.Background(), topic, request); err != nil {
 		return depth{}, err
 	}
-	return <-heard, nil
+	return <-noted, nil
 }
 
 // depth is how many bytes of its stack a goroutine uses.
@@ -112,7 +143,7 @@ func (d *depth) note() {
 //go:noinline
 func (d *depth) callers() {
 	pcs := make([]uintptr, 64)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(4, pcs)]) // without Callers, callers, note and the producer
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(4, pcs)]) // without Callers, callers, note and the callback
 	for {
 		frame, more := frames.Next()
 		if !more { // the last is runtime.goexit
