@@ -51,21 +51,12 @@ func (o *observer) result(c *gathering, b *batch) {
 func (o *observer) outcome(c *gathering, e calllog.Entry) {
 	i := int(e.Member)
 	if e.Kind == calllog.Replica {
-		o.replicaOutcome(c, c.replicaAt(i, int(e.Value)))
-		return
+		r, running := c.setReplicaOutcome(&o.ended, i, int(e.Value))
+		o.memberEnd(c, c.contextFor(i, r), true, running)
+	} else {
+		running := c.setOutcome(&o.ended, i)
+		o.memberEnd(c, c.contextFor(i, nil), false, running)
 	}
-	for _, r := range c.pendingReplicas(i) {
-		o.replicaOutcome(c, r)
-	}
-	running := c.setOutcome(&o.ended, i)
-	o.memberEnd(c, c.contextFor(i, nil), false, running)
-}
-
-// replicaOutcome tells how a replica has ended, by itself or with its group.
-func (o *observer) replicaOutcome(c *gathering, r *replica) {
-	o.ended = c.replicaOutcome(r)
-	running := o.ended.Started && (o.ended.State == StateCanceled || o.ended.State == StateLate)
-	o.memberEnd(c, c.contextFor(int(r.member), r), true, running)
 }
 
 // memberEnd calls the hook with the outcome in o.ended.
@@ -73,10 +64,12 @@ func (o *observer) memberEnd(c *gathering, ctx context.Context, replica, running
 	info := MemberInfo{Replica: replica, Running: running}
 	info.Member = o.ended.Member
 	c.setInfo(&info, o.ended.Elapsed)
+	defer o.forgetEnded() // even if the hook unwinds the stack
 	hook := o.hooks.MemberEnd
 	hook(ctx, info, o.ended)
-	o.ended = Outcome{}
 }
+
+func (o *observer) forgetEnded() { o.ended = Outcome{} }
 
 func (o *observer) end(c *gathering) {
 	switch {

@@ -118,6 +118,7 @@ func (r *run) derive(base context.Context) (context.Context, context.CancelCause
 func (r *run) endedLocked() error {
 	c, own := r.call, r.replica()
 	at, limited := r.overdueAtLocked()
+	limited = limited && r.phase != runReturned
 	switch {
 	case own != nil && own.how == course.Canceled:
 		return ErrSatisfied
@@ -141,9 +142,9 @@ func (r *run) overdueAt() (at time.Duration, ok bool) {
 func (r *run) overdueAtLocked() (at time.Duration, ok bool) {
 	timeout := r.producer().timeout
 	if own := r.replica(); own != nil {
-		return own.began + timeout, r.started && timeout > 0
+		return course.Later(own.began, timeout), r.started && timeout > 0
 	}
-	return r.call.course.Began(int(r.member)) + timeout, r.started && timeout > 0
+	return course.Later(r.call.course.Began(int(r.member)), timeout), r.started && timeout > 0
 }
 
 func (r *run) sentFrom() (call *origin, nesting int32) { return r.call.from, r.call.from.nesting + 1 }

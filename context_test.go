@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -462,5 +463,50 @@ func TestContextMayBeUsedForTheFirstTimeAfterTheEnd(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+func TestProducerWithTheLongestTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		p := func(ctx context.Context, _ int) (int, error) {
+			if at, _ := ctx.Deadline(); time.Until(at) != 900*time.Millisecond || ctx.Err() != nil {
+				t.Errorf("the deadline is in %v, error %v", time.Until(at), ctx.Err())
+			}
+			return 1, nil
+		}
+		produce(t, d, "wait", slow(100*time.Millisecond, 1))
+		produce(t, d, "a", p, dispatch.WithTimeout(math.MaxInt64))
+		produce(t, d, "b", p, dispatch.WithTimeout(math.MaxInt64), dispatch.WithGroup("g"))
+		ended(t, d, dispatch.WithTimeout(time.Second), dispatch.WithParallelism(1))
+	})
+}
+
+// A context that outlives its producer ends with the call, and not at the timeout of the producer,
+// whether or not the producer has used it.
+func TestContextOfAProducerThatHasReturned(t *testing.T) {
+	for _, used := range []bool{false, true} {
+		bubble(t, fmt.Sprint("used ", used), func(t *testing.T) {
+			d, _ := newDispatcher()
+			var n notes
+			produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
+				if used {
+					_ = ctx.Done()
+				}
+				began := time.Now()
+				go func() {
+					time.Sleep(2 * time.Second)
+					n.add("%v: %v", time.Since(began), ctx.Err())
+					<-ctx.Done()
+					n.add("%v: %v", time.Since(began), ctx.Err())
+				}()
+				time.Sleep(time.Second / 2)
+				return 1, nil
+			}, dispatch.WithTimeout(time.Second))
+			produce(t, d, "b", slow(5*time.Second, 1))
+			ended(t, d, dispatch.WithTimeout(time.Minute))
+			synctest.Wait()
+			wantLines(t, n.all(), "2s: <nil>", "5s: context canceled")
+		})
 	}
 }

@@ -71,7 +71,7 @@ func (c *gathering) tick() {
 
 func (c *gathering) tickAndUnlock(now time.Duration) {
 	c.due = never
-	if c.inherits && now >= c.timeout+inheritedSlack {
+	if c.inherits && now >= course.Later(c.timeout, inheritedSlack) {
 		c.inherits = false
 		c.course.Within(c.timeout, now-c.timeout+inheritedSlack)
 	}
@@ -85,26 +85,26 @@ func (c *gathering) tickAndUnlock(now time.Duration) {
 	}
 	shared := c.shared
 	graced = c.course.Graced() && !graced && shared != nil
+	spare := c.launched && c.wantsSpareLocked(now)
 	c.tellAndUnlock(overdue...)
+	if spare {
+		c.startSpare()
+	}
 	if graced {
 		c.endContext(shared)
 	}
 }
 
-// tellAndUnlock does what follows from an event that is not the end of a run: it starts a
-// worker if a run has been released, and publishes what has been written. The contexts of
-// overdue runs end before that of the call.
+// tellAndUnlock does what follows from an event that is not the end of a run: it publishes what
+// has been written. The contexts of overdue runs end before that of the call. The caller may be
+// inside a closure.
 func (c *gathering) tellAndUnlock(overdue ...context.CancelCauseFunc) {
 	c.holds++
 	c.afterLocked()
-	spare := c.launched && c.wantsSpareLocked(c.now())
 	feeds, over := c.publishLocked(), c.over()
 	c.mu.Unlock()
 	for _, cancel := range overdue {
 		cancel(context.DeadlineExceeded)
-	}
-	if spare {
-		c.startSpare()
 	}
 	if over {
 		c.spread()

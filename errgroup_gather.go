@@ -129,6 +129,9 @@ func (c *gathering) admit(r *run) {
 			return
 		}
 		r.limited = true
+		if r.fail(p.refuses()); r.err() != nil {
+			return // runs of other calls have outlived them meanwhile
+		}
 	}
 	now := c.now()
 	c.mu.Lock()
@@ -151,6 +154,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 		r.producer().limits.release()
 	}
 	if how == course.Expired {
+		pprof.SetGoroutineLabels(c.from.sender) // tick may start a worker
 		c.tick()
 	}
 	why := r.why(how)

@@ -466,7 +466,7 @@ func labelled() bool {
 
 // taint labels the goroutine and takes longer than a quick producer.
 func taint(ctx context.Context, _ int) (int, error) {
-	pprof.SetGoroutineLabels(pprof.WithLabels(ctx, pprof.Labels("kit", tainted)))
+	dirty(ctx)
 	for began := time.Now(); time.Since(began) < 5*time.Microsecond; {
 	}
 	return 1, nil
@@ -703,4 +703,79 @@ func TestErrorsWhoseMethodsExit(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Labels that a closure sets do not reach callbacks that its results or its end start, nor the
+// members that these release.
+func TestLabelsOfAClosureStayWithIt(t *testing.T) {
+	pprof.SetGoroutineLabels(t.Context())
+	for name, add := range map[string]func(d *dispatcher, look func(who string)){
+		"stream": func(d *dispatcher, look func(string)) {
+			addStream(t, d, "s", func(ctx context.Context, _ int) iter.Seq2[int, error] {
+				return func(yield func(int, error) bool) {
+					dirty(ctx)
+					yield(1, nil)
+					<-ctx.Done()
+				}
+			})
+			listen(t, d, func(context.Context, result) { look("listener") }, dispatch.OnDone(func(dispatch.Report) { look("OnDone") }))
+		},
+		"relay": func(d *dispatcher, look func(string)) {
+			addRelay(t, d, "r", func(ctx context.Context, _ int, to roster) error {
+				dirty(ctx)
+				to.Name(far("x"))
+				to.Result(far("x"), 1)
+				to.End(far("x"), nil)
+				<-ctx.Done()
+				return errBroken
+			})
+			listen(t, d, func(context.Context, result) { look("listener") }, dispatch.OnOutcome(func(dispatch.Outcome) { look("OnOutcome") }))
+		},
+		"late": func(d *dispatcher, look func(string)) {
+			produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
+				dirty(ctx)
+				<-ctx.Done()
+				return 1, nil
+			})
+			d.OnLate(func(result, time.Duration) { look("OnLate") })
+			must(d.Bus().Observe(dispatch.Observer{Late: func(context.Context, dispatch.MemberInfo, time.Duration, error) { look("Late") }}))
+		},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher()
+			looks := 0
+			var mu sync.Mutex
+			add(d, func(who string) {
+				mu.Lock()
+				defer mu.Unlock()
+				if looks++; labelled() {
+					t.Errorf("%s has the labels of a closure", who)
+				}
+			})
+			ended(t, d, dispatch.WithTimeout(time.Second))
+			synctest.Wait()
+			if looks < 2 {
+				t.Errorf("%d callbacks ran", looks)
+			}
+		})
+	}
+	bubble(t, "a member that the end of a context releases", func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
+			dirty(ctx)
+			<-ctx.Done()
+			return 0, ctx.Err()
+		}, dispatch.WithTimeout(time.Second))
+		produce(t, d, "b", func(context.Context, int) (int, error) {
+			if labelled() {
+				t.Error("a producer has the labels of another one")
+			}
+			return 1, nil
+		})
+		expect(t, ended(t, d, dispatch.WithParallelism(1)), "all ended: a late, b ok")
+	})
+}
+
+func dirty(ctx context.Context) {
+	pprof.SetGoroutineLabels(pprof.WithLabels(ctx, pprof.Labels("kit", tainted)))
 }

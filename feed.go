@@ -18,10 +18,11 @@ type feed struct {
 	batch batch // what is being delivered; singles have batches of their own
 
 	// The call's lock guards the fields below.
-	keeps    bool // the call keeps its place until it has handed over the last result
-	queued   bool // it is in the inbox, or what it has taken is being delivered
-	ended    bool // nothing more is to be taken
-	left     bool // it has ended its hold of the call
+	keeps    bool  // the call keeps its place until it has handed over the last result
+	queued   bool  // it is in the inbox, or what it has taken is being delivered
+	ended    bool  // nothing more is to be taken
+	left     bool  // it has ended its hold of the call
+	replicas int32 // of the member that is being told of, those that nextPending has passed
 	at       calllog.Cursor
 	read     int    // entries taken
 	come     int    // results that the recipient has come to; exact only if keeps
@@ -336,6 +337,9 @@ func (f *feed) deliver(b *batch) {
 			}
 			continue
 		}
+		if b.now.Kind&calllog.End != 0 && f.tellsPending(audience, int(b.now.Member)) {
+			continue
+		}
 		b.entries, b.half = b.entries[1:], false
 		if outcomes && b.now.Kind&^calllog.Result != 0 && !to.gone.Load() {
 			audience.outcome(f.call, b.now)
@@ -359,7 +363,11 @@ func (f *feed) deliverEnd(b *batch) {
 		if !ok {
 			break
 		}
-		if !f.to.gone.Load() {
+		f.outcomes = int32(i)
+		if f.tellsPending(audience, i) {
+			continue
+		}
+		if f.outcomes++; !f.to.gone.Load() {
 			audience.outcome(f.call, calllog.Entry{At: f.call.course.Ended(), Member: int32(i), Kind: calllog.End})
 		}
 	}
@@ -367,6 +375,21 @@ func (f *feed) deliverEnd(b *batch) {
 		b.done = true
 		audience.end(f.call)
 	}
+}
+
+// tellsPending tells of one replica that had not ended when its group did, and reports whether it
+// did. It tells of one at a time, because a hook may unwind the stack.
+func (f *feed) tellsPending(to audience, member int) bool {
+	if !f.to.observes || !f.to.wantsOutcomes || f.to.gone.Load() {
+		return false
+	}
+	e, ok := f.call.nextPending(member, &f.replicas)
+	if ok {
+		to.outcome(f.call, e)
+	} else {
+		f.replicas = 0
+	}
+	return ok
 }
 
 // nextUnended returns the first member from this index on that had not ended when the call

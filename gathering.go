@@ -100,7 +100,7 @@ func (c *gathering) now() time.Duration { return time.Since(c.start) }
 func (c *gathering) onBus(at time.Duration) time.Duration { return c.bus.sinceEpoch(c.start) + at }
 
 // budget is how long the producers have.
-func (c *gathering) budget() time.Duration { return c.timeout - c.policy.Grace }
+func (c *gathering) budget() time.Duration { return max(0, c.timeout-c.policy.Grace) }
 
 func (c *gathering) deadline() time.Time { return c.start.Add(c.budget()) }
 

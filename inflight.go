@@ -102,7 +102,7 @@ func (c *gathering) cutOff(l *recipient) (delivered func() bool) {
 	return func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return l.gone.Load() || !f.queued && f.inHand == 0
+		return l.gone.Load() || f.left || !f.queued && f.inHand == 0 && !f.hasMoreLocked()
 	}
 }
 
@@ -123,5 +123,9 @@ func (c *gathering) findProducers() {
 	} else if c.launched && !c.over() {
 		c.startRelaysLocked()
 	}
+	spare := c.launched && c.wantsSpareLocked(c.now())
 	c.tellAndUnlock()
+	if spare {
+		c.startSpare()
+	}
 }

@@ -14,6 +14,8 @@ type limits struct {
 	slots    []*semaphore.Weighted // of WithConcurrency and then of WithSemaphore, always taken in this order
 	maxQueue int                   // how many may wait; 0: any number
 	waiting  atomic.Int64
+	added    context.Context // ends when the producer is removed
+	remove   context.CancelFunc
 }
 
 // newLimits returns nil if there is nothing to limit.
@@ -26,6 +28,7 @@ func newLimits(c producerConfig) (*limits, error) {
 		l.slots = append(l.slots, c.shared)
 	}
 	if len(l.slots) > 0 {
+		l.added, l.remove = context.WithCancel(context.Background())
 		return l, nil
 	}
 	if c.maxQueue > 0 {
@@ -34,21 +37,23 @@ func newLimits(c producerConfig) (*limits, error) {
 	return nil, nil
 }
 
+// acquire waits for the slots of a run with this context. The error is ErrQueueFull, ErrRemoved if the
+// producer is removed meanwhile, or that of the context.
 func (l *limits) acquire(ctx context.Context) error {
-	if l.maxQueue > 0 {
-		if l.tryAcquire() {
-			return nil
-		}
-		if l.waiting.Add(1) > int64(l.maxQueue) {
-			l.waiting.Add(-1)
-			return fmt.Errorf("%w: %d waiting already", ErrQueueFull, l.maxQueue)
-		}
-		defer l.waiting.Add(-1)
+	if l.tryAcquire() {
+		return nil
 	}
+	defer l.waiting.Add(-1)
+	if n := l.waiting.Add(1); l.maxQueue > 0 && n > int64(l.maxQueue) {
+		return fmt.Errorf("%w: %d waiting already", ErrQueueFull, l.maxQueue)
+	}
+	wait, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(l.added, func() { cancel(ErrRemoved) })()
 	for i, s := range l.slots {
-		if err := s.Acquire(ctx, 1); err != nil {
+		if err := s.Acquire(wait, 1); err != nil {
 			l.releaseFirst(i)
-			return err
+			return context.Cause(wait)
 		}
 	}
 	return nil

@@ -47,6 +47,8 @@ func TestSlotOfAMemberThatIsNotStartedIsGivenBack(t *testing.T) {
 		if o := c.Report().Outcomes[0]; o.State != dispatch.StateGone || o.Started {
 			t.Errorf("the removed producer is %v, started: %t, want gone and not started", o.State, o.Started)
 		}
+		time.Sleep(time.Second) // until the first run has returned
+		synctest.Wait()
 		if !instrument.TryAcquire(1) {
 			t.Error("the slot was not given back")
 		}
@@ -411,5 +413,58 @@ func TestWithSemaphoreAndWithConcurrency(t *testing.T) {
 		if !instrument.TryAcquire(1) {
 			t.Error("the semaphore is still held")
 		}
+	})
+}
+
+// A run that waits for a slot when its producer is removed ends at once.
+func TestRemovedProducerDoesNotWaitForASlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		busy := semaphore.NewWeighted(1)
+		busy.TryAcquire(1)
+		r := produce(t, d, "a", quick(1), dispatch.WithSemaphore(busy))
+		s := produce(t, d, "b", quick(1), dispatch.WithSemaphore(busy), dispatch.WithGroup("g"))
+		produce(t, d, "c", quick(1), dispatch.WithGroup("g"))
+		c := send(t, d)
+		synctest.Wait()
+		r.Remove()
+		s.Remove()
+		<-c.Done()
+		expect(t, c.Report(), "all ended: a gone, g/c ok")
+		if e := c.Report().Elapsed; e != 0 {
+			t.Errorf("the call took %v", e)
+		}
+		synctest.Wait()
+		busy.Release(1)
+		if !busy.TryAcquire(1) {
+			t.Error("a removed producer waits for a slot")
+		}
+	})
+}
+
+// A producer that gets stuck while a run waits for a slot is not asked by that run.
+func TestStuckProducerIsNotAskedAfterTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithMaxAbandoned(1))
+		first, second := make(chan struct{}), make(chan struct{})
+		gates := []<-chan struct{}{first, second}
+		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) {
+			gate := gates[0]
+			gates = gates[1:]
+			<-gate
+			return 1, nil
+		}, dispatch.WithConcurrency(2))
+		outlived := send(t, d, dispatch.WithTimeout(time.Second))
+		synctest.Wait()
+		inTime := send(t, d, dispatch.WithTimeout(time.Minute))
+		synctest.Wait()
+		waits := send(t, d, dispatch.WithTimeout(time.Minute))
+		time.Sleep(2 * time.Second)
+		close(second)
+		<-waits.Done()
+		expect(t, outlived.Report(), "deadline: a late")
+		expect(t, inTime.Report(), "all ended: a ok")
+		expect(t, waits.Report(), "all ended: a rejected")
+		close(first)
 	})
 }

@@ -106,13 +106,24 @@ func (g *group) nextReplica() (next *producer) {
 	return next
 }
 
-func (g *group) hasClaimed(p *producer) bool {
+func (g *group) hasClaimed(p *producer) bool { return g.replicaOf(p) != nil }
+
+// replicaOf returns the replica that was claimed for the candidate, or nil.
+func (g *group) replicaOf(p *producer) *replica {
 	for _, r := range g.replicas {
 		if r.producer() == p {
-			return true
+			return r
 		}
 	}
-	return false
+	return nil
+}
+
+// mayAskLocked reports whether the group may still ask the producer.
+func (g *group) mayAskLocked(p *producer) bool {
+	if r := g.replicaOf(p); r != nil {
+		return r.phase <= runClaimed
+	}
+	return slices.Contains(g.Candidates, p)
 }
 
 // endReplicaLocked records the end of a replica's run. If the replica has answered, the others
@@ -222,10 +233,8 @@ func (c *gathering) mayAskLocked(p *producer) bool {
 			continue
 		}
 		if g := c.groupAt(i); g != nil {
-			for _, candidate := range g.Candidates {
-				if candidate == p && !g.hasClaimed(p) {
-					return true
-				}
+			if g.mayAskLocked(p) {
+				return true
 			}
 		} else if q == p && c.local[i].phase <= runClaimed {
 			return true
@@ -319,18 +328,14 @@ func (c *gathering) putOutcomeLocked(o *Outcome, i int) {
 	}
 }
 
-// replicaAt returns a replica that is in the log.
-func (c *gathering) replicaAt(i, k int) *replica {
+// setReplicaOutcome sets o to how a replica has ended, by itself or with its group or call. It
+// reports whether the closure of the replica had not returned then.
+func (c *gathering) setReplicaOutcome(o *Outcome, i, k int) (r *replica, running bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.groups[i].replicas[k]
-}
-
-// replicaOutcome returns how a replica has ended, by itself or with its group or call.
-func (c *gathering) replicaOutcome(r *replica) Outcome {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.replicaOutcomeLocked(r)
+	r = c.groups[i].replicas[k]
+	*o = c.replicaOutcomeLocked(r)
+	return r, r.started && (r.overdue || r.how == course.Pending || r.how == course.Canceled)
 }
 
 func (c *gathering) replicaOutcomeLocked(r *replica) Outcome {
@@ -366,12 +371,12 @@ func (c *gathering) outcome(i int) Outcome {
 }
 
 // setOutcome sets o to outcome of i. It reports whether the closure of the member had been called, and had
-// not returned when the member ended.
+// not returned when the member ended. A group has no closure.
 func (c *gathering) setOutcome(o *Outcome, i int) (running bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.putOutcomeLocked(o, i)
-	return o.Started && i < len(c.producers) && c.outlastedLocked(i)
+	return o.Started && i < len(c.producers) && c.groupAt(i) == nil && c.outlastedLocked(i)
 }
 
 // outlastedLocked reports whether closures may have gone on when their member ended: the call or a timeout
@@ -380,18 +385,21 @@ func (c *gathering) outlastedLocked(i int) bool {
 	return !c.course.HasEnded(i) || c.course.Member(i).Overdue
 }
 
-// pendingReplicas returns the replicas that had not ended when their group did.
-func (c *gathering) pendingReplicas(i int) []*replica {
+// nextPending returns an entry for the first replica from this index on that had not ended when
+// its group did, and moves the index behind it.
+func (c *gathering) nextPending(i int, from *int32) (e calllog.Entry, ok bool) {
 	g := c.groupAt(i)
 	if g == nil {
-		return nil
+		return e, false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.outlastedLocked(i) {
-		return nil
+	for k := *from; int(k) < len(g.replicas) && c.outlastedLocked(i); k++ {
+		if *from = k + 1; g.replicas[k].how == course.Pending {
+			return calllog.Entry{Member: int32(i), Value: int16(k), Kind: calllog.Replica}, true
+		}
 	}
-	return slices.DeleteFunc(slices.Clone(g.replicas), func(r *replica) bool { return r.how != course.Pending })
+	return e, false
 }
 
 // report returns how far the call has come, or how it has ended.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -1121,4 +1122,84 @@ func TestReplicasUnderWayHaveNoError(t *testing.T) {
 			t.Errorf("the replicas are %+v, want one that has failed and another one", r.Replicas)
 		}
 	})
+}
+
+// Drain of a replica waits for the runs that wait for a slot.
+func TestDrainOfAReplicaThatWaitsForASlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		r := produce(t, d, "a", slow(time.Second, 1), dispatch.WithConcurrency(1), dispatch.WithGroup("g"))
+		var calls []*inFlight
+		for range 3 {
+			calls = append(calls, send(t, d))
+		}
+		synctest.Wait()
+		mustDrain(t, r)
+		for _, c := range calls {
+			<-c.Done()
+			expect(t, c.Report(), "all ended: g/a ok")
+		}
+	})
+}
+
+// Running says whether Late will follow.
+func TestRunningOfGroupsAndReplicas(t *testing.T) {
+	told := func(t *testing.T, add func(d *dispatcher), opts ...dispatch.CallOption) []string {
+		var n notes
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			MemberEnd: func(_ context.Context, m dispatch.MemberInfo, o dispatch.Outcome) {
+				n.add("%v %v, replica %v, running %v", m.Member, o.State, m.Replica, m.Running)
+			},
+			Late: func(_ context.Context, m dispatch.MemberInfo, _ time.Duration, _ error) {
+				n.add("%v returns late, replica %v", m.Member, m.Replica)
+			},
+		}))
+		add(d)
+		ended(t, d, append(opts, dispatch.WithTimeout(time.Second))...)
+		time.Sleep(time.Hour)
+		return n.all()
+	}
+	bubble(t, "a replica that has not ended at the deadline", func(t *testing.T) {
+		wantLines(t, told(t, func(d *dispatcher) { produce(t, d, "a", slowly(2*time.Second, quick(1)), dispatch.WithGroup("g")) }),
+			"g/a late, replica true, running true", "g late, replica false, running false", "g/a returns late, replica true")
+	})
+	bubble(t, "a replica that goes on when another one has failed", func(t *testing.T) {
+		wantLines(t, told(t, func(d *dispatcher) {
+			produce(t, d, "a", slowly(300*time.Millisecond, failing(errBroken)), dispatch.WithGroup("g"))
+			produce(t, d, "b", slow(300*time.Millisecond, 1), dispatch.WithGroup("g"))
+		}, dispatch.WithHedge(100*time.Millisecond)),
+			"g/a failed, replica true, running false", "g/b ok, replica true, running false", "g/b ok, replica false, running false")
+	})
+	bubble(t, "a replica that returns in the grace", func(t *testing.T) {
+		wantLines(t, told(t, func(d *dispatcher) { produce(t, d, "a", patient, dispatch.WithGroup("g")) }, dispatch.WithGrace(time.Second/2)),
+			"g/a late, replica true, running false", "g late, replica false, running false")
+	})
+	bubble(t, "a replica that waits for a slot at the deadline", func(t *testing.T) {
+		busy := semaphore.NewWeighted(1)
+		busy.TryAcquire(1)
+		wantLines(t, told(t, func(d *dispatcher) {
+			produce(t, d, "a", failing(errBroken), dispatch.WithGroup("g"))
+			produce(t, d, "b", quick(1), dispatch.WithGroup("g"), dispatch.WithSemaphore(busy))
+		}), "g/a failed, replica true, running false", "g/b late, replica true, running false", "g late, replica false, running false")
+	})
+}
+
+// A hook that panics for one replica is called for the others and for their group all the same.
+func TestMemberEndThatPanicsForAReplica(t *testing.T) {
+	for how, unwind := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
+		bubble(t, how, func(t *testing.T) {
+			var n notes
+			d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+				MemberEnd: func(_ context.Context, m dispatch.MemberInfo, _ dispatch.Outcome) { n.add("%v", m.Member); unwind() },
+				CallEnd:   func(context.Context, dispatch.Report) { n.add("end") },
+			}))
+			produce(t, d, "a", patient, dispatch.WithGroup("g"), dispatch.WithTimeout(time.Second/2))
+			produce(t, d, "b", patient, dispatch.WithGroup("g"))
+			produce(t, d, "c", patient, dispatch.WithGroup("h"))
+			produce(t, d, "e", patient, dispatch.WithGroup("h"))
+			ended(t, d, dispatch.WithHedge(100*time.Millisecond), dispatch.WithTimeout(time.Second))
+			synctest.Wait()
+			wantLines(t, n.all(), "g/a", "g/b", "g", "h/c", "h/e", "h", "end")
+		})
+	}
 }

@@ -49,7 +49,7 @@ func (c *gathering) startCall() {
 	ctx := c.sender
 	defer func() { c.nest(ctx) }() // even if a hook ends the goroutine
 	if c.observing.any() {
-		ctx = c.callStart(ctx)
+		c.callStart(&ctx)
 	}
 }
 
@@ -73,8 +73,9 @@ func (c *gathering) nest(ctx context.Context) {
 	}
 }
 
-// callStart calls the CallStart and Sample hooks. It returns the context that they have returned.
-func (c *gathering) callStart(ctx context.Context) context.Context {
+// callStart calls the CallStart and Sample hooks. It sets ctx to what each of them returns, because a later
+// one may end the goroutine.
+func (c *gathering) callStart(ctx *context.Context) {
 	w := &c.observing
 	started := CallStarted{
 		CallInfo: CallInfo{Topic: c.topic.Name, ID: c.id(), Budget: c.budget()},
@@ -89,17 +90,16 @@ func (c *gathering) callStart(ctx context.Context) context.Context {
 	c.mu.Unlock()
 	for _, o := range w.by {
 		if hook := o.hooks.CallStart; hook != nil {
-			ctx = o.begin(ctx, func(ctx context.Context) context.Context { return hook(ctx, started) })
+			*ctx = o.begin(*ctx, func(ctx context.Context) context.Context { return hook(ctx, started) })
 		}
 		if sample := o.hooks.Sample; sample != nil {
 			wanted := false
-			o.begin(ctx, func(ctx context.Context) context.Context { wanted = sample(ctx); return ctx })
+			o.begin(*ctx, func(ctx context.Context) context.Context { wanted = sample(ctx); return ctx })
 			if !wanted {
 				w.brief = append(w.brief, o)
 			}
 		}
 	}
-	return ctx
 }
 
 func (n *nesting) endTask() {

@@ -349,3 +349,58 @@ func TestMemberStartIsCalledOnceForAGroup(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// An observer that is removed while calls go on is not called, and nothing is logged.
+func TestStartHooksOfARemovedObserver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher(dispatch.WithPanicCrash())
+		var n notes
+		r, err := d.Bus().Observe(dispatch.Observer{
+			MemberStart: func(ctx context.Context, m dispatch.MemberInfo) context.Context {
+				n.add("%v starts", m.Member)
+				return ctx
+			},
+			ListenerStart: func(ctx context.Context, l dispatch.ListenerInfo) context.Context {
+				n.add("%v hears %v", l.Listener, l.Member)
+				return ctx
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		produce(t, d, "a", slow(time.Second, 0))
+		produce(t, d, "b", slow(time.Second, 0))
+		listen(t, d, ignore, dispatch.WithName("l"))
+		c := send(t, d, dispatch.WithParallelism(1))
+		time.Sleep(1500 * time.Millisecond)
+		r.Remove()
+		<-c.Done()
+		synctest.Wait()
+		expect(t, c.Report(), "all ended: a ok, b ok")
+		wantLines(t, n.all(), "a starts", "l hears a", "b starts")
+		logged.nothing(t)
+	})
+}
+
+// A hook that ends the goroutine of the sender is logged, and does not undo what the hooks of other
+// observers have done.
+func TestCallStartThatExits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n notes
+		d, logged := newDispatcher(
+			dispatch.WithObserver(dispatch.Observer{
+				CallStart: func(ctx context.Context, _ dispatch.CallStarted) context.Context { return with(ctx, "call") },
+				CallEnd:   func(ctx context.Context, _ dispatch.Report) { n.add("end [%s]", trail(ctx)) },
+			}),
+			dispatch.WithObserver(dispatch.Observer{
+				CallStart: func(context.Context, dispatch.CallStarted) context.Context { runtime.Goexit(); return nil },
+			}))
+		produce(t, d, "a", func(ctx context.Context, _ int) (int, error) { n.add("a [%s]", trail(ctx)); return 1, nil })
+		go send(t, d)
+		synctest.Wait()
+		wantLines(t, n.all(), "a [/call]", "end [/call]")
+		if logged.count("ERROR observer called runtime.Goexit") != 1 {
+			t.Errorf("logged: %v", logged.all())
+		}
+	})
+}

@@ -111,8 +111,11 @@ type CallStarted struct {
 type MemberInfo struct {
 	CallInfo
 	Replica bool          // it is a replica; its group is the member
-	Running bool          // in MemberEnd: its closure had not returned; Late is called when it returns
 	Elapsed time.Duration // from the call's start to the event of the hook
+
+	// Running is true in MemberEnd if the member's closure had not returned. Late is called
+	// when it returns. Running is false for a group, which has no closure: its replicas have.
+	Running bool
 }
 
 // ResultInfo is a result, as observers see it.

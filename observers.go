@@ -59,8 +59,11 @@ func (o *observer) behind() bool {
 }
 
 // begin calls a start hook and returns its context. It returns ctx if the hook returns nil or
-// panics, or if the observer is removed.
+// panics, or if the observer is removed. A hook that calls Goexit ends the goroutine.
 func (o *observer) begin(ctx context.Context, hook func(context.Context) context.Context) (next context.Context) {
+	if o.gone.Load() {
+		return ctx
+	}
 	returned := false
 	defer func() {
 		if next == nil {
@@ -69,17 +72,15 @@ func (o *observer) begin(ctx context.Context, hook func(context.Context) context
 		if returned {
 			return
 		}
+		var stack []byte
 		value := unwind.Value(recover())
-		if value == nil {
-			return // the goroutine ends
+		if value != nil {
+			stack = debug.Stack()
 		}
-		if !o.bus.unwound("observer", &o.Registration, value, debug.Stack()) {
+		if !o.bus.unwound("observer", &o.Registration, value, stack) {
 			panic(value)
 		}
 	}()
-	if o.gone.Load() {
-		return ctx
-	}
 	next = hook(ctx)
 	returned = true
 	return next

@@ -77,3 +77,22 @@ func TestHooksDoNotMakeAClosureSlow(t *testing.T) {
 		}
 	})
 }
+
+// An observer whose hook panics does not keep the outcome, which may refer to much.
+func TestObserverForgetsWhatItWasTold(t *testing.T) {
+	d := New[int, int]()
+	defer d.Close()
+	o := newObserver(&d.bus.hub, Observer{MemberEnd: func(context.Context, MemberInfo, Outcome) { panic("boom") }}, 0)
+	call, err := d.Send(t.Context(), NewTopic[int, int]("oven"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	func() {
+		defer func() { _ = recover() }()
+		o.ended = Outcome{State: StateFailed, Err: ErrStuck}
+		o.memberEnd(&call.gathering, t.Context(), false, false)
+	}()
+	if o.ended != (Outcome{}) {
+		t.Errorf("the observer keeps %+v", o.ended)
+	}
+}

@@ -147,7 +147,12 @@ func (p *producer) kind() string {
 }
 
 // stop is part of registrant.
-func (p *producer) stop() { p.gates.Or(gateRemoved) }
+func (p *producer) stop() {
+	p.gates.Or(gateRemoved)
+	if p.limits != nil {
+		p.limits.remove()
+	}
+}
 
 // settle waits until the producer has no part left in the calls in flight. The registration
 // has been removed already, so no further call asks it.

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"log/slog"
+	"runtime/pprof"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -59,8 +60,14 @@ func (r *recipient) init(reg Registration, c inbox.Config) {
 	r.inbox.Init(r, c)
 }
 
-// start runs the inbox on a goroutine of its own.
-func (r *recipient) start() { go r.inbox.Run() }
+// start runs the inbox on a goroutine of its own, without the labels of the caller, which may be inside
+// a closure.
+func (r *recipient) start() {
+	go func() {
+		pprof.SetGoroutineLabels(context.Background())
+		r.inbox.Run()
+	}()
+}
 
 // put puts a source into the inbox at a time since the bus was made. It reports whether
 // the inbox has to be run.

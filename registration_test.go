@@ -1264,3 +1264,51 @@ func TestProducerThatLeavesBeforeItsTurn(t *testing.T) {
 		sameCall(t, r, diary)
 	})
 }
+
+// Drain delivers what has been recorded before it, also if it has not been published yet.
+func TestDrainDeliversWhatIsRecorded(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	recorded := 0
+	for range 200 {
+		d, _ := newDispatcher()
+		var heard, seen, observed atomic.Int32
+		listens := listen(t, d, func(context.Context, result) { heard.Add(1) })
+		observes := must(d.Bus().Observe(dispatch.Observer{
+			Result: func(context.Context, dispatch.MemberInfo, dispatch.ResultInfo) { observed.Add(1) },
+		}))
+		produce(t, d, "a", quick(1))
+		produce(t, d, "b", func(context.Context, int) (int, error) {
+			seen.Store(int32(outcomeOf(t, d.Bus().Snapshot().Calls[0].Report, "a").Results))
+			mustDrain(t, listens)
+			mustDrain(t, observes)
+			if heard.Load() < seen.Load() || observed.Load() < seen.Load() {
+				t.Errorf("of %d results, the listener has heard %d and the observer %d", seen.Load(), heard.Load(), observed.Load())
+			}
+			return 2, nil
+		})
+		<-send(t, d).Done()
+		recorded += int(seen.Load())
+		d.Shutdown(t.Context())
+	}
+	if recorded == 0 {
+		t.Error("no result was recorded before Drain was called")
+	}
+}
+
+func TestDrainWaitsForTheEndOfACallThatHasNotBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			CallStart: func(ctx context.Context, _ dispatch.CallStarted) context.Context {
+				time.Sleep(2 * time.Second)
+				return ctx
+			},
+		}))
+		var n notes
+		produce(t, d, "a", quick(1))
+		r := listen(t, d, ignore, dispatch.OnDone(func(r dispatch.Report) { n.add("%v", r.Reason) }))
+		go send(t, d, dispatch.WithTimeout(time.Second))
+		time.Sleep(1500 * time.Millisecond)
+		mustDrain(t, r)
+		wantLines(t, n.all(), "deadline")
+	})
+}

@@ -150,7 +150,7 @@ func (o Outcome) MarshalJSON() ([]byte, error) {
 	type plain Outcome // without this method
 	text := ""
 	if o.Err != nil {
-		text = o.Err.Error()
+		text = fmt.Sprint(o.Err) // which survives an Error method that panics
 	}
 	return json.Marshal(struct {
 		plain

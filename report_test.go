@@ -460,3 +460,29 @@ func TestAReportLogsItselfInBoundedLength(t *testing.T) {
 		t.Errorf("a long report is logged in %d bytes", n)
 	}
 }
+
+// The method of an error that panics does not spoil the report.
+func TestReportOfAnErrorThatPanics(t *testing.T) {
+	d, _ := newDispatcher()
+	produce(t, d, "a", func(context.Context, int) (int, error) { var none *dispatch.MemberError; return 0, none })
+	text, err := json.Marshal(ended(t, d))
+	if err != nil || !strings.Contains(string(text), `"error":"`) {
+		t.Errorf("%s, %v", text, err)
+	}
+}
+
+func TestBudgetIsNotNegative(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		started := time.Duration(-1)
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			CallStart: func(ctx context.Context, c dispatch.CallStarted) context.Context { started = c.Budget; return ctx },
+		}))
+		produce(t, d, "a", quick(1))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		c := sendFrom(ctx, t, d, dispatch.WithGrace(4*time.Second))
+		if got := c.Report().Budget; got != 0 || started != 0 {
+			t.Errorf("Report.Budget is %v, CallStarted.Budget %v", got, started)
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -733,3 +734,16 @@ func TestCallThatEndsWhileItBeginsToFollowItsSenderLetsGoOfIt(t *testing.T) {
 type noCancel struct{ context.Context }
 
 func (c noCancel) Value(any) any { return nil }
+
+func TestDeadlineInFarFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", slow(10*time.Second, 1))
+		produce(t, d, "b", slow(10*time.Second, 1))
+		ctx, cancel := context.WithDeadline(t.Context(), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))
+		defer cancel()
+		c := sendFrom(ctx, t, d, dispatch.WithTimeout(math.MaxInt64), dispatch.WithStagger(time.Second))
+		<-c.Done()
+		expect(t, c.Report(), "all ended: a ok, b ok")
+	})
+}

@@ -359,3 +359,28 @@ func TestALongErrorIsCutBetweenTwoCharacters(t *testing.T) {
 		})
 	}
 }
+
+// The span of a group ends with the group, also if the call has ended it.
+func TestGroupWhoseReplicaHasNotEnded(t *testing.T) {
+	for name, opts := range map[string][]dispatch.CallOption{
+		"at the deadline": {dispatch.WithTimeout(time.Second)},
+		"in the grace":    {dispatch.WithTimeout(time.Second), dispatch.WithGrace(100 * ms)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inLab(t, func(t *testing.T, l *lab) {
+				l.produce("meter-1", obedient, dispatch.WithGroup("meters"))
+				l.send(opts...)
+				time.Sleep(time.Minute)
+				ended := "1s"
+				if len(opts) > 1 {
+					ended = "900ms"
+				}
+				l.wantTree(
+					"send cell.measure 0s–"+ended+" dispatch.member.late",
+					"  process cell.measure meters 0s–"+ended,
+					"    process cell.measure meter-1 meters 0s–"+ended,
+				)
+			})
+		})
+	}
+}

@@ -47,7 +47,7 @@ func (c *Course) Due() time.Duration {
 func (c *Course) budget() time.Duration { return c.timeout - c.policy.Grace }
 
 // expiry returns when the call ends at the latest.
-func (c *Course) expiry() time.Duration { return later(c.timeout, c.slack) }
+func (c *Course) expiry() time.Duration { return Later(c.timeout, c.slack) }
 
 // stall returns when the call ends if no further result comes. Before the first result
 // that is never.
@@ -55,12 +55,12 @@ func (c *Course) stall() time.Duration {
 	if c.policy.Stall == 0 || !c.results {
 		return never
 	}
-	return later(c.lastResult, c.policy.Stall)
+	return Later(c.lastResult, c.policy.Stall)
 }
 
-// later returns a time after another one, however large the difference is. The first
+// Later returns a time after another one, however large the difference is. The first
 // one is negative if it is a deadline that was over when the call started.
-func later(at, by time.Duration) time.Duration {
+func Later(at, by time.Duration) time.Duration {
 	if at > 0 && by > never-at {
 		return never
 	}

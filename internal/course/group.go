@@ -27,7 +27,7 @@ func (c *Course) claimReplica(member int32, g *group) (replica int32) {
 	replica = g.asked
 	g.asked++
 	g.released = max(g.released, g.asked)
-	due := later(c.now, g.hedge)
+	due := Later(c.now, g.hedge)
 	if g.hedge > 0 && g.asked == g.released && g.released < g.replicas && c.worthHedging(g, due) {
 		c.agenda.hedges.add(hedge{member, g.released, due})
 	}

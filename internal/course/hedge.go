@@ -32,7 +32,7 @@ func (c *Course) nextHedge() time.Duration {
 // worthHedging reports whether a replica that is asked at this time has as much time left as
 // the replica before it had.
 func (c *Course) worthHedging(g *group, at time.Duration) bool {
-	return later(at, g.hedge) <= c.budget()
+	return Later(at, g.hedge) <= c.budget()
 }
 
 // stands reports whether a hedge is still to be done: the group has no answer, no further

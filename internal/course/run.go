@@ -38,7 +38,7 @@ func (c *Course) Claim(now time.Duration) (r Run, ok bool) {
 		c.next++
 		c.active++
 		c.credits = max(0, c.credits-1)
-		c.nextStart = later(c.now, c.policy.Stagger)
+		c.nextStart = Later(c.now, c.policy.Stagger)
 	}
 	if g := c.groupOf(r.Member); g != nil {
 		r.Replica = c.claimReplica(r.Member, g)
@@ -60,7 +60,7 @@ func (c *Course) Start(now time.Duration, r Run, limit time.Duration) bool {
 	}
 	m.Tried++
 	if limit > 0 {
-		c.limit(r, later(c.now, limit))
+		c.limit(r, Later(c.now, limit))
 	}
 	return true
 }
