@@ -216,7 +216,7 @@ func (c *gathering) noteFailure(r *run, how course.State, why string) {
 // notePanic logs the panic of a run, if it has ended with one.
 func (c *gathering) notePanic(r *run) {
 	if p, ok := r.err().(*PanicError); ok && !r.returned {
-		c.bus.unwound(r.producer().entry.Kind, &r.producer().Registration, p.Value, p.Stack)
+		c.bus.unwound(r.producer().entry.Kind.String(), &r.producer().Registration, p.Value, p.Stack)
 	}
 }
 
@@ -242,8 +242,8 @@ func (c *gathering) abandonAndUnlock(now time.Duration) {
 	for _, r := range abandoned {
 		c.observeAbandoned(r, now, after)
 		p := r.producer()
-		c.bus.log(slog.LevelWarn, p.entry.Kind+" outlived its call",
-			slog.String(p.entry.Kind, p.Name()), slog.String("topic", c.topic.Name), slog.Any("call", c.id()),
+		c.bus.log(slog.LevelWarn, p.entry.Kind.String()+" outlived its call",
+			slog.String(p.entry.Kind.String(), p.Name()), slog.String("topic", c.topic.Name), slog.Any("call", c.id()),
 			slog.Duration("after", after), slog.String("added_at", p.addedAt()))
 	}
 }

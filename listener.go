@@ -14,20 +14,20 @@ type listener struct {
 	fn        any // a Listener of the types of the topic
 	onOutcome func(Outcome)
 	onDone    func(Report)
-	retained  bool // it first gets what is retained
 }
 
 // Registered is part of registry.Registrant.
 func (l *listener) Registered() *registry.Entry { return &l.entry }
 
 func newListener(r Registration, fn any, c listenerConfig) *listener {
-	l := &listener{fn: fn, onOutcome: c.onOutcome, onDone: c.onDone, retained: c.retained}
+	l := &listener{fn: fn, onOutcome: c.onOutcome, onDone: c.onDone}
 	r.entry.Name, r.entry.Kind = c.name, registry.KindListener
 	l.init(r, inbox.Config{
 		Width:     int32(min(c.concurrency, math.MaxInt32)),
 		Bound:     int32(min(c.mailbox.n, math.MaxInt32)),
 		DropFirst: c.mailbox.overflow == DropOldest,
 	})
+	l.retained = c.retained
 	l.self, l.wantsOutcomes, l.wantsEnd = l, l.onOutcome != nil, l.onOutcome != nil || l.onDone != nil
 	return l
 }

@@ -25,6 +25,7 @@ type recipient struct {
 	wantsOutcomes, wantsEnd bool
 
 	observes bool        // it is an observer, which neither the call nor its place waits for
+	retained bool        // it first gets what is retained
 	gone     atomic.Bool // nothing more is to be called
 
 	// since is when the event that is being delivered became ready, in nanoseconds since

@@ -68,13 +68,13 @@ type Inbox struct {
 	config Config
 
 	mu      sync.Mutex // guards the fields below; it is held when the locks of sources are taken
+	loose   bool       // sources hold back nothing, until no task is in Away
 	queue   queue
 	taken   Source // the source whose task runs; it is put back after the task; nil if it is in the queue already or has no more events
 	runners int32  // goroutines that run tasks
 	inHand  int32  // tasks that they run
 	away    int32  // of these tasks, those that are in Away
-	loose   bool   // sources hold back nothing, until no task is in Away
-	waiting int    // results that wait, as far as they are counted
+	waiting int32  // results that wait, as far as they are counted
 	dropped uint64 // results that were dropped
 	unwound uint64 // tasks that have unwound the stack
 }
@@ -144,16 +144,16 @@ func (b *Inbox) countLocked(s Source) {
 		return
 	}
 	fresh := s.Fresh()
-	b.waiting += fresh
+	b.waiting += int32(fresh) // they are in memory, so there are not too many
 	// A result that is about to be taken into the hand does not wait.
-	if excess := b.waiting - int(b.config.Bound) - int(max(1, b.config.Width)-b.inHand); excess > 0 {
+	if excess := int(b.waiting - b.config.Bound - max(1, b.config.Width) + b.inHand); excess > 0 {
 		var dropped int
 		if b.config.DropFirst {
 			dropped = b.queue.drop(excess)
 		} else {
 			dropped = s.Drop(min(excess, fresh), false)
 		}
-		b.waiting -= dropped
+		b.waiting -= int32(dropped)
 		b.dropped += uint64(dropped)
 	}
 	if b.queue.has(s) && s.Spent() {
@@ -283,7 +283,7 @@ func (b *Inbox) nextLocked(h *hand) (start bool) {
 			return false
 		}
 		if b.Bounded() {
-			b.waiting -= results
+			b.waiting -= int32(results)
 		}
 		if more {
 			b.pushBackLocked(s)
@@ -359,7 +359,7 @@ type Stats struct {
 func (b *Inbox) Stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Stats{b.queue.length + int(b.inHand), b.waiting, b.dropped, b.unwound}
+	return Stats{b.queue.length + int(b.inHand), int(b.waiting), b.dropped, b.unwound}
 }
 
 // Locked calls f under the lock of the inbox.

@@ -5,12 +5,18 @@ import (
 	"fmt"
 )
 
+// Kind is the kind of a registrant.
+type Kind uint8
+
 // The kinds of registrants.
 const (
-	KindProducer = "producer"
-	KindRelay    = "relay"
-	KindListener = "listener"
+	KindProducer Kind = iota
+	KindRelay
+	KindListener
 )
+
+// String returns the word for the kind.
+func (k Kind) String() string { return [...]string{"producer", "relay", "listener"}[k] }
 
 // A Registrant is a producer or listener: a pointer to a struct that embeds an
 // [Entry].
@@ -20,11 +26,11 @@ type Registrant interface{ Registered() *Entry }
 // fields are set before it is added, and do not change after that. An Entry is
 // added to at most one registry, once.
 type Entry struct {
-	ID        uint64 // unique in the registry and in the order of registration; set by Add
-	Name      string // if empty, Add sets it to Kind-N
-	Kind      string
+	ID        uint64     // unique in the registry and in the order of registration; set by Add
+	Name      string     // if empty, Add sets it to Kind-N
 	Group     string     // replicas of the same group share a seat; "" for none
 	Selection *Selection // registrations may share it
+	Kind      Kind
 
 	// The registry's mu guards the fields below.
 	registered bool

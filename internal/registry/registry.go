@@ -115,7 +115,7 @@ func (r *Registry[P, L]) nameLocked(s *scope[P, L], x Registrant) error {
 	for e.automatic = e.Name == ""; ; {
 		if e.automatic {
 			*last++
-			e.Name = e.Kind + "-" + strconv.FormatUint(*last, 10)
+			e.Name = e.Kind.String() + "-" + strconv.FormatUint(*last, 10)
 		}
 		if !unique {
 			return nil
