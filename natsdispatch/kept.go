@@ -161,11 +161,10 @@ func (n *Node) hearAck(a ack, reply string) {
 	if w == nil {
 		w = n.kept.calls[a.call]
 	}
-	if a.kind == kindDone && w != nil {
-		n.kept.drop(w)
-	}
 	n.state.Unlock()
 	switch {
+	case a.kind == kindDone && w != nil:
+		n.withdraw(w, context.Canceled)
 	case a.kind == kindDone, w == nil && a.kind == kindAck:
 	case w == nil:
 		n.forgotten(a.call, reply)

@@ -1,6 +1,8 @@
 package natsdispatch
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -75,6 +77,40 @@ func TestKeptHoldsNothingThatWasGivenUp(t *testing.T) {
 	}
 	if k.sweep(second(1)); k.calls["b"] != b {
 		t.Error("the other one is given up before its time is over")
+	}
+}
+
+// A cancel that finds the work among the open requests, and comes when the work has ended, gives up the kept reply.
+func TestCancelThatComesWithTheEndOfTheWork(t *testing.T) {
+	n := new(Node)
+	n.store.most = most
+	w := keptWork(&n.store, "c", 1000, time.Now().Add(time.Hour))
+	n.done(w)
+	if n.kept.calls["c"] != w {
+		t.Fatal("the reply is not kept")
+	}
+	n.withdraw(w, context.Canceled)
+	if holds := n.store.holds.Load(); len(n.kept.calls) != 0 || holds != 0 {
+		t.Errorf("%d replies are kept, and %d bytes are held", len(n.kept.calls), holds)
+	}
+}
+
+// A done that comes before the work has ended lets the node keep no reply, and a later resume brings none back.
+func TestDoneThatComesBeforeTheEndOfTheWork(t *testing.T) {
+	n := new(Node)
+	n.store.most = most
+	w := keptWork(&n.store, "c", 1000, time.Now().Add(time.Hour))
+	n.work = map[string]*work{"c": w}
+	n.hearAck(ack{kind: kindDone, call: "c"}, "")
+	if !errors.Is(w.cause, context.Canceled) {
+		t.Errorf("the work ends with %v", w.cause)
+	}
+	if messages := w.out.unheard(); len(messages) != 0 {
+		t.Errorf("%d messages are sent again", len(messages))
+	}
+	n.done(w)
+	if holds := n.store.holds.Load(); len(n.kept.calls) != 0 || holds != 0 {
+		t.Errorf("%d replies are kept, and %d bytes are held", len(n.kept.calls), holds)
 	}
 }
 

@@ -95,11 +95,12 @@ func (o *outbox) acknowledge(next uint64, granted int64) {
 }
 
 // unheard returns the messages that were sent and not acknowledged. If there are none, it puts a message
-// without frames, which tells the asker that nothing is missing, and returns this message.
+// without frames, which tells the asker that nothing is missing, and returns this message. An abandoned
+// outbox has no message.
 func (o *outbox) unheard() []*message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.flow.kept) == 0 && o.head != nil {
+	if len(o.flow.kept) == 0 && o.head != nil && !o.dropped {
 		o.outLocked(&message{body: slices.Clone(o.head)})
 		o.ready.Signal()
 	}

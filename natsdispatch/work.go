@@ -204,8 +204,17 @@ func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
 	n.state.Unlock()
 	if w != nil {
 		n.counts.cancelled.Add(1)
-		w.cancel(parseCause(m.Data))
+		n.withdraw(w, parseCause(m.Data))
 	}
+}
+
+// withdraw cancels a request and gives up its reply, because the asker needs no more of it. The work may have ended
+// since it was found among the open requests; then its reply is among the kept ones.
+func (n *Node) withdraw(w *work, cause error) {
+	w.cancel(cause)
+	n.state.Lock()
+	n.kept.drop(w)
+	n.state.Unlock()
 }
 
 // refuse sends a reply that rejects the request.
