@@ -88,6 +88,23 @@ func (r *Remote) awaitConnection(ctx context.Context) bool {
 	}
 }
 
+// awaitOnline waits until there is a connection, or the connection or the Remote is closed.
+func (r *Remote) awaitOnline() {
+	for {
+		r.state.Lock()
+		online := r.online
+		r.state.Unlock()
+		if r.nc.IsConnected() || r.nc.IsClosed() {
+			return
+		}
+		select {
+		case <-online:
+		case <-r.stopped.Done():
+			return
+		}
+	}
+}
+
 // settlesFor returns how much of the time of WithDiscovery is left; not positive if this time has passed.
 func (r *Remote) settlesFor() time.Duration {
 	r.state.Lock()

@@ -32,10 +32,11 @@ type inquiry struct {
 	settling bool      // the time of WithDiscovery has not passed: further nodes may be found
 	now      time.Time // when the current events were taken
 
-	old   bool             // some nodes that may answer are not known to speak version 2
-	spare []tally          // memory for further tallies
-	retry <-chan time.Time // receives when nodes are asked again for missing messages; nil: none is missing
-	pause time.Duration    // the time before retry receives; it becomes longer each time
+	untold bool             // a cancel could not be sent
+	old    bool             // some nodes that may answer are not known to speak version 2
+	spare  []tally          // memory for further tallies
+	retry  <-chan time.Time // receives when nodes are asked again for missing messages; nil: none is missing
+	pause  time.Duration    // the time before retry receives; it becomes longer each time
 
 	mu     sync.Mutex // guards the fields below
 	events []event
@@ -315,12 +316,17 @@ func (q *inquiry) findGroup(ctx context.Context, group string) {
 	}
 }
 
+// call returns the id of the call with this number.
+func (r *Remote) call(number uint64) string {
+	return r.inbox[strings.LastIndexByte(r.inbox, '.')+1:] + "." + strconv.FormatUint(number, 10)
+}
+
 func (r *Remote) openLocked(q *inquiry, group string) *asked {
 	r.last++
 	a := &asked{by: q, number: r.last, request: q.request, tallies: make(map[string]*tally), strays: make(map[string]bool)}
 	a.request.group = group
 	a.request.window = r.share(strangers)
-	a.request.call = r.inbox[strings.LastIndexByte(r.inbox, '.')+1:] + "." + strconv.FormatUint(r.last, 10)
+	a.request.call = r.call(r.last)
 	r.open[r.last] = a
 	q.asks = append(q.asks, a)
 	return a

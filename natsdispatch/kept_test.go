@@ -1,8 +1,11 @@
 package natsdispatch
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -111,6 +114,28 @@ func TestDoneThatComesBeforeTheEndOfTheWork(t *testing.T) {
 	n.done(w)
 	if holds := n.store.holds.Load(); len(n.kept.calls) != 0 || holds != 0 {
 		t.Errorf("%d replies are kept, and %d bytes are held", len(n.kept.calls), holds)
+	}
+}
+
+// However many messages of a node arrive after the end of a call, the node is told once, and only if it speaks
+// version 2 and the call was one of the asker.
+func TestLateMessagesAreAnsweredOnce(t *testing.T) {
+	r := &Remote{inbox: "_INBOX.abc", topics: []string{"cell.measure"}, last: 7}
+	r.subjects = subjects{"dispatch", "default"}
+	late := func(number int, head string, header nats.Header) {
+		r.hear(&nats.Msg{Subject: fmt.Sprint("_INBOX.abc.", number), Header: header, Data: []byte(head), Sub: new(nats.Subscription)})
+	}
+	for range 3 {
+		late(7, "v2 far 1 0\naccept m\n", nil)
+		late(8, "v2 far 1 0\naccept m\n", nil)
+		late(6, "accept m\n", sender{node: "near", epoch: 1}.header())
+	}
+	want := map[place][]byte{{"cell.measure", "far"}: []byte("done abc.7\n")}
+	if !maps.EqualFunc(r.acked.lines, want, bytes.Equal) {
+		t.Errorf("the nodes are told %q, want %q", r.acked.lines, want)
+	}
+	if got := r.counts.stray.Load(); got != 9 {
+		t.Errorf("%d messages are stray, want 9", got)
 	}
 }
 

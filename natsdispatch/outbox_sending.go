@@ -107,23 +107,27 @@ func (o *outbox) unheard() []*message {
 	return slices.Clone(o.flow.kept)
 }
 
-// unacknowledged returns the last message that was sent, unless all messages have been acknowledged. It is
-// called with every beat. If always is false, it returns the message only 1, 2, 4, 8, … beats after the first
-// beat that found this message to be the last one.
+// unacknowledged returns the last message that was sent, unless all messages have been acknowledged. Then, if
+// the reply is not complete, it puts a message without frames, which the outbox sends: the asker may have ended
+// the call, and answers with a done. unacknowledged is called with every beat. If always is false, it does this
+// only 1, 2, 4, 8, … beats after the first beat that found the same last message with frames.
 func (o *outbox) unacknowledged(always bool) []*message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	last := slices.Clone(o.flow.kept[max(0, len(o.flow.kept)-1):])
-	if len(last) == 0 || always {
-		return last
+	if !always {
+		if o.stale++; o.staleSince != o.flow.next {
+			o.stale, o.staleSince = 0, o.flow.next
+		}
+		if o.stale == 0 || o.stale&(o.stale-1) != 0 {
+			return nil
+		}
 	}
-	if o.stale++; o.staleSince != o.flow.next {
-		o.stale, o.staleSince = 0, o.flow.next
+	if len(o.flow.kept) == 0 && o.flow.next > 0 && o.head != nil && !o.closed {
+		o.outLocked(&message{body: slices.Clone(o.head)})
+		o.staleSince = o.flow.next
+		o.ready.Signal()
 	}
-	if o.stale == 0 || o.stale&(o.stale-1) != 0 {
-		return nil
-	}
-	return last
+	return slices.Clone(o.flow.kept[max(0, len(o.flow.kept)-1):])
 }
 
 // keeps reports whether a message was sent that the asker has not acknowledged.

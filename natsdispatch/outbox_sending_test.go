@@ -1,6 +1,7 @@
 package natsdispatch
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,4 +52,31 @@ func TestTakeAllWaitsForCreditUntilTheBudgetEnds(t *testing.T) {
 			t.Errorf("%v, and %d bytes still wait; want a minute, and none", took, o.waiting)
 		}
 	})
+}
+
+// A node that works for long asks the asker now and then whether the call goes on, also if all that it has sent is
+// acknowledged. It does not if the reply is complete.
+func TestRemindersOfAnOpenReply(t *testing.T) {
+	o := new(outbox)
+	o.init(1<<20, 1<<20, &store{most: most}, nil)
+	o.withCredit(appendHead(nil, "n", 1), 1<<20)
+	o.accept(memberOf("a"))
+	o.takeLocked()
+	var at []int
+	for beat := range 34 {
+		if len(o.unacknowledged(false)) > 0 {
+			at = append(at, beat)
+		}
+		o.takeLocked()
+		o.acknowledge(o.flow.next, 1<<20)
+	}
+	if want := []int{1, 2, 4, 8, 16, 32}; !slices.Equal(at, want) {
+		t.Errorf("reminders with the beats %v, want %v", at, want)
+	}
+	o.finish()
+	o.takeLocked()
+	o.acknowledge(o.flow.next, 1<<20)
+	if got := o.unacknowledged(true); len(got) != 0 {
+		t.Errorf("%d reminders of a complete reply", len(got))
+	}
 }

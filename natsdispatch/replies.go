@@ -279,7 +279,8 @@ func (q *inquiry) cancel(cause error) {
 }
 
 func (q *inquiry) publishCancel(a *asked, onlyNode string, cause error) {
-	if err := q.r.nc.PublishMsg(cancelMessage(q.r.ask(q.topic), a.request.call, onlyNode, cause)); err != nil && q.r.nc.IsConnected() {
-		q.r.fail(fmt.Errorf("natsdispatch: cancel a request: %w", err))
+	if err := q.r.nc.PublishMsg(cancelMessage(q.r.ask(q.topic), a.request.call, onlyNode, cause)); err != nil {
+		q.untold = true
+		q.r.failUnlessCut(fmt.Errorf("natsdispatch: cancel a request: %w", err))
 	}
 }

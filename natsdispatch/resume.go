@@ -147,13 +147,13 @@ func (q *inquiry) publishAck(a *asked, t *tally, what ack) {
 	}
 }
 
-// done notes which nodes need not keep their replies any more.
+// done notes which nodes need not work for the call or keep their replies any more, and were not sent a cancel.
 func (q *inquiry) done() {
 	q.r.acked.mu.Lock()
 	defer q.r.acked.mu.Unlock()
 	for _, a := range q.asks {
 		for _, t := range a.tallies {
-			if t.over && t.in.window > 0 {
+			if (t.over || q.untold) && t.in.window > 0 {
 				q.r.acked.addLocked(place{q.topic, t.node}, a.request.call)
 			}
 		}
@@ -166,6 +166,26 @@ type doneCalls struct {
 
 	mu    sync.Mutex       // guards the fields below
 	lines map[place][]byte // the lines for each node
+	late  map[lateMessage]bool
+}
+
+// lateMessage stands for all messages of one node to one call that arrive after the end of the call, until the node is
+// told.
+type lateMessage struct {
+	node string
+	call uint64
+}
+
+// isFirstLocked reports whether no other message of this kind has arrived since the nodes were told.
+func (d *doneCalls) isFirstLocked(l lateMessage) bool {
+	if d.late[l] {
+		return false
+	}
+	if d.late == nil {
+		d.late = make(map[lateMessage]bool)
+	}
+	d.late[l] = true
+	return true
 }
 
 // addLocked adds a finished call.
@@ -180,7 +200,8 @@ func (d *doneCalls) addLocked(at place, call string) {
 	}
 }
 
-// publishDone tells the nodes now and then which calls are finished, many calls at once.
+// publishDone tells the nodes now and then which calls are finished, many calls at once. If there is no
+// connection, it waits for one.
 func (r *Remote) publishDone() {
 	for {
 		select {
@@ -192,15 +213,16 @@ func (r *Remote) publishDone() {
 		case <-time.After(donePause):
 		case <-r.stopped.Done():
 		}
+		r.awaitOnline()
 		r.acked.mu.Lock()
 		lines := r.acked.lines
-		r.acked.lines = nil
+		r.acked.lines, r.acked.late = nil, nil
 		r.acked.mu.Unlock()
 		for at, all := range lines {
 			for len(all) > 0 {
 				n := cutLines(all, leastPayload/2)
 				if err := r.nc.Publish(r.acks(at.node, at.topic), all[:n]); err != nil {
-					break // the nodes keep the replies until the budget is over
+					break // the nodes remind the asker, which then tells them again
 				}
 				all = all[n:]
 			}
