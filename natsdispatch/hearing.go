@@ -17,7 +17,10 @@ func (r *Remote) hear(m *nats.Msg) {
 		r.hearDeparture(m)
 		return
 	}
-	last := strings.TrimPrefix(m.Subject, r.inbox+".")
+	last, one := strings.CutSuffix(strings.TrimPrefix(m.Subject, r.inbox+"."), toOne)
+	if one && isUnheard(m) {
+		return // the node that was asked again is not there
+	}
 	number, err := strconv.ParseUint(last, 10, 64)
 	if err != nil {
 		r.counts.stray.Add(1)

@@ -208,7 +208,8 @@ func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups 
 		}
 		t := q.tally(all, n.Node, n.Epoch)
 		t.twin, t.names = now.Before(n.twins), n.names.Load()
-		q.old = q.old || !slices.Contains(n.Versions, version2)
+		t.speaks2 = slices.Contains(n.Versions, version2)
+		q.old = q.old || !t.speaks2
 		if n.left != nil {
 			t.hopeless = n.why(now)
 			continue
@@ -296,7 +297,7 @@ func (q *inquiry) found(ctx context.Context, a *asked, n *announcement) {
 	}
 	if a.tallies[n.Node] == nil { // otherwise the node has answered already
 		t := q.tally(a, n.Node, n.Epoch)
-		t.hopeless = misfit
+		t.hopeless, t.speaks2 = misfit, slices.Contains(n.Versions, version2)
 		q.expectNode(t)
 	}
 }

@@ -1,11 +1,13 @@
 package natsdispatch
 
 import (
+	"bytes"
 	"container/list"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -137,8 +139,21 @@ func (k *kept) sweep(now time.Time) {
 	}
 }
 
-// hearAcks handles the lines of an asker: acknowledgements, and requests for an announcement.
+// hearAgain handles a request that an asker has sent again to this node alone. It is for the process with this
+// boot id: another one may have run the request when it was sent first.
+func (n *Node) hearAgain(s *served, m *nats.Msg) {
+	if said, _ := cutRequest(m); said.Get(headerEpoch) == strconv.FormatInt(n.epoch, 10) {
+		n.hear(s, "", m)
+	}
+}
+
+// hearAcks handles the messages of an asker to this node alone: a request that is sent again, or lines, which are
+// acknowledgements and requests for an announcement.
 func (n *Node) hearAcks(s *served, m *nats.Msg) {
+	if bytes.HasPrefix(m.Data, requestWord) {
+		n.hearAgain(s, m)
+		return
+	}
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(m.Data), "\n"), "\n") {
 		a, err := parseAck(line)
 		if err != nil {

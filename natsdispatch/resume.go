@@ -76,8 +76,8 @@ const (
 // was without a connection. It asks until the node answers, because in a cluster some servers do not know
 // a new connection at once.
 func (q *inquiry) miss(t *tally) {
-	if t.over || t.missing || t.accepted && t.in.window == 0 {
-		return // the reply is complete, the node is being asked, or it speaks version 1
+	if t.over || t.missing || t.in.window == 0 && !q.mayRepeat(t) {
+		return // the reply is complete, the node is being asked, or it cannot be asked
 	}
 	t.missing, t.looked = true, t.in.next
 	q.pause = firstPause / 2
@@ -97,14 +97,13 @@ func (q *inquiry) missLater(t *tally) {
 func (q *inquiry) askAgain(ctx context.Context) {
 	asked := false
 	for _, a := range q.asks {
-		resend := false
 		for _, t := range a.tallies {
 			if !t.missing || t.over {
 				continue
 			}
 			asked = true
 			if t.in.window == 0 { // the node has not answered
-				resend = true
+				q.sendAgain(ctx, a, t)
 				continue
 			}
 			if t.looked != t.in.next { // messages have arrived since
@@ -118,9 +117,6 @@ func (q *inquiry) askAgain(ctx context.Context) {
 			q.r.counts.resumed.Add(1)
 			q.publishAck(a, t, ack{kind, a.request.call, t.in.next, t.in.granted})
 		}
-		if resend && a.request.group == "" { // of a group, another replica may have received the request
-			q.sendAgain(ctx, a)
-		}
 	}
 	q.retry = nil
 	if asked {
@@ -129,11 +125,18 @@ func (q *inquiry) askAgain(ctx context.Context) {
 	}
 }
 
-// sendAgain sends a request again, because a node that has not accepted the request may not have received
-// it. Nodes that have received the request do not run it twice.
-func (q *inquiry) sendAgain(ctx context.Context, a *asked) {
-	if err := q.send(ctx, a); err != nil {
-		q.r.failUnlessCut(fmt.Errorf("natsdispatch: ask again: %w", err))
+// mayRepeat reports whether a request may be sent again to a node that has not answered it. The node must speak
+// version 2, and its boot id must be known, so that no process runs the request that has started since. Of a
+// group, another replica may have received the request.
+func (q *inquiry) mayRepeat(t *tally) bool {
+	return !t.accepted && t.speaks2 && t.epoch != 0 && t.standIn.Group == ""
+}
+
+// sendAgain sends a request again to one node, which may not have received it. If the node has received the request,
+// it does not run it twice.
+func (q *inquiry) sendAgain(ctx context.Context, a *asked, t *tally) {
+	if err := q.sendTo(ctx, a, t); err != nil {
+		q.r.failUnlessCut(fmt.Errorf("natsdispatch: ask %s again: %w", t.node, err))
 		return
 	}
 	q.r.counts.resent.Add(1)
@@ -141,7 +144,7 @@ func (q *inquiry) sendAgain(ctx context.Context, a *asked) {
 
 // publishAck tells a node which messages of its reply the asker has received.
 func (q *inquiry) publishAck(a *asked, t *tally, what ack) {
-	m := &nats.Msg{Subject: q.r.acks(t.node, q.topic), Reply: a.reply(), Data: what.append(nil)}
+	m := &nats.Msg{Subject: q.r.acks(t.node, q.topic), Reply: a.reply() + toOne, Data: what.append(nil)}
 	if err := q.r.nc.PublishMsg(m); err != nil {
 		q.r.failUnlessCut(fmt.Errorf("natsdispatch: acknowledge what %s has sent: %w", t.node, err))
 	}

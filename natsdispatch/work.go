@@ -119,6 +119,7 @@ func (n *Node) take(w *work, now time.Time) (again bool) {
 	case n.work[w.request.call] != nil, !n.rememberLocked(w.request.call, min(w.budget, mostRemembered), now):
 		n.counts.duplicates.Add(1)
 		return w.window > 0
+	case n.drained: // the request was sent again, to this node alone
 	default:
 		n.counts.requests.Add(1)
 		n.work[w.request.call] = w
