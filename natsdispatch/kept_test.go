@@ -139,6 +139,30 @@ func TestLateMessagesAreAnsweredOnce(t *testing.T) {
 	}
 }
 
+// A request that comes to one node again is for the process that has the boot id in the request, and a node that
+// drains does not run it.
+func TestRepeatedRequestIsForOneProcess(t *testing.T) {
+	n := &Node{epoch: 7, drained: true, work: make(map[string]*work), seen: seen{most: 10}}
+	n.nc, n.maxBudget = new(nats.Conn), time.Hour
+	again := func(epoch string) (duplicates uint64) {
+		r := request{call: "c", codec: "json", budget: time.Second}
+		h := r.header()
+		h[headerVersion], h[headerEpoch] = []string{"2"}, []string{epoch}
+		m := &nats.Msg{Reply: "_INBOX.abc.7-", Data: append(appendRequest(nil, h), "1"...)}
+		n.hearAcks(nil, m)
+		return n.counts.duplicates.Load()
+	}
+	if again("8"); again("8") != 0 {
+		t.Error("the node takes in the request of another process")
+	}
+	if again("7"); again("7") != 1 {
+		t.Error("the node does not take in its own request")
+	}
+	if len(n.work) != 0 {
+		t.Error("the node works, although it drains")
+	}
+}
+
 // Lines of a kind that a later version may have are ignored.
 func TestLinesOfAnUnknownKindAreIgnored(t *testing.T) {
 	n := new(Node)

@@ -170,7 +170,7 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 		}
 	case from.epoch != t.epoch && t.accepted:
 		counts.stray.Add(1)
-		if !t.left { // otherwise this process has taken the place of the other one
+		if !t.left && !from.unnumbered { // otherwise this process has taken the place of the other one, and knows no such call
 			q.twin(t)
 		}
 		return

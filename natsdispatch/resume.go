@@ -125,12 +125,10 @@ func (q *inquiry) askAgain(ctx context.Context) {
 	}
 }
 
-// mayRepeat reports whether a request may be sent again to a node that has not answered it. The node must speak
-// version 2, and its boot id must be known, so that no process runs the request that has started since. Of a
-// group, another replica may have received the request.
-func (q *inquiry) mayRepeat(t *tally) bool {
-	return !t.accepted && t.speaks2 && t.epoch != 0 && t.standIn.Group == ""
-}
+// mayRepeat reports whether a request may be sent again to a node that has not answered it. The node must have
+// announced that it speaks version 2, and so its boot id is known. Of a group, another replica may have received the
+// request.
+func (q *inquiry) mayRepeat(t *tally) bool { return !t.accepted && t.speaks2 && t.standIn.Group == "" }
 
 // sendAgain sends a request again to one node, which may not have received it. If the node has received the request,
 // it does not run it twice.

@@ -2,6 +2,7 @@ package servertest_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ func untilDone(runs chan<- string, what string) dispatch.Producer[string, string
 }
 
 // A request is not run again by a node that has started again, although the asker's connection breaks in the meantime
-// and the asker waits for a node that was never heard. The report has no twin.
+// and the asker waits for a node that was never heard, and for one that is dead. The report has no twin.
 func TestRequestIsNotRunAgainAfterARestart(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -29,7 +30,10 @@ func TestRequestIsNotRunAgainAfterARestart(t *testing.T) {
 	produce(t, old, "m", untilDone(runs, "first"))
 	produce(t, again, "m", untilDone(runs, "second"))
 	node := serve(t, connect(t, s.ClientURL()), old, "a", quiet)
-	remote := join(t, connect(t, p.url()), near, []string{"a"}, natsdispatch.WithNodes("a", "ghost"), natsdispatch.WithAcceptWindow(600*time.Millisecond))
+	killed := connect(t, s.ClientURL())
+	serve(t, killed, newBus(), "dead", quiet)
+	remote := join(t, connect(t, p.url()), near, []string{"a", "dead"}, quiet, natsdispatch.WithNodes("a", "ghost"), natsdispatch.WithAcceptWindow(600*time.Millisecond))
+	killed.Close()
 	call := send(t, near, "x", dispatch.WithTimeout(time.Minute))
 	receive(t, "the first run", runs)
 	named(t, call, 1)
@@ -37,9 +41,13 @@ func TestRequestIsNotRunAgainAfterARestart(t *testing.T) {
 	node.Close()
 	serve(t, connect(t, s.ClientURL()), again, "a", quiet)
 	p.set(false)
-	want(t, ended(t, call), dispatch.ReasonAllEnded, "a/m gone", "ghost/* failed")
-	if len(runs) > 0 || remote.Err() != nil {
-		t.Errorf("there are %d further runs; %v", len(runs), remote.Err())
+	report := ended(t, call)
+	want(t, report, dispatch.ReasonAllEnded, "a/m gone", "dead/* failed", "ghost/* failed")
+	if err := outcome(t, report, "ghost/*").Err; !strings.Contains(err.Error(), "has not accepted") {
+		t.Errorf("ghost: %v, which is what the server says of dead", err)
+	}
+	if len(runs) > 0 || remote.Err() != nil || remote.Stats().Resent == 0 {
+		t.Errorf("there are %d further runs; %v; %+v", len(runs), remote.Err(), remote.Stats())
 	}
 }
 
