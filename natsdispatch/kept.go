@@ -74,12 +74,12 @@ func (k *kept) drop(w *work) bool {
 	return true
 }
 
-// wait returns the earliest time at which the budget of a kept reply ends, and a channel that is closed when
+// wait returns the earliest time until which a reply is kept, and a channel that is closed when
 // a reply is given up. It reports whether any reply is kept.
 func (k *kept) wait() (ends time.Time, fewer <-chan struct{}, any bool) {
 	for _, w := range k.calls {
-		if !any || w.ends.Before(ends) {
-			any, ends = true, w.ends
+		if !any || w.until.Before(ends) {
+			any, ends = true, w.until
 		}
 	}
 	if any && k.fewer == nil {
@@ -130,10 +130,10 @@ func (n *Node) makeRoom(bytes int64) {
 	}
 }
 
-// sweep gives up the replies whose budget has passed.
+// sweep gives up the replies whose time has passed.
 func (k *kept) sweep(now time.Time) {
 	for _, w := range k.calls {
-		if now.After(w.ends) {
+		if now.After(w.until) {
 			k.drop(w)
 		}
 	}

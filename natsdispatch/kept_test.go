@@ -14,7 +14,7 @@ import (
 
 // keptWork returns a reply whose result has so many bytes, and which was sent.
 func keptWork(s *store, call string, bytes int, ends time.Time) *work {
-	w := &work{request: request{call: call}, ends: ends}
+	w := &work{request: request{call: call}, until: ends}
 	w.out.init(1<<20, 1<<20, s, nil)
 	w.out.withCredit(appendHead(nil, "n", 1), 1<<20)
 	w.out.accept(memberOf("m"))
@@ -42,7 +42,7 @@ func TestKeptOfTheSameID(t *testing.T) {
 	}
 }
 
-// wait returns the earliest time at which the budget of a kept reply ends, and a channel that is closed when
+// wait returns the earliest time until which a reply is kept, and a channel that is closed when
 // a reply is given up.
 func TestKeptWaits(t *testing.T) {
 	s := &store{most: most}

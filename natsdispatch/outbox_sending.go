@@ -9,22 +9,32 @@ import (
 // asker has acknowledged them.
 
 // takeAll calls send with each message that may be sent, and returns when the outbox is closed and all
-// messages were sent. If it still waits for credit at the given time, it abandons the outbox: the asker gives no
+// messages were sent. If it waits for credit at the given time, it abandons the outbox: the asker gives no
 // more credit then.
 func (o *outbox) takeAll(ends time.Time, send func(*message)) {
-	var timer *time.Timer
+	var timer *time.Timer // nil before the first wait
+	waits := false        // the timer runs
 	stuck := func() {
-		if timer == nil {
+		switch {
+		case timer == nil:
 			timer = time.AfterFunc(time.Until(ends), o.abandon)
+		case !waits:
+			timer.Reset(time.Until(ends))
 		}
+		waits = true
 	}
-	for messages := o.take(stuck); messages != nil; messages = o.take(stuck) {
+	for {
+		messages := o.take(stuck)
+		if waits {
+			timer.Stop()
+			waits = false
+		}
+		if messages == nil {
+			return
+		}
 		for _, m := range messages {
 			send(m)
 		}
-	}
-	if timer != nil {
-		timer.Stop()
 	}
 }
 

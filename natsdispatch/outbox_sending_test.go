@@ -80,3 +80,26 @@ func TestRemindersOfAnOpenReply(t *testing.T) {
 		t.Errorf("%d reminders of a complete reply", len(got))
 	}
 }
+
+// A reply that waited for credit, and has got it, is not abandoned when the budget ends.
+func TestTakeAllAbandonsNoReplyThatHasCredit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, sent := new(outbox), 0
+		o.init(1<<20, 1<<20, &store{most: most}, nil)
+		o.withCredit(appendHead(nil, "n", 1), 2*leastMessage)
+		o.accept(memberOf("a"))
+		for range 10 {
+			o.result(memberOf("a"), make([]byte, leastMessage*3/4), nil)
+		}
+		go o.takeAll(time.Now().Add(time.Minute), func(*message) { sent++ })
+		synctest.Wait()
+		before := sent
+		o.acknowledge(0, 1<<20)
+		time.Sleep(time.Minute + time.Second)
+		o.finish()
+		synctest.Wait()
+		if len(o.flow.kept) != sent || sent != 11 {
+			t.Errorf("%d messages were sent, %d of them before there was credit, and %d are kept", sent, before, len(o.flow.kept))
+		}
+	})
+}

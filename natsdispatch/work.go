@@ -22,7 +22,8 @@ type work struct {
 	said    headers   // nil after lighten
 	payload []byte    // nil after lighten
 	reply   string    // the subject of the reply
-	ends    time.Time // when the budget of the request ends
+	ends    time.Time // when the work ends at the latest
+	until   time.Time // until when the reply is sent and kept: ends, or later if WithMaxBudget has cut the budget
 	out     outbox
 	all     []dispatch.Member // whom a request to all members is for; nil for other requests; only begin and answer use it
 	place   *list.Element     // among the kept replies; the node's state guards it
@@ -76,13 +77,15 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 	}
 	r, err := parseRequest(said)
 	r.group = group
-	if r.budget > n.maxBudget {
+	until := now.Add(r.budget)
+	if rest := r.budget - n.maxBudget; rest > 0 {
 		r.budget = n.maxBudget
+		until = now.Add(r.budget).Add(min(rest, n.maxBudget)) // the asker still takes in what was given in time
 		if n.counts.capped.Add(1) == 1 {
 			n.fail(fmt.Errorf("natsdispatch: node %s: a request has more time than WithMaxBudget(%v) allows, and gets that; the rest is counted", n.node, n.maxBudget))
 		}
 	}
-	w := &work{node: n, request: r, topic: s, said: said, payload: payload, reply: m.Reply, ends: now.Add(r.budget)}
+	w := &work{node: n, request: r, topic: s, said: said, payload: payload, reply: m.Reply, ends: now.Add(r.budget), until: until}
 	w.out.init(n.messageSize(), n.maxResult, &n.store, w)
 	if r.window > 0 {
 		w.out.withCredit(n.head, r.window)
