@@ -25,6 +25,7 @@ type inquiry struct {
 	payload  []byte          // the request, written by the codec
 	request  request         // what all requests of the inquiry have in common
 	targeted map[string]bool // the names of request.targets
+	owners   map[string]bool // the nodes that the targets are for; nil: any node may be asked
 	wake     chan struct{}   // has a value if there are events
 	asks     []*asked
 	waiting  int // how many tallies are not resolved and how many asks wait, and 1 more while settling
@@ -154,9 +155,10 @@ func (r *Remote) begin(q *inquiry) bool {
 	full := r.table.unnamed
 	now := time.Now()
 	known, changes, sorted := r.table.list(q.topic)
+	q.owners = r.ownersLocked(q.topic, q.request.targets)
 	var strange []string
 	for _, name := range r.expected {
-		if r.table.at(place{q.topic, name}) == nil {
+		if r.table.at(place{q.topic, name}) == nil && q.isFor(name) {
 			strange = append(strange, name)
 		}
 	}
@@ -206,24 +208,58 @@ func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups 
 		if n.Bus != "" && q.request.passed(n.Bus) || n.Draining && n.left == nil {
 			continue
 		}
+		speaks2 := slices.Contains(n.Versions, version2)
+		q.old = q.old || !speaks2
+		hopeless := n.misfit(q.request.types, q.request.codec)
+		if n.left != nil {
+			hopeless = n.why(now)
+		}
+		if hopeless == nil {
+			groups = append(groups, q.meant(n.Groups)...)
+		}
+		if !q.isFor(n.Node) {
+			continue
+		}
 		t := q.tally(all, n.Node, n.Epoch)
 		t.twin, t.names = now.Before(n.twins), n.names.Load()
-		t.speaks2 = slices.Contains(n.Versions, version2)
-		q.old = q.old || !t.speaks2
+		t.speaks2, t.hopeless = speaks2, hopeless
 		if n.left != nil {
-			t.hopeless = n.why(now)
 			continue
 		}
 		if here++; t.names != nil {
 			listed++
 		}
-		if t.hopeless = n.misfit(q.request.types, q.request.codec); t.hopeless == nil {
-			groups = append(groups, q.meant(n.Groups)...)
-		}
 	}
 	slices.Sort(groups)
 	return slices.Compact(groups), listsKnown(listed, here)
 }
+
+// ownersLocked returns the nodes that the targets are for, if each of the targets begins with the name of a known
+// node and a slash. Otherwise it returns nil: a target may be the name of a member of any node.
+func (r *Remote) ownersLocked(topic string, targets []string) map[string]bool {
+	if targets == nil {
+		return nil
+	}
+	owners := make(map[string]bool)
+	for _, target := range targets {
+		owned := false
+		for i := range min(len(target), longestNode+1) {
+			if target[i] != '/' {
+				continue
+			}
+			if name := target[:i]; r.table.at(place{topic, name}) != nil || slices.Contains(r.expected, name) {
+				owners[name], owned = true, true
+			}
+		}
+		if !owned {
+			return nil
+		}
+	}
+	return owners
+}
+
+// isFor reports whether the targets may be members of the node.
+func (q *inquiry) isFor(node string) bool { return q.owners == nil || q.owners[node] }
 
 // meant returns those of the groups that the request is for.
 func (q *inquiry) meant(groups []string) (meant []string) {
@@ -295,7 +331,7 @@ func (q *inquiry) found(ctx context.Context, a *asked, n *announcement) {
 			q.findGroup(ctx, g)
 		}
 	}
-	if a.tallies[n.Node] == nil { // otherwise the node has answered already
+	if a.tallies[n.Node] == nil && q.isFor(n.Node) { // otherwise the node has answered already
 		t := q.tally(a, n.Node, n.Epoch)
 		t.hopeless, t.speaks2 = misfit, slices.Contains(n.Versions, version2)
 		q.expectNode(t)

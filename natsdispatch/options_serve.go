@@ -19,9 +19,12 @@ func WithNode(name string) ServeOption {
 	})
 }
 
+// longestNode bounds the name of a node, in bytes.
+const longestNode = 128
+
 func checkNodeName(name string) error {
-	if name == "" || name == anybody || len(name) > 128 {
-		return fmt.Errorf("%.40q; it must have 1 to 128 bytes, and not be *", name)
+	if name == "" || name == anybody || len(name) > longestNode {
+		return fmt.Errorf("%.40q; it must have 1 to %d bytes, and not be *", name, longestNode)
 	}
 	return nil
 }
