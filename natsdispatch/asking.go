@@ -16,7 +16,8 @@ import (
 // node arrive before the call ends.
 func margin(left time.Duration) time.Duration { return min(left/10, 20*time.Millisecond) }
 
-// ask sends the requests. If there is no connection, ask waits for one first.
+// ask sends the requests. If there is no connection, ask waits for one first. If it returns an error, it has sent
+// nothing.
 func (q *inquiry) ask(ctx context.Context) error {
 	if !q.r.awaitConnection(ctx) {
 		if q.r.nc.IsClosed() {
@@ -29,11 +30,21 @@ func (q *inquiry) ask(ctx context.Context) error {
 		if !a.waits && !q.settling && !a.isOpen() {
 			continue // all nodes are known, and none of them will answer
 		}
-		if err := q.send(ctx, a); err != nil {
+		if a.request.group != "" {
+			q.sendToGroup(ctx, a)
+		} else if err := q.send(ctx, a); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// sendToGroup sends a request to a group, and ends the group alone if this fails: other requests of the call were sent.
+func (q *inquiry) sendToGroup(ctx context.Context, a *asked) {
+	if err := q.send(ctx, a); err != nil {
+		q.endGroup(a, err)
+		q.known(a)
+	}
 }
 
 // reply returns the subject to which the nodes reply.

@@ -63,6 +63,7 @@
 //	fewer results have arrived than the node counted     Failed, ErrLost
 //	more results waited than WithMaxBacklog allows       Failed, ErrLost
 //	a result that is larger than WithMaxResult           Failed, ErrTooLarge
+//	the request fits into a message, but not to a group  */group Failed, ErrTooLarge
 //	no connection within WithReconnectWait               node/* Failed, ErrUnreachable
 //	the asker's connection is closed                     Failed, ErrUnreachable
 //

@@ -3,7 +3,6 @@ package natsdispatch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -348,9 +347,7 @@ func (q *inquiry) findGroup(ctx context.Context, group string) {
 	q.r.state.Unlock()
 	q.addGroup(a)
 	q.to.expect(a.expected)
-	if err := q.send(ctx, a); err != nil {
-		q.r.fail(fmt.Errorf("natsdispatch: ask group %s: %w", group, err))
-	}
+	q.sendToGroup(ctx, a)
 }
 
 // call returns the id of the call with this number.
