@@ -19,8 +19,10 @@ import (
 const leastShare = 16 << 10
 
 // share returns how many bytes one of the nodes of a call may send before the asker acknowledges them. nodes is
-// the number of these nodes.
-func (r *Remote) share(nodes int) int64 { return int64(max(r.credit/max(nodes, 1), leastShare)) }
+// the number of these nodes. No node may send more than the asker lets wait.
+func (r *Remote) share(nodes int) int64 {
+	return int64(min(max(r.credit/max(nodes, 1), leastShare), r.bytes))
+}
 
 // strangers is the number of nodes that share the window if the asker knows none.
 const strangers = 16

@@ -209,3 +209,17 @@ func TestRequestThatIsTooLargeForAGroup(t *testing.T) {
 	}
 	noMisuse(t, near)
 }
+
+// A result that is larger than what the asker lets wait comes in pieces.
+func TestResultThatIsLargerThanThePendingLimit(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	far, near := newBus(), newBus()
+	produce(t, far, "m", func(context.Context, string) (string, error) { return strings.Repeat("x", 300_000), nil })
+	serve(t, connect(t, s.ClientURL()), far, "far")
+	r := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithPendingLimits(1000, 200_000))
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/m ok")
+	if stats := r.Stats(); stats.Dropped > 0 {
+		t.Errorf("%d messages were dropped", stats.Dropped)
+	}
+}
