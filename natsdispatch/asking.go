@@ -16,8 +16,8 @@ import (
 // node arrive before the call ends.
 func margin(left time.Duration) time.Duration { return min(left/10, 20*time.Millisecond) }
 
-// ask sends the requests. If there is no connection, ask waits for one first. If it returns an error, it has sent
-// nothing.
+// ask sends the requests. If there is no connection, ask waits for one first. If it returns an error, it has
+// sent nothing.
 func (q *inquiry) ask(ctx context.Context) error {
 	if !q.r.awaitConnection(ctx) {
 		if q.r.nc.IsClosed() {
@@ -39,7 +39,8 @@ func (q *inquiry) ask(ctx context.Context) error {
 	return nil
 }
 
-// sendToGroup sends a request to a group, and ends the group alone if this fails: other requests of the call were sent.
+// sendToGroup sends a request to a group, and ends the group alone if this fails: other requests of the call
+// were sent.
 func (q *inquiry) sendToGroup(ctx context.Context, a *asked) {
 	if err := q.send(ctx, a); err != nil {
 		q.endGroup(a, err)
@@ -139,8 +140,8 @@ func (q *inquiry) sendTo(ctx context.Context, a *asked, t *tally) error {
 	return q.publish(ctx, a, nats.Msg{Subject: q.r.acks(t.node, q.topic), Reply: a.reply() + toOne, Header: header}, true)
 }
 
-// toOne ends the reply subject of a message to one node, so that an answer of the server that no node has subscribed to
-// the subject of this message is not taken for an answer to the request to all nodes.
+// toOne ends the reply subject of a message to one node, so that an answer of the server that no node has
+// subscribed to the subject of this message is not taken for an answer to the request to all nodes.
 const toOne = "-"
 
 // publish sends a request, and sets its budget and its body.

@@ -52,8 +52,9 @@ func (r *Remote) hear(m *nats.Msg) {
 	}
 }
 
-// tellDone tells a node that a call has ended, because the node has sent a message for it since. Either the message was
-// on its way when the call ended, or the node was not told. Nodes of version 1 are not told again.
+// tellDone tells a node that a call has ended, because the node has sent a message for it since. Either the
+// message was on its way when the call ended, or the node was not told. Nodes of version 1 are not told
+// again.
 func (r *Remote) tellDone(number uint64, m *nats.Msg) {
 	from, _, err := readReply(m)
 	if err != nil || from.version != version2 {
@@ -72,8 +73,8 @@ func (r *Remote) tellDone(number uint64, m *nats.Msg) {
 	}
 }
 
-// topicsOfLocked returns topics of which the node serves at least one: a topic on which the node is known, or all
-// topics of the asker. It returns none if the node is not known and the asker has a pattern.
+// topicsOfLocked returns topics of which the node serves at least one: a topic on which the node is known, or
+// all topics of the asker. It returns none if the node is not known and the asker has a pattern.
 func (r *Remote) topicsOfLocked(node string) []string {
 	for topic := range r.table.topics {
 		if r.table.at(place{topic, node}) != nil {

@@ -233,8 +233,8 @@ func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups 
 	return slices.Compact(groups), listsKnown(listed, here)
 }
 
-// ownersLocked returns the nodes that the targets are for, if each of the targets begins with the name of a known
-// node and a slash. Otherwise it returns nil: a target may be the name of a member of any node.
+// ownersLocked returns the nodes that the targets are for, if each of the targets begins with the name of a
+// known node and a slash. Otherwise it returns nil: a target may be the name of a member of any node.
 func (r *Remote) ownersLocked(topic string, targets []string) map[string]bool {
 	if targets == nil {
 		return nil

@@ -147,8 +147,8 @@ func (n *Node) hearAgain(s *served, m *nats.Msg) {
 	}
 }
 
-// hearAcks handles the messages of an asker to this node alone: a request that is sent again, or lines, which are
-// acknowledgements and requests for an announcement.
+// hearAcks handles the messages of an asker to this node alone: a request that is sent again, or lines, which
+// are acknowledgements and requests for an announcement.
 func (n *Node) hearAcks(s *served, m *nats.Msg) {
 	if bytes.HasPrefix(m.Data, requestWord) {
 		n.hearAgain(s, m)
@@ -179,6 +179,9 @@ func (n *Node) hearAck(a ack, reply string) {
 	n.state.Unlock()
 	switch {
 	case a.kind == kindDone && w != nil:
+		if !w.out.isDone() {
+			n.counts.cancelled.Add(1)
+		}
 		n.withdraw(w, context.Canceled)
 	case a.kind == kindDone, w == nil && a.kind == kindAck:
 	case w == nil:

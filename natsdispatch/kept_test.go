@@ -83,7 +83,8 @@ func TestKeptHoldsNothingThatWasGivenUp(t *testing.T) {
 	}
 }
 
-// A cancel that finds the work among the open requests, and comes when the work has ended, gives up the kept reply.
+// A cancel that finds the work among the open requests, and comes when the work has ended, gives up the kept
+// reply.
 func TestCancelThatComesWithTheEndOfTheWork(t *testing.T) {
 	n := new(Node)
 	n.store.most = most
@@ -139,8 +140,8 @@ func TestLateMessagesAreAnsweredOnce(t *testing.T) {
 	}
 }
 
-// A request that comes to one node again is for the process that has the boot id in the request, and a node that
-// drains does not run it.
+// A request that comes to one node again is for the process that has the boot id in the request, and a node
+// that drains does not run it.
 func TestRepeatedRequestIsForOneProcess(t *testing.T) {
 	n := &Node{epoch: 7, drained: true, work: make(map[string]*work), seen: seen{most: 10}}
 	n.nc, n.maxBudget = new(nats.Conn), time.Hour

@@ -54,8 +54,8 @@ func TestTakeAllWaitsForCreditUntilTheBudgetEnds(t *testing.T) {
 	})
 }
 
-// A node that works for long asks the asker now and then whether the call goes on, also if all that it has sent is
-// acknowledged. It does not if the reply is complete.
+// A node that works for long asks the asker now and then whether the call goes on, also if all that it has
+// sent is acknowledged. It does not if the reply is complete.
 func TestRemindersOfAnOpenReply(t *testing.T) {
 	o := new(outbox)
 	o.init(1<<20, 1<<20, &store{most: most}, nil)

@@ -127,13 +127,13 @@ func (q *inquiry) askAgain(ctx context.Context) {
 	}
 }
 
-// mayRepeat reports whether a request may be sent again to a node that has not answered it. The node must have
-// announced that it speaks version 2, and so its boot id is known. Of a group, another replica may have received the
-// request.
+// mayRepeat reports whether a request may be sent again to a node that has not answered it. The node must
+// have announced that it speaks version 2, and so its boot id is known. Of a group, another replica may have
+// received the request.
 func (q *inquiry) mayRepeat(t *tally) bool { return !t.accepted && t.speaks2 && t.standIn.Group == "" }
 
-// sendAgain sends a request again to one node, which may not have received it. If the node has received the request,
-// it does not run it twice.
+// sendAgain sends a request again to one node, which may not have received it. If the node has received the
+// request, it does not run it twice.
 func (q *inquiry) sendAgain(ctx context.Context, a *asked, t *tally) {
 	if err := q.sendTo(ctx, a, t); err != nil {
 		q.r.failUnlessCut(fmt.Errorf("natsdispatch: ask %s again: %w", t.node, err))
@@ -167,13 +167,13 @@ func (q *inquiry) done() {
 type doneCalls struct {
 	wake chan struct{}
 
-	mu    sync.Mutex       // guards the fields below
-	lines map[place][]byte // the lines for each node
-	late  map[lateMessage]bool
+	mu    sync.Mutex           // guards the fields below
+	lines map[place][]byte     // the lines for each node
+	late  map[lateMessage]bool // those that have arrived since the nodes were told last
 }
 
-// lateMessage stands for all messages of one node to one call that arrive after the end of the call, until the node is
-// told.
+// lateMessage stands for all messages of one node to one call that arrive after the end of the call, until
+// the node is told.
 type lateMessage struct {
 	node string
 	call uint64

@@ -212,8 +212,8 @@ func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
 	}
 }
 
-// withdraw cancels a request and gives up its reply, because the asker needs no more of it. The work may have ended
-// since it was found among the open requests; then its reply is among the kept ones.
+// withdraw cancels a request and gives up its reply, because the asker needs no more of it. The work may have
+// ended since it was found among the open requests; then its reply is among the kept ones.
 func (n *Node) withdraw(w *work, cause error) {
 	w.cancel(cause)
 	n.state.Lock()

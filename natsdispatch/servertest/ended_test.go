@@ -85,7 +85,8 @@ func TestAskerWithoutConnectionTellsTheEndOfTheCall(t *testing.T) {
 	o.isTold(t)
 }
 
-// A node that the asker does not know, and whose reply begins when the call has ended, does not work for this call.
+// A node that the asker does not know, and whose reply begins when the call has ended, does not work for this
+// call.
 func TestNodeThatIsNotKnownIsToldTheEndOfTheCall(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

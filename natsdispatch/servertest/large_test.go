@@ -185,8 +185,8 @@ func TestSignatureIsOfOneSpace(t *testing.T) {
 	until(t, "the announcement to be refused", func() bool { return blue.Stats().Unverified == 1 })
 }
 
-// If a request fits into a message to all nodes, and not into the message to a group, which has the name of the group,
-// the group alone fails.
+// If a request fits into a message to all nodes, and not into the message to a group, which has the name of
+// the group, the group alone fails.
 func TestRequestThatIsTooLargeForAGroup(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, func(o *server.Options) { o.MaxPayload = 1 << 14 })

@@ -157,8 +157,8 @@ func TestFaultSubscriptionRefusedLater(t *testing.T) {
 	}
 }
 
-// Results that were given in time arrive, although the asker takes them in later than WithMaxBudget allows the node to
-// work.
+// Results that were given in time arrive, although the asker takes them in later than WithMaxBudget allows
+// the node to work.
 func TestResultsOfACappedRequestArrive(t *testing.T) {
 	t.Parallel()
 	const results, budget = 50, 100 * time.Millisecond

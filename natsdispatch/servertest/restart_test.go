@@ -19,8 +19,9 @@ func untilDone(runs chan<- string, what string) dispatch.Producer[string, string
 	}
 }
 
-// A request is not run again by a node that has started again, although the asker's connection breaks in the meantime
-// and the asker waits for a node that was never heard, and for one that is dead. The report has no twin.
+// A request is not run again by a node that has started again, although the asker's connection breaks in the
+// meantime and the asker waits for a node that was never heard, and for one that is dead. The report has no
+// twin.
 func TestRequestIsNotRunAgainAfterARestart(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -51,8 +52,8 @@ func TestRequestIsNotRunAgainAfterARestart(t *testing.T) {
 	}
 }
 
-// When one node comes back from a break, the asker repeats the request to this node alone, and not to a node that has
-// started in the meantime.
+// When one node comes back from a break, the asker repeats the request to this node alone, and not to a node
+// that has started in the meantime.
 func TestRequestIsRepeatedToOneNode(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

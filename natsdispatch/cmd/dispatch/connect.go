@@ -122,12 +122,12 @@ func (c *connection) settings(getenv func(string) string) (settings, error) {
 	return s, nil
 }
 
-// errUnavailable is wrapped by the cause of a context that ends because the server is of no more use: it refuses
-// something, or the connection is closed.
+// errUnavailable is wrapped by the cause of a context that ends because the server is of no more use: it
+// refuses something, or the connection is closed.
 var errUnavailable = errors.New("unavailable")
 
-// unavailable returns the cause of a context that has ended, if the server is of no more use, and otherwise nil: the
-// command was interrupted.
+// unavailable returns the cause of a context that has ended, if the server is of no more use, and otherwise
+// nil: the command was interrupted.
 func unavailable(ctx context.Context) error {
 	if cause := context.Cause(ctx); errors.Is(cause, errUnavailable) {
 		return cause
@@ -135,8 +135,8 @@ func unavailable(ctx context.Context) error {
 	return nil
 }
 
-// connect connects to the server, and returns an error if this fails. If the connection breaks later,
-// nats.go reconnects. If this cannot succeed, or if the server refuses something, connect calls end, unless end is
+// connect connects to the server, and returns an error if this fails. If the connection breaks later, nats.go
+// reconnects. If this cannot succeed, or if the server refuses something, connect calls end, unless end is
 // nil.
 func (p *program) connect(c *connection, end context.CancelCauseFunc) (*nats.Conn, error) {
 	if end == nil {
