@@ -176,3 +176,15 @@ func TestLinesOfAnUnknownKindAreIgnored(t *testing.T) {
 		t.Errorf("%d messages are malformed, want 1", got)
 	}
 }
+
+// A node gives up a reply when the budget of the request ends. If WithMaxBudget has cut the budget, it waits as long
+// as it may work for an asker that takes in nothing.
+func TestRepliesAreGivenUp(t *testing.T) {
+	n := new(Node)
+	n.maxBudget = 3 * time.Second
+	for _, c := range []struct{ ends, last, now, want int }{{2, 2, 0, 2}, {2, 2, 1, 2}, {3, 10, 0, 6}, {3, 10, 4, 7}, {3, 10, 9, 10}} {
+		if at := n.giveUpAt(&work{ends: second(c.ends), last: second(c.last)}, second(c.now)); !at.Equal(second(c.want)) {
+			t.Errorf("work until %d, budget until %d, nothing is taken in since %d: given up at %v, want %d", c.ends, c.last, c.now, at, c.want)
+		}
+	}
+}

@@ -51,9 +51,9 @@ func WithMaxRequests(n int) ServeOption {
 	})
 }
 
-// WithMaxBudget bounds how long the node works on one request, even if the call has more time. Members that
-// need longer are Late. The node may then need as long again to send the results that were given in time. It
-// is DefaultMaxBudget without this option.
+// WithMaxBudget bounds how long the node works on one request, even if the call has more
+// time. Members that need longer are Late. Results that were given in time are sent as long as the asker takes
+// them in: the node waits for it as long again. It is DefaultMaxBudget without this option.
 func WithMaxBudget(d time.Duration) ServeOption {
 	return serveOption(func(c *serveConfig) error {
 		c.maxBudget = d

@@ -9,17 +9,17 @@ import (
 // asker has acknowledged them.
 
 // takeAll calls send with each message that may be sent, and returns when the outbox is closed and all
-// messages were sent. If it waits for credit at the given time, it abandons the outbox: the asker gives no
-// more credit then.
-func (o *outbox) takeAll(ends time.Time, send func(*message)) {
+// messages were sent. If it waits for credit until the time that until has returned when the wait began, it
+// abandons the outbox: the asker gives no more credit then.
+func (o *outbox) takeAll(until func() time.Time, send func(*message)) {
 	var timer *time.Timer // nil before the first wait
 	waits := false        // the timer runs
 	stuck := func() {
 		switch {
 		case timer == nil:
-			timer = time.AfterFunc(time.Until(ends), o.abandon)
+			timer = time.AfterFunc(time.Until(until()), o.abandon)
 		case !waits:
-			timer.Reset(time.Until(ends))
+			timer.Reset(time.Until(until()))
 		}
 		waits = true
 	}

@@ -21,11 +21,17 @@ func waitingOutbox() *outbox {
 	return o
 }
 
+// inAMinute returns a function that returns the time a minute after the call of inAMinute.
+func inAMinute() func() time.Time {
+	at := time.Now().Add(time.Minute)
+	return func() time.Time { return at }
+}
+
 // The timer that ends a wait for credit stops with the last message, however often takeAll had to wait.
 func TestTakeAllLeavesNoTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, sent := waitingOutbox(), uint64(0)
-		go o.takeAll(time.Now().Add(time.Minute), func(*message) { sent++ })
+		go o.takeAll(inAMinute(), func(*message) { sent++ })
 		waits := 0
 		for !o.isDone() {
 			synctest.Wait()
@@ -47,7 +53,7 @@ func TestTakeAllLeavesNoTimer(t *testing.T) {
 func TestTakeAllWaitsForCreditUntilTheBudgetEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, began := waitingOutbox(), time.Now()
-		o.takeAll(began.Add(time.Minute), func(*message) {})
+		o.takeAll(inAMinute(), func(*message) {})
 		if took := time.Since(began); took != time.Minute || o.waiting != 0 {
 			t.Errorf("%v, and %d bytes still wait; want a minute, and none", took, o.waiting)
 		}
@@ -91,7 +97,7 @@ func TestTakeAllAbandonsNoReplyThatHasCredit(t *testing.T) {
 		for range 10 {
 			o.result(memberOf("a"), make([]byte, leastMessage*3/4), nil)
 		}
-		go o.takeAll(time.Now().Add(time.Minute), func(*message) { sent++ })
+		go o.takeAll(inAMinute(), func(*message) { sent++ })
 		synctest.Wait()
 		before := sent
 		o.acknowledge(0, 1<<20)

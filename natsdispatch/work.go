@@ -23,7 +23,8 @@ type work struct {
 	payload []byte    // nil after lighten
 	reply   string    // the subject of the reply
 	ends    time.Time // when the work ends at the latest
-	until   time.Time // until when the reply is sent and kept: ends, or later if WithMaxBudget has cut the budget
+	last    time.Time // when the budget of the request ends; later than ends if WithMaxBudget has cut the budget
+	until   time.Time // until when the reply is kept; the node's state guards it
 	out     outbox
 	all     []dispatch.Member // whom a request to all members is for; nil for other requests; only begin and answer use it
 	place   *list.Element     // among the kept replies; the node's state guards it
@@ -77,15 +78,14 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 	}
 	r, err := parseRequest(said)
 	r.group = group
-	until := now.Add(r.budget)
-	if rest := r.budget - n.maxBudget; rest > 0 {
+	last := now.Add(r.budget)
+	if r.budget > n.maxBudget {
 		r.budget = n.maxBudget
-		until = now.Add(r.budget).Add(min(rest, n.maxBudget)) // the asker still takes in what was given in time
 		if n.counts.capped.Add(1) == 1 {
 			n.fail(fmt.Errorf("natsdispatch: node %s: a request has more time than WithMaxBudget(%v) allows, and gets that; the rest is counted", n.node, n.maxBudget))
 		}
 	}
-	w := &work{node: n, request: r, topic: s, said: said, payload: payload, reply: m.Reply, ends: now.Add(r.budget), until: until}
+	w := &work{node: n, request: r, topic: s, said: said, payload: payload, reply: m.Reply, ends: now.Add(r.budget), last: last}
 	w.out.init(n.messageSize(), n.maxResult, &n.store, w)
 	if r.window > 0 {
 		w.out.withCredit(n.head, r.window)
@@ -178,9 +178,22 @@ func (n *Node) done(w *work) {
 	delete(n.work, w.request.call)
 	if w.out.keeps() {
 		w.lighten()
+		w.until = n.giveUpAt(w, time.Now())
 		n.kept.add(w)
 	}
 	n.idleLocked()
+}
+
+// giveUpAt returns when the node gives up a reply if the asker takes in nothing from now on: when the budget
+// of the request ends, or the time of WithMaxBudget after the end of the work and after now, if that is earlier.
+func (n *Node) giveUpAt(w *work, now time.Time) time.Time {
+	if w.ends.After(now) {
+		now = w.ends
+	}
+	if at := now.Add(n.maxBudget); at.Before(w.last) {
+		return at
+	}
+	return w.last
 }
 
 const (
