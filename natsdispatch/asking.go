@@ -16,7 +16,8 @@ import (
 // node arrive before the call ends.
 func margin(left time.Duration) time.Duration { return min(left/10, 20*time.Millisecond) }
 
-// ask sends the requests. If there is no connection, ask waits for one first.
+// ask sends the requests. If there is no connection, ask waits for one first. If it returns an error, it has
+// sent nothing.
 func (q *inquiry) ask(ctx context.Context) error {
 	if !q.r.awaitConnection(ctx) {
 		if q.r.nc.IsClosed() {
@@ -29,11 +30,22 @@ func (q *inquiry) ask(ctx context.Context) error {
 		if !a.waits && !q.settling && !a.isOpen() {
 			continue // all nodes are known, and none of them will answer
 		}
-		if err := q.send(ctx, a); err != nil {
+		if a.request.group != "" {
+			q.sendToGroup(ctx, a)
+		} else if err := q.send(ctx, a); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// sendToGroup sends a request to a group, and ends the group alone if this fails: other requests of the call
+// were sent.
+func (q *inquiry) sendToGroup(ctx context.Context, a *asked) {
+	if err := q.send(ctx, a); err != nil {
+		q.endGroup(a, err)
+		q.known(a)
+	}
 }
 
 // reply returns the subject to which the nodes reply.
@@ -88,6 +100,23 @@ func (r *Remote) awaitConnection(ctx context.Context) bool {
 	}
 }
 
+// awaitOnline waits until there is a connection, or the connection or the Remote is closed.
+func (r *Remote) awaitOnline() {
+	for {
+		r.state.Lock()
+		online := r.online
+		r.state.Unlock()
+		if r.nc.IsConnected() || r.nc.IsClosed() {
+			return
+		}
+		select {
+		case <-online:
+		case <-r.stopped.Done():
+			return
+		}
+	}
+}
+
 // settlesFor returns how much of the time of WithDiscovery is left; not positive if this time has passed.
 func (r *Remote) settlesFor() time.Duration {
 	r.state.Lock()
@@ -95,26 +124,45 @@ func (r *Remote) settlesFor() time.Duration {
 	return time.Until(r.settled)
 }
 
+// send sends a request to all nodes, or to a group.
 func (q *inquiry) send(ctx context.Context, a *asked) error {
+	subject := q.r.ask(q.topic)
+	if a.request.group != "" {
+		subject = q.r.group(a.request.group, q.topic)
+	}
+	return q.publish(ctx, a, nats.Msg{Subject: subject, Reply: a.reply(), Header: a.request.header()}, a.speaks2())
+}
+
+// sendTo sends a request to the process of one node alone.
+func (q *inquiry) sendTo(ctx context.Context, a *asked, t *tally) error {
+	header := a.request.header()
+	header[headerEpoch] = []string{strconv.FormatInt(t.epoch, 10)}
+	return q.publish(ctx, a, nats.Msg{Subject: q.r.acks(t.node, q.topic), Reply: a.reply() + toOne, Header: header}, true)
+}
+
+// toOne ends the reply subject of a message to one node, so that an answer of the server that no node has
+// subscribed to the subject of this message is not taken for an answer to the request to all nodes.
+const toOne = "-"
+
+// publish sends a request, and sets its budget and its body.
+func (q *inquiry) publish(ctx context.Context, a *asked, m nats.Msg, speaks2 bool) error {
 	deadline, _ := ctx.Deadline()
 	left := time.Until(deadline)
-	a.request.budget = left - margin(left)
-	if a.request.budget < time.Microsecond {
+	budget := (left - margin(left)).Microseconds()
+	if budget < 1 {
 		return nil // the time has passed: the nodes are late
 	}
-	m := &nats.Msg{Reply: a.reply(), Header: a.request.header(), Data: q.payload}
-	if m.Subject = q.r.ask(q.topic); a.request.group != "" {
-		m.Subject = q.r.group(a.request.group, q.topic)
-	}
+	m.Data = q.payload
+	m.Header[headerBudget] = []string{strconv.FormatInt(budget, 10)}
 	if q.r.inject != nil {
 		q.r.inject(ctx, func(key, value string) { setTrace(m.Header, key, value) })
 	}
-	if a.speaks2() {
+	if speaks2 {
 		m.Header[headerVersion] = []string{strconv.Itoa(version2)}
 		m.Data = append(appendRequest(make([]byte, 0, 512+len(q.payload)), m.Header), q.payload...)
 		m.Header = nil
 	}
-	err := q.r.nc.PublishMsg(m)
+	err := q.r.nc.PublishMsg(&m)
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: a request of %d bytes; the server allows %d, headers included", ErrTooLarge, len(q.payload), q.r.nc.MaxPayload())

@@ -28,8 +28,8 @@
 //     policies of that bus, with the time that the call has left, minus a little for
 //     the way back. The asker's topic defaults and call options apply to the call.
 //  2. Delivery is at most once. A request to a group is repeated only with [WithResend]. A request
-//     to nodes is repeated if a node comes back from a broken connection and has not
-//     accepted it; the repetition has the same id, and no node runs an id twice.
+//     to nodes is repeated to a node that comes back from a broken connection and has not accepted it. The
+//     repetition is for the same process of the node, and has the same id, which no node runs twice.
 //  3. A member's results arrive in the order in which the member returned them, and before its end. If
 //     messages of a node are lost because one side had no connection, the node sends them again
 //     within the time of the call. Results that cannot be sent again are reported as lost. At most
@@ -63,6 +63,7 @@
 //	fewer results have arrived than the node counted     Failed, ErrLost
 //	more results waited than WithMaxBacklog allows       Failed, ErrLost
 //	a result that is larger than WithMaxResult           Failed, ErrTooLarge
+//	the request fits into a message, but not to a group  */group Failed, ErrTooLarge
 //	no connection within WithReconnectWait               node/* Failed, ErrUnreachable
 //	the asker's connection is closed                     Failed, ErrUnreachable
 //

@@ -17,17 +17,23 @@ func (r *Remote) hear(m *nats.Msg) {
 		r.hearDeparture(m)
 		return
 	}
-	last := strings.TrimPrefix(m.Subject, r.inbox+".")
+	last, one := strings.CutSuffix(strings.TrimPrefix(m.Subject, r.inbox+"."), toOne)
+	if one && isUnheard(m) {
+		return // the node that was asked again is not there
+	}
 	number, err := strconv.ParseUint(last, 10, 64)
 	if err != nil {
 		r.counts.stray.Add(1)
 		return
 	}
 	r.state.Lock()
-	a := r.open[number]
+	a, was := r.open[number], number <= r.last
 	r.state.Unlock()
 	if a == nil {
 		r.counts.stray.Add(1)
+		if was {
+			r.tellDone(number, m)
+		}
 		return
 	}
 	err = errSlow
@@ -44,6 +50,38 @@ func (r *Remote) hear(m *nats.Msg) {
 	case r.counts.dropped.Add(1) == 1:
 		r.look()
 	}
+}
+
+// tellDone tells a node that a call has ended, because the node has sent a message for it since. Either the
+// message was on its way when the call ended, or the node was not told. Nodes of version 1 are not told
+// again.
+func (r *Remote) tellDone(number uint64, m *nats.Msg) {
+	from, _, err := readReply(m)
+	if err != nil || from.version != version2 {
+		return
+	}
+	r.state.Lock()
+	topics := r.topicsOfLocked(from.node)
+	r.state.Unlock()
+	r.acked.mu.Lock()
+	defer r.acked.mu.Unlock()
+	if !r.acked.isFirstLocked(lateMessage{from.node, number}) {
+		return
+	}
+	for _, topic := range topics {
+		r.acked.addLocked(place{topic, from.node}, r.call(number))
+	}
+}
+
+// topicsOfLocked returns topics of which the node serves at least one: a topic on which the node is known, or
+// all topics of the asker. It returns none if the node is not known and the asker has a pattern.
+func (r *Remote) topicsOfLocked(node string) []string {
+	for topic := range r.table.topics {
+		if r.table.at(place{topic, node}) != nil {
+			return []string{topic}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(r.topics), func(on string) bool { return strings.ContainsAny(on, "*>") })
 }
 
 // believe reads an announcement, and reports whether it is well-formed, on a topic of the asker, and signed

@@ -3,7 +3,6 @@ package natsdispatch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -25,6 +24,7 @@ type inquiry struct {
 	payload  []byte          // the request, written by the codec
 	request  request         // what all requests of the inquiry have in common
 	targeted map[string]bool // the names of request.targets
+	owners   map[string]bool // the nodes that the targets are for; nil: any node may be asked
 	wake     chan struct{}   // has a value if there are events
 	asks     []*asked
 	waiting  int // how many tallies are not resolved and how many asks wait, and 1 more while settling
@@ -32,10 +32,11 @@ type inquiry struct {
 	settling bool      // the time of WithDiscovery has not passed: further nodes may be found
 	now      time.Time // when the current events were taken
 
-	old   bool             // some nodes that may answer are not known to speak version 2
-	spare []tally          // memory for further tallies
-	retry <-chan time.Time // receives when nodes are asked again for missing messages; nil: none is missing
-	pause time.Duration    // the time before retry receives; it becomes longer each time
+	untold bool             // a cancel could not be sent
+	old    bool             // some nodes that may answer are not known to speak version 2
+	spare  []tally          // memory for further tallies
+	retry  <-chan time.Time // receives when nodes are asked again for missing messages; nil: none is missing
+	pause  time.Duration    // the time before retry receives; it becomes longer each time
 
 	mu     sync.Mutex // guards the fields below
 	events []event
@@ -153,9 +154,10 @@ func (r *Remote) begin(q *inquiry) bool {
 	full := r.table.unnamed
 	now := time.Now()
 	known, changes, sorted := r.table.list(q.topic)
+	q.owners = r.ownersLocked(q.topic, q.request.targets)
 	var strange []string
 	for _, name := range r.expected {
-		if r.table.at(place{q.topic, name}) == nil {
+		if r.table.at(place{q.topic, name}) == nil && q.isFor(name) {
 			strange = append(strange, name)
 		}
 	}
@@ -205,23 +207,58 @@ func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups 
 		if n.Bus != "" && q.request.passed(n.Bus) || n.Draining && n.left == nil {
 			continue
 		}
+		speaks2 := slices.Contains(n.Versions, version2)
+		q.old = q.old || !speaks2
+		hopeless := n.misfit(q.request.types, q.request.codec)
+		if n.left != nil {
+			hopeless = n.why(now)
+		}
+		if hopeless == nil {
+			groups = append(groups, q.meant(n.Groups)...)
+		}
+		if !q.isFor(n.Node) {
+			continue
+		}
 		t := q.tally(all, n.Node, n.Epoch)
 		t.twin, t.names = now.Before(n.twins), n.names.Load()
-		q.old = q.old || !slices.Contains(n.Versions, version2)
+		t.speaks2, t.hopeless = speaks2, hopeless
 		if n.left != nil {
-			t.hopeless = n.why(now)
 			continue
 		}
 		if here++; t.names != nil {
 			listed++
 		}
-		if t.hopeless = n.misfit(q.request.types, q.request.codec); t.hopeless == nil {
-			groups = append(groups, q.meant(n.Groups)...)
-		}
 	}
 	slices.Sort(groups)
 	return slices.Compact(groups), listsKnown(listed, here)
 }
+
+// ownersLocked returns the nodes that the targets are for, if each of the targets begins with the name of a
+// known node and a slash. Otherwise it returns nil: a target may be the name of a member of any node.
+func (r *Remote) ownersLocked(topic string, targets []string) map[string]bool {
+	if targets == nil {
+		return nil
+	}
+	owners := make(map[string]bool)
+	for _, target := range targets {
+		owned := false
+		for i := range min(len(target), longestNode+1) {
+			if target[i] != '/' {
+				continue
+			}
+			if name := target[:i]; r.table.at(place{topic, name}) != nil || slices.Contains(r.expected, name) {
+				owners[name], owned = true, true
+			}
+		}
+		if !owned {
+			return nil
+		}
+	}
+	return owners
+}
+
+// isFor reports whether the targets may be members of the node.
+func (q *inquiry) isFor(node string) bool { return q.owners == nil || q.owners[node] }
 
 // meant returns those of the groups that the request is for.
 func (q *inquiry) meant(groups []string) (meant []string) {
@@ -293,9 +330,9 @@ func (q *inquiry) found(ctx context.Context, a *asked, n *announcement) {
 			q.findGroup(ctx, g)
 		}
 	}
-	if a.tallies[n.Node] == nil { // otherwise the node has answered already
+	if a.tallies[n.Node] == nil && q.isFor(n.Node) { // otherwise the node has answered already
 		t := q.tally(a, n.Node, n.Epoch)
-		t.hopeless = misfit
+		t.hopeless, t.speaks2 = misfit, slices.Contains(n.Versions, version2)
 		q.expectNode(t)
 	}
 }
@@ -310,9 +347,12 @@ func (q *inquiry) findGroup(ctx context.Context, group string) {
 	q.r.state.Unlock()
 	q.addGroup(a)
 	q.to.expect(a.expected)
-	if err := q.send(ctx, a); err != nil {
-		q.r.fail(fmt.Errorf("natsdispatch: ask group %s: %w", group, err))
-	}
+	q.sendToGroup(ctx, a)
+}
+
+// call returns the id of the call with this number.
+func (r *Remote) call(number uint64) string {
+	return r.inbox[strings.LastIndexByte(r.inbox, '.')+1:] + "." + strconv.FormatUint(number, 10)
 }
 
 func (r *Remote) openLocked(q *inquiry, group string) *asked {
@@ -320,7 +360,7 @@ func (r *Remote) openLocked(q *inquiry, group string) *asked {
 	a := &asked{by: q, number: r.last, request: q.request, tallies: make(map[string]*tally), strays: make(map[string]bool)}
 	a.request.group = group
 	a.request.window = r.share(strangers)
-	a.request.call = r.inbox[strings.LastIndexByte(r.inbox, '.')+1:] + "." + strconv.FormatUint(r.last, 10)
+	a.request.call = r.call(r.last)
 	r.open[r.last] = a
 	q.asks = append(q.asks, a)
 	return a

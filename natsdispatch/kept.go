@@ -1,11 +1,13 @@
 package natsdispatch
 
 import (
+	"bytes"
 	"container/list"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -72,12 +74,12 @@ func (k *kept) drop(w *work) bool {
 	return true
 }
 
-// wait returns the earliest time at which the budget of a kept reply ends, and a channel that is closed when
+// wait returns the earliest time until which a reply is kept, and a channel that is closed when
 // a reply is given up. It reports whether any reply is kept.
 func (k *kept) wait() (ends time.Time, fewer <-chan struct{}, any bool) {
 	for _, w := range k.calls {
-		if !any || w.ends.Before(ends) {
-			any, ends = true, w.ends
+		if !any || w.until.Before(ends) {
+			any, ends = true, w.until
 		}
 	}
 	if any && k.fewer == nil {
@@ -128,17 +130,30 @@ func (n *Node) makeRoom(bytes int64) {
 	}
 }
 
-// sweep gives up the replies whose budget has passed.
+// sweep gives up the replies whose time has passed.
 func (k *kept) sweep(now time.Time) {
 	for _, w := range k.calls {
-		if now.After(w.ends) {
+		if now.After(w.until) {
 			k.drop(w)
 		}
 	}
 }
 
-// hearAcks handles the lines of an asker: acknowledgements, and requests for an announcement.
+// hearAgain handles a request that an asker has sent again to this node alone. It is for the process with this
+// boot id: another one may have run the request when it was sent first.
+func (n *Node) hearAgain(s *served, m *nats.Msg) {
+	if said, _ := cutRequest(m); said.Get(headerEpoch) == strconv.FormatInt(n.epoch, 10) {
+		n.hear(s, "", m)
+	}
+}
+
+// hearAcks handles the messages of an asker to this node alone: a request that is sent again, or lines, which
+// are acknowledgements and requests for an announcement.
 func (n *Node) hearAcks(s *served, m *nats.Msg) {
+	if bytes.HasPrefix(m.Data, requestWord) {
+		n.hearAgain(s, m)
+		return
+	}
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(m.Data), "\n"), "\n") {
 		a, err := parseAck(line)
 		if err != nil {
@@ -161,11 +176,13 @@ func (n *Node) hearAck(a ack, reply string) {
 	if w == nil {
 		w = n.kept.calls[a.call]
 	}
-	if a.kind == kindDone && w != nil {
-		n.kept.drop(w)
-	}
 	n.state.Unlock()
 	switch {
+	case a.kind == kindDone && w != nil:
+		if !w.out.isDone() {
+			n.counts.cancelled.Add(1)
+		}
+		n.withdraw(w, context.Canceled)
 	case a.kind == kindDone, w == nil && a.kind == kindAck:
 	case w == nil:
 		n.forgotten(a.call, reply)

@@ -1,6 +1,11 @@
 package natsdispatch
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -9,7 +14,7 @@ import (
 
 // keptWork returns a reply whose result has so many bytes, and which was sent.
 func keptWork(s *store, call string, bytes int, ends time.Time) *work {
-	w := &work{request: request{call: call}, ends: ends}
+	w := &work{request: request{call: call}, until: ends}
 	w.out.init(1<<20, 1<<20, s, nil)
 	w.out.withCredit(appendHead(nil, "n", 1), 1<<20)
 	w.out.accept(memberOf("m"))
@@ -37,7 +42,7 @@ func TestKeptOfTheSameID(t *testing.T) {
 	}
 }
 
-// wait returns the earliest time at which the budget of a kept reply ends, and a channel that is closed when
+// wait returns the earliest time until which a reply is kept, and a channel that is closed when
 // a reply is given up.
 func TestKeptWaits(t *testing.T) {
 	s := &store{most: most}
@@ -78,6 +83,87 @@ func TestKeptHoldsNothingThatWasGivenUp(t *testing.T) {
 	}
 }
 
+// A cancel that finds the work among the open requests, and comes when the work has ended, gives up the kept
+// reply.
+func TestCancelThatComesWithTheEndOfTheWork(t *testing.T) {
+	n := new(Node)
+	n.store.most = most
+	w := keptWork(&n.store, "c", 1000, time.Now().Add(time.Hour))
+	n.done(w)
+	if n.kept.calls["c"] != w {
+		t.Fatal("the reply is not kept")
+	}
+	n.withdraw(w, context.Canceled)
+	if holds := n.store.holds.Load(); len(n.kept.calls) != 0 || holds != 0 {
+		t.Errorf("%d replies are kept, and %d bytes are held", len(n.kept.calls), holds)
+	}
+}
+
+// A done that comes before the work has ended lets the node keep no reply, and a later resume brings none back.
+func TestDoneThatComesBeforeTheEndOfTheWork(t *testing.T) {
+	n := new(Node)
+	n.store.most = most
+	w := keptWork(&n.store, "c", 1000, time.Now().Add(time.Hour))
+	n.work = map[string]*work{"c": w}
+	n.hearAck(ack{kind: kindDone, call: "c"}, "")
+	if !errors.Is(w.cause, context.Canceled) {
+		t.Errorf("the work ends with %v", w.cause)
+	}
+	if messages := w.out.unheard(); len(messages) != 0 {
+		t.Errorf("%d messages are sent again", len(messages))
+	}
+	n.done(w)
+	if holds := n.store.holds.Load(); len(n.kept.calls) != 0 || holds != 0 {
+		t.Errorf("%d replies are kept, and %d bytes are held", len(n.kept.calls), holds)
+	}
+}
+
+// However many messages of a node arrive after the end of a call, the node is told once, and only if it speaks
+// version 2 and the call was one of the asker.
+func TestLateMessagesAreAnsweredOnce(t *testing.T) {
+	r := &Remote{inbox: "_INBOX.abc", topics: []string{"cell.measure"}, last: 7}
+	r.subjects = subjects{"dispatch", "default"}
+	late := func(number int, head string, header nats.Header) {
+		r.hear(&nats.Msg{Subject: fmt.Sprint("_INBOX.abc.", number), Header: header, Data: []byte(head), Sub: new(nats.Subscription)})
+	}
+	for range 3 {
+		late(7, "v2 far 1 0\naccept m\n", nil)
+		late(8, "v2 far 1 0\naccept m\n", nil)
+		late(6, "accept m\n", sender{node: "near", epoch: 1}.header())
+	}
+	want := map[place][]byte{{"cell.measure", "far"}: []byte("done abc.7\n")}
+	if !maps.EqualFunc(r.acked.lines, want, bytes.Equal) {
+		t.Errorf("the nodes are told %q, want %q", r.acked.lines, want)
+	}
+	if got := r.counts.stray.Load(); got != 9 {
+		t.Errorf("%d messages are stray, want 9", got)
+	}
+}
+
+// A request that comes to one node again is for the process that has the boot id in the request, and a node
+// that drains does not run it.
+func TestRepeatedRequestIsForOneProcess(t *testing.T) {
+	n := &Node{epoch: 7, drained: true, work: make(map[string]*work), seen: seen{most: 10}}
+	n.nc, n.maxBudget = new(nats.Conn), time.Hour
+	again := func(epoch string) (duplicates uint64) {
+		r := request{call: "c", codec: "json", budget: time.Second}
+		h := r.header()
+		h[headerVersion], h[headerEpoch] = []string{"2"}, []string{epoch}
+		m := &nats.Msg{Reply: "_INBOX.abc.7-", Data: append(appendRequest(nil, h), "1"...)}
+		n.hearAcks(nil, m)
+		return n.counts.duplicates.Load()
+	}
+	if again("8"); again("8") != 0 {
+		t.Error("the node takes in the request of another process")
+	}
+	if again("7"); again("7") != 1 {
+		t.Error("the node does not take in its own request")
+	}
+	if len(n.work) != 0 {
+		t.Error("the node works, although it drains")
+	}
+}
+
 // Lines of a kind that a later version may have are ignored.
 func TestLinesOfAnUnknownKindAreIgnored(t *testing.T) {
 	n := new(Node)
@@ -88,5 +174,17 @@ func TestLinesOfAnUnknownKindAreIgnored(t *testing.T) {
 	n.hearAcks(nil, &nats.Msg{Data: []byte("ack c x\n")})
 	if got := n.counts.malformed.Load(); got != 1 {
 		t.Errorf("%d messages are malformed, want 1", got)
+	}
+}
+
+// A node gives up a reply when the budget of the request ends. If WithMaxBudget has cut the budget, it waits as long
+// as it may work for an asker that takes in nothing.
+func TestRepliesAreGivenUp(t *testing.T) {
+	n := new(Node)
+	n.maxBudget = 3 * time.Second
+	for _, c := range []struct{ ends, last, now, want int }{{2, 2, 0, 2}, {2, 2, 1, 2}, {3, 10, 0, 6}, {3, 10, 4, 7}, {3, 10, 9, 10}} {
+		if at := n.giveUpAt(&work{ends: second(c.ends), last: second(c.last)}, second(c.now)); !at.Equal(second(c.want)) {
+			t.Errorf("work until %d, budget until %d, nothing is taken in since %d: given up at %v, want %d", c.ends, c.last, c.now, at, c.want)
+		}
 	}
 }

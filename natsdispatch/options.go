@@ -142,10 +142,11 @@ func WithMaxResult(bytes int) Option {
 	}}
 }
 
-// WithPendingLimits bounds the received messages that wait to be read, in messages and bytes;
-// further messages are dropped and counted. Both limits are as in
-// nats.Subscription.SetPendingLimits, but must be positive. Without this option
-// they are 65,536 messages and 64 MiB.
+// WithPendingLimits bounds the received messages that wait to be read, in messages and bytes; further
+// messages are dropped and counted. Both limits are as in nats.Subscription.SetPendingLimits, but must be
+// positive. A message that alone is larger than bytes is always dropped. Nodes send a large result in
+// messages of at most half of the asker's bytes, but may send messages of 1 KiB, and nodes of version 1 of
+// the protocol know no such limit. Without this option the limits are 65,536 messages and 64 MiB.
 func WithPendingLimits(messages, bytes int) Option {
 	return common{func(c *config) error {
 		c.messages, c.bytes = messages, bytes

@@ -19,9 +19,12 @@ func WithNode(name string) ServeOption {
 	})
 }
 
+// longestNode bounds the name of a node, in bytes.
+const longestNode = 128
+
 func checkNodeName(name string) error {
-	if name == "" || name == anybody || len(name) > 128 {
-		return fmt.Errorf("%.40q; it must have 1 to 128 bytes, and not be *", name)
+	if name == "" || name == anybody || len(name) > longestNode {
+		return fmt.Errorf("%.40q; it must have 1 to %d bytes, and not be *", name, longestNode)
 	}
 	return nil
 }
@@ -49,7 +52,8 @@ func WithMaxRequests(n int) ServeOption {
 }
 
 // WithMaxBudget bounds how long the node works on one request, even if the call has more
-// time. Members that need longer are Late. It is DefaultMaxBudget without this option.
+// time. Members that need longer are Late. Results that were given in time are sent as long as the asker takes
+// them in: the node waits for it as long again. It is DefaultMaxBudget without this option.
 func WithMaxBudget(d time.Duration) ServeOption {
 	return serveOption(func(c *serveConfig) error {
 		c.maxBudget = d

@@ -40,6 +40,7 @@ type outbox struct {
 	bytes   int64                   // bytes of these results
 	stuck   func()                  // called once before a result waits; may be nil
 	closed  bool
+	dropped bool   // the outbox is abandoned
 	scratch []byte // memory for a frame
 	stored  int64  // bytes of this outbox that the store has counted
 
@@ -219,6 +220,7 @@ func (o *outbox) finalLocked() {
 func (o *outbox) abandon() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.dropped = true
 	o.emptyLocked()
 	o.closeLocked()
 }

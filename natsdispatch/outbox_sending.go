@@ -9,22 +9,32 @@ import (
 // asker has acknowledged them.
 
 // takeAll calls send with each message that may be sent, and returns when the outbox is closed and all
-// messages were sent. If it still waits for credit at the given time, it abandons the outbox: the asker gives no
-// more credit then.
-func (o *outbox) takeAll(ends time.Time, send func(*message)) {
-	var timer *time.Timer
+// messages were sent. If it waits for credit until the time that until has returned when the wait began, it
+// abandons the outbox: the asker gives no more credit then.
+func (o *outbox) takeAll(until func() time.Time, send func(*message)) {
+	var timer *time.Timer // nil before the first wait
+	waits := false        // the timer runs
 	stuck := func() {
-		if timer == nil {
-			timer = time.AfterFunc(time.Until(ends), o.abandon)
+		switch {
+		case timer == nil:
+			timer = time.AfterFunc(time.Until(until()), o.abandon)
+		case !waits:
+			timer.Reset(time.Until(until()))
 		}
+		waits = true
 	}
-	for messages := o.take(stuck); messages != nil; messages = o.take(stuck) {
+	for {
+		messages := o.take(stuck)
+		if waits {
+			timer.Stop()
+			waits = false
+		}
+		if messages == nil {
+			return
+		}
 		for _, m := range messages {
 			send(m)
 		}
-	}
-	if timer != nil {
-		timer.Stop()
 	}
 }
 
@@ -95,34 +105,39 @@ func (o *outbox) acknowledge(next uint64, granted int64) {
 }
 
 // unheard returns the messages that were sent and not acknowledged. If there are none, it puts a message
-// without frames, which tells the asker that nothing is missing, and returns this message.
+// without frames, which tells the asker that nothing is missing, and returns this message. An abandoned
+// outbox has no message.
 func (o *outbox) unheard() []*message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.flow.kept) == 0 && o.head != nil {
+	if len(o.flow.kept) == 0 && o.head != nil && !o.dropped {
 		o.outLocked(&message{body: slices.Clone(o.head)})
 		o.ready.Signal()
 	}
 	return slices.Clone(o.flow.kept)
 }
 
-// unacknowledged returns the last message that was sent, unless all messages have been acknowledged. It is
-// called with every beat. If always is false, it returns the message only 1, 2, 4, 8, … beats after the first
-// beat that found this message to be the last one.
+// unacknowledged returns the last message that was sent, unless all messages have been acknowledged. Then, if
+// the reply is not complete, it puts a message without frames, which the outbox sends: the asker may have ended
+// the call, and answers with a done. unacknowledged is called with every beat. If always is false, it does this
+// only 1, 2, 4, 8, … beats after the first beat that found the same last message with frames.
 func (o *outbox) unacknowledged(always bool) []*message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	last := slices.Clone(o.flow.kept[max(0, len(o.flow.kept)-1):])
-	if len(last) == 0 || always {
-		return last
+	if !always {
+		if o.stale++; o.staleSince != o.flow.next {
+			o.stale, o.staleSince = 0, o.flow.next
+		}
+		if o.stale == 0 || o.stale&(o.stale-1) != 0 {
+			return nil
+		}
 	}
-	if o.stale++; o.staleSince != o.flow.next {
-		o.stale, o.staleSince = 0, o.flow.next
+	if len(o.flow.kept) == 0 && o.flow.next > 0 && o.head != nil && !o.closed {
+		o.outLocked(&message{body: slices.Clone(o.head)})
+		o.staleSince = o.flow.next
+		o.ready.Signal()
 	}
-	if o.stale == 0 || o.stale&(o.stale-1) != 0 {
-		return nil
-	}
-	return last
+	return slices.Clone(o.flow.kept[max(0, len(o.flow.kept)-1):])
 }
 
 // keeps reports whether a message was sent that the asker has not acknowledged.

@@ -3,6 +3,7 @@ package natsdispatch
 import (
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
@@ -17,7 +18,7 @@ func (n *Node) messageSize() int {
 
 // post sends the messages of the outbox until the outbox is closed and all messages have been taken.
 func (n *Node) post(w *work) {
-	w.out.takeAll(w.ends, func(m *message) {
+	w.out.takeAll(func() time.Time { return n.giveUpAt(w, time.Now()) }, func(m *message) {
 		if err := n.reply(w, m); err != nil {
 			n.counts.unsent.Add(1)
 			n.replyFails(err)

@@ -74,6 +74,7 @@ func (q *inquiry) deal(ctx context.Context, e event) {
 	switch {
 	case e.gone != nil:
 		if t := e.asked.tallies[e.gone.node]; t != nil && (t.epoch == e.gone.epoch || t.epoch == 0) {
+			t.left = true
 			q.do(t, func() { t.fail(e.gone.why) })
 		}
 		return
@@ -96,7 +97,7 @@ func (q *inquiry) deal(ctx context.Context, e event) {
 		return
 	}
 	q.r.pending.Add(-int64(len(e.msg.Data)))
-	if len(e.msg.Data) == 0 && e.msg.Header.Get("Status") == "503" {
+	if isUnheard(e.msg) {
 		if e.asked.request.group == "" {
 			q.noSubscriber(e.asked)
 		}
@@ -104,6 +105,9 @@ func (q *inquiry) deal(ctx context.Context, e event) {
 	}
 	q.reply(e.asked, e.msg)
 }
+
+// isUnheard reports whether a message is the answer of the server that a message had no subscriber.
+func isUnheard(m *nats.Msg) bool { return len(m.Data) == 0 && m.Header.Get("Status") == "503" }
 
 // noSubscriber notes that no node has subscribed to the topic of a request. Expected nodes that were never heard
 // fail. Nodes that were heard may come back within the time of WithAcceptWindow.
@@ -166,7 +170,9 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 		}
 	case from.epoch != t.epoch && t.accepted:
 		counts.stray.Add(1)
-		q.twin(t)
+		if !t.left && !from.unnumbered { // otherwise this process has taken the place of the other one, and knows no such call
+			q.twin(t)
+		}
 		return
 	}
 	t.epoch, t.heard = from.epoch, q.now
@@ -279,7 +285,8 @@ func (q *inquiry) cancel(cause error) {
 }
 
 func (q *inquiry) publishCancel(a *asked, onlyNode string, cause error) {
-	if err := q.r.nc.PublishMsg(cancelMessage(q.r.ask(q.topic), a.request.call, onlyNode, cause)); err != nil && q.r.nc.IsConnected() {
-		q.r.fail(fmt.Errorf("natsdispatch: cancel a request: %w", err))
+	if err := q.r.nc.PublishMsg(cancelMessage(q.r.ask(q.topic), a.request.call, onlyNode, cause)); err != nil {
+		q.untold = true
+		q.r.failUnlessCut(fmt.Errorf("natsdispatch: cancel a request: %w", err))
 	}
 }

@@ -19,8 +19,10 @@ import (
 const leastShare = 16 << 10
 
 // share returns how many bytes one of the nodes of a call may send before the asker acknowledges them. nodes is
-// the number of these nodes.
-func (r *Remote) share(nodes int) int64 { return int64(max(r.credit/max(nodes, 1), leastShare)) }
+// the number of these nodes. No node may send more than the asker lets wait.
+func (r *Remote) share(nodes int) int64 {
+	return int64(min(max(r.credit/max(nodes, 1), leastShare), r.bytes))
+}
 
 // strangers is the number of nodes that share the window if the asker knows none.
 const strangers = 16
@@ -76,8 +78,8 @@ const (
 // was without a connection. It asks until the node answers, because in a cluster some servers do not know
 // a new connection at once.
 func (q *inquiry) miss(t *tally) {
-	if t.over || t.missing || t.accepted && t.in.window == 0 {
-		return // the reply is complete, the node is being asked, or it speaks version 1
+	if t.over || t.missing || t.in.window == 0 && !q.mayRepeat(t) {
+		return // the reply is complete, the node is being asked, or it cannot be asked
 	}
 	t.missing, t.looked = true, t.in.next
 	q.pause = firstPause / 2
@@ -97,14 +99,13 @@ func (q *inquiry) missLater(t *tally) {
 func (q *inquiry) askAgain(ctx context.Context) {
 	asked := false
 	for _, a := range q.asks {
-		resend := false
 		for _, t := range a.tallies {
 			if !t.missing || t.over {
 				continue
 			}
 			asked = true
 			if t.in.window == 0 { // the node has not answered
-				resend = true
+				q.sendAgain(ctx, a, t)
 				continue
 			}
 			if t.looked != t.in.next { // messages have arrived since
@@ -118,9 +119,6 @@ func (q *inquiry) askAgain(ctx context.Context) {
 			q.r.counts.resumed.Add(1)
 			q.publishAck(a, t, ack{kind, a.request.call, t.in.next, t.in.granted})
 		}
-		if resend && a.request.group == "" { // of a group, another replica may have received the request
-			q.sendAgain(ctx, a)
-		}
 	}
 	q.retry = nil
 	if asked {
@@ -129,11 +127,16 @@ func (q *inquiry) askAgain(ctx context.Context) {
 	}
 }
 
-// sendAgain sends a request again, because a node that has not accepted the request may not have received
-// it. Nodes that have received the request do not run it twice.
-func (q *inquiry) sendAgain(ctx context.Context, a *asked) {
-	if err := q.send(ctx, a); err != nil {
-		q.r.failUnlessCut(fmt.Errorf("natsdispatch: ask again: %w", err))
+// mayRepeat reports whether a request may be sent again to a node that has not answered it. The node must
+// have announced that it speaks version 2, and so its boot id is known. Of a group, another replica may have
+// received the request.
+func (q *inquiry) mayRepeat(t *tally) bool { return !t.accepted && t.speaks2 && t.standIn.Group == "" }
+
+// sendAgain sends a request again to one node, which may not have received it. If the node has received the
+// request, it does not run it twice.
+func (q *inquiry) sendAgain(ctx context.Context, a *asked, t *tally) {
+	if err := q.sendTo(ctx, a, t); err != nil {
+		q.r.failUnlessCut(fmt.Errorf("natsdispatch: ask %s again: %w", t.node, err))
 		return
 	}
 	q.r.counts.resent.Add(1)
@@ -141,19 +144,19 @@ func (q *inquiry) sendAgain(ctx context.Context, a *asked) {
 
 // publishAck tells a node which messages of its reply the asker has received.
 func (q *inquiry) publishAck(a *asked, t *tally, what ack) {
-	m := &nats.Msg{Subject: q.r.acks(t.node, q.topic), Reply: a.reply(), Data: what.append(nil)}
+	m := &nats.Msg{Subject: q.r.acks(t.node, q.topic), Reply: a.reply() + toOne, Data: what.append(nil)}
 	if err := q.r.nc.PublishMsg(m); err != nil {
 		q.r.failUnlessCut(fmt.Errorf("natsdispatch: acknowledge what %s has sent: %w", t.node, err))
 	}
 }
 
-// done notes which nodes need not keep their replies any more.
+// done notes which nodes need not work for the call or keep their replies any more, and were not sent a cancel.
 func (q *inquiry) done() {
 	q.r.acked.mu.Lock()
 	defer q.r.acked.mu.Unlock()
 	for _, a := range q.asks {
 		for _, t := range a.tallies {
-			if t.over && t.in.window > 0 {
+			if (t.over || q.untold) && t.in.window > 0 {
 				q.r.acked.addLocked(place{q.topic, t.node}, a.request.call)
 			}
 		}
@@ -164,8 +167,28 @@ func (q *inquiry) done() {
 type doneCalls struct {
 	wake chan struct{}
 
-	mu    sync.Mutex       // guards the fields below
-	lines map[place][]byte // the lines for each node
+	mu    sync.Mutex           // guards the fields below
+	lines map[place][]byte     // the lines for each node
+	late  map[lateMessage]bool // those that have arrived since the nodes were told last
+}
+
+// lateMessage stands for all messages of one node to one call that arrive after the end of the call, until
+// the node is told.
+type lateMessage struct {
+	node string
+	call uint64
+}
+
+// isFirstLocked reports whether no other message of this kind has arrived since the nodes were told.
+func (d *doneCalls) isFirstLocked(l lateMessage) bool {
+	if d.late[l] {
+		return false
+	}
+	if d.late == nil {
+		d.late = make(map[lateMessage]bool)
+	}
+	d.late[l] = true
+	return true
 }
 
 // addLocked adds a finished call.
@@ -180,7 +203,8 @@ func (d *doneCalls) addLocked(at place, call string) {
 	}
 }
 
-// publishDone tells the nodes now and then which calls are finished, many calls at once.
+// publishDone tells the nodes now and then which calls are finished, many calls at once. If there is no
+// connection, it waits for one.
 func (r *Remote) publishDone() {
 	for {
 		select {
@@ -192,15 +216,16 @@ func (r *Remote) publishDone() {
 		case <-time.After(donePause):
 		case <-r.stopped.Done():
 		}
+		r.awaitOnline()
 		r.acked.mu.Lock()
 		lines := r.acked.lines
-		r.acked.lines = nil
+		r.acked.lines, r.acked.late = nil, nil
 		r.acked.mu.Unlock()
 		for at, all := range lines {
 			for len(all) > 0 {
 				n := cutLines(all, leastPayload/2)
 				if err := r.nc.Publish(r.acks(at.node, at.topic), all[:n]); err != nil {
-					break // the nodes keep the replies until the budget is over
+					break // the nodes remind the asker, which then tells them again
 				}
 				all = all[n:]
 			}

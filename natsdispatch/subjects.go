@@ -22,8 +22,8 @@ func (s subjects) group(group, topic string) string {
 	return s.prefix + ".v1." + s.space + ".group." + escape(group) + "." + topic
 }
 
-// acks returns the subject on which a node receives the lines of askers. No topic has a token like the last
-// one, which begins with =.
+// acks returns the subject on which a node receives the lines of askers, and repeated requests. No topic has
+// a token like the last one, which begins with =.
 func (s subjects) acks(node, topic string) string { return s.ask(topic) + ".=" + escape(node) }
 
 func (s subjects) presence(node, topic string) string {

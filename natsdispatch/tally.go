@@ -34,6 +34,8 @@ type tally struct {
 	standIn  dispatch.Member // the member for all members of the node whose names are not known
 	expected dispatch.Member // the member that the node's members replace; the zero Member: none
 	epoch    int64           // the boot id of the node; 0: not known yet
+	speaks2  bool            // the node is known to speak version 2
+	left     bool            // the process with this boot id has left
 	hopeless error           // why the node will not answer, if this is known before the request
 	stood    bool            // standIn has ended
 	twin     bool            // another process has the name, and the report shows this

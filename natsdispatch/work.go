@@ -22,7 +22,9 @@ type work struct {
 	said    headers   // nil after lighten
 	payload []byte    // nil after lighten
 	reply   string    // the subject of the reply
-	ends    time.Time // when the budget of the request ends
+	ends    time.Time // when the work ends at the latest
+	last    time.Time // when the budget of the request ends; later than ends if WithMaxBudget has cut the budget
+	until   time.Time // until when the reply is kept; the node's state guards it
 	out     outbox
 	all     []dispatch.Member // whom a request to all members is for; nil for other requests; only begin and answer use it
 	place   *list.Element     // among the kept replies; the node's state guards it
@@ -76,13 +78,14 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 	}
 	r, err := parseRequest(said)
 	r.group = group
+	last := now.Add(r.budget)
 	if r.budget > n.maxBudget {
 		r.budget = n.maxBudget
 		if n.counts.capped.Add(1) == 1 {
 			n.fail(fmt.Errorf("natsdispatch: node %s: a request has more time than WithMaxBudget(%v) allows, and gets that; the rest is counted", n.node, n.maxBudget))
 		}
 	}
-	w := &work{node: n, request: r, topic: s, said: said, payload: payload, reply: m.Reply, ends: now.Add(r.budget)}
+	w := &work{node: n, request: r, topic: s, said: said, payload: payload, reply: m.Reply, ends: now.Add(r.budget), last: last}
 	w.out.init(n.messageSize(), n.maxResult, &n.store, w)
 	if r.window > 0 {
 		w.out.withCredit(n.head, r.window)
@@ -119,6 +122,7 @@ func (n *Node) take(w *work, now time.Time) (again bool) {
 	case n.work[w.request.call] != nil, !n.rememberLocked(w.request.call, min(w.budget, mostRemembered), now):
 		n.counts.duplicates.Add(1)
 		return w.window > 0
+	case n.drained: // the request was sent again, to this node alone
 	default:
 		n.counts.requests.Add(1)
 		n.work[w.request.call] = w
@@ -174,9 +178,22 @@ func (n *Node) done(w *work) {
 	delete(n.work, w.request.call)
 	if w.out.keeps() {
 		w.lighten()
+		w.until = n.giveUpAt(w, time.Now())
 		n.kept.add(w)
 	}
 	n.idleLocked()
+}
+
+// giveUpAt returns when the node gives up a reply if the asker takes in nothing from now on: when the budget
+// of the request ends, or the time of WithMaxBudget after the end of the work and after now, if that is earlier.
+func (n *Node) giveUpAt(w *work, now time.Time) time.Time {
+	if w.ends.After(now) {
+		now = w.ends
+	}
+	if at := now.Add(n.maxBudget); at.Before(w.last) {
+		return at
+	}
+	return w.last
 }
 
 const (
@@ -204,8 +221,17 @@ func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
 	n.state.Unlock()
 	if w != nil {
 		n.counts.cancelled.Add(1)
-		w.cancel(parseCause(m.Data))
+		n.withdraw(w, parseCause(m.Data))
 	}
+}
+
+// withdraw cancels a request and gives up its reply, because the asker needs no more of it. The work may have
+// ended since it was found among the open requests; then its reply is among the kept ones.
+func (n *Node) withdraw(w *work, cause error) {
+	w.cancel(cause)
+	n.state.Lock()
+	n.kept.drop(w)
+	n.state.Unlock()
 }
 
 // refuse sends a reply that rejects the request.

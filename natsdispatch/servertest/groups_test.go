@@ -196,3 +196,33 @@ func TestTargetsOfOneNode(t *testing.T) {
 	}
 	noMisuse(t, near)
 }
+
+// A call to members of certain nodes neither reports nor waits for other nodes.
+func TestTargetsOfOneNodeExpectNoOther(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	near, a, b := newBus(), newBus(), newBus()
+	produce(t, a, "m", echo("a"))
+	produce(t, a, "r", echo("a"), dispatch.WithGroup("g"))
+	produce(t, b, "m", echo("b"))
+	serve(t, connect(t, s.ClientURL()), a, "a")
+	killed := connect(t, s.ClientURL())
+	serve(t, killed, b, "b", quiet, natsdispatch.WithBeat(20*time.Millisecond))
+	r := join(t, connect(t, s.ClientURL()), near, []string{"a", "b"}, natsdispatch.WithNodes("a", "ghost"), natsdispatch.WithAcceptWindow(100*time.Millisecond))
+	killed.Close()
+	until(t, "b to be gone", func() bool { return len(r.Nodes()) == 1 })
+	for target, members := range map[string][]string{
+		"a/*": {"a/m ok", "a/g ok"}, "a/m": {"a/m ok"}, "a/g": {"a/g ok"}, "a/x": {"a/x gone"},
+		"b/m":     {"b/* gone", "b/m gone"},
+		"ghost/m": {"ghost/* failed", "ghost/m gone"},
+		// Any node may have a member of these names.
+		"m":   {"a/m ok", "b/* gone", "ghost/* failed"},
+		"g":   {"a/g ok", "b/* gone", "ghost/* failed"},
+		"x/m": {"b/* gone", "ghost/* failed", "x/m gone"},
+	} {
+		t.Run(target, func(t *testing.T) {
+			want(t, ended(t, send(t, near, "x", dispatch.WithTargets(target))), dispatch.ReasonAllEnded, members...)
+		})
+	}
+	noMisuse(t, near)
+}

@@ -184,3 +184,42 @@ func TestSignatureIsOfOneSpace(t *testing.T) {
 	}
 	until(t, "the announcement to be refused", func() bool { return blue.Stats().Unverified == 1 })
 }
+
+// If a request fits into a message to all nodes, and not into the message to a group, which has the name of
+// the group, the group alone fails.
+func TestRequestThatIsTooLargeForAGroup(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, func(o *server.Options) { o.MaxPayload = 1 << 14 })
+	far, near := newBus(), newBus()
+	group := strings.Repeat("g", 100)
+	produce(t, far, "m", echo("m"))
+	produce(t, far, "r", echo("r"), dispatch.WithGroup(group))
+	serve(t, connect(t, s.ClientURL()), far, "far")
+	join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	for size := 1 << 14; ; size -= 20 {
+		r := ended(t, send(t, near, strings.Repeat("x", size)))
+		if r.Outcomes[0].Member.Node == "" { // too large for both: the relay has failed
+			continue
+		}
+		want(t, r, dispatch.ReasonAllEnded, "far/m ok", "*/"+group+" failed")
+		if err := outcome(t, r, "*/"+group).Err; !errors.Is(err, natsdispatch.ErrTooLarge) {
+			t.Errorf("the group ends with %v", err)
+		}
+		break
+	}
+	noMisuse(t, near)
+}
+
+// A result that is larger than what the asker lets wait comes in pieces.
+func TestResultThatIsLargerThanThePendingLimit(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	far, near := newBus(), newBus()
+	produce(t, far, "m", func(context.Context, string) (string, error) { return strings.Repeat("x", 300_000), nil })
+	serve(t, connect(t, s.ClientURL()), far, "far")
+	r := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithPendingLimits(1000, 200_000))
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/m ok")
+	if stats := r.Stats(); stats.Dropped > 0 {
+		t.Errorf("%d messages were dropped", stats.Dropped)
+	}
+}

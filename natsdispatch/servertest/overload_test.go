@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -152,5 +154,33 @@ func TestFaultSubscriptionRefusedLater(t *testing.T) {
 	until(t, "the node to fail", func() bool { return errors.Is(node.Err(), nats.ErrMaxSubscriptionsExceeded) })
 	if n := len(told.list()); n != 1 {
 		t.Errorf("the error handler was told %d times, want once", n)
+	}
+}
+
+// Results that were given in time arrive, although the asker takes them in later than WithMaxBudget allows
+// the node to work.
+func TestResultsOfACappedRequestArrive(t *testing.T) {
+	t.Parallel()
+	const results, budget = 50, 100 * time.Millisecond
+	s := startServer(t)
+	far, near := newBus(), newBus()
+	if _, err := far.AddStreamProducer(measure, func(context.Context, string) iter.Seq2[string, error] {
+		return func(yield func(string, error) bool) {
+			for range results {
+				yield(strings.Repeat("x", 1000), nil)
+			}
+		}
+	}, dispatch.WithName("m")); err != nil {
+		t.Fatal(err)
+	}
+	gate := make(chan struct{})
+	serve(t, connect(t, s.ClientURL()), far, "far", quiet, natsdispatch.WithMaxBudget(budget))
+	join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithCodec(slowCodec{gate: gate}), natsdispatch.WithWindow(16<<10))
+	call := send(t, near, "x", dispatch.WithTimeout(time.Minute))
+	time.AfterFunc(3*budget/2, func() { close(gate) })
+	r := ended(t, call)
+	want(t, r, dispatch.ReasonAllEnded, "far/m ok")
+	if got := outcome(t, r, "far/m").Results; got != results {
+		t.Errorf("%d results have arrived, want %d", got, results)
 	}
 }

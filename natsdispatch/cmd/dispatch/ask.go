@@ -51,7 +51,7 @@ func (p *program) ask(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	nc, err := p.connect(&q.connection)
+	nc, err := p.connect(&q.connection, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -59,7 +59,8 @@ func (p *program) ask(ctx context.Context, args []string) (int, error) {
 	floor := dispatch.New[raw, raw](dispatch.WithLogger(slog.New(slog.DiscardHandler)))
 	defer floor.Close()
 	remote, err := natsdispatch.Join(nc, floor, q.topic, natsdispatch.WithTypes(""), natsdispatch.WithDiscovery(q.discovery),
-		natsdispatch.WithSpace(q.space), natsdispatch.WithPrefix(q.prefix), natsdispatch.WithErrorHandler(p.complain))
+		natsdispatch.WithSpace(q.space), natsdispatch.WithPrefix(q.prefix), natsdispatch.WithErrorHandler(p.complain),
+		natsdispatch.WithLogger(slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))))
 	if err != nil {
 		return 0, err
 	}

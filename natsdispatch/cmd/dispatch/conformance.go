@@ -31,7 +31,8 @@ all nodes of the topic get the requests.
   --list            print the checks and the rules that they test
   --json            print JSON, one line for each check
 
-The exit status is 0 if no check fails, 1 if one does, and 2 if the node is not there.
+The exit status is 0 if no check fails, 1 if one does or the command is interrupted, and 2
+if the node is not there.
 `
 
 // suite has the checks of one version of the protocol.
@@ -95,13 +96,17 @@ func (p *program) conformance(ctx context.Context, args []string) (int, error) {
 		}
 		return exitComplete, nil
 	}
-	nc, err := p.connect(&x.connection)
+	ctx, broken := context.WithCancelCause(ctx)
+	defer broken(nil)
+	nc, err := p.connect(&x.connection, broken)
 	if err != nil {
 		return 0, err
 	}
 	defer nc.Close()
 	e := &examiner{ctx: ctx, nc: nc, examination: x}
-	if err := e.find(); err != nil {
+	if err := e.find(); err != nil && ctx.Err() != nil {
+		return p.stopped(ctx, 0)
+	} else if err != nil {
 		fmt.Fprintf(p.stderr, "dispatch conformance: %s\n", printable(err.Error()))
 		return exitNothing, nil
 	}
@@ -113,12 +118,23 @@ func (p *program) conformance(ctx context.Context, args []string) (int, error) {
 	out := verdicts{p: p, json: x.json}
 	out.begin(s.version, e.about)
 	for _, c := range s.checks {
+		err := c.run(e)
 		if ctx.Err() != nil {
-			return exitPartial, fmt.Errorf("stopped after %s", plural(out.passed+out.failed+out.skipped, "check"))
+			out.end()
+			return p.stopped(ctx, out.passed+out.failed+out.skipped)
 		}
-		out.check(c, c.run(e))
+		out.check(c, err)
 	}
 	return out.end(), nil
+}
+
+// stopped returns the exit status after an interrupt. If the server is of no more use, it returns an error.
+func (p *program) stopped(ctx context.Context, checks int) (int, error) {
+	if err := unavailable(ctx); err != nil {
+		return 0, err
+	}
+	fmt.Fprintf(p.stderr, "dispatch conformance: interrupted after %s\n", plural(checks, "check"))
+	return exitPartial, nil
 }
 
 func (p *program) parseConformance(args []string) (x examination, err error) {

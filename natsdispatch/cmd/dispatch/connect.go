@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -121,9 +122,26 @@ func (c *connection) settings(getenv func(string) string) (settings, error) {
 	return s, nil
 }
 
-// connect connects to the server, and returns an error if this fails. If the connection breaks later,
-// nats.go reconnects.
-func (p *program) connect(c *connection) (*nats.Conn, error) {
+// errUnavailable is wrapped by the cause of a context that ends because the server is of no more use: it
+// refuses something, or the connection is closed.
+var errUnavailable = errors.New("unavailable")
+
+// unavailable returns the cause of a context that has ended, if the server is of no more use, and otherwise
+// nil: the command was interrupted.
+func unavailable(ctx context.Context) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errUnavailable) {
+		return cause
+	}
+	return nil
+}
+
+// connect connects to the server, and returns an error if this fails. If the connection breaks later, nats.go
+// reconnects. If this cannot succeed, or if the server refuses something, connect calls end, unless end is
+// nil.
+func (p *program) connect(c *connection, end context.CancelCauseFunc) (*nats.Conn, error) {
+	if end == nil {
+		end = func(err error) { p.complain(err) }
+	}
 	if err := c.checkNames(); err != nil {
 		return nil, err
 	}
@@ -137,7 +155,18 @@ func (p *program) connect(c *connection) (*nats.Conn, error) {
 	}
 	opts = append([]nats.Option{
 		natsdispatch.Robust, nats.RetryOnFailedConnect(false), nats.Timeout(5 * time.Second), nats.Name("dispatch command"),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { p.complain(err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				end(fmt.Errorf("%w: the server refuses: %w", errUnavailable, err))
+				return
+			}
+			p.complain(err)
+		}),
+		nats.ClosedHandler(func(nc *nats.Conn) {
+			if err := nc.LastError(); err != nil { // otherwise the command has closed the connection
+				end(fmt.Errorf("%w: the connection to the server is closed: %w", errUnavailable, err))
+			}
+		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				p.complain(fmt.Errorf("the connection to the server broke: %w", err))

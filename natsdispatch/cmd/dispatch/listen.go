@@ -20,7 +20,7 @@ cell.>. If a number is missing among the results of a node, listen says so.
   --count N  end after N results
   --json     print JSON, one line for each result
 
-The exit status is 0.
+The exit status is 0, or 69 if the server refuses or the connection is lost for good.
 `
 
 // hearing is what listen reads from its arguments.
@@ -50,7 +50,9 @@ func (p *program) listen(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	nc, err := p.connect(&h.connection)
+	ctx, broken := context.WithCancelCause(ctx)
+	defer broken(nil)
+	nc, err := p.connect(&h.connection, broken)
 	if err != nil {
 		return 0, err
 	}
@@ -69,7 +71,7 @@ func (p *program) listen(ctx context.Context, args []string) (int, error) {
 	for heard := 0; h.count == 0 || heard < h.count; {
 		select {
 		case <-ctx.Done():
-			return exitComplete, nil
+			return exitComplete, unavailable(ctx)
 		case m := <-messages:
 			r, err := parsePublished(m, h)
 			if err != nil {

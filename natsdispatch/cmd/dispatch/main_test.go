@@ -61,13 +61,20 @@ func withPrograms(run func() int) (status int, err error) {
 // startServer starts a NATS server with a configuration as a process, and returns its URL.
 func startServer(t *testing.T, config string) string {
 	t.Helper()
+	url, _ := startServerOn(t, "-1", config)
+	return url
+}
+
+// startServerOn starts a server on a port; on any free one if this is -1. stop ends the server.
+func startServerOn(t *testing.T, port, config string) (url string, stop func()) {
+	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "server.conf")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var said bytes.Buffer
-	cmd := exec.Command(filepath.Join(built, "nats-server"), "-c", file, "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", dir)
+	cmd := exec.Command(filepath.Join(built, "nats-server"), "-c", file, "-a", "127.0.0.1", "-p", port, "--ports_file_dir", dir)
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -77,9 +84,12 @@ func startServer(t *testing.T, config string) string {
 		defer close(ended)
 		_ = cmd.Wait() // the error is that the process was killed
 	}()
-	t.Cleanup(func() {
+	stop = func() {
 		_ = cmd.Process.Kill() // the process may have ended
 		<-ended
+	}
+	t.Cleanup(func() {
+		stop()
 		if t.Failed() {
 			t.Logf("the server said:\n%s", said.String())
 		}
@@ -98,7 +108,7 @@ func startServer(t *testing.T, config string) string {
 		body, err := os.ReadFile(files[0])
 		return err == nil && json.Unmarshal(body, &ports) == nil && len(ports.Nats) > 0
 	})
-	return ports.Nats[0]
+	return ports.Nats[0], stop
 }
 
 func until(t *testing.T, what string, done func() bool) {

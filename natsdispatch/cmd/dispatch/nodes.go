@@ -28,7 +28,8 @@ for a node that was there and missed three beats, under --watch alone.
                    for each change, whose event is came, changed, left, gone, came back
                    or started again
 
-The exit status is 0 if a node is there, 2 if none is, and 0 at the end of --watch.
+The exit status is 0 if a node is there, 2 if none is, 0 at the end of --watch, and
+69 if the server refuses or the connection is lost for good.
 `
 
 // view is what nodes reads from its arguments.
@@ -45,7 +46,9 @@ func (p *program) nodes(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	nc, err := p.connect(&v.connection)
+	ctx, broken := context.WithCancelCause(ctx)
+	defer broken(nil)
+	nc, err := p.connect(&v.connection, broken)
 	if err != nil {
 		return 0, err
 	}
@@ -74,6 +77,9 @@ func (p *program) nodes(ctx context.Context, args []string) (int, error) {
 		case <-ctx.Done():
 		}
 		break
+	}
+	if err := unavailable(ctx); err != nil {
+		return 0, err
 	}
 	rows := c.rows(time.Now())
 	if v.json {
@@ -189,7 +195,7 @@ func (p *program) watch(ctx context.Context, ear *presenceEar, c *census, v view
 		var changes []change
 		select {
 		case <-ctx.Done():
-			return nil
+			return unavailable(ctx)
 		case m := <-ear.messages:
 			if b, ok := ear.beat(m); ok {
 				c.beat(b, time.Now())
