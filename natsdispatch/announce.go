@@ -139,12 +139,12 @@ func (n *Node) hearProbe(m *nats.Msg) {
 	if m.Reply == "" {
 		return
 	}
-	spread, err := strconv.Atoi(m.Header.Get(headerSpread))
+	spread, err := strconv.ParseInt(m.Header.Get(headerSpread), 10, 64)
 	if err != nil || spread <= 0 {
 		n.answerProbe(m)
 		return
 	}
-	pause := rand.N(min(time.Duration(spread)*time.Millisecond, longestSpread))
+	pause := rand.N(inUnits(spread, time.Millisecond, longestSpread))
 	n.state.Lock()
 	defer n.state.Unlock()
 	if n.closed {
