@@ -130,7 +130,7 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 	case err == nil:
 		defer q.done()
 		return q.listen(ctx)
-	case errors.Is(err, dispatch.ErrUnreachable) && q.isExpecting():
+	case is(err, dispatch.ErrUnreachable) && q.isExpecting():
 		q.fail(err)
 		return nil
 	default:

@@ -110,7 +110,7 @@ func (p *publisher) hear(call dispatch.CallID, from dispatch.Member, write func(
 		return
 	}
 	n.counts.unsent.Add(1)
-	if cut := !n.nc.IsConnected() || errors.Is(err, nats.ErrConnectionClosed); !cut && !p.failed {
+	if cut := !n.nc.IsConnected() || is(err, nats.ErrConnectionClosed); !cut && !p.failed {
 		p.failed = true // further failures are only counted
 		n.fail(fmt.Errorf("natsdispatch: node %s: publish a result of %v: %w", n.node, from, err))
 	}

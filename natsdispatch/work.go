@@ -349,12 +349,13 @@ func (n *Node) begin(w *work, codec Codec) (call, failure) {
 	}
 	c, err := w.topic.bus.send(ctx, codec, w.payload, opts)
 	switch {
-	case errors.Is(err, dispatch.ErrClosed):
+	case err == nil:
+		return c, failure{}
+	case is(err, dispatch.ErrClosed):
 		return nil, failed(dispatch.StateGone, err)
-	case errors.Is(err, dispatch.ErrOverloaded):
+	case is(err, dispatch.ErrOverloaded):
 		return nil, failed(dispatch.StateRejected, err)
-	case err != nil:
+	default:
 		return nil, failed(dispatch.StateFailed, err)
 	}
-	return c, failure{}
 }
