@@ -95,13 +95,19 @@ func (n *Node) announceAll(event string) {
 // announce sends an announcement of the node on one topic: to all askers if the subject to is empty, and
 // otherwise to the asker that hears this subject. more may be nil.
 func (n *Node) announce(s *served, event, to string, more *detail) {
+	if err := n.publishAnnouncement(s, event, to, more); err != nil && n.nc.IsConnected() {
+		n.fail(fmt.Errorf("natsdispatch: node %s: announce: %w", n.node, err))
+	}
+}
+
+func (n *Node) publishAnnouncement(s *served, event, to string, more *detail) (err error) {
 	n.state.Lock()
 	leaving := n.leaving
 	n.state.Unlock()
 	n.talk.Lock()
 	defer n.talk.Unlock()
 	if event == eventBeat && !s.said && to == "" || s.over {
-		return // the hello comes before all beats, and the bye is the last announcement
+		return nil // the hello comes before all beats, and the bye is the last announcement
 	}
 	s.over = event == eventBye
 	a := announcement{
@@ -122,16 +128,13 @@ func (n *Node) announce(s *served, event, to string, more *detail) {
 	if to != "" {
 		m.Subject = to
 	}
-	var err error
 	if m.Data, err = json.Marshal(a); err == nil && n.sign != nil {
-		err = setSignature(m.Header, n.sign, n.signed(presenceCall(s.name), n.node, n.epoch, a.Seq, m.Data))
+		err = n.setSignature(m.Header, n.signed(presenceCall(s.name), n.node, n.epoch, a.Seq, m.Data))
 	}
 	if err == nil {
 		err = n.nc.PublishMsg(m)
 	}
-	if err != nil && n.nc.IsConnected() {
-		n.fail(fmt.Errorf("natsdispatch: node %s: announce: %w", n.node, err))
-	}
+	return err
 }
 
 // hearProbe answers the probe of an asker, after a random time if the probe has headerSpread.

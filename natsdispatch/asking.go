@@ -107,7 +107,9 @@ func (q *inquiry) send(ctx context.Context, a *asked) error {
 		m.Subject = q.r.group(a.request.group, q.topic)
 	}
 	if q.r.inject != nil {
-		q.r.inject(ctx, func(key, value string) { setTrace(m.Header, key, value) })
+		q.r.news.try("the inject of WithTraceContext", func() {
+			q.r.inject(ctx, func(key, value string) { setTrace(m.Header, key, value) })
+		})
 	}
 	if a.speaks2() {
 		m.Header[headerVersion] = []string{strconv.Itoa(version2)}

@@ -100,6 +100,12 @@
 // if another error follows at once. Refusals that concern other parts of the
 // program are ignored. The error handler of the connection stays the caller's.
 //
+// Codecs, the methods of values and errors, and the functions and loggers of options may panic or call
+// runtime.Goexit. A result that cannot be written or read then fails its member, a request that cannot be written
+// or read fails, and a function or logger is skipped. After runtime.Goexit in a codec all members of a node,
+// or of the call, may fail. The event is logged; the stack of a panic is logged at most once a minute.
+// This holds also with [dispatch.WithPanicCrash], which concerns the code that the bus calls.
+//
 // Each event of a node or connection is reported to [OnNode] and logged, once, whether
 // there are calls or not; see [NodeEvent] and [WithLogger].
 //

@@ -61,6 +61,44 @@ func apart(f func()) (err error) {
 	return err
 }
 
+// safe is a codec that code of this package may call: if the codec panics, this is an error.
+type safe struct {
+	Codec
+	news *news // logs panics; nil: they are not logged
+}
+
+// unmarshal reads data into what v points to.
+func (c safe) unmarshal(data []byte, v any) error {
+	return c.noted(guard(func() error { return c.Unmarshal(data, v) }))
+}
+
+// marshal writes a value. JSON is given a pointer, so that it calls the methods of the pointer, too, as it does
+// for the elements of an array.
+func marshal[T any](c safe, v T) (data []byte, err error) {
+	var value any
+	switch c.Codec.(type) {
+	case JSON, *JSON:
+		p := new(T)
+		*p = v
+		value = p
+	default:
+		value = v
+	}
+	err = guard(func() (err error) {
+		data, err = c.Marshal(value)
+		return err
+	})
+	return data, c.noted(err)
+}
+
+// noted returns err, and logs a panic.
+func (c safe) noted(err error) error {
+	if _, ok := err.(*unwound); ok && c.news != nil {
+		c.news.unwound("codec "+c.Name(), err)
+	}
+	return err
+}
+
 // is is [errors.Is], and false if a method of err panics or calls runtime.Goexit.
 func is(err, target error) (yes bool) {
 	_ = apart(func() { yes = errors.Is(err, target) })

@@ -36,6 +36,27 @@ func TestErrorsWhoseMethodsDoNotReturn(t *testing.T) {
 	}
 }
 
+// spy is a codec that keeps what it is given.
+type spy struct {
+	Codec
+	got *any
+}
+
+func (s spy) Marshal(v any) ([]byte, error) { *s.got = v; return nil, nil }
+
+// JSON is given pointers, as it is for elements of an array, and a codec of the user is given values.
+func TestCodecsAreGivenValues(t *testing.T) {
+	var got any
+	if _, err := marshal(safe{Codec: spy{JSON{}, &got}}, byPointer{1}); err != nil || got != (byPointer{1}) {
+		t.Errorf("a codec of the user is given %v, %v; want the value", got, err)
+	}
+	for _, c := range []Codec{JSON{}, &JSON{}} {
+		if data, err := marshal(safe{Codec: c}, byPointer{}); err != nil || string(data) != "1" {
+			t.Errorf("%T writes %s, %v; want 1, by the method of the pointer", c, data, err)
+		}
+	}
+}
+
 func TestCodeThatDoesNotReturnHasAnError(t *testing.T) {
 	if err := apart(func() {}); err != nil {
 		t.Errorf("code that returns: %v, want no error", err)

@@ -345,10 +345,10 @@ func (n *Node) idleLocked() {
 	}
 }
 
-// codec returns the codec with the name, or nil.
-func (n *Node) codec(name string) Codec {
+// codec returns the codec with the name, or the zero safe.
+func (n *Node) codec(name string) safe {
 	if i := slices.IndexFunc(n.codecs, func(c Codec) bool { return c.Name() == name }); i >= 0 {
-		return n.codecs[i]
+		return safe{n.codecs[i], &n.news}
 	}
-	return nil
+	return safe{}
 }

@@ -204,7 +204,8 @@ func OnNode(f func(NodeEvent)) Option {
 // WithTraceContext sends the context of a trace with requests: an asker calls inject
 // with the context of the call and sends the keys that inject sets; a node calls extract
 // and uses the context that it returns for the call. Keys are sent in lower case, and
-// get ignores case; get returns the empty string for a missing key. Either function may be nil.
+// get ignores case; get returns the empty string for a missing key. If extract returns nil, the call has the
+// context that extract was given. Either function may be nil.
 func WithTraceContext(
 	inject func(ctx context.Context, set func(key, value string)),
 	extract func(ctx context.Context, get func(key string) string) context.Context,

@@ -181,11 +181,22 @@ func (o *outbox) endLocked(n, results int, f failure) {
 	}
 }
 
-// reject puts a reject, and closes the outbox.
+// reject puts a reject, and closes the outbox. If members were named before, it puts the ends of those that
+// have not ended, and the final.
 func (o *outbox) reject(f failure) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.appendLocked(appendReject(o.scratch[:0], f)).failure = f
+	if len(o.members) == 0 {
+		o.appendLocked(appendReject(o.scratch[:0], f)).failure = f
+		o.closeLocked()
+		return
+	}
+	for n := range o.members {
+		if !o.members[n].ended {
+			o.breakLocked(n, f)
+		}
+	}
+	o.finalLocked()
 	o.closeLocked()
 }
 
