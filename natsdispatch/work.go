@@ -93,11 +93,11 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 		n.counts.malformed.Add(1)
 		return
 	case errors.Is(err, errVersion):
-		n.refuse(w, failed(dispatch.StateFailed, fmt.Errorf("%w: %w", dispatch.ErrIncompatible, err)))
+		n.refuseAtOnce(w, fmt.Errorf("%w: %w", dispatch.ErrIncompatible, err))
 		return
 	case err != nil:
 		n.counts.malformed.Add(1)
-		n.refuse(w, failed(dispatch.StateFailed, fmt.Errorf("%w: %w", ErrMalformed, err)))
+		n.refuseAtOnce(w, fmt.Errorf("%w: %w", ErrMalformed, err))
 		return
 	case r.passed(n.bus):
 		return
@@ -218,6 +218,13 @@ func (n *Node) refuse(w *work, f failure) {
 	w.out.reject(f)
 	w.sending.Wait()
 	n.post(w)
+}
+
+// refuseAtOnce refuses a request that the node does not take. The node does not keep the reply, because it
+// does not find the request again by its id.
+func (n *Node) refuseAtOnce(w *work, err error) {
+	n.refuse(w, failed(dispatch.StateFailed, err))
+	w.out.abandon()
 }
 
 // answer makes the call of a request, and sends the reply. It returns when the reply was sent or abandoned.
