@@ -187,19 +187,42 @@ func (n *Node) tell(s *served, to string) {
 }
 
 // syncGroups subscribes the node to the requests to the groups that its bus has now, and to no other
-// groups. It reports whether the groups have changed.
+// groups. It reports whether the groups have changed. A group that cannot have a subject is not announced.
 func (n *Node) syncGroups(s *served) (others bool, err error) {
-	have := make(map[string]bool)
+	have, unfit := make(map[string]bool), make(map[string]error)
 	for _, m := range s.bus.members() {
-		if m.Group != "" {
+		if m.Group == "" || have[m.Group] || unfit[m.Group] != nil {
+			continue
+		}
+		if err := checkGroup(m.Group); err != nil {
+			unfit[m.Group] = err
+		} else {
 			have[m.Group] = true
 		}
 	}
-	names := slices.Sorted(maps.Keys(have))
 	n.talk.Lock()
-	defer n.talk.Unlock()
+	known := s.unfit
+	s.unfit = unfit
+	var ended []*nats.Subscription
+	others, ended, err = n.subscribeLocked(s, have)
+	n.talk.Unlock()
+	for _, sub := range ended {
+		n.unsubscribe(sub)
+	}
+	for g, err := range unfit {
+		if known[g] == nil {
+			n.fail(fmt.Errorf("natsdispatch: node %s: %w; it is asked on %s only if a target begins with the name of the node", n.node, err, s.name))
+		}
+	}
+	return others, err
+}
+
+// subscribeLocked subscribes the node to the requests to these groups. It reports whether the groups have
+// changed, and returns the subscriptions to other groups.
+func (n *Node) subscribeLocked(s *served, have map[string]bool) (others bool, ended []*nats.Subscription, err error) {
+	names := slices.Sorted(maps.Keys(have))
 	if slices.Equal(names, s.names) {
-		return false, nil
+		return false, nil, nil
 	}
 	for _, g := range names {
 		if s.groups[g] != nil {
@@ -207,17 +230,17 @@ func (n *Node) syncGroups(s *served) (others bool, err error) {
 		}
 		sub, err := n.subscribe(n.group(g, s.name), queueGroup, func(m *nats.Msg) { n.hear(s, g, m) })
 		if err != nil {
-			return false, err
+			return false, nil, err
 		}
 		s.groups[g] = sub
 	}
 	for g, sub := range s.groups {
 		if !have[g] {
-			n.unsubscribe(sub)
+			ended = append(ended, sub)
 			delete(s.groups, g)
 		}
 	}
 	s.names = names
 	n.edition.Add(1)
-	return true, nil
+	return true, ended, nil
 }

@@ -29,11 +29,24 @@ func (q *inquiry) ask(ctx context.Context) error {
 		if !a.waits && !q.settling && !a.isOpen() {
 			continue // all nodes are known, and none of them will answer
 		}
+		if q.isUnfit(a) {
+			continue
+		}
 		if err := q.send(ctx, a); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isUnfit reports whether a request is to a group that cannot have a subject, and ends the group.
+func (q *inquiry) isUnfit(a *asked) bool {
+	err := checkGroup(a.request.group)
+	if err != nil {
+		q.endGroup(a, err)
+		q.known(a)
+	}
+	return err != nil
 }
 
 // reply returns the subject to which the nodes reply.

@@ -9,7 +9,7 @@ import (
 // A Codec writes requests and results as bytes and reads them. Its methods are
 // called concurrently. A panic there counts as an error, and is logged. The value that Unmarshal stores in v must not share memory with data.
 type Codec interface {
-	// Name returns the name of the codec on the wire: letters, digits, _ and -.
+	// Name returns the name of the codec on the wire: 1 to 128 letters, digits, _ and -.
 	Name() string
 	Marshal(v any) ([]byte, error)
 	// Unmarshal reads data into what v, a pointer, points to.

@@ -39,7 +39,9 @@
 //  4. The end of a call reaches the nodes, with its cause, so that no node works for a call that
 //     has ended. If the asker has crashed, the nodes stop at the end of the call's time.
 //  5. The replicas of one group on several nodes are one member, and one of them is
-//     asked. The replicas of this group on the asker's own bus are another member.
+//     asked. The replicas of this group on the asker's own bus are another member. A group whose name has more
+//     than 341 bytes may be too long for a subject, and a name that is no UTF-8 cannot be announced. The node
+//     reports such a group once, and then asks it only for [dispatch.WithTargets] with the name of the node.
 //  6. Panics, errors, overload and removal keep their kind: [errors.Is] reaches the
 //     sentinels of package dispatch, and [*RemoteError] has the text.
 //

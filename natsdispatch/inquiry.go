@@ -319,6 +319,9 @@ func (q *inquiry) findGroup(ctx context.Context, group string) {
 	q.r.state.Unlock()
 	q.addGroup(a)
 	q.to.expect(a.expected)
+	if q.isUnfit(a) {
+		return
+	}
 	if err := q.send(ctx, a); err != nil {
 		q.r.fail(fmt.Errorf("natsdispatch: ask group %s: %w", group, err))
 	}

@@ -77,6 +77,7 @@ type served struct {
 	// The node's talk guards the fields below.
 	groups map[string]*nats.Subscription // to requests to each group
 	names  []string                      // of the groups, sorted
+	unfit  map[string]error              // why other groups cannot have a subject
 	seq    uint64                        // the number of the next announcement
 	said   bool                          // the node has announced itself
 	over   bool                          // the node has said bye

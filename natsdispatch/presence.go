@@ -49,7 +49,7 @@ func parseAnnouncement(body []byte) (a announcement, err error) {
 	if err := json.Unmarshal(body, &a); err != nil {
 		return a, err
 	}
-	if a.Node == "" || a.Topic == "" || a.Epoch <= 0 {
+	if checkNodeName(a.Node) != nil || checkTokens(a.Topic, true, longestTopic) != nil || a.Epoch <= 0 {
 		return a, errors.New("an announcement without node, topic or epoch")
 	}
 	return a, nil

@@ -249,7 +249,7 @@ func parseReply(h nats.Header) (s sender, err error) {
 	if v := h.Get(headerVersion); v != strconv.Itoa(version) {
 		return s, fmt.Errorf("%w: %.20q, not %d", errVersion, v, version)
 	}
-	if s.node, err = unescape(h.Get(headerNode)); err != nil || s.node == "" {
+	if s.node, err = unescape(h.Get(headerNode)); err != nil || checkNodeName(s.node) != nil {
 		return s, fmt.Errorf("%s: %.40q is no name", headerNode, h.Get(headerNode))
 	}
 	if s.epoch, err = strconv.ParseInt(h.Get(headerEpoch), 10, 64); err != nil || s.epoch <= 0 {

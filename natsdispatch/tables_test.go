@@ -154,7 +154,10 @@ func TestWhatWasRefused(t *testing.T) {
 }
 
 func TestAnnouncementOfABadNode(t *testing.T) {
-	for _, body := range []string{"", "{}", "[]", `{"node":"n","topic":"t"}`, `{"node":"n","topic":"t","epoch":-1}`, `{"node":"","topic":"t","epoch":1}`} {
+	for _, body := range []string{
+		"", "{}", "[]", `{"node":"n","topic":"t"}`, `{"node":"n","topic":"t","epoch":-1}`, `{"node":"","topic":"t","epoch":1}`,
+		`{"node":"*","topic":"t","epoch":1}`, `{"node":"n","topic":"t u","epoch":1}`, `{"node":"n","topic":"` + strings.Repeat("t", longestTopic+1) + `","epoch":1}`,
+	} {
 		if a, err := parseAnnouncement([]byte(body)); err == nil {
 			t.Errorf("%s is read as %+v", body, a)
 		}
