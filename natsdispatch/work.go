@@ -298,12 +298,17 @@ func (n *Node) answerInParts(w *work, c call, codec safe, report dispatch.Report
 	collecting.Go(func() {
 		var ends sync.WaitGroup
 		ends.Go(func() { w.outcomes(c) })
-		defer func() { // also if a codec calls runtime.Goexit: then the results that were not put are lost
+		returns := false
+		defer func() {
+			if !returns { // a codec has called runtime.Goexit: the results that were not put are lost
+				n.news.unwound("codec "+w.codec, dispatch.ErrGoexit)
+			}
 			close(put)
 			ends.Wait()
 			w.out.finish()
 		}()
 		c.values(codec, w.out.wants, w.out.result)
+		returns = true
 	})
 	n.post(w)
 	collecting.Wait()

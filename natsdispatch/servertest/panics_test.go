@@ -173,7 +173,7 @@ func TestValuesWhoseMethodsDoNotReturn(t *testing.T) {
 	if n := near.Bus().Snapshot().Misuse; n != 0 {
 		t.Errorf("rosters were misused %d times", n)
 	}
-	until(t, "the log", func() bool { return logs.count("natsdispatch.stack=") == 3 && logs.count("called runtime.Goexit") >= 3 })
+	until(t, "the log", func() bool { return logs.count("natsdispatch.stack=") == 3 && logs.count("called runtime.Goexit") >= 4 })
 	if logs.count("codec json panicked") < 6 || logs.count("panics_since_stack=1 ") == 0 {
 		t.Errorf("logged: %s", &logs.text)
 	}
