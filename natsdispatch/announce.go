@@ -95,13 +95,19 @@ func (n *Node) announceAll(event string) {
 // announce sends an announcement of the node on one topic: to all askers if the subject to is empty, and
 // otherwise to the asker that hears this subject. more may be nil.
 func (n *Node) announce(s *served, event, to string, more *detail) {
+	if err := n.publishAnnouncement(s, event, to, more); err != nil && n.nc.IsConnected() {
+		n.fail(fmt.Errorf("natsdispatch: node %s: announce: %w", n.node, err))
+	}
+}
+
+func (n *Node) publishAnnouncement(s *served, event, to string, more *detail) (err error) {
 	n.state.Lock()
 	leaving := n.leaving
 	n.state.Unlock()
 	n.talk.Lock()
 	defer n.talk.Unlock()
 	if event == eventBeat && !s.said && to == "" || s.over {
-		return // the hello comes before all beats, and the bye is the last announcement
+		return nil // the hello comes before all beats, and the bye is the last announcement
 	}
 	s.over = event == eventBye
 	a := announcement{
@@ -122,16 +128,13 @@ func (n *Node) announce(s *served, event, to string, more *detail) {
 	if to != "" {
 		m.Subject = to
 	}
-	var err error
 	if m.Data, err = json.Marshal(a); err == nil && n.sign != nil {
-		err = setSignature(m.Header, n.sign, n.signed(presenceCall(s.name), n.node, n.epoch, a.Seq, m.Data))
+		err = n.setSignature(m.Header, n.signed(presenceCall(s.name), n.node, n.epoch, a.Seq, m.Data))
 	}
 	if err == nil {
 		err = n.nc.PublishMsg(m)
 	}
-	if err != nil && n.nc.IsConnected() {
-		n.fail(fmt.Errorf("natsdispatch: node %s: announce: %w", n.node, err))
-	}
+	return err
 }
 
 // hearProbe answers the probe of an asker, after a random time if the probe has headerSpread.
@@ -139,12 +142,12 @@ func (n *Node) hearProbe(m *nats.Msg) {
 	if m.Reply == "" {
 		return
 	}
-	spread, err := strconv.Atoi(m.Header.Get(headerSpread))
+	spread, err := strconv.ParseInt(m.Header.Get(headerSpread), 10, 64)
 	if err != nil || spread <= 0 {
 		n.answerProbe(m)
 		return
 	}
-	pause := rand.N(min(time.Duration(spread)*time.Millisecond, longestSpread))
+	pause := rand.N(inUnits(spread, time.Millisecond, longestSpread))
 	n.state.Lock()
 	defer n.state.Unlock()
 	if n.closed {
@@ -184,19 +187,42 @@ func (n *Node) tell(s *served, to string) {
 }
 
 // syncGroups subscribes the node to the requests to the groups that its bus has now, and to no other
-// groups. It reports whether the groups have changed.
+// groups. It reports whether the groups have changed. A group that cannot have a subject is not announced.
 func (n *Node) syncGroups(s *served) (others bool, err error) {
-	have := make(map[string]bool)
+	have, unfit := make(map[string]bool), make(map[string]error)
 	for _, m := range s.bus.members() {
-		if m.Group != "" {
+		if m.Group == "" || have[m.Group] || unfit[m.Group] != nil {
+			continue
+		}
+		if err := checkGroup(m.Group); err != nil {
+			unfit[m.Group] = err
+		} else {
 			have[m.Group] = true
 		}
 	}
-	names := slices.Sorted(maps.Keys(have))
 	n.talk.Lock()
-	defer n.talk.Unlock()
+	known := s.unfit
+	s.unfit = unfit
+	var ended []*nats.Subscription
+	others, ended, err = n.subscribeLocked(s, have)
+	n.talk.Unlock()
+	for _, sub := range ended {
+		n.unsubscribe(sub)
+	}
+	for g, err := range unfit {
+		if known[g] == nil {
+			n.fail(fmt.Errorf("natsdispatch: node %s: %w; it is asked on %s only if a target begins with the name of the node", n.node, err, s.name))
+		}
+	}
+	return others, err
+}
+
+// subscribeLocked subscribes the node to the requests to these groups. It reports whether the groups have
+// changed, and returns the subscriptions to other groups.
+func (n *Node) subscribeLocked(s *served, have map[string]bool) (others bool, ended []*nats.Subscription, err error) {
+	names := slices.Sorted(maps.Keys(have))
 	if slices.Equal(names, s.names) {
-		return false, nil
+		return false, nil, nil
 	}
 	for _, g := range names {
 		if s.groups[g] != nil {
@@ -204,17 +230,17 @@ func (n *Node) syncGroups(s *served) (others bool, err error) {
 		}
 		sub, err := n.subscribe(n.group(g, s.name), queueGroup, func(m *nats.Msg) { n.hear(s, g, m) })
 		if err != nil {
-			return false, err
+			return false, nil, err
 		}
 		s.groups[g] = sub
 	}
 	for g, sub := range s.groups {
 		if !have[g] {
-			n.unsubscribe(sub)
+			ended = append(ended, sub)
 			delete(s.groups, g)
 		}
 	}
 	s.names = names
 	n.edition.Add(1)
-	return true, nil
+	return true, ended, nil
 }

@@ -42,7 +42,11 @@ func (q *inquiry) ask(ctx context.Context) error {
 // sendToGroup sends a request to a group, and ends the group alone if this fails: other requests of the call
 // were sent.
 func (q *inquiry) sendToGroup(ctx context.Context, a *asked) {
-	if err := q.send(ctx, a); err != nil {
+	err := checkGroup(a.request.group)
+	if err == nil {
+		err = q.send(ctx, a)
+	}
+	if err != nil {
 		q.endGroup(a, err)
 		q.known(a)
 	}
@@ -155,7 +159,9 @@ func (q *inquiry) publish(ctx context.Context, a *asked, m nats.Msg, speaks2 boo
 	m.Data = q.payload
 	m.Header[headerBudget] = []string{strconv.FormatInt(budget, 10)}
 	if q.r.inject != nil {
-		q.r.inject(ctx, func(key, value string) { setTrace(m.Header, key, value) })
+		q.r.news.try("the inject of WithTraceContext", func() {
+			q.r.inject(ctx, func(key, value string) { setTrace(m.Header, key, value) })
+		})
 	}
 	if speaks2 {
 		m.Header[headerVersion] = []string{strconv.Itoa(version2)}

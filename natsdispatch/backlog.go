@@ -85,11 +85,15 @@ func (o *outbox) backlog(report dispatch.Report) int64 {
 }
 
 // breakOff puts the end of a member that has failed, even if the member still runs. It does nothing if the
-// outbox is closed.
+// outbox is closed, or if a result of the member could not be sent before.
 func (o *outbox) breakOff(m dispatch.Member, err error) {
+	f := failed(dispatch.StateFailed, err)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.closed {
-		o.breakLocked(o.numberLocked(m), err)
+	if o.closed {
+		return
+	}
+	if n := o.numberLocked(m); !o.members[n].broken {
+		o.breakLocked(n, f)
 	}
 }

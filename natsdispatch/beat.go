@@ -74,6 +74,12 @@ func (n *Node) beatForAll() {
 	if len(n.topics) == 1 || !n.nc.IsConnected() {
 		return
 	}
+	if err := n.publishBeat(); err != nil && n.nc.IsConnected() {
+		n.fail(fmt.Errorf("natsdispatch: node %s: beat: %w", n.node, err))
+	}
+}
+
+func (n *Node) publishBeat() error {
 	n.talk.Lock()
 	defer n.talk.Unlock()
 	b := beat{Node: n.node, Epoch: n.epoch, Seq: n.beatSeq, Edition: n.edition.Load()}
@@ -82,14 +88,12 @@ func (n *Node) beatForAll() {
 	m := nats.NewMsg(n.presenceOfNode(n.node))
 	m.Data = body
 	if err == nil && n.sign != nil {
-		err = setSignature(m.Header, n.sign, n.signed(beatCall, n.node, n.epoch, b.Seq, body))
+		err = n.setSignature(m.Header, n.signed(beatCall, n.node, n.epoch, b.Seq, body))
 	}
 	if err == nil {
 		err = n.nc.PublishMsg(m)
 	}
-	if err != nil && n.nc.IsConnected() {
-		n.fail(fmt.Errorf("natsdispatch: node %s: beat: %w", n.node, err))
-	}
+	return err
 }
 
 // beat handles a beat for all topics. It returns the topics on which the node has to announce itself,
@@ -129,7 +133,7 @@ func (r *Remote) hearBeat(m *nats.Msg) {
 		r.counts.malformed.Add(1)
 		return
 	}
-	if r.verify != nil && verifySignature(m.Header, r.verify, b.Node, r.signed(beatCall, b.Node, b.Epoch, b.Seq, m.Data)) != nil {
+	if r.verify != nil && r.verifySignature(m.Header, b.Node, r.signed(beatCall, b.Node, b.Epoch, b.Seq, m.Data)) != nil {
 		r.counts.unverified.Add(1)
 		return
 	}

@@ -88,7 +88,7 @@ func (l *link) checkAsking(side string) error {
 func (l *link) fail(err error) {
 	l.note(err)
 	if l.onError != nil {
-		l.onError(err)
+		l.tell(err)
 	} else {
 		l.news.log(slog.LevelError, err.Error())
 	}
@@ -105,9 +105,12 @@ func (l *link) note(err error) {
 func (l *link) failedBy(e NodeEvent) {
 	l.note(e.Err)
 	if l.onError != nil {
-		l.onError(e.Err)
+		l.tell(e.Err)
 	}
 }
+
+// tell gives an error to the handler of WithErrorHandler.
+func (l *link) tell(err error) { l.news.try("the func of WithErrorHandler", func() { l.onError(err) }) }
 
 // errorsClear is how long lastError returns an error. An error that persists is reported again before that.
 const errorsClear = time.Minute

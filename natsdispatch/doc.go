@@ -39,7 +39,9 @@
 //  4. The end of a call reaches the nodes, with its cause, so that no node works for a call that
 //     has ended. If the asker has crashed, the nodes stop at the end of the call's time.
 //  5. The replicas of one group on several nodes are one member, and one of them is
-//     asked. The replicas of this group on the asker's own bus are another member.
+//     asked. The replicas of this group on the asker's own bus are another member. A group whose name has more
+//     than 341 bytes may be too long for a subject, and a name that is no UTF-8 cannot be announced. The node
+//     reports such a group once, and then asks it only for [dispatch.WithTargets] with the name of the node.
 //  6. Panics, errors, overload and removal keep their kind: [errors.Is] reaches the
 //     sentinels of package dispatch, and [*RemoteError] has the text.
 //
@@ -100,6 +102,12 @@
 // within two seconds, also in [Remote.Err]. natsdispatch reads the last error of the connection, so a refusal may be missed
 // if another error follows at once. Refusals that concern other parts of the
 // program are ignored. The error handler of the connection stays the caller's.
+//
+// Codecs, the methods of values and errors, and the functions and loggers of options may panic or call
+// runtime.Goexit. A result that cannot be written or read then fails its member, a request that cannot be written
+// or read fails, and a function or logger is skipped. After runtime.Goexit in a codec all members of a node,
+// or of the call, may fail. The event is logged; the stack of a panic is logged at most once a minute.
+// This holds also with [dispatch.WithPanicCrash], which concerns the code that the bus calls.
 //
 // Each event of a node or connection is reported to [OnNode] and logged, once, whether
 // there are calls or not; see [NodeEvent] and [WithLogger].

@@ -104,12 +104,17 @@ func sentinelOf(word string) error {
 	return nil
 }
 
-// failed returns the failure that is sent for an error.
+// failed returns the failure that is sent for an error. It calls the methods of the error, which may panic, as
+// those of nil pointers do. Do not call it with a lock held.
 func failed(state dispatch.State, err error) failure {
-	f := failure{state: state, code: codeOf(err), text: err.Error()}
-	if panicked, ok := errors.AsType[*dispatch.PanicError](err); ok && state == dispatch.StatePanicked {
-		f.text = fmt.Sprint(panicked.Value)
-	}
+	f := failure{state: state, code: noCode}
+	_ = apart(func() {
+		f.text = fmt.Sprint(err) // unlike err.Error(), this returns if Error panics
+		if panicked, ok := errors.AsType[*dispatch.PanicError](err); ok && state == dispatch.StatePanicked {
+			f.text = fmt.Sprint(panicked.Value)
+		}
+		f.code = codeOf(err)
+	})
 	f.text = cut(f.text, longestText)
 	return f
 }
@@ -121,7 +126,7 @@ func failureOf(o dispatch.Outcome) failure {
 		return failure{}
 	case o.Err == nil:
 		return failure{state: o.State, code: noCode}
-	case o.State == dispatch.StateCanceled && errors.Is(o.Err, dispatch.ErrClosed):
+	case o.State == dispatch.StateCanceled && is(o.Err, dispatch.ErrClosed):
 		return failed(dispatch.StateGone, o.Err) // for the asker the member has left
 	default:
 		return failed(o.State, o.Err)

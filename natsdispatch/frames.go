@@ -256,16 +256,17 @@ func parseNumbers(s []byte, to ...*int) (rest []byte, err error) {
 		if len(word) == 0 || len(word) > 10 {
 			return nil, fmt.Errorf("%.20q is no number", word)
 		}
-		*n = 0
+		number := int64(0) // an int may have only 32 bits
 		for _, c := range word {
 			if c < '0' || c > '9' {
 				return nil, fmt.Errorf("%q is no number", word)
 			}
-			*n = *n*10 + int(c-'0')
+			number = number*10 + int64(c-'0')
 		}
-		if *n > most {
+		if number > most {
 			return nil, fmt.Errorf("%s is too large", word)
 		}
+		*n = int(number)
 	}
 	return s, nil
 }

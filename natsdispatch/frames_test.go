@@ -151,7 +151,7 @@ func TestFramesMalformed(t *testing.T) {
 		"accept", "accept a//b/c\n", "accept /\n", "accept a=4\n", "accept a=zz\n", "accept ä\n",
 		"part 0 5\nabcd\n", "part 0 3\nabcd\n", "part 0\nx\n", "part 0 1\nx", "result 0 1\nx\n", "result 0 1 -1\nx\n",
 		"end\n", "end 0\n", "end 99999999999 0 ok\n", "end 0 0 failed - nothing\n", "final\n", "final 1\n", "final  1\n",
-		"reject ok\n", "result 0 1073741825 1\nx\n", "all\n", "all 2 a\n[\n", "all x a\n", "all 2 a//b/c\n[]\n",
+		"reject ok\n", "result 0 1073741825 1\nx\n", "end 4294967297 0 ok\n", "end 4294967295 0 ok\n", "all\n", "all 2 a\n[\n", "all x a\n", "all 2 a//b/c\n[]\n",
 	} {
 		n, failed := 0, false
 		for _, err := range frames([]byte(body)) {

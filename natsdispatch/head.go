@@ -49,7 +49,7 @@ func cutHead(message []byte) (s sender, numbered bool, frames []byte, err error)
 	}
 	node, rest, _ := bytes.Cut(rest, []byte{' '})
 	epoch, seq, _ := bytes.Cut(rest, []byte{' '})
-	if s.node, err = unescape(string(node)); err != nil || s.node == "" {
+	if s.node, err = unescape(string(node)); err != nil || checkNodeName(s.node) != nil {
 		return s, false, nil, fmt.Errorf("head %.60q: its node is no name", line)
 	}
 	if s.epoch, err = strconv.ParseInt(string(epoch), 10, 64); err != nil || s.epoch <= 0 {

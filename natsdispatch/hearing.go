@@ -98,7 +98,7 @@ func (r *Remote) believe(m *nats.Msg, private bool) (a announcement, ok bool) {
 		r.counts.malformed.Add(1)
 		return a, false
 	}
-	if r.verify != nil && verifySignature(m.Header, r.verify, a.Node, r.signed(presenceCall(a.Topic), a.Node, a.Epoch, a.Seq, m.Data)) != nil {
+	if r.verify != nil && r.verifySignature(m.Header, a.Node, r.signed(presenceCall(a.Topic), a.Node, a.Epoch, a.Seq, m.Data)) != nil {
 		r.counts.unverified.Add(1)
 		return a, false
 	}

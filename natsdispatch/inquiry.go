@@ -31,6 +31,7 @@ type inquiry struct {
 
 	settling bool      // the time of WithDiscovery has not passed: further nodes may be found
 	now      time.Time // when the current events were taken
+	taken    []event   // the current events that were not handled yet
 
 	untold bool             // a cancel could not be sent
 	old    bool             // some nodes that may answer are not known to speak version 2
@@ -129,9 +130,17 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 	}
 	switch {
 	case err == nil:
-		defer q.done()
-		return q.listen(ctx)
-	case errors.Is(err, dispatch.ErrUnreachable) && q.isExpecting():
+		returns := false
+		defer func() {
+			if !returns { // a codec has called runtime.Goexit
+				q.cancel(dispatch.ErrGoexit)
+			}
+			q.done()
+		}()
+		err = q.listen(ctx)
+		returns = true
+		return err
+	case is(err, dispatch.ErrUnreachable) && q.isExpecting():
 		q.fail(err)
 		return nil
 	default:
@@ -373,7 +382,7 @@ func (r *Remote) end(q *inquiry) {
 	}
 	r.state.Unlock()
 	q.touch()
-	for _, e := range q.take(true) {
+	for _, e := range append(q.taken, q.take(true)...) {
 		if e.msg != nil {
 			r.pending.Add(-int64(len(e.msg.Data)))
 		}

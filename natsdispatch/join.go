@@ -2,7 +2,6 @@ package natsdispatch
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -55,10 +54,10 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 		r.types = Fingerprint[Req, Res]()
 	}
 	r.bus, r.topics = busID(d.Bus()), topicsOf(on)
-	codec := r.codecs[0]
+	codec := safe{r.codecs[0], &r.news}
 	relay := func(ctx context.Context, req Req, to *dispatch.Roster[Res]) error {
 		write := func() ([]byte, error) {
-			payload, err := codec.Marshal(req)
+			payload, err := marshal(codec, req)
 			if err != nil {
 				err = fmt.Errorf("natsdispatch: write the request as %s: %w", codec.Name(), err)
 			}
@@ -101,7 +100,7 @@ func topicsOf[Req, Res any](on dispatch.Selector[Req, Res]) []string {
 // at once.
 type rosterEar[Res any] struct {
 	to       *dispatch.Roster[Res]
-	codec    Codec
+	codec    safe
 	named    map[dispatch.Member]bool // the members that were named: to name a member twice is misuse of the roster
 	expects  int                      // how many expected members there were
 	expected dispatch.Member          // the member that the members of the batch replace; the zero Member: none
@@ -143,21 +142,23 @@ func (e *rosterEar[Res]) accept(expected dispatch.Member, members []dispatch.Mem
 }
 
 func (e *rosterEar[Res]) result(m dispatch.Member, value []byte) error {
-	e.batch = append(e.batch, dispatch.Answer[Res]{From: m, HasValue: true})
-	err := e.codec.Unmarshal(value, &e.batch[len(e.batch)-1].Value)
-	if err != nil {
-		e.batch[len(e.batch)-1] = dispatch.Answer[Res]{}
-		e.batch = e.batch[:len(e.batch)-1]
+	n := len(e.batch)
+	e.batch = append(e.batch, dispatch.Answer[Res]{From: m, HasValue: true})[:n] // without it until it is read
+	next := &e.batch[:n+1][n]
+	if err := e.codec.unmarshal(value, &next.Value); err != nil {
+		*next = dispatch.Answer[Res]{}
+		return err
 	}
-	return err
+	e.batch = e.batch[:n+1]
+	return nil
 }
 
 func (e *rosterEar[Res]) all(expected dispatch.Member, members []dispatch.Member, array []byte) error {
-	if _, ok := e.codec.(JSON); !ok {
+	if _, ok := e.codec.Codec.(JSON); !ok {
 		return errors.ErrUnsupported
 	}
 	values := make([]Res, 0, len(members))
-	if err := json.Unmarshal(array, &values); err != nil {
+	if err := (safe{Codec: e.codec.Codec}).unmarshal(array, &values); err != nil { // result logs the panics
 		return err
 	}
 	if len(values) != len(members) {

@@ -76,7 +76,7 @@ func (n *Node) emitUnnumbered(call, reply string, frame []byte) error {
 	var header nats.Header
 	if n.sign != nil {
 		header = make(nats.Header, 1)
-		if err := setSignature(header, n.sign, n.signedReply(call, body)); err != nil {
+		if err := n.setSignature(header, n.signedReply(call, body)); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 )
 
 // news tells the user of events, one at a time, on a goroutine that runs while there are events. put does
@@ -14,9 +15,10 @@ type news struct {
 	attrs  []slog.Attr     // logged with each event, to identify the Node or Remote
 
 	mu      sync.Mutex // guards the fields below
-	events  []NodeEvent
-	missed  uint64 // events that were dropped beyond mostNews
-	telling bool   // the goroutine runs
+	queue   []func()   // each tells one event
+	missed  uint64     // events that were dropped beyond mostNews
+	panics  panics
+	telling bool // the goroutine runs
 	ended   bool
 	run     sync.WaitGroup // the goroutine that tells
 }
@@ -25,18 +27,65 @@ type news struct {
 // DefaultMaxNodes, so that an event of each node can wait.
 const mostNews = 1 << 15
 
+// panics counts the times that code of the user has panicked or called runtime.Goexit.
+type panics struct {
+	logged time.Time // when a stack was logged
+	since  int       // how many there have been since
+}
+
+// panicInterval is how often the stack of a panic is logged, as on a bus.
+const panicInterval = time.Minute
+
 // put queues an event, unless too many events wait or end was called.
 func (n *news) put(e NodeEvent) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.putLocked(func() {
+		n.log(e.level(), e.String(), e.attrs()...)
+		if n.onNode != nil {
+			n.try("the func of OnNode", func() { n.onNode(e) })
+		}
+	})
+}
+
+// try calls code of the user. If the code panics or calls runtime.Goexit, this is logged.
+func (n *news) try(what string, f func()) {
+	if err := apart(f); err != nil {
+		n.unwound(what, err)
+	}
+}
+
+// unwound queues the log record of code of the user that has panicked or called runtime.Goexit.
+func (n *news) unwound(what string, err error) {
+	var text string
+	attrs := []slog.Attr{}
+	u, ok := err.(*unwound)
+	if ok {
+		text, attrs = what+" panicked", append(attrs, slog.String("value", u.text))
+	} else {
+		text = what + " called runtime.Goexit"
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if now := time.Now(); ok && now.Sub(n.panics.logged).Abs() < panicInterval {
+		n.panics.since++
+		attrs = append(attrs, slog.Int("panics_since_stack", n.panics.since))
+	} else if ok {
+		n.panics = panics{logged: now}
+		attrs = append(attrs, slog.String("stack", string(u.stack)))
+	}
+	n.putLocked(func() { n.log(slog.LevelError, text, attrs...) })
+}
+
+func (n *news) putLocked(tell func()) {
 	if n.ended {
 		return
 	}
-	if len(n.events) >= mostNews {
+	if len(n.queue) >= mostNews {
 		n.missed++
 		return
 	}
-	n.events = append(n.events, e)
+	n.queue = append(n.queue, tell)
 	if !n.telling {
 		n.telling = true
 		n.run.Go(n.tell)
@@ -58,31 +107,30 @@ func (n *news) count() uint64 {
 	return n.missed
 }
 
-// take returns the events that wait. If there are none, the goroutine that tells ends.
-func (n *news) take() []NodeEvent {
+// take returns what waits to be told. If nothing waits, the goroutine that tells ends.
+func (n *news) take() []func() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	events := n.events
-	n.events = nil
-	n.telling = events != nil
-	return events
+	queue := n.queue
+	n.queue = nil
+	n.telling = queue != nil
+	return queue
 }
 
 func (n *news) tell() {
-	for events := n.take(); events != nil; events = n.take() {
-		for _, e := range events {
-			n.log(e.level(), e.String(), e.attrs()...)
-			if n.onNode != nil {
-				n.onNode(e)
-			}
+	for queue := n.take(); queue != nil; queue = n.take() {
+		for _, tell := range queue {
+			tell()
 		}
 	}
 }
 
+// log logs a record. There is no other logger to tell if the logger panics or calls runtime.Goexit.
 func (n *news) log(level slog.Level, text string, attrs ...slog.Attr) {
 	logger := n.logger
 	if logger == nil {
 		logger = slog.Default()
 	}
-	logger.LogAttrs(context.Background(), level, "natsdispatch: "+text, slog.GroupAttrs("natsdispatch", append(attrs, n.attrs...)...))
+	group := slog.GroupAttrs("natsdispatch", append(attrs, n.attrs...)...)
+	_ = apart(func() { logger.LogAttrs(context.Background(), level, "natsdispatch: "+text, group) })
 }

@@ -77,6 +77,7 @@ type served struct {
 	// The node's talk guards the fields below.
 	groups map[string]*nats.Subscription // to requests to each group
 	names  []string                      // of the groups, sorted
+	unfit  map[string]error              // why other groups cannot have a subject
 	seq    uint64                        // the number of the next announcement
 	said   bool                          // the node has announced itself
 	over   bool                          // the node has said bye
@@ -345,10 +346,10 @@ func (n *Node) idleLocked() {
 	}
 }
 
-// codec returns the codec with the name, or nil.
-func (n *Node) codec(name string) Codec {
+// codec returns the codec with the name, or the zero safe.
+func (n *Node) codec(name string) safe {
 	if i := slices.IndexFunc(n.codecs, func(c Codec) bool { return c.Name() == name }); i >= 0 {
-		return n.codecs[i]
+		return safe{n.codecs[i], &n.news}
 	}
-	return nil
+	return safe{}
 }

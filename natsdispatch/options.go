@@ -69,10 +69,10 @@ func positive[N int | time.Duration](option string, n N) error {
 }
 
 // WithSpace separates nodes and askers on one server: they meet only in the
-// same space. The name is one token of A–Z a–z 0–9 _ -. Without this option it is DefaultSpace.
+// same space. The name is one token of A–Z a–z 0–9 _ -, of at most 128 bytes. Without this option it is DefaultSpace.
 func WithSpace(name string) Option {
 	return common{func(c *config) error {
-		if err := checkTokens(name, false); err != nil {
+		if err := checkTokens(name, false, longestSpace); err != nil {
 			return invalid("WithSpace", "%v", err)
 		}
 		c.space = name
@@ -81,10 +81,10 @@ func WithSpace(name string) Option {
 }
 
 // WithPrefix sets the beginning of all subjects, the same on both sides: tokens of
-// A–Z a–z 0–9 _ - joined by dots. Without this option it is DefaultPrefix.
+// A–Z a–z 0–9 _ - joined by dots, at most 256 bytes. Without this option it is DefaultPrefix.
 func WithPrefix(prefix string) Option {
 	return common{func(c *config) error {
-		if err := checkTokens(prefix, true); err != nil {
+		if err := checkTokens(prefix, true, longestPrefix); err != nil {
 			return invalid("WithPrefix", "%v", err)
 		}
 		c.prefix = prefix
@@ -104,7 +104,7 @@ func WithCodec(codecs ...Codec) Option {
 			if codec == nil {
 				return invalid("WithCodec", "nil at index %d", i)
 			}
-			if err := checkTokens(codec.Name(), false); err != nil {
+			if err := checkTokens(codec.Name(), false, longestSpace); err != nil {
 				return invalid("WithCodec", "name %v", err)
 			}
 		}
@@ -205,7 +205,8 @@ func OnNode(f func(NodeEvent)) Option {
 // WithTraceContext sends the context of a trace with requests: an asker calls inject
 // with the context of the call and sends the keys that inject sets; a node calls extract
 // and uses the context that it returns for the call. Keys are sent in lower case, and
-// get ignores case; get returns the empty string for a missing key. Either function may be nil.
+// get ignores case; get returns the empty string for a missing key. If extract returns nil, the call has the
+// context that extract was given. Either function may be nil.
 func WithTraceContext(
 	inject func(ctx context.Context, set func(key, value string)),
 	extract func(ctx context.Context, get func(key string) string) context.Context,

@@ -1,11 +1,8 @@
 package natsdispatch
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
-// WithNode sets the node's name in reports. The name must be unique in its space: if two processes have
+// WithNode sets the node's name in reports. The name has 1 to 128 bytes of UTF-8, and must be unique in its space: if two processes have
 // the same name, the error handlers of both and of their askers receive [dispatch.ErrDuplicate].
 // Without this option the name consists of the host name, the process number and
 // four random characters.
@@ -17,16 +14,6 @@ func WithNode(name string) ServeOption {
 		c.node = name
 		return nil
 	})
-}
-
-// longestNode bounds the name of a node, in bytes.
-const longestNode = 128
-
-func checkNodeName(name string) error {
-	if name == "" || name == anybody || len(name) > longestNode {
-		return fmt.Errorf("%.40q; it must have 1 to %d bytes, and not be *", name, longestNode)
-	}
-	return nil
 }
 
 // WithBeat sets the interval of the node's beats, from a millisecond to an hour. After three missed

@@ -103,20 +103,20 @@ func (o *outbox) wants(m dispatch.Member) bool {
 // result puts a value, in pieces if the value is too large for one message. The member fails if the value is
 // larger than limit, if the store has no room for it, or if err says that there is no value.
 func (o *outbox) result(m dispatch.Member, value []byte, err error) {
+	if err == nil && len(value) > o.limit {
+		err = fmt.Errorf("%w: a result of %d bytes; WithMaxResult allows %d", ErrTooLarge, len(value), o.limit)
+	}
 	if err == nil {
 		err = o.store.admit(len(value))
+	}
+	if err != nil {
+		o.breakOff(m, err)
+		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := o.numberLocked(m)
 	if o.members[n].broken {
-		return
-	}
-	if err == nil && len(value) > o.limit {
-		err = fmt.Errorf("%w: a result of %d bytes; WithMaxResult allows %d", ErrTooLarge, len(value), o.limit)
-	}
-	if err != nil {
-		o.breakLocked(n, err)
 		return
 	}
 	rest := value
@@ -131,9 +131,9 @@ func (o *outbox) result(m dispatch.Member, value []byte, err error) {
 
 // breakLocked puts the end of a member that has failed. If an end of the member was put before, the asker
 // replaces it by this one.
-func (o *outbox) breakLocked(n int, err error) {
+func (o *outbox) breakLocked(n int, f failure) {
 	o.members[n].ended, o.members[n].broken = true, true
-	o.endLocked(n, o.members[n].results, failed(dispatch.StateFailed, err))
+	o.endLocked(n, o.members[n].results, f)
 }
 
 // valueLocked appends a frame with a value of size bytes, and then waits while too many bytes wait.
@@ -160,12 +160,13 @@ func (o *outbox) isBeyondLocked(n int) bool {
 
 // end puts the end of a member, unless an end of the member was put before.
 func (o *outbox) end(outcome dispatch.Outcome) {
+	f := failureOf(outcome)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := o.numberLocked(outcome.Member)
 	if !o.members[n].ended {
 		o.members[n].ended = true
-		o.endLocked(n, outcome.Results, failureOf(outcome))
+		o.endLocked(n, outcome.Results, f)
 	}
 }
 
@@ -181,11 +182,22 @@ func (o *outbox) endLocked(n, results int, f failure) {
 	}
 }
 
-// reject puts a reject, and closes the outbox.
+// reject puts a reject, and closes the outbox. If members were named before, it puts the ends of those that
+// have not ended, and the final.
 func (o *outbox) reject(f failure) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.appendLocked(appendReject(o.scratch[:0], f)).failure = f
+	if len(o.members) == 0 {
+		o.appendLocked(appendReject(o.scratch[:0], f)).failure = f
+		o.closeLocked()
+		return
+	}
+	for n := range o.members {
+		if !o.members[n].ended {
+			o.breakLocked(n, f)
+		}
+	}
+	o.finalLocked()
 	o.closeLocked()
 }
 

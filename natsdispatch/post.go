@@ -50,7 +50,7 @@ func (n *Node) reply(w *work, m *message) error {
 			signed = n.signedReply(w.request.call, m.body)
 			header = make(nats.Header, 1)
 		}
-		if err := setSignature(header, n.sign, signed); err != nil {
+		if err := n.setSignature(header, signed); err != nil {
 			return err
 		}
 	}

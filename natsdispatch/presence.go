@@ -49,7 +49,7 @@ func parseAnnouncement(body []byte) (a announcement, err error) {
 	if err := json.Unmarshal(body, &a); err != nil {
 		return a, err
 	}
-	if a.Node == "" || a.Topic == "" || a.Epoch <= 0 {
+	if checkNodeName(a.Node) != nil || checkTokens(a.Topic, true, longestTopic) != nil || a.Epoch <= 0 {
 		return a, errors.New("an announcement without node, topic or epoch")
 	}
 	return a, nil
@@ -57,11 +57,7 @@ func parseAnnouncement(body []byte) (a announcement, err error) {
 
 // patience returns how long a silent node still counts as present.
 func (a *announcement) patience() time.Duration {
-	beat := min(time.Duration(cmp.Or(a.AllMS, a.BeatMS))*time.Millisecond, longestBeat)
-	if beat <= 0 {
-		beat = DefaultBeat
-	}
-	return missedBeats * beat
+	return missedBeats * cmp.Or(inUnits(cmp.Or(a.AllMS, a.BeatMS), time.Millisecond, longestBeat), DefaultBeat)
 }
 
 // misfit returns an error that says why an asker with these types and codec cannot ask the node, or nil.

@@ -44,12 +44,12 @@ func (s subjects) result(node, topic string) string {
 type audible interface {
 	// listen adds a listener that calls hear with each result, one at a time. write returns the value of the
 	// result, written by the codec.
-	listen(name string, hear func(call dispatch.CallID, from dispatch.Member, write func(Codec) ([]byte, error))) (*dispatch.Registration, error)
+	listen(name string, hear func(call dispatch.CallID, from dispatch.Member, write func(safe) ([]byte, error))) (*dispatch.Registration, error)
 }
 
-func (b *typedBus[Req, Res]) listen(name string, hear func(dispatch.CallID, dispatch.Member, func(Codec) ([]byte, error))) (*dispatch.Registration, error) {
+func (b *typedBus[Req, Res]) listen(name string, hear func(dispatch.CallID, dispatch.Member, func(safe) ([]byte, error))) (*dispatch.Registration, error) {
 	return b.d.AddListener(b.topic, func(_ context.Context, r dispatch.Result[Req, Res]) {
-		hear(r.Call.ID(), r.From, func(c Codec) ([]byte, error) { return c.Marshal(r.Value) })
+		hear(r.Call.ID(), r.From, func(c safe) ([]byte, error) { return marshal(c, r.Value) })
 	}, dispatch.WithName(name))
 }
 
@@ -98,7 +98,7 @@ type publisher struct {
 	failed bool   // it was reported that a result was not published
 }
 
-func (p *publisher) hear(call dispatch.CallID, from dispatch.Member, write func(Codec) ([]byte, error)) {
+func (p *publisher) hear(call dispatch.CallID, from dispatch.Member, write func(safe) ([]byte, error)) {
 	if from.Node != "" {
 		return // the result is of another node, which may publish it
 	}
@@ -110,14 +110,14 @@ func (p *publisher) hear(call dispatch.CallID, from dispatch.Member, write func(
 		return
 	}
 	n.counts.unsent.Add(1)
-	if cut := !n.nc.IsConnected() || errors.Is(err, nats.ErrConnectionClosed); !cut && !p.failed {
+	if cut := !n.nc.IsConnected() || is(err, nats.ErrConnectionClosed); !cut && !p.failed {
 		p.failed = true // further failures are only counted
 		n.fail(fmt.Errorf("natsdispatch: node %s: publish a result of %v: %w", n.node, from, err))
 	}
 }
 
-func (p *publisher) publish(seq uint64, call dispatch.CallID, from dispatch.Member, write func(Codec) ([]byte, error)) error {
-	n, codec := p.node, p.node.codecs[0]
+func (p *publisher) publish(seq uint64, call dispatch.CallID, from dispatch.Member, write func(safe) ([]byte, error)) error {
+	n, codec := p.node, safe{p.node.codecs[0], &p.node.news}
 	value, err := write(codec)
 	if err != nil {
 		return fmt.Errorf("write it as %s: %w", codec.Name(), err)
@@ -132,7 +132,7 @@ func (p *publisher) publish(seq uint64, call dispatch.CallID, from dispatch.Memb
 		}
 	}
 	if n.sign != nil {
-		if err := setSignature(m.Header, n.sign, n.signed(resultCall(p.topic, number, member), n.node, n.epoch, seq, value)); err != nil {
+		if err := n.setSignature(m.Header, n.signed(resultCall(p.topic, number, member), n.node, n.epoch, seq, value)); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,9 @@ func (q *inquiry) listen(ctx context.Context) error {
 			q.askAgain(ctx)
 		case <-q.wake:
 			q.now = time.Now()
-			for _, e := range q.take(false) {
+			for q.taken = q.take(false); len(q.taken) > 0; {
+				e := q.taken[0]
+				q.taken = q.taken[1:]
 				q.deal(ctx, e)
 				q.to.flush()
 			}
@@ -142,8 +144,8 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 		counts.malformed.Add(1)
 		return
 	}
-	if verify := q.r.verify; verify != nil {
-		if err := verifySignature(m.Header, verify, from.node, q.r.signedBy(a.request.call, from, m.Data)); err != nil {
+	if q.r.verify != nil {
+		if err := q.r.verifySignature(m.Header, from.node, q.r.signedBy(a.request.call, from, m.Data)); err != nil {
 			counts.unverified.Add(1)
 			return
 		}

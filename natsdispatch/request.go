@@ -112,8 +112,7 @@ func parseRequest(h headers) (r request, err error) {
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", headerBudget, err)
 	}
-	const longest = 1 << 62 / time.Microsecond
-	r.budget = time.Duration(min(micros, int64(longest))) * time.Microsecond
+	r.budget = inUnits(micros, time.Microsecond, longestBudget)
 	if r.codec = h.Get(headerCodec); r.codec == "" {
 		return r, fmt.Errorf("%s is missing", headerCodec)
 	}
@@ -148,6 +147,15 @@ func parseRequest(h headers) (r request, err error) {
 		r.targets = append(r.targets, name)
 	}
 	return r, nil
+}
+
+// longestBudget bounds the budget of a request, so that the budget can be added to a time.
+const longestBudget time.Duration = 1 << 62
+
+// inUnits returns n times unit, within 0 and longest. n is the number of another program, and the product may
+// be no Duration.
+func inUnits(n int64, unit, longest time.Duration) time.Duration {
+	return min(time.Duration(max(min(n, int64(longest/unit)), 0))*unit, longest)
 }
 
 // countOf reads the number in a header. The number is 1 if the header is missing.
@@ -241,7 +249,7 @@ func parseReply(h nats.Header) (s sender, err error) {
 	if v := h.Get(headerVersion); v != strconv.Itoa(version) {
 		return s, fmt.Errorf("%w: %.20q, not %d", errVersion, v, version)
 	}
-	if s.node, err = unescape(h.Get(headerNode)); err != nil || s.node == "" {
+	if s.node, err = unescape(h.Get(headerNode)); err != nil || checkNodeName(s.node) != nil {
 		return s, fmt.Errorf("%s: %.40q is no name", headerNode, h.Get(headerNode))
 	}
 	if s.epoch, err = strconv.ParseInt(h.Get(headerEpoch), 10, 64); err != nil || s.epoch <= 0 {

@@ -2,6 +2,7 @@ package natsdispatch
 
 import (
 	"hash/maphash"
+	"slices"
 	"time"
 )
 
@@ -37,7 +38,7 @@ func (s *seen) add(id string, until, now time.Time) (isNew, forgotten bool) {
 		s.ends = make(map[mark]time.Duration)
 	}
 	s.sweep(now)
-	m := mark{maphash.String(s.seeds[0], id), maphash.String(s.seeds[1], id)}
+	m := s.markOf(id)
 	end, known := s.ends[m]
 	if known && now.Sub(s.start) < end {
 		return false, false
@@ -56,6 +57,10 @@ func (s *seen) add(id string, until, now time.Time) (isNew, forgotten bool) {
 	return true, forgotten
 }
 
+func (s *seen) markOf(id string) mark {
+	return mark{maphash.String(s.seeds[0], id), maphash.String(s.seeds[1], id)}
+}
+
 // len returns how many ids are remembered.
 func (s *seen) len() int { return len(s.ends) }
 
@@ -67,7 +72,7 @@ func (s *seen) sweep(now time.Time) {
 	current := int(now.Sub(s.start) / period)
 	for len(s.periods) > 0 && s.first < current {
 		for _, m := range s.periods[0] {
-			s.forget(m)
+			s.forget(m, s.first)
 		}
 		s.nextPeriod()
 	}
@@ -76,19 +81,18 @@ func (s *seen) sweep(now time.Time) {
 	}
 }
 
-// forgetOne forgets an id of the next period that has any.
+// forgetOne forgets an id of the next period that has any. The empty periods before it stay, because the time
+// of further ids may end in them.
 func (s *seen) forgetOne() {
-	for len(s.periods[0]) == 0 {
-		s.nextPeriod()
-	}
-	m := s.periods[0][0]
-	s.periods[0] = s.periods[0][1:]
-	s.forget(m)
+	in := slices.IndexFunc(s.periods, func(marks []mark) bool { return len(marks) > 0 })
+	m := s.periods[in][0]
+	s.periods[in] = s.periods[in][1:]
+	s.forget(m, s.first+in)
 }
 
-// forget forgets a mark of the next period, unless it was remembered once more.
-func (s *seen) forget(m mark) {
-	if int(s.ends[m]/period) <= s.first {
+// forget forgets a mark of a period, unless it was remembered once more.
+func (s *seen) forget(m mark, in int) {
+	if int(s.ends[m]/period) <= in {
 		delete(s.ends, m)
 	}
 }

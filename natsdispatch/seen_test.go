@@ -63,6 +63,77 @@ func TestSeenForgetsWhatEndsFirst(t *testing.T) {
 	}
 }
 
+// The bound does not change how long ids are remembered after it was passed: as long as fewer ids are in force
+// than the bound allows, none is forgotten before its time, and none stays after it.
+func TestSeenIsAsBeforeAfterTheBoundWasPassed(t *testing.T) {
+	s := seen{most: 3}
+	for _, id := range []string{"a", "b", "c"} {
+		s.adds(t, id, second(1600), second(1000), true, false)
+	}
+	s.adds(t, "one more", second(1001), second(1000), true, true) // a, b or c is forgotten
+	for i := range 4 {
+		now := second(1060 + 60*i)
+		if s.sweep(now); s.len() != 2 {
+			t.Errorf("%d ids are remembered, want the 2 whose time is not over", s.len())
+		}
+		s.adds(t, fmt.Sprint("short ", i), now.Add(time.Second), now, true, false)
+	}
+	if s.sweep(second(1602)); s.len() != 0 || len(s.periods) != 0 {
+		t.Errorf("%d ids in %d periods are remembered at the end, want none", s.len(), len(s.periods))
+	}
+}
+
+// Beyond the bound seen remembers what a map does from which the id whose period is the next to end is removed.
+func TestSeenForgetsAsAMapDoes(t *testing.T) {
+	const most = 50
+	s := seen{most: most}
+	ends := make(map[string]time.Time) // of the ids that are remembered
+	random := rand.New(rand.NewPCG(5, 6))
+	now := second(1000)
+	inPeriod := func(at time.Time) int { return int(at.Sub(s.start) / period) }
+	for i := range 20_000 {
+		now = now.Add(time.Duration(random.IntN(400)) * time.Millisecond)
+		for id, end := range ends {
+			if inPeriod(end) < inPeriod(now) {
+				delete(ends, id)
+			}
+		}
+		until := now.Add(time.Duration(1+random.IntN(1+random.IntN(100))) * time.Second)
+		next, least := 1<<30, 0 // the period in which the time of the next id ends, and how many ids end there
+		for _, end := range ends {
+			switch in := inPeriod(end); {
+			case in < next:
+				next, least = in, 1
+			case in == next:
+				least++
+			}
+		}
+		full := len(ends) >= most
+		id := fmt.Sprint(i)
+		s.adds(t, id, until, now, true, full)
+		ends[id] = until
+		if full { // seen has forgotten one of those that end next
+			left := 0
+			for id, end := range ends {
+				if inPeriod(end) != next || id == fmt.Sprint(i) {
+					continue
+				}
+				if _, known := s.ends[s.markOf(id)]; known {
+					left++
+				} else {
+					delete(ends, id)
+				}
+			}
+			if left != least-1 {
+				t.Fatalf("%d of the %d ids that end next are left, want one less", left, least)
+			}
+		}
+		if len(ends) != s.len() {
+			t.Fatalf("%d ids are remembered, want %d", s.len(), len(ends))
+		}
+	}
+}
+
 // What is remembered once more is not forgotten for another id in the place of its first time.
 func TestSeenForgetsNothingThatWasRememberedOnceMore(t *testing.T) {
 	s := seen{most: 2}

@@ -2,11 +2,11 @@ package natsdispatch
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"reflect"
 	"slices"
 
 	"github.com/nats-io/nats.go"
@@ -83,7 +83,7 @@ type server interface {
 	// members returns the members that a call would ask now.
 	members() []dispatch.Member
 	// send reads the request in the payload, and sends it to the producers of the topic.
-	send(ctx context.Context, codec Codec, payload []byte, opts []dispatch.CallOption) (call, error)
+	send(ctx context.Context, codec safe, payload []byte, opts []dispatch.CallOption) (call, error)
 }
 
 // call is a [dispatch.Call], for code that does not know its types.
@@ -93,11 +93,11 @@ type call interface {
 	Outcomes() iter.Seq[dispatch.Outcome]
 	// values calls yield with each result, written by the codec, until the call has ended. It skips the results
 	// of members for which wants returns false.
-	values(codec Codec, wants func(m dispatch.Member) bool, yield func(m dispatch.Member, value []byte, err error))
+	values(codec safe, wants func(m dispatch.Member) bool, yield func(m dispatch.Member, value []byte, err error))
 	// whole returns the results of a call that has ended with one result of each of these members and no others,
 	// as a JSON array in the order of the members. It returns false if the call has not ended or has ended
 	// differently, if the codec is not JSON or cannot write the results, or if there are too many members.
-	whole(codec Codec, members []dispatch.Member) (array []byte, ok bool)
+	whole(codec safe, members []dispatch.Member) (array []byte, ok bool)
 }
 
 type typedBus[Req, Res any] struct {
@@ -107,9 +107,9 @@ type typedBus[Req, Res any] struct {
 
 func (b *typedBus[Req, Res]) members() []dispatch.Member { return b.d.Members(b.topic) }
 
-func (b *typedBus[Req, Res]) send(ctx context.Context, codec Codec, payload []byte, opts []dispatch.CallOption) (call, error) {
+func (b *typedBus[Req, Res]) send(ctx context.Context, codec safe, payload []byte, opts []dispatch.CallOption) (call, error) {
 	var req Req
-	if err := codec.Unmarshal(payload, &req); err != nil {
+	if err := codec.unmarshal(payload, &req); err != nil {
 		return nil, fmt.Errorf("%w: the request: %w", ErrMalformed, err)
 	}
 	c, err := b.d.Send(ctx, b.topic, req, opts...)
@@ -121,12 +121,12 @@ func (b *typedBus[Req, Res]) send(ctx context.Context, codec Codec, payload []by
 
 type typedCall[Req, Res any] struct{ *dispatch.Call[Req, Res] }
 
-func (c typedCall[Req, Res]) values(codec Codec, wants func(m dispatch.Member) bool, yield func(m dispatch.Member, value []byte, err error)) {
+func (c typedCall[Req, Res]) values(codec safe, wants func(m dispatch.Member) bool, yield func(m dispatch.Member, value []byte, err error)) {
 	for r := range c.Results() {
 		if !wants(r.From) {
 			continue
 		}
-		value, err := codec.Marshal(r.Value)
+		value, err := marshal(codec, r.Value)
 		if err != nil {
 			err = fmt.Errorf("natsdispatch: write a result as %s: %w", codec.Name(), err)
 		}
@@ -137,9 +137,12 @@ func (c typedCall[Req, Res]) values(codec Codec, wants func(m dispatch.Member) b
 // mostInArray bounds the members of whole, which may search all of them for each result.
 const mostInArray = 256
 
-func (c typedCall[Req, Res]) whole(codec Codec, members []dispatch.Member) (array []byte, ok bool) {
-	if _, ok := codec.(JSON); !ok || len(members) == 0 || len(members) > mostInArray || !c.isWell() {
+func (c typedCall[Req, Res]) whole(codec safe, members []dispatch.Member) (array []byte, ok bool) {
+	if _, ok := codec.Codec.(JSON); !ok || len(members) == 0 || len(members) > mostInArray || !c.isWell() {
 		return nil, false
+	}
+	if reflect.TypeFor[Res]().Kind() == reflect.Uint8 {
+		return nil, false // JSON writes bytes as a string
 	}
 	values, next, count := make([]Res, len(members)), 0, 0
 	for r := range c.Results() {
@@ -152,7 +155,7 @@ func (c typedCall[Req, Res]) whole(codec Codec, members []dispatch.Member) (arra
 		values[next] = r.Value
 		next, count = next+1, count+1
 	}
-	array, err := json.Marshal(values)
+	array, err := marshal(safe{Codec: codec.Codec}, values) // values logs the panics
 	return array, err == nil && count == len(members)
 }
 

@@ -12,6 +12,25 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
+// encoding/json writes a slice of bytes as a string, which is no array of results.
+func TestBytesAreNoWholeReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type level byte
+		d := dispatch.New[int, level]()
+		defer d.Close()
+		topic := dispatch.NewTopic[int, level]("oven")
+		_, err1 := d.AddProducer(topic, func(context.Context, int) (level, error) { return 7, nil }, dispatch.WithName("a"))
+		call, err2 := d.Send(t.Context(), topic, 7)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if array, ok := (typedCall[int, level]{call}).whole(safe{Codec: JSON{}}, []dispatch.Member{{Name: "a"}}); ok {
+			t.Errorf("the whole reply is %s, want none", array)
+		}
+	})
+}
+
 // A reply that is one array says that each member has ended with one result. So a call of which any member did
 // something else, or that goes on, or that has other members, is not whole.
 func TestOnlyACallThatEndedWellIsWhole(t *testing.T) {
@@ -64,14 +83,14 @@ func TestOnlyACallThatEndedWellIsWhole(t *testing.T) {
 				}
 				synctest.Wait()
 				began := time.Now()
-				array, ok := typedCall[int, int]{call}.whole(JSON{}, slices.Clone(at.members))
+				array, ok := typedCall[int, int]{call}.whole(safe{Codec: JSON{}}, slices.Clone(at.members))
 				if string(array) != at.want && ok || ok != (at.want != "") {
 					t.Errorf("%s, %t; want %q", array, ok, at.want)
 				}
 				if waited := time.Since(began); waited != 0 {
 					t.Errorf("it waits %v for the call", waited)
 				}
-				if _, ok := (typedCall[int, int]{call}).whole(Gob{}, at.members); ok {
+				if _, ok := (typedCall[int, int]{call}).whole(safe{Codec: Gob{}}, at.members); ok {
 					t.Error("an array in another codec than JSON")
 				}
 			})

@@ -3,6 +3,9 @@ package natsdispatch
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/seed-bb4b4d74/dispatch"
 )
 
 // subjects are the subjects of one space; see docs/wire-protocol.md.
@@ -13,6 +16,36 @@ const (
 	version2   = 2 // of replies, and of requests if all nodes know it
 	queueGroup = "dispatch"
 )
+
+// The bounds of names, in bytes. A server closes the connection of a program that sends a subject with which a
+// line of the protocol of NATS is longer than max_control_line, by default 4,096 bytes.
+const (
+	longestPrefix = 256
+	longestSpace  = 128
+	longestNode   = 128
+	longestTopic  = 255  // by the rules of package dispatch
+	longestGroup  = 1024 // escaped
+)
+
+// checkNodeName returns an error if a node cannot have the name. Announcements are JSON, which can only write
+// UTF-8.
+func checkNodeName(name string) error {
+	if name == "" || name == anybody || len(name) > longestNode || !utf8.ValidString(name) {
+		return fmt.Errorf("%.40q; it must have 1 to %d bytes of UTF-8, and not be *", name, longestNode)
+	}
+	return nil
+}
+
+// checkGroup returns an error if a group with this name cannot be announced or cannot have a subject.
+func checkGroup(name string) error {
+	if n := len(escape(name)); n > longestGroup {
+		return fmt.Errorf("%w: the name of group %.40q has %d bytes in a subject; %d are allowed", ErrTooLarge, name, n, longestGroup)
+	}
+	if !utf8.ValidString(name) {
+		return fmt.Errorf("%w: the name of group %.40q is no UTF-8", dispatch.ErrInvalidArgument, name)
+	}
+	return nil
+}
 
 func (s subjects) ask(topic string) string {
 	return s.prefix + ".v1." + s.space + ".ask." + topic
@@ -131,8 +164,11 @@ func matches(pattern, topic string) bool {
 }
 
 // checkTokens returns an error unless s is one token, or several tokens that are joined by dots if several is
-// true.
-func checkTokens(s string, several bool) error {
+// true, and has at most longest bytes.
+func checkTokens(s string, several bool, longest int) error {
+	if len(s) > longest {
+		return fmt.Errorf("%.40q… has %d bytes; %d are allowed", s, len(s), longest)
+	}
 	for token := range strings.SplitSeq(s, ".") {
 		if token == "" {
 			return fmt.Errorf("%q has an empty token", s)

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -151,15 +154,36 @@ func TestWhatWasRefused(t *testing.T) {
 }
 
 func TestAnnouncementOfABadNode(t *testing.T) {
-	for _, body := range []string{"", "{}", "[]", `{"node":"n","topic":"t"}`, `{"node":"n","topic":"t","epoch":-1}`, `{"node":"","topic":"t","epoch":1}`} {
+	for _, body := range []string{
+		"", "{}", "[]", `{"node":"n","topic":"t"}`, `{"node":"n","topic":"t","epoch":-1}`, `{"node":"","topic":"t","epoch":1}`,
+		`{"node":"*","topic":"t","epoch":1}`, `{"node":"n","topic":"t u","epoch":1}`, `{"node":"n","topic":"` + strings.Repeat("t", longestTopic+1) + `","epoch":1}`,
+	} {
 		if a, err := parseAnnouncement([]byte(body)); err == nil {
 			t.Errorf("%s is read as %+v", body, a)
 		}
 	}
-	for ms, want := range map[int64]time.Duration{0: 3 * DefaultBeat, -1: 3 * DefaultBeat, 10: 30 * time.Millisecond, 1 << 40: 3 * time.Hour} {
+	for ms, want := range map[int64]time.Duration{0: 3 * DefaultBeat, -1: 3 * DefaultBeat, 10: 30 * time.Millisecond, 1 << 40: 3 * time.Hour, math.MaxInt64: 3 * time.Hour} {
 		a := announcement{BeatMS: ms}
 		if got := a.patience(); got != want {
 			t.Errorf("a beat every %d ms: patience %v, want %v", ms, got, want)
+		}
+	}
+}
+
+// The times in messages are numbers of other programs, and need not be Durations.
+func TestTimesOfOtherProgramsAreBounded(t *testing.T) {
+	for n, want := range map[int64]time.Duration{
+		math.MinInt64: 0, -1: 0, 0: 0, 7: 7 * time.Millisecond, 10_001: 10 * time.Second, math.MaxInt64: 10 * time.Second,
+		math.MaxInt64/1_000_000 + 1: 10 * time.Second, 1 << 44: 10 * time.Second,
+	} {
+		if got := inUnits(n, time.Millisecond, 10*time.Second); got != want {
+			t.Errorf("%d ms are %v, want %v", n, got, want)
+		}
+	}
+	for budget, want := range map[string]time.Duration{"-9223372036854775808": 0, "-9223372036854776": 0, "9223372036854775807": 4611686018427387000} {
+		h := nats.Header{headerVersion: {"1"}, headerCall: {"c"}, headerCodec: {"json"}, headerBudget: {budget}}
+		if r, err := parseRequest(h); err != nil || r.budget != want {
+			t.Errorf("a budget of %s µs is %d ns, %v; want %d", budget, r.budget, err, want)
 		}
 	}
 }

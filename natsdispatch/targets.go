@@ -12,23 +12,22 @@ import (
 // targets are the names of dispatch.WithTargets in a request. They find the names of a member without a
 // comparison of each name with each member.
 type targets struct {
-	names map[string]bool
-	under map[string][]string // the names before a slash, and those that go on behind it: "g" has "g/a" and "g/b"
+	names  map[string]bool
+	slashy []string // the names that have a slash, sorted: those of the replicas of a group are next to each other
 }
 
 func newTargets(names []string) targets {
-	t := targets{make(map[string]bool, len(names)), make(map[string][]string)}
+	t := targets{names: make(map[string]bool, len(names))}
 	for _, name := range names {
 		if t.names[name] {
 			continue
 		}
 		t.names[name] = true
-		for i := range len(name) {
-			if name[i] == '/' {
-				t.under[name[:i]] = append(t.under[name[:i]], name)
-			}
+		if strings.Contains(name, "/") {
+			t.slashy = append(t.slashy, name)
 		}
 	}
+	slices.Sort(t.slashy)
 	return t
 }
 
@@ -44,7 +43,11 @@ func (t targets) of(m dispatch.Member, node string) iter.Seq[string] {
 			return
 		}
 		for _, group := range [...]string{m.Group, node + "/" + m.Group} {
-			for _, name := range t.under[group] {
+			first, _ := slices.BinarySearch(t.slashy, group+"/")
+			for _, name := range t.slashy[first:] {
+				if !strings.HasPrefix(name, group+"/") {
+					break
+				}
 				if !yield(name) {
 					return
 				}

@@ -18,6 +18,18 @@ type membersOnly struct {
 
 func (b membersOnly) members() []dispatch.Member { return b.all }
 
+// Any program may send a target with any number of slashes: the work does not depend on their number.
+func TestTargetsOfManySlashes(t *testing.T) {
+	names := []string{strings.Repeat("/", 10_000), "g/a"}
+	var targets targets
+	if allocs := testing.AllocsPerRun(1, func() { targets = newTargets(names) }); allocs > 50 {
+		t.Errorf("%v allocations for two names", allocs)
+	}
+	if got := slices.Collect(targets.of(dispatch.Member{Group: "g"}, "node")); !slices.Equal(got, []string{"g/a"}) {
+		t.Errorf("found are %q, want g/a", got)
+	}
+}
+
 // With targets found by their names, a request is for the same members as with each target compared with each
 // member.
 func TestTargetsFindWhatComparisonsFind(t *testing.T) {

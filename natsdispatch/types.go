@@ -52,25 +52,27 @@ func codecsFor[Req, Res any](given []Codec) (codecs []Codec, err error) {
 type writers struct {
 	interfaces []reflect.Type
 	tag        string
+	pointers   bool // the codec is given pointers
 }
 
 // writersOf returns the writers of a codec of this package, and nil for any other codec.
 func writersOf(c Codec) *writers {
 	switch c.(type) {
 	case JSON, *JSON:
-		return &writers{[]reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[encoding.TextMarshaler]()}, "json"}
+		return &writers{[]reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[encoding.TextMarshaler]()}, "json", true}
 	case Gob, *Gob:
-		return &writers{[]reflect.Type{reflect.TypeFor[gob.GobEncoder](), reflect.TypeFor[encoding.BinaryMarshaler](), reflect.TypeFor[encoding.TextMarshaler]()}, ""}
+		return &writers{[]reflect.Type{reflect.TypeFor[gob.GobEncoder](), reflect.TypeFor[encoding.BinaryMarshaler](), reflect.TypeFor[encoding.TextMarshaler]()}, "", false}
 	default:
 		return nil
 	}
 }
 
 // empties looks for a struct of which the codec would write nothing, and returns the path to the struct. If
-// only the pointer to a type writes itself, the codec calls its methods only for a part of another value.
+// only the pointer to a type writes itself, a codec that is given values calls its methods only for a part of
+// another value.
 func (w *writers) empties(t reflect.Type, path string, above []reflect.Type) (string, bool) {
 	for _, i := range w.interfaces {
-		if t.Implements(i) || above != nil && reflect.PointerTo(t).Implements(i) {
+		if t.Implements(i) || (w.pointers || above != nil) && reflect.PointerTo(t).Implements(i) {
 			return "", false
 		}
 	}

@@ -49,7 +49,8 @@ func TestTypesThatACodecWouldEmpty(t *testing.T) {
 		"left out":                   {checkTypes[leftOut, string]([]Codec{JSON{}}), "natsdispatch.leftOut"},
 		"embeds hidden":              {checkTypes[embedsEmpty, string]([]Codec{JSON{}}), "natsdispatch.embedsEmpty"},
 		"elements":                   {checkTypes[string, map[string][]*hidden]([]Codec{JSON{}}), "map[string][]*natsdispatch.hidden"},
-		"value of a pointer method":  {checkTypes[string, byPointer]([]Codec{JSON{}}), "natsdispatch.byPointer"},
+		"value of a pointer method":  {checkTypes[string, byPointer]([]Codec{JSON{}}), ""},
+		"the same, as gob":           {checkTypes[string, byPointer]([]Codec{Gob{}}), "natsdispatch.byPointer"},
 		"field":                      {checkTypes[string, struct{ Count atomic.Int64 }]([]Codec{JSON{}}), ".Count"},
 	} {
 		if c.want == "" && c.err != nil || c.want != "" && (!errors.Is(c.err, dispatch.ErrInvalidArgument) || !strings.Contains(c.err.Error(), c.want)) {

@@ -71,8 +71,12 @@ func (s subjects) signedBy(call string, from sender, body []byte) []byte {
 // presenceCall returns what the signature of an announcement covers instead of the id of a call.
 func presenceCall(topic string) string { return "presence." + topic }
 
-func setSignature(h nats.Header, sign Sign, message []byte) error {
-	signature, err := sign(message)
+func (n *Node) setSignature(h nats.Header, message []byte) (err error) {
+	var signature []byte
+	if unwound := apart(func() { signature, err = n.sign(message) }); unwound != nil {
+		n.news.unwound("the func of WithSign", unwound)
+		err = unwound
+	}
 	if err != nil {
 		return fmt.Errorf("natsdispatch: sign: %w", err)
 	}
@@ -80,10 +84,14 @@ func setSignature(h nats.Header, sign Sign, message []byte) error {
 	return nil
 }
 
-func verifySignature(h nats.Header, verify Verify, node string, message []byte) error {
+func (r *Remote) verifySignature(h nats.Header, node string, message []byte) error {
 	signature, err := base64.RawURLEncoding.DecodeString(h.Get(headerSignature))
 	if err != nil {
 		return fmt.Errorf("%w: %q: %w", ErrUnverified, node, err)
 	}
-	return verify(node, message, signature)
+	if unwound := apart(func() { err = r.verify(node, message, signature) }); unwound != nil {
+		r.news.unwound("the func of WithVerify", unwound)
+		err = unwound
+	}
+	return err
 }

@@ -1,6 +1,7 @@
 package natsdispatch
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"errors"
@@ -95,11 +96,11 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 		n.counts.malformed.Add(1)
 		return
 	case errors.Is(err, errVersion):
-		n.refuse(w, failed(dispatch.StateFailed, fmt.Errorf("%w: %w", dispatch.ErrIncompatible, err)))
+		n.refuseAtOnce(w, fmt.Errorf("%w: %w", dispatch.ErrIncompatible, err))
 		return
 	case err != nil:
 		n.counts.malformed.Add(1)
-		n.refuse(w, failed(dispatch.StateFailed, fmt.Errorf("%w: %w", ErrMalformed, err)))
+		n.refuseAtOnce(w, fmt.Errorf("%w: %w", ErrMalformed, err))
 		return
 	case r.passed(n.bus):
 		return
@@ -234,14 +235,22 @@ func (n *Node) withdraw(w *work, cause error) {
 	n.state.Unlock()
 }
 
-// refuse sends a reply that rejects the request.
+// refuse sends a reply that rejects the request, or ends a reply that has begun.
 func (n *Node) refuse(w *work, f failure) {
 	n.counts.refused.Add(1)
 	w.mu.Lock()
 	w.refused = f.text
 	w.mu.Unlock()
 	w.out.reject(f)
+	w.sending.Wait()
 	n.post(w)
+}
+
+// refuseAtOnce refuses a request that the node does not take. The node does not keep the reply, because it
+// does not find the request again by its id.
+func (n *Node) refuseAtOnce(w *work, err error) {
+	n.refuse(w, failed(dispatch.StateFailed, err))
+	w.out.abandon()
 }
 
 // answer makes the call of a request, and sends the reply. It returns when the reply was sent or abandoned.
@@ -249,6 +258,18 @@ func (n *Node) answer(w *work) {
 	defer n.done(w)
 	defer n.measure(w)
 	defer n.inHand.Add(-1)
+	returns := false
+	defer func() {
+		if !returns { // a codec has called runtime.Goexit
+			n.news.unwound("codec "+w.codec, dispatch.ErrGoexit)
+			n.refuse(w, failed(dispatch.StateFailed, fmt.Errorf("codec %s: %w", w.codec, dispatch.ErrGoexit)))
+		}
+	}()
+	n.answerNow(w)
+	returns = true
+}
+
+func (n *Node) answerNow(w *work) {
 	if n.inHand.Add(1) > int64(n.maxRequests) {
 		n.refuse(w, failed(dispatch.StateRejected, fmt.Errorf("%w: node %s has %d requests in hand", dispatch.ErrOverloaded, n.node, n.maxRequests)))
 		return
@@ -285,7 +306,7 @@ func (n *Node) answer(w *work) {
 }
 
 // answerInParts sends a reply that names the members first. The members are those of the report.
-func (n *Node) answerInParts(w *work, c call, codec Codec, report dispatch.Report, members []dispatch.Member) {
+func (n *Node) answerInParts(w *work, c call, codec safe, report dispatch.Report, members []dispatch.Member) {
 	w.out.accept(members...)
 	if report.Reason != dispatch.ReasonPending {
 		c.values(codec, w.out.wants, w.out.result)
@@ -303,10 +324,17 @@ func (n *Node) answerInParts(w *work, c call, codec Codec, report dispatch.Repor
 	collecting.Go(func() {
 		var ends sync.WaitGroup
 		ends.Go(func() { w.outcomes(c) })
+		returns := false
+		defer func() {
+			if !returns { // a codec has called runtime.Goexit: the results that were not put are lost
+				n.news.unwound("codec "+w.codec, dispatch.ErrGoexit)
+			}
+			close(put)
+			ends.Wait()
+			w.out.finish()
+		}()
 		c.values(codec, w.out.wants, w.out.result)
-		close(put)
-		ends.Wait()
-		w.out.finish()
+		returns = true
 	})
 	n.post(w)
 	collecting.Wait()
@@ -326,7 +354,7 @@ func membersOf(r dispatch.Report) []dispatch.Member {
 
 // wholeOf returns the members of a call that has ended well by now, and their results as one array. It returns false
 // if the reply needs more than that.
-func (n *Node) wholeOf(w *work, c call, codec Codec) (members []dispatch.Member, array []byte, ok bool) {
+func (n *Node) wholeOf(w *work, c call, codec safe) (members []dispatch.Member, array []byte, ok bool) {
 	if w.out.head == nil {
 		return nil, nil, false
 	}
@@ -346,10 +374,10 @@ func (w *work) outcomes(c call) {
 
 // begin makes the call. It returns a failure if the request has to be refused, and neither a call nor a
 // failure if the request is for no member of the node.
-func (n *Node) begin(w *work, codec Codec) (call, failure) {
+func (n *Node) begin(w *work, codec safe) (call, failure) {
 	var err error
 	switch {
-	case codec == nil:
+	case codec.Codec == nil:
 		err = fmt.Errorf("%w: node %s does not know codec %q", dispatch.ErrIncompatible, n.node, w.codec)
 	case w.types != "" && n.types != "" && w.types != n.types:
 		err = fmt.Errorf("%w: the types of node %s are %s, not %s", dispatch.ErrIncompatible, n.node, n.types, w.types)
@@ -371,16 +399,19 @@ func (n *Node) begin(w *work, codec Codec) (call, failure) {
 	}
 	ctx := withRoute(context.Background(), route{topic: w.topic.name, hops: w.hops, path: w.path, targets: w.targets})
 	if n.extract != nil {
-		ctx = n.extract(ctx, func(key string) string { return getTrace(w.said, key) })
+		n.news.try("the extract of WithTraceContext", func() {
+			ctx = cmp.Or(n.extract(ctx, func(key string) string { return getTrace(w.said, key) }), ctx)
+		})
 	}
 	c, err := w.topic.bus.send(ctx, codec, w.payload, opts)
 	switch {
-	case errors.Is(err, dispatch.ErrClosed):
+	case err == nil:
+		return c, failure{}
+	case is(err, dispatch.ErrClosed):
 		return nil, failed(dispatch.StateGone, err)
-	case errors.Is(err, dispatch.ErrOverloaded):
+	case is(err, dispatch.ErrOverloaded):
 		return nil, failed(dispatch.StateRejected, err)
-	case err != nil:
+	default:
 		return nil, failed(dispatch.StateFailed, err)
 	}
-	return c, failure{}
 }

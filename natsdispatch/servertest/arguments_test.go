@@ -71,6 +71,8 @@ func TestBadArguments(t *testing.T) {
 	for what, err := range map[string]error{
 		"WithSpace dot":            joinIt(natsdispatch.WithSpace("a.b")),
 		"WithSpace empty":          serveIt(natsdispatch.WithSpace("")),
+		"WithSpace long":           serveIt(natsdispatch.WithSpace(strings.Repeat("a", 129))),
+		"WithPrefix long":          joinIt(natsdispatch.WithPrefix(strings.Repeat("a.", 128) + "a")),
 		"WithPrefix":               joinIt(natsdispatch.WithPrefix("a..b")),
 		"WithCodec none":           serveIt(natsdispatch.WithCodec()),
 		"WithCodec nil":            serveIt(natsdispatch.WithCodec(nil)),
@@ -82,6 +84,8 @@ func TestBadArguments(t *testing.T) {
 		"WithErrorHandler":         joinIt(natsdispatch.WithErrorHandler(nil)),
 		"WithNode empty":           serveIt(natsdispatch.WithNode("")),
 		"WithNode any":             serveIt(natsdispatch.WithNode("*")),
+		"WithNode no UTF-8":        serveIt(natsdispatch.WithNode("cell-\xff")),
+		"WithNodes no UTF-8":       joinIt(natsdispatch.WithNodes("cell-\xff")),
 		"WithBeat":                 serveIt(natsdispatch.WithBeat(0)),
 		"WithMaxRequests":          serveIt(natsdispatch.WithMaxRequests(0)),
 		"WithSign":                 serveIt(natsdispatch.WithSign(nil)),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -212,5 +213,14 @@ func TestProbesAreSpread(t *testing.T) {
 		if _, err := nc.RequestMsg(m, patience); err != nil {
 			t.Errorf("spread over %s ms: %v", spread, err)
 		}
+	}
+	m := nats.NewMsg("dispatch.default.probe") // no node may fail because of a number that is no time
+	m.Header.Set("Dispatch-Spread", fmt.Sprint(math.MaxInt64))
+	m.Reply, m.Data = nc.NewInbox(), []byte("cell.measure")
+	if err := nc.PublishMsg(m); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nc.Request("dispatch.default.probe", []byte("cell.measure"), patience); err != nil {
+		t.Errorf("after a probe with a very long spread: %v", err)
 	}
 }

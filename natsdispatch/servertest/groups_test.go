@@ -226,3 +226,64 @@ func TestTargetsOfOneNodeExpectNoOther(t *testing.T) {
 	}
 	noMisuse(t, near)
 }
+
+// A group whose name is too long for a subject, or cannot be announced, is reported once and closes no
+// connection. It is asked only if a target begins with the name of its node.
+func TestGroupThatHasNoSubject(t *testing.T) {
+	s := startServer(t)
+	far, near := newBus(), newBus()
+	produce(t, far, "m", echo("m"))
+	unfit := []string{strings.Repeat("組", 500), "g\xff"}
+	produce(t, far, "early", echo("early"), dispatch.WithGroup(unfit[0]))
+	var told failures
+	nc := connect(t, s.ClientURL())
+	serve(t, nc, far, "far", natsdispatch.WithErrorHandler(told.add), natsdispatch.WithBeat(10*time.Millisecond))
+	produce(t, far, "late", echo("late"), dispatch.WithGroup(unfit[1]))
+	produce(t, far, "r", echo("r"), dispatch.WithGroup("fit"))
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	until(t, "the group with a subject", func() bool { return slices.Equal(groupsOf(remote), []string{"fit"}) })
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/m ok", "far/fit ok")
+	for i, group := range unfit {
+		values, err := near.Gather(t.Context(), measure, "x", dispatch.WithTargets("far/"+group))
+		if err != nil || len(values) != 1 || values[0] != []string{"early=x", "late=x"}[i] {
+			t.Errorf("with the name of the node group %.10q answers %q, %v", group, values, err)
+		}
+	}
+	all := told.list()
+	if len(all) != 2 || !errors.Is(errors.Join(all...), natsdispatch.ErrTooLarge) || !errors.Is(errors.Join(all...), dispatch.ErrInvalidArgument) {
+		t.Errorf("reported: %v, want one error for each group", all)
+	}
+	if err := nc.Flush(); err != nil || nc.Stats().Reconnects != 0 {
+		t.Errorf("the node's connection was closed %d times: %v", nc.Stats().Reconnects, err)
+	}
+	noMisuse(t, near)
+}
+
+// An asker does not send to a subject that would close its connection, whatever another program announces.
+func TestAnnouncementsOfNamesThatAreTooLong(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	nc := connect(t, s.ClientURL())
+	long := strings.Repeat("g", 5000)
+	a := startAgent(t, connect(t, s.ClientURL()), "far")
+	a.announce("change", map[string]any{"groups": []string{long}})
+	remote := join(t, nc, near, []string{"far"})
+	until(t, "the group", func() bool { return len(groupsOf(remote)) == 1 })
+	call := send(t, near, "x")
+	request := a.take()
+	a.sayAs(request, long, 0, "accept m", value(0, "v"), "end 0 1 ok", "final 1 1") // from a node with a long name
+	a.say(request, "accept m", value(0, "v"), "end 0 1 ok", "final 1 1")
+	report := ended(t, call)
+	want(t, report, dispatch.ReasonAllEnded, "far/m ok", "*/"+long+" failed")
+	if err := outcome(t, report, "*/"+long).Err; !errors.Is(err, natsdispatch.ErrTooLarge) {
+		t.Errorf("the group ends with %.100v, want %v", err, natsdispatch.ErrTooLarge)
+	}
+	if err := nc.Flush(); err != nil || nc.Stats().Reconnects != 0 {
+		t.Errorf("the asker's connection was closed %d times: %v", nc.Stats().Reconnects, err)
+	}
+	if n := remote.Stats().Malformed; n != 1 {
+		t.Errorf("%d messages are malformed, want 1", n)
+	}
+	a.announce("bye", nil)
+	noMisuse(t, near)
+}
