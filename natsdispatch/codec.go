@@ -7,7 +7,8 @@ import (
 )
 
 // A Codec writes requests and results as bytes and reads them. Its methods are
-// called concurrently. A panic there counts as an error, and is logged. The value that Unmarshal stores in v must not share memory with data.
+// called concurrently. A panic there counts as an error, and is logged. The value that Unmarshal stores in
+// v must not share memory with data.
 type Codec interface {
 	// Name returns the name of the codec on the wire: 1 to 128 letters, digits, _ and -.
 	Name() string
@@ -17,9 +18,10 @@ type Codec interface {
 }
 
 // JSON is the codec "json", of package encoding/json, and the default: a node in
-// any language can use it. It also calls methods of the pointer to a value, such as MarshalJSON. It cannot write infinities and NaN: the member with such a result is
-// Failed. A value in an interface arrives with another type; numbers arrive as float64. Fields that
-// are not exported are lost. Serve and Join refuse a type of which JSON would write nothing.
+// any language can use it. It also calls methods of the pointer to a value, such as MarshalJSON. It cannot
+// write infinities and NaN: the member with such a result is Failed. A value in an interface arrives with
+// another type; numbers arrive as float64. Fields that are not exported are lost. Serve and Join refuse a
+// type of which JSON would write nothing.
 type JSON struct{}
 
 // Name returns "json".
