@@ -47,13 +47,16 @@ func (l *limits) acquire(ctx context.Context) error {
 	if n := l.waiting.Add(1); l.maxQueue > 0 && n > int64(l.maxQueue) {
 		return fmt.Errorf("%w: %d waiting already", ErrQueueFull, l.maxQueue)
 	}
-	wait, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(l.added, func() { cancel(ErrRemoved) })()
+	wait, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.added, cancel)()
 	for i, s := range l.slots {
 		if err := s.Acquire(wait, 1); err != nil {
 			l.releaseFirst(i)
-			return context.Cause(wait)
+			if ctx.Err() == nil {
+				return ErrRemoved
+			}
+			return ctx.Err()
 		}
 	}
 	return nil

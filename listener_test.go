@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"sync"
@@ -317,4 +318,22 @@ func TestBlockedCallbackOfAConcurrentListenerIsTold(t *testing.T) {
 		time.Sleep(time.Hour)
 		equal(t, "lines", len(logged.all()), 1)
 	})
+}
+
+// The largest mailbox drops nothing.
+func TestLargestMailbox(t *testing.T) {
+	for _, overflow := range []dispatch.Overflow{dispatch.DropOldest, dispatch.DropNewest} {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher()
+			addStream(t, d, "a", yielding(1, 2, 3, 4, 5))
+			var heard atomic.Int32
+			listen(t, d, func(context.Context, result) { heard.Add(1) },
+				dispatch.WithMailbox(math.MaxInt, overflow), dispatch.WithConcurrency(math.MaxInt))
+			ended(t, d)
+			synctest.Wait()
+			if heard.Load() != 5 {
+				t.Errorf("%d results were heard, want 5", heard.Load())
+			}
+		})
+	}
 }

@@ -146,7 +146,8 @@ func (b *Inbox) countLocked(s Source) {
 	fresh := s.Fresh()
 	b.waiting += int32(fresh) // they are in memory, so there are not too many
 	// A result that is about to be taken into the hand does not wait.
-	if excess := int(b.waiting - b.config.Bound - max(1, b.config.Width) + b.inHand); excess > 0 {
+	room := int64(b.config.Bound) + int64(max(1, b.config.Width)-b.inHand)
+	if excess := int(max(0, int64(b.waiting)-room)); excess > 0 {
 		var dropped int
 		if b.config.DropFirst {
 			dropped = b.queue.drop(excess)
