@@ -28,7 +28,7 @@ func putAllButOne(all *delivery) (idle *recipient) {
 		switch run := to.put(d.source, d.since); {
 		case !run:
 		case to.observes: // on a stack of its own: a report takes more than a worker has left of its stack
-			to.start()
+			to.self.(*observer).start()
 		case idle != nil:
 			to.start()
 		default:

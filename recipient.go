@@ -63,11 +63,11 @@ func (r *recipient) init(reg Registration, c inbox.Config) {
 
 // start runs the inbox on a goroutine of its own, without the labels of the caller, which may be inside
 // a closure.
-func (r *recipient) start() {
-	go func() {
-		pprof.SetGoroutineLabels(context.Background())
-		r.inbox.Run()
-	}()
+func (r *recipient) start() { go r.run() }
+
+func (r *recipient) run() {
+	pprof.SetGoroutineLabels(context.Background())
+	r.inbox.Run()
 }
 
 // put puts a source into the inbox at a time since the bus was made. It reports whether

@@ -19,7 +19,7 @@ const (
 	stackBar       = 250
 	listenerBar    = 950
 	callEndBar     = 750
-	memberEndBar   = 950
+	memberEndBar   = 1000
 	memberStartBar = 1120
 )
 
