@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/pprof"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
@@ -58,8 +59,10 @@ func (c *gathering) expire() {
 }
 
 // tick does what the timer does in a call that goes on. A member may find before the timer
-// that the time is over.
+// that the time is over. tick may start a worker, which must not have the labels of the closure
+// that has returned.
 func (c *gathering) tick() {
+	pprof.SetGoroutineLabels(c.from.sender)
 	now := c.now()
 	c.mu.Lock()
 	if c.over() {

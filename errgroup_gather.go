@@ -154,7 +154,6 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 		r.producer().limits.release()
 	}
 	if how == course.Expired {
-		pprof.SetGoroutineLabels(c.from.sender) // tick may start a worker
 		c.tick()
 	}
 	why := r.why(how)
