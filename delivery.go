@@ -27,9 +27,7 @@ func putAllButOne(all *delivery) (idle *recipient) {
 		next, to := d.link, d.to // once it is in the inbox, publishLocked may link it again
 		switch run := to.put(d.source, d.since); {
 		case !run:
-		case to.observes: // on a stack of its own: a report takes more than a worker has left of its stack
-			to.self.(*observer).start()
-		case idle != nil:
+		case to.observes, idle != nil: // an observer needs more of the stack than a worker has left
 			to.start()
 		default:
 			idle = to

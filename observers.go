@@ -18,7 +18,6 @@ const mostNotices = 4096
 type observer struct {
 	recipient
 	hooks  Observer
-	runner func()        // run; it is made once, because an observer is started for most calls
 	missed atomic.Uint64 // calls and single events that it was not told of
 
 	// Only the runner of the inbox uses the fields below. It has a small stack.
@@ -31,7 +30,6 @@ func newObserver(b *hub, hooks Observer, at callsite) *observer {
 	r := Registration{bus: b, at: at, self: o}
 	r.entry.Name = "observer"
 	o.init(r, inbox.Config{})
-	o.runner = o.run
 	o.observes, o.wantsOutcomes, o.wantsEnd = true, hooks.MemberEnd != nil, hooks.MemberEnd != nil || hooks.CallEnd != nil
 	return o
 }
@@ -49,9 +47,6 @@ func (b *Bus) Observe(o Observer) (*Registration, error) {
 	}
 	return &added.Registration, nil
 }
-
-// start is that of recipient.
-func (o *observer) start() { go o.runner() }
 
 // behind reports whether so much waits for the observer that it misses one more event, and
 // counts that.

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/inbox"
 )
 
-// observing is the part of a call that only calls with observers have.
+// observing is what a call keeps for its observers.
 type observing struct {
 	by        []*observer   // the observers of the call
 	brief     []*observer   // those of them that do not want the details of the call

@@ -259,7 +259,7 @@ func TestGroupThatHasNoSubject(t *testing.T) {
 	noMisuse(t, near)
 }
 
-// An asker does not send to a subject that would close its connection, whatever another program announces.
+// An asker does not send to a subject that would close its connection, even if a node has announced the group.
 func TestAnnouncementsOfNamesThatAreTooLong(t *testing.T) {
 	s := startServer(t)
 	near := newBus()
