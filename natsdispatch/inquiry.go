@@ -242,33 +242,6 @@ func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups 
 	return slices.Compact(groups), listsKnown(listed, here)
 }
 
-// ownersLocked returns the nodes that the targets are for, if each of the targets begins with the name of a
-// known node and a slash. Otherwise it returns nil: a target may be the name of a member of any node.
-func (r *Remote) ownersLocked(topic string, targets []string) map[string]bool {
-	if targets == nil {
-		return nil
-	}
-	owners := make(map[string]bool)
-	for _, target := range targets {
-		owned := false
-		for i := range min(len(target), longestNode+1) {
-			if target[i] != '/' {
-				continue
-			}
-			if name := target[:i]; r.table.at(place{topic, name}) != nil || slices.Contains(r.expected, name) {
-				owners[name], owned = true, true
-			}
-		}
-		if !owned {
-			return nil
-		}
-	}
-	return owners
-}
-
-// isFor reports whether the targets may be members of the node.
-func (q *inquiry) isFor(node string) bool { return q.owners == nil || q.owners[node] }
-
 // meant returns those of the groups that the request is for.
 func (q *inquiry) meant(groups []string) (meant []string) {
 	for _, g := range groups {

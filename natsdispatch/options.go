@@ -69,7 +69,8 @@ func positive[N int | time.Duration](option string, n N) error {
 }
 
 // WithSpace separates nodes and askers on one server: they meet only in the
-// same space. The name is one token of A–Z a–z 0–9 _ -, of at most 128 bytes. Without this option it is DefaultSpace.
+// same space. The name is one token of A–Z a–z 0–9 _ -, of at most 128 bytes. Without this
+// option it is DefaultSpace.
 func WithSpace(name string) Option {
 	return common{func(c *config) error {
 		if err := checkTokens(name, false, longestSpace); err != nil {

@@ -2,8 +2,9 @@ package natsdispatch
 
 import "time"
 
-// WithNode sets the node's name in reports. The name has 1 to 128 bytes of UTF-8, and must be unique in its space: if two processes have
-// the same name, the error handlers of both and of their askers receive [dispatch.ErrDuplicate].
+// WithNode sets the node's name in reports. The name has 1 to 128 bytes of UTF-8, and must be unique in its
+// space: if two processes have the same name, the error handlers of both and of their askers receive
+// [dispatch.ErrDuplicate].
 // Without this option the name consists of the host name, the process number and
 // four random characters.
 func WithNode(name string) ServeOption {
