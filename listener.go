@@ -24,8 +24,8 @@ func newListener(r Registration, fn any, c listenerConfig) *listener {
 	r.entry.Name, r.entry.Kind = c.name, registry.KindListener
 	l.init(r, inbox.Config{
 		Width:     int32(min(c.concurrency, math.MaxInt32)),
-		Bound:     int32(min(c.mailbox.n, math.MaxInt32)),
-		DropFirst: c.mailbox.overflow == DropOldest,
+		Bound:     int32(min(c.mailbox, math.MaxInt32)),
+		DropFirst: c.overflow == DropOldest,
 	})
 	l.retained = c.retained
 	l.self, l.wantsOutcomes, l.wantsEnd = l, l.onOutcome != nil, l.onOutcome != nil || l.onDone != nil

@@ -85,11 +85,17 @@ func (p *policy) validate() error {
 }
 
 func (p *policy) apply(opts []CallOption) error {
+	return each("CallOption", opts, func(o CallOption) error { return o.applyCall(p) })
+}
+
+// each applies options of one kind, up to the first that is invalid.
+func each[O comparable](kind string, opts []O, apply func(O) error) error {
+	var none O
 	for i, o := range opts {
-		if o == nil {
-			return invalidOption("nil CallOption at index %d", i)
+		if o == none {
+			return invalidOption("nil %s at index %d", kind, i)
 		}
-		if err := o.applyCall(p); err != nil {
+		if err := apply(o); err != nil {
 			return err
 		}
 	}
@@ -330,7 +336,13 @@ type busConfig struct {
 	slowListener time.Duration
 	panicCrash   bool
 	pprofLabels  bool
-	observing    []observerOption
+	observing    []observerConfig
+}
+
+// observerConfig is an observer, and the place in the program that added it.
+type observerConfig struct {
+	hooks Observer
+	at    callsite
 }
 
 func newBusConfig(opts []BusOption) (busConfig, error) {
@@ -339,16 +351,16 @@ func newBusConfig(opts []BusOption) (busConfig, error) {
 		maxAbandoned: 64,
 		slowListener: 5 * time.Second,
 	}
-	for i, o := range opts {
-		if o == nil {
-			return c, invalidOption("nil BusOption at index %d", i)
-		}
-		if err := o.applyBus(&c); err != nil {
-			return c, err
-		}
+	if err := each("BusOption", opts, func(o BusOption) error { return o.applyBus(&c) }); err != nil {
+		return c, err
 	}
 	return c, c.policy.validate()
 }
+
+// busOption is a BusOption made of a function that changes a busConfig.
+type busOption func(*busConfig) error
+
+func (o busOption) applyBus(c *busConfig) error { return o(c) }
 
 // WithLogger sets the logger for events that no caller sees: panics and [runtime.Goexit] in
 // user code at level Error; runs that outlive their call, slow listeners, and senders that
@@ -357,43 +369,32 @@ func newBusConfig(opts []BusOption) (busConfig, error) {
 // [slog.Default] at the time of the event. The logger runs on its own goroutine. If the
 // logger blocks, calls and [Bus.Shutdown] do not wait for it. If 1,024 records wait for it,
 // further records are dropped.
-func WithLogger(l *slog.Logger) BusOption { return loggerOption{l} }
-
-type loggerOption struct{ logger *slog.Logger }
-
-func (o loggerOption) applyBus(c *busConfig) error {
-	if o.logger == nil {
-		return invalidOption("WithLogger(nil)")
-	}
-	c.logger = o.logger
-	return nil
+func WithLogger(l *slog.Logger) BusOption {
+	return busOption(func(c *busConfig) error {
+		c.logger = l
+		return notNil("WithLogger", l != nil)
+	})
 }
 
 // WithObserver registers hooks for calls, members, results and listeners of the bus. If
 // several observers are given, the hooks of the first observer are called first. See also
 // [Bus.Observe].
-func WithObserver(o Observer) BusOption { return observerOption{o, caller(1)} }
-
-type observerOption struct {
-	hooks Observer
-	at    callsite
-}
-
-func (o observerOption) applyBus(c *busConfig) error {
-	c.observing = append(c.observing, o)
-	return nil
+func WithObserver(o Observer) BusOption {
+	at := caller(1)
+	return busOption(func(c *busConfig) error {
+		c.observing = append(c.observing, observerConfig{o, at})
+		return nil
+	})
 }
 
 // WithMaxAbandoned bounds the runs of one producer that outlive their calls. While a
 // producer has n such runs, calls do not ask it, and its members are Rejected with
 // [ErrStuck]. The default is 64. n must be positive.
-func WithMaxAbandoned(n int) BusOption { return maxAbandonedOption(n) }
-
-type maxAbandonedOption int
-
-func (o maxAbandonedOption) applyBus(c *busConfig) error {
-	c.maxAbandoned = int(o)
-	return positive("WithMaxAbandoned", int(o))
+func WithMaxAbandoned(n int) BusOption {
+	return busOption(func(c *busConfig) error {
+		c.maxAbandoned = n
+		return positive("WithMaxAbandoned", n)
+	})
 }
 
 // WithSlowListener sets the time after which a slow listener is logged, once. The time
@@ -401,24 +402,20 @@ func (o maxAbandonedOption) applyBus(c *busConfig) error {
 // result returns. The option also applies to observers and OnLate hooks, and to senders
 // that wait for a place under [WithMaxInFlight]. The default is 5 seconds. d must be
 // positive.
-func WithSlowListener(d time.Duration) BusOption { return slowListenerOption(d) }
-
-type slowListenerOption time.Duration
-
-func (o slowListenerOption) applyBus(c *busConfig) error {
-	c.slowListener = time.Duration(o)
-	return positive("WithSlowListener", time.Duration(o))
+func WithSlowListener(d time.Duration) BusOption {
+	return busOption(func(c *busConfig) error {
+		c.slowListener = d
+		return positive("WithSlowListener", d)
+	})
 }
 
 // WithPanicCrash disables panic recovery: a panic in a producer, listener or hook crashes
 // the process.
-func WithPanicCrash() BusOption { return panicCrashOption{} }
-
-type panicCrashOption struct{}
-
-func (panicCrashOption) applyBus(c *busConfig) error {
-	c.panicCrash = true
-	return nil
+func WithPanicCrash() BusOption {
+	return busOption(func(c *busConfig) error {
+		c.panicCrash = true
+		return nil
+	})
 }
 
 // WithPprofLabels sets pprof labels on goroutines while they run a producer or listener:
@@ -426,13 +423,11 @@ func (panicCrashOption) applyBus(c *busConfig) error {
 // of producers and listeners; see package [runtime/pprof]. Without this option no goroutine
 // gets labels from this package, even if the call is observed. The labels cost about half a
 // microsecond for each closure.
-func WithPprofLabels() BusOption { return pprofLabelsOption{} }
-
-type pprofLabelsOption struct{}
-
-func (pprofLabelsOption) applyBus(c *busConfig) error {
-	c.pprofLabels = true
-	return nil
+func WithPprofLabels() BusOption {
+	return busOption(func(c *busConfig) error {
+		c.pprofLabels = true
+		return nil
+	})
 }
 
 // registrationConfig is what producers and listeners have in common.
@@ -450,57 +445,53 @@ type producerConfig struct {
 	shared   *semaphore.Weighted
 }
 
-func newProducerConfig(opts []ProducerOption) (producerConfig, error) {
-	var c producerConfig
-	for i, o := range opts {
-		if o == nil {
-			return c, invalidOption("nil ProducerOption at index %d", i)
-		}
-		if err := o.applyProducer(&c); err != nil {
-			return c, err
-		}
-	}
-	return c, nil
+func newProducerConfig(opts []ProducerOption) (c producerConfig, err error) {
+	err = each("ProducerOption", opts, func(o ProducerOption) error { return o.applyProducer(&c) })
+	return c, err
 }
+
+// producerOption is a ProducerOption made of a function that changes a producerConfig.
+type producerOption func(*producerConfig) error
+
+func (o producerOption) applyProducer(c *producerConfig) error { return o(c) }
 
 // listenerConfig has the values of the options of a listener.
 type listenerConfig struct {
 	registrationConfig
-	mailbox   mailboxOption
+	mailbox   int // 0: unbounded
+	overflow  Overflow
 	onOutcome func(Outcome)
 	onDone    func(Report)
 	retained  bool
 }
 
-func newListenerConfig(opts []ListenerOption) (listenerConfig, error) {
-	var c listenerConfig
-	for i, o := range opts {
-		if o == nil {
-			return c, invalidOption("nil ListenerOption at index %d", i)
-		}
-		if err := o.applyListener(&c); err != nil {
-			return c, err
-		}
-	}
-	return c, nil
+func newListenerConfig(opts []ListenerOption) (c listenerConfig, err error) {
+	err = each("ListenerOption", opts, func(o ListenerOption) error { return o.applyListener(&c) })
+	return c, err
 }
+
+// listenerOption is a ListenerOption made of a function that changes a listenerConfig.
+type listenerOption func(*listenerConfig) error
+
+func (o listenerOption) applyListener(c *listenerConfig) error { return o(c) }
+
+// registrationOption is a RegistrationOption made of a function that changes what producers and
+// listeners have in common.
+type registrationOption func(*registrationConfig) error
+
+func (o registrationOption) applyProducer(c *producerConfig) error { return o(&c.registrationConfig) }
+
+func (o registrationOption) applyListener(c *listenerConfig) error { return o(&c.registrationConfig) }
 
 // WithName names a producer or listener in reports, logs and snapshots. The names of
 // producers on one topic must be unique. The name must not be empty. Without this option the
 // name is producer-N or listener-N.
-func WithName(name string) RegistrationOption { return nameOption(name) }
-
-type nameOption string
-
-func (o nameOption) apply(c *registrationConfig) error {
-	if o == "" {
-		return invalidOption("WithName: empty name")
-	}
-	c.name = string(o)
-	return nil
+func WithName(name string) RegistrationOption {
+	return registrationOption(func(c *registrationConfig) error {
+		c.name = name
+		return notEmpty("WithName", name)
+	})
 }
-func (o nameOption) applyProducer(c *producerConfig) error { return o.apply(&c.registrationConfig) }
-func (o nameOption) applyListener(c *listenerConfig) error { return o.apply(&c.registrationConfig) }
 
 // WithConcurrency bounds how many runs of one producer are active at the same time, across
 // all topics of its registration. With 1 the runs never overlap. Further runs wait for their
@@ -510,34 +501,22 @@ func (o nameOption) applyListener(c *listenerConfig) error { return o.apply(&c.r
 //
 // On a listener, n above 1 allows callbacks to overlap. They then have no order, except that
 // OnDone is still called last.
-func WithConcurrency(n int) RegistrationOption { return concurrencyOption(n) }
-
-type concurrencyOption int
-
-func (o concurrencyOption) apply(c *registrationConfig) error {
-	c.concurrency = int(o)
-	return positive("WithConcurrency", int(o))
-}
-
-func (o concurrencyOption) applyProducer(c *producerConfig) error {
-	return o.apply(&c.registrationConfig)
-}
-
-func (o concurrencyOption) applyListener(c *listenerConfig) error {
-	return o.apply(&c.registrationConfig)
+func WithConcurrency(n int) RegistrationOption {
+	return registrationOption(func(c *registrationConfig) error {
+		c.concurrency = n
+		return positive("WithConcurrency", n)
+	})
 }
 
 // WithMaxQueue bounds how many runs wait for a producer under WithConcurrency or
 // WithSemaphore. If n runs wait already, the member of the next call is Rejected at once,
 // with [ErrQueueFull]. n must be positive, and the producer must have WithConcurrency or
 // WithSemaphore.
-func WithMaxQueue(n int) ProducerOption { return maxQueueOption(n) }
-
-type maxQueueOption int
-
-func (o maxQueueOption) applyProducer(c *producerConfig) error {
-	c.maxQueue = int(o)
-	return positive("WithMaxQueue", int(o))
+func WithMaxQueue(n int) ProducerOption {
+	return producerOption(func(c *producerConfig) error {
+		c.maxQueue = n
+		return positive("WithMaxQueue", n)
+	})
 }
 
 // Overflow says which result a full mailbox drops.
@@ -558,19 +537,14 @@ func (o Overflow) String() string { return word([]string{"DropOldest", "DropNewe
 // stream or relay; between these updates more results may wait. Outcomes and reports are
 // never dropped. Without this option the mailbox is unbounded and no result is lost. n must
 // be positive.
-func WithMailbox(n int, overflow Overflow) ListenerOption { return mailboxOption{n, overflow} }
-
-type mailboxOption struct {
-	n        int
-	overflow Overflow
-}
-
-func (o mailboxOption) applyListener(c *listenerConfig) error {
-	c.mailbox = o
-	if o.overflow > DropNewest {
-		return invalidOption("WithMailbox(%d, %v): unknown Overflow", o.n, o.overflow)
-	}
-	return positive("WithMailbox", o.n)
+func WithMailbox(n int, overflow Overflow) ListenerOption {
+	return listenerOption(func(c *listenerConfig) error {
+		c.mailbox, c.overflow = n, overflow
+		if overflow > DropNewest {
+			return invalidOption("WithMailbox(%d, %v): unknown Overflow", n, overflow)
+		}
+		return positive("WithMailbox", n)
+	})
 }
 
 // WithRetain keeps the last n results of the topic for new listeners with [WithRetained].
@@ -597,13 +571,11 @@ func (o retainOption) applyTopic(s *topicSpec) error {
 // listener sends a request while it is called with the result of a call that has ended, the
 // request needs a place under [WithMaxInFlight]. OnOutcome and OnDone are called only for
 // events after the registration.
-func WithRetained() ListenerOption { return retainedOption{} }
-
-type retainedOption struct{}
-
-func (retainedOption) applyListener(c *listenerConfig) error {
-	c.retained = true
-	return nil
+func WithRetained() ListenerOption {
+	return listenerOption(func(c *listenerConfig) error {
+		c.retained = true
+		return nil
+	})
 }
 
 // WithMaxInFlight bounds the calls in flight on the bus. A call occupies a place until it
@@ -619,13 +591,11 @@ func (retainedOption) applyListener(c *listenerConfig) error {
 // listener. Use [WithNoWait] or another goroutine instead. OnOutcome and OnDone hooks may
 // send: if a Send begins to wait while such a hook runs, calls do not occupy places for the
 // hook's listener until the hook has returned. n must be positive.
-func WithMaxInFlight(n int) BusOption { return maxInFlightOption(n) }
-
-type maxInFlightOption int
-
-func (o maxInFlightOption) applyBus(c *busConfig) error {
-	c.maxInFlight = int(o)
-	return positive("WithMaxInFlight", int(o))
+func WithMaxInFlight(n int) BusOption {
+	return busOption(func(c *busConfig) error {
+		c.maxInFlight = n
+		return positive("WithMaxInFlight", n)
+	})
 }
 
 // WithNoWait makes Send return [ErrOverloaded] at once if it would have to wait under
@@ -642,63 +612,43 @@ func WithNoWait() CallOption {
 // round-robin. If that replica ends without an answer, the call asks the next replica;
 // under [WithHedge] also if that replica takes too long. Replicas that were never asked
 // have no outcome. The group's name must not be empty.
-func WithGroup(group string) ProducerOption { return groupOption(group) }
-
-type groupOption string
-
-func (o groupOption) applyProducer(c *producerConfig) error {
-	if o == "" {
-		return invalidOption("WithGroup: empty name")
-	}
-	c.group = string(o)
-	return nil
+func WithGroup(group string) ProducerOption {
+	return producerOption(func(c *producerConfig) error {
+		c.group = group
+		return notEmpty("WithGroup", group)
+	})
 }
 
 // WithSemaphore makes each run of the producer hold a weight of 1 of s. Several
 // registrations can share s, for example one instrument with many topics. A run waits for s
 // until its call ends.
-func WithSemaphore(s *semaphore.Weighted) ProducerOption { return semaphoreOption{s} }
-
-type semaphoreOption struct{ weighted *semaphore.Weighted }
-
-func (o semaphoreOption) applyProducer(c *producerConfig) error {
-	if o.weighted == nil {
-		return invalidOption("WithSemaphore(nil)")
-	}
-	c.shared = o.weighted
-	return nil
+func WithSemaphore(s *semaphore.Weighted) ProducerOption {
+	return producerOption(func(c *producerConfig) error {
+		c.shared = s
+		return notNil("WithSemaphore", s != nil)
+	})
 }
 
 // OnOutcome calls f when a member of a call ends, after the results of the member. f runs at
 // the same time as another callback of the listener only under [WithConcurrency]. For members
 // that have not ended when the call ends, f is called at the end of the call. f may send
 // requests, even under [WithMaxInFlight].
-func OnOutcome(f func(Outcome)) ListenerOption { return onOutcomeOption{f} }
-
-type onOutcomeOption struct{ f func(Outcome) }
-
-func (o onOutcomeOption) applyListener(c *listenerConfig) error {
-	if o.f == nil {
-		return invalidOption("OnOutcome(nil)")
-	}
-	c.onOutcome = o.f
-	return nil
+func OnOutcome(f func(Outcome)) ListenerOption {
+	return listenerOption(func(c *listenerConfig) error {
+		c.onOutcome = f
+		return notNil("OnOutcome", f != nil)
+	})
 }
 
 // OnDone calls f once for each call that ends while the listener is registered, after all
 // results and outcomes of the call. f runs at the same time as another callback of the
 // listener, for another call, only under [WithConcurrency]. f may send requests, even under
 // [WithMaxInFlight].
-func OnDone(f func(Report)) ListenerOption { return onDoneOption{f} }
-
-type onDoneOption struct{ f func(Report) }
-
-func (o onDoneOption) applyListener(c *listenerConfig) error {
-	if o.f == nil {
-		return invalidOption("OnDone(nil)")
-	}
-	c.onDone = o.f
-	return nil
+func OnDone(f func(Report)) ListenerOption {
+	return listenerOption(func(c *listenerConfig) error {
+		c.onDone = f
+		return notNil("OnDone", f != nil)
+	})
 }
 
 func positive[N int | time.Duration](option string, n N) error {
@@ -706,4 +656,18 @@ func positive[N int | time.Duration](option string, n N) error {
 		return nil
 	}
 	return invalidOption("%s(%v): must be positive", option, n)
+}
+
+func notNil(option string, set bool) error {
+	if set {
+		return nil
+	}
+	return invalidOption("%s(nil)", option)
+}
+
+func notEmpty(option, name string) error {
+	if name != "" {
+		return nil
+	}
+	return invalidOption("%s: empty name", option)
 }

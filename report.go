@@ -158,6 +158,13 @@ func (o Outcome) MarshalJSON() ([]byte, error) {
 	}{plain(o), text})
 }
 
+// Answered reports whether the member answered in time: its state is [StateOK]. A member
+// that declined has not answered. A stream that failed after its first results has not
+// answered either.
+func (o Outcome) Answered() bool { return o.State == StateOK }
+
+func (o *Outcome) missing() bool { return !o.Answered() && o.State != StateDeclined }
+
 // A Report says why a call ended and how every member ended.
 type Report struct {
 	Call     CallID        `json:"call"`
@@ -191,6 +198,13 @@ func complete(outcomes []Outcome) bool {
 		}
 	}
 	return len(outcomes) > 0
+}
+
+// Missing returns the outcomes of all members that neither answered nor declined, in the
+// order of the report. While the call goes on, this includes members that have not ended.
+// Missing is empty if and only if the report is [Report.Complete] or has no members.
+func (r Report) Missing() []Outcome {
+	return slices.DeleteFunc(slices.Clone(r.Outcomes), func(o Outcome) bool { return !o.missing() })
 }
 
 // Err returns nil if the call was satisfied, or if the report is Complete and the quorum,

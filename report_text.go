@@ -3,7 +3,6 @@ package dispatch
 import (
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -59,17 +58,3 @@ func (r Report) LogValue() slog.Value {
 	}
 	return slog.GroupValue(attrs...)
 }
-
-// Missing returns the outcomes of all members that neither answered nor declined, in the
-// order of the report. While the call goes on, this includes members that have not ended.
-// Missing is empty if and only if the report is [Report.Complete] or has no members.
-func (r Report) Missing() []Outcome {
-	return slices.DeleteFunc(slices.Clone(r.Outcomes), func(o Outcome) bool { return !o.missing() })
-}
-
-// Answered reports whether the member answered in time: its state is [StateOK]. A member
-// that declined has not answered. A stream that failed after its first results has not
-// answered either.
-func (o Outcome) Answered() bool { return o.State == StateOK }
-
-func (o *Outcome) missing() bool { return !o.Answered() && o.State != StateDeclined }

@@ -85,14 +85,8 @@ func ParseTopic[Req, Res any](name string, opts ...TopicOption) (Topic[Req, Res]
 	}
 	spec := &topicSpec{Topic: registry.NewTopic(name, typesOf[Req, Res]())}
 	spec.alone = registry.SelectAlone(&spec.Topic, &spec.self)
-	for i, o := range opts {
-		err := invalidOption("nil TopicOption at index %d", i)
-		if o != nil {
-			err = o.applyTopic(spec)
-		}
-		if err != nil {
-			return Topic[Req, Res]{}, fmt.Errorf("topic %q: %w", name, err)
-		}
+	if err := each("TopicOption", opts, func(o TopicOption) error { return o.applyTopic(spec) }); err != nil {
+		return Topic[Req, Res]{}, fmt.Errorf("topic %q: %w", name, err)
 	}
 	return Topic[Req, Res]{spec: spec}, nil
 }
