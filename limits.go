@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -13,9 +12,7 @@ import (
 type limits struct {
 	slots    []*semaphore.Weighted // of WithConcurrency and then of WithSemaphore, always taken in this order
 	maxQueue int                   // how many may wait; 0: any number
-	waiting  atomic.Int64
-	added    context.Context // ends when the producer is removed
-	remove   context.CancelFunc
+	waiters                        // the runs that wait
 }
 
 // newLimits returns nil if there is nothing to limit.
@@ -28,7 +25,6 @@ func newLimits(c producerConfig) (*limits, error) {
 		l.slots = append(l.slots, c.shared)
 	}
 	if len(l.slots) > 0 {
-		l.added, l.remove = context.WithCancel(context.Background())
 		return l, nil
 	}
 	if c.maxQueue > 0 {
@@ -43,13 +39,11 @@ func (l *limits) acquire(ctx context.Context) error {
 	if l.tryAcquire() {
 		return nil
 	}
-	defer l.waiting.Add(-1)
-	if n := l.waiting.Add(1); l.maxQueue > 0 && n > int64(l.maxQueue) {
+	wait, leave, n := l.join(ctx)
+	defer leave()
+	if l.maxQueue > 0 && n > l.maxQueue {
 		return fmt.Errorf("%w: %d waiting already", ErrQueueFull, l.maxQueue)
 	}
-	wait, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(l.added, cancel)()
 	for i, s := range l.slots {
 		if err := s.Acquire(wait, 1); err != nil {
 			l.releaseFirst(i)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -15,21 +14,16 @@ import (
 
 // places bounds the calls in flight on a bus.
 type places struct {
-	bus    *hub
-	free   *semaphore.Weighted
-	intake context.Context    // ends when the bus refuses new calls
-	refuse context.CancelFunc // ends intake
+	bus  *hub
+	free *semaphore.Weighted
 
-	mu      sync.Mutex
-	waiting int                // senders that wait for a place
+	waiters                    // the senders that wait for a place; its lock guards the fields below
 	hooks   map[*recipient]int // hooks that run, by listener
 	logged  bool               // it is logged that senders wait
 }
 
 func newPlaces(b *hub) *places {
-	p := &places{bus: b, free: semaphore.NewWeighted(int64(b.maxInFlight))}
-	p.intake, p.refuse = context.WithCancel(context.Background())
-	return p
+	return &places{bus: b, free: semaphore.NewWeighted(int64(b.maxInFlight))}
 }
 
 // take takes a place for a call, or returns why there is none.
@@ -40,36 +34,29 @@ func (p *places) take(ctx context.Context, topic string, noWait bool) error {
 	if noWait {
 		return fmt.Errorf("%w: %d calls are in flight", ErrOverloaded, p.bus.maxInFlight)
 	}
-	defer p.wait(topic)()
-	either, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(p.intake, cancel)()
-	if err := p.free.Acquire(either, 1); err == nil {
+	wait, leave, n := p.join(ctx)
+	defer leave()
+	p.loosen(n == 1)
+	defer time.AfterFunc(p.bus.slowListener, func() { p.log(topic) }).Stop()
+	switch {
+	case p.free.Acquire(wait, 1) == nil:
 		return nil
-	}
-	if p.intake.Err() != nil {
+	case ctx.Err() == nil:
 		return ErrClosed
+	default:
+		return fmt.Errorf("%w: %d calls are in flight: %w", ErrOverloaded, p.bus.maxInFlight, context.Cause(ctx))
 	}
-	return fmt.Errorf("%w: %d calls are in flight: %w", ErrOverloaded, p.bus.maxInFlight, context.Cause(ctx))
 }
 
-// wait counts a sender that waits until it calls the function that wait returns.
-func (p *places) wait(topic string) (arrived func()) {
+// loosen lets the listeners whose hooks run keep no places, because one of these hooks may be the sender
+// that has begun to wait. It is the first if no sender has waited before.
+func (p *places) loosen(first bool) {
 	p.mu.Lock()
-	p.waiting++
+	p.logged = p.logged && !first
 	inHooks := slices.Collect(maps.Keys(p.hooks))
 	p.mu.Unlock()
-	for _, l := range inHooks { // one of these hooks may be the sender
+	for _, l := range inHooks {
 		l.inbox.Loosen()
-	}
-	slow := time.AfterFunc(p.bus.slowListener, func() { p.log(topic) })
-	return func() {
-		slow.Stop()
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.waiting--; p.waiting == 0 {
-			p.logged = false
-		}
 	}
 }
 
@@ -97,7 +84,7 @@ func (p *places) during(l *recipient, hook func()) {
 // log logs, once while senders wait, what keeps the places.
 func (p *places) log(topic string) {
 	p.mu.Lock()
-	waiting, logged := p.waiting, p.logged
+	waiting, logged := len(p.waiting), p.logged
 	p.logged = logged || waiting > 0 // if no sender waits any more, the next one is logged
 	p.mu.Unlock()
 	if logged || waiting == 0 {
@@ -137,5 +124,5 @@ func (p *places) inUse() (most, waiting int) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.bus.maxInFlight, p.waiting
+	return p.bus.maxInFlight, len(p.waiting)
 }

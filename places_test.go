@@ -148,3 +148,19 @@ func TestHooksKeepTheBound(t *testing.T) {
 		})
 	}
 }
+
+// A bus that shuts down gives no more places, so no sender begins to wait for one.
+func TestNoSenderBeginsToWaitDuringShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithMaxInFlight(1))
+		produce(t, d, "a", slow(time.Second, 1))
+		send(t, d)
+		go d.Shutdown(t.Context())
+		synctest.Wait()
+		began := time.Now()
+		_, err := d.Send(t.Context(), ask, 1)
+		if took := time.Since(began); !errors.Is(err, dispatch.ErrClosed) || took != 0 {
+			t.Errorf("Send: %v after %v", err, took)
+		}
+	})
+}

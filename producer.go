@@ -150,7 +150,7 @@ func (p *producer) kind() string {
 func (p *producer) stop() {
 	p.gates.Or(gateRemoved)
 	if p.limits != nil {
-		p.limits.remove()
+		p.limits.refuse()
 	}
 }
 

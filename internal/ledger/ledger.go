@@ -29,9 +29,7 @@ type Ledger struct {
 	level  atomic.Int32
 	shards [shards]shard
 
-	watchers atomic.Int32
-	mu       sync.Mutex
-	changed  chan struct{} // guarded by mu; closed at the next change; nil if nothing waits
+	changed atomic.Pointer[chan struct{}] // closed at the next change; nil if nothing waits
 }
 
 type shard struct {
@@ -162,30 +160,17 @@ func (l *Ledger) emptyShards(entered *[shards]uint64) bool {
 
 // Changed makes the goroutines in Wait check their conditions again. Leave calls it by itself.
 func (l *Ledger) Changed() {
-	if l.watchers.Load() == 0 {
-		return
+	if changed := l.changed.Load(); changed != nil && l.changed.CompareAndSwap(changed, nil) {
+		close(*changed)
 	}
-	l.mu.Lock()
-	if l.changed != nil {
-		close(l.changed)
-		l.changed = nil
-	}
-	l.mu.Unlock()
 }
 
 // Wait checks the condition now and after every change. It returns nil when the condition
 // holds, or the error of the context if the context ends first.
 func (l *Ledger) Wait(ctx context.Context, condition func() bool) error {
-	l.watchers.Add(1)
-	defer l.watchers.Add(-1)
+	defer l.Changed() // leaves no channel behind that belongs to the bubble of a test
 	for {
-		// The channel comes before the check: a change after the check closes it.
-		l.mu.Lock()
-		if l.changed == nil {
-			l.changed = make(chan struct{})
-		}
-		changed := l.changed
-		l.mu.Unlock()
+		changed := l.change() // comes before the check: a change after the check closes it
 		if condition() {
 			return nil
 		}
@@ -193,6 +178,18 @@ func (l *Ledger) Wait(ctx context.Context, condition func() bool) error {
 		case <-changed:
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+}
+
+// change returns the channel that the next change closes.
+func (l *Ledger) change() <-chan struct{} {
+	for {
+		if changed := l.changed.Load(); changed != nil {
+			return *changed
+		}
+		if made := make(chan struct{}); l.changed.CompareAndSwap(nil, &made) {
+			return made
 		}
 	}
 }

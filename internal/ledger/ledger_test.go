@@ -155,3 +155,26 @@ func TestEmptyIsOneMoment(t *testing.T) {
 		done.Wait()
 	}
 }
+
+func TestALedgerOutlivesABubble(t *testing.T) {
+	var l ledger.Ledger
+	synctest.Test(t, func(t *testing.T) {
+		if err := l.Wait(t.Context(), l.Empty); err != nil {
+			t.Error(err)
+		}
+	})
+	var e ledger.Entry
+	l.Enter(&e, 1, 1, ledger.Open)
+	looked := false
+	err := l.Wait(t.Context(), func() bool {
+		if !looked {
+			looked = true
+			go l.Leave(&e)
+			return false
+		}
+		return l.Empty()
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
