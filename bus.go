@@ -164,7 +164,7 @@ func (b *Bus) Shutdown(ctx context.Context) error {
 	b.raise(ledger.Draining)
 	err := b.ledger.Wait(ctx, b.ledger.Empty)
 	if err != nil {
-		err = b.stillRunning(context.Cause(ctx))
+		err = b.stillRunning(withKind(context.Cause(ctx), err))
 	}
 	b.Close()
 	return err

@@ -877,3 +877,24 @@ func refusesAll(t *testing.T, d *dispatcher) {
 		}
 	}
 }
+
+func TestShutdownErrorUnwrapsToThatOfItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, kind := range map[string]error{"canceled": context.Canceled, "deadline": context.DeadlineExceeded} {
+			d, _ := newDispatcher()
+			produce(t, d, "a", slow(time.Second, 1))
+			send(t, d)
+			ctx, cancel := context.WithCancelCause(context.Background())
+			cancel(errBroken)
+			if name == "deadline" {
+				var stop context.CancelFunc
+				ctx, stop = context.WithTimeoutCause(context.Background(), time.Millisecond, errBroken)
+				defer stop()
+			}
+			err := d.Shutdown(ctx)
+			if !errors.Is(err, kind) {
+				t.Errorf("%s: errors.Is(%v, %v) is false, although ctx.Err() is %v", name, err, kind, ctx.Err())
+			}
+		}
+	})
+}

@@ -121,7 +121,8 @@ func (c *Call[Req, Res]) Results() iter.Seq[Result[Req, Res]] {
 // Outcomes ranges over the outcomes of the members as they end. At the end of the call it
 // yields the outcomes of the members that have not ended, so there is one outcome for each
 // member. Any number of loops may read the outcomes, as with [Call.Results]. When a loop
-// gets the outcome of a member, all results of that member can be read.
+// gets the outcome of a member, all results of that member can be read. In a call made by
+// [Dispatcher.Stream] a loop does not get the outcomes of members that have ended before it.
 func (c *Call[Req, Res]) Outcomes() iter.Seq[Outcome] {
 	return func(yield func(Outcome) bool) {
 		whole := c.follows(c.beginningOfLog(), func(e calllog.Entry, _ any, _ int) bool {

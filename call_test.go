@@ -15,6 +15,7 @@ import (
 	"weak"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/seed-bb4b4d74/dispatch"
 )
 

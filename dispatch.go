@@ -47,11 +47,7 @@ func (d *Dispatcher[Req, Res]) Members(t Topic[Req, Res]) []Member {
 	if on.Types != t.spec.Types {
 		return nil
 	}
-	n := max(len(on.Seats), len(on.Producers))
-	if n == 0 {
-		return nil
-	}
-	members := make([]Member, 0, n)
+	var members []Member
 	if on.Seats == nil {
 		for _, p := range on.Producers {
 			members = append(members, p.member())
@@ -236,8 +232,8 @@ func (d *Dispatcher[Req, Res]) First(ctx context.Context, t Topic[Req, Res], req
 // yields [ErrStreamUsed]. Leaving the loop cancels the call. If [Dispatcher.Gather] would
 // return an error, the last pair has this error and no result.
 //
-// The call releases each result after it has yielded it. So [Call.Results] of a call made
-// by Stream yields only results that are still to come.
+// The call releases each result after it has yielded it. So [Call.Results] and
+// [Call.Outcomes] of a call made by Stream begin with what is still to come.
 func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], req Req, opts ...CallOption) iter.Seq2[Result[Req, Res], error] {
 	var used atomic.Bool
 	return func(yield func(Result[Req, Res], error) bool) {

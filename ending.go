@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"runtime/pprof"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/course"
@@ -62,7 +61,7 @@ func (c *gathering) expire() {
 // that the time is over. tick may start a worker, which must not have the labels of the closure
 // that has returned.
 func (c *gathering) tick() {
-	pprof.SetGoroutineLabels(c.from.sender)
+	c.relabel()
 	now := c.now()
 	c.mu.Lock()
 	if c.over() {
@@ -182,7 +181,7 @@ func (c *gathering) causeLocked() error {
 		return ErrNoProducers
 	case course.Deadline:
 		if c.policy.minProducers > 0 && !c.found {
-			return tooFewProducers(c.policy.minProducers, c.presentLocked())
+			return tooFewProducers(c.policy.minProducers, c.present())
 		}
 		return context.DeadlineExceeded
 	default:
@@ -251,10 +250,13 @@ func (c *gathering) abandonAndUnlock(now time.Duration) {
 	}
 }
 
-// senderEnd returns why a call ends whose sender's context has ended.
-func senderEnd(ctx context.Context) (course.Reason, error) {
+// senderEnd returns why a call ends whose sender's context has ended. Methods of the context may panic.
+func senderEnd(ctx context.Context) (reason course.Reason, cause error) {
+	reason, cause = course.Stopped, context.Canceled
+	defer func() { _ = recover() }()
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return course.Deadline, context.Cause(ctx)
+		reason, cause = course.Deadline, context.DeadlineExceeded
 	}
-	return course.Stopped, context.Cause(ctx)
+	cause = context.Cause(ctx)
+	return reason, cause
 }

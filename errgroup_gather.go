@@ -178,8 +178,7 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	c.mu.Unlock()
 
 	if relabel {
-		// Goroutines started from here would inherit labels that the closure or a hook may have set.
-		pprof.SetGoroutineLabels(c.from.sender)
+		c.relabel()
 	}
 	if spare {
 		c.startSpare()
@@ -194,6 +193,17 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 		idle = nil
 	}
 	return next, idle
+}
+
+// relabel gives the goroutine the labels of the sender: goroutines that it starts would inherit those that a
+// closure or a hook may have set. Methods of the sender's context may panic, as after the end of an HTTP request.
+func (c *gathering) relabel() {
+	defer func() {
+		if recover() != nil {
+			pprof.SetGoroutineLabels(context.Background())
+		}
+	}()
+	pprof.SetGoroutineLabels(c.from.sender)
 }
 
 // goOnLocked claims the next run for the worker that has ended one, unless the spare

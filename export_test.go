@@ -38,3 +38,6 @@ func Waiting(r *Registration) int { return r.self.(*listener).inbox.Stats().Wait
 
 // Dropped returns how many results the inbox of a listener has dropped.
 func Dropped(r *Registration) int64 { return int64(r.self.(*listener).inbox.Stats().Dropped) }
+
+// SetTurn sets how often the group of a producer has been asked.
+func SetTurn(r *Registration, n uint32) { r.self.(*producer).turn = n }

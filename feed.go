@@ -24,8 +24,8 @@ type feed struct {
 	left     bool  // it has ended its hold of the call
 	replicas int32 // of the member that is being told of, those that nextPending has passed
 	at       calllog.Cursor
-	read     int    // entries taken
-	come     int    // results that the recipient has come to; exact only if keeps
+	read     int    // entries taken, and those before the feed began
+	come     int    // results that the recipient has come to, and those before the feed began; exact only if keeps
 	limit    int    // how many entries may be taken; see cutOff
 	most     int    // how many results may be counted, likewise
 	inHand   int32  // singles that are being delivered
@@ -43,6 +43,7 @@ type batch struct {
 	seq     int   // of the first result among the entries, which is one more than that of now
 	heard   int32 // results that the recipient was called with
 	half    bool  // the result of the first entry has been delivered or dropped
+	told    int32 // outcomes of members that had not ended when the call did
 	final   bool  // the end of the call comes behind the entries
 	done    bool  // the end has been told
 
@@ -171,7 +172,7 @@ func (c *gathering) lookUpListenersLocked() {
 	feeds := make([]feed, len(added))
 	for i, l := range added {
 		c.addFeedLocked(&feeds[i], &l.recipient, c.log.End())
-		feeds[i].keeps = true
+		feeds[i].keeps, feeds[i].read = true, c.log.Written()
 		c.holds++
 		c.unhanded++
 	}
@@ -180,7 +181,7 @@ func (c *gathering) lookUpListenersLocked() {
 func (c *gathering) addFeedLocked(f *feed, to *recipient, at calllog.Cursor) {
 	f.source, f.to = f, to
 	f.call, f.next, f.limit, f.most = c, c.feeds, math.MaxInt, math.MaxInt
-	f.at, f.counted, f.batch.seq = at, at.Seq, at.Seq
+	f.at, f.counted, f.come, f.batch.seq = at, at.Seq, at.Seq, at.Seq
 	if to.inbox.Bounded() {
 		f.drops = &drops{probe: at}
 		f.drops.spans = f.drops.first[:0]
@@ -199,6 +200,9 @@ func (f *feed) Take(n int) (t inbox.Task, results int, more bool) {
 	f.at.Seq = f.batch.seq
 	b := batch{seq: f.at.Seq}
 	if !f.ended && !f.to.gone.Load() {
+		if f.to.wantsOutcomes {
+			n /= 2 // an entry may be a result and an outcome
+		}
 		b.entries, b.values = f.at.Take(min(n, f.limit-f.read))
 		f.read += len(b.entries)
 		b.final = f.takesEndLocked()
@@ -342,6 +346,7 @@ func (f *feed) deliver(b *batch) {
 		}
 		b.entries, b.half = b.entries[1:], false
 		if outcomes && b.now.Kind&^calllog.Result != 0 && !to.gone.Load() {
+			to.waitingSince(f.call.onBus(b.now.At))
 			audience.outcome(f.call, b.now)
 		}
 	}
@@ -354,16 +359,24 @@ func (f *feed) deliver(b *batch) {
 	}
 }
 
+// mostOutcomes is how many outcomes deliverEnd tells before other calls have their turn.
+const mostOutcomes = 64
+
 // deliverEnd tells the outcomes of members that had not ended when the call did, and
-// the end of the call.
+// the end of the call. If there are very many outcomes, it leaves the rest to the next batch.
 func (f *feed) deliverEnd(b *batch) {
 	audience := f.to.self.(audience)
+	f.to.waitingSince(f.call.onBus(f.call.course.Ended()))
 	for f.to.wantsOutcomes {
 		i, ok := f.call.nextUnended(&f.outcomes)
 		if !ok {
 			break
 		}
-		f.outcomes = int32(i)
+		if f.outcomes = int32(i); b.told == mostOutcomes {
+			f.takeEndAgain()
+			return
+		}
+		b.told++
 		if f.tellsPending(audience, i) {
 			continue
 		}
@@ -375,6 +388,13 @@ func (f *feed) deliverEnd(b *batch) {
 		b.done = true
 		audience.end(f.call)
 	}
+}
+
+// takeEndAgain lets the end of the call be taken once more.
+func (f *feed) takeEndAgain() {
+	f.call.mu.Lock()
+	defer f.call.mu.Unlock()
+	f.ended = f.left
 }
 
 // tellsPending tells of one replica that had not ended when its group did, and reports whether it

@@ -473,3 +473,92 @@ func TestStreamLetsGoBesideListenersWhileTheCallGoesOn(t *testing.T) {
 		}
 	}
 }
+
+// A result that is taken behind a call that has nothing for the listener is counted, too:
+// otherwise each one widens the mailbox by one, for good.
+func TestMailboxStaysBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		first := dispatch.NewTopic[int, int]("mailbox.first")   // one result at once
+		nothing := dispatch.NewTopic[int, int]("mailbox.none")  // a failure, and then nothing
+		second := dispatch.NewTopic[int, int]("mailbox.second") // a failure, a result after a second, and then nothing
+		add := func(on dispatch.Topic[int, int], p producer) { must(d.AddProducer(on, p)) }
+		add(first, quick(1))
+		add(nothing, failing(errBroken))
+		add(nothing, patient)
+		add(second, failing(errBroken))
+		add(second, slow(time.Second, 2))
+		add(second, patient)
+		addStream(t, d, "s", yielding(1, 2, 3, 4, 5, 6, 7, 8))
+		heard := 0
+		pause := 2 * time.Second
+		r := must(d.AddListener(dispatch.AnyOf(first, nothing, second, ask), func(context.Context, result) {
+			heard++
+			time.Sleep(pause)
+		}, dispatch.WithMailbox(1, dispatch.DropNewest)))
+		for range 4 {
+			for _, on := range []dispatch.Topic[int, int]{first, nothing, second} {
+				must(d.Send(context.Background(), on, 0, dispatch.WithTimeout(10*time.Second)))
+				synctest.Wait()
+			}
+			time.Sleep(time.Minute)
+			if n := dispatch.Waiting(r); n != 0 {
+				t.Errorf("%d results wait in an empty mailbox", n)
+			}
+		}
+		heard = 0
+		ended(t, d)
+		time.Sleep(time.Minute)
+		if heard != 2 {
+			t.Errorf("a mailbox of one result let %d of 8 results through, want the one in hand and the one that waits", heard)
+		}
+	})
+}
+
+// A listener that is behind is called with at most 64 results and outcomes of one call before it is
+// called with those of the next call.
+func TestResultsAndOutcomesTakeTurns(t *testing.T) {
+	for name, many := range map[string]producer{"answers": quick(1), "late members": patient} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+				for range 300 {
+					must(d.AddProducer(ask, many))
+				}
+				must(d.AddProducer(other, quick(2)))
+				var heard events[dispatch.CallID]
+				gate := make(chan struct{})
+				first := true
+				must(d.AddListener(dispatch.AnyOf(ask, other), func(_ context.Context, r result) {
+					if heard.add(r.Call.ID()); first {
+						first = false
+						<-gate
+					}
+				}, dispatch.OnOutcome(func(o dispatch.Outcome) {
+					if o.Member.Name != "producer-301" {
+						heard.add(2)
+					}
+				})))
+				blocks := must(d.Send(context.Background(), other, 0))
+				<-blocks.Done()
+				synctest.Wait()
+				large := send(t, d)
+				<-large.Done()
+				small := must(d.Send(context.Background(), other, 0))
+				<-small.Done()
+				close(gate)
+				synctest.Wait()
+				before := 0
+				for _, id := range heard.all()[1:] {
+					if id == small.ID() {
+						break
+					}
+					before++
+				}
+				if before > 64 {
+					t.Errorf("%d results and outcomes of call %v came before those of call %v", before, large.ID(), small.ID())
+				}
+			})
+		})
+	}
+}

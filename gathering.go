@@ -197,8 +197,10 @@ func (c *gathering) handLocked() {
 	}
 }
 
-// presentLocked returns how many producers count for WithMinProducers.
-func (c *gathering) presentLocked() int { return len(c.route.Producers) - len(c.route.Relays) }
+// present returns how many producers count for WithMinProducers.
+func (c *gathering) present() int { return countPresent(c.bus.registry.Route(&c.topic.Topic)) }
+
+func countPresent(on *route) int { return len(on.Producers) - len(on.Relays) }
 
 // stopWaitingLocked ends the wait for producers, if the call waits for them.
 func (c *gathering) stopWaitingLocked() {

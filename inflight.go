@@ -35,7 +35,7 @@ func (c *gathering) snapshot() CallSnapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.course.Waiting() {
-		s.WaitsFor = c.policy.minProducers - c.presentLocked()
+		s.WaitsFor = max(0, c.policy.minProducers-c.present())
 	}
 	return s
 }

@@ -3,6 +3,8 @@ package dispatch
 import (
 	"context"
 	"runtime/debug"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/unwind"
 )
 
 // link is a connection with processes elsewhere that describes itself.
@@ -35,8 +37,12 @@ func (l *link) stop()                        {}
 
 // snapshot calls describe, and adds what the bus knows.
 func (l *link) snapshot() (s LinkSnapshot) {
+	returned := false
 	defer func() {
-		if value := recover(); value != nil {
+		if value := recover(); !returned {
+			if value = unwind.Value(value); value == nil {
+				return // Goexit ends the goroutine of Snapshot
+			}
 			if !l.bus.unwound("link", &l.Registration, value, debug.Stack()) {
 				panic(value)
 			}
@@ -45,5 +51,7 @@ func (l *link) snapshot() (s LinkSnapshot) {
 		s.AddedAt = l.addedAt()
 		s.Nodes = append([]NodeSnapshot{}, s.Nodes...) // because countWaiting writes to them
 	}()
-	return l.describe()
+	s = l.describe()
+	returned = true
+	return s
 }

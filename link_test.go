@@ -100,3 +100,17 @@ func TestAddLinkRefuses(t *testing.T) {
 		t.Errorf("for a nil func the error is %v", err)
 	}
 }
+
+// A panic with nil in describe is a panic, also under the old rule.
+func TestLinkThatPanicsWithNil(t *testing.T) {
+	t.Setenv("GODEBUG", "panicnil=1")
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newDispatcher()
+		must(d.Bus().AddLink(func() dispatch.LinkSnapshot { panic(nil) }))
+		s := d.Bus().Snapshot()
+		synctest.Wait()
+		if s.Links[0].State != "unknown" || logged.count("link panicked") != 1 {
+			t.Errorf("the link has the state %q, and the journal %q", s.Links[0].State, logged.all())
+		}
+	})
+}

@@ -337,3 +337,79 @@ func TestLargestMailbox(t *testing.T) {
 		})
 	}
 }
+
+// A result that waits behind a hook makes the listener slow, also if the listener was not called
+// with a result before the hook.
+func TestResultThatWaitsBehindAHookIsSlow(t *testing.T) {
+	for name, opts := range map[string][]dispatch.ListenerOption{
+		"plain": nil, "bounded": {dispatch.WithMailbox(100, dispatch.DropOldest)}, "concurrent": {dispatch.WithConcurrency(2)},
+	} {
+		for _, hook := range []string{"OnOutcome", "OnDone"} {
+			t.Run(name+" "+hook, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					d, logged := newDispatcher(dispatch.WithSlowListener(2 * time.Second))
+					release := make(chan struct{})
+					fails := true
+					produce(t, d, "a", func(context.Context, int) (int, error) {
+						if fails {
+							return 0, errBroken
+						}
+						return 1, nil
+					})
+					wait := dispatch.OnDone(func(dispatch.Report) { <-release })
+					if hook == "OnOutcome" {
+						wait = dispatch.OnOutcome(func(dispatch.Outcome) { <-release })
+					}
+					listen(t, d, ignore, append(opts, wait)...)
+					ended(t, d)
+					synctest.Wait()
+					time.Sleep(time.Second)
+					if s := d.Bus().Snapshot().Topics[0].Listeners[0]; s.Waiting < 999*time.Millisecond {
+						t.Errorf("the oldest event of the listener waits for %v, want 1s", s.Waiting)
+					}
+					fails = false
+					ended(t, d)
+					time.Sleep(time.Minute)
+					if n := logged.count("listener is slow"); n != 1 {
+						t.Errorf("a result has waited for a minute, and the listener is logged %d times: %q", n, logged.all())
+					}
+					close(release)
+				})
+			})
+		}
+	}
+}
+
+// An observer that blocks is slow, whatever its hook is told.
+func TestObserverThatBlocksWithoutResultsIsSlow(t *testing.T) {
+	for name, hooks := range map[string]func(block func()) dispatch.Observer{
+		"MemberEnd": func(block func()) dispatch.Observer {
+			return dispatch.Observer{MemberEnd: func(context.Context, dispatch.MemberInfo, dispatch.Outcome) { block() }}
+		},
+		"CallEnd": func(block func()) dispatch.Observer {
+			return dispatch.Observer{CallEnd: func(context.Context, dispatch.Report) { block() }}
+		},
+		"CallEnd after MemberEnd": func(block func()) dispatch.Observer {
+			return dispatch.Observer{
+				MemberEnd: func(context.Context, dispatch.MemberInfo, dispatch.Outcome) {},
+				CallEnd:   func(context.Context, dispatch.Report) { block() },
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				release := make(chan struct{})
+				d, logged := newDispatcher(dispatch.WithSlowListener(2*time.Second), dispatch.WithObserver(hooks(func() { <-release })))
+				produce(t, d, "a", failing(errBroken))
+				for range 3 {
+					ended(t, d)
+				}
+				time.Sleep(time.Minute)
+				if n := logged.count("observer is slow"); n != 1 {
+					t.Errorf("the observer is logged %d times: %q", n, logged.all())
+				}
+				close(release)
+			})
+		})
+	}
+}

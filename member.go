@@ -80,7 +80,7 @@ func newGroups(seats []seat) (groups []group, producers []*producer) {
 		s := &seats[i]
 		if producers[i] = s.Candidates[0]; s.Group != "" {
 			g := &groups[i]
-			g.seat, g.turn = s, s.Candidates[0].nextTurn()%len(s.Candidates)
+			g.seat, g.turn = s, int(s.Candidates[0].nextTurn()%uint32(len(s.Candidates)))
 			g.replicas = g.one[:0]
 		}
 	}
@@ -171,7 +171,7 @@ func (c *gathering) losersLocked(winner *run) (cancels []context.CancelCauseFunc
 func (c *gathering) groupErrorLocked(g *group) error {
 	r := Report{Topic: c.topic.Name, Reason: ReasonAllEnded}
 	for _, replica := range g.replicas {
-		r.Outcomes = append(r.Outcomes, c.replicaOutcomeLocked(replica))
+		r.Outcomes = append(r.Outcomes, c.replicaOutcomeLocked(replica, c.now()))
 	}
 	return groupError(r)
 }
@@ -302,15 +302,10 @@ func (c *gathering) errorAtLocked(i int) error {
 	return c.local[i].err()
 }
 
-// outcomeLocked returns how the member of this index has ended, or that it has not.
-func (c *gathering) outcomeLocked(i int) (o Outcome) {
-	c.putOutcomeLocked(&o, i)
-	return o
-}
-
-// putOutcomeLocked sets o to outcomeLocked of i. It sets one field after another, as a
-// literal would first be made on the stack, which is small where observers are called.
-func (c *gathering) putOutcomeLocked(o *Outcome, i int) {
+// putOutcomeLocked sets o to how the member of this index has ended, or that it has not at this time. It sets
+// one field after another, as a literal would first be made on the stack, which is small where observers are
+// called.
+func (c *gathering) putOutcomeLocked(o *Outcome, i int, now time.Duration) {
 	m := c.course.Member(i)
 	c.setMemberLocked(&o.Member, i)
 	o.State, o.Err = State(m.State), nil
@@ -324,7 +319,7 @@ func (c *gathering) putOutcomeLocked(o *Outcome, i int) {
 	case c.over():
 		o.Err = c.err
 	default:
-		o.Elapsed = c.now()
+		o.Elapsed = now
 	}
 }
 
@@ -334,11 +329,12 @@ func (c *gathering) setReplicaOutcome(o *Outcome, i, k int) (r *replica, running
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r = c.groups[i].replicas[k]
-	*o = c.replicaOutcomeLocked(r)
+	*o = c.replicaOutcomeLocked(r, c.now())
 	return r, r.started && (r.overdue || r.how == course.Pending || r.how == course.Canceled)
 }
 
-func (c *gathering) replicaOutcomeLocked(r *replica) Outcome {
+// replicaOutcomeLocked returns how a replica has ended, or that it has not at this time.
+func (c *gathering) replicaOutcomeLocked(r *replica, now time.Duration) Outcome {
 	o := Outcome{Member: r.producer().member(), State: State(r.how), Started: r.started, Began: r.began, Elapsed: r.ended}
 	if r.started {
 		o.Tried = 1
@@ -350,7 +346,7 @@ func (c *gathering) replicaOutcomeLocked(r *replica) Outcome {
 		}
 		o.Err, o.Elapsed = c.err, c.course.Ended()
 	case r.how == course.Pending:
-		o.Elapsed = c.now()
+		o.Elapsed = now
 	case r.overdue:
 		o.Err = timeoutError(r.producer().timeout)
 	case r.how == course.OK:
@@ -363,11 +359,10 @@ func (c *gathering) replicaOutcomeLocked(r *replica) Outcome {
 	return o
 }
 
-// outcome is outcomeLocked for callers without the lock.
-func (c *gathering) outcome(i int) Outcome {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.outcomeLocked(i)
+// outcome returns how a member has ended, or that it has not.
+func (c *gathering) outcome(i int) (o Outcome) {
+	c.setOutcome(&o, i)
+	return o
 }
 
 // setOutcome sets o to outcome of i. It reports whether the closure of the member had been called, and had
@@ -375,7 +370,7 @@ func (c *gathering) outcome(i int) Outcome {
 func (c *gathering) setOutcome(o *Outcome, i int) (running bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.putOutcomeLocked(o, i)
+	c.putOutcomeLocked(o, i, c.now())
 	return o.Started && i < len(c.producers) && c.groupAt(i) == nil && c.outlastedLocked(i)
 }
 
@@ -427,21 +422,21 @@ func (c *gathering) reportIn(r *Report) {
 	n := 0
 	for i := range size {
 		if !c.isReplaced(i) {
-			c.putOutcomeLocked(&r.Outcomes[n], i)
+			c.putOutcomeLocked(&r.Outcomes[n], i, r.Elapsed)
 			n++
 		}
 	}
 	r.Outcomes = r.Outcomes[:n]
 	if r.Replicas = r.Replicas[:0]; c.groups != nil {
-		r.Replicas = c.replicasLocked(r.Replicas)
+		r.Replicas = c.replicasLocked(r.Replicas, r.Elapsed)
 	}
 }
 
 // replicasLocked appends the outcomes of the replicas that were asked.
-func (c *gathering) replicasLocked(outcomes []Outcome) []Outcome {
+func (c *gathering) replicasLocked(outcomes []Outcome, now time.Duration) []Outcome {
 	for i := range c.groups {
 		for _, r := range c.groups[i].replicas {
-			outcomes = append(outcomes, c.replicaOutcomeLocked(r))
+			outcomes = append(outcomes, c.replicaOutcomeLocked(r, now))
 		}
 	}
 	return outcomes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"sync"
@@ -1201,5 +1202,17 @@ func TestMemberEndThatPanicsForAReplica(t *testing.T) {
 			synctest.Wait()
 			wantLines(t, n.all(), "g/a", "g/b", "g", "h/c", "h/e", "h", "end")
 		})
+	}
+}
+
+// A group may be asked any number of times.
+func TestTurnsOfAGroupDoNotOverflow(t *testing.T) {
+	d, _ := newDispatcher()
+	first := produce(t, d, "a", quick(1), dispatch.WithGroup("g"))
+	produce(t, d, "b", quick(1), dispatch.WithGroup("g"))
+	produce(t, d, "c", quick(1), dispatch.WithGroup("g"))
+	dispatch.SetTurn(first, math.MaxUint32-1)
+	for range 5 {
+		ended(t, d)
 	}
 }

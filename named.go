@@ -17,7 +17,11 @@ type relaying struct {
 }
 
 // relayRun is a relay at work for a call.
-type relayRun struct{ run }
+type relayRun struct {
+	run
+	how  course.State // in which it ends, as its error says
+	text string       // of that error
+}
 
 // named is a member that a relay has named or expects, or one that cannot be asked.
 type named struct {

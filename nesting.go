@@ -286,6 +286,7 @@ func (h *listenerHooks) begin() {
 			h.ctx = o.begin(h.ctx, func(ctx context.Context) context.Context { return hook(ctx, info) })
 		}
 	}
+	h.began = h.call.now()
 }
 
 func (h *listenerHooks) end() {

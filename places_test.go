@@ -164,3 +164,56 @@ func TestNoSenderBeginsToWaitDuringShutdown(t *testing.T) {
 		}
 	})
 }
+
+// A listener that comes after the last result of a call has no result of the call to wait for.
+func TestListenerAfterTheLastResultKeepsNoPlace(t *testing.T) {
+	for name, opts := range map[string][]dispatch.ListenerOption{
+		"plain": nil, "concurrent": {dispatch.WithConcurrency(2)}, "bounded": {dispatch.WithMailbox(1, dispatch.DropOldest)},
+	} {
+		start := func(t *testing.T) *dispatcher {
+			d, _ := newDispatcher(dispatch.WithMaxInFlight(1), dispatch.WithTimeout(time.Minute))
+			produce(t, d, "quick", quick(1))
+			produce(t, d, "late", slowly(2*time.Second, failing(errBroken)))
+			return d
+		}
+		t.Run("hook sends/"+name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := start(t)
+				c := send(t, d)
+				time.Sleep(time.Second)
+				sent := false
+				listen(t, d, ignore, append(opts, dispatch.OnDone(func(dispatch.Report) {
+					if sent {
+						return
+					}
+					sent = true
+					ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+					defer cancel()
+					if _, err := d.Send(ctx, other, 0); err != nil {
+						t.Errorf("Send in OnDone: %v", err)
+					}
+				}))...)
+				<-c.Done()
+				time.Sleep(2 * time.Hour)
+				if !sent {
+					t.Error("OnDone was not called")
+				}
+			})
+		})
+		t.Run("busy/"+name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := start(t)
+				c := send(t, d)
+				time.Sleep(time.Second)
+				release := make(chan struct{})
+				listen(t, d, func(context.Context, result) { <-release }, append(opts, dispatch.OnOutcome(func(dispatch.Outcome) { <-release }), dispatch.OnDone(func(dispatch.Report) { <-release }))...)
+				<-c.Done()
+				synctest.Wait()
+				if full(t, d) {
+					t.Error("the call keeps its place although it has ended and its result has reached every listener that gets it")
+				}
+				close(release)
+			})
+		})
+	}
+}

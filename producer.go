@@ -49,7 +49,7 @@ type producer struct {
 	busy      int32           // runs that are claimed; counted for replicas
 	abandoned int             // runs that have outlived their calls
 	latencies *latency.Recent // of its group; nil until a call asks for them
-	turn      int             // how often the group was asked while this producer came first
+	turn      uint32          // how often the group was asked while this producer came first
 	failed    uint64
 	lastError string
 }
@@ -115,7 +115,7 @@ func (p *producer) busyRuns() int32 {
 }
 
 // nextTurn returns how often a group was asked while the producer came first in it.
-func (p *producer) nextTurn() int {
+func (p *producer) nextTurn() uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.turn++

@@ -1312,3 +1312,32 @@ func TestDrainWaitsForTheEndOfACallThatHasNotBegun(t *testing.T) {
 		wantLines(t, n.all(), "deadline")
 	})
 }
+
+// A listener that came in the middle of a call and is busy while it drains gets nothing that is
+// recorded after Drain was called.
+func TestListenerThatCameInTheMiddleDrains(t *testing.T) {
+	for name, opts := range map[string][]dispatch.ListenerOption{
+		"plain": nil, "concurrent": {dispatch.WithConcurrency(2)}, "bounded": {dispatch.WithMailbox(100, dispatch.DropOldest)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+				addStream(t, d, "s", ticking(time.Second, 1, 2, 3, 4, 5, 6, 7, 8))
+				c := send(t, d)
+				time.Sleep(2500 * time.Millisecond) // 1 and 2 have been recorded
+				var heard events[int]
+				r := listen(t, d, func(_ context.Context, r result) {
+					heard.add(r.Value)
+					time.Sleep(3 * time.Second)
+				}, opts...)
+				time.Sleep(time.Second) // 3 is recorded and is being delivered
+				if err := r.Drain(context.Background()); err != nil {
+					t.Error(err)
+				}
+				<-c.Done()
+				synctest.Wait()
+				equal(t, "heard", heard.all(), []int{3})
+			})
+		})
+	}
+}

@@ -12,7 +12,7 @@ import (
 func newRelaying(c *gathering, relays []*producer) *relaying {
 	r := &relaying{byMember: make(map[Member]int32)}
 	for _, p := range relays {
-		r.runs = append(r.runs, &relayRun{run{call: c, rare: &rare{asked: p}, member: -1}})
+		r.runs = append(r.runs, &relayRun{run: run{call: c, rare: &rare{asked: p}, member: -1}})
 	}
 	return r
 }
@@ -44,6 +44,22 @@ func (c *gathering) startRelay(r *relayRun) bool {
 	r.phase, r.started = runGoes, true
 	c.running++
 	return true
+}
+
+// returns keeps the error that the relay returns. Methods of the error may end the goroutine.
+func (r *relayRun) returns(err error) {
+	how, text := stateOf(err), nested(err)
+	r.fail(err)
+	r.how, r.text, r.returned = how, text, true
+}
+
+// unwinds keeps a panic, or Goexit, of the relay.
+func (r *relayRun) unwinds(recovered any) {
+	r.unwound(recovered)
+	if r.how = course.Failed; r.err() != ErrGoexit {
+		r.how = course.Panicked
+	}
+	r.text = nested(r.err()) // which may end the goroutine, too
 }
 
 // stateOf returns the state of a member that a relay ends with the error.
@@ -199,14 +215,13 @@ func (c *gathering) endNamedLocked(i int32, how course.State, err error) {
 
 // endRelay records that a relay has returned, and with what.
 func (c *gathering) endRelay(r *relayRun) {
-	how := stateOf(r.err())
+	how := r.how
 	switch {
-	case !r.started && is(r.err(), ErrStuck):
+	case r.started:
+	case is(r.err(), ErrStuck):
 		how = course.Rejected
-	case !r.started:
+	default:
 		how = course.Gone
-	case !r.returned && r.err() != ErrGoexit:
-		how = course.Panicked
 	}
 	now := c.now()
 	c.mu.Lock()
@@ -225,25 +240,26 @@ func (c *gathering) endRelay(r *relayRun) {
 			c.notePanic(&r.run)
 		}
 	} else {
+		expired := how == course.Expired
 		how = c.course.Resolve(now, how)
-		c.endRelayLocked(r, how)
+		c.endRelayLocked(r, how, expired && how == course.Late)
 		c.tellAndUnlock()
 		if r.err() != nil && ran {
-			c.noteFailure(&r.run, how, r.why(how))
+			c.noteFailure(&r.run, how, r.text)
 		}
 	}
 	c.leave()
 }
 
 // endRelayLocked ends the members that a relay has named and not ended. A relay that has
-// failed becomes a member itself.
-func (c *gathering) endRelayLocked(r *relayRun, how course.State) {
+// failed becomes a member itself, unless it has only given up in the grace, as it should.
+func (c *gathering) endRelayLocked(r *relayRun, how course.State, gaveUp bool) {
 	now := c.now()
 	unended, lost := course.Failed, fmt.Errorf("%w: relay %s returned", ErrLost, r.producer().Name())
 	switch {
 	case how == course.OK, how == course.Declined:
-	case how == course.Late:
-		unended, lost = course.Late, r.err() // it has given up in the grace, as it should
+	case gaveUp:
+		unended, lost = course.Late, r.err()
 	default:
 		itself := Member{Name: r.producer().Name()}
 		if c.hasLocked(itself) {

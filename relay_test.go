@@ -1167,3 +1167,41 @@ func TestFirstIsSatisfiedByAnAnswerOfABatch(t *testing.T) {
 		}
 	})
 }
+
+// A relay that returns ErrTimeout while the time of the producers is not over is listed, as with
+// any other error. Otherwise the report is complete although a relay has failed.
+func TestRelayThatReturnsErrTimeoutIsListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", quick(1))
+		addRelay(t, d, "r", func(context.Context, int, roster) error { return fmt.Errorf("connect: %w", dispatch.ErrTimeout) })
+		r := ended(t, d)
+		if !slices.ContainsFunc(r.Outcomes, func(o dispatch.Outcome) bool { return o.Member.Name == "r" }) || r.Err() == nil {
+			t.Errorf("the relay has failed, and the call ended as %q with %v", told(r), r.Err())
+		}
+	})
+}
+
+// exitingError is an error whose Unwrap ends the goroutine, as FailNow of a test does.
+type exitingError struct{}
+
+func (exitingError) Error() string { return "exiting" }
+func (exitingError) Unwrap() error { runtime.Goexit(); return nil }
+
+// Such an error costs a producer its member. It must not cost more if a relay returns it.
+func TestErrorOfARelayThatCallsGoexit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+		produce(t, d, "a", failing(exitingError{}))
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			to.Name(far("x"))
+			return exitingError{}
+		})
+		expect(t, ended(t, d), "all ended: a failed, far/x failed, r failed")
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+		defer cancel()
+		if err := d.Shutdown(ctx); err != nil {
+			t.Errorf("the relay has returned: %v", err)
+		}
+	})
+}

@@ -132,7 +132,7 @@ type Outcome struct {
 	State   State  `json:"state"`
 	Err     error  `json:"-"`       // nil if and only if State is StateOK or StatePending
 	Started bool   `json:"started"` // whether its closure was called: Tried is not 0
-	Results int    `json:"results"` // the number of its results in time
+	Results int    `json:"results"` // the number of its results in time, or 1<<31 - 1 if there are more
 	Tried   int    `json:"tried"`   // the number of producers that were started for it; for a group, of its replicas
 
 	// Began is the time from the call's start to the start of the member's closure. For a

@@ -486,3 +486,28 @@ func TestBudgetIsNotNegative(t *testing.T) {
 		}
 	})
 }
+
+// The promise is that of every report, and not only of those of calls that have ended.
+func TestOutcomesOfACallThatGoesOnAreNotLaterThanTheirReport(t *testing.T) {
+	d, _ := newDispatcher(dispatch.WithTimeout(time.Hour))
+	release := make(chan struct{})
+	for i := range 50 {
+		produce(t, d, fmt.Sprint("p", i), deaf(release, i))
+	}
+	c := send(t, d)
+	later := 0
+	for range 100 {
+		for _, r := range []dispatch.Report{c.Report(), d.Bus().Snapshot().Calls[0].Report} {
+			for _, o := range r.Outcomes {
+				if o.Elapsed > r.Elapsed {
+					later++
+				}
+			}
+		}
+	}
+	close(release)
+	<-c.Done()
+	if later > 0 {
+		t.Errorf("%d outcomes are later than their reports", later)
+	}
+}

@@ -82,16 +82,15 @@ func (r *Roster[Res]) Targets() []string { return slices.Clone(r.run.call.policy
 func (c *Call[Req, Res]) askRelay(r *relayRun) {
 	defer func() {
 		if !r.returned {
-			r.unwound(recover())
+			r.unwinds(recover())
 		}
 	}()
 	relay, roster := r.producer().fn.(Relay[Req, Res]), &Roster[Res]{run: r, result: c.relayed, answers: c.heard}
 	if c.nesting != nil && c.nesting.asks {
-		c.nesting.labelled(&r.run, "dispatch.producer", r.producer().Name(), func(ctx context.Context) { r.fail(relay(ctx, c.req, roster)) })
+		c.nesting.labelled(&r.run, "dispatch.producer", r.producer().Name(), func(ctx context.Context) { r.returns(relay(ctx, c.req, roster)) })
 	} else {
-		r.fail(relay(&r.run, c.req, roster))
+		r.returns(relay(&r.run, c.req, roster))
 	}
-	r.returned = true
 }
 
 // relayed is Roster.Result.

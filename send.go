@@ -43,23 +43,14 @@ func (c *gathering) admitted(ctx context.Context) (ledger.Level, error) {
 // it finds all calls that have found the producer.
 func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	b := c.bus
+	c.holds, c.unhanded = 1, 1
+	defer c.handUnlessEntered() // methods of the context may panic, too
 	c.start = time.Now()
-	c.timeout, c.followed = c.policy.Timeout, ctx.Done() != nil
-	if at, ok := ctx.Deadline(); ok {
-		if left := at.Sub(c.start); left <= c.timeout {
-			c.timeout, c.inherits = left, c.followed // the sender's context says when, and why
-		}
-	}
-	c.from.until = c.onBus(c.budget())
-	ended := ctx.Err() != nil
-	reason, cause := senderEnd(ctx)
-	endedBy := endError(reason, cause)
+	reason := c.readSender(ctx)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.holds, c.unhanded = 1, 1
 	if !b.ledger.Enter(&c.from.place, c, rand.Uint64(), level) {
-		c.handLocked()
 		return ErrClosed
 	}
 	if all := b.observers.all(); len(all) > 0 {
@@ -72,12 +63,12 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	c.timed = c.policy.timed()
 	if err := c.findProducersLocked(); err != nil {
 		b.ledger.Leave(&c.from.place)
-		c.handLocked()
 		return err
 	}
 	c.from.id = CallID(b.calls.Add(1))
-	if ended {
-		c.cause, c.err = cause, endedBy
+	if c.over() {
+		c.cause, c.err = nil, nil // there are no producers, which counts more than the sender's end
+	} else if c.err != nil {
 		c.course.Stop(0, reason)
 	}
 	c.course.Tick(0)
@@ -87,6 +78,32 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	}
 	c.afterLocked()
 	return nil
+}
+
+// handUnlessEntered gives back the place of a call that has not entered the ledger.
+func (c *gathering) handUnlessEntered() {
+	if c.from.id == 0 {
+		c.mu.Lock()
+		c.handLocked()
+		c.mu.Unlock()
+	}
+}
+
+// readSender notes how long the sender's context lasts. If the context has ended, readSender returns the reason
+// for the end of the call.
+func (c *gathering) readSender(ctx context.Context) (reason course.Reason) {
+	c.timeout, c.followed = c.policy.Timeout, ctx.Done() != nil
+	if at, ok := ctx.Deadline(); ok {
+		if left := at.Sub(c.start); left <= c.timeout {
+			c.timeout, c.inherits = left, c.followed // the sender's context says when, and why
+		}
+	}
+	c.from.until = c.onBus(c.budget())
+	if ctx.Err() != nil {
+		reason, c.cause = senderEnd(ctx)
+		c.err = endError(reason, c.cause)
+	}
+	return reason
 }
 
 // timed reports whether something other than the deadline can become due.
@@ -107,7 +124,7 @@ func (c *gathering) findProducersLocked() error {
 		c.stopWaitingLocked()
 		return registryError(&registry.TypeError{Topic: c.topic.Name, Have: c.route.Types, Want: c.topic.Types})
 	}
-	if c.presentLocked() < c.policy.minProducers {
+	if countPresent(c.route) < c.policy.minProducers {
 		return nil
 	}
 	c.stopWaitingLocked()
@@ -214,13 +231,13 @@ func (c *gathering) goOn() {
 	c.startRelaysLocked()
 	spare := c.wantsSpareLocked(0)
 	c.mu.Unlock()
+	defer c.leave() // even if a method of the context panics
+	if spare {
+		defer c.startSpare()
+	}
 	if c.followed {
 		c.follow(sender)
 	}
-	if spare {
-		c.startSpare()
-	}
-	c.leave()
 }
 
 func (c *gathering) startRelaysLocked() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -745,5 +746,112 @@ func TestDeadlineInFarFuture(t *testing.T) {
 		c := sendFrom(ctx, t, d, dispatch.WithTimeout(math.MaxInt64), dispatch.WithStagger(time.Second))
 		<-c.Done()
 		expect(t, c.Report(), "all ended: a ok, b ok")
+	})
+}
+
+// tricky is a context whose methods call something first.
+type tricky struct {
+	context.Context
+	deadline, done, err, value func()
+}
+
+func call(f func()) {
+	if f != nil {
+		f()
+	}
+}
+
+func (c tricky) Deadline() (time.Time, bool) { call(c.deadline); return c.Context.Deadline() }
+func (c tricky) Done() <-chan struct{}       { call(c.done); return c.Context.Done() }
+func (c tricky) Err() error                  { call(c.err); return c.Context.Err() }
+func (c tricky) Value(key any) any           { call(c.value); return c.Context.Value(key) }
+
+// A context that panics in Send, where a server such as net/http recovers, takes with it neither a
+// place nor a call.
+func TestContextThatPanicsInSendLeavesNothing(t *testing.T) {
+	after := func(n int) func() {
+		return func() {
+			if n--; n < 0 {
+				panic("tricky")
+			}
+		}
+	}
+	for name, change := range map[string]func(*tricky){
+		"Deadline":    func(c *tricky) { c.deadline = after(0) },
+		"Done":        func(c *tricky) { c.done = after(0) },
+		"second Done": func(c *tricky) { c.done = after(1) },
+		"Err":         func(c *tricky) { c.err = after(0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _ := newDispatcher(dispatch.WithMaxInFlight(1), dispatch.WithTimeout(time.Second))
+				produce(t, d, "a", quick(1))
+				produce(t, d, "b", quick(1))
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				func() {
+					defer func() {
+						if recover() == nil {
+							t.Error("Send has not panicked")
+						}
+					}()
+					c := tricky{Context: ctx}
+					change(&c)
+					_, _ = d.Send(c, ask, 0)
+				}()
+				time.Sleep(time.Hour)
+				if _, err := d.Send(ctx, ask, 0, dispatch.WithNoWait()); err != nil {
+					t.Errorf("the next Send: %v", err)
+				}
+				time.Sleep(time.Hour)
+				ctx, cancel = context.WithTimeout(ctx, time.Hour)
+				defer cancel()
+				if err := d.Shutdown(ctx); err != nil {
+					t.Errorf("Shutdown: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// A worker reads the sender's values for the labels of its goroutine. They may panic once the sender is done
+// with them.
+func TestContextWhoseValuesPanicLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", slow(time.Second, 1))
+		var released atomic.Bool
+		c := sendFrom(tricky{Context: context.Background(), value: func() {
+			if released.Load() {
+				panic("used after release")
+			}
+		}}, t, d)
+		released.Store(true)
+		<-c.Done()
+		if err := d.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestProducersThatLeaveAreMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+		a := produce(t, d, "a", quick(1))
+		b := produce(t, d, "b", quick(1))
+		c := send(t, d, dispatch.WithMinProducers(3))
+		synctest.Wait()
+		if n := d.Bus().Snapshot().Calls[0].WaitsFor; n != 1 {
+			t.Errorf("the call waits for %d producers, want 1", n)
+		}
+		a.Remove()
+		b.Remove()
+		if n := d.Bus().Snapshot().Calls[0].WaitsFor; n != 3 {
+			t.Errorf("the call waits for %d producers, want 3", n)
+		}
+		<-c.Done()
+		if err := c.Report().Err(); !errors.Is(err, dispatch.ErrTooFewProducers) || !strings.Contains(err.Error(), "0 registered") {
+			t.Errorf("the error is %v, but no producer is registered", err)
+		}
 	})
 }

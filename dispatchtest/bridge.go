@@ -141,7 +141,16 @@ func onNode(node string, m dispatch.Member) dispatch.Member {
 
 // endOf returns the error from which a roster reads the state of the outcome.
 func endOf(o dispatch.Outcome) error {
+	group := o.Member.Group != "" && o.Err != nil // its error says nothing about the state
 	switch o.State {
+	case dispatch.StateDeclined:
+		if group {
+			return endError{dispatch.ErrDecline, o.Err}
+		}
+	case dispatch.StatePanicked:
+		if group {
+			return &dispatch.PanicError{Value: o.Err}
+		}
 	case dispatch.StateGone:
 		return endError{dispatch.ErrGone, o.Err}
 	case dispatch.StateRejected:
@@ -156,7 +165,7 @@ func endOf(o dispatch.Outcome) error {
 		// The error may wrap one that describes the end of another member. The roster must not
 		// read the state from it.
 		var panicked *dispatch.PanicError
-		for _, other := range []error{dispatch.ErrDecline, dispatch.ErrGone, dispatch.ErrOverloaded} {
+		for _, other := range []error{dispatch.ErrDecline, dispatch.ErrGone, dispatch.ErrOverloaded, dispatch.ErrTimeout} {
 			if errors.Is(o.Err, other) {
 				return errors.New(o.Err.Error())
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -48,6 +49,44 @@ func TestBridgeOverABridge(t *testing.T) {
 		join(t, middle, topic, dispatchtest.Bridge(far, "cell-7"))
 		join(t, near, topic, dispatchtest.Bridge(middle, "floor"))
 	})
+}
+
+// A member has the same state through a bridge as on its own bus, also as a group.
+func TestBridgeKeepsHowMembersEnd(t *testing.T) {
+	topic := dispatch.NewTopic[string, string]("states")
+	failing := func(err error) dispatch.Producer[string, string] {
+		return func(context.Context, string) (string, error) { return "", err }
+	}
+	for name, p := range map[string]dispatch.Producer[string, string]{
+		"fails":                 failing(errors.New("broken")),
+		"fails with ErrTimeout": failing(fmt.Errorf("nested: %w", dispatch.ErrTimeout)),
+		"declines":              failing(dispatch.ErrDecline),
+		"panics":                func(context.Context, string) (string, error) { panic("broken") },
+		"exits":                 func(context.Context, string) (string, error) { runtime.Goexit(); return "", nil },
+	} {
+		for _, opts := range [][]dispatch.ProducerOption{nil, {dispatch.WithGroup("g")}} {
+			synctest.Test(t, func(t *testing.T) {
+				near := dispatch.New[string, string](dispatch.WithLogger(silent))
+				far := dispatch.New[string, string](dispatch.WithLogger(silent))
+				if _, err := far.AddProducer(topic, p, opts...); err != nil {
+					t.Fatal(err)
+				}
+				join(t, near, topic, dispatchtest.Bridge(far, "cell-7"))
+				ask := func(d *words) dispatch.Outcome {
+					c, err := d.Send(t.Context(), topic, "")
+					if err != nil {
+						t.Fatal(err)
+					}
+					<-c.Done()
+					return c.Report().Outcomes[0]
+				}
+				want, got := ask(far), ask(near)
+				if got.State != want.State || got.State != dispatch.StateFailed && !strings.Contains(got.Err.Error(), want.Err.Error()) {
+					t.Errorf("%s: through the bridge %v: %v, without it %v: %v", name, got.State, got.Err, want.State, want.Err)
+				}
+			})
+		}
+	}
 }
 
 // plain is a bridge in which each step can be replaced by a wrong one. A step that is nil is

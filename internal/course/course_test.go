@@ -380,3 +380,16 @@ func TestTheFirstLimitIsDueWhateverTheOrderOfStarts(t *testing.T) {
 		want(t, "without limits", c.Due(), 1000)
 	}
 }
+
+// A stream may have more results than an int32 can count: an Outcome counts them in an int.
+func TestResultsOfAMemberDoNotOverflow(t *testing.T) {
+	p := Policy{Timeout: math.MaxInt64}
+	c := New(&p)
+	c.Enroll(0, make([]Member, 1), nil, 0)
+	r, _ := c.Claim(0)
+	c.Start(0, r, 0)
+	c.members[0].Results = math.MaxInt32
+	if c.Result(1, 0); c.Member(0).Results < 0 {
+		t.Errorf("after 2³¹ results a member has %d", c.Member(0).Results)
+	}
+}

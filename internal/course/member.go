@@ -1,6 +1,7 @@
 package course
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -9,7 +10,7 @@ import (
 type Member struct {
 	Began    time.Duration // when its first run started
 	Ended    time.Duration // when State became final
-	Results  int32         // results in time
+	Results  int32         // results in time, or the largest number if there are more
 	Tried    int32         // runs started
 	group    int32         // one more than the index of its group; 0 for none
 	State    State
@@ -58,7 +59,9 @@ func (c *Course) Result(now time.Duration, member int32) bool {
 }
 
 func (c *Course) result(m *Member) {
-	m.Results++
+	if m.Results < math.MaxInt32 {
+		m.Results++
+	}
 	c.results, c.lastResult = true, c.now
 }
 

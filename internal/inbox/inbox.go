@@ -270,6 +270,10 @@ func (b *Inbox) nextLocked(h *hand) (start bool) {
 		n = 1
 	}
 	for s := b.queue.head; s != nil; s = b.queue.head {
+		b.countLocked(s) // a result that is not counted cannot be taken
+		if b.queue.head != s {
+			continue // it is spent
+		}
 		b.queue.remove(s)
 		t, results, more := s.Take(n)
 		if t == nil {
