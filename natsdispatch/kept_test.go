@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
 )
 
 // keptWork returns a reply whose result has so many bytes, and which was sent.
@@ -80,6 +83,35 @@ func TestKeptHoldsNothingThatWasGivenUp(t *testing.T) {
 	}
 	if k.sweep(second(1)); k.calls["b"] != b {
 		t.Error("the other one is given up before its time is over")
+	}
+}
+
+// WithMaxWaiting also bounds the replies for which no value was admitted one by one: refusals, and whole replies.
+func TestKeptRepliesAreBounded(t *testing.T) {
+	n := &Node{link: link{onError: func(error) {}}}
+	n.store.most, n.store.make = 5000, n.makeRoom
+	answer := map[string]func(o *outbox){
+		"refused": func(o *outbox) {
+			o.reject(failure{dispatch.StateRejected, "overloaded", strings.Repeat("x", 1000)})
+		},
+		"whole": func(o *outbox) { o.whole([]dispatch.Member{memberOf("m")}, make([]byte, 1000)) },
+	}
+	for how, put := range answer {
+		for i := range 10 {
+			w := &work{request: request{call: fmt.Sprint(how, i)}, last: time.Now().Add(time.Hour)}
+			w.out.init(1<<20, 1<<20, &n.store, nil)
+			w.out.withCredit(appendHead(nil, "n", 1), 1<<20)
+			put(&w.out)
+			w.out.takeLocked()
+			n.done(w)
+		}
+		holds, newest := n.store.holds.Load(), n.kept.calls[how+"9"] != nil
+		if holds > 5000 || !newest {
+			t.Errorf("%s: %d bytes are held, and the newest reply is kept: %v; want at most 5000, and it is", how, holds, newest)
+		}
+	}
+	if got := n.counts.givenUp.Load(); got < 10 {
+		t.Errorf("%d are counted", got)
 	}
 }
 

@@ -175,7 +175,6 @@ func (w *work) lighten() {
 // done removes the work from the open requests. It keeps the reply until the asker has acknowledged it.
 func (n *Node) done(w *work) {
 	n.state.Lock()
-	defer n.state.Unlock()
 	delete(n.work, w.request.call)
 	if w.out.keeps() {
 		w.lighten()
@@ -183,6 +182,10 @@ func (n *Node) done(w *work) {
 		n.kept.add(w)
 	}
 	n.idleLocked()
+	n.state.Unlock()
+	if n.store.holds.Load() > n.store.most { // whole replies and refusals need not be admitted
+		n.makeRoom(0)
+	}
 }
 
 // giveUpAt returns when the node gives up a reply if the asker takes in nothing from now on: when the budget
