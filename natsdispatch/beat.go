@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -104,7 +105,7 @@ func (t *table) beat(b beat, now time.Time) (more []string) {
 		case n == nil:
 		case n.Epoch != b.Epoch:
 			// The beat may be that of another process with this name, which serves other topics.
-			if n.left != nil || n.previous == b.Epoch {
+			if n.left != nil || slices.Contains(n.earlier, b.Epoch) {
 				more = append(more, topic)
 			}
 		case b.Seq < n.beats: // the beat is old; an attacker may have repeated it

@@ -107,9 +107,9 @@ type roll struct {
 // change, except for the edition: a new present takes its place.
 type present struct {
 	announcement
-	left     error     // why the node has left; nil if it is present
-	previous int64     // the boot id of the node before this one
-	twins    time.Time // until when both processes count as present
+	left    error     // why the node has left; nil if it is present
+	earlier []int64   // the boot ids of the node before this one, the oldest first; the slice is never modified
+	twins   time.Time // until when both processes count as present
 
 	names *remembered // the list of members; kept until the boot id changes
 
@@ -168,7 +168,7 @@ type heard struct {
 	excess  bool        // the table is full
 }
 
-// hear handles an announcement. The boot id heard last counts. If the boot id before it is heard
+// hear handles an announcement. The boot id heard last counts. If one of the boot ids before it is heard
 // again, the node has a twin.
 func (t *table) hear(a announcement, now time.Time) (h heard) {
 	at := place{a.Topic, a.Node}
@@ -192,7 +192,7 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 		return h
 	case a.Epoch == old.Epoch:
 		h.arrived = old.left != nil
-	case a.Epoch == old.previous:
+	case slices.Contains(old.earlier, a.Epoch):
 		if a.Draining {
 			return h // the process leaves, and the new one takes its place
 		}
@@ -212,10 +212,10 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 	n := &present{announcement: a, names: new(remembered), seq: a.Seq, heard: now, since: now}
 	h.changed = h.arrived || h.gone != nil || h.twin || a.Event == eventChange || old.Draining != a.Draining || !slices.Equal(old.Groups, a.Groups)
 	if old != nil {
-		if n.previous, n.beats = old.previous, old.beats; old.Epoch == a.Epoch {
-			n.names = old.names
+		if old.Epoch == a.Epoch {
+			n.earlier, n.beats, n.names = old.earlier, old.beats, old.names
 		} else {
-			n.previous, n.beats = old.Epoch, 0
+			n.earlier = old.andBefore(a.Epoch)
 			t.unlearn(old)
 		}
 		if n.twins = old.twins; h.twin {
@@ -224,6 +224,16 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 	}
 	t.put(at, n)
 	return h
+}
+
+// mostEarlier bounds the boot ids that present.earlier has.
+const mostEarlier = 64
+
+// andBefore returns the boot ids of the node and of those before it, except one of them, which is heard again.
+func (n *present) andBefore(except int64) []int64 {
+	all := append(slices.Clip(n.earlier), n.Epoch)
+	all = slices.DeleteFunc(all, func(epoch int64) bool { return epoch == except })
+	return all[max(0, len(all)-mostEarlier):]
 }
 
 // says reports whether the announcement has nothing new about the node, besides its edition.

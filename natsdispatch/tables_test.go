@@ -40,6 +40,7 @@ func TestTable(t *testing.T) {
 		{"started again with a smaller boot id", []announcement{say(eventHello, 5, 0), say(eventBeat, 4, 9)}, true, []int64{5}, false},
 		{"twins", []announcement{say(eventHello, 5, 0), say(eventHello, 6, 0), say(eventBeat, 5, 1)}, true, []int64{5}, true},
 		{"twins that are both heard again", []announcement{say(eventHello, 5, 0), say(eventHello, 6, 0), say(eventBeat, 5, 1), say(eventBeat, 6, 1)}, true, []int64{5}, true},
+		{"three processes of one name", []announcement{say(eventHello, 5, 0), say(eventHello, 6, 0), say(eventHello, 7, 0), say(eventBeat, 5, 1), say(eventBeat, 6, 1), say(eventBeat, 7, 1), say(eventBeat, 5, 2)}, true, []int64{5, 6}, true},
 		{"a predecessor that leaves", []announcement{say(eventHello, 5, 0), say(eventHello, 6, 0), draining, say(eventBye, 5, 2)}, true, []int64{5}, false},
 		{"a straggler after a change", []announcement{say(eventChange, 5, 3), say(eventBeat, 5, 2)}, true, nil, false},
 	} {
