@@ -98,7 +98,7 @@ func (p *program) conformance(ctx context.Context, args []string) (int, error) {
 	}
 	ctx, broken := context.WithCancelCause(ctx)
 	defer broken(nil)
-	nc, err := p.connect(&x.connection, broken)
+	nc, err := p.connect(ctx, &x.connection, broken)
 	if err != nil {
 		return 0, err
 	}

@@ -138,7 +138,7 @@ func unavailable(ctx context.Context) error {
 // connect connects to the server, and returns an error if this fails. If the connection breaks later, nats.go
 // reconnects. If this cannot succeed, or if the server refuses something, connect calls end, unless end is
 // nil.
-func (p *program) connect(c *connection, end context.CancelCauseFunc) (*nats.Conn, error) {
+func (p *program) connect(ctx context.Context, c *connection, end context.CancelCauseFunc) (*nats.Conn, error) {
 	if end == nil {
 		end = func(err error) { p.complain(err) }
 	}
@@ -173,7 +173,7 @@ func (p *program) connect(c *connection, end context.CancelCauseFunc) (*nats.Con
 			}
 		}),
 	}, opts...)
-	nc, err := nats.Connect(s.URL, opts...)
+	nc, err := whileWanted(ctx, func() (*nats.Conn, error) { return nats.Connect(s.URL, opts...) })
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", redacted(s.URL), err)
 	}

@@ -117,6 +117,24 @@ dispatch COMMAND --help says more.
 `)
 }
 
+// whileWanted returns what f returns, or the cause of the end of ctx if this comes first: f may wait for long, and
+// the command is interrupted.
+func whileWanted[T any](ctx context.Context, f func() (T, error)) (v T, err error) {
+	done := make(chan struct{})
+	var got T
+	var failed error
+	go func() {
+		defer close(done)
+		got, failed = f()
+	}()
+	select {
+	case <-done:
+		return got, failed
+	case <-ctx.Done():
+		return v, context.Cause(ctx)
+	}
+}
+
 // flags returns an empty set of flags that prints nothing.
 func (p *program) flags(name string) *flag.FlagSet {
 	set := flag.NewFlagSet(name, flag.ContinueOnError)

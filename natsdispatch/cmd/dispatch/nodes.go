@@ -48,7 +48,7 @@ func (p *program) nodes(ctx context.Context, args []string) (int, error) {
 	}
 	ctx, broken := context.WithCancelCause(ctx)
 	defer broken(nil)
-	nc, err := p.connect(&v.connection, broken)
+	nc, err := p.connect(ctx, &v.connection, broken)
 	if err != nil {
 		return 0, err
 	}
