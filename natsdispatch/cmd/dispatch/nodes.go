@@ -127,11 +127,11 @@ func checkPattern(s string) error {
 	tokens := strings.Split(s, ".")
 	for i, token := range tokens {
 		if token == "*" || token == ">" && i == len(tokens)-1 {
-			continue
+			tokens[i] = "x"
 		}
-		if token == "" || escape(token) != token {
-			return misused("%q is no topic and no pattern of topics", s)
-		}
+	}
+	if !isTokens(strings.Join(tokens, "."), longestTopic) {
+		return misused("%.300q is no topic and no pattern of topics", s)
 	}
 	return nil
 }
