@@ -28,7 +28,8 @@ and then how every member ended. The request is JSON, or is read from the input 
   --json              print results, outcomes and report as JSON, one on each line
 
 The exit status is 0 if all members or the quorum answered, 1 if some members answered,
-2 if none did, 64 if the command is misused, and 69 if there is no server.
+2 if none did, 64 if the command is misused, 69 if there is no server, and 74 if the
+output cannot be written.
 `
 
 // raw is JSON whose type is not known.
