@@ -1,6 +1,7 @@
 package natsdispatch
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -170,8 +171,12 @@ const headerSpread = "Dispatch-Spread"
 const longestSpread = 10 * time.Second
 
 func (n *Node) answerProbe(m *nats.Msg) {
-	for _, s := range n.topics {
-		if matches(string(m.Data), s.name) {
+	pattern, topics := string(m.Data), n.topics
+	if i, named := slices.BinarySearchFunc(topics, pattern, func(s *served, name string) int { return cmp.Compare(s.name, name) }); named {
+		topics = topics[i : i+1]
+	}
+	for _, s := range topics {
+		if matches(pattern, s.name) {
 			n.announce(s, eventBeat, m.Reply, n.detailFor(m, s))
 		}
 	}

@@ -88,7 +88,7 @@ func (r *Remote) topicsOfLocked(node string) []string {
 // if this is required. private says that it was sent to this asker alone.
 func (r *Remote) believe(m *nats.Msg, private bool) (a announcement, ok bool) {
 	a, err := parseAnnouncement(m.Data)
-	if err == nil && !slices.ContainsFunc(r.topics, func(on string) bool { return matches(on, a.Topic) }) {
+	if err == nil && !r.asksFor(a.Topic) {
 		err = fmt.Errorf("topic %q was not asked for", a.Topic)
 	}
 	if err == nil && !private && m.Subject != r.presence(a.Node, a.Topic) {
@@ -103,6 +103,12 @@ func (r *Remote) believe(m *nats.Msg, private bool) (a announcement, ok bool) {
 		return a, false
 	}
 	return a, true
+}
+
+// asksFor reports whether the asker has joined the topic.
+func (r *Remote) asksFor(topic string) bool {
+	_, named := slices.BinarySearch(r.topics, topic)
+	return named || len(r.topics) == 1 && matches(r.topics[0], topic)
 }
 
 // hearPresence handles an announcement. private says that it was sent to this asker alone.

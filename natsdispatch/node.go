@@ -22,10 +22,10 @@ import (
 type Node struct {
 	link
 	serveConfig
-	bus         string // the id of the bus
-	epoch       int64  // the boot id
-	head        []byte // the head of messages of version 2, with zeros as the number
-	topics      []*served
+	bus         string    // the id of the bus
+	epoch       int64     // the boot id
+	head        []byte    // the head of messages of version 2, with zeros as the number
+	topics      []*served // sorted by name
 	counts      nodeCounts
 	answers     sync.WaitGroup // the goroutines that answer requests or probes
 	next        chan *work     // to the goroutine that waits for the next request

@@ -22,7 +22,7 @@ type Remote struct {
 	link
 	joinConfig
 	bus          string                 // the id of the bus
-	topics       []string               // names, or one pattern
+	topics       []string               // names, sorted, or one pattern
 	inbox        string                 // the beginning of all reply subjects, without the last dot
 	registration *dispatch.Registration // the relay
 	description  *dispatch.Registration // the link in the Snapshot of the bus
