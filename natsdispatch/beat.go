@@ -100,9 +100,8 @@ func (n *Node) publishBeat() error {
 // beat handles a beat for all topics. It returns the topics on which the node has to announce itself,
 // because the node has changed, was silent, or may have a twin.
 func (t *table) beat(b beat, now time.Time) (more []string) {
-	for topic, r := range t.topics {
-		switch n := r.nodes[b.Node]; {
-		case n == nil:
+	for _, topic := range t.places[b.Node] {
+		switch n := t.at(place{topic, b.Node}); {
 		case n.Epoch != b.Epoch:
 			// The beat may be that of another process with this name, which serves other topics.
 			if n.left != nil || slices.Contains(n.earlier, b.Epoch) {

@@ -133,8 +133,8 @@ func TestEventsOfNodes(t *testing.T) {
 			}
 			census.expire(1000, nil)
 			census.expire(2000, nil)
-			if len(census.stays) != 0 || len(census.twins) != 0 {
-				t.Errorf("kept for ever: %v, %v", census.stays, census.twins)
+			if len(census.stays) != 0 || len(census.twins) != 0 || len(census.places) != 0 {
+				t.Errorf("kept for ever: %v, %v, %v", census.stays, census.twins, census.places)
 			}
 		})
 	}

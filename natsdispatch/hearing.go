@@ -76,10 +76,8 @@ func (r *Remote) tellDone(number uint64, m *nats.Msg) {
 // topicsOfLocked returns topics of which the node serves at least one: a topic on which the node is known, or
 // all topics of the asker. It returns none if the node is not known and the asker has a pattern.
 func (r *Remote) topicsOfLocked(node string) []string {
-	for topic := range r.table.topics {
-		if r.table.at(place{topic, node}) != nil {
-			return []string{topic}
-		}
+	if known := r.table.places[node]; len(known) > 0 {
+		return []string{known[0]}
 	}
 	return slices.DeleteFunc(slices.Clone(r.topics), func(on string) bool { return strings.ContainsAny(on, "*>") })
 }

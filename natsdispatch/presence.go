@@ -87,9 +87,10 @@ type departure struct {
 // no clock and is not safe for concurrent use.
 type table struct {
 	topics map[string]*roll
-	forget time.Duration // how long a node that has left is remembered
-	most   int           // bounds the kept nodes, including nodes that have left
-	count  int           // how many nodes are kept
+	places map[string][]string // the topics of each node
+	forget time.Duration       // how long a node that has left is remembered
+	most   int                 // bounds the kept nodes, including nodes that have left
+	count  int                 // how many nodes are kept
 
 	names   int  // how many names the lists of all nodes have together
 	unnamed bool // a list was not remembered, because there were too many names
@@ -132,12 +133,13 @@ func (t *table) put(p place, n *present) {
 	if r == nil {
 		r = &roll{nodes: make(map[string]*present)}
 		if t.topics == nil {
-			t.topics = make(map[string]*roll)
+			t.topics, t.places = make(map[string]*roll), make(map[string][]string)
 		}
 		t.topics[p.topic] = r
 	}
 	if r.nodes[p.node] == nil {
 		t.count++
+		t.places[p.node] = append(t.places[p.node], p.topic)
 	}
 	r.nodes[p.node] = n
 	r.change()
@@ -154,6 +156,11 @@ func (t *table) remove(p place) {
 	t.unnamed = false
 	delete(r.nodes, p.node)
 	t.count--
+	if rest := slices.DeleteFunc(t.places[p.node], func(topic string) bool { return topic == p.topic }); len(rest) > 0 {
+		t.places[p.node] = rest
+	} else {
+		delete(t.places, p.node)
+	}
 	if r.change(); len(r.nodes) == 0 {
 		delete(t.topics, p.topic)
 	}

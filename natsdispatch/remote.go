@@ -257,12 +257,7 @@ func (r *Remote) Await(ctx context.Context, nodes ...string) error {
 
 // isHereLocked reports whether a node is present on any topic.
 func (r *Remote) isHereLocked(node string) bool {
-	for topic := range r.table.topics {
-		if p := r.table.at(place{topic, node}); p != nil && p.left == nil {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.table.places[node], func(topic string) bool { return r.table.at(place{topic, node}).left == nil })
 }
 
 // missing returns the nodes that are not present.
