@@ -196,6 +196,22 @@ func TestRepeatedRequestIsForOneProcess(t *testing.T) {
 	}
 }
 
+// An asker repeats a request until its deadline, which is a little later than the end of the first budget. The node
+// does not run the repetition.
+func TestRequestIsNotRunAgainAfterItsBudget(t *testing.T) {
+	n := &Node{drained: true, work: make(map[string]*work), seen: seen{most: 10}} // drained: it only notes the ids
+	ask := func(budget, at time.Duration) (duplicates uint64) {
+		n.take(&work{request: request{call: "c", budget: budget, window: 1}}, second(0).Add(at))
+		return n.counts.duplicates.Load()
+	}
+	if ask(time.Second, 0) != 0 {
+		t.Fatal("the request is taken for a repetition")
+	}
+	if ask(10*time.Millisecond, 1009*time.Millisecond) != 1 {
+		t.Error("the repetition is run")
+	}
+}
+
 // Lines of a kind that a later version may have are ignored.
 func TestLinesOfAnUnknownKindAreIgnored(t *testing.T) {
 	n := new(Node)

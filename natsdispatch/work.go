@@ -120,7 +120,7 @@ func (n *Node) take(w *work, now time.Time) (again bool) {
 	defer n.state.Unlock()
 	switch {
 	case n.closed:
-	case n.work[w.request.call] != nil, !n.rememberLocked(w.request.call, min(w.budget, mostRemembered), now):
+	case n.work[w.request.call] != nil, !n.rememberLocked(w.request.call, min(w.budget+mayRepeat, mostRemembered), now):
 		n.counts.duplicates.Add(1)
 		return w.window > 0
 	case n.drained: // the request was sent again, to this node alone
@@ -201,6 +201,7 @@ func (n *Node) giveUpAt(w *work, now time.Time) time.Time {
 }
 
 const (
+	mayRepeat      = 5 * time.Second  // after the budget of a request, its repetition may still arrive
 	mostRemembered = 10 * time.Minute // how long the id of a request is remembered, at most
 	mostCancelled  = time.Minute      // how long a cancel is remembered that arrives before its request
 )
