@@ -248,6 +248,7 @@ func (q *inquiry) unreachable() {
 func (q *inquiry) endGroup(a *asked, err error) {
 	q.to.end(a.expected, err)
 	a.expected = dispatch.Member{}
+	q.known(a)
 }
 
 // fail ends all nodes and groups that have not ended.

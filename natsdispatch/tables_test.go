@@ -252,6 +252,20 @@ func (e *earBook) end(m dispatch.Member, err error) {
 	e.lines = append(e.lines, line)
 }
 
+// The end of the connection is an event of each request of an inquiry. Each of them ends the whole inquiry, and a
+// group ends once.
+func TestGroupEndsOnceIfAnInquiryFailsTwice(t *testing.T) {
+	book := new(earBook)
+	q := &inquiry{to: book, waiting: 1}
+	q.asks = []*asked{{by: q, request: request{group: "g"}, waits: true, expected: dispatch.Member{Node: anybody, Group: "g"}}}
+	for range 2 {
+		q.fail(errClosedConnection)
+	}
+	if want := []string{"end */g"}; !slices.Equal(book.lines, want) || q.waiting != 0 {
+		t.Errorf("%q, and %d are waited for; want %q, and none", book.lines, q.waiting, want)
+	}
+}
+
 func TestTally(t *testing.T) {
 	type message struct {
 		seq  uint64
