@@ -172,43 +172,55 @@ func TestLateMessagesAreAnsweredOnce(t *testing.T) {
 	}
 }
 
-// A request that comes to one node again is for the process that has the boot id in the request, and a node
-// that drains does not run it.
-func TestRepeatedRequestIsForOneProcess(t *testing.T) {
-	n := &Node{epoch: 7, drained: true, work: make(map[string]*work), seen: seen{most: 10}}
+// takingNode is a node that takes in requests, and does not answer them.
+func takingNode() *Node {
+	n := &Node{epoch: 7, work: make(map[string]*work), inboxes: make(map[string]bool), seen: seen{most: 10}, next: make(chan *work, 10)}
 	n.nc, n.maxBudget = new(nats.Conn), time.Hour
-	again := func(epoch string) (duplicates uint64) {
-		r := request{call: "c", codec: "json", budget: time.Second}
-		h := r.header()
-		h[headerVersion], h[headerEpoch] = []string{"2"}, []string{epoch}
-		m := &nats.Msg{Reply: "_INBOX.abc.7-", Data: append(appendRequest(nil, h), "1"...)}
-		n.hearAcks(nil, m)
-		return n.counts.duplicates.Load()
+	return n
+}
+
+// A request that comes to one node again is for the process that has the boot id in the request. A node that drains
+// neither runs it nor takes it for one that it has run: the next repetition has missed nothing, either.
+func TestRepeatedRequestIsForOneProcess(t *testing.T) {
+	for _, drained := range []bool{false, true} {
+		n := takingNode()
+		n.drained = drained
+		for _, epoch := range []string{"8", "8", "7", "7"} {
+			r := request{call: "c", codec: "json", budget: time.Second}
+			h := r.header()
+			h[headerVersion], h[headerEpoch] = []string{"2"}, []string{epoch}
+			n.hearAcks(nil, &nats.Msg{Reply: "_INBOX.abc.7-", Data: append(appendRequest(nil, h), "1"...)})
+		}
+		want := uint64(1)
+		if drained {
+			want = 0
+		}
+		if requests, duplicates := n.counts.requests.Load(), n.counts.duplicates.Load(); requests != want || duplicates != want || len(n.work) != int(want) {
+			t.Errorf("drained %t: %d requests and %d duplicates, want %d of each", drained, requests, duplicates, want)
+		}
 	}
-	if again("8"); again("8") != 0 {
-		t.Error("the node takes in the request of another process")
-	}
-	if again("7"); again("7") != 1 {
-		t.Error("the node does not take in its own request")
-	}
-	if len(n.work) != 0 {
-		t.Error("the node works, although it drains")
+}
+
+// A node that drains still sends a reply again that it keeps.
+func TestDrainedNodeRepeatsWhatItKeeps(t *testing.T) {
+	n := takingNode()
+	n.drained, n.store.most = true, most
+	n.kept.add(keptWork(&n.store, "c", 10, time.Now().Add(time.Hour)))
+	if again := n.take(&work{request: request{call: "c", budget: time.Second, window: 1}}, time.Now()); !again || len(n.work) != 0 {
+		t.Errorf("again: %t, works on %d requests; want true, and none", again, len(n.work))
 	}
 }
 
 // An asker repeats a request until its deadline, which is a little later than the end of the first budget. The node
 // does not run the repetition.
 func TestRequestIsNotRunAgainAfterItsBudget(t *testing.T) {
-	n := &Node{drained: true, work: make(map[string]*work), seen: seen{most: 10}} // drained: it only notes the ids
-	ask := func(budget, at time.Duration) (duplicates uint64) {
-		n.take(&work{request: request{call: "c", budget: budget, window: 1}}, second(0).Add(at))
-		return n.counts.duplicates.Load()
+	n := takingNode()
+	for _, c := range []struct{ budget, at time.Duration }{{time.Second, 0}, {10 * time.Millisecond, 1009 * time.Millisecond}} {
+		n.take(&work{request: request{call: "c", budget: c.budget, window: 1}}, second(0).Add(c.at))
+		delete(n.work, "c") // it has ended
 	}
-	if ask(time.Second, 0) != 0 {
-		t.Fatal("the request is taken for a repetition")
-	}
-	if ask(10*time.Millisecond, 1009*time.Millisecond) != 1 {
-		t.Error("the repetition is run")
+	if requests, duplicates := n.counts.requests.Load(), n.counts.duplicates.Load(); requests != 1 || duplicates != 1 {
+		t.Errorf("%d requests and %d duplicates, want one of each", requests, duplicates)
 	}
 }
 

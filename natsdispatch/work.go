@@ -120,10 +120,11 @@ func (n *Node) take(w *work, now time.Time) (again bool) {
 	defer n.state.Unlock()
 	switch {
 	case n.closed:
-	case n.work[w.request.call] != nil, !n.rememberLocked(w.request.call, min(w.budget+mayRepeat, mostRemembered), now):
+	case n.drained && n.work[w.request.call] == nil && n.kept.calls[w.request.call] == nil:
+		// It was sent again, to this node alone, which has not run it.
+	case n.drained, n.work[w.request.call] != nil, !n.rememberLocked(w.request.call, min(w.budget+mayRepeat, mostRemembered), now):
 		n.counts.duplicates.Add(1)
 		return w.window > 0
-	case n.drained: // the request was sent again, to this node alone
 	default:
 		n.counts.requests.Add(1)
 		n.work[w.request.call] = w
