@@ -53,6 +53,7 @@ type Node struct {
 	kept    kept
 	inboxes map[string]bool // the inboxes of askers to which replies are sent
 	twins   map[int64]bool  // the boot ids of other processes with this name
+	spread  int             // probes that wait to be answered
 	leaving bool            // askers should send no new requests
 	drained bool            // no further request can arrive
 	rested  bool            // idle is closed
