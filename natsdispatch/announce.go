@@ -1,6 +1,7 @@
 package natsdispatch
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -149,18 +150,30 @@ func (n *Node) hearProbe(m *nats.Msg) {
 	}
 	pause := rand.N(inUnits(spread, time.Millisecond, longestSpread))
 	n.state.Lock()
-	defer n.state.Unlock()
-	if n.closed {
-		return
+	closed, waits := n.closed, n.spread < mostSpread
+	if !closed && waits {
+		n.spread++
+		n.answers.Go(func() { n.answerLater(m, pause) })
 	}
-	n.answers.Go(func() {
-		select {
-		case <-time.After(pause):
-			n.answerProbe(m)
-		case <-n.stopped.Done():
-		}
-	})
+	n.state.Unlock()
+	if !closed && !waits {
+		n.answerProbe(m)
+	}
 }
+
+func (n *Node) answerLater(probe *nats.Msg, pause time.Duration) {
+	select {
+	case <-time.After(pause):
+		n.answerProbe(probe)
+	case <-n.stopped.Done():
+	}
+	n.state.Lock()
+	n.spread--
+	n.state.Unlock()
+}
+
+// mostSpread bounds the probes that wait to be answered. Further ones are answered at once.
+const mostSpread = 1024
 
 // headerSpread is set on a probe that very many nodes will answer. Each node answers at a random time
 // within this number of milliseconds.
@@ -170,8 +183,12 @@ const headerSpread = "Dispatch-Spread"
 const longestSpread = 10 * time.Second
 
 func (n *Node) answerProbe(m *nats.Msg) {
-	for _, s := range n.topics {
-		if matches(string(m.Data), s.name) {
+	pattern, topics := string(m.Data), n.topics
+	if i, named := slices.BinarySearchFunc(topics, pattern, func(s *served, name string) int { return cmp.Compare(s.name, name) }); named {
+		topics = topics[i : i+1]
+	}
+	for _, s := range topics {
+		if matches(pattern, s.name) {
 			n.announce(s, eventBeat, m.Reply, n.detailFor(m, s))
 		}
 	}

@@ -48,7 +48,6 @@ func (q *inquiry) sendToGroup(ctx context.Context, a *asked) {
 	}
 	if err != nil {
 		q.endGroup(a, err)
-		q.known(a)
 	}
 }
 

@@ -83,7 +83,7 @@ func (t *attendance) twin(node, topic string, now time.Time) (e NodeEvent, ok bo
 	return NodeEvent{Kind: NodeTwin, Time: now, Node: node, Topic: topic, Err: twinError(node)}, !known
 }
 
-// mostTwins bounds the names that attendance.twins has.
+// mostTwins bounds the names that attendance.twins has, and the boot ids that Node.twins has.
 const mostTwins = 1000
 
 // isTwin reports whether two processes with the name were noticed within the duration while before now.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -99,12 +100,11 @@ func (n *Node) publishBeat() error {
 // beat handles a beat for all topics. It returns the topics on which the node has to announce itself,
 // because the node has changed, was silent, or may have a twin.
 func (t *table) beat(b beat, now time.Time) (more []string) {
-	for topic, r := range t.topics {
-		switch n := r.nodes[b.Node]; {
-		case n == nil:
+	for _, topic := range t.places[b.Node] {
+		switch n := t.at(place{topic, b.Node}); {
 		case n.Epoch != b.Epoch:
 			// The beat may be that of another process with this name, which serves other topics.
-			if n.left != nil || n.previous == b.Epoch {
+			if n.left != nil || slices.Contains(n.earlier, b.Epoch) {
 				more = append(more, topic)
 			}
 		case b.Seq < n.beats: // the beat is old; an attacker may have repeated it

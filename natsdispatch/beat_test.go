@@ -1,9 +1,14 @@
 package natsdispatch
 
 import (
+	"context"
+	"runtime"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // With each beat a node with many topics announces itself on so many of them that each topic has its turn
@@ -27,6 +32,27 @@ func TestTurns(t *testing.T) {
 			t.Errorf("%d topics, a beat every %v: %d each, every %v; want %d, %v", c.topics, c.beat, each, every, c.each, c.every)
 		}
 	}
+}
+
+// However many probes ask for answers at random times, few goroutines wait to answer them.
+func TestProbesThatWaitAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := new(Node)
+		n.stopped, n.stop = context.WithCancel(t.Context())
+		before := runtime.NumGoroutine()
+		for range 10 * mostSpread {
+			n.hearProbe(&nats.Msg{Reply: "r", Header: nats.Header{headerSpread: {"10000"}}})
+		}
+		if got := runtime.NumGoroutine() - before; got < mostSpread/2 || got > 2*mostSpread {
+			t.Errorf("%d goroutines wait, want about %d", got, mostSpread)
+		}
+		time.Sleep(longestSpread)
+		n.answers.Wait()
+		if n.spread != 0 {
+			t.Errorf("%d probes are not answered", n.spread)
+		}
+		n.stop()
+	})
 }
 
 // A beat for all topics keeps a node present. The table returns the topics on which the asker has to ask

@@ -105,6 +105,13 @@ func TestEventsOfNodes(t *testing.T) {
 			c.say(4, "m", "a", eventBeat, 5, 1)
 			c.expire(4, nil)
 		}, []string{"0 came m 0s", "0 came n 0s", "0 restarted n 0s", "0 twin n 0s", "4 silent n 4s"}},
+		"three processes of one name": {func(c *census) {
+			for seq := range uint64(3) {
+				for _, epoch := range []int64{5, 6, 7} {
+					c.say(0, "n", "a", eventBeat, epoch, seq)
+				}
+			}
+		}, []string{"0 came n 0s", "0 restarted n 0s", "0 restarted n 0s", "0 twin n 0s"}},
 		"we are cut off": {func(c *census) {
 			for _, node := range []string{"m", "n"} {
 				c.say(0, node, "a", eventHello, 5, 0)
@@ -126,11 +133,27 @@ func TestEventsOfNodes(t *testing.T) {
 			}
 			census.expire(1000, nil)
 			census.expire(2000, nil)
-			if len(census.stays) != 0 || len(census.twins) != 0 {
-				t.Errorf("kept for ever: %v, %v", census.stays, census.twins)
+			if len(census.stays) != 0 || len(census.twins) != 0 || len(census.places) != 0 {
+				t.Errorf("kept for ever: %v, %v, %v", census.stays, census.twins, census.places)
 			}
 		})
 	}
+}
+
+// A node reports each other process of its name once, however many there are.
+func TestANodeReportsEachTwinOnce(t *testing.T) {
+	var told []error
+	n := &Node{link: link{onError: func(err error) { told = append(told, err) }}, epoch: 5, twins: make(map[int64]bool)}
+	n.node, n.news.logger = "n", slog.New(slog.DiscardHandler)
+	for range 3 {
+		for epoch := 5; epoch < 8; epoch++ {
+			n.hearOwn(&nats.Msg{Data: fmt.Appendf(nil, `{"node":"n","topic":"a","event":"beat","epoch":%d}`, epoch)})
+		}
+	}
+	if len(told) != 2 || !errors.Is(told[0], dispatch.ErrDuplicate) {
+		t.Errorf("the error handler was told %q, want two errors", told)
+	}
+	n.news.end()
 }
 
 // Each change of the connection is one event.

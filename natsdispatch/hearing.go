@@ -76,10 +76,8 @@ func (r *Remote) tellDone(number uint64, m *nats.Msg) {
 // topicsOfLocked returns topics of which the node serves at least one: a topic on which the node is known, or
 // all topics of the asker. It returns none if the node is not known and the asker has a pattern.
 func (r *Remote) topicsOfLocked(node string) []string {
-	for topic := range r.table.topics {
-		if r.table.at(place{topic, node}) != nil {
-			return []string{topic}
-		}
+	if known := r.table.places[node]; len(known) > 0 {
+		return []string{known[0]}
 	}
 	return slices.DeleteFunc(slices.Clone(r.topics), func(on string) bool { return strings.ContainsAny(on, "*>") })
 }
@@ -88,7 +86,7 @@ func (r *Remote) topicsOfLocked(node string) []string {
 // if this is required. private says that it was sent to this asker alone.
 func (r *Remote) believe(m *nats.Msg, private bool) (a announcement, ok bool) {
 	a, err := parseAnnouncement(m.Data)
-	if err == nil && !slices.ContainsFunc(r.topics, func(on string) bool { return matches(on, a.Topic) }) {
+	if err == nil && !r.asksFor(a.Topic) {
 		err = fmt.Errorf("topic %q was not asked for", a.Topic)
 	}
 	if err == nil && !private && m.Subject != r.presence(a.Node, a.Topic) {
@@ -103,6 +101,12 @@ func (r *Remote) believe(m *nats.Msg, private bool) (a announcement, ok bool) {
 		return a, false
 	}
 	return a, true
+}
+
+// asksFor reports whether the asker has joined the topic.
+func (r *Remote) asksFor(topic string) bool {
+	_, named := slices.BinarySearch(r.topics, topic)
+	return named || len(r.topics) == 1 && matches(r.topics[0], topic)
 }
 
 // hearPresence handles an announcement. private says that it was sent to this asker alone.

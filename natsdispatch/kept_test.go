@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/seed-bb4b4d74/dispatch"
 )
 
 // keptWork returns a reply whose result has so many bytes, and which was sent.
@@ -83,6 +86,35 @@ func TestKeptHoldsNothingThatWasGivenUp(t *testing.T) {
 	}
 }
 
+// WithMaxWaiting also bounds the replies for which no value was admitted one by one: refusals, and whole replies.
+func TestKeptRepliesAreBounded(t *testing.T) {
+	n := &Node{link: link{onError: func(error) {}}}
+	n.store.most, n.store.make = 5000, n.makeRoom
+	answer := map[string]func(o *outbox){
+		"refused": func(o *outbox) {
+			o.reject(failure{dispatch.StateRejected, "overloaded", strings.Repeat("x", 1000)})
+		},
+		"whole": func(o *outbox) { o.whole([]dispatch.Member{memberOf("m")}, make([]byte, 1000)) },
+	}
+	for how, put := range answer {
+		for i := range 10 {
+			w := &work{request: request{call: fmt.Sprint(how, i)}, last: time.Now().Add(time.Hour)}
+			w.out.init(1<<20, 1<<20, &n.store, nil)
+			w.out.withCredit(appendHead(nil, "n", 1), 1<<20)
+			put(&w.out)
+			w.out.takeLocked()
+			n.done(w)
+		}
+		holds, newest := n.store.holds.Load(), n.kept.calls[how+"9"] != nil
+		if holds > 5000 || !newest {
+			t.Errorf("%s: %d bytes are held, and the newest reply is kept: %v; want at most 5000, and it is", how, holds, newest)
+		}
+	}
+	if got := n.counts.givenUp.Load(); got < 10 {
+		t.Errorf("%d are counted", got)
+	}
+}
+
 // A cancel that finds the work among the open requests, and comes when the work has ended, gives up the kept
 // reply.
 func TestCancelThatComesWithTheEndOfTheWork(t *testing.T) {
@@ -140,27 +172,55 @@ func TestLateMessagesAreAnsweredOnce(t *testing.T) {
 	}
 }
 
-// A request that comes to one node again is for the process that has the boot id in the request, and a node
-// that drains does not run it.
-func TestRepeatedRequestIsForOneProcess(t *testing.T) {
-	n := &Node{epoch: 7, drained: true, work: make(map[string]*work), seen: seen{most: 10}}
+// takingNode is a node that takes in requests, and does not answer them.
+func takingNode() *Node {
+	n := &Node{epoch: 7, work: make(map[string]*work), inboxes: make(map[string]bool), seen: seen{most: 10}, next: make(chan *work, 10)}
 	n.nc, n.maxBudget = new(nats.Conn), time.Hour
-	again := func(epoch string) (duplicates uint64) {
-		r := request{call: "c", codec: "json", budget: time.Second}
-		h := r.header()
-		h[headerVersion], h[headerEpoch] = []string{"2"}, []string{epoch}
-		m := &nats.Msg{Reply: "_INBOX.abc.7-", Data: append(appendRequest(nil, h), "1"...)}
-		n.hearAcks(nil, m)
-		return n.counts.duplicates.Load()
+	return n
+}
+
+// A request that comes to one node again is for the process that has the boot id in the request. A node that drains
+// neither runs it nor takes it for one that it has run: the next repetition has missed nothing, either.
+func TestRepeatedRequestIsForOneProcess(t *testing.T) {
+	for _, drained := range []bool{false, true} {
+		n := takingNode()
+		n.drained = drained
+		for _, epoch := range []string{"8", "8", "7", "7"} {
+			r := request{call: "c", codec: "json", budget: time.Second}
+			h := r.header()
+			h[headerVersion], h[headerEpoch] = []string{"2"}, []string{epoch}
+			n.hearAcks(nil, &nats.Msg{Reply: "_INBOX.abc.7-", Data: append(appendRequest(nil, h), "1"...)})
+		}
+		want := uint64(1)
+		if drained {
+			want = 0
+		}
+		if requests, duplicates := n.counts.requests.Load(), n.counts.duplicates.Load(); requests != want || duplicates != want || len(n.work) != int(want) {
+			t.Errorf("drained %t: %d requests and %d duplicates, want %d of each", drained, requests, duplicates, want)
+		}
 	}
-	if again("8"); again("8") != 0 {
-		t.Error("the node takes in the request of another process")
+}
+
+// A node that drains still sends a reply again that it keeps.
+func TestDrainedNodeRepeatsWhatItKeeps(t *testing.T) {
+	n := takingNode()
+	n.drained, n.store.most = true, most
+	n.kept.add(keptWork(&n.store, "c", 10, time.Now().Add(time.Hour)))
+	if again := n.take(&work{request: request{call: "c", budget: time.Second, window: 1}}, time.Now()); !again || len(n.work) != 0 {
+		t.Errorf("again: %t, works on %d requests; want true, and none", again, len(n.work))
 	}
-	if again("7"); again("7") != 1 {
-		t.Error("the node does not take in its own request")
+}
+
+// An asker repeats a request until its deadline, which is a little later than the end of the first budget. The node
+// does not run the repetition.
+func TestRequestIsNotRunAgainAfterItsBudget(t *testing.T) {
+	n := takingNode()
+	for _, c := range []struct{ budget, at time.Duration }{{time.Second, 0}, {10 * time.Millisecond, 1009 * time.Millisecond}} {
+		n.take(&work{request: request{call: "c", budget: c.budget, window: 1}}, second(0).Add(c.at))
+		delete(n.work, "c") // it has ended
 	}
-	if len(n.work) != 0 {
-		t.Error("the node works, although it drains")
+	if requests, duplicates := n.counts.requests.Load(), n.counts.duplicates.Load(); requests != 1 || duplicates != 1 {
+		t.Errorf("%d requests and %d duplicates, want one of each", requests, duplicates)
 	}
 }
 

@@ -22,10 +22,10 @@ import (
 type Node struct {
 	link
 	serveConfig
-	bus         string // the id of the bus
-	epoch       int64  // the boot id
-	head        []byte // the head of messages of version 2, with zeros as the number
-	topics      []*served
+	bus         string    // the id of the bus
+	epoch       int64     // the boot id
+	head        []byte    // the head of messages of version 2, with zeros as the number
+	topics      []*served // sorted by name
 	counts      nodeCounts
 	answers     sync.WaitGroup // the goroutines that answer requests or probes
 	next        chan *work     // to the goroutine that waits for the next request
@@ -52,7 +52,8 @@ type Node struct {
 	seen    seen
 	kept    kept
 	inboxes map[string]bool // the inboxes of askers to which replies are sent
-	twin    int64           // the boot id of another process with this name; 0: there is none
+	twins   map[int64]bool  // the boot ids of other processes with this name
+	spread  int             // probes that wait to be answered
 	leaving bool            // askers should send no new requests
 	drained bool            // no further request can arrive
 	rested  bool            // idle is closed
@@ -183,15 +184,15 @@ func (n *Node) hearOwn(m *nats.Msg) {
 	if err != nil || a.Node != n.node || a.Epoch == n.epoch || a.Event == eventBye || a.Draining {
 		return // the announcement is malformed, the node's own, or that of a predecessor that leaves
 	}
-	n.state.Lock()
-	known := n.twin == a.Epoch
-	n.twin = a.Epoch
 	e := NodeEvent{Kind: NodeTwin, Time: time.Now(), Node: n.node, Topic: a.Topic, Err: twinError(n.node)}
-	if !known {
+	n.state.Lock()
+	isNew := !n.twins[a.Epoch] && len(n.twins) < mostTwins
+	if isNew {
+		n.twins[a.Epoch] = true
 		n.news.put(e)
 	}
 	n.state.Unlock()
-	if !known {
+	if isNew {
 		n.failedBy(e)
 	}
 }

@@ -89,7 +89,7 @@ func WithMaxHops(n int) JoinOption {
 
 // WithMaxNodes bounds how many nodes the asker knows, counted once for each of their topics.
 // Announcements of further nodes are counted and ignored, and the error handler is called for the
-// first. It is DefaultMaxNodes without this option.
+// first. At most twice as many nodes answer one request. It is DefaultMaxNodes without this option.
 func WithMaxNodes(n int) JoinOption {
 	return joinOption(func(c *joinConfig) error {
 		c.maxNodes = n

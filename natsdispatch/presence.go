@@ -87,9 +87,10 @@ type departure struct {
 // no clock and is not safe for concurrent use.
 type table struct {
 	topics map[string]*roll
-	forget time.Duration // how long a node that has left is remembered
-	most   int           // bounds the kept nodes, including nodes that have left
-	count  int           // how many nodes are kept
+	places map[string][]string // the topics of each node
+	forget time.Duration       // how long a node that has left is remembered
+	most   int                 // bounds the kept nodes, including nodes that have left
+	count  int                 // how many nodes are kept
 
 	names   int  // how many names the lists of all nodes have together
 	unnamed bool // a list was not remembered, because there were too many names
@@ -107,9 +108,9 @@ type roll struct {
 // change, except for the edition: a new present takes its place.
 type present struct {
 	announcement
-	left     error     // why the node has left; nil if it is present
-	previous int64     // the boot id of the node before this one
-	twins    time.Time // until when both processes count as present
+	left    error     // why the node has left; nil if it is present
+	earlier []int64   // the boot ids of the node before this one, the oldest first; the slice is never modified
+	twins   time.Time // until when both processes count as present
 
 	names *remembered // the list of members; kept until the boot id changes
 
@@ -132,12 +133,13 @@ func (t *table) put(p place, n *present) {
 	if r == nil {
 		r = &roll{nodes: make(map[string]*present)}
 		if t.topics == nil {
-			t.topics = make(map[string]*roll)
+			t.topics, t.places = make(map[string]*roll), make(map[string][]string)
 		}
 		t.topics[p.topic] = r
 	}
 	if r.nodes[p.node] == nil {
 		t.count++
+		t.places[p.node] = append(t.places[p.node], p.topic)
 	}
 	r.nodes[p.node] = n
 	r.change()
@@ -154,6 +156,11 @@ func (t *table) remove(p place) {
 	t.unnamed = false
 	delete(r.nodes, p.node)
 	t.count--
+	if rest := slices.DeleteFunc(t.places[p.node], func(topic string) bool { return topic == p.topic }); len(rest) > 0 {
+		t.places[p.node] = rest
+	} else {
+		delete(t.places, p.node)
+	}
 	if r.change(); len(r.nodes) == 0 {
 		delete(t.topics, p.topic)
 	}
@@ -168,7 +175,7 @@ type heard struct {
 	excess  bool        // the table is full
 }
 
-// hear handles an announcement. The boot id heard last counts. If the boot id before it is heard
+// hear handles an announcement. The boot id heard last counts. If one of the boot ids before it is heard
 // again, the node has a twin.
 func (t *table) hear(a announcement, now time.Time) (h heard) {
 	at := place{a.Topic, a.Node}
@@ -192,7 +199,7 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 		return h
 	case a.Epoch == old.Epoch:
 		h.arrived = old.left != nil
-	case a.Epoch == old.previous:
+	case slices.Contains(old.earlier, a.Epoch):
 		if a.Draining {
 			return h // the process leaves, and the new one takes its place
 		}
@@ -212,10 +219,10 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 	n := &present{announcement: a, names: new(remembered), seq: a.Seq, heard: now, since: now}
 	h.changed = h.arrived || h.gone != nil || h.twin || a.Event == eventChange || old.Draining != a.Draining || !slices.Equal(old.Groups, a.Groups)
 	if old != nil {
-		if n.previous, n.beats = old.previous, old.beats; old.Epoch == a.Epoch {
-			n.names = old.names
+		if old.Epoch == a.Epoch {
+			n.earlier, n.beats, n.names = old.earlier, old.beats, old.names
 		} else {
-			n.previous, n.beats = old.Epoch, 0
+			n.earlier = old.andBefore(a.Epoch)
 			t.unlearn(old)
 		}
 		if n.twins = old.twins; h.twin {
@@ -224,6 +231,16 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 	}
 	t.put(at, n)
 	return h
+}
+
+// mostEarlier bounds the boot ids that present.earlier has.
+const mostEarlier = 64
+
+// andBefore returns the boot ids of the node and of those before it, except one of them, which is heard again.
+func (n *present) andBefore(except int64) []int64 {
+	all := append(slices.Clip(n.earlier), n.Epoch)
+	all = slices.DeleteFunc(all, func(epoch int64) bool { return epoch == except })
+	return all[max(0, len(all)-mostEarlier):]
 }
 
 // says reports whether the announcement has nothing new about the node, besides its edition.

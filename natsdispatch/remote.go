@@ -22,7 +22,7 @@ type Remote struct {
 	link
 	joinConfig
 	bus          string                 // the id of the bus
-	topics       []string               // names, or one pattern
+	topics       []string               // names, sorted, or one pattern
 	inbox        string                 // the beginning of all reply subjects, without the last dot
 	registration *dispatch.Registration // the relay
 	description  *dispatch.Registration // the link in the Snapshot of the bus
@@ -257,12 +257,7 @@ func (r *Remote) Await(ctx context.Context, nodes ...string) error {
 
 // isHereLocked reports whether a node is present on any topic.
 func (r *Remote) isHereLocked(node string) bool {
-	for topic := range r.table.topics {
-		if p := r.table.at(place{topic, node}); p != nil && p.left == nil {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.table.places[node], func(topic string) bool { return r.table.at(place{topic, node}).left == nil })
 }
 
 // missing returns the nodes that are not present.

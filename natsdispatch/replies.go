@@ -152,7 +152,8 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 	}
 	t := a.tallies[from.node]
 	switch {
-	case a.strays[from.node]:
+	case a.strays[from.node] || t == nil && (len(a.tallies)+len(a.strays))/2 >= max(q.r.maxNodes, len(q.r.expected)):
+		// Another replica has accepted, or far more nodes have answered than the asker may know.
 		counts.stray.Add(1)
 		return
 	case t != nil && t.over && !t.accepted:
@@ -247,6 +248,7 @@ func (q *inquiry) unreachable() {
 func (q *inquiry) endGroup(a *asked, err error) {
 	q.to.end(a.expected, err)
 	a.expected = dispatch.Member{}
+	q.known(a)
 }
 
 // fail ends all nodes and groups that have not ended.

@@ -6,6 +6,21 @@ import (
 	"time"
 )
 
+// BenchmarkBeat measures what a beat for all topics costs, if each of a thousand nodes has ten topics of its own.
+func BenchmarkBeat(b *testing.B) {
+	table := table{most: 10_000}
+	for i := range 10_000 {
+		table.hear(announcement{Node: fmt.Sprint("n", i/10), Topic: fmt.Sprint("t", i), Event: eventBeat, Epoch: 1, AllMS: 2000}, time.Now())
+	}
+	seq := uint64(0)
+	for b.Loop() {
+		if more := table.beat(beat{Node: "n7", Epoch: 1, Seq: seq}, time.Now()); more != nil {
+			b.Fatal("something is new")
+		}
+		seq++
+	}
+}
+
 // BenchmarkTable measures what a call does with the table of nodes under the lock of the remote: if the table
 // is unchanged since the last call, and if a node has changed.
 //

@@ -38,6 +38,7 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 		idle:        make(chan struct{}),
 		cut:         make(chan struct{}),
 		inboxes:     make(map[string]bool),
+		twins:       make(map[int64]bool),
 		next:        make(chan *work),
 		seen:        seen{most: config.remember},
 	}

@@ -40,6 +40,7 @@ func TestTable(t *testing.T) {
 		{"started again with a smaller boot id", []announcement{say(eventHello, 5, 0), say(eventBeat, 4, 9)}, true, []int64{5}, false},
 		{"twins", []announcement{say(eventHello, 5, 0), say(eventHello, 6, 0), say(eventBeat, 5, 1)}, true, []int64{5}, true},
 		{"twins that are both heard again", []announcement{say(eventHello, 5, 0), say(eventHello, 6, 0), say(eventBeat, 5, 1), say(eventBeat, 6, 1)}, true, []int64{5}, true},
+		{"three processes of one name", []announcement{say(eventHello, 5, 0), say(eventHello, 6, 0), say(eventHello, 7, 0), say(eventBeat, 5, 1), say(eventBeat, 6, 1), say(eventBeat, 7, 1), say(eventBeat, 5, 2)}, true, []int64{5, 6}, true},
 		{"a predecessor that leaves", []announcement{say(eventHello, 5, 0), say(eventHello, 6, 0), draining, say(eventBye, 5, 2)}, true, []int64{5}, false},
 		{"a straggler after a change", []announcement{say(eventChange, 5, 3), say(eventBeat, 5, 2)}, true, nil, false},
 	} {
@@ -249,6 +250,20 @@ func (e *earBook) end(m dispatch.Member, err error) {
 		line += " ok"
 	}
 	e.lines = append(e.lines, line)
+}
+
+// The end of the connection is an event of each request of an inquiry. Each of them ends the whole inquiry, and a
+// group ends once.
+func TestGroupEndsOnceIfAnInquiryFailsTwice(t *testing.T) {
+	book := new(earBook)
+	q := &inquiry{to: book, waiting: 1}
+	q.asks = []*asked{{by: q, request: request{group: "g"}, waits: true, expected: dispatch.Member{Node: anybody, Group: "g"}}}
+	for range 2 {
+		q.fail(errClosedConnection)
+	}
+	if want := []string{"end */g"}; !slices.Equal(book.lines, want) || q.waiting != 0 {
+		t.Errorf("%q, and %d are waited for; want %q, and none", book.lines, q.waiting, want)
+	}
 }
 
 func TestTally(t *testing.T) {

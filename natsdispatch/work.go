@@ -120,10 +120,11 @@ func (n *Node) take(w *work, now time.Time) (again bool) {
 	defer n.state.Unlock()
 	switch {
 	case n.closed:
-	case n.work[w.request.call] != nil, !n.rememberLocked(w.request.call, min(w.budget, mostRemembered), now):
+	case n.drained && n.work[w.request.call] == nil && n.kept.calls[w.request.call] == nil:
+		// It was sent again, to this node alone, which has not run it.
+	case n.drained, n.work[w.request.call] != nil, !n.rememberLocked(w.request.call, min(w.budget+mayRepeat, mostRemembered), now):
 		n.counts.duplicates.Add(1)
 		return w.window > 0
-	case n.drained: // the request was sent again, to this node alone
 	default:
 		n.counts.requests.Add(1)
 		n.work[w.request.call] = w
@@ -175,7 +176,6 @@ func (w *work) lighten() {
 // done removes the work from the open requests. It keeps the reply until the asker has acknowledged it.
 func (n *Node) done(w *work) {
 	n.state.Lock()
-	defer n.state.Unlock()
 	delete(n.work, w.request.call)
 	if w.out.keeps() {
 		w.lighten()
@@ -183,6 +183,10 @@ func (n *Node) done(w *work) {
 		n.kept.add(w)
 	}
 	n.idleLocked()
+	n.state.Unlock()
+	if n.store.holds.Load() > n.store.most { // whole replies and refusals need not be admitted
+		n.makeRoom(0)
+	}
 }
 
 // giveUpAt returns when the node gives up a reply if the asker takes in nothing from now on: when the budget
@@ -198,6 +202,7 @@ func (n *Node) giveUpAt(w *work, now time.Time) time.Time {
 }
 
 const (
+	mayRepeat      = 5 * time.Second  // after the budget of a request, its repetition may still arrive
 	mostRemembered = 10 * time.Minute // how long the id of a request is remembered, at most
 	mostCancelled  = time.Minute      // how long a cancel is remembered that arrives before its request
 )

@@ -146,10 +146,29 @@ func TestCapOfNodes(t *testing.T) {
 	startAgent(t, connect(t, s.ClientURL()), "a")
 	remote := join(t, connect(t, s.ClientURL()), near, []string{"a"}, natsdispatch.WithMaxNodes(1), natsdispatch.WithErrorHandler(told.add))
 	startAgent(t, connect(t, s.ClientURL()), "b")
-	until(t, "the other one to be counted", func() bool { return remote.Stats().Excess > 0 })
-	if all := told.list(); len(remote.Nodes()) != 1 || len(all) != 1 || !strings.Contains(all[0].Error(), "node b is one more than WithMaxNodes(1)") {
+	until(t, "the other one to be reported", func() bool { return len(told.list()) > 0 })
+	if all := told.list(); len(remote.Nodes()) != 1 || remote.Stats().Excess == 0 || len(all) != 1 || !strings.Contains(all[0].Error(), "node b is one more than WithMaxNodes(1)") {
 		t.Errorf("present are %v, and the error handler was told %q", remote.Nodes(), all)
 	}
+}
+
+// A program that answers a request in very many names does not fill the memory of the asker.
+func TestCapOfNamesThatAnswer(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	a := startAgent(t, connect(t, s.ClientURL()), "a")
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"a"}, natsdispatch.WithMaxNodes(10))
+	call := send(t, near, "x")
+	m := a.take()
+	for i := range 100 {
+		a.sayAs(m, fmt.Sprint("b", i), 0, "accept m", "end 0 0 ok", "final 1 0")
+	}
+	a.say(m, "accept m", "end 0 0 ok", "final 1 0")
+	report := ended(t, call)
+	if o := outcome(t, report, "a/m"); o.State != dispatch.StateOK || len(report.Outcomes) > 20 || remote.Stats().Stray < 80 {
+		t.Errorf("%d members, of which %v; %d replies are stray", len(report.Outcomes), o, remote.Stats().Stray)
+	}
+	noMisuse(t, near)
 }
 
 // A signature is not valid in another space.

@@ -41,6 +41,36 @@ func TestSeveralTopicsAndPatterns(t *testing.T) {
 	}
 }
 
+// A node and an asker have ten thousand topics. As soon as they know each other, calls are answered.
+func TestVeryManyTopics(t *testing.T) {
+	if raced {
+		t.Skip("the race detector allows 8,128 goroutines, and each subscription has one")
+	}
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	topics := make(dispatch.Topics[string, string], 10_000)
+	for i := range topics {
+		topics[i] = dispatch.NewTopic[string, string](fmt.Sprint("t.", i))
+	}
+	if _, err := far.AddProducer(topics, echo("m"), dispatch.WithName("m")); err != nil {
+		t.Fatal(err)
+	}
+	node, err := natsdispatch.Serve(connect(t, s.ClientURL()), far, topics, natsdispatch.WithNode("far"), loud(t), unlogged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { node.Close() })
+	remote, err := natsdispatch.Join(connect(t, s.ClientURL()), near, topics, loud(t), unlogged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { remote.Close() })
+	until(t, "all topics", func() bool { return remote.Stats().Nodes == len(topics) })
+	if got, err := near.Gather(t.Context(), topics[7], "x"); err != nil || !slices.Equal(got, []string{"m=x"}) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // A cluster of three servers gives the same results as one server.
 func TestCluster(t *testing.T) {
 	var servers []*server.Server

@@ -28,7 +28,8 @@ and then how every member ended. The request is JSON, or is read from the input 
   --json              print results, outcomes and report as JSON, one on each line
 
 The exit status is 0 if all members or the quorum answered, 1 if some members answered,
-2 if none did, 64 if the command is misused, and 69 if there is no server.
+2 if none did, 64 if the command is misused, 69 if there is no server, and 74 if the
+output cannot be written.
 `
 
 // raw is JSON whose type is not known.
@@ -47,11 +48,14 @@ type question struct {
 }
 
 func (p *program) ask(ctx context.Context, args []string) (int, error) {
-	q, err := p.parseAsk(args)
-	if err != nil {
+	q, err := p.parseAsk(ctx, args)
+	switch {
+	case err != nil && ctx.Err() != nil: // interrupted while it read the request
+		return exitNothing, nil
+	case err != nil:
 		return 0, err
 	}
-	nc, err := p.connect(&q.connection, nil)
+	nc, err := p.connect(ctx, &q.connection, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -88,7 +92,7 @@ func (p *program) ask(ctx context.Context, args []string) (int, error) {
 	return out.report(call.Report(), results), nil
 }
 
-func (p *program) parseAsk(args []string) (q question, err error) {
+func (p *program) parseAsk(ctx context.Context, args []string) (q question, err error) {
 	set := p.flags("ask")
 	q.addTo(set, p.getenv)
 	set.DurationVar(&q.timeout, "timeout", 5*time.Second, "")
@@ -128,8 +132,8 @@ func (p *program) parseAsk(args []string) (q question, err error) {
 		q.request = raw(others[1])
 	}
 	if string(q.request) == "-" {
-		if q.request, err = io.ReadAll(p.stdin); err != nil {
-			return q, fmt.Errorf("read the request: %w", err)
+		if q.request, err = whileWanted(ctx, func() (raw, error) { return io.ReadAll(p.stdin) }); err != nil {
+			return q, misused("read the request: %v", err)
 		}
 	}
 	if !json.Valid(q.request) {

@@ -39,11 +39,11 @@ const (
 
 // patience returns the time after which a node that sends nothing is gone.
 func (a *announcement) patience() time.Duration {
-	beat := time.Duration(cmp.Or(a.AllMS, a.BeatMS)) * time.Millisecond
-	if beat <= 0 {
-		beat = defaultBeat
+	ms := cmp.Or(a.AllMS, a.BeatMS)
+	if ms <= 0 {
+		return missedBeats * defaultBeat
 	}
-	return missedBeats * min(beat, longestBeat)
+	return missedBeats * time.Duration(min(ms, longestBeat.Milliseconds())) * time.Millisecond
 }
 
 // hear handles an announcement, and returns what it changes.

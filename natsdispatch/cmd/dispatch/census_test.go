@@ -139,6 +139,19 @@ idle      t             present  1        0.0 ms ago  0          0
 	}
 }
 
+// The interval of another program's beats may be no Duration in nanoseconds.
+func TestPatienceIsBounded(t *testing.T) {
+	for ms, want := range map[int64]time.Duration{
+		-1: missedBeats * defaultBeat, 0: missedBeats * defaultBeat, 1: 3 * time.Millisecond,
+		1 << 60: missedBeats * longestBeat, 18_446_744_073_710: missedBeats * longestBeat,
+	} {
+		a := announcement{BeatMS: ms}
+		if got := a.patience(); got != want {
+			t.Errorf("beats every %d ms: %v, want %v", ms, got, want)
+		}
+	}
+}
+
 // A beat for all topics keeps the lives of its process present, and does not bring back a life that is
 // gone.
 func TestCensusHearsBeatsForAllTopics(t *testing.T) {

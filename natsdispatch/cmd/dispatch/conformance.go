@@ -98,7 +98,7 @@ func (p *program) conformance(ctx context.Context, args []string) (int, error) {
 	}
 	ctx, broken := context.WithCancelCause(ctx)
 	defer broken(nil)
-	nc, err := p.connect(&x.connection, broken)
+	nc, err := p.connect(ctx, &x.connection, broken)
 	if err != nil {
 		return 0, err
 	}
@@ -159,11 +159,8 @@ func (p *program) parseConformance(args []string) (x examination, err error) {
 	case x.budget <= 0 || x.patience <= 0 || x.quiet <= 0:
 		return x, misused("--budget, --patience and --quiet have to be positive")
 	}
-	x.topic = others[0]
-	for _, token := range strings.Split(x.topic, ".") {
-		if token == "" || escape(token) != token {
-			return x, misused("%q is no topic", x.topic)
-		}
+	if x.topic = others[0]; !isTokens(x.topic, longestTopic) {
+		return x, misused("%.300q is no topic", x.topic)
 	}
 	for flag, body := range map[string]string{"--request": x.request, "--slow": x.slow, "--large": x.large} {
 		if body != "" && !json.Valid([]byte(body)) {

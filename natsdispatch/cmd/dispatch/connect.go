@@ -73,15 +73,30 @@ func (c *connection) addTo(set *flag.FlagSet, getenv func(string) string) {
 
 // checkNames returns an error if space or prefix cannot be part of a subject.
 func (c *connection) checkNames() error {
-	if c.space == "" || escape(c.space) != c.space {
-		return misused("--space %q: it is one token of A–Z a–z 0–9 _ -", c.space)
+	if !isTokens(c.space, longestSpace) || strings.Contains(c.space, ".") {
+		return misused("--space %.300q: it is one token of A–Z a–z 0–9 _ -, of at most %d bytes", c.space, longestSpace)
 	}
-	for token := range strings.SplitSeq(c.prefix, ".") {
-		if token == "" || escape(token) != token {
-			return misused("--prefix %q: it is made of tokens of A–Z a–z 0–9 _ -", c.prefix)
-		}
+	if !isTokens(c.prefix, longestPrefix) {
+		return misused("--prefix %.300q: it is made of tokens of A–Z a–z 0–9 _ -, and has at most %d bytes", c.prefix, longestPrefix)
 	}
 	return nil
+}
+
+// The bounds of names, in bytes. A server closes the connection of a program that sends a subject that is too long.
+const (
+	longestPrefix = 256
+	longestSpace  = 128
+	longestTopic  = 255
+)
+
+// isTokens reports whether s consists of tokens that are joined by dots, and has at most longest bytes.
+func isTokens(s string, longest int) bool {
+	for token := range strings.SplitSeq(s, ".") {
+		if token == "" || escape(token) != token {
+			return false
+		}
+	}
+	return len(s) <= longest
 }
 
 // settings returns the settings of the context, changed by the flags and the environment.
@@ -138,7 +153,7 @@ func unavailable(ctx context.Context) error {
 // connect connects to the server, and returns an error if this fails. If the connection breaks later, nats.go
 // reconnects. If this cannot succeed, or if the server refuses something, connect calls end, unless end is
 // nil.
-func (p *program) connect(c *connection, end context.CancelCauseFunc) (*nats.Conn, error) {
+func (p *program) connect(ctx context.Context, c *connection, end context.CancelCauseFunc) (*nats.Conn, error) {
 	if end == nil {
 		end = func(err error) { p.complain(err) }
 	}
@@ -173,7 +188,7 @@ func (p *program) connect(c *connection, end context.CancelCauseFunc) (*nats.Con
 			}
 		}),
 	}, opts...)
-	nc, err := nats.Connect(s.URL, opts...)
+	nc, err := whileWanted(ctx, func() (*nats.Conn, error) { return nats.Connect(s.URL, opts...) })
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", redacted(s.URL), err)
 	}

@@ -52,7 +52,7 @@ func (p *program) listen(ctx context.Context, args []string) (int, error) {
 	}
 	ctx, broken := context.WithCancelCause(ctx)
 	defer broken(nil)
-	nc, err := p.connect(&h.connection, broken)
+	nc, err := p.connect(ctx, &h.connection, broken)
 	if err != nil {
 		return 0, err
 	}

@@ -22,6 +22,7 @@ const (
 	exitNothing     = 2 // no member answered, or no node is there
 	exitUsage       = 64
 	exitUnavailable = 69 // there is no server, or the server refuses
+	exitOutput      = 74 // the output cannot be written
 )
 
 func main() {
@@ -70,8 +71,38 @@ func misused(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errUsage, fmt.Sprintf(format, args...))
 }
 
-// run runs the command that args name, and returns its exit status.
+// output passes on what is written, until this fails once.
+type output struct {
+	to     io.Writer
+	err    error
+	failed func() // called when this fails
+}
+
+func (o *output) Write(b []byte) (n int, err error) {
+	if o.err == nil {
+		if n, o.err = o.to.Write(b); o.err != nil {
+			o.failed()
+		}
+	}
+	return n, o.err
+}
+
+// run runs the command that args name, and returns its exit status. If the output cannot be written, the command
+// is interrupted.
 func (p *program) run(ctx context.Context, args []string) int {
+	ctx, interrupt := context.WithCancel(ctx)
+	defer interrupt()
+	out := &output{to: p.stdout, failed: interrupt}
+	p.stdout = out
+	status := p.command(ctx, args)
+	if out.err != nil {
+		fmt.Fprintf(p.stderr, "dispatch: write the output: %v\n", out.err)
+		return exitOutput
+	}
+	return status
+}
+
+func (p *program) command(ctx context.Context, args []string) int {
 	if len(args) == 0 {
 		p.help(p.stderr)
 		return exitUsage
@@ -115,6 +146,24 @@ usage: dispatch COMMAND [ARGUMENTS] [FLAGS]
 
 dispatch COMMAND --help says more.
 `)
+}
+
+// whileWanted returns what f returns, or the cause of the end of ctx if this comes first: f may wait for long, and
+// the command is interrupted.
+func whileWanted[T any](ctx context.Context, f func() (T, error)) (v T, err error) {
+	done := make(chan struct{})
+	var got T
+	var failed error
+	go func() {
+		defer close(done)
+		got, failed = f()
+	}()
+	select {
+	case <-done:
+		return got, failed
+	case <-ctx.Done():
+		return v, context.Cause(ctx)
+	}
 }
 
 // flags returns an empty set of flags that prints nothing.

@@ -65,8 +65,9 @@ func startServer(t *testing.T, config string) string {
 	return url
 }
 
-// startServerOn starts a server on a port; on any free one if this is -1. stop ends the server.
-func startServerOn(t *testing.T, port, config string) (url string, stop func()) {
+// startServerOn starts a server on a port; on any free one if this is -1. send sends a signal to the server, and
+// waits for its end if this is SIGKILL.
+func startServerOn(t *testing.T, port, config string) (url string, send func(syscall.Signal)) {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "server.conf")
@@ -84,12 +85,14 @@ func startServerOn(t *testing.T, port, config string) (url string, stop func()) 
 		defer close(ended)
 		_ = cmd.Wait() // the error is that the process was killed
 	}()
-	stop = func() {
-		_ = cmd.Process.Kill() // the process may have ended
-		<-ended
+	send = func(s syscall.Signal) {
+		_ = cmd.Process.Signal(s) // the process may have ended
+		if s == syscall.SIGKILL {
+			<-ended
+		}
 	}
 	t.Cleanup(func() {
-		stop()
+		send(syscall.SIGKILL)
 		if t.Failed() {
 			t.Logf("the server said:\n%s", said.String())
 		}
@@ -108,7 +111,7 @@ func startServerOn(t *testing.T, port, config string) (url string, stop func()) 
 		body, err := os.ReadFile(files[0])
 		return err == nil && json.Unmarshal(body, &ports) == nil && len(ports.Nats) > 0
 	})
-	return ports.Nats[0], stop
+	return ports.Nats[0], send
 }
 
 func until(t *testing.T, what string, done func() bool) {
@@ -306,6 +309,12 @@ func TestUsage(t *testing.T) {
 		{[]string{"nodes", "a..b"}, exitUsage, "a..b"},
 		{[]string{"nodes", "a.>.b"}, exitUsage, "a.>.b"},
 		{[]string{"nodes", "a", "b"}, exitUsage, `"b" is too much`},
+		{[]string{"nodes", "--prefix", strings.Repeat("x", 257)}, exitUsage, "--prefix"},
+		{[]string{"nodes", "--space", strings.Repeat("x", 129)}, exitUsage, "--space"},
+		{[]string{"ask", "t", "--prefix", strings.Repeat("x", 257)}, exitUsage, "--prefix"},
+		{[]string{"nodes", strings.Repeat("x", 256)}, exitUsage, "is no topic"},
+		{[]string{"listen", strings.Repeat("x", 5000)}, exitUsage, "is no topic"},
+		{[]string{"conformance", strings.Repeat("x", 256)}, exitUsage, "is no topic"},
 		{[]string{"nodes", "--wait", "0s"}, exitUsage, "--wait 0s is not positive"},
 		{[]string{"listen"}, exitUsage, "one topic or pattern"},
 		{[]string{"listen", "t", "--count", "-1"}, exitUsage, "--count -1 is negative"},

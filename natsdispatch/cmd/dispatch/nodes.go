@@ -48,7 +48,7 @@ func (p *program) nodes(ctx context.Context, args []string) (int, error) {
 	}
 	ctx, broken := context.WithCancelCause(ctx)
 	defer broken(nil)
-	nc, err := p.connect(&v.connection, broken)
+	nc, err := p.connect(ctx, &v.connection, broken)
 	if err != nil {
 		return 0, err
 	}
@@ -58,8 +58,11 @@ func (p *program) nodes(ctx context.Context, args []string) (int, error) {
 		return 0, err
 	}
 	var c census
-	if err := ear.probe(); err != nil {
-		return 0, err
+	if err = ear.probe(); err == nil {
+		err = nc.FlushTimeout(5 * time.Second)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("send a probe: %w", err)
 	}
 	if v.watch {
 		return exitComplete, p.watch(ctx, ear, &c, v)
@@ -124,11 +127,11 @@ func checkPattern(s string) error {
 	tokens := strings.Split(s, ".")
 	for i, token := range tokens {
 		if token == "*" || token == ">" && i == len(tokens)-1 {
-			continue
+			tokens[i] = "x"
 		}
-		if token == "" || escape(token) != token {
-			return misused("%q is no topic and no pattern of topics", s)
-		}
+	}
+	if !isTokens(strings.Join(tokens, "."), longestTopic) {
+		return misused("%.300q is no topic and no pattern of topics", s)
 	}
 	return nil
 }
@@ -161,10 +164,7 @@ func listenToPresence(nc *nats.Conn, v *view) (*presenceEar, error) {
 func (e *presenceEar) probe() error {
 	m := nats.NewMsg(e.view.prefix + "." + e.view.space + ".probe")
 	m.Header, m.Reply, m.Data = nats.Header{"Dispatch-Detail": {"1"}}, e.inbox, []byte(e.view.pattern)
-	if err := e.nc.PublishMsg(m); err != nil {
-		return fmt.Errorf("send a probe: %w", err)
-	}
-	return e.nc.FlushTimeout(5 * time.Second)
+	return e.nc.PublishMsg(m)
 }
 
 // announcement reads a message. It reports false if the message is not an announcement, or is on the
@@ -203,9 +203,7 @@ func (p *program) watch(ctx context.Context, ear *presenceEar, c *census, v view
 				changes = c.hear(a, time.Now())
 			}
 		case <-ask.C:
-			if err := ear.probe(); err != nil && ear.nc.IsConnected() {
-				return err
-			}
+			_ = ear.probe() // without a connection there is nobody to ask
 		case <-draw.C:
 			if !ear.nc.IsConnected() {
 				c.excuse(time.Now())

@@ -2,12 +2,14 @@ package main
 
 import (
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // A command that waits for messages ends if the server does not let it back in, and says why.
 func TestConnectionIsClosedForGood(t *testing.T) {
-	url, stop := startServerOn(t, "-1", "")
+	url, send := startServerOn(t, "-1", "")
 	env := []string{"NATS_URL=" + url}
 	commands := []*process{
 		start(t, "", env, "listen", "cell.measure"), start(t, "", env, "nodes", "--watch", "--json"),
@@ -15,13 +17,29 @@ func TestConnectionIsClosedForGood(t *testing.T) {
 	commands[0].says("listening")
 	cell(t, connect(t, url), "cell-7", sites{"site-1": volts(1)})
 	commands[1].says("cell-7")
-	stop()
+	send(syscall.SIGKILL)
 	startServerOn(t, url[strings.LastIndexByte(url, ':')+1:], `authorization { token: s3cr3t }`)
 	for _, p := range commands {
 		if p.ends(exitUnavailable); !strings.Contains(p.stderr(), "is closed: nats: Authorization Violation") {
 			t.Errorf("%q said %q", p.Args[1:], p.stderr())
 		}
 	}
+}
+
+// A command that runs until it is interrupted outlives a server that answers nothing for a while.
+func TestWatchOutlivesASilentServer(t *testing.T) {
+	t.Parallel()
+	url, send := startServerOn(t, "-1", "")
+	p := start(t, "", []string{"NATS_URL=" + url}, "nodes", "--watch", "--json")
+	cell(t, connect(t, url), "cell-7", sites{"site-1": volts(1)})
+	p.says("cell-7")
+	send(syscall.SIGSTOP)
+	time.Sleep(8 * time.Second) // for longer than a probe waits for the server
+	send(syscall.SIGCONT)
+	cell(t, connect(t, url), "cell-8", sites{"site-1": volts(1)})
+	p.says("cell-8")
+	p.interrupt()
+	p.ends(exitComplete)
 }
 
 // A command that the server does not allow to publish or to subscribe ends, and says what was refused.
