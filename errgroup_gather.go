@@ -129,14 +129,11 @@ func (c *gathering) admit(r *run) {
 			return
 		}
 		r.limited = true
-		if r.fail(p.refuses()); r.err() != nil {
-			return // runs of other calls have outlived them meanwhile
-		}
 	}
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p.is(gateRemoved) || !c.startLocked(r, now) {
+	if r.fail(p.refuses()); r.err() == nil && !c.startLocked(r, now) { // it may have got stuck meanwhile
 		r.fail(ErrRemoved)
 	}
 	c.afterLocked()
