@@ -164,6 +164,15 @@ func (c *Call[Req, Res]) at(e calllog.Entry, values any) *Res {
 // values returns the results' values once the call has ended: in the order of
 // registration, those of members that relays named after the others.
 func (c *Call[Req, Res]) values() []Res {
+	if c.others == nil { // all results are answers
+		values := make([]Res, 0, c.log.Results())
+		for i := range c.answers {
+			if c.course.Member(i).Results > 0 {
+				values = append(values, c.answers[i])
+			}
+		}
+		return values
+	}
 	type value struct {
 		member int32
 		res    *Res

@@ -203,7 +203,7 @@ func (d *Dispatcher[Req, Res]) Gather(ctx context.Context, t Topic[Req, Res], re
 		return nil, err
 	}
 	<-c.Done()
-	return c.values(), c.Report().Err()
+	return c.values(), c.partialErr()
 }
 
 // First asks every producer of the topic and returns the first result, even if it comes from
@@ -257,7 +257,7 @@ func (d *Dispatcher[Req, Res]) Stream(ctx context.Context, t Topic[Req, Res], re
 			left = !yield(r, nil)
 			return !left
 		})
-		if err := c.Report().Err(); err != nil && !left {
+		if err := c.partialErr(); err != nil && !left {
 			yield(Result[Req, Res]{}, err)
 		}
 	}

@@ -738,3 +738,66 @@ func TestFirstOfMembersThatGoOn(t *testing.T) {
 		})
 	}
 }
+
+// Gather returns the error of the report of its call.
+func TestGatherReturnsTheErrorOfTheReport(t *testing.T) {
+	for name, tt := range map[string]struct {
+		producers []producer
+		opts      []dispatch.CallOption
+	}{
+		"no producers":          {},
+		"answers":               {producers: []producer{quick(1), quick(2)}},
+		"all decline":           {producers: []producer{failing(dispatch.ErrDecline)}},
+		"a failure":             {producers: []producer{quick(1), failing(errBroken)}},
+		"late":                  {producers: []producer{quick(1), slow(time.Hour, 2)}},
+		"a quorum":              {[]producer{quick(1), failing(errBroken)}, []dispatch.CallOption{dispatch.WithQuorum(1)}},
+		"a quorum that is lost": {[]producer{quick(1), failing(dispatch.ErrDecline)}, []dispatch.CallOption{dispatch.WithQuorum(2)}},
+		"too few":               {[]producer{quick(1)}, []dispatch.CallOption{dispatch.WithMinProducers(2)}},
+		"nobody":                {[]producer{quick(1)}, []dispatch.CallOption{dispatch.WithTargets("nobody")}},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+			for i, p := range tt.producers {
+				produce(t, d, fmt.Sprint("p", i), p)
+			}
+			want := ended(t, d, tt.opts...).Err()
+			if _, err := d.Gather(t.Context(), ask, 0, tt.opts...); fmt.Sprint(err) != fmt.Sprint(want) {
+				t.Errorf("Gather returns %v, and the report has %v", err, want)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			to.Expect(far("*"))
+			to.Accept(far("*"))
+			return nil
+		})
+		if _, err := d.Gather(t.Context(), ask, 0); !errors.Is(err, dispatch.ErrNoProducers) {
+			t.Errorf("Gather of members that there are not: %v", err)
+		}
+	})
+}
+
+// Members without a result leave no gap in the values, whatever their state.
+func TestGatherLeavesNoGaps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+		addStream(t, d, "silent", yielding())
+		produce(t, d, "a", quick(1))
+		produce(t, d, "fails", failing(errBroken))
+		produce(t, d, "declines", failing(dispatch.ErrDecline))
+		produce(t, d, "late", slow(time.Minute, 2))
+		produce(t, d, "b", quick(3))
+		gathers := func(want ...int) {
+			values, err := d.Gather(t.Context(), ask, 0)
+			if diff := cmp.Diff(want, values); diff != "" || err == nil {
+				t.Errorf("%v, values (-want +got):\n%s", err, diff)
+			}
+		}
+		gathers(1, 3)
+		addStream(t, d, "talks", yielding(4))
+		produce(t, d, "c", quick(5), dispatch.WithGroup("g"))
+		gathers(1, 3, 4, 5)
+	})
+}

@@ -432,6 +432,17 @@ func (c *gathering) reportIn(r *Report) {
 	}
 }
 
+// partialErr is the Err of the report, which it makes only if there is an error.
+func (c *gathering) partialErr() error {
+	c.mu.Lock()
+	fine := succeeded(Reason(c.course.Reason()), c.course.Complete())
+	c.mu.Unlock()
+	if fine {
+		return nil
+	}
+	return c.report().Err()
+}
+
 // replicasLocked appends the outcomes of the replicas that were asked.
 func (c *gathering) replicasLocked(outcomes []Outcome, now time.Duration) []Outcome {
 	for i := range c.groups {

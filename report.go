@@ -211,18 +211,16 @@ func (r Report) Missing() []Outcome {
 // if any, was reached. Otherwise it returns a [*PartialError], which wraps the error of
 // every member that neither answered nor declined.
 func (r Report) Err() error {
-	switch r.Reason {
-	case ReasonSatisfied:
+	if r.Reason == ReasonSatisfied || succeeded(r.Reason, complete(r.Outcomes)) {
 		return nil
-	case ReasonQuorumLost:
-		// Enough members may have declined for the report to be complete and
-		// the quorum to be lost all the same.
-	default:
-		if complete(r.Outcomes) {
-			return nil
-		}
 	}
 	return r.partial()
+}
+
+// succeeded reports whether a call that ended for this reason has no error. If enough members have declined, the
+// quorum can be lost although the report is complete.
+func succeeded(reason Reason, complete bool) bool {
+	return reason == ReasonSatisfied || complete && reason != ReasonQuorumLost
 }
 
 // firstErr returns the error of a First that got no result. It is never nil.

@@ -68,7 +68,7 @@ func (n *node) checkMembers(all []fate) error {
 	if c.Size() != len(all) {
 		return fmt.Errorf("there are %d members, want %d", c.Size(), len(all))
 	}
-	var answered, failed, other, left, replaced int
+	var answered, failed, declined, other, left, replaced int
 	for i, f := range all {
 		got, want := c.Member(i), f.Member
 		if want.State == Pending && c.Reason() != Underway {
@@ -98,12 +98,18 @@ func (n *node) checkMembers(all []fate) error {
 			failed++
 		case Replaced:
 			replaced++
+		case Declined:
+			declined++
+			other++
 		default:
 			other++
 		}
 	}
 	if answered != c.answered || failed != c.failed || other != c.other || replaced != c.replaced || answered+failed+other+left+replaced != c.Size() {
 		return fmt.Errorf("answered %d, failed %d, other %d, want %d, %d, %d", c.answered, c.failed, c.other, answered, failed, other)
+	}
+	if want := answered+declined > 0 && answered+declined+replaced == c.Size(); c.Complete() != want {
+		return fmt.Errorf("the call is complete: %t, want %t", c.Complete(), want)
 	}
 	return nil
 }

@@ -199,6 +199,18 @@ func (c *Course) Reason() Reason { return c.reason }
 // Ended returns when the call ended, or the time of the last event.
 func (c *Course) Ended() time.Duration { return c.now }
 
+// Complete reports whether there is a member, and every member has answered or declined.
+func (c *Course) Complete() bool {
+	for i := range c.members {
+		switch c.members[i].State {
+		case OK, Declined, Replaced:
+		default:
+			return false
+		}
+	}
+	return len(c.members) > c.replaced
+}
+
 // Graced reports whether the grace has begun.
 func (c *Course) Graced() bool { return c.graced }
 

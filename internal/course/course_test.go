@@ -325,6 +325,7 @@ func TestAMemberThatHasNotEndedEndsWithTheCall(t *testing.T) {
 		c := call(Policy{Timeout: 10}, 1, 1, 1)
 		r, _ := c.Claim(1)
 		c.Start(2, r, 0)
+		c.Grow(1) // which changes nothing but memory
 		c.Name(3)
 		c.Stop(4, reason)
 		want(t, "one that runs", c.Member(0), Member{Began: 2, Ended: 4, Tried: 1, State: state})
