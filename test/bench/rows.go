@@ -39,6 +39,10 @@ var rows = []row{
 		allocs: []float64{10, 12, 14, 20},
 	},
 	{
+		name: "gather", title: "Gather without a listener, beside an errgroup that fills a slice; quick producers",
+		base: contender{"hand", gatherByHand}, others: []contender{{"dispatch", gatherByDispatch}}, sizes: []int{1, 10, 100, 1000},
+	},
+	{
 		name: "sleep", title: "Producers that sleep 1 ms",
 		base: byHand(sleep), others: []contender{byDispatch(sleep)}, sizes: []int{1, 10, 100, 1000},
 		time: []float64{1.02, 1.03, 1.06, 1.06},
