@@ -199,7 +199,7 @@ func (c *gathering) spread() {
 		c.endContext(shared)
 	}
 	if unfollow != nil {
-		unfollow()
+		stopFollowing(unfollow)
 	}
 	if nesting != nil {
 		nesting.endTask()

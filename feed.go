@@ -324,7 +324,7 @@ func (f *feed) Discard() {
 func (f *feed) Run() { f.deliver(&f.batch) }
 
 func (f *feed) deliver(b *batch) {
-	to, outcomes := f.to, f.to.wantsOutcomes
+	to, outcomes, start := f.to, f.to.wantsOutcomes, f.call.onBus(0)
 	audience := to.self.(audience)
 	for len(b.entries) > 0 {
 		b.now = b.entries[0]
@@ -336,7 +336,7 @@ func (f *feed) deliver(b *batch) {
 			f.comeTo(b.seq - 1)
 			if !to.silenced() {
 				b.heard++
-				to.waitingSince(f.call.onBus(b.now.At))
+				to.waitingSince(start + b.now.At)
 				audience.result(f.call, b)
 			}
 			continue
@@ -346,7 +346,7 @@ func (f *feed) deliver(b *batch) {
 		}
 		b.entries, b.half = b.entries[1:], false
 		if outcomes && b.now.Kind&^calllog.Result != 0 && !to.gone.Load() {
-			to.waitingSince(f.call.onBus(b.now.At))
+			to.waitingSince(start + b.now.At)
 			audience.outcome(f.call, b.now)
 		}
 	}

@@ -502,6 +502,7 @@ func TestMailboxStaysBounded(t *testing.T) {
 				synctest.Wait()
 			}
 			time.Sleep(time.Minute)
+			synctest.Wait()
 			if n := dispatch.Waiting(r); n != 0 {
 				t.Errorf("%d results wait in an empty mailbox", n)
 			}
@@ -509,6 +510,7 @@ func TestMailboxStaysBounded(t *testing.T) {
 		heard = 0
 		ended(t, d)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if heard != 2 {
 			t.Errorf("a mailbox of one result let %d of 8 results through, want the one in hand and the one that waits", heard)
 		}

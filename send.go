@@ -258,6 +258,13 @@ func (c *gathering) follow(sender context.Context) {
 	c.unfollow = unfollow
 	c.mu.Unlock()
 	if over {
-		unfollow()
+		stopFollowing(unfollow)
 	}
+}
+
+// stopFollowing calls what context.AfterFunc has returned. That calls methods of the sender's context, which may
+// panic once the sender is done with it.
+func stopFollowing(unfollow func() bool) {
+	defer func() { _ = recover() }()
+	unfollow()
 }

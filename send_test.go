@@ -817,21 +817,30 @@ func TestContextThatPanicsInSendLeavesNothing(t *testing.T) {
 // A worker reads the sender's values for the labels of its goroutine. They may panic once the sender is done
 // with them.
 func TestContextWhoseValuesPanicLater(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher()
-		produce(t, d, "a", slow(time.Second, 1))
-		var released atomic.Bool
-		c := sendFrom(tricky{Context: context.Background(), value: func() {
-			if released.Load() {
-				panic("used after release")
+	for _, cancelable := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			d, _ := newDispatcher()
+			produce(t, d, "a", slow(time.Second, 1))
+			var released atomic.Bool
+			panics := func() {
+				if released.Load() {
+					panic("used after release")
+				}
 			}
-		}}, t, d)
-		released.Store(true)
-		<-c.Done()
-		if err := d.Shutdown(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+			ctx := tricky{Context: context.Background(), done: panics, err: panics, value: panics}
+			if cancelable {
+				var cancel context.CancelFunc
+				ctx.Context, cancel = context.WithCancel(context.Background())
+				defer cancel()
+			}
+			c := sendFrom(ctx, t, d)
+			released.Store(true)
+			<-c.Done()
+			if err := d.Shutdown(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 func TestProducersThatLeaveAreMissing(t *testing.T) {

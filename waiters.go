@@ -20,10 +20,10 @@ type waiters struct {
 func (w *waiters) join(ctx context.Context) (wait context.Context, leave func(), n int) {
 	wait, cancel := context.WithCancel(ctx)
 	leave = func() {
-		cancel()
 		w.mu.Lock()
-		defer w.mu.Unlock()
 		delete(w.waiting, &cancel)
+		w.mu.Unlock()
+		cancel()
 	}
 	w.mu.Lock()
 	if w.refused {
