@@ -491,10 +491,9 @@ func TestMailboxStaysBounded(t *testing.T) {
 		add(second, patient)
 		addStream(t, d, "s", yielding(1, 2, 3, 4, 5, 6, 7, 8))
 		heard := 0
-		pause := 2 * time.Second
 		r := must(d.AddListener(dispatch.AnyOf(first, nothing, second, ask), func(context.Context, result) {
 			heard++
-			time.Sleep(pause)
+			time.Sleep(2 * time.Second)
 		}, dispatch.WithMailbox(1, dispatch.DropNewest)))
 		for range 4 {
 			for _, on := range []dispatch.Topic[int, int]{first, nothing, second} {

@@ -195,6 +195,7 @@ func TestListenerAfterTheLastResultKeepsNoPlace(t *testing.T) {
 				}))...)
 				<-c.Done()
 				time.Sleep(2 * time.Hour)
+				synctest.Wait()
 				if !sent {
 					t.Error("OnDone was not called")
 				}
