@@ -27,6 +27,9 @@ func AtRest(b *Bus) error {
 	if n := b.spares.Load(); n != 0 {
 		return fmt.Errorf("%d spares", n)
 	}
+	if !b.ledger.Empty() {
+		return fmt.Errorf("calls or callbacks are in flight")
+	}
 	if n := b.waiting.Load(); n != 0 {
 		return fmt.Errorf("%d waiting", n)
 	}
