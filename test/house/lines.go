@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"go/types"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -21,13 +22,40 @@ func (c *code) lines() (n int) {
 // lines returns how many lines of the package have more than a comment.
 func (p *pack) lines() (n int) {
 	for _, f := range p.syntax {
-		source, err := os.ReadFile(p.fset.Position(f.Package).Filename)
-		if err != nil {
-			panic(err) // it has just been parsed
-		}
-		n += codeLines(source)
+		n += p.linesOf(f)
 	}
 	return n
+}
+
+func (p *pack) linesOf(f *ast.File) int {
+	source, err := os.ReadFile(p.fset.Position(f.Package).Filename)
+	if err != nil {
+		panic(err) // it has just been parsed
+	}
+	return codeLines(source)
+}
+
+// parts returns the code lines of each layer of the root package, and of each internal package.
+func (c *code) parts() (lines []string, err error) {
+	page, err := os.ReadFile(filepath.Join(c.dir, "docs", "architecture.md"))
+	if err != nil {
+		return nil, err
+	}
+	of, names, err := layers(string(page))
+	if err != nil {
+		return nil, err
+	}
+	sums := make([]int, len(names))
+	for _, f := range c.root().syntax {
+		sums[of[c.root().file(f.Package)]] += c.root().linesOf(f)
+	}
+	for i, name := range names {
+		lines = append(lines, fmt.Sprintf("%s %d", name, sums[i]))
+	}
+	for _, p := range c.packages[:len(c.packages)-1] {
+		lines = append(lines, fmt.Sprintf("%s %d", strings.TrimPrefix(p.path, rootPath+"/"), p.lines()))
+	}
+	return lines, nil
 }
 
 // codeLines returns how many lines have a token, or a part of one.

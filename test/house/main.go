@@ -51,6 +51,10 @@ func house(w io.Writer) (missed int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	parts, err := code.parts()
+	if err != nil {
+		return 0, err
+	}
 	cycle := code.root().cycle()
 	locks, kinds := code.locks()
 	length, name := code.longest()
@@ -74,6 +78,7 @@ func house(w io.Writer) (missed int, err error) {
 		}
 	}
 	t.Print(w)
+	fmt.Fprintf(w, "\nCode lines by layer of the root and by internal package:\n%s", indented(parts))
 	fmt.Fprintf(w, "\nThe largest cycle:\n%s", indented(cycle))
 	fmt.Fprintf(w, "\nOn the way of one request, by the coverage of a program (test/house/request) that\n"+
 		"registers a plain producer and a listener, sets all counters back to zero, and calls\n"+
