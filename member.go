@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"iter"
+	"math"
 	"slices"
 	"time"
 
@@ -56,7 +57,6 @@ func (c *gathering) runLocked(id course.Run) *run {
 	r.claimed = c.course.Ended()
 	r.own = rare{asked: g.nextReplica(), competes: r}
 	r.rare = &r.own
-	r.own.asked.occupy(1)
 	g.replicas = append(g.replicas, r)
 	return &r.run
 }
@@ -87,7 +87,7 @@ func newGroups(seats []seat) (groups []group, producers []*producer) {
 	return groups, producers
 }
 
-// nextReplica returns the candidate to ask next: the least busy one that the call has not
+// nextReplica occupies the candidate to ask next: the least busy one that the call has not
 // asked yet. Equals take turns from call to call.
 func (g *group) nextReplica() (next *producer) {
 	least := int32(0)
@@ -96,13 +96,15 @@ func (g *group) nextReplica() (next *producer) {
 		if g.hasClaimed(p) {
 			continue
 		}
-		if busy := p.busyRuns(); next == nil || busy < least {
+		busy := p.occupy(0)
+		if busy == 0 {
+			return p
+		}
+		if next == nil || busy < least {
 			next, least = p, busy
 		}
-		if least == 0 {
-			break
-		}
 	}
+	next.occupy(math.MaxInt32)
 	return next
 }
 
@@ -129,7 +131,7 @@ func (g *group) mayAskLocked(p *producer) bool {
 // endReplicaLocked records the end of a replica's run. If the replica has answered, the others
 // of its group are canceled.
 func (c *gathering) endReplicaLocked(r *replica, how course.State, effect course.Effect) {
-	r.producer().occupy(-1)
+	r.producer().free()
 	if effect == course.TooLate {
 		return
 	}

@@ -101,17 +101,22 @@ func (p *producer) countAbandoned(n int) {
 	}
 }
 
-// occupy counts the runs of a replica.
-func (p *producer) occupy(n int32) {
-	p.mu.Lock()
-	p.busy += n
-	p.mu.Unlock()
-}
-
-func (p *producer) busyRuns() int32 {
+// occupy counts one more run of a replica, if no more than most runs are claimed, and returns how many are
+// claimed besides.
+func (p *producer) occupy(most int32) (busy int32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.busy
+	if busy = p.busy; busy <= most {
+		p.busy++
+	}
+	return busy
+}
+
+// free counts one run of a replica less.
+func (p *producer) free() {
+	p.mu.Lock()
+	p.busy--
+	p.mu.Unlock()
 }
 
 // nextTurn returns how often a group was asked while the producer came first in it.
