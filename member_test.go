@@ -215,6 +215,29 @@ func TestLeastBusyReplicaIsAsked(t *testing.T) {
 	})
 }
 
+func TestLeastBusyReplicaIsAskedIfAllAreBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		running := make(map[string]int)
+		for _, name := range []string{"a", "b"} {
+			produce(t, d, name, func(ctx context.Context, _ int) (int, error) {
+				running[name]++
+				return patient(ctx, 0)
+			}, dispatch.WithGroup("g"))
+		}
+		for _, name := range []string{"a", "a", "a", "a", "b", "b"} {
+			send(t, d, dispatch.WithTargets(name))
+			synctest.Wait()
+		}
+		send(t, d)
+		synctest.Wait()
+		if diff := cmp.Diff(map[string]int{"a": 4, "b": 3}, running); diff != "" {
+			t.Errorf("runs (-want +got):\n%s", diff)
+		}
+		d.Close()
+	})
+}
+
 func TestReplicaThatLosesIsCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, logged := newDispatcher()
