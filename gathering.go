@@ -106,8 +106,10 @@ func (c *gathering) deadline() time.Time { return c.start.Add(c.budget()) }
 
 func (c *gathering) id() CallID { return c.from.id }
 
-func (c *gathering) info() CallInfo {
-	return CallInfo{Topic: c.topic.Name, ID: c.from.id, Budget: max(0, c.budget()-c.now())}
+func (c *gathering) info() CallInfo { return c.infoAt(c.now()) }
+
+func (c *gathering) infoAt(at time.Duration) CallInfo {
+	return CallInfo{Topic: c.topic.Name, ID: c.from.id, Budget: max(0, c.budget()-at)}
 }
 
 func (c *gathering) over() bool { return c.course.Reason() != course.Underway }

@@ -78,7 +78,7 @@ func (c *gathering) nest(ctx context.Context) {
 func (c *gathering) callStart(ctx *context.Context) {
 	w := &c.observing
 	started := CallStarted{
-		CallInfo: CallInfo{Topic: c.topic.Name, ID: c.id(), Budget: c.budget()},
+		CallInfo: c.infoAt(0),
 		Parent:   c.parent, Depth: int(c.from.nesting), Started: c.start, Request: c.half.request(),
 	}
 	c.mu.Lock()
