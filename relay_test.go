@@ -1205,3 +1205,24 @@ func TestErrorOfARelayThatCallsGoexit(t *testing.T) {
 		}
 	})
 }
+
+// A relay that has not returned by the end of the call has not named these members either.
+func TestANameThatIsNotNamedInTimeIsInTheReport(t *testing.T) {
+	for name, policy := range map[string][]dispatch.CallOption{
+		"targets":                   {dispatch.WithTargets("a", "far/x")},
+		"required":                  {dispatch.WithRequired("far/x")},
+		"required beside a quorum":  {dispatch.WithQuorum(1), dispatch.WithRequired("far/x")},
+		"required beside a target":  {dispatch.WithTargets("a"), dispatch.WithRequired("far/x")},
+		"targets beside a majority": {dispatch.WithTargets("a", "far/x"), dispatch.WithMajority()},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher()
+			produce(t, d, "a", quick(1))
+			addRelay(t, d, "r", func(ctx context.Context, _ int, _ roster) error { <-ctx.Done(); return nil })
+			r := ended(t, d, policy...)
+			if missing := r.Missing(); len(missing) != 1 || missing[0].Member.Name != "far/x" || r.Err() == nil {
+				t.Errorf("%s; %v are missing, and the error is %v, want far/x", told(r), missing, r.Err())
+			}
+		})
+	}
+}
