@@ -99,3 +99,27 @@ func TestACallIsQueuedOnceForAListener(t *testing.T) {
 		})
 	}
 }
+
+// What a listener is called with is delivered when the callback has returned, also if it is
+// retained.
+func TestARetainedResultIsDeliveredAfterItsCallback(t *testing.T) {
+	retaining := dispatch.NewTopic[int, int](ask.Name(), dispatch.WithRetain(3))
+	for name, opts := range map[string][]dispatch.ListenerOption{
+		"retained": {dispatch.WithRetained()},
+		"live":     nil,
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher()
+			produce(t, d, "a", quick(1))
+			must(d.Gather(t.Context(), retaining, 0))
+			release := make(chan struct{})
+			defer close(release)
+			listen(t, d, func(context.Context, result) { <-release }, opts...)
+			must(d.Gather(t.Context(), retaining, 0))
+			synctest.Wait()
+			if l := d.Bus().Snapshot().Topics[0].Listeners[0]; l.Delivered != 0 {
+				t.Errorf("%d results were delivered before the first callback has returned", l.Delivered)
+			}
+		})
+	}
+}
