@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -231,6 +232,51 @@ func TestSentencesAtTheirWord(t *testing.T) {
 			produce(t, d, "a", panicking("x\n"+strings.Repeat("y", 1<<20)))
 			if text := ended(t, d).Outcomes[0].Err.Error(); strings.Contains(text, "\n") || len(text) > 16<<10 {
 				t.Errorf("%.20q has %d bytes", text, len(text))
+			}
+		},
+		"guide, dispatchtest: synctest.Wait returns when the listeners have been called with all results": func(t *testing.T, d *dispatcher) {
+			produce(t, d, "a", slow(s, 1))
+			var heard events[int]
+			listen(t, d, hear[int, int](&heard))
+			send(t, d)
+			if synctest.Wait(); len(heard.all()) == 0 {
+				t.Error("no result was heard")
+			}
+		},
+		"StreamProducer: an error in the sequence ends the member as Failed": func(t *testing.T, d *dispatcher) {
+			addStream(t, d, "a", func(context.Context, int) iter.Seq2[int, error] {
+				return func(yield func(int, error) bool) { _ = yield(1, nil) && yield(0, dispatch.ErrDecline) }
+			})
+			expect(t, ended(t, d), "all ended: a failed")
+		},
+		"WithTimeout: OnLate receives the rest of a stream": func(t *testing.T, d *dispatcher) {
+			var late events[int]
+			d.OnLate(func(r result, _ time.Duration) { late.add(r.Value) })
+			addStream(t, d, "a", ticking(s, 1, 2, 3), dispatch.WithTimeout(s/2))
+			produce(t, d, "b", slow(4*s, 1))
+			ended(t, d)
+			synctest.Wait()
+			equal(t, "late", late.all(), []int{1, 2, 3})
+		},
+		"ListenerSnapshot.Waiting: how long its oldest undelivered result has waited": func(t *testing.T, d *dispatcher) {
+			addStream(t, d, "a", yielding(make([]int, 200)...))
+			listen(t, d, func(context.Context, result) { time.Sleep(s) })
+			send(t, d)
+			time.Sleep(10 * s)
+			send(t, d)
+			time.Sleep(54*s + s/2) // 64 results of the first call are delivered
+			if l := d.Bus().Snapshot().Topics[0].Listeners[0]; l.Waiting < 64*s {
+				t.Errorf("the oldest result waits for %v, and not for 64.5 s", l.Waiting)
+			}
+		},
+		"ReasonCanceled: the caller canceled the call or its context": func(t *testing.T, d *dispatcher) {
+			c := send(t, d, dispatch.WithMinProducers(1))
+			synctest.Wait()
+			words := dispatch.On[string, string](d.Bus())
+			must(words.AddListener(dispatch.NewTopic[string, string](ask.Name()), func(context.Context, dispatch.Result[string, string]) {}))
+			synctest.Wait()
+			if r := c.Report(); r.Reason == dispatch.ReasonCanceled {
+				t.Errorf("nobody has canceled the call: %v", r.Err())
 			}
 		},
 		"NewTopic panics if an option is invalid": func(t *testing.T, d *dispatcher) {
