@@ -782,3 +782,21 @@ func TestErrorTypes(t *testing.T) {
 		}
 	})
 }
+
+// A caller may cancel a call for the reason for which a member has failed.
+func TestACauseIsPrintedOnceIfAMemberFailedWithIt(t *testing.T) {
+	bubble(t, "of a member", func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", failing(errors.New("probe is open")))
+		produce(t, d, "b", patient)
+		c := send(t, d)
+		for o := range c.Outcomes() {
+			if o.Err != nil {
+				c.Cancel(o.Err)
+			}
+		}
+		if text := c.Report().Err().Error(); strings.Count(text, "probe is open") != 1 {
+			t.Errorf("the cause is not there once: %s", text)
+		}
+	})
+}

@@ -218,3 +218,44 @@ func TestListenerAfterTheLastResultKeepsNoPlace(t *testing.T) {
 		})
 	}
 }
+
+// The context of a sender that waits for a place ends with a cause of the sender's.
+func TestTheErrorOfASenderThatGaveUp(t *testing.T) {
+	for name, test := range map[string]struct {
+		cause error
+		kind  error
+		end   func(ctx context.Context, cause error) (context.Context, func())
+	}{
+		"deadline": {errors.New("out\nof time"), context.DeadlineExceeded, func(ctx context.Context, cause error) (context.Context, func()) {
+			ctx, cancel := context.WithTimeoutCause(ctx, time.Second, cause)
+			return ctx, cancel
+		}},
+		"canceled": {dispatch.ErrSatisfied, context.Canceled, func(ctx context.Context, cause error) (context.Context, func()) {
+			ctx, cancel := context.WithCancelCause(ctx)
+			time.AfterFunc(time.Second, func() { cancel(cause) })
+			return ctx, func() { cancel(nil) }
+		}},
+		"long": {errors.New(strings.Repeat("x", 1<<20)), context.Canceled, func(ctx context.Context, cause error) (context.Context, func()) {
+			ctx, cancel := context.WithCancelCause(ctx)
+			time.AfterFunc(time.Second, func() { cancel(cause) })
+			return ctx, func() { cancel(nil) }
+		}},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher(dispatch.WithMaxInFlight(1))
+			produce(t, d, "a", slow(3*time.Second, 1))
+			send(t, d)
+			ctx, stop := test.end(t.Context(), test.cause)
+			defer stop()
+			_, err := d.Send(ctx, ask, 1)
+			for _, is := range []error{dispatch.ErrOverloaded, test.cause, test.kind} {
+				if !errors.Is(err, is) {
+					t.Errorf("%.100q is not %.100q", err, is)
+				}
+			}
+			if text := err.Error(); strings.Contains(text, "\n") || strings.Count(text, "dispatch: ") != 1 || len(text) > 2<<10 {
+				t.Errorf("the text is %.100q, of %d bytes: want one line of bounded length with one prefix", text, len(text))
+			}
+		})
+	}
+}

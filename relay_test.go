@@ -1205,3 +1205,59 @@ func TestErrorOfARelayThatCallsGoexit(t *testing.T) {
 		}
 	})
 }
+
+// A relay that has not returned by the end of the call has not named these members either.
+func TestANameThatIsNotNamedInTimeIsInTheReport(t *testing.T) {
+	for name, policy := range map[string][]dispatch.CallOption{
+		"targets":                   {dispatch.WithTargets("a", "far/x")},
+		"required":                  {dispatch.WithRequired("far/x")},
+		"required beside a quorum":  {dispatch.WithQuorum(1), dispatch.WithRequired("far/x")},
+		"required beside a target":  {dispatch.WithTargets("a"), dispatch.WithRequired("far/x")},
+		"targets beside a majority": {dispatch.WithTargets("a", "far/x"), dispatch.WithMajority()},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher()
+			produce(t, d, "a", quick(1))
+			addRelay(t, d, "r", func(ctx context.Context, _ int, _ roster) error { <-ctx.Done(); return nil })
+			r := ended(t, d, policy...)
+			if missing := r.Missing(); len(missing) != 1 || missing[0].Member.Name != "far/x" || r.Err() == nil {
+				t.Errorf("%s; %v are missing, and the error is %v, want far/x", told(r), missing, r.Err())
+			}
+		})
+	}
+}
+
+// An expected member is a member, and far/* stands for it.
+func TestARequiredNameStandsForAnExpectedMember(t *testing.T) {
+	for name, option := range map[string]dispatch.CallOption{
+		"quorum": dispatch.WithQuorum(1), "quorum of two": dispatch.WithQuorum(2),
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher()
+			addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+				to.Expect(star("far"))
+				to.Answers(star("far"), []dispatch.Answer[int]{{From: far("a")}, {From: far("b")}})
+				to.Expect(star("far")) // the node has more members than fit into a message
+				for _, n := range []string{"a", "b"} {
+					to.Answers(dispatch.Member{}, []dispatch.Answer[int]{{From: far(n), HasValue: true, Ended: true}})
+				}
+				time.Sleep(time.Second)
+				to.Answers(star("far"), []dispatch.Answer[int]{{From: far("c"), HasValue: true, Ended: true}})
+				return nil
+			})
+			r := ended(t, d, option, dispatch.WithRequired("far/*"))
+			expect(t, r, "satisfied: far/a ok, far/b ok, far/c ok")
+		})
+	}
+	bubble(t, "that ends", func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", quick(1))
+		addRelay(t, d, "r", func(ctx context.Context, _ int, to roster) error {
+			to.Expect(star("far"))
+			to.End(star("far"), dispatch.ErrUnreachable)
+			<-ctx.Done()
+			return nil
+		})
+		expect(t, ended(t, d, dispatch.WithQuorum(1), dispatch.WithRequired("far/*")), "satisfied: a ok, far/* failed")
+	})
+}

@@ -511,3 +511,31 @@ func TestOutcomesOfACallThatGoesOnAreNotLaterThanTheirReport(t *testing.T) {
 		t.Errorf("%d outcomes are later than their reports", later)
 	}
 }
+
+// A relay that has not returned may have named the members that the quorum needs.
+func TestAQuorumThatRelaysKeepOpenIsNotReached(t *testing.T) {
+	ends := map[string]func(c *inFlight, b *dispatch.Bus){
+		"at the deadline": func(*inFlight, *dispatch.Bus) {},
+		"by the caller":   func(c *inFlight, _ *dispatch.Bus) { c.Cancel(nil) },
+		"with the bus":    func(_ *inFlight, b *dispatch.Bus) { b.Close() },
+	}
+	policies := map[string]dispatch.CallOption{"quorum": dispatch.WithQuorum(2), "majority": dispatch.WithMajority()}
+	for how, end := range ends {
+		for name, policy := range policies {
+			bubble(t, name+" "+how, func(t *testing.T) {
+				d, _ := newDispatcher()
+				produce(t, d, "a", quick(1))
+				produce(t, d, "b", failing(dispatch.ErrDecline))
+				addRelay(t, d, "r", func(ctx context.Context, _ int, _ roster) error { <-ctx.Done(); return nil })
+				c := send(t, d, policy)
+				synctest.Wait()
+				end(c, d.Bus())
+				<-c.Done()
+				var partial *dispatch.PartialError
+				if r := c.Report(); !errors.As(r.Err(), &partial) {
+					t.Errorf("%s: the error is %v: 1 of 2 answers is neither a quorum of 2 nor a majority", told(r), r.Err())
+				}
+			})
+		}
+	}
+}

@@ -75,3 +75,51 @@ func TestSnapshotOfNestedCalls(t *testing.T) {
 		<-c.Done()
 	})
 }
+
+// One call is one call, however many of its results are in the hands of the listener.
+func TestACallIsQueuedOnceForAListener(t *testing.T) {
+	for name, opts := range map[string][]dispatch.ListenerOption{
+		"plain":      nil,
+		"bounded":    {dispatch.WithMailbox(10, dispatch.DropOldest)},
+		"concurrent": {dispatch.WithConcurrency(3)},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher()
+			for i := range 5 {
+				produce(t, d, fmt.Sprint("p", i), quick(i))
+			}
+			release := make(chan struct{})
+			defer close(release)
+			listen(t, d, func(context.Context, result) { <-release }, opts...)
+			ended(t, d)
+			synctest.Wait()
+			if l := d.Bus().Snapshot().Topics[0].Listeners[0]; l.Queued != 1 {
+				t.Errorf("%d calls are queued, want 1", l.Queued)
+			}
+		})
+	}
+}
+
+// What a listener is called with is delivered when the callback has returned, also if it is
+// retained.
+func TestARetainedResultIsDeliveredAfterItsCallback(t *testing.T) {
+	retaining := dispatch.NewTopic[int, int](ask.Name(), dispatch.WithRetain(3))
+	for name, opts := range map[string][]dispatch.ListenerOption{
+		"retained": {dispatch.WithRetained()},
+		"live":     nil,
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher()
+			produce(t, d, "a", quick(1))
+			must(d.Gather(t.Context(), retaining, 0))
+			release := make(chan struct{})
+			defer close(release)
+			listen(t, d, func(context.Context, result) { <-release }, opts...)
+			must(d.Gather(t.Context(), retaining, 0))
+			synctest.Wait()
+			if l := d.Bus().Snapshot().Topics[0].Listeners[0]; l.Delivered != 0 {
+				t.Errorf("%d results were delivered before the first callback has returned", l.Delivered)
+			}
+		})
+	}
+}

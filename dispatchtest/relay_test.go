@@ -477,3 +477,19 @@ func TestBridgeToABusThatCloses(t *testing.T) {
 		}
 	})
 }
+
+// The policies of far's bus hold for the time that near has, which may be less than that of far.
+func TestBridgeToABusWithAGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := newCell(t), dispatch.New[string, float64](dispatch.WithTimeout(time.Minute), dispatch.WithGrace(2*time.Second))
+		dispatchtest.Produce(t, far, measure, dispatchtest.Answer[string](1.3), dispatch.WithName("quick"))
+		if _, err := near.AddRelay(measure, dispatchtest.Bridge(far, "far"), dispatch.WithName("bridge")); err != nil {
+			t.Fatal(err)
+		}
+		call := send(t, near, dispatch.WithTimeout(time.Second))
+		<-call.Done()
+		dispatchtest.WantStates(t, call.Report(), map[string]dispatch.State{
+			"a": dispatch.StateOK, "b": dispatch.StateOK, "c": dispatch.StateFailed, "far/quick": dispatch.StateOK,
+		})
+	})
+}

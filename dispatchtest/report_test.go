@@ -104,3 +104,17 @@ func TestWantMissing(t *testing.T) {
 		dispatchtest.WantMissing(t, dispatch.Report{})
 	})
 }
+
+// Two members may be written alike: one on a node, and one in a group or with a slash in its
+// name.
+func TestWantStatesComparesMembersThatAreWrittenAlike(t *testing.T) {
+	failed, ok := dispatch.Member{Node: "g", Name: "x"}, dispatch.Member{Group: "g", Name: "x"}
+	report := dispatch.Report{Outcomes: []dispatch.Outcome{
+		{Member: failed, State: dispatch.StateFailed, Err: dispatch.ErrLost},
+		{Member: ok, State: dispatch.StateOK},
+	}}
+	want := map[string]dispatch.State{"g/x": dispatch.StateOK}
+	if len(failures(t, func(t testing.TB) { dispatchtest.WantStates(t, report, want) })) == 0 {
+		t.Errorf("WantStates passes, although one of two members has failed:\n%v", report)
+	}
+}
