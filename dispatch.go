@@ -193,7 +193,8 @@ func (d *Dispatcher[Req, Res]) send(method string, ctx context.Context, t Topic[
 // leave no gap: the index of a value is not the index of its producer. To know the producer
 // of a value, use [Dispatcher.Stream] or [Dispatcher.Send]. Gather also returns a
 // [*PartialError] that names every member that neither answered nor declined. The error is
-// nil if the call was satisfied, or if every member answered or declined; see [Report.Err].
+// nil if the call was satisfied. It is also nil if every member answered or declined and the
+// quorum, if any, was reached; see [Report.Err].
 //
 // Gather does not wait for listeners. When Gather returns, listeners may not have been
 // called yet; [Bus.Shutdown] delivers the results that are queued for them.

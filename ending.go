@@ -147,6 +147,12 @@ func (c *gathering) closeLocked() {
 		c.err = endError(c.course.Reason(), c.cause)
 	}
 	c.stopWaitingLocked()
+	if c.course.Relays() > 0 {
+		for _, name := range c.missingLocked() {
+			c.course.Unnamed()
+			c.relaying.named = append(c.relaying.named, named{member: Member{Name: name}})
+		}
+	}
 	c.findListenersLocked()
 	if c.placed {
 		c.handLocked()

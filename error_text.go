@@ -58,6 +58,8 @@ func (r Report) text() string {
 	switch {
 	case why == "" && strings.HasPrefix(rest, unknownMember) && !strings.Contains(rest, "; "):
 		// The list says it all.
+	case answered > 0 && answered < r.quorum && r.Complete():
+		missing = fmt.Sprintf("quorum of %d not reached: %d of %s answered", r.quorum, answered, members(n))
 	case answered > 0:
 		missing = fmt.Sprintf("%d of %s did not answer", n-answered, members(n))
 	case n > 0:
@@ -163,7 +165,7 @@ func ending(state State, err error, cause string) string {
 	switch {
 	case state == StateGone && errors.Is(err, ErrUnknownMember):
 		return unknownMember
-	case state == StateLate && (text == cause || err == context.DeadlineExceeded), text == word:
+	case cause != "" && text == cause, state == StateLate && err == context.DeadlineExceeded, text == word:
 		return word
 	case state == StatePanicked:
 		text = strings.TrimPrefix(text, "panic: ")

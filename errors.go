@@ -65,8 +65,8 @@ var (
 	ErrIncompatible = newSentinel("incompatible", "dispatch: incompatible")
 	// ErrLost reports that results of a remote member, or its end, did not arrive.
 	ErrLost = newSentinel("lost", "dispatch: lost")
-	// ErrGone reports that a member left before it answered: it was removed, or its node is
-	// gone.
+	// ErrGone reports that a remote member left before it answered: it was removed, or its node
+	// is gone. The error of a producer of this bus that was removed is ErrRemoved.
 	ErrGone = newSentinel("gone", "dispatch: gone")
 	// ErrOverloaded reports that there was no capacity for a request: Send got no place
 	// under [WithMaxInFlight], or a remote member had no capacity.
@@ -146,8 +146,9 @@ type PartialError struct {
 // and cuts the error of each at 1 KiB. Report has all members.
 func (e *PartialError) Error() string { return "dispatch: " + e.Report.Topic + ": " + e.Report.text() }
 
-// ErrorType returns timeout after a deadline, and partial if all members ended but some have
-// no answer. Otherwise it returns the type of the reason's own error, or canceled.
+// ErrorType returns partial if all members ended but some have no answer. Otherwise it
+// returns the type of the reason's own error, such as too_few_producers. If that has none,
+// ErrorType returns timeout after a deadline, or else canceled.
 func (e *PartialError) ErrorType() string {
 	switch r := e.Report; {
 	case r.Reason == ReasonAllEnded, r.Reason == ReasonQuorumLost && r.ofFirst():

@@ -437,7 +437,7 @@ func (c *gathering) reportIn(r *Report) {
 // partialErr is the Err of the report, which it makes only if there is an error.
 func (c *gathering) partialErr() error {
 	c.mu.Lock()
-	fine := succeeded(Reason(c.course.Reason()), c.course.Complete())
+	fine := c.course.Succeeded()
 	c.mu.Unlock()
 	if fine {
 		return nil

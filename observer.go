@@ -102,7 +102,7 @@ type CallStarted struct {
 	Parent  CallID    // the call on the same bus from which this one was sent; 0 if there is none
 	Depth   int       // the number of calls in which this one is nested
 	Started time.Time // the start of the call; all durations count from it
-	Members []Member  // the known members, without those that relays will name
+	Members []Member  // the producers and groups of this bus that are asked
 	Request any       // the request
 }
 

@@ -126,7 +126,7 @@ type TimeoutOption interface {
 // a run waits for its turn does not count. After d the member is Late with [ErrTimeout],
 // and the call goes on without it. The context of the run has this deadline and ends then,
 // with the cause [context.DeadlineExceeded]. OnLate receives a value that arrives later,
-// and the rest of a stream; earlier results of the stream stay. If a replica exceeds its
+// or the next value of a stream; earlier results of the stream stay. If a replica exceeds its
 // timeout, the call asks the next replica, as after a failure. Relays cannot have this
 // option. A run that continues counts as abandoned 100 ms after the end of its call, like
 // any other run. Until the run returns, it keeps its slot under [WithConcurrency].
@@ -194,7 +194,9 @@ func WithStall(d time.Duration) CallOption {
 }
 
 // WithParallelism runs at most n members of the call at the same time. The other members
-// wait, and are never started if the call ends first. n must be positive.
+// wait, and are never started if the call ends first. Members that relays name do not count,
+// and neither does a member that has ended although its closure still runs. n must be
+// positive.
 func WithParallelism(n int) CallOption {
 	return callOption(func(p *policy) error {
 		p.Parallelism = n
@@ -219,8 +221,9 @@ func untilFirst(p *policy) error {
 
 // WithGrace ends the producers' contexts d before the call, so that producers that watch
 // their context can still return a partial result. A member that returns its context's error
-// in that time is Late. d must be positive and less than the timeout. If the deadline of the
-// sender's context is less than d away, the producers' contexts end at once.
+// in that time is Late. d must be positive and less than the timeout; only [NewBus] and the
+// methods that make a call can check the latter. If the deadline of the sender's context is
+// less than d away, the producers' contexts end at once.
 func WithGrace(d time.Duration) CallOption {
 	return callOption(func(p *policy) error {
 		p.Grace = d
@@ -230,7 +233,7 @@ func WithGrace(d time.Duration) CallOption {
 
 // WithStagger starts the members one after the other, in the order of registration. The
 // next member starts d after the start of the previous member, or at once when a member
-// ends without an answer. Starts that [WithParallelism] has delayed do not accumulate. With
+// of this bus ends without an answer. Starts that [WithParallelism] has delayed do not accumulate. With
 // [Dispatcher.First] this is a hedged request, like the way in which Happy Eyeballs (RFC
 // 8305) opens connections. d must be positive.
 func WithStagger(d time.Duration) CallOption {
@@ -262,9 +265,10 @@ func WithHedge(d time.Duration) CallOption {
 // The recent latencies are those of the last 1,000 to 2,000 answers of the group in calls
 // with this option. A latency begins when the first replica is asked, and does not count if
 // that replica has failed. There is no hedge before the group has 20 latencies, or
-// 1/(1-quantile) if this is more, but at most 1,000. If [WithHedge] is given as well, its d
-// counts until then, and later whenever the quantile is longer than d. A producer on several
-// topics has the same latencies on all of them. The quantile must be greater than 0 and less
+// 1/(1-quantile) rounded down if this is more, but at most 1,000. If [WithHedge] is given as
+// well, its d counts until then, and after that the shorter of d and the quantile. A producer
+// on several topics has the same latencies on all of them, unless its groups there had
+// latencies before. The quantile must be greater than 0 and less
 // than 1.
 func WithHedgeQuantile(quantile float64) CallOption {
 	return callOption(func(p *policy) error {
@@ -292,8 +296,8 @@ func WithMinProducers(n int) CallOption {
 // the topic and the bus for this call. On a topic, it drops the options of the bus for calls
 // of the topic. Options after it count. So it can switch off options that no other option
 // can switch off, such as [WithFailFast], [WithNoWait], [WithTargets] or [WithQuorum]. The
-// timeout is then [DefaultTimeout]. Options that only a bus can have, such as
-// [WithMaxInFlight], stay.
+// timeout is then [DefaultTimeout]. Options that only a bus or a topic can have, such as
+// [WithMaxInFlight] and [WithRetain], stay.
 func WithDefaults() CallOption {
 	return callOption(func(p *policy) error {
 		*p = defaults()
@@ -377,8 +381,8 @@ func WithLogger(l *slog.Logger) BusOption {
 }
 
 // WithObserver registers hooks for calls, members, results and listeners of the bus. If
-// several observers are given, the hooks of the first observer are called first. See also
-// [Bus.Observe].
+// several observers are given, the start hooks of the first observer are called first. See
+// also [Bus.Observe].
 func WithObserver(o Observer) BusOption {
 	at := caller(1)
 	return busOption(func(c *busConfig) error {
@@ -387,9 +391,9 @@ func WithObserver(o Observer) BusOption {
 	})
 }
 
-// WithMaxAbandoned bounds the runs of one producer that outlive their calls. While a
-// producer has n such runs, calls do not ask it, and its members are Rejected with
-// [ErrStuck]. The default is 64. n must be positive.
+// WithMaxAbandoned stops asking a producer that has n runs which have outlived their calls.
+// Its members are Rejected with [ErrStuck] until one of these runs returns. The default is
+// 64. n must be positive.
 func WithMaxAbandoned(n int) BusOption {
 	return busOption(func(c *busConfig) error {
 		c.maxAbandoned = n
@@ -485,7 +489,7 @@ func (o registrationOption) applyListener(c *listenerConfig) error { return o(&c
 
 // WithName names a producer or listener in reports, logs and snapshots. The names of
 // producers on one topic must be unique. The name must not be empty. Without this option the
-// name is producer-N or listener-N.
+// name is producer-N, relay-N or listener-N.
 func WithName(name string) RegistrationOption {
 	return registrationOption(func(c *registrationConfig) error {
 		c.name = name
@@ -495,7 +499,7 @@ func WithName(name string) RegistrationOption {
 
 // WithConcurrency bounds how many runs of one producer are active at the same time, across
 // all topics of its registration. With 1 the runs never overlap. Further runs wait for their
-// turn until their calls end. Runs of calls that are sent at about the same time may begin in
+// turn until their contexts end. Runs of calls that are sent at about the same time may begin in
 // another order than the calls. Without this option the closure is called concurrently
 // without bound, like an [net/http.Handler]. n must be positive.
 //
@@ -549,7 +553,8 @@ func WithMailbox(n int, overflow Overflow) ListenerOption {
 
 // WithRetain keeps the last n results of the topic for new listeners with [WithRetained].
 // It applies to results of calls that are made with this Topic value. If several Topic
-// values with the same name have different n, the largest n counts. The topic keeps results
+// values with the same name have different n, the largest n counts with which a result has
+// been recorded so far. The topic keeps results
 // that are in time, in the order in which they were recorded, including those of calls in
 // flight. A result keeps its call in memory, with all results of the call. The topic
 // releases its results when the last registration on it, by name or by a pattern, is
@@ -621,7 +626,7 @@ func WithGroup(group string) ProducerOption {
 
 // WithSemaphore makes each run of the producer hold a weight of 1 of s. Several
 // registrations can share s, for example one instrument with many topics. A run waits for s
-// until its call ends.
+// until its context ends.
 func WithSemaphore(s *semaphore.Weighted) ProducerOption {
 	return producerOption(func(c *producerConfig) error {
 		c.shared = s

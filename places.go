@@ -44,7 +44,8 @@ func (p *places) take(ctx context.Context, topic string, noWait bool) error {
 	case ctx.Err() == nil:
 		return ErrClosed
 	default:
-		return fmt.Errorf("%w: %d calls are in flight: %w", ErrOverloaded, p.bus.maxInFlight, context.Cause(ctx))
+		err := withKind(context.Cause(ctx), ctx.Err())
+		return &causeError{fmt.Errorf("%w: %d calls are in flight: %s", ErrOverloaded, p.bus.maxInFlight, nested(err)), err}
 	}
 }
 

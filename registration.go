@@ -52,11 +52,13 @@ func registryError(err error) error {
 	return err
 }
 
-// Name returns the name that was set by [WithName], or producer-N or listener-N.
+// Name returns the name that was set by [WithName], or producer-N, relay-N or listener-N. A
+// hook, an observer or a link has the word for its kind.
 func (r *Registration) Name() string { return r.entry.Name }
 
 // Remove ends the registration, on all its topics at once. A running producer may still
-// answer; members whose producer was not started are Gone. Remove does not interrupt a
+// answer. A member whose producer was not started is Gone when its turn comes; if the call
+// ends before that, the member is Late or Canceled. Remove does not interrupt a
 // running callback of a listener, and discards results that are queued for it. After Remove
 // has returned, no start is decided. A closure or callback whose start was decided before
 // counts as running and may run its first instruction later. Remove may be called again,
@@ -69,8 +71,8 @@ func (r *Registration) Remove() {
 
 // Drain stops new work, waits for work already accepted, and then removes the registration.
 // A drained producer finishes its part in the calls in flight. A drained listener receives
-// no results that are recorded after Drain was called, and no OnDone of calls in flight; a
-// second Drain does not change that. If ctx ends first, Drain does what
+// no results that are recorded after Drain was called, and no OnDone of calls in flight. A
+// second Drain does not accept what came after the first. If ctx ends first, Drain does what
 // [Registration.Remove] does and returns the context's error; otherwise it returns nil. Do
 // not call Drain from the registration's own callback: it waits for that callback, and so
 // blocks until ctx ends.

@@ -109,12 +109,7 @@ func (r *relayRun) expect(m Member) bool {
 
 // nameLocked makes m a member of a call that goes on.
 func (r *relayRun) nameLocked(m Member, now time.Duration) (i int32, ok bool) {
-	c := r.call
-	if i, ok = r.joinLocked(m, now, (*course.Course).Name); ok && c.relaying.required != nil && c.relaying.required.meets(m) {
-		c.course.Require(i)
-		c.course.Missing(c.relaying.required.left)
-	}
-	return i, ok
+	return r.joinLocked(m, now, (*course.Course).Name)
 }
 
 // joinLocked makes m a member. take is Name or Expect of the course.
@@ -127,6 +122,10 @@ func (r *relayRun) joinLocked(m Member, now time.Duration, take func(*course.Cou
 	i, _ = take(&c.course, now)
 	c.relaying.named = append(c.relaying.named, named{member: m, by: r})
 	c.relaying.byMember[m] = i
+	if c.relaying.required != nil && c.relaying.required.meets(m) {
+		c.course.Require(i)
+		c.course.Missing(c.relaying.required.left)
+	}
 	return i, true
 }
 
@@ -136,29 +135,28 @@ func (r *relayRun) accept(expected Member, members []Member) bool {
 	c.mu.Lock()
 	defer c.tellAndUnlock()
 	now := c.now()
-	if !c.replaceLocked(r, expected, now) {
+	i, ok := c.expectedLocked(r, expected, len(members))
+	if !ok {
 		return false
 	}
-	c.growLocked(len(members))
 	for _, m := range members {
 		r.nameLocked(m, now)
 	}
-	return true
+	return c.course.Accept(now, i)
 }
 
-// replaceLocked removes an expected member. The caller names the members that replace it
-// before it unlocks.
-func (c *gathering) replaceLocked(r *relayRun, expected Member, now time.Duration) bool {
-	i, ok := c.pendingLocked(r, expected)
-	switch {
-	case !ok:
-		return false
-	case !c.course.Accept(now, i):
+// expectedLocked returns an expected member that others are about to replace, and makes room for them. The caller
+// names them first and then tells the course, which may end the call.
+func (c *gathering) expectedLocked(r *relayRun, expected Member, replacing int) (i int32, ok bool) {
+	if i, ok = c.pendingLocked(r, expected); ok && !c.course.Expects(int(i)) {
 		c.bus.misuse.Add(1) // it was named, and not expected
-		return false
+		return 0, false
 	}
-	delete(c.relaying.byMember, expected) // so that it can be expected again, if more members are unknown after all
-	return true
+	if ok {
+		delete(c.relaying.byMember, expected) // so that it can be expected again, if more members are unknown after all
+		c.growLocked(replacing)
+	}
+	return i, ok
 }
 
 // hasLocked reports whether the call has the member already.
@@ -281,8 +279,15 @@ func (c *gathering) endRelayLocked(r *relayRun, how course.State, gaveUp bool) {
 // missTargetsLocked adds a member for each name of WithTargets and WithRequired that no
 // member has.
 func (c *gathering) missTargetsLocked() {
+	for _, name := range c.missingLocked() {
+		c.missLocked(Member{Name: name}, course.Gone, unknownError(name))
+	}
+}
+
+// missingLocked returns the names of WithTargets and WithRequired that no member has.
+func (c *gathering) missingLocked() []string {
 	if c.policy.targets == nil && c.policy.required == nil {
-		return
+		return nil
 	}
 	names := newNameSet(slices.Concat(c.policy.targets, c.policy.required))
 	for i := range c.course.Size() {
@@ -290,9 +295,7 @@ func (c *gathering) missTargetsLocked() {
 			c.meetsLocked(names, i)
 		}
 	}
-	for _, name := range names.missing() {
-		c.missLocked(Member{Name: name}, course.Gone, unknownError(name))
-	}
+	return names.missing()
 }
 
 // missLocked adds a member that cannot be asked.

@@ -19,7 +19,7 @@ func (id CallID) String() string { return strconv.FormatUint(uint64(id), 10) }
 type CallInfo struct {
 	Topic  string        // the topic's name
 	ID     CallID        // the call
-	Member Member        // the member that is asked; zero in a listener
+	Member Member        // the member that is asked; zero in a listener or relay
 	Budget time.Duration // the time that is left until the deadline of the producers' contexts
 }
 
@@ -103,7 +103,7 @@ const (
 	ReasonQuorumLost                // too few members were left for the quorum
 	ReasonStalled                   // no new result arrived in time under WithStall
 	ReasonDeadline                  // the deadline was reached
-	ReasonCanceled                  // the caller canceled the call or its context
+	ReasonCanceled                  // the caller canceled the call or its context, or the topic got other types while the call waited for producers
 	ReasonFailedFast                // a member failed under WithFailFast
 	ReasonClosed                    // the bus was closed
 	ReasonNoProducers               // no producer is registered
@@ -200,6 +200,16 @@ func complete(outcomes []Outcome) bool {
 	return len(outcomes) > 0
 }
 
+// answered takes no report, like complete.
+func answered(outcomes []Outcome) (n int) {
+	for i := range outcomes {
+		if outcomes[i].Answered() {
+			n++
+		}
+	}
+	return n
+}
+
 // Missing returns the outcomes of all members that neither answered nor declined, in the
 // order of the report. While the call goes on, this includes members that have not ended.
 // Missing is empty if and only if the report is [Report.Complete] or has no members.
@@ -207,20 +217,14 @@ func (r Report) Missing() []Outcome {
 	return slices.DeleteFunc(slices.Clone(r.Outcomes), func(o Outcome) bool { return !o.missing() })
 }
 
-// Err returns nil if the call was satisfied, or if the report is Complete and the quorum,
-// if any, was reached. Otherwise it returns a [*PartialError], which wraps the error of
-// every member that neither answered nor declined.
+// Err returns nil if the call was satisfied. It also returns nil if the report is Complete
+// and the quorum, if any, was reached. Otherwise it returns a [*PartialError], which wraps
+// the error of every member that neither answered nor declined.
 func (r Report) Err() error {
-	if r.Reason == ReasonSatisfied || succeeded(r.Reason, complete(r.Outcomes)) {
+	if r.Reason == ReasonSatisfied || complete(r.Outcomes) && answered(r.Outcomes) >= r.quorum {
 		return nil
 	}
 	return r.partial()
-}
-
-// succeeded reports whether a call that ended for this reason has no error. If enough members have declined, the
-// quorum can be lost although the report is complete.
-func succeeded(reason Reason, complete bool) bool {
-	return reason == ReasonSatisfied || complete && reason != ReasonQuorumLost
 }
 
 // firstErr returns the error of a First that got no result. It is never nil.

@@ -13,7 +13,7 @@ import (
 // in their results. Its methods are safe for concurrent use, also after the relay has
 // returned. A method that returns a bool returns false if it changed nothing: the member
 // was named already or was never named, or has ended; the call has ended; or the relay has
-// returned. All of these cases are misuse, except the end of the call. The bus counts
+// returned. All of these cases are misuse, except that the call has ended. The bus counts
 // misuse; see [Snapshot].
 //
 // Before a relay sends a request, it should announce its recipients with [Roster.Expect].
@@ -117,14 +117,18 @@ func (c *Call[Req, Res]) heard(r *relayRun, expected Member, batch []Answer[Res]
 	}
 	c.mu.Lock()
 	now := c.now()
-	if expected != (Member{}) && c.replaceLocked(r, expected, now) {
-		c.growLocked(len(batch))
+	replaced, ok := int32(0), false
+	if expected != (Member{}) {
+		replaced, ok = c.expectedLocked(r, expected, len(batch))
 	}
 	for i := 0; i < len(batch) && !c.over(); i++ {
 		m := &means[i]
 		if m.member, m.known = c.relaying.byMember[batch[i].From]; !m.known {
 			m.member, m.known = r.nameLocked(batch[i].From, now)
 		}
+	}
+	if ok {
+		c.course.Accept(now, replaced)
 	}
 	next := 0
 	for ; next < len(batch) && !c.over(); next++ {
@@ -181,10 +185,11 @@ func (c *Call[Req, Res]) takeLocked(r *relayRun, a *Answer[Res], m meaning, now 
 
 // A Relay answers a call for members outside this process. It names members on the roster,
 // hands in their results, and says how each member ended. It must end every member that it
-// has named; a member that has not ended when the relay returns is Failed with [ErrLost].
-// The relay itself is not a member of the call and does not count under [WithParallelism].
-// If it returns an error or panics while the call goes on, the report lists the relay, with
-// its own name.
+// has named. If the call goes on when the relay returns, a member that has not ended is
+// Failed with [ErrLost]. The relay itself is not a member of the call and does not count
+// under [WithParallelism]. If it panics, or returns an error other than [ErrDecline], while
+// the call goes on, the report lists the relay, with its own name. Then its outcome says that
+// it was not started.
 //
 // A relay is called concurrently, once for each call of its topics, and should return when
 // its context ends. If no relay names a member and the call has no other members, the call

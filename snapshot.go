@@ -51,11 +51,11 @@ type ListenerSnapshot struct {
 	Name      string        `json:"name"`
 	On        string        `json:"on"`
 	AddedAt   string        `json:"added_at"`
-	Queued    int           `json:"queued"`     // calls with results or ends for it, including the one that it is handling
+	Queued    int           `json:"queued"`     // calls with results or ends for it, including the one that it is handling; with WithMailbox or WithConcurrency, callbacks that run count on their own
 	Delivered uint64        `json:"delivered"`  // results that it was called with, without those of the current batch
 	Dropped   uint64        `json:"dropped"`    // results that WithMailbox has dropped; may lag behind for calls in flight
 	Panicked  uint64        `json:"panicked"`   // callbacks that panicked or called runtime.Goexit
-	Waiting   time.Duration `json:"waiting_ns"` // how long its oldest undelivered result or end has waited
+	Waiting   time.Duration `json:"waiting_ns"` // how long the result or end that it is called with has waited
 }
 
 // ObserverSnapshot is one observer.

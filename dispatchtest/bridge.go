@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -31,8 +32,8 @@ func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispa
 		if err != nil {
 			return err
 		}
-		// The default timeout of far must not end the call early.
-		opts := []dispatch.CallOption{dispatch.WithTimeout(max(1, info.Budget))}
+		// The context has the deadline. The default timeout of far must not end the call earlier.
+		opts := []dispatch.CallOption{dispatch.WithTimeout(math.MaxInt64)}
 		targets := targetsOn(node, to.Targets())
 		if targets != nil {
 			opts = append(opts, dispatch.WithTargets(targets...))

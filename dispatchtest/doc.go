@@ -63,7 +63,8 @@
 //	}
 //
 // To test a listener of your own, add producers with [Produce], send a request, and call
-// [testing/synctest.Wait]: it returns when the listener has been called with all results.
+// [testing/synctest.Wait]: after the end of the call it returns when the listener has been
+// called with all results.
 //
 // # Producers
 //

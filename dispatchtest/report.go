@@ -17,7 +17,11 @@ func WantStates(t testing.TB, report dispatch.Report, want map[string]dispatch.S
 	t.Helper()
 	got := make(map[string]dispatch.State, len(report.Outcomes))
 	for _, o := range report.Outcomes {
-		got[o.Member.String()] = o.State
+		name := o.Member.String()
+		if other, again := got[name]; again && other != o.State {
+			t.Errorf("call %v of %s: two members are written as %s; one is %v, and one is %v", report.Call, report.Topic, name, other, o.State)
+		}
+		got[name] = o.State
 	}
 	if maps.Equal(want, got) {
 		return

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"time"
@@ -392,7 +393,7 @@ func (n *Node) begin(w *work, codec safe) (call, failure) {
 	if err != nil {
 		return nil, failed(dispatch.StateFailed, err)
 	}
-	opts := []dispatch.CallOption{dispatch.WithTimeout(max(time.Until(w.ends), 1)), dispatch.WithNoWait()}
+	opts := []dispatch.CallOption{dispatch.WithTimeout(math.MaxInt64), dispatch.WithNoWait()}
 	if names, all := w.meant(n.node); !all {
 		if len(names) == 0 && w.group != "" {
 			return nil, failed(dispatch.StateGone, fmt.Errorf("%w: node %s has no replica of %s any more", dispatch.ErrGone, n.node, w.group))
@@ -408,7 +409,7 @@ func (n *Node) begin(w *work, codec safe) (call, failure) {
 			ctx = cmp.Or(n.extract(ctx, func(key string) string { return getTrace(w.said, key) }), ctx)
 		})
 	}
-	c, err := w.topic.bus.send(ctx, codec, w.payload, opts)
+	c, err := w.topic.bus.send(until{ctx, w.ends}, codec, w.payload, opts)
 	switch {
 	case err == nil:
 		return c, failure{}
@@ -420,3 +421,13 @@ func (n *Node) begin(w *work, codec safe) (call, failure) {
 		return nil, failed(dispatch.StateFailed, err)
 	}
 }
+
+// until is a context with a deadline, at which it does not end: the call ends then by itself. A timeout of the call
+// would have to be longer than a grace of the bus.
+type until struct {
+	context.Context
+	deadline time.Time
+}
+
+// Deadline returns the deadline.
+func (u until) Deadline() (time.Time, bool) { return u.deadline, true }

@@ -108,8 +108,9 @@ func (n *node) checkMembers(all []fate) error {
 	if answered != c.answered || failed != c.failed || other != c.other || replaced != c.replaced || answered+failed+other+left+replaced != c.Size() {
 		return fmt.Errorf("answered %d, failed %d, other %d, want %d, %d, %d", c.answered, c.failed, c.other, answered, failed, other)
 	}
-	if want := answered+declined > 0 && answered+declined+replaced == c.Size(); c.Complete() != want {
-		return fmt.Errorf("the call is complete: %t, want %t", c.Complete(), want)
+	complete := answered+declined > 0 && answered+declined+replaced == c.Size()
+	if want := c.Reason() == Satisfied || complete && answered >= c.Quorum(); c.Succeeded() != want {
+		return fmt.Errorf("the call has succeeded: %t, want %t", c.Succeeded(), want)
 	}
 	return nil
 }

@@ -179,12 +179,12 @@ func (c *Course) satisfied() bool {
 }
 
 // Quorum returns how many answers are enough. It is 0 if there is no quorum, and for a
-// majority as long as relays may name further members.
+// majority as long as the call goes on and relays may name further members.
 func (c *Course) Quorum() int {
 	switch {
 	case !c.policy.Majority:
 		return c.policy.Quorum
-	case c.waiting || c.relays > 0:
+	case c.waiting || c.relays > 0 && c.reason == Underway:
 		return 0
 	default:
 		return (len(c.members)-c.replaced)/2 + 1
@@ -199,8 +199,12 @@ func (c *Course) Reason() Reason { return c.reason }
 // Ended returns when the call ended, or the time of the last event.
 func (c *Course) Ended() time.Duration { return c.now }
 
-// Complete reports whether there is a member, and every member has answered or declined.
-func (c *Course) Complete() bool {
+// Succeeded reports whether the call was satisfied, or whether there is a member, every member has answered or
+// declined, and the quorum is reached.
+func (c *Course) Succeeded() bool {
+	if c.reason == Satisfied {
+		return true
+	}
 	for i := range c.members {
 		switch c.members[i].State {
 		case OK, Declined, Replaced:
@@ -208,7 +212,7 @@ func (c *Course) Complete() bool {
 			return false
 		}
 	}
-	return len(c.members) > c.replaced
+	return len(c.members) > c.replaced && c.answered >= c.Quorum()
 }
 
 // Graced reports whether the grace has begun.

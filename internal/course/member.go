@@ -103,14 +103,16 @@ func (c *Course) Expect(now time.Duration) (member int32, ok bool) {
 }
 
 // Accept removes an expected member, because the members it stood for are known: they have
-// been named, or there are none. It returns false if that came too late.
+// been named before, or there are none. It returns false if that came too late.
 func (c *Course) Accept(now time.Duration, member int32) bool {
 	m := &c.members[member]
 	if c.reason != Underway || m.State != Pending || !m.expects {
 		return false
 	}
 	c.advance(now)
-	m.State, m.Ended = Replaced, c.now
+	if m.State, m.Ended = Replaced, c.now; m.required {
+		c.required--
+	}
 	c.replaced++
 	c.judge()
 	return true
@@ -129,6 +131,9 @@ func (c *Course) Miss(now time.Duration, how State) (member int32, ok bool) {
 	c.finish(&c.members[member], how)
 	return member, true
 }
+
+// Unnamed adds a member that no relay has named before the call ended. It ends with the call.
+func (c *Course) Unnamed() { c.members = append(c.members, Member{}) }
 
 // EndNamed says how a member that a relay has named, or expects, has ended, and whether
 // with a result.

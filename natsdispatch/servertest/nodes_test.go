@@ -144,3 +144,14 @@ func TestFirstCallFindsNodes(t *testing.T) {
 	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/m ok", "far/g ok")
 	noMisuse(t, near)
 }
+
+// The grace of a node's bus may be longer than what a request has left.
+func TestGraceOfABusIsLongerThanTheBudget(t *testing.T) {
+	s := startServer(t)
+	far, near := newBus(dispatch.WithTimeout(time.Hour), dispatch.WithGrace(time.Minute)), newBus(dispatch.WithTimeout(10*time.Second))
+	produce(t, far, "a", echo("a"))
+	serve(t, connect(t, s.ClientURL()), far, "far")
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	await(t, remote, "far")
+	want(t, ended(t, send(t, near, "x")), dispatch.ReasonAllEnded, "far/a ok")
+}
