@@ -448,3 +448,40 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 		}
 	})
 }
+
+// oddError has a type that a function says.
+type oddError struct {
+	error
+	typeOf func() string
+}
+
+func (e oddError) ErrorType() string { return e.typeOf() }
+
+// No lock is held while functions of the user give names and types of errors.
+func TestFunctionsOfTheUserMayCollectMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l *lab
+		collect := func() {
+			if l == nil {
+				return
+			}
+			var data metricdata.ResourceMetrics
+			if err := l.reader.Collect(context.Background(), &data); err != nil {
+				t.Error(err)
+			}
+		}
+		l = newLab(
+			t, oteldispatch.WithTracerProvider(noop.NewTracerProvider()),
+			oteldispatch.WithMemberTemplate(func(name string) string { collect(); return name }),
+		)
+		l.produce("site-1", after(10*ms, nil))
+		l.produce("site-2", after(10*ms, oddError{probeError{}, func() string { collect(); return "odd" }}))
+		l.produce("meter-1", after(10*ms, nil), dispatch.WithGroup("meters"))
+		l.send()
+		l.send()
+		time.Sleep(time.Minute)
+		if diff := cmp.Diff([]string{"meter-1 ok meters 2", "site-1 ok 2", "site-2 failed 2"}, l.measured("dispatch.member.outcomes")); diff != "" {
+			t.Errorf("outcomes (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -105,15 +105,26 @@ const (
 	errorPanic   = "panic"
 )
 
-// errorType returns how a member failed, or "" if it did not.
+// errorType returns how a member failed, or "" if it did not. It calls methods of the error, so no lock may be held.
 func errorType(o *dispatch.Outcome) string {
-	switch o.State {
+	if hasOwnType(o) {
+		return typeOf(o.Err)
+	}
+	return typeOfState(o.State)
+}
+
+// hasOwnType reports whether the error of a member says of which type it is.
+func hasOwnType(o *dispatch.Outcome) bool {
+	return o.State == dispatch.StateFailed || o.State == dispatch.StateRejected || o.State == dispatch.StateGone
+}
+
+// typeOfState returns the type of the error of a member that has ended in another state.
+func typeOfState(s dispatch.State) string {
+	switch s {
 	case dispatch.StateLate:
 		return errorTimeout
 	case dispatch.StatePanicked:
 		return errorPanic
-	case dispatch.StateFailed, dispatch.StateRejected, dispatch.StateGone:
-		return typeOf(o.Err)
 	}
 	return ""
 }
