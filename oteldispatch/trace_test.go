@@ -20,6 +20,7 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 )
@@ -383,4 +384,41 @@ func TestGroupWhoseReplicaHasNotEnded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// dropsSupply samples all calls but those of one topic.
+type dropsSupply struct{ sdktrace.Sampler }
+
+func (s dropsSupply) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	if strings.Contains(p.Name, "supply") {
+		return sdktrace.SamplingResult{Decision: sdktrace.Drop}
+	}
+	return s.Sampler.ShouldSample(p)
+}
+
+// A call that is not sampled has no spans, also if it is sent from inside a call that is.
+func TestANestedCallThatIsNotSampledLeavesTheCallAroundItAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spans := tracetest.NewInMemoryExporter()
+		l := newLab(t, oteldispatch.WithTracerProvider(
+			sdktrace.NewTracerProvider(sdktrace.WithSampler(dropsSupply{sdktrace.AlwaysSample()}), sdktrace.WithSyncer(spans))))
+		l.spans = spans
+		supply := dispatch.NewTopic[string, float64]("instrument.supply")
+		if _, err := l.AddProducer(supply, after(10*ms, nil), dispatch.WithName("psu")); err != nil {
+			t.Fatal(err)
+		}
+		l.produce("site-1", func(ctx context.Context, pin string) (float64, error) {
+			if _, err := l.Gather(ctx, supply, pin); err != nil {
+				return 0, err
+			}
+			time.Sleep(40 * ms)
+			return 1, nil
+		})
+		l.send()
+		time.Sleep(time.Minute)
+		l.wantTree(
+			"send cell.measure 0s–50ms",
+			"  process cell.measure site-1 0s–50ms",
+		)
+	})
 }
