@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
@@ -482,6 +483,23 @@ func TestFunctionsOfTheUserMayCollectMetrics(t *testing.T) {
 		time.Sleep(time.Minute)
 		if diff := cmp.Diff([]string{"meter-1 ok meters 2", "site-1 ok 2", "site-2 failed 2"}, l.measured("dispatch.member.outcomes")); diff != "" {
 			t.Errorf("outcomes (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestEveryCallbackIsMeasuredAlsoOfCallsThatAreNotSampled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		never := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()))
+		l := newLab(t, oteldispatch.WithTracerProvider(never))
+		l.produce("site-1", after(10*ms, nil))
+		if _, err := l.AddListener(measure, func(context.Context, dispatch.Result[string, float64]) { time.Sleep(ms) }, dispatch.WithName("log")); err != nil {
+			t.Fatal(err)
+		}
+		l.send()
+		l.send()
+		time.Sleep(time.Minute)
+		if diff := cmp.Diff([]string{"log 2 in 2ms"}, l.measured("dispatch.listener.duration")); diff != "" {
+			t.Errorf("callbacks (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -43,7 +43,9 @@ func New(opts ...Option) dispatch.Observer {
 			growStack()
 			o.memberEnd(ctx, &m, &out)
 		}
-		hooks.Sample, hooks.SampleEnds = o.sample, !c.measures()
+		if !c.measures() || !c.listenerTimes { // Sample also decides about ListenerEnd
+			hooks.Sample, hooks.SampleEnds = o.sample, !c.measures()
+		}
 	}
 	if c.measures() {
 		meter := c.meters.Meter(scopeName, metric.WithInstrumentationVersion(version()), metric.WithSchemaURL(schemaURL))
