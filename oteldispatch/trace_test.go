@@ -422,3 +422,35 @@ func TestANestedCallThatIsNotSampledLeavesTheCallAroundItAlone(t *testing.T) {
 		)
 	})
 }
+
+func TestTheTextOfAPanicIsCut(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.produce("site-1", func(context.Context, string) (float64, error) { panic(strings.Repeat("x", 1<<20)) })
+		l.send()
+		s := l.find("process cell.measure site-1")
+		if n := len(s.Events[0].Attributes["exception.message"].(string)); n > 1024 {
+			t.Errorf("the message has %d bytes", n)
+		}
+	})
+}
+
+// A text that is not valid UTF-8 makes an exporter refuse all that it sends together.
+func TestTextsAreValidUTF8(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.produce("site-\xff1", after(10*ms, errors.New("read \xff\xfe")))
+		l.produce("site-2", func(context.Context, string) (float64, error) { panic("read \xff\xfe") })
+		l.send()
+		l.find("process cell.measure site-?1")
+		for _, s := range l.ended() {
+			texts := fmt.Sprint(s.Status, s.Attributes, s.Events)
+			if !utf8.ValidString(texts) {
+				t.Errorf("%s has %q", s.Name, texts)
+			}
+		}
+		for _, line := range l.measured("dispatch.member.outcomes") {
+			if !utf8.ValidString(line) {
+				t.Errorf("a measurement has %q", line)
+			}
+		}
+	})
+}
