@@ -503,3 +503,26 @@ func TestEveryCallbackIsMeasuredAlsoOfCallsThatAreNotSampled(t *testing.T) {
 		}
 	})
 }
+
+// Backends refuse two points of one series.
+func TestOneProducerOfTwoObserversHasOnePointForEachSeries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := oteldispatch.NewProducer()
+		for range 2 {
+			l := newLab(t, oteldispatch.WithProducer(p))
+			l.produce("site-1", after(10*ms, nil))
+			l.send()
+		}
+		time.Sleep(time.Minute)
+		scopes, err := p.Produce(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range scopes[0].Metrics {
+			points := m.Data.(metricdata.Histogram[float64]).DataPoints
+			if len(points) != 1 || points[0].Count != 2 {
+				t.Errorf("%s: %d points: %+v", m.Name, len(points), points)
+			}
+		}
+	})
+}
