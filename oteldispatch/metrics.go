@@ -2,6 +2,10 @@ package oteldispatch
 
 import (
 	"context"
+	"fmt"
+	"reflect"
+	"runtime"
+	"sync"
 	"time"
 	"weak"
 
@@ -63,7 +67,7 @@ func newMetrics(m metric.Meter, n *names, c config) *metrics {
 	}
 	s.observe(m)
 	if c.bus != nil {
-		s.observeInFlight(m, c.bus)
+		s.observeInFlight(m, c.bus, c.meters)
 	}
 	return s
 }
@@ -98,15 +102,33 @@ func (m *metrics) observe(meter metric.Meter) {
 	}, sentCount, consumedCount, outcomes))
 }
 
+// inFlight has the callbacks that count the calls in flight. If a bus is observed again, its calls are not
+// counted twice.
+var inFlight struct {
+	sync.Mutex
+	of map[inFlightKey]metric.Registration
+}
+
+type inFlightKey struct {
+	bus weak.Pointer[dispatch.Bus]
+	to  metric.MeterProvider
+}
+
 // observeInFlight registers the callback that counts the calls in flight when metrics are
 // collected. Topics without calls have 0.
-func (m *metrics) observeInFlight(meter metric.Meter, bus *dispatch.Bus) {
+func (m *metrics) observeInFlight(meter metric.Meter, bus *dispatch.Bus, to metric.MeterProvider) {
 	pointer := weak.Make(bus)
-	count := func(_ context.Context, to metric.Int64Observer) error {
+	gauge := made(meter.Int64ObservableUpDownCounter(inFlightMetric, metric.WithUnit("{call}"), metric.WithDescription("Calls that have not ended.")))
+	count := func(_ context.Context, to metric.Observer) (err error) {
 		bus := pointer.Value()
 		if bus == nil {
 			return nil
 		}
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("oteldispatch: WithDestinationTemplate: panic: %v", p)
+			}
+		}()
 		calls := make(map[string]int64)
 		m.tallies.mu.Lock()
 		for topic := range m.tallies.topics {
@@ -118,12 +140,34 @@ func (m *metrics) observeInFlight(meter metric.Meter, bus *dispatch.Bus) {
 			calls[m.names.topic(snapshot.Calls[i].Topic).label]++
 		}
 		for topic, n := range calls {
-			to.Observe(n, metric.WithAttributes(m.names.destination(topic)...))
+			to.ObserveInt64(gauge, n, metric.WithAttributes(m.names.destination(topic)...))
 		}
 		return nil
 	}
-	made(meter.Int64ObservableUpDownCounter(inFlightMetric, metric.WithUnit("{call}"),
-		metric.WithDescription("Calls that have not ended."), metric.WithInt64Callback(count)))
+	r := made(meter.RegisterCallback(count, gauge))
+	if r == nil || !reflect.TypeOf(to).Comparable() {
+		return
+	}
+	inFlight.Lock()
+	defer inFlight.Unlock()
+	key := inFlightKey{pointer, to}
+	before, again := inFlight.of[key]
+	if again {
+		_ = before.Unregister()
+	} else {
+		runtime.AddCleanup(bus, forgetInFlight, key)
+	}
+	if inFlight.of == nil {
+		inFlight.of = make(map[inFlightKey]metric.Registration)
+	}
+	inFlight.of[key] = r
+}
+
+func forgetInFlight(of inFlightKey) {
+	inFlight.Lock()
+	defer inFlight.Unlock()
+	_ = inFlight.of[of].Unregister()
+	delete(inFlight.of, of)
 }
 
 // made returns an instrument. If it could not be made, it measures nothing.

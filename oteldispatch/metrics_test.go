@@ -526,3 +526,26 @@ func TestOneProducerOfTwoObserversHasOnePointForEachSeries(t *testing.T) {
 		}
 	})
 }
+
+// The calls in flight of several buses are added up, and those of a bus that is observed again are counted once.
+func TestCallsInFlightOfSeveralBuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		other := newLab(t, oteldispatch.WithMeterProvider(l.meters))
+		again, err := oteldispatch.Observe(l.Bus(), oteldispatch.WithMeterProvider(l.meters))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.Remove()
+		for _, one := range []*lab{l, other} {
+			one.produce("site-1", after(10*ms, nil))
+			if _, err := one.Send(t.Context(), measure, "vdd"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff([]string{" 2"}, l.measured("dispatch.call.in_flight")); diff != "" {
+			t.Errorf("in flight (-want +got):\n%s", diff)
+		}
+		time.Sleep(time.Minute)
+	})
+}
