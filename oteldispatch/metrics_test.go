@@ -549,3 +549,19 @@ func TestCallsInFlightOfSeveralBuses(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// A template that panics is an error where metrics are collected: on the goroutine of a reader, a panic ends the process.
+func TestTemplateThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, oteldispatch.WithDestinationTemplate(func(string) string { panic("no template") }))
+		l.produce("site-1", after(10*ms, nil))
+		if _, err := l.Send(t.Context(), measure, "vdd"); err != nil {
+			t.Fatal(err)
+		}
+		var data metricdata.ResourceMetrics
+		if err := l.reader.Collect(t.Context(), &data); err == nil || !strings.Contains(err.Error(), "no template") {
+			t.Errorf("collecting returns %v", err)
+		}
+		time.Sleep(time.Minute)
+	})
+}
