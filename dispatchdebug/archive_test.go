@@ -339,3 +339,23 @@ func TestFind(t *testing.T) {
 		}
 	}
 }
+
+// The bytes that are counted are those that there are, also after very many members that come and go.
+func TestBytesOfForgottenMembersAreNotCounted(t *testing.T) {
+	a := newTestArchive(1, leastBytes)
+	for i := range 5 * mostMembersOfTopic {
+		rows := []row{member(fmt.Sprint("pod-", i), dispatch.StateOK)}
+		for k := range 20 {
+			rows = append(rows, member(fmt.Sprint("site-", k), dispatch.StateOK))
+		}
+		a.end(1+i, "busy", time.Microsecond, rows...)
+	}
+	busy := a.topics["busy"]
+	bytes := topicBytes + len("busy") + busy.took.bytes() + seatBytes*len(busy.seats)
+	for m, f := range busy.members {
+		bytes += f.bytes + len(m.Name)
+	}
+	if a.figures != bytes {
+		t.Errorf("figures are counted as %d bytes, they take %d", a.figures, bytes)
+	}
+}
