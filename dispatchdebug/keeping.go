@@ -62,10 +62,16 @@ func (a *archive) unhangLocked(f *memberFigures) {
 	a.pins--
 }
 
-// returnedLocked notes that a run has returned after its call.
+// returnedLocked notes that a run has returned after its call. A replica has figures besides those of its group.
 func (a *archive) returnedLocked(topic string, m dispatch.Member, id dispatch.CallID) {
-	if f := a.memberFigures(topic, m); f != nil && f.hangs == id {
-		a.unhangLocked(f)
+	t := a.topics[topic]
+	if t == nil {
+		return
+	}
+	for _, replica := range []bool{false, true} {
+		if f := t.members[shortMember(keyOf(m, replica).member)]; f != nil && f.hangs == id {
+			a.unhangLocked(f)
+		}
 	}
 }
 

@@ -288,3 +288,18 @@ func TestOnlyItsOwnMissedEventsAreShown(t *testing.T) {
 		want(t, "missed", v.document(query{}).Page.Missed, 2)
 	})
 }
+
+// A call is not kept for a replica that has returned.
+func TestReplicasThatHaveReturnedKeepNoCall(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		for i := range 3 {
+			b.add(fmt.Sprint("meter-", i), deaf(1500*time.Millisecond), dispatch.WithGroup("meters"))
+		}
+		for range 6 {
+			b.call()
+		}
+		time.Sleep(time.Minute)
+		b.data("")
+		want(t, "calls that are kept because of a run", b.h.recorder.archive.pins, 0)
+	})
+}
