@@ -149,8 +149,8 @@ func TestPinnedCallsStay(t *testing.T) {
 		t.Fatal("the call of a run that has not returned is gone")
 	}
 	a.mu.Lock()
-	a.viewLocked(r)
-	a.viewLocked(r)
+	a.viewLocked(r.id)
+	a.viewLocked(r.id)
 	a.returnedLocked("t", dispatch.Member{Name: "a"}, 1)
 	a.mu.Unlock()
 	if a.records[1] == nil {
@@ -159,7 +159,7 @@ func TestPinnedCallsStay(t *testing.T) {
 	for i := range mostViewed {
 		other := a.end(10+i, "t", time.Second, member("a", dispatch.StateOK))
 		a.mu.Lock()
-		a.viewLocked(other)
+		a.viewLocked(other.id)
 		a.mu.Unlock()
 	}
 	if a.records[1] != nil {

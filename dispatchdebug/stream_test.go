@@ -244,3 +244,31 @@ func TestCallsDoNotWaitForABrowser(t *testing.T) {
 		close(release)
 	})
 }
+
+// A call that a page shows while it is in flight is kept when it ends, however many others end after it.
+func TestACallThatIsShownIsKeptWhenItEnds(t *testing.T) {
+	for name, takes := range map[string]time.Duration{"with details": 500 * time.Millisecond, "plain": 40 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(b *bench) {
+				b.add("slow", after(takes, "", nil))
+				b.call()
+				c := b.send()
+				browser := new(client)
+				ended := b.follow(b.t.Context(), browser, "call="+c.ID().String())
+				for range 30 {
+					b.send()
+				}
+				time.Sleep(10 * time.Second)
+				select {
+				case <-ended:
+				default:
+					t.Error("the stream goes on")
+				}
+				docs := browser.documents(t)
+				if last := docs[len(docs)-1].Call; last.InFlight || !last.Known {
+					t.Errorf("the last document: %+v", last)
+				}
+			})
+		})
+	}
+}

@@ -238,11 +238,18 @@ func (v *view) record(id dispatch.CallID, looked bool) *record {
 	a := v.recorder.archive
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if r := a.records[id]; r != nil {
-		if looked {
-			a.viewLocked(r)
-		}
+	r := a.records[id]
+	if r == nil && v.bus.calls[id] == nil {
+		return nil
+	}
+	if looked {
+		a.viewLocked(id)
+	}
+	if r != nil {
 		return r.clone()
+	}
+	if looked {
+		a.openLocked(id) // so that it does not end as a plain call
 	}
 	return v.flightLocked(a, id)
 }
