@@ -272,3 +272,20 @@ func TestACallThatIsShownIsKeptWhenItEnds(t *testing.T) {
 		})
 	}
 }
+
+// The stream of a call ends with the call, also if the event of the end was missed.
+func TestAStreamEndsIfTheEndOfTheCallWasMissed(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("slow", after(500*time.Millisecond, "", nil))
+		browser := new(client)
+		ended := b.follow(b.t.Context(), browser, "call="+b.send().ID().String())
+		b.h.observer.Remove()
+		time.Sleep(10 * time.Second)
+		select {
+		case <-ended:
+		default:
+			t.Error("the stream goes on")
+		}
+		want(t, "last words", strings.HasSuffix(browser.got.String(), "event: ended\ndata: {}\n\n"), true)
+	})
+}
