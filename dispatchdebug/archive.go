@@ -9,8 +9,9 @@ import (
 
 // Bounds for calls in flight.
 const (
-	mostOpen = 4096 // open calls
-	openFor  = 10 * time.Second
+	mostOpen  = 4096 // open calls
+	openFor   = 10 * time.Second
+	mostEnded = 1 << 14 // calls that are known to have ended
 )
 
 // An archive keeps a bounded number of calls that have ended, and figures of topics, members and
@@ -24,6 +25,8 @@ type archive struct {
 	records map[dispatch.CallID]*record // that have ended and are kept
 	open    map[dispatch.CallID]*record // calls with events before their end
 	order   [buckets]chain              // of all topics, the oldest first
+	swept   time.Time                   // when old ones were last dropped from open
+	ended   [mostEnded]dispatch.CallID  // the newest calls that have ended, by ID modulo its length
 	bytes   int                         // of the calls that are kept
 	letGo   uint64                      // calls that were dropped
 	lost    uint64                      // events that were dropped because there were too many open calls
@@ -80,13 +83,17 @@ func (a *archive) lastMinuteLocked(t time.Time) (sum totals) {
 }
 
 // openLocked returns the record of a call that has not ended. It makes the record if there is none,
-// and returns nil if there are too many.
+// and returns nil if there are too many, or if the call has ended: events that come after its end then find no record.
 func (a *archive) openLocked(id dispatch.CallID) *record {
 	if rec := a.open[id]; rec != nil {
 		return rec
 	}
+	if a.ended[id%mostEnded] == id {
+		return nil
+	}
 	now := time.Now()
-	if len(a.open) >= mostOpen {
+	if len(a.open) >= mostOpen && now.Sub(a.swept) >= openFor/10 {
+		a.swept = now
 		for id, rec := range a.open {
 			if now.Sub(rec.noted) > openFor {
 				delete(a.open, id)
@@ -105,12 +112,15 @@ func (a *archive) openLocked(id dispatch.CallID) *record {
 
 // takeLocked returns the record of a call that ends.
 func (a *archive) takeLocked(id dispatch.CallID) *record {
+	a.endedLocked(id)
 	if rec := a.open[id]; rec != nil {
 		delete(a.open, id)
 		return rec
 	}
 	return a.blankLocked()
 }
+
+func (a *archive) endedLocked(id dispatch.CallID) { a.ended[id%mostEnded] = id }
 
 // blankLocked returns an empty record, in the memory of an old one if possible.
 func (a *archive) blankLocked() (rec *record) {

@@ -92,6 +92,9 @@ func (r *recorder) plain(report *dispatch.Report) bool {
 	end := report.Started.Sub(a.began) + report.Elapsed
 	a.mu.Lock()
 	t := a.plainTopicLocked(report)
+	if t != nil && r.callbacks {
+		a.endedLocked(report.Call) // callbacks of listeners come after it
+	}
 	if t != nil && a.notePlainLocked(t, report, end) {
 		a.keepPlainLocked(t, report)
 	}

@@ -227,7 +227,7 @@ func TestCallsOfWhichTheEndWasNotToldAreForgotten(t *testing.T) {
 			r.callStart(t.Context(), dispatch.CallStarted{CallInfo: dispatch.CallInfo{ID: dispatch.CallID(id), Budget: time.Second}, Started: time.Now()})
 		}
 		for i := range 3 * mostOpen / 2 {
-			begin(i)
+			begin(1 + i)
 		}
 		want(t, "lost", r.archive.lost, mostOpen/2)
 		time.Sleep(openFor + time.Second)
@@ -302,4 +302,35 @@ func TestReplicasThatHaveReturnedKeepNoCall(t *testing.T) {
 		b.data("")
 		want(t, "calls that are kept because of a run", b.h.recorder.archive.pins, 0)
 	})
+}
+
+// Events that come after the end of a call that is not kept need no memory, and are not missed.
+func TestEventsAfterTheEndOfACallThatIsNotKept(t *testing.T) {
+	for name, test := range map[string]struct {
+		site    site
+		listens bool
+		opts    []dispatch.CallOption
+	}{
+		"callbacks of listeners":    {after(0, "", nil), true, nil},
+		"runs that return too late": {deaf(200 * time.Millisecond), false, []dispatch.CallOption{dispatch.WithQuorum(1)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(b *bench) {
+				b.add("quick", after(0, "", nil))
+				b.add("other", test.site)
+				if test.listens {
+					if _, err := b.d.AddListener(measure, func(context.Context, dispatch.Result[string, string]) { time.Sleep(time.Microsecond) }); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for range mostOpen + 1000 {
+					<-b.send(test.opts...).Done()
+					time.Sleep(100 * time.Microsecond)
+				}
+				time.Sleep(time.Second)
+				want(t, "missed events", b.data("").Page.Missed, 0)
+				want(t, "open calls", len(b.h.recorder.archive.open), 0)
+			}, WithListenerTimes())
+		})
+	}
 }
