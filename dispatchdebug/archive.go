@@ -178,6 +178,9 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 			blamed = make(map[*row]time.Duration)
 		}
 		blamed[w] = lost
+		if slowest := r.slowestReplica(w); slowest != nil {
+			blamed[slowest] = lost
+		}
 	})
 	for i := range r.rows {
 		w := &r.rows[i]

@@ -23,7 +23,7 @@ func (s *suspecting) stuck() {
 		}
 		if r := s.archive.records[a.Call]; r != nil {
 			r.blame(func(w *row, lost time.Duration) {
-				if w.member == shortMember(a.Member) {
+				if w.key().member == shortMember(keyOf(a.Member, false).member) {
 					one.hung += lost
 				}
 			})
@@ -177,7 +177,9 @@ func (s *suspecting) newestOf(one *suspicion, f *memberFigures) {
 	lost := f.minute.minute(s.archive.slotAt(s.now)).lost
 	one.lost += max(lost-one.hung, 0) // the newest of these calls are among those of the minute
 	one.call = cmp.Or(one.call, f.lastBadCall, f.lastDelayCall)
-	one.nested = append(one.nested, f.sends...)
+	if f := s.archive.memberFigures(one.topic, one.member); f != nil { // a replica sends calls for its group
+		one.nested = append(one.nested, f.sends...)
+	}
 }
 
 // silent merges the members of a node if none of them has answered recently.

@@ -97,8 +97,8 @@ func (s *suspecting) of(w subject, name string) *suspicion {
 	return one
 }
 
+// ofMember returns the suspicion of a member, of a group if it has no name, or else of the replica.
 func (s *suspecting) ofMember(topic string, m dispatch.Member) *suspicion {
-	m = keyOf(m, false).member
 	one := s.of(subject{topic: topic, member: m}, m.String())
 	if one.addedAt == "" {
 		one.addedAt = s.addedAt(topic, m)
@@ -138,6 +138,7 @@ func (v *view) suspectsLocked(a *archive, q query) (now, earlier []suspect) {
 	for _, t := range a.topics {
 		s.newest(t)
 	}
+	s.replicas()
 	s.fold()
 	s.silent()
 	s.linked()
@@ -212,6 +213,44 @@ func (s *suspecting) suspect(one *suspicion) suspect {
 	}
 	part.Also, part.MoreAlso = first(one.also, mostAlso)
 	return part
+}
+
+// replicas removes what a group did only because of some of its replicas, which are suspects themselves. If all of
+// them were only slow, the group remains instead.
+func (s *suspecting) replicas() {
+	of := make(map[subject][]*suspicion) // by group
+	for _, one := range s.order {
+		if one.member.Group != "" && one.member.Node == "" && one.member.Name != "" && len(one.parts) > 0 {
+			group := subject{topic: one.topic, member: keyOf(one.member, false).member}
+			of[group] = append(of[group], one)
+		}
+	}
+	for key, list := range of {
+		group := s.by[key]
+		if group == nil || len(group.parts) == 0 {
+			continue
+		}
+		isSlow := func(p part) bool { return p.kind == kindDelaying || p.kind == kindLate }
+		if len(list) == s.countReplicas(key) && !slices.ContainsFunc(list, func(one *suspicion) bool {
+			return slices.ContainsFunc(one.parts, func(p part) bool { return !isSlow(p) })
+		}) {
+			for _, one := range list {
+				one.parts = nil
+			}
+			continue
+		}
+		group.parts = slices.DeleteFunc(group.parts, func(p part) bool { return isSlow(p) || p.kind == kindFailed || p.kind == kindPanicked })
+	}
+}
+
+// countReplicas returns how many replicas of a group are known.
+func (s *suspecting) countReplicas(group subject) (n int) {
+	for m := range s.archive.topics[group.topic].members {
+		if m.Name != "" && m.Node == "" && m.Group == group.member.Group {
+			n++
+		}
+	}
+	return n
 }
 
 // fold removes the suspicions of members that only waited for nested calls. The member at the end
