@@ -243,3 +243,20 @@ func TestALateRunThatIsNotAbandonedHasReturned(t *testing.T) {
 		t.Errorf("got %v, %v", past, open)
 	}
 }
+
+// A group goes on as long as one of its replicas does.
+func TestAGroupGoesOnWithItsReplicas(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("meter-1", deaf(time.Minute), dispatch.WithGroup("meters"))
+		id := b.call()
+		time.Sleep(10 * time.Second)
+		c := b.waterfall(id)
+		want(t, "culprits", c.culprits(), "meters (still running)")
+		want(t, "group", c.row(t, "meters").Text, "by 10 s so far")
+		want(t, "replica", c.row(t, "meter-1").Text, "by 10 s so far")
+		time.Sleep(time.Minute)
+		c = b.waterfall(id)
+		want(t, "culprits", c.culprits(), "meters (59 s late)")
+		want(t, "group", c.row(t, "meters").Text, "by 59 s")
+	})
+}
