@@ -334,3 +334,26 @@ func TestEventsAfterTheEndOfACallThatIsNotKept(t *testing.T) {
 		})
 	}
 }
+
+// A listener on several topics is a suspect for what happens on any of them.
+func TestAListenerOnSeveralTopicsThatDrops(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("site", after(time.Millisecond, "", nil))
+		if _, err := b.d.AddProducer(dispatch.NewTopic[string, string]("cell.another"), after(0, "", nil)); err != nil {
+			t.Fatal(err)
+		}
+		slow := func(context.Context, dispatch.Result[string, string]) { time.Sleep(100 * time.Millisecond) }
+		if _, err := b.d.AddListener(dispatch.NewPattern[string, string]("cell.*"), slow, dispatch.WithName("log"), dispatch.WithMailbox(1, dispatch.DropOldest)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		for range 50 {
+			b.call()
+		}
+		time.Sleep(time.Second)
+		for _, address := range []string{"", "topic=cell.measure", "topic=cell.another"} {
+			doc := b.data(address)
+			want(t, "suspects and earlier ones, "+address, fmt.Sprint(len(doc.Suspects), len(doc.Earlier)), "1 0")
+		}
+	})
+}

@@ -68,9 +68,11 @@ type suspicion struct {
 	err     string
 	call    dispatch.CallID
 	bad     bool
-	nested  []string // topics of calls that it waits for, or has waited for
-	also    []string // other members of which the same is true
-	folded  []string // members that wait for it through nested calls
+	// If it is a listener, which may be registered on other topics, too.
+	listener listenerKey
+	nested   []string // topics of calls that it waits for, or has waited for
+	also     []string // other members of which the same is true
+	folded   []string // members that wait for it through nested calls
 }
 
 type part struct {
@@ -146,7 +148,7 @@ func (v *view) suspectsLocked(a *archive, q query) (now, earlier []suspect) {
 	s.group()
 	slices.SortStableFunc(s.order, compareSuspicions)
 	for _, one := range s.order {
-		if q.hasTopic && one.topic != q.Topic {
+		if q.hasTopic && one.topic != q.Topic && !v.listens(one.listener, q.Topic) {
 			continue
 		}
 		if one.last.IsZero() || v.now.Sub(one.last) < recently {
@@ -156,6 +158,12 @@ func (v *view) suspectsLocked(a *archive, q query) (now, earlier []suspect) {
 		}
 	}
 	return now, earlier
+}
+
+// listens reports whether a listener is registered on a topic.
+func (v *view) listens(l listenerKey, topic string) bool {
+	t, _ := v.bus.topic(topic)
+	return slices.ContainsFunc(t.Listeners, func(one dispatch.ListenerSnapshot) bool { return keyOfListener(&one) == l })
 }
 
 func compareSuspicions(x, y *suspicion) int {
