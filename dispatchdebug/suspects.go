@@ -68,8 +68,9 @@ type suspicion struct {
 	err     string
 	call    dispatch.CallID
 	bad     bool
-	// If it is a listener, which may be registered on other topics, too.
+	// A listener and a node may be on other topics, too.
 	listener listenerKey
+	on       []string // topics of a node
 	nested   []string // topics of calls that it waits for, or has waited for
 	also     []string // other members of which the same is true
 	folded   []string // members that wait for it through nested calls
@@ -148,7 +149,7 @@ func (v *view) suspectsLocked(a *archive, q query) (now, earlier []suspect) {
 	s.group()
 	slices.SortStableFunc(s.order, compareSuspicions)
 	for _, one := range s.order {
-		if q.hasTopic && one.topic != q.Topic && !v.listens(one.listener, q.Topic) {
+		if q.hasTopic && one.topic != q.Topic && !slices.Contains(one.on, q.Topic) && !v.listens(one.listener, q.Topic) {
 			continue
 		}
 		if one.last.IsZero() || v.now.Sub(one.last) < recently {
