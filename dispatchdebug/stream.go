@@ -3,6 +3,7 @@ package dispatchdebug
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -29,10 +30,12 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, q query, s
 	}
 	h.enter(s)
 	defer h.leave(s)
-	if s.send([]byte(streamOpened)) != nil {
-		return
+	switch err := s.send([]byte(streamOpened)); {
+	case errors.Is(err, http.ErrNotSupported): // nothing arrives before the end of the response, so the browser has to ask again
+		_ = s.update(time.Now())
+	case err == nil:
+		s.run(r.Context().Done())
 	}
-	s.run(r.Context().Done())
 }
 
 // enter adds a viewer. If there are too many, the one that has taken nothing for longest is removed.

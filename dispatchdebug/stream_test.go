@@ -289,3 +289,24 @@ func TestAStreamEndsIfTheEndOfTheCallWasMissed(t *testing.T) {
 		want(t, "last words", strings.HasSuffix(browser.got.String(), "event: ended\ndata: {}\n\n"), true)
 	})
 }
+
+// unflushed is the writer of a middleware that cannot flush.
+type unflushed struct{ w *httptest.ResponseRecorder }
+
+func (u unflushed) Header() http.Header         { return u.w.Header() }
+func (u unflushed) WriteHeader(code int)        { u.w.WriteHeader(code) }
+func (u unflushed) Write(p []byte) (int, error) { return u.w.Write(p) }
+
+// If nothing can be flushed, a response has one document, and the browser asks again.
+func TestAStreamThatCannotBeFlushed(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("site", after(0, "", nil))
+		b.call()
+		r := httptest.NewRequestWithContext(b.t.Context(), http.MethodGet, "/events", nil)
+		r.RemoteAddr, r.Host = "127.0.0.1:40000", "localhost:8080"
+		u := unflushed{httptest.NewRecorder()}
+		b.h.ServeHTTP(u, r)
+		want(t, "documents", strings.Count(u.w.Body.String(), "\ndata: {\"version\":"), 1)
+		want(t, "viewers", b.h.viewing(), 0)
+	})
+}
