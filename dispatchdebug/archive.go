@@ -73,6 +73,17 @@ func (a *archive) countInLocked(n int64, what totals) {
 	a.minute[max(n, a.newest-slots+1, 0)%slots].add(what)
 }
 
+// listenersPanicked counts panics of listeners that were seen at t, and happened in the minute before or earlier.
+func (a *archive) listenersPanicked(t time.Time, times uint64, lately bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if lately {
+		a.countLocked(t, totals{Panics: times})
+	} else {
+		a.totals.Panics += times
+	}
+}
+
 // lastMinuteLocked returns what happened in the minute before t.
 func (a *archive) lastMinuteLocked(t time.Time) (sum totals) {
 	a.countLocked(t, totals{})

@@ -357,3 +357,33 @@ func TestAListenerOnSeveralTopicsThatDrops(t *testing.T) {
 		}
 	})
 }
+
+// Panics of listeners are counted, also those of a listener that is gone.
+func TestPanicsOfListenersAreCounted(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("site", after(0, "", nil))
+		var listeners []*dispatch.Registration
+		for range 2 {
+			l, err := b.d.AddListener(measure, func(context.Context, dispatch.Result[string, string]) { panic("disk is full") }, dispatch.WithName("log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			listeners = append(listeners, l)
+		}
+		panics := func() string {
+			time.Sleep(time.Second)
+			bus := b.data("").Bus
+			return fmt.Sprint(bus.Panics, bus.Minute.Panics)
+		}
+		for range 50 {
+			b.call()
+		}
+		want(t, "panics, and those of the last minute", panics(), "100 100")
+		b.call()
+		want(t, "one more", panics(), "102 102")
+		listeners[0].Remove()
+		want(t, "without the listener", panics(), "102 102")
+		time.Sleep(2 * time.Minute)
+		want(t, "later", panics(), "102 0")
+	})
+}
