@@ -260,3 +260,15 @@ func TestAGroupGoesOnWithItsReplicas(t *testing.T) {
 		want(t, "group", c.row(t, "meters").Text, "by 59 s")
 	})
 }
+
+// A member that was late by its own timeout has not answered, though the call ended before its deadline.
+func TestVerdictOnAMemberWithItsOwnTimeout(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("slow", deaf(600*time.Millisecond), dispatch.WithTimeout(100*time.Millisecond))
+		b.add("quick", after(0, "", nil))
+		id := b.call()
+		time.Sleep(time.Second)
+		c := b.waterfall(id)
+		want(t, "verdict", c.Verdict+" "+c.culprits(), "Ended after 100 ms without an answer from slow (500 ms late)")
+	})
+}
