@@ -186,10 +186,11 @@ func (r *recorder) result(_ context.Context, m dispatch.MemberInfo, res dispatch
 }
 
 func (r *recorder) late(_ context.Context, m dispatch.MemberInfo, _ time.Duration, err error) {
-	text, _ := textOf(err)
+	var returned row
+	returned.explain(err)
 	r.change(m.ID, func(rec *record) {
 		if w := rec.known(m.Member, m.Replica); w != nil {
-			w.returned, w.lateErr = m.Elapsed, text
+			w.returned, w.lateErr = m.Elapsed, returned.err
 		}
 	})
 	a := r.archive

@@ -387,3 +387,23 @@ func TestPanicsOfListenersAreCounted(t *testing.T) {
 		want(t, "later", panics(), "102 0")
 	})
 }
+
+type nilError struct{ text string }
+
+func (e *nilError) Error() string { return e.text }
+
+// A call is recorded although the error of a member has methods that panic.
+func TestErrorsWhoseMethodsPanic(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("fails", after(0, "", (*nilError)(nil)))
+		b.add("deaf", func(context.Context, string) (string, error) {
+			time.Sleep(2 * time.Second)
+			return "", (*nilError)(nil)
+		})
+		id := b.call()
+		time.Sleep(time.Minute)
+		r := b.waterfall(id).row(t, "fails")
+		want(t, "row", r.State+" "+r.Error, "failed *dispatchdebug.nilError: panic: runtime error: invalid memory address or nil pointer dereference")
+		want(t, "late row", b.waterfall(id).row(t, "deaf").Text, "by 1 s")
+	})
+}
