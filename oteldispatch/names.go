@@ -132,7 +132,14 @@ func typeOfState(s dispatch.State) string {
 // typeOf has a large frame. Inlined, it would be on the small stack of the observer in each call.
 //
 //go:noinline
-func typeOf(err error) string { return valid(semconv.ErrorType(err).Value.AsString()) }
+func typeOf(err error) (name string) {
+	defer func() {
+		if recover() != nil { // in a method of the error, such as that of a nil pointer
+			name = semconv.ErrorTypeOther.Value.AsString()
+		}
+	}()
+	return valid(semconv.ErrorType(err).Value.AsString())
+}
 
 // callErrorType returns how a call failed, or "" if it did not. Err takes a copy of the report, for which the
 // small stack of an observer has no room, so it is asked for only if there may be an error.

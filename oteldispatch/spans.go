@@ -46,7 +46,7 @@ func endCall(c *call, r *dispatch.Report) {
 	c.span.SetAttributes(callReasonKey.String(r.Reason.String()), callMembersKey.Int(len(r.Outcomes)), callResultsKey.Int(results))
 	if err := r.Err(); err != nil {
 		c.span.SetAttributes(semconv.ErrorTypeKey.String(typeOf(err)))
-		c.span.SetStatus(codes.Error, cut(err.Error()))
+		c.span.SetStatus(codes.Error, cut(fmt.Sprint(err)))
 	}
 	c.span.End(c.at(r.Elapsed))
 }
@@ -98,7 +98,7 @@ func describeEnd(span trace.Span, o *dispatch.Outcome, at trace.SpanEventOption)
 	}
 	span.SetAttributes(attrs...)
 	if kind != "" {
-		span.SetStatus(codes.Error, cut(o.Err.Error()))
+		span.SetStatus(codes.Error, cut(fmt.Sprint(o.Err)))
 		recordPanic(span, o.Err, at)
 	}
 }
@@ -121,12 +121,19 @@ func cut(text string) string {
 // recordPanic adds the event of an exception if the error is a panic. Other errors
 // are the status, and have no stack.
 func recordPanic(span trace.Span, err error, at trace.SpanEventOption) {
-	var panicked *dispatch.PanicError
-	if !errors.As(err, &panicked) {
+	panicked := panicIn(err)
+	if panicked == nil {
 		return
 	}
 	span.AddEvent(semconv.ExceptionEventName, at, trace.WithAttributes(
 		semconv.ExceptionType(fmt.Sprintf("%T", panicked.Value)),
 		semconv.ExceptionMessage(cut(fmt.Sprint(panicked.Value))),
 		semconv.ExceptionStacktrace(string(panicked.Stack))))
+}
+
+// panicIn returns the panic that an error wraps, or nil. A method of the error may panic itself.
+func panicIn(err error) (panicked *dispatch.PanicError) {
+	defer func() { _ = recover() }()
+	errors.As(err, &panicked)
+	return panicked
 }

@@ -454,3 +454,25 @@ func TestTextsAreValidUTF8(t *testing.T) {
 		}
 	})
 }
+
+type nilError struct{ text string }
+
+func (e *nilError) Error() string     { return e.text }
+func (e *nilError) ErrorType() string { return e.text }
+
+// Spans end, and members are counted, although methods of an error panic.
+func TestErrorsWhoseMethodsPanic(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.produce("site-1", after(10*ms, (*nilError)(nil)))
+		l.produce("site-2", after(10*ms, probeError{}))
+		l.send()
+		l.wantTree(
+			"send cell.measure 0s–10ms",
+			"  process cell.measure site-1 0s–10ms",
+			"  process cell.measure site-2 0s–10ms",
+		)
+		if diff := cmp.Diff([]string{"site-1 failed 1", "site-2 failed 1"}, l.measured("dispatch.member.outcomes")); diff != "" {
+			t.Errorf("outcomes (-want +got):\n%s", diff)
+		}
+	})
+}
