@@ -80,11 +80,12 @@ func hasToken(token string) func(*http.Request) (view, sensitive bool) {
 // redirects to the address without the token. It reports whether it has answered.
 func (h *Handler) exchangeToken(w http.ResponseWriter, r *http.Request) bool {
 	query := r.URL.Query()
-	if h.token == "" || !query.Has("token") || !strings.HasSuffix(r.URL.Path, "/") {
+	if h.token == "" || !query.Has("token") || r.URL.Path != "" && !strings.HasSuffix(r.URL.Path, "/") {
 		return false
 	}
+	// Without a path, a cookie is for the directory that the browser has asked for, also if a prefix was stripped.
 	http.SetCookie(w, &http.Cookie{
-		Name: tokenCookie, Value: h.token, Path: r.URL.Path, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
+		Name: tokenCookie, Value: h.token, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
 	})
 	query.Del("token")
 	w.Header().Set("Location", "?"+query.Encode())

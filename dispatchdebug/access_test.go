@@ -3,6 +3,7 @@ package dispatchdebug
 import (
 	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -120,7 +121,7 @@ func TestWithToken(t *testing.T) {
 		t.Fatalf("with an address: got %d to %q", w.Code, w.Header().Get("Location"))
 	}
 	cookie := w.Result().Cookies()[0]
-	if !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/debug/dispatch/" {
+	if !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode {
 		t.Errorf("cookie: %+v", cookie)
 	}
 	if got := ask(h, "/debug/dispatch/data.json", elsewhere, func(r *http.Request) { r.AddCookie(cookie) }).Code; got != 200 {
@@ -242,5 +243,30 @@ func TestNewPanicsOnWhatIsInvalid(t *testing.T) {
 			}()
 			f()
 		})
+	}
+}
+
+// The cookie fits the address that the browser knows, also if a prefix of the path was stripped.
+func TestTokenUnderAPrefix(t *testing.T) {
+	const token = "0123456789abcdef"
+	h, _ := newHandler(t, WithToken(token))
+	for _, prefix := range []string{"", "/admin", "/admin/debug/dispatch", "/admin/debug/dispatch/"} {
+		server := httptest.NewServer(http.StripPrefix(prefix, h))
+		jar, err := cookiejar.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		browser := http.Client{Jar: jar}
+		for _, address := range []string{"?token=" + token, "data.json"} {
+			w, err := browser.Get(server.URL + "/admin/debug/dispatch/" + address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = w.Body.Close()
+			if w.StatusCode != http.StatusOK || strings.Contains(w.Request.URL.RawQuery, token) {
+				t.Errorf("without %q: %s: got %s from %s", prefix, address, w.Status, w.Request.URL)
+			}
+		}
+		server.Close()
 	}
 }

@@ -9,8 +9,9 @@ import (
 
 // Bounds for calls in flight.
 const (
-	mostOpen = 4096 // open calls
-	openFor  = 10 * time.Second
+	mostOpen  = 4096 // open calls
+	openFor   = 10 * time.Second
+	mostEnded = 1 << 14 // calls that are known to have ended
 )
 
 // An archive keeps a bounded number of calls that have ended, and figures of topics, members and
@@ -24,6 +25,8 @@ type archive struct {
 	records map[dispatch.CallID]*record // that have ended and are kept
 	open    map[dispatch.CallID]*record // calls with events before their end
 	order   [buckets]chain              // of all topics, the oldest first
+	swept   time.Time                   // when old ones were last dropped from open
+	ended   [mostEnded]dispatch.CallID  // the newest calls that have ended, by ID modulo its length
 	bytes   int                         // of the calls that are kept
 	letGo   uint64                      // calls that were dropped
 	lost    uint64                      // events that were dropped because there were too many open calls
@@ -70,6 +73,17 @@ func (a *archive) countInLocked(n int64, what totals) {
 	a.minute[max(n, a.newest-slots+1, 0)%slots].add(what)
 }
 
+// listenersPanicked counts panics of listeners that were seen at t, and happened in the minute before or earlier.
+func (a *archive) listenersPanicked(t time.Time, times uint64, lately bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if lately {
+		a.countLocked(t, totals{Panics: times})
+	} else {
+		a.totals.Panics += times
+	}
+}
+
 // lastMinuteLocked returns what happened in the minute before t.
 func (a *archive) lastMinuteLocked(t time.Time) (sum totals) {
 	a.countLocked(t, totals{})
@@ -80,13 +94,17 @@ func (a *archive) lastMinuteLocked(t time.Time) (sum totals) {
 }
 
 // openLocked returns the record of a call that has not ended. It makes the record if there is none,
-// and returns nil if there are too many.
+// and returns nil if there are too many, or if the call has ended: events that come after its end then find no record.
 func (a *archive) openLocked(id dispatch.CallID) *record {
 	if rec := a.open[id]; rec != nil {
 		return rec
 	}
+	if a.ended[id%mostEnded] == id {
+		return nil
+	}
 	now := time.Now()
-	if len(a.open) >= mostOpen {
+	if len(a.open) >= mostOpen && now.Sub(a.swept) >= openFor/10 {
+		a.swept = now
 		for id, rec := range a.open {
 			if now.Sub(rec.noted) > openFor {
 				delete(a.open, id)
@@ -105,12 +123,15 @@ func (a *archive) openLocked(id dispatch.CallID) *record {
 
 // takeLocked returns the record of a call that ends.
 func (a *archive) takeLocked(id dispatch.CallID) *record {
+	a.endedLocked(id)
 	if rec := a.open[id]; rec != nil {
 		delete(a.open, id)
 		return rec
 	}
 	return a.blankLocked()
 }
+
+func (a *archive) endedLocked(id dispatch.CallID) { a.ended[id%mostEnded] = id }
 
 // blankLocked returns an empty record, in the memory of an old one if possible.
 func (a *archive) blankLocked() (rec *record) {
@@ -168,6 +189,9 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 			blamed = make(map[*row]time.Duration)
 		}
 		blamed[w] = lost
+		if slowest := r.slowestReplica(w); slowest != nil {
+			blamed[slowest] = lost
+		}
 	})
 	for i := range r.rows {
 		w := &r.rows[i]

@@ -149,8 +149,8 @@ func TestPinnedCallsStay(t *testing.T) {
 		t.Fatal("the call of a run that has not returned is gone")
 	}
 	a.mu.Lock()
-	a.viewLocked(r)
-	a.viewLocked(r)
+	a.viewLocked(r.id)
+	a.viewLocked(r.id)
 	a.returnedLocked("t", dispatch.Member{Name: "a"}, 1)
 	a.mu.Unlock()
 	if a.records[1] == nil {
@@ -159,7 +159,7 @@ func TestPinnedCallsStay(t *testing.T) {
 	for i := range mostViewed {
 		other := a.end(10+i, "t", time.Second, member("a", dispatch.StateOK))
 		a.mu.Lock()
-		a.viewLocked(other)
+		a.viewLocked(other.id)
 		a.mu.Unlock()
 	}
 	if a.records[1] != nil {
@@ -337,5 +337,25 @@ func TestFind(t *testing.T) {
 		if r.find(dispatch.Member{Name: "0"}, true) != nil {
 			t.Error("a replica is taken for a member")
 		}
+	}
+}
+
+// The bytes that are counted are those that there are, also after very many members that come and go.
+func TestBytesOfForgottenMembersAreNotCounted(t *testing.T) {
+	a := newTestArchive(1, leastBytes)
+	for i := range 5 * mostMembersOfTopic {
+		rows := []row{member(fmt.Sprint("pod-", i), dispatch.StateOK)}
+		for k := range 20 {
+			rows = append(rows, member(fmt.Sprint("site-", k), dispatch.StateOK))
+		}
+		a.end(1+i, "busy", time.Microsecond, rows...)
+	}
+	busy := a.topics["busy"]
+	bytes := topicBytes + len("busy") + busy.took.bytes() + seatBytes*len(busy.seats)
+	for m, f := range busy.members {
+		bytes += f.bytes + len(m.Name)
+	}
+	if a.figures != bytes {
+		t.Errorf("figures are counted as %d bytes, they take %d", a.figures, bytes)
 	}
 }

@@ -99,8 +99,17 @@ func overrunText(s dispatch.State, past time.Duration, open bool) string {
 }
 
 // past returns for how long a run has gone on after the end of its call, and whether
-// it still does.
+// it still does. The runs of a group are those of its replicas.
 func (w *waterfall) past(r *record, m *row) (past time.Duration, open bool) {
+	if m.member.Group != "" && m.member.Node == "" && !m.replica {
+		for i := range r.rows {
+			if one := &r.rows[i]; one.replica && one.member.Group == m.member.Group && one.neverReturned {
+				after, goesOn := w.past(r, one)
+				past, open = max(past, after), open || goesOn
+			}
+		}
+		return past, open
+	}
 	if m.returned >= 0 {
 		return max(m.returned-r.elapsed, 0), false
 	}

@@ -45,6 +45,19 @@ func (r *record) blame(f func(w *row, lost time.Duration)) {
 	}
 }
 
+// slowestReplica returns the row of the replica of a group that ran longest; nil if w is no group.
+func (r *record) slowestReplica(w *row) (slowest *row) {
+	if w.member.Group == "" || w.member.Node != "" {
+		return nil
+	}
+	for i := range r.rows {
+		if one := &r.rows[i]; one.replica && one.member.Group == w.member.Group && (slowest == nil || one.span() > slowest.span()) {
+			slowest = one
+		}
+	}
+	return slowest
+}
+
 // blameable returns which rows can have kept the call from ending earlier; nil if none can.
 func (r *record) blameable() func(*row) bool {
 	switch r.reason {

@@ -23,7 +23,7 @@ func (s *suspecting) stuck() {
 		}
 		if r := s.archive.records[a.Call]; r != nil {
 			r.blame(func(w *row, lost time.Duration) {
-				if w.member == shortMember(a.Member) {
+				if w.key().member == shortMember(keyOf(a.Member, false).member) {
 					one.hung += lost
 				}
 			})
@@ -95,25 +95,31 @@ func (s *suspecting) listening() {
 			continue
 		}
 		one := s.of(subject{topic: topic, other: "listener " + l.AddedAt + " " + l.Name}, l.Name)
-		one.addedAt = l.AddedAt
+		one.addedAt, one.listener = l.AddedAt, keyOfListener(l)
 		if l.Waiting >= behindBehind {
 			text := fmt.Sprintf("listens and is behind: %s for it, the first for %s", callsWait(l.Queued), duration(l.Waiting))
 			one.add(kindBehind, 0, text)
 			one.behind = l.Waiting
 		}
 		if l.Dropped > 0 {
-			at := s.recorder.began
-			if t := s.archive.topics[topic]; t != nil {
-				if f := t.listeners[cut(l.Name, mostName)]; f != nil && f.dropped > 0 {
-					at = f.lastDropped
-				}
-			}
-			one.addPast(kindDropped, "listens, and its full mailbox has dropped "+results(l.Dropped), 1, at)
+			one.addPast(kindDropped, "listens, and its full mailbox has dropped "+results(l.Dropped), 1, s.lastDropped(l, topic))
 		}
 		if p := s.bus.panicked[keyOfListener(l)]; l.Panicked > 0 {
 			one.addPast(kindPanicked, "listens, and has panicked "+times(int(l.Panicked)), 1, p.since)
 		}
 	}
+}
+
+// lastDropped returns when the mailbox of a listener has dropped something last, as far as it is known. The listener may
+// be registered on several topics.
+func (s *suspecting) lastDropped(l *dispatch.ListenerSnapshot, topic string) time.Time {
+	last := s.recorder.began
+	for name, t := range s.archive.topics {
+		if f := t.listeners[cut(l.Name, mostName)]; f != nil && (name == topic || l.On != topic) && f.lastDropped.After(last) {
+			last = f.lastDropped
+		}
+	}
+	return last
 }
 
 func results(n uint64) string {
@@ -177,7 +183,9 @@ func (s *suspecting) newestOf(one *suspicion, f *memberFigures) {
 	lost := f.minute.minute(s.archive.slotAt(s.now)).lost
 	one.lost += max(lost-one.hung, 0) // the newest of these calls are among those of the minute
 	one.call = cmp.Or(one.call, f.lastBadCall, f.lastDelayCall)
-	one.nested = append(one.nested, f.sends...)
+	if f := s.archive.memberFigures(one.topic, one.member); f != nil { // a replica sends calls for its group
+		one.nested = append(one.nested, f.sends...)
+	}
 }
 
 // silent merges the members of a node if none of them has answered recently.

@@ -289,6 +289,7 @@ func (a *archive) memberLocked(t *topicFigures, m dispatch.Member) *memberFigure
 func (a *archive) forgetMembersLocked(t *topicFigures) {
 	a.foldLocked(t)
 	a.members -= len(t.members)
+	a.grewLocked(t, -seatBytes*len(t.seats))
 	t.seats = nil
 	forgetHalf(t.members, func(f *memberFigures) int64 { return f.lastRun.UnixNano() }, func(f *memberFigures) {
 		a.unhangLocked(f)

@@ -126,7 +126,7 @@ func (f *flights) slowest(c *dispatch.CallSnapshot, waiting []waitingPart) (susp
 
 // waits notes that a call waits for the answer of a member.
 func (f *flights) waits(c *dispatch.CallSnapshot, m waitingPart) *suspicion {
-	one := f.ofMember(c.Topic, m.member)
+	one := f.ofMember(c.Topic, runningFor(c, m.member))
 	w := f.of(one)
 	w.calls++
 	w.lost += max(m.Running-max(f.usual(c.Topic, m.member), 0), 1)
@@ -134,6 +134,23 @@ func (f *flights) waits(c *dispatch.CallSnapshot, m waitingPart) *suspicion {
 		w.since, w.budget, w.call = c.Elapsed, c.Budget, c.Call
 	}
 	return one
+}
+
+// runningFor returns the replica that runs for a member, if it is a group of which only one runs, and else the member.
+func runningFor(c *dispatch.CallSnapshot, m dispatch.Member) dispatch.Member {
+	if m.Group == "" || m.Node != "" {
+		return m
+	}
+	replica, running := m, 0
+	for i := range c.Replicas {
+		if o := &c.Replicas[i]; o.Member.Group == m.Group && o.Started && o.State == dispatch.StatePending {
+			replica, running = o.Member, running+1
+		}
+	}
+	if running != 1 {
+		return m
+	}
+	return replica
 }
 
 // queued notes that a call waits for its turn with a member.

@@ -2,6 +2,9 @@ package dispatchdebug
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -94,4 +97,55 @@ func TestEvidence(t *testing.T) {
 	want(t, "with a call", evidence(suspect{Topic: "cell.measure", Call: 7}), "?call=7")
 	want(t, "with a topic", evidence(suspect{Topic: "cell.measure"}), "?topic=cell.measure")
 	want(t, "of a connection", evidence(suspect{Name: "nats"}), "#elsewhere")
+}
+
+// The suspect is the replica that is to blame, and not its group.
+func TestOneBadReplicaOfAGroup(t *testing.T) {
+	for kind, bad := range map[string]site{
+		"failed":   after(0, "", errors.New("probe is open")),
+		"delaying": after(700*time.Millisecond, "", nil),
+		"stuck":    deaf(time.Hour),
+	} {
+		t.Run(kind, func(t *testing.T) {
+			inBubble(t, func(b *bench) {
+				b.add("site-1", after(5*time.Millisecond, "", nil))
+				for i, one := range []site{after(5*time.Millisecond, "", nil), bad, after(5*time.Millisecond, "", nil)} {
+					b.add(fmt.Sprint("meter-", i+1), one, dispatch.WithGroup("meters"))
+				}
+				for range 30 {
+					b.call()
+				}
+				for range 3 {
+					b.send()
+				}
+				for _, wait := range []time.Duration{650 * time.Millisecond, 5 * time.Second} {
+					time.Sleep(wait)
+					var got []string
+					for _, s := range b.data("").Suspects {
+						if !slices.Contains(s.Kinds, kind) {
+							t.Errorf("%s is a suspect for other reasons: %s", s.Name, s.Text)
+						}
+						got = append(got, s.Name)
+					}
+					want(t, "suspects", got, []string{"meters/meter-2"})
+				}
+			})
+		})
+	}
+}
+
+// If all replicas are slow, the group is the suspect.
+func TestAGroupOfSlowReplicas(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("site-1", after(5*time.Millisecond, "", nil))
+		for i := range 3 {
+			b.add(fmt.Sprint("meter-", i+1), after(700*time.Millisecond, "", nil), dispatch.WithGroup("meters"))
+		}
+		for range 30 {
+			b.call()
+		}
+		s := b.data("").Suspects
+		want(t, "suspects", len(s), 1)
+		want(t, "suspect", s[0].Name, "meters")
+	})
 }

@@ -152,7 +152,12 @@ func (h *Handler) look() *busView {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if now := time.Now(); h.seen == nil || now.Sub(h.seen.taken) >= moment {
+		before := h.recorder.began
+		if h.seen != nil {
+			before = h.seen.taken
+		}
 		h.seen = newBusView(h.bus.Snapshot(), now, h.seen)
+		h.recorder.archive.listenersPanicked(now, h.seen.panics, now.Sub(before) < time.Minute)
 	}
 	return h.seen
 }

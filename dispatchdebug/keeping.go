@@ -62,10 +62,16 @@ func (a *archive) unhangLocked(f *memberFigures) {
 	a.pins--
 }
 
-// returnedLocked notes that a run has returned after its call.
+// returnedLocked notes that a run has returned after its call. A replica has figures besides those of its group.
 func (a *archive) returnedLocked(topic string, m dispatch.Member, id dispatch.CallID) {
-	if f := a.memberFigures(topic, m); f != nil && f.hangs == id {
-		a.unhangLocked(f)
+	t := a.topics[topic]
+	if t == nil {
+		return
+	}
+	for _, replica := range []bool{false, true} {
+		if f := t.members[shortMember(keyOf(m, replica).member)]; f != nil && f.hangs == id {
+			a.unhangLocked(f)
+		}
 	}
 }
 
@@ -79,18 +85,20 @@ func (a *archive) unpinLocked(id dispatch.CallID) {
 	}
 }
 
-// viewLocked keeps a call that a page shows. It keeps the newest ones of these calls.
-func (a *archive) viewLocked(r *record) {
-	if i := slices.Index(a.viewed, r.id); i >= 0 {
-		a.viewed = append(slices.Delete(a.viewed, i, i+1), r.id)
+// viewLocked keeps a call that a page shows, also when it ends only later. It keeps the newest ones of these calls.
+func (a *archive) viewLocked(id dispatch.CallID) {
+	if i := slices.Index(a.viewed, id); i >= 0 {
+		a.viewed = append(slices.Delete(a.viewed, i, i+1), id)
 		return
 	}
 	if len(a.viewed) >= mostViewed {
 		a.unpinLocked(a.viewed[0])
 		a.viewed = slices.Delete(a.viewed, 0, 1)
 	}
-	r.pins++
-	a.viewed = append(a.viewed, r.id)
+	if r := a.records[id]; r != nil {
+		r.pins++
+	}
+	a.viewed = append(a.viewed, id)
 }
 
 // keepLocked puts a record into its buckets, and drops others until the bounds hold.
@@ -98,6 +106,9 @@ func (a *archive) keepLocked(r *record, t *topicFigures, late, failed bool) {
 	r.measure()
 	a.records[r.id] = r
 	a.bytes += r.bytes
+	if slices.Contains(a.viewed, r.id) {
+		r.pins++
+	}
 	a.putLocked(latencyBucket(r.elapsed), r, t)
 	if late {
 		a.putLocked(bucketLate, r, t)

@@ -100,9 +100,14 @@ func (v *view) elsewhere(q query) *elsewherePart {
 	return e
 }
 
+// keyOfLink tells a link apart from others, which may have the same name: one for each type of topics.
+func keyOfLink(l *dispatch.LinkSnapshot) string {
+	return l.AddedAt + " " + l.Name + " " + l.Serves + " " + strings.Join(l.Topics, " ")
+}
+
 func (v *view) link(l *dispatch.LinkSnapshot) linkPart {
 	p := linkPart{
-		Key: l.AddedAt + " " + l.Name + " " + l.Serves + " " + strings.Join(l.Topics, " "), Name: cut(l.Name, mostName), Serves: cut(l.Serves, mostName), AddedAt: l.AddedAt,
+		Key: keyOfLink(l), Name: cut(l.Name, mostName), Serves: cut(l.Serves, mostName), AddedAt: l.AddedAt,
 		Tone: "ok", State: l.State, Since: v.sinceOf(l.Since), Server: l.Server, InFlight: l.InFlight, Stray: l.Stray, Dropped: l.Dropped,
 		NodeCount: len(l.Nodes), ErrorAgo: v.sinceOf(l.LastErrorAt),
 	}
@@ -117,7 +122,7 @@ func (v *view) link(l *dispatch.LinkSnapshot) linkPart {
 
 func (v *view) node(l *dispatch.LinkSnapshot, n *dispatch.NodeSnapshot) nodePart {
 	p := nodePart{
-		Key: l.Name + " " + n.Name + " " + n.State, Name: cut(n.Name, mostName), Link: cut(l.Name, mostName), Tone: nodeStates[rank(n.State)].tone, State: n.State,
+		Key: keyOfLink(l) + " " + n.Name + " " + n.State, Name: cut(n.Name, mostName), Link: cut(l.Name, mostName), Tone: nodeStates[rank(n.State)].tone, State: n.State,
 		Heard: n.HeardAgo, InFlight: n.InFlight,
 	}
 	if n.HeardAgo < 0 {
@@ -150,16 +155,15 @@ func (s *suspecting) linked() {
 			of[node] = append(of[node], one)
 		}
 	}
+	nodes := make(map[string]*suspicion)
 	for i := range s.bus.Links {
 		l := &s.bus.Links[i]
 		if l.State != "connected" {
-			one := s.of(subject{other: "link " + l.Name + " " + l.Serves}, cmp.Or(l.Serves, l.Name))
 			text := "has no connection: it is " + l.State
 			if since := s.sinceOf(l.Since); since >= 0 {
 				text += ", for " + duration(since)
 			}
-			one.add(kindSilent, 0, text)
-			one.addedAt = l.AddedAt
+			s.withoutNodes("link "+l.Name+" "+l.Serves, cmp.Or(l.Serves, l.Name), text, l)
 		}
 		cutOff := 0
 		for j := range l.Nodes {
@@ -168,29 +172,44 @@ func (s *suspecting) linked() {
 				cutOff++
 			}
 			if text := nodeStates[rank(n.State)].text; text != "" && len(n.Topics) > 0 {
-				s.absent(n, text, of[n.Name])
+				s.absent(n, text, of[n.Name], nodes)
 			}
 		}
 		if cutOff > 0 && l.State == "connected" {
-			one := s.of(subject{other: "link " + l.Name}, l.Name)
-			one.add(kindSilent, 0, "is cut off: it reaches none of its "+count(len(l.Nodes))+" nodes")
-			one.addedAt = l.AddedAt
+			s.withoutNodes("link "+l.Name, l.Name, "is cut off: it reaches none of its "+count(len(l.Nodes))+" nodes", l)
 		}
 	}
 }
 
-// absent has a row for the node instead of the others, which are for it and its members.
-func (s *suspecting) absent(n *dispatch.NodeSnapshot, text string, others []*suspicion) {
-	one := s.of(subject{topic: n.Topics[0], other: "node " + n.Name}, n.Name)
+// withoutNodes has one row for all links of a name.
+func (s *suspecting) withoutNodes(link, name, text string, l *dispatch.LinkSnapshot) {
+	one := s.of(subject{other: link}, name)
+	if len(one.parts) == 0 {
+		one.add(kindSilent, 0, text)
+		one.addedAt = l.AddedAt
+	}
+}
+
+// absent has a row for the node instead of the others, which are for it and its members. Several links may have
+// the node; nodes has the rows of all.
+func (s *suspecting) absent(n *dispatch.NodeSnapshot, text string, others []*suspicion, nodes map[string]*suspicion) {
+	one := nodes[n.Name]
+	if one == nil {
+		one = s.of(subject{topic: n.Topics[0], other: "node " + n.Name}, n.Name)
+		one.parts = nil // the text about the node also explains why its members do not answer
+		nodes[n.Name] = one
+	}
 	if n.State == "silent" {
 		text += ago(n.HeardAgo)
 	}
 	if n.InFlight > 0 {
 		text += "; " + callsWait(n.InFlight) + " for it"
 	}
-	one.parts = nil // the text about the node also explains why its members do not answer
-	one.add(kindSilent, 0, text)
-	one.err = n.Error
+	if !slices.ContainsFunc(one.parts, func(p part) bool { return p.text == text }) {
+		one.add(kindSilent, 0, text)
+	}
+	one.err = cmp.Or(one.err, n.Error)
+	one.on = append(one.on, n.Topics...)
 	for _, other := range others {
 		if other == one || !slices.Contains(n.Topics, other.topic) {
 			continue

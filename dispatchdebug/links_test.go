@@ -140,3 +140,42 @@ func TestErrorsOfLinksAreSensitive(t *testing.T) {
 		want(t, "errors", e.Links[0].LastError+e.Nodes[0].Error+b.data("").Suspects[0].Error, "")
 	}, WithAuth(func(*http.Request) (view, sensitive bool) { return true, false }))
 }
+
+// There is a link for each type of topics, with the same name and the same nodes. Rows have keys of their own, and a
+// node is one suspect.
+func TestLinksOfOneName(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		state := "connected"
+		for _, topic := range []string{"t", "u"} {
+			if _, err := b.d.Bus().AddLink(func() dispatch.LinkSnapshot {
+				return dispatch.LinkSnapshot{
+					Name: "nats:s", State: state, Topics: []string{topic},
+					Nodes: []dispatch.NodeSnapshot{{Name: "node-0", State: "silent", Topics: []string{topic}, HeardAgo: time.Minute}},
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		doc := b.data("")
+		keys := make(map[string]bool)
+		for _, l := range doc.Elsewhere.Links {
+			keys[l.Key] = true
+		}
+		for _, n := range doc.Elsewhere.Nodes {
+			keys["node "+n.Key] = true
+		}
+		want(t, "keys", len(keys), 4)
+		want(t, "suspects", suspectsOf(doc), []string{"node-0 is silent: it was last heard 1 min ago"})
+		want(t, "suspects of the other topic", len(b.data("topic=u").Suspects), 1)
+		state = "reconnecting"
+		time.Sleep(time.Second)
+		want(t, "suspects", suspectsOf(b.data("")), []string{"nats:s has no connection: it is reconnecting", "node-0 is silent: it was last heard 1 min ago"})
+	})
+}
+
+func suspectsOf(doc document) (list []string) {
+	for _, s := range doc.Suspects {
+		list = append(list, s.Name+" "+s.Text)
+	}
+	return list
+}

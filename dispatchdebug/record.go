@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -163,6 +164,11 @@ func (w *row) explain(err error) {
 	if err == nil {
 		return
 	}
+	defer func() {
+		if p := recover(); p != nil { // in one of its methods, such as those of a nil pointer
+			w.err = cut(fmt.Sprintf("%T: panic: %v", err, p), mostError)
+		}
+	}()
 	w.err, w.stack = textOf(err)
 	var partial *dispatch.PartialError
 	if errors.As(err, &partial) {

@@ -92,6 +92,9 @@ func (r *recorder) plain(report *dispatch.Report) bool {
 	end := report.Started.Sub(a.began) + report.Elapsed
 	a.mu.Lock()
 	t := a.plainTopicLocked(report)
+	if t != nil && r.callbacks {
+		a.endedLocked(report.Call) // callbacks of listeners come after it
+	}
 	if t != nil && a.notePlainLocked(t, report, end) {
 		a.keepPlainLocked(t, report)
 	}
@@ -183,10 +186,11 @@ func (r *recorder) result(_ context.Context, m dispatch.MemberInfo, res dispatch
 }
 
 func (r *recorder) late(_ context.Context, m dispatch.MemberInfo, _ time.Duration, err error) {
-	text, _ := textOf(err)
+	var returned row
+	returned.explain(err)
 	r.change(m.ID, func(rec *record) {
 		if w := rec.known(m.Member, m.Replica); w != nil {
-			w.returned, w.lateErr = m.Elapsed, text
+			w.returned, w.lateErr = m.Elapsed, returned.err
 		}
 	})
 	a := r.archive

@@ -227,7 +227,7 @@ func TestCallsOfWhichTheEndWasNotToldAreForgotten(t *testing.T) {
 			r.callStart(t.Context(), dispatch.CallStarted{CallInfo: dispatch.CallInfo{ID: dispatch.CallID(id), Budget: time.Second}, Started: time.Now()})
 		}
 		for i := range 3 * mostOpen / 2 {
-			begin(i)
+			begin(1 + i)
 		}
 		want(t, "lost", r.archive.lost, mostOpen/2)
 		time.Sleep(openFor + time.Second)
@@ -286,5 +286,124 @@ func TestOnlyItsOwnMissedEventsAreShown(t *testing.T) {
 		s.Observers[0].Missed, s.Observers[1].Missed = 2, 5
 		v := &view{now: time.Now(), recorder: b.h.recorder, bus: newBusView(s, time.Now(), nil)}
 		want(t, "missed", v.document(query{}).Page.Missed, 2)
+	})
+}
+
+// A call is not kept for a replica that has returned.
+func TestReplicasThatHaveReturnedKeepNoCall(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		for i := range 3 {
+			b.add(fmt.Sprint("meter-", i), deaf(1500*time.Millisecond), dispatch.WithGroup("meters"))
+		}
+		for range 6 {
+			b.call()
+		}
+		time.Sleep(time.Minute)
+		b.data("")
+		want(t, "calls that are kept because of a run", b.h.recorder.archive.pins, 0)
+	})
+}
+
+// Events that come after the end of a call that is not kept need no memory, and are not missed.
+func TestEventsAfterTheEndOfACallThatIsNotKept(t *testing.T) {
+	for name, test := range map[string]struct {
+		site    site
+		listens bool
+		opts    []dispatch.CallOption
+	}{
+		"callbacks of listeners":    {after(0, "", nil), true, nil},
+		"runs that return too late": {deaf(200 * time.Millisecond), false, []dispatch.CallOption{dispatch.WithQuorum(1)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(b *bench) {
+				b.add("quick", after(0, "", nil))
+				b.add("other", test.site)
+				if test.listens {
+					if _, err := b.d.AddListener(measure, func(context.Context, dispatch.Result[string, string]) { time.Sleep(time.Microsecond) }); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for range mostOpen + 1000 {
+					<-b.send(test.opts...).Done()
+					time.Sleep(100 * time.Microsecond)
+				}
+				time.Sleep(time.Second)
+				want(t, "missed events", b.data("").Page.Missed, 0)
+				want(t, "open calls", len(b.h.recorder.archive.open), 0)
+			}, WithListenerTimes())
+		})
+	}
+}
+
+// A listener on several topics is a suspect for what happens on any of them.
+func TestAListenerOnSeveralTopicsThatDrops(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("site", after(time.Millisecond, "", nil))
+		if _, err := b.d.AddProducer(dispatch.NewTopic[string, string]("cell.another"), after(0, "", nil)); err != nil {
+			t.Fatal(err)
+		}
+		slow := func(context.Context, dispatch.Result[string, string]) { time.Sleep(100 * time.Millisecond) }
+		if _, err := b.d.AddListener(dispatch.NewPattern[string, string]("cell.*"), slow, dispatch.WithName("log"), dispatch.WithMailbox(1, dispatch.DropOldest)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		for range 50 {
+			b.call()
+		}
+		time.Sleep(time.Second)
+		for _, address := range []string{"", "topic=cell.measure", "topic=cell.another"} {
+			doc := b.data(address)
+			want(t, "suspects and earlier ones, "+address, fmt.Sprint(len(doc.Suspects), len(doc.Earlier)), "1 0")
+		}
+	})
+}
+
+// Panics of listeners are counted, also those of a listener that is gone.
+func TestPanicsOfListenersAreCounted(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("site", after(0, "", nil))
+		var listeners []*dispatch.Registration
+		for range 2 {
+			l, err := b.d.AddListener(measure, func(context.Context, dispatch.Result[string, string]) { panic("disk is full") }, dispatch.WithName("log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			listeners = append(listeners, l)
+		}
+		panics := func() string {
+			time.Sleep(time.Second)
+			bus := b.data("").Bus
+			return fmt.Sprint(bus.Panics, bus.Minute.Panics)
+		}
+		for range 50 {
+			b.call()
+		}
+		want(t, "panics, and those of the last minute", panics(), "100 100")
+		b.call()
+		want(t, "one more", panics(), "102 102")
+		listeners[0].Remove()
+		want(t, "without the listener", panics(), "102 102")
+		time.Sleep(2 * time.Minute)
+		want(t, "later", panics(), "102 0")
+	})
+}
+
+type nilError struct{ text string }
+
+func (e *nilError) Error() string { return e.text }
+
+// A call is recorded although the error of a member has methods that panic.
+func TestErrorsWhoseMethodsPanic(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("fails", after(0, "", (*nilError)(nil)))
+		b.add("deaf", func(context.Context, string) (string, error) {
+			time.Sleep(2 * time.Second)
+			return "", (*nilError)(nil)
+		})
+		id := b.call()
+		time.Sleep(time.Minute)
+		r := b.waterfall(id).row(t, "fails")
+		want(t, "row", r.State+" "+r.Error, "failed *dispatchdebug.nilError: panic: runtime error: invalid memory address or nil pointer dereference")
+		want(t, "late row", b.waterfall(id).row(t, "deaf").Text, "by 1 s")
 	})
 }

@@ -3,6 +3,7 @@ package dispatchdebug
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -15,6 +16,7 @@ const (
 	giveUpAfter  = 10 * time.Second       // a browser that takes nothing
 	mostViewers  = 32
 	streamOpened = "retry: 1000\n\n"
+	endedEvent   = "event: ended\ndata: {}\n\n"
 )
 
 // serveEvents sends the document each time it has changed, until the browser leaves or the handler
@@ -28,10 +30,12 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, q query, s
 	}
 	h.enter(s)
 	defer h.leave(s)
-	if s.send([]byte(streamOpened)) != nil {
-		return
+	switch err := s.send([]byte(streamOpened)); {
+	case errors.Is(err, http.ErrNotSupported): // nothing arrives before the end of the response, so the browser has to ask again
+		_ = s.update(time.Now())
+	case err == nil:
+		s.run(r.Context().Done())
 	}
-	s.run(r.Context().Done())
 }
 
 // enter adds a viewer. If there are too many, the one that has taken nothing for longest is removed.
@@ -74,6 +78,7 @@ type stream struct {
 	sent     time.Time // when something was sent last
 	lastSent []byte    // the document, without what changes with time alone
 	known    bool      // the call that was asked for has been sent
+	lost     time.Time // since when it is in no document any more; zero if it is
 	ended    bool      // the document of the call that was asked for does not change any more
 }
 
@@ -114,8 +119,16 @@ func (s *stream) update(now time.Time) error {
 	doc := s.document(s.q, s.sensitive)
 	if doc.Call != nil {
 		if s.known && !doc.Call.Known {
-			return nil // the event of its end is on its way
+			// The event of its end is on its way, or was missed.
+			if s.lost.IsZero() {
+				s.lost = now
+			}
+			if s.ended = now.Sub(s.lost) >= returnsUnnoted; s.ended {
+				return s.send([]byte(endedEvent))
+			}
+			return nil
 		}
+		s.lost = time.Time{}
 		s.known, s.ended = doc.Call.Known, doc.Call.settled(doc.Now)
 	}
 	message, err := json.Marshal(doc)
@@ -132,7 +145,7 @@ func (s *stream) update(now time.Time) error {
 	s.sent = now
 	after := "\n\n"
 	if s.ended {
-		after += "event: ended\ndata: {}\n\n"
+		after += endedEvent
 	}
 	return s.send([]byte("data: "), message, []byte(after))
 }

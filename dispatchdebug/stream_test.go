@@ -244,3 +244,69 @@ func TestCallsDoNotWaitForABrowser(t *testing.T) {
 		close(release)
 	})
 }
+
+// A call that a page shows while it is in flight is kept when it ends, however many others end after it.
+func TestACallThatIsShownIsKeptWhenItEnds(t *testing.T) {
+	for name, takes := range map[string]time.Duration{"with details": 500 * time.Millisecond, "plain": 40 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(b *bench) {
+				b.add("slow", after(takes, "", nil))
+				b.call()
+				c := b.send()
+				browser := new(client)
+				ended := b.follow(b.t.Context(), browser, "call="+c.ID().String())
+				for range 30 {
+					b.send()
+				}
+				time.Sleep(10 * time.Second)
+				select {
+				case <-ended:
+				default:
+					t.Error("the stream goes on")
+				}
+				docs := browser.documents(t)
+				if last := docs[len(docs)-1].Call; last.InFlight || !last.Known {
+					t.Errorf("the last document: %+v", last)
+				}
+			})
+		})
+	}
+}
+
+// The stream of a call ends with the call, also if the event of the end was missed.
+func TestAStreamEndsIfTheEndOfTheCallWasMissed(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("slow", after(500*time.Millisecond, "", nil))
+		browser := new(client)
+		ended := b.follow(b.t.Context(), browser, "call="+b.send().ID().String())
+		b.h.observer.Remove()
+		time.Sleep(10 * time.Second)
+		select {
+		case <-ended:
+		default:
+			t.Error("the stream goes on")
+		}
+		want(t, "last words", strings.HasSuffix(browser.got.String(), "event: ended\ndata: {}\n\n"), true)
+	})
+}
+
+// unflushed is the writer of a middleware that cannot flush.
+type unflushed struct{ w *httptest.ResponseRecorder }
+
+func (u unflushed) Header() http.Header         { return u.w.Header() }
+func (u unflushed) WriteHeader(code int)        { u.w.WriteHeader(code) }
+func (u unflushed) Write(p []byte) (int, error) { return u.w.Write(p) }
+
+// If nothing can be flushed, a response has one document, and the browser asks again.
+func TestAStreamThatCannotBeFlushed(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("site", after(0, "", nil))
+		b.call()
+		r := httptest.NewRequestWithContext(b.t.Context(), http.MethodGet, "/events", nil)
+		r.RemoteAddr, r.Host = "127.0.0.1:40000", "localhost:8080"
+		u := unflushed{httptest.NewRecorder()}
+		b.h.ServeHTTP(u, r)
+		want(t, "documents", strings.Count(u.w.Body.String(), "\ndata: {\"version\":"), 1)
+		want(t, "viewers", b.h.viewing(), 0)
+	})
+}

@@ -68,9 +68,12 @@ type suspicion struct {
 	err     string
 	call    dispatch.CallID
 	bad     bool
-	nested  []string // topics of calls that it waits for, or has waited for
-	also    []string // other members of which the same is true
-	folded  []string // members that wait for it through nested calls
+	// A listener and a node may be on other topics, too.
+	listener listenerKey
+	on       []string // topics of a node
+	nested   []string // topics of calls that it waits for, or has waited for
+	also     []string // other members of which the same is true
+	folded   []string // members that wait for it through nested calls
 }
 
 type part struct {
@@ -97,8 +100,8 @@ func (s *suspecting) of(w subject, name string) *suspicion {
 	return one
 }
 
+// ofMember returns the suspicion of a member, of a group if it has no name, or else of the replica.
 func (s *suspecting) ofMember(topic string, m dispatch.Member) *suspicion {
-	m = keyOf(m, false).member
 	one := s.of(subject{topic: topic, member: m}, m.String())
 	if one.addedAt == "" {
 		one.addedAt = s.addedAt(topic, m)
@@ -138,6 +141,7 @@ func (v *view) suspectsLocked(a *archive, q query) (now, earlier []suspect) {
 	for _, t := range a.topics {
 		s.newest(t)
 	}
+	s.replicas()
 	s.fold()
 	s.silent()
 	s.linked()
@@ -145,7 +149,7 @@ func (v *view) suspectsLocked(a *archive, q query) (now, earlier []suspect) {
 	s.group()
 	slices.SortStableFunc(s.order, compareSuspicions)
 	for _, one := range s.order {
-		if q.hasTopic && one.topic != q.Topic {
+		if q.hasTopic && one.topic != q.Topic && !slices.Contains(one.on, q.Topic) && !v.listens(one.listener, q.Topic) {
 			continue
 		}
 		if one.last.IsZero() || v.now.Sub(one.last) < recently {
@@ -155,6 +159,12 @@ func (v *view) suspectsLocked(a *archive, q query) (now, earlier []suspect) {
 		}
 	}
 	return now, earlier
+}
+
+// listens reports whether a listener is registered on a topic.
+func (v *view) listens(l listenerKey, topic string) bool {
+	t, _ := v.bus.topic(topic)
+	return slices.ContainsFunc(t.Listeners, func(one dispatch.ListenerSnapshot) bool { return keyOfListener(&one) == l })
 }
 
 func compareSuspicions(x, y *suspicion) int {
@@ -212,6 +222,44 @@ func (s *suspecting) suspect(one *suspicion) suspect {
 	}
 	part.Also, part.MoreAlso = first(one.also, mostAlso)
 	return part
+}
+
+// replicas removes what a group did only because of some of its replicas, which are suspects themselves. If all of
+// them were only slow, the group remains instead.
+func (s *suspecting) replicas() {
+	of := make(map[subject][]*suspicion) // by group
+	for _, one := range s.order {
+		if one.member.Group != "" && one.member.Node == "" && one.member.Name != "" && len(one.parts) > 0 {
+			group := subject{topic: one.topic, member: keyOf(one.member, false).member}
+			of[group] = append(of[group], one)
+		}
+	}
+	for key, list := range of {
+		group := s.by[key]
+		if group == nil || len(group.parts) == 0 {
+			continue
+		}
+		isSlow := func(p part) bool { return p.kind == kindDelaying || p.kind == kindLate }
+		if len(list) == s.countReplicas(key) && !slices.ContainsFunc(list, func(one *suspicion) bool {
+			return slices.ContainsFunc(one.parts, func(p part) bool { return !isSlow(p) })
+		}) {
+			for _, one := range list {
+				one.parts = nil
+			}
+			continue
+		}
+		group.parts = slices.DeleteFunc(group.parts, func(p part) bool { return isSlow(p) || p.kind == kindFailed || p.kind == kindPanicked })
+	}
+}
+
+// countReplicas returns how many replicas of a group are known.
+func (s *suspecting) countReplicas(group subject) (n int) {
+	for m := range s.archive.topics[group.topic].members {
+		if m.Name != "" && m.Node == "" && m.Group == group.member.Group {
+			n++
+		}
+	}
+	return n
 }
 
 // fold removes the suspicions of members that only waited for nested calls. The member at the end

@@ -90,7 +90,9 @@ func (w *waterfall) afterwards(list *[]culprit) string {
 		name(failed)
 		return "Ended at its deadline of " + duration(w.root.budget) + " without an answer from"
 	case dispatch.ReasonAllEnded:
-		if name(failed); len(failed) > 0 {
+		name(late) // after their own time
+		name(failed)
+		if len(late)+len(failed) > 0 {
 			return "Ended after " + after + " without an answer from"
 		}
 		if slowest(); len(answered) == 0 {

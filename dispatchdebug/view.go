@@ -43,6 +43,7 @@ type busView struct {
 	nested    map[dispatch.CallID][]dispatch.CallID // calls in flight, by the call they were sent from
 
 	panicked     map[listenerKey]panicked
+	panics       uint64    // of listeners, since the view before
 	sendersSince time.Time // since when senders have waited for places, as far as it was seen
 }
 
@@ -94,16 +95,19 @@ func newBusView(s dispatch.Snapshot, taken time.Time, before *busView) *busView 
 		b.sendersSince = before.sendersSince
 	}
 	for l := range b.listeners() {
-		if l.Panicked == 0 {
-			continue
+		if l.Panicked > 0 { // several listeners may have one key
+			b.panicked[keyOfListener(l)] = panicked{b.panicked[keyOfListener(l)].times + l.Panicked, taken}
 		}
-		p := panicked{l.Panicked, taken}
+	}
+	for key, p := range b.panicked {
+		var was panicked
 		if before != nil {
-			if was, ok := before.panicked[keyOfListener(l)]; ok && was.times == l.Panicked {
-				p.since = was.since
-			}
+			was = before.panicked[key]
 		}
-		b.panicked[keyOfListener(l)] = p
+		if p.times <= was.times {
+			b.panicked[key] = panicked{p.times, was.since}
+		}
+		b.panics += p.times - min(was.times, p.times)
 	}
 	return b
 }
@@ -216,12 +220,6 @@ func (v *view) fill(b *busPart, p *pagePart) {
 	p.Kept, p.KeptBytes, p.LetGo = len(a.records), a.bytes+a.figures, a.letGo
 	a.mu.Unlock()
 	b.Minute = minutePart(last)
-	for l := range v.bus.listeners() {
-		b.Panics += l.Panicked
-		if p := v.bus.panicked[keyOfListener(l)]; p.times > 0 && v.now.Sub(p.since) < time.Minute {
-			b.Minute.Panics++
-		}
-	}
 }
 
 func (v *view) inFlightByTopic() map[string]int {
@@ -238,11 +236,18 @@ func (v *view) record(id dispatch.CallID, looked bool) *record {
 	a := v.recorder.archive
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if r := a.records[id]; r != nil {
-		if looked {
-			a.viewLocked(r)
-		}
+	r := a.records[id]
+	if r == nil && v.bus.calls[id] == nil {
+		return nil
+	}
+	if looked {
+		a.viewLocked(id)
+	}
+	if r != nil {
 		return r.clone()
+	}
+	if looked {
+		a.openLocked(id) // so that it does not end as a plain call
 	}
 	return v.flightLocked(a, id)
 }

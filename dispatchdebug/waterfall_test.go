@@ -243,3 +243,32 @@ func TestALateRunThatIsNotAbandonedHasReturned(t *testing.T) {
 		t.Errorf("got %v, %v", past, open)
 	}
 }
+
+// A group goes on as long as one of its replicas does.
+func TestAGroupGoesOnWithItsReplicas(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("meter-1", deaf(time.Minute), dispatch.WithGroup("meters"))
+		id := b.call()
+		time.Sleep(10 * time.Second)
+		c := b.waterfall(id)
+		want(t, "culprits", c.culprits(), "meters (still running)")
+		want(t, "group", c.row(t, "meters").Text, "by 10 s so far")
+		want(t, "replica", c.row(t, "meter-1").Text, "by 10 s so far")
+		time.Sleep(time.Minute)
+		c = b.waterfall(id)
+		want(t, "culprits", c.culprits(), "meters (59 s late)")
+		want(t, "group", c.row(t, "meters").Text, "by 59 s")
+	})
+}
+
+// A member that was late by its own timeout has not answered, though the call ended before its deadline.
+func TestVerdictOnAMemberWithItsOwnTimeout(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("slow", deaf(600*time.Millisecond), dispatch.WithTimeout(100*time.Millisecond))
+		b.add("quick", after(0, "", nil))
+		id := b.call()
+		time.Sleep(time.Second)
+		c := b.waterfall(id)
+		want(t, "verdict", c.Verdict+" "+c.culprits(), "Ended after 100 ms without an answer from slow (500 ms late)")
+	})
+}

@@ -29,8 +29,9 @@
 //     is Error if it failed, panicked, or was late, rejected or gone. A member that declined,
 //     or was canceled because its answer was no longer needed, has no error. The attribute
 //     error.type has low cardinality. A panic is an event with its stack.
-//   - A call whose span is not recorded has no further spans, and they cost nothing. The context of
-//     the call has its span, so the processes that the call reaches do not sample it either.
+//   - A call whose span is not recorded has no further spans, and without WithListenerDurations they
+//     cost nothing. The context of the call has its span, so the processes that the call reaches do
+//     not sample it either.
 //   - Requests and values are not recorded. Error texts are recorded, cut to 1 KiB.
 //
 // # Metrics

@@ -81,7 +81,7 @@ func (l *links) observe(_ context.Context, o metric.Observer) error {
 		}
 	}
 	for s, sum := range sums {
-		attrs := []attribute.KeyValue{systemAttr, linkNameKey.String(s.name)}
+		attrs := []attribute.KeyValue{systemAttr, linkNameKey.String(valid(s.name))}
 		if s.state != "" {
 			attrs = append(attrs, s.key.String(s.state))
 		}

@@ -2,6 +2,10 @@ package oteldispatch
 
 import (
 	"context"
+	"fmt"
+	"reflect"
+	"runtime"
+	"sync"
 	"time"
 	"weak"
 
@@ -63,7 +67,7 @@ func newMetrics(m metric.Meter, n *names, c config) *metrics {
 	}
 	s.observe(m)
 	if c.bus != nil {
-		s.observeInFlight(m, c.bus)
+		s.observeInFlight(m, c.bus, c.meters)
 	}
 	return s
 }
@@ -98,15 +102,33 @@ func (m *metrics) observe(meter metric.Meter) {
 	}, sentCount, consumedCount, outcomes))
 }
 
+// inFlight has the callbacks that count the calls in flight. If a bus is observed again, its calls are not
+// counted twice.
+var inFlight struct {
+	sync.Mutex
+	of map[inFlightKey]metric.Registration
+}
+
+type inFlightKey struct {
+	bus weak.Pointer[dispatch.Bus]
+	to  metric.MeterProvider
+}
+
 // observeInFlight registers the callback that counts the calls in flight when metrics are
 // collected. Topics without calls have 0.
-func (m *metrics) observeInFlight(meter metric.Meter, bus *dispatch.Bus) {
+func (m *metrics) observeInFlight(meter metric.Meter, bus *dispatch.Bus, to metric.MeterProvider) {
 	pointer := weak.Make(bus)
-	count := func(_ context.Context, to metric.Int64Observer) error {
+	gauge := made(meter.Int64ObservableUpDownCounter(inFlightMetric, metric.WithUnit("{call}"), metric.WithDescription("Calls that have not ended.")))
+	count := func(_ context.Context, to metric.Observer) (err error) {
 		bus := pointer.Value()
 		if bus == nil {
 			return nil
 		}
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("oteldispatch: WithDestinationTemplate: panic: %v", p)
+			}
+		}()
 		calls := make(map[string]int64)
 		m.tallies.mu.Lock()
 		for topic := range m.tallies.topics {
@@ -118,12 +140,34 @@ func (m *metrics) observeInFlight(meter metric.Meter, bus *dispatch.Bus) {
 			calls[m.names.topic(snapshot.Calls[i].Topic).label]++
 		}
 		for topic, n := range calls {
-			to.Observe(n, metric.WithAttributes(m.names.destination(topic)...))
+			to.ObserveInt64(gauge, n, metric.WithAttributes(m.names.destination(topic)...))
 		}
 		return nil
 	}
-	made(meter.Int64ObservableUpDownCounter(inFlightMetric, metric.WithUnit("{call}"),
-		metric.WithDescription("Calls that have not ended."), metric.WithInt64Callback(count)))
+	r := made(meter.RegisterCallback(count, gauge))
+	if r == nil || !reflect.TypeOf(to).Comparable() {
+		return
+	}
+	inFlight.Lock()
+	defer inFlight.Unlock()
+	key := inFlightKey{pointer, to}
+	before, again := inFlight.of[key]
+	if again {
+		_ = before.Unregister()
+	} else {
+		runtime.AddCleanup(bus, forgetInFlight, key)
+	}
+	if inFlight.of == nil {
+		inFlight.of = make(map[inFlightKey]metric.Registration)
+	}
+	inFlight.of[key] = r
+}
+
+func forgetInFlight(of inFlightKey) {
+	inFlight.Lock()
+	defer inFlight.Unlock()
+	_ = inFlight.of[of].Unregister()
+	delete(inFlight.of, of)
 }
 
 // made returns an instrument. If it could not be made, it measures nothing.
@@ -143,25 +187,20 @@ func withError(attrs []attribute.KeyValue, errorType string) []attribute.KeyValu
 }
 
 // ended counts a call that has ended, with its members. If there is a producer, it collects what is counted.
-// Otherwise instruments get the durations.
+// Otherwise instruments get the durations. No lock is held while functions of the user run: they give names and
+// types of errors.
 func (m *metrics) ended(ctx context.Context, r *dispatch.Report) {
-	if m.produced {
-		m.count(r)
-	} else {
-		m.record(ctx, r)
+	call, runs, rest := m.count(r, callErrorType(r))
+	if len(rest) > 0 || len(r.Replicas) > 0 {
+		runs = m.countRest(r, rest, runs)
+	}
+	if !m.produced {
+		m.record(ctx, r, call, runs)
 	}
 }
 
-func (m *metrics) count(r *dispatch.Report) {
-	kind := callErrorType(r)
-	m.tallies.mu.Lock()
-	defer m.tallies.mu.Unlock()
-	m.countLocked(r, kind).took.add(r.Elapsed)
-}
-
-// record counts a call, and passes it and the runs of its members to instruments.
-func (m *metrics) record(ctx context.Context, r *dispatch.Report) {
-	call, runs := m.countRuns(r, callErrorType(r))
+// record passes a call and the runs of its members to instruments.
+func (m *metrics) record(ctx context.Context, r *dispatch.Report, call metric.MeasurementOption, runs []measured) {
 	m.calls.Record(ctx, r.Elapsed.Seconds(), call)
 	for _, one := range runs {
 		m.processes.Record(ctx, one.took.Seconds(), one.with)
@@ -171,59 +210,92 @@ func (m *metrics) record(ctx context.Context, r *dispatch.Report) {
 	m.tallies.mu.Unlock()
 }
 
-// countRuns counts a call, and returns its attributes and the runs to be recorded.
-func (m *metrics) countRuns(r *dispatch.Report, kind string) (call metric.MeasurementOption, runs []measured) {
+// count counts a call, and its members as far as their series and the types of their errors are known. It returns the
+// attributes of the call, the runs to be recorded, and the members that were not counted.
+func (m *metrics) count(r *dispatch.Report, kind string) (call metric.MeasurementOption, runs []measured, rest []int) {
 	s := &m.tallies
-	s.mu.Lock()
+	t := s.lock(r.Topic)
 	defer s.mu.Unlock()
-	call = m.countLocked(r, kind).option
+	s.used++
+	t.used = s.used
 	runs, s.runs = s.runs, nil
-	return call, runs
+	for i := range r.Outcomes {
+		o := &r.Outcomes[i]
+		if f := t.seated(i, &o.Member); f == nil || hasOwnType(o) {
+			rest = append(rest, i)
+		} else {
+			runs = m.countMemberLocked(t, f, o, typeOfState(o.State), runs)
+		}
+	}
+	c := t.call(kind)
+	c.count++
+	if m.produced {
+		c.took.add(r.Elapsed)
+	}
+	return c.option, runs, rest
 }
 
-// countLocked counts a call and its members, and returns the tally of the call.
-func (m *metrics) countLocked(r *dispatch.Report, kind string) *tally {
-	t := m.tallies.topicLocked(r.Topic)
-	for i := range r.Outcomes {
-		m.countMemberLocked(t, i, &r.Outcomes[i])
+// counting is a member or a replica that is being counted.
+type counting struct {
+	member    dispatch.Member // by its name in attributes
+	errorType string
+}
+
+// countRest counts some members of a call, and its replicas, and returns the runs with theirs.
+//
+//go:noinline
+func (m *metrics) countRest(r *dispatch.Report, members []int, runs []measured) []measured {
+	list := make([]counting, 0, len(members)+len(r.Replicas))
+	for _, i := range members {
+		o := &r.Outcomes[i]
+		list = append(list, counting{m.names.member(o.Member), errorType(o)})
 	}
 	for i := range r.Replicas {
-		m.countReplicaLocked(t, &r.Replicas[i])
+		o := &r.Replicas[i]
+		list = append(list, counting{m.names.member(o.Member), errorType(o)})
 	}
-	call := t.call(kind)
-	call.count++
-	return call
+	s := &m.tallies
+	t := s.lock(r.Topic) // it may have been forgotten meanwhile
+	defer s.mu.Unlock()
+	for k, i := range members {
+		o := &r.Outcomes[i]
+		f := t.seated(i, &o.Member)
+		if f == nil {
+			f = s.newSeatLocked(t, i, &o.Member, list[k].member)
+		}
+		runs = m.countMemberLocked(t, f, o, list[k].errorType, runs)
+	}
+	list = list[len(members):]
+	for i := range r.Replicas {
+		if o := &r.Replicas[i]; o.Started {
+			runs = m.countRunLocked(t, s.lookUpLocked(t, list[i].member), o, list[i].errorType, runs)
+		}
+	}
+	return runs
 }
 
-// countMemberLocked counts how the member in seat i of a call has ended.
-func (m *metrics) countMemberLocked(t *topicSeries, i int, o *dispatch.Outcome) {
-	f := m.tallies.memberLocked(t, i, &o.Member)
+// countMemberLocked counts how a member has ended, and its run if it has one here.
+func (m *metrics) countMemberLocked(t *topicSeries, f *memberSeries, o *dispatch.Outcome, errorType string, runs []measured) []measured {
 	f.outcomes[o.State]++
 	if o.Started && o.Member.Node == "" && o.Member.Group == "" {
-		m.countRunLocked(t, f, o)
+		runs = m.countRunLocked(t, f, o, errorType, runs)
 	}
+	return runs
 }
 
-// countReplicaLocked counts a replica if it was called.
-func (m *metrics) countReplicaLocked(t *topicSeries, o *dispatch.Outcome) {
-	if o.Started {
-		m.countRunLocked(t, m.tallies.lookUpLocked(t, &o.Member), o)
-	}
-}
-
-// countRunLocked counts a closure that was called. If it had not returned by the end of its member, its
-// duration ends there; when it returns, its delay is recorded.
-func (m *metrics) countRunLocked(t *topicSeries, f *memberSeries, o *dispatch.Outcome) {
-	one := f.run(t, errorType(o))
+// countRunLocked counts a closure that was called, and appends its duration to runs if there is no producer. If the
+// closure had not returned by the end of its member, its duration ends there; when it returns, its delay is recorded.
+func (m *metrics) countRunLocked(t *topicSeries, f *memberSeries, o *dispatch.Outcome, errorType string, runs []measured) []measured {
+	one := f.run(t, errorType)
 	if f.consumed++; f.process == nil {
 		f.process = f.runs[0].option
 	}
 	took := max(o.Elapsed-o.Began, 0)
 	if m.produced {
 		one.took.add(took)
-	} else {
-		m.tallies.runs = append(m.tallies.runs, measured{took, one.option})
+		return runs
 	}
+	return append(runs, measured{took, one.option})
 }
 
 // ofMember returns the attributes of a single event of a member.

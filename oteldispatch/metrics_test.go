@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
@@ -446,5 +447,121 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 				t.Errorf("the page on operating mentions %s, which there is not", name)
 			}
 		}
+	})
+}
+
+// oddError has a type that a function says.
+type oddError struct {
+	error
+	typeOf func() string
+}
+
+func (e oddError) ErrorType() string { return e.typeOf() }
+
+// No lock is held while functions of the user give names and types of errors.
+func TestFunctionsOfTheUserMayCollectMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l *lab
+		collect := func() {
+			if l == nil {
+				return
+			}
+			var data metricdata.ResourceMetrics
+			if err := l.reader.Collect(context.Background(), &data); err != nil {
+				t.Error(err)
+			}
+		}
+		l = newLab(
+			t, oteldispatch.WithTracerProvider(noop.NewTracerProvider()),
+			oteldispatch.WithMemberTemplate(func(name string) string { collect(); return name }),
+		)
+		l.produce("site-1", after(10*ms, nil))
+		l.produce("site-2", after(10*ms, oddError{probeError{}, func() string { collect(); return "odd" }}))
+		l.produce("meter-1", after(10*ms, nil), dispatch.WithGroup("meters"))
+		l.send()
+		l.send()
+		time.Sleep(time.Minute)
+		if diff := cmp.Diff([]string{"meter-1 ok meters 2", "site-1 ok 2", "site-2 failed 2"}, l.measured("dispatch.member.outcomes")); diff != "" {
+			t.Errorf("outcomes (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestEveryCallbackIsMeasuredAlsoOfCallsThatAreNotSampled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		never := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()))
+		l := newLab(t, oteldispatch.WithTracerProvider(never))
+		l.produce("site-1", after(10*ms, nil))
+		if _, err := l.AddListener(measure, func(context.Context, dispatch.Result[string, float64]) { time.Sleep(ms) }, dispatch.WithName("log")); err != nil {
+			t.Fatal(err)
+		}
+		l.send()
+		l.send()
+		time.Sleep(time.Minute)
+		if diff := cmp.Diff([]string{"log 2 in 2ms"}, l.measured("dispatch.listener.duration")); diff != "" {
+			t.Errorf("callbacks (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Backends refuse two points of one series.
+func TestOneProducerOfTwoObserversHasOnePointForEachSeries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := oteldispatch.NewProducer()
+		for range 2 {
+			l := newLab(t, oteldispatch.WithProducer(p))
+			l.produce("site-1", after(10*ms, nil))
+			l.send()
+		}
+		time.Sleep(time.Minute)
+		scopes, err := p.Produce(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range scopes[0].Metrics {
+			points := m.Data.(metricdata.Histogram[float64]).DataPoints
+			if len(points) != 1 || points[0].Count != 2 {
+				t.Errorf("%s: %d points: %+v", m.Name, len(points), points)
+			}
+		}
+	})
+}
+
+// The calls in flight of several buses are added up, and those of a bus that is observed again are counted once.
+func TestCallsInFlightOfSeveralBuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		other := newLab(t, oteldispatch.WithMeterProvider(l.meters))
+		again, err := oteldispatch.Observe(l.Bus(), oteldispatch.WithMeterProvider(l.meters))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.Remove()
+		for _, one := range []*lab{l, other} {
+			one.produce("site-1", after(10*ms, nil))
+			if _, err := one.Send(t.Context(), measure, "vdd"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff([]string{" 2"}, l.measured("dispatch.call.in_flight")); diff != "" {
+			t.Errorf("in flight (-want +got):\n%s", diff)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+// A template that panics is an error where metrics are collected: on the goroutine of a reader, a panic ends the process.
+func TestTemplateThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, oteldispatch.WithDestinationTemplate(func(string) string { panic("no template") }))
+		l.produce("site-1", after(10*ms, nil))
+		if _, err := l.Send(t.Context(), measure, "vdd"); err != nil {
+			t.Fatal(err)
+		}
+		var data metricdata.ResourceMetrics
+		if err := l.reader.Collect(t.Context(), &data); err == nil || !strings.Contains(err.Error(), "no template") {
+			t.Errorf("collecting returns %v", err)
+		}
+		time.Sleep(time.Minute)
 	})
 }

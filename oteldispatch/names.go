@@ -105,15 +105,26 @@ const (
 	errorPanic   = "panic"
 )
 
-// errorType returns how a member failed, or "" if it did not.
+// errorType returns how a member failed, or "" if it did not. It calls methods of the error, so no lock may be held.
 func errorType(o *dispatch.Outcome) string {
-	switch o.State {
+	if hasOwnType(o) {
+		return typeOf(o.Err)
+	}
+	return typeOfState(o.State)
+}
+
+// hasOwnType reports whether the error of a member says of which type it is.
+func hasOwnType(o *dispatch.Outcome) bool {
+	return o.State == dispatch.StateFailed || o.State == dispatch.StateRejected || o.State == dispatch.StateGone
+}
+
+// typeOfState returns the type of the error of a member that has ended in another state.
+func typeOfState(s dispatch.State) string {
+	switch s {
 	case dispatch.StateLate:
 		return errorTimeout
 	case dispatch.StatePanicked:
 		return errorPanic
-	case dispatch.StateFailed, dispatch.StateRejected, dispatch.StateGone:
-		return typeOf(o.Err)
 	}
 	return ""
 }
@@ -121,7 +132,14 @@ func errorType(o *dispatch.Outcome) string {
 // typeOf has a large frame. Inlined, it would be on the small stack of the observer in each call.
 //
 //go:noinline
-func typeOf(err error) string { return semconv.ErrorType(err).Value.AsString() }
+func typeOf(err error) (name string) {
+	defer func() {
+		if recover() != nil { // in a method of the error, such as that of a nil pointer
+			name = semconv.ErrorTypeOther.Value.AsString()
+		}
+	}()
+	return valid(semconv.ErrorType(err).Value.AsString())
+}
 
 // callErrorType returns how a call failed, or "" if it did not. Err takes a copy of the report, for which the
 // small stack of an observer has no room, so it is asked for only if there may be an error.
@@ -174,7 +192,7 @@ func (n *names) topic(name string) *topicAttrs {
 	}
 	t = &topicAttrs{name: name, label: name}
 	if n.topics != nil {
-		t.label = n.topics(name)
+		t.label = valid(n.topics(name))
 	}
 	t.destination = n.destination(t.label)
 	t.sendSpan, t.processSpan = operationSend+" "+t.label, operationProcess+" "+t.label
@@ -210,7 +228,11 @@ func (n *names) member(m dispatch.Member) dispatch.Member {
 	return m
 }
 
-func (n *names) listener(name string) string { return n.listened(name) }
+func (n *names) listener(name string) string { return valid(n.listened(name)) }
+
+// valid returns text as valid UTF-8. Exporters refuse all spans or measurements that they send together if one of them
+// has a text that is not valid.
+func valid(text string) string { return strings.ToValidUTF8(text, "?") }
 
 // unlessAutomatic returns the name, or "" for an automatic name such as producer-17: with these,
 // each process and each registration would have new time series.
@@ -231,13 +253,13 @@ func identity(m dispatch.Member) []attribute.KeyValue { return slices.Clip(appen
 
 func appendIdentity(attrs []attribute.KeyValue, m dispatch.Member) []attribute.KeyValue {
 	if m.Name != "" {
-		attrs = append(attrs, memberNameKey.String(m.Name))
+		attrs = append(attrs, memberNameKey.String(valid(m.Name)))
 	}
 	if m.Group != "" {
-		attrs = append(attrs, semconv.MessagingConsumerGroupName(m.Group))
+		attrs = append(attrs, semconv.MessagingConsumerGroupName(valid(m.Group)))
 	}
 	if m.Node != "" {
-		attrs = append(attrs, memberNodeKey.String(m.Node))
+		attrs = append(attrs, memberNodeKey.String(valid(m.Node)))
 	}
 	return attrs
 }

@@ -43,7 +43,9 @@ func New(opts ...Option) dispatch.Observer {
 			growStack()
 			o.memberEnd(ctx, &m, &out)
 		}
-		hooks.Sample, hooks.SampleEnds = o.sample, !c.measures()
+		if !c.measures() || !c.listenerTimes { // Sample also decides about ListenerEnd
+			hooks.Sample, hooks.SampleEnds = o.sample, !c.measures()
+		}
 	}
 	if c.measures() {
 		meter := c.meters.Meter(scopeName, metric.WithInstrumentationVersion(version()), metric.WithSchemaURL(schemaURL))
@@ -78,7 +80,7 @@ type observer struct {
 }
 
 // scope is the call and the member to which a context belongs. Its key contains the observer,
-// because a bus may have several. Only calls with spans have a scope.
+// because a bus may have several. The scope of a call without spans is empty.
 type scope struct {
 	call   *call
 	member *member // nil in the context of a call
@@ -87,8 +89,8 @@ type scope struct {
 type scopeKey struct{ *observer }
 
 func (o *observer) in(ctx context.Context) (s scope, ok bool) {
-	s, ok = ctx.Value(scopeKey{o}).(scope)
-	return s, ok
+	s, _ = ctx.Value(scopeKey{o}).(scope)
+	return s, s.call != nil
 }
 
 // call is a call with a span that is recorded. It does not change.
@@ -109,6 +111,9 @@ func (o *observer) callStart(ctx context.Context, started *dispatch.CallStarted)
 	topic := o.names.topic(started.Topic)
 	ctx, span := o.startCall(ctx, topic, started.Started)
 	if !span.IsRecording() {
+		if _, inside := o.in(ctx); inside {
+			ctx = context.WithValue(ctx, scopeKey{o}, scope{}) // the spans of the call around it are not its own
+		}
 		return ctx
 	}
 	c := &call{span, started.Started, topic, started.ID.String()}

@@ -108,7 +108,8 @@ func WithListenerTemplate(f func(name string) string) Option {
 
 // WithListenerDurations measures every callback of every listener, as
 // dispatch.listener.duration. It makes calls cost about a microsecond more for each callback;
-// see [dispatch.Observer].
+// see [dispatch.Observer]. With it, calls whose spans are not recorded make contexts for their
+// members, too.
 func WithListenerDurations() Option {
 	return optionFunc(func(c *config) { c.listenerTimes = true })
 }

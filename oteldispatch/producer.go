@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/instrumentation"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/messagingconv"
@@ -32,14 +33,14 @@ func (p *Producer) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
 	p.mu.Lock()
 	from := slices.Clone(p.from)
 	p.mu.Unlock()
-	var calls, runs []metricdata.HistogramDataPoint[float64]
 	now := time.Now()
+	calls, runs := points{started: p.started, now: now}, points{started: p.started, now: now}
 	for _, s := range from {
 		s.mu.Lock()
 		for _, t := range s.topics {
-			calls = p.points(calls, t.sent, now)
+			calls.add(t.sent)
 			for _, m := range t.members {
-				runs = p.points(runs, m.runs, now)
+				runs.add(m.runs)
 			}
 		}
 		s.mu.Unlock()
@@ -48,28 +49,52 @@ func (p *Producer) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
 	return []metricdata.ScopeMetrics{{
 		Scope: instrumentation.Scope{Name: scopeName, Version: version(), SchemaURL: schemaURL},
 		Metrics: []metricdata.Metrics{
-			{Name: call.Name(), Description: call.Description(), Unit: call.Unit(), Data: cumulative(calls)},
-			{Name: process.Name(), Description: process.Description(), Unit: process.Unit(), Data: cumulative(runs)},
+			{Name: call.Name(), Description: call.Description(), Unit: call.Unit(), Data: calls.cumulative()},
+			{Name: process.Name(), Description: process.Description(), Unit: process.Unit(), Data: runs.cumulative()},
 		},
 	}}, nil
 }
 
-func cumulative(points []metricdata.HistogramDataPoint[float64]) metricdata.Histogram[float64] {
-	return metricdata.Histogram[float64]{DataPoints: points, Temporality: metricdata.CumulativeTemporality}
+// points are the points of one metric. The tallies of several observers can have the same attributes.
+type points struct {
+	started, now time.Time
+	list         []metricdata.HistogramDataPoint[float64]
+	at           map[attribute.Distinct]int // in list, by attributes
 }
 
-// points appends the tallies that have counted something.
-func (p *Producer) points(points []metricdata.HistogramDataPoint[float64], list []tally, now time.Time) []metricdata.HistogramDataPoint[float64] {
+func (p *points) cumulative() metricdata.Histogram[float64] {
+	return metricdata.Histogram[float64]{DataPoints: p.list, Temporality: metricdata.CumulativeTemporality}
+}
+
+// add adds the tallies that have counted something.
+func (p *points) add(list []tally) {
 	for i := range list {
 		h := &list[i].took
 		if h.count == 0 {
 			continue
 		}
-		points = append(points, metricdata.HistogramDataPoint[float64]{
-			Attributes: list[i].set, StartTime: p.started, Time: now, Count: h.count,
+		least, most := h.min.Seconds(), h.max.Seconds()
+		if k, ok := p.at[list[i].set.Equivalent()]; ok {
+			to := &p.list[k]
+			to.Count += h.count
+			to.Sum += h.sum.Seconds()
+			for b := range h.counts {
+				to.BucketCounts[b] += h.counts[b]
+			}
+			was, _ := to.Min.Value()
+			to.Min = metricdata.NewExtrema(min(was, least))
+			was, _ = to.Max.Value()
+			to.Max = metricdata.NewExtrema(max(was, most))
+			continue
+		}
+		if p.at == nil {
+			p.at = make(map[attribute.Distinct]int)
+		}
+		p.at[list[i].set.Equivalent()] = len(p.list)
+		p.list = append(p.list, metricdata.HistogramDataPoint[float64]{
+			Attributes: list[i].set, StartTime: p.started, Time: p.now, Count: h.count,
 			Bounds: slices.Clone(buckets), BucketCounts: slices.Clone(h.counts[:]), Sum: h.sum.Seconds(),
-			Min: metricdata.NewExtrema(h.min.Seconds()), Max: metricdata.NewExtrema(h.max.Seconds()),
+			Min: metricdata.NewExtrema(least), Max: metricdata.NewExtrema(most),
 		})
 	}
-	return points
 }

@@ -68,17 +68,19 @@ type memberSeries struct {
 
 const states = int(dispatch.StateGone) + 1
 
-func (s *tallies) topicLocked(name string) *topicSeries {
+// lock locks the tallies, and returns the series of a topic. No lock is held while the name of the topic is made.
+func (s *tallies) lock(name string) *topicSeries {
+	s.mu.Lock()
 	if s.last == nil || s.lastName != name {
-		s.changeTopicLocked(name)
+		s.mu.Unlock()
+		attrs := s.names.topic(name)
+		s.mu.Lock()
+		s.changeTopicLocked(name, attrs)
 	}
-	s.used++
-	s.last.used = s.used
 	return s.last
 }
 
-func (s *tallies) changeTopicLocked(name string) {
-	attrs := s.names.topic(name)
+func (s *tallies) changeTopicLocked(name string, attrs *topicAttrs) {
 	t := s.topics[attrs.label]
 	if t == nil {
 		t = &topicSeries{attrs: attrs, members: make(map[dispatch.Member]*memberSeries)}
@@ -91,16 +93,17 @@ func (s *tallies) changeTopicLocked(name string) {
 	s.last, s.lastName = t, name
 }
 
-// memberLocked returns the series of the member in seat i of a topic's newest call.
-func (s *tallies) memberLocked(t *topicSeries, i int, m *dispatch.Member) *memberSeries {
+// seated returns the series of the member in seat i of a topic's newest call, or nil if it is not known.
+func (t *topicSeries) seated(i int, m *dispatch.Member) *memberSeries {
 	if i < len(t.seats) && t.seats[i].member == *m {
 		return t.seats[i].series
 	}
-	return s.newSeatLocked(t, i, m)
+	return nil
 }
 
-func (s *tallies) newSeatLocked(t *topicSeries, i int, m *dispatch.Member) *memberSeries {
-	f := s.lookUpLocked(t, m)
+// newSeatLocked gives seat i of a topic to a member, which has another name in attributes.
+func (s *tallies) newSeatLocked(t *topicSeries, i int, m *dispatch.Member, named dispatch.Member) *memberSeries {
+	f := s.lookUpLocked(t, named)
 	switch {
 	case i < len(t.seats):
 		t.seats[i] = seat{*m, f}
@@ -110,9 +113,8 @@ func (s *tallies) newSeatLocked(t *topicSeries, i int, m *dispatch.Member) *memb
 	return f
 }
 
-// lookUpLocked returns the series of a member.
-func (s *tallies) lookUpLocked(t *topicSeries, of *dispatch.Member) *memberSeries {
-	m := s.names.member(*of)
+// lookUpLocked returns the series of a member by its name in attributes.
+func (s *tallies) lookUpLocked(t *topicSeries, m dispatch.Member) *memberSeries {
 	f := t.members[m]
 	if f == nil {
 		f = &memberSeries{identity: identity(m)}

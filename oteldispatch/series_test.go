@@ -17,7 +17,7 @@ func TestTalliesAreBounded(t *testing.T) {
 		for _, name := range names {
 			r.Outcomes = append(r.Outcomes, dispatch.Outcome{Member: dispatch.Member{Name: name}, State: dispatch.StateOK, Started: true})
 		}
-		m.count(&r)
+		m.ended(t.Context(), &r)
 		members := 0
 		for _, t := range s.topics {
 			members += len(t.members)

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/seed-bb4b4d74/dispatch"
 	"go.opentelemetry.io/otel/attribute"
@@ -45,8 +45,8 @@ func endCall(c *call, r *dispatch.Report) {
 	}
 	c.span.SetAttributes(callReasonKey.String(r.Reason.String()), callMembersKey.Int(len(r.Outcomes)), callResultsKey.Int(results))
 	if err := r.Err(); err != nil {
-		c.span.SetAttributes(semconv.ErrorType(err))
-		c.span.SetStatus(codes.Error, cut(err.Error()))
+		c.span.SetAttributes(semconv.ErrorTypeKey.String(typeOf(err)))
+		c.span.SetStatus(codes.Error, cut(fmt.Sprint(err)))
 	}
 	c.span.End(c.at(r.Elapsed))
 }
@@ -98,32 +98,42 @@ func describeEnd(span trace.Span, o *dispatch.Outcome, at trace.SpanEventOption)
 	}
 	span.SetAttributes(attrs...)
 	if kind != "" {
-		span.SetStatus(codes.Error, cut(o.Err.Error()))
+		span.SetStatus(codes.Error, cut(fmt.Sprint(o.Err)))
 		recordPanic(span, o.Err, at)
 	}
 }
 
-// mostText bounds the description of a status, in bytes: the error of a call may name many
-// members.
+// mostText bounds the text of an error, in bytes: the error of a call may name many members.
 const mostText = 1024
 
 func cut(text string) string {
 	if len(text) <= mostText {
-		return text
+		return valid(text)
 	}
 	const mark = "…"
-	return strings.ToValidUTF8(text[:mostText-len(mark)], "") + mark
+	n := mostText - len(mark)
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return valid(text[:n]) + mark
 }
 
 // recordPanic adds the event of an exception if the error is a panic. Other errors
 // are the status, and have no stack.
 func recordPanic(span trace.Span, err error, at trace.SpanEventOption) {
-	var panicked *dispatch.PanicError
-	if !errors.As(err, &panicked) {
+	panicked := panicIn(err)
+	if panicked == nil {
 		return
 	}
 	span.AddEvent(semconv.ExceptionEventName, at, trace.WithAttributes(
 		semconv.ExceptionType(fmt.Sprintf("%T", panicked.Value)),
-		semconv.ExceptionMessage(fmt.Sprint(panicked.Value)),
+		semconv.ExceptionMessage(cut(fmt.Sprint(panicked.Value))),
 		semconv.ExceptionStacktrace(string(panicked.Stack))))
+}
+
+// panicIn returns the panic that an error wraps, or nil. A method of the error may panic itself.
+func panicIn(err error) (panicked *dispatch.PanicError) {
+	defer func() { _ = recover() }()
+	errors.As(err, &panicked)
+	return panicked
 }

@@ -20,6 +20,7 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 )
@@ -383,4 +384,95 @@ func TestGroupWhoseReplicaHasNotEnded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// dropsSupply samples all calls but those of one topic.
+type dropsSupply struct{ sdktrace.Sampler }
+
+func (s dropsSupply) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	if strings.Contains(p.Name, "supply") {
+		return sdktrace.SamplingResult{Decision: sdktrace.Drop}
+	}
+	return s.Sampler.ShouldSample(p)
+}
+
+// A call that is not sampled has no spans, also if it is sent from inside a call that is.
+func TestANestedCallThatIsNotSampledLeavesTheCallAroundItAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spans := tracetest.NewInMemoryExporter()
+		l := newLab(t, oteldispatch.WithTracerProvider(
+			sdktrace.NewTracerProvider(sdktrace.WithSampler(dropsSupply{sdktrace.AlwaysSample()}), sdktrace.WithSyncer(spans))))
+		l.spans = spans
+		supply := dispatch.NewTopic[string, float64]("instrument.supply")
+		if _, err := l.AddProducer(supply, after(10*ms, nil), dispatch.WithName("psu")); err != nil {
+			t.Fatal(err)
+		}
+		l.produce("site-1", func(ctx context.Context, pin string) (float64, error) {
+			if _, err := l.Gather(ctx, supply, pin); err != nil {
+				return 0, err
+			}
+			time.Sleep(40 * ms)
+			return 1, nil
+		})
+		l.send()
+		time.Sleep(time.Minute)
+		l.wantTree(
+			"send cell.measure 0s–50ms",
+			"  process cell.measure site-1 0s–50ms",
+		)
+	})
+}
+
+func TestTheTextOfAPanicIsCut(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.produce("site-1", func(context.Context, string) (float64, error) { panic(strings.Repeat("x", 1<<20)) })
+		l.send()
+		s := l.find("process cell.measure site-1")
+		if n := len(s.Events[0].Attributes["exception.message"].(string)); n > 1024 {
+			t.Errorf("the message has %d bytes", n)
+		}
+	})
+}
+
+// A text that is not valid UTF-8 makes an exporter refuse all that it sends together.
+func TestTextsAreValidUTF8(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.produce("site-\xff1", after(10*ms, errors.New("read \xff\xfe")))
+		l.produce("site-2", func(context.Context, string) (float64, error) { panic("read \xff\xfe") })
+		l.send()
+		l.find("process cell.measure site-?1")
+		for _, s := range l.ended() {
+			texts := fmt.Sprint(s.Status, s.Attributes, s.Events)
+			if !utf8.ValidString(texts) {
+				t.Errorf("%s has %q", s.Name, texts)
+			}
+		}
+		for _, line := range l.measured("dispatch.member.outcomes") {
+			if !utf8.ValidString(line) {
+				t.Errorf("a measurement has %q", line)
+			}
+		}
+	})
+}
+
+type nilError struct{ text string }
+
+func (e *nilError) Error() string     { return e.text }
+func (e *nilError) ErrorType() string { return e.text }
+
+// Spans end, and members are counted, although methods of an error panic.
+func TestErrorsWhoseMethodsPanic(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.produce("site-1", after(10*ms, (*nilError)(nil)))
+		l.produce("site-2", after(10*ms, probeError{}))
+		l.send()
+		l.wantTree(
+			"send cell.measure 0s–10ms",
+			"  process cell.measure site-1 0s–10ms",
+			"  process cell.measure site-2 0s–10ms",
+		)
+		if diff := cmp.Diff([]string{"site-1 failed 1", "site-2 failed 1"}, l.measured("dispatch.member.outcomes")); diff != "" {
+			t.Errorf("outcomes (-want +got):\n%s", diff)
+		}
+	})
 }

@@ -143,6 +143,16 @@
 		}
 	};
 
+	// Items with equal keys, such as a producer and a group of one name, are told apart by their order.
+	const unique = () => {
+		const seen = new Map();
+		return key => {
+			const n = seen.get(key) || 0;
+			seen.set(key, n + 1);
+			return n > 0 ? key + "\0" + n : key;
+		};
+	};
+
 	// patchList keeps the elements of items that remain, and moves as few elements as it can: a moved
 	// element loses focus and selection. While the pointer or the focus is in the list, its
 	// rows keep their order.
@@ -154,20 +164,24 @@
 			items.forEach((item, i) => patch(el.children[i] || el.appendChild(blank(el.dataset.template)), item));
 			return;
 		}
-		const wanted = new Map(items.map(item => [String(item[key]), item]));
-		for (const child of [...el.children]) if (!wanted.has(child.dataset.k)) child.remove();
-		const there = new Map([...el.children].map(child => [child.dataset.k, child]));
+		const keyOf = new Map(), own = unique(), rowKey = unique(), there = new Map();
+		for (const item of items) keyOf.set(item, own(String(item[key])));
+		const wanted = new Set(keyOf.values());
+		for (const child of [...el.children]) {
+			const k = rowKey(child.dataset.k);
+			if (wanted.has(k)) there.set(k, child);
+			else child.remove();
+		}
 		if (isHeld(el)) {
 			const place = new Map([...there.keys()].map((k, i) => [k, i]));
-			items = [...items].sort((a, b) => (place.get(String(a[key])) ?? Infinity) - (place.get(String(b[key])) ?? Infinity) || 0);
+			items = [...items].sort((a, b) => (place.get(keyOf.get(a)) ?? Infinity) - (place.get(keyOf.get(b)) ?? Infinity) || 0);
 		}
 		let next = el.firstElementChild;
 		for (const item of items) {
-			const k = String(item[key]);
-			let child = there.get(k);
+			let child = there.get(keyOf.get(item));
 			if (!child) {
 				child = blank(el.dataset.template);
-				child.dataset.k = k;
+				child.dataset.k = String(item[key]);
 			}
 			if (child === next) {
 				next = next.nextElementSibling;

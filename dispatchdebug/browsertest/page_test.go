@@ -544,3 +544,18 @@ func axeSource(t *testing.T) string {
 	}
 	return string(source)
 }
+
+// Rows of one name, here of a producer and a group, are all kept up to date.
+func TestRowsOfOneName(t *testing.T) {
+	s := newScene(t)
+	s.produce("cell.measure", takes(time.Millisecond), dispatch.WithName("meters"))
+	s.produce("cell.measure", takes(time.Millisecond), dispatch.WithName("meter-1"), dispatch.WithGroup("meters"))
+	s.call("cell.measure")
+	tb := newTab(t, wide)
+	tb.open(s.address + "?topic=cell.measure")
+	const rows = `[...document.querySelectorAll('[data-list=members] tr')].map(r => r.querySelector('bdi').textContent + ' ' + r.querySelector('[data-value]').dataset.value).join()`
+	tb.wait(rows + " === 'meters 1,meter-1 1,meters 1'")
+	s.call("cell.measure")
+	s.call("cell.measure")
+	tb.wait(rows + " === 'meters 3,meter-1 3,meters 3'")
+}

@@ -144,6 +144,13 @@ func all() []Scene {
 			st.keepSending(1, 40*ms, measure)
 			st.keepSending(1, 150*ms, "cell.mesure")
 		}},
+		{Name: "replica", Culprit: "probes/probe-2", Shows: "one of three replicas of a group takes 800 ms", play: func(st *Stage) {
+			st.sites(measure, 2)
+			st.produce(measure, "probe-1", takes(4*ms), dispatch.WithGroup("probes"))
+			st.produce(measure, "probe-2", takes(800*ms), dispatch.WithGroup("probes"))
+			st.produce(measure, "probe-3", takes(4*ms), dispatch.WithGroup("probes"))
+			st.keepSending(3, 50*ms, measure, within(5*time.Second))
+		}},
 		{Name: "long-name", Culprit: "site-3", Shows: "the topic has a name of 200 bytes", play: func(st *Stage) {
 			st.sites(LongName, 2)
 			st.produce(LongName, "site-3", takes(time.Minute))
