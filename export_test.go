@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"errors"
 	"fmt"
 )
 
@@ -18,11 +19,8 @@ func WithKind(cause, kind error) error      { return withKind(cause, kind) }
 
 // AtRest says what of the counts of a bus is not as it is at rest.
 func AtRest(b *Bus) error {
-	if b.places != nil && !b.places.free.TryAcquire(int64(b.maxInFlight)) {
-		return fmt.Errorf("places are taken")
-	}
-	if b.places != nil {
-		b.places.free.Release(int64(b.maxInFlight))
+	if kept, err := PlacesKept(b); err != nil || kept != 0 {
+		return fmt.Errorf("%d places are taken: %w", kept, err)
 	}
 	if n := b.spares.Load(); n != 0 {
 		return fmt.Errorf("%d spares", n)
@@ -34,6 +32,55 @@ func AtRest(b *Bus) error {
 		return fmt.Errorf("%d waiting", n)
 	}
 	return nil
+}
+
+// PlacesKept returns how many calls keep places. While nothing moves, an error says which of
+// the places are kept for nothing, or are lost.
+func PlacesKept(b *Bus) (kept int, err error) {
+	if b.places == nil {
+		return 0, nil
+	}
+	for c := range b.inFlight() {
+		keeps, why := c.(interface{ keepsPlace() (bool, error) }).keepsPlace()
+		if err = errors.Join(err, why); keeps {
+			kept++
+		}
+	}
+	free := 0
+	for b.places.free.TryAcquire(1) { // it gets none while senders wait
+		free++
+	}
+	b.places.free.Release(int64(free))
+	if free+kept != b.maxInFlight {
+		err = errors.Join(err, fmt.Errorf("%d places are free and %d are kept, of %d", free, kept, b.maxInFlight))
+	}
+	return kept, err
+}
+
+func (c *gathering) keepsPlace() (keeps bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.placed {
+		return false, nil
+	}
+	reasons := 0
+	for f := c.feeds; f != nil; f = f.next {
+		if !f.keeps {
+			continue
+		}
+		reasons++
+		heard := f.heardFromLocked(max(f.come, f.at.Seq))
+		if left := f.to.gone.Load() && !f.queued && f.inHand == 0; c.closed && (heard || left) {
+			err = errors.Join(err, fmt.Errorf("call %d keeps its place for %s, which has heard all: %v, or has left: %v", c.id(), f.to.Name(), heard, left))
+		}
+	}
+	if !c.closed {
+		reasons++
+	}
+	if int(c.unhanded) != reasons {
+		err = errors.Join(err, fmt.Errorf("call %d counts %d reasons to keep its place, not %d", c.id(), c.unhanded, reasons))
+	}
+	return reasons > 0, err
 }
 
 // Waiting returns how many results the inbox of a listener counts.

@@ -378,16 +378,18 @@ func slowly(d time.Duration, p producer) producer {
 // sameReport fails the test unless both reports say the same.
 func sameReport(t testing.TB, a, b dispatch.Report) {
 	t.Helper()
-	plain := func(r dispatch.Report) string {
-		errs := make([]string, len(r.Outcomes))
-		for i, o := range r.Outcomes {
-			errs[i] = fmt.Sprint(o.Err)
-		}
-		return fmt.Sprintf("%+v %q %v", r, errs, r.Err())
-	}
-	if diff := cmp.Diff(plain(a), plain(b)); diff != "" {
+	if diff := cmp.Diff(fullText(a), fullText(b)); diff != "" {
 		t.Errorf("the report has changed:\n%s", diff)
 	}
+}
+
+// fullText gives all that a report says.
+func fullText(r dispatch.Report) string {
+	errs := make([]string, len(r.Outcomes))
+	for i, o := range r.Outcomes {
+		errs[i] = fmt.Sprint(o.Err)
+	}
+	return fmt.Sprintf("%+v %q %v", r, errs, r.Err())
 }
 
 func wantLines(t testing.TB, got []string, want ...string) {
