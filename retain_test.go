@@ -554,3 +554,48 @@ func TestAPatternGetsWhatIsRetainedOfItsOwnTypes(t *testing.T) {
 		l.Remove()
 	})
 }
+
+// The callbacks for retained results have returned before anything else is delivered, also if callbacks overlap.
+func TestRetainedResultsComeFirstAlsoConcurrently(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Minute))
+		topic := dispatch.NewTopic[int, int](ask.Name(), dispatch.WithRetain(3))
+		addStream(t, d, "a", ticking(time.Second, 1, 2, 3, 4, 5, 6))
+		c := must(d.Send(t.Context(), topic, 0))
+		time.Sleep(3500 * time.Millisecond)
+		var n notes
+		listen(t, d, func(_ context.Context, r result) {
+			if r.Retained {
+				time.Sleep(time.Duration(5-r.Seq) * time.Second)
+			}
+			n.add("result %d", r.Seq)
+		}, dispatch.WithRetained(), dispatch.WithConcurrency(3), dispatch.OnDone(func(dispatch.Report) { n.add("done") }))
+		<-c.Done()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		wantLines(t, n.all(), "result 2", "result 1", "result 0", "result 3", "result 4", "result 5", "done")
+	})
+}
+
+// What waits for retained results is then delivered at the same time as far as WithConcurrency permits.
+func TestCallsThatWaitForRetainedResultsOverlapAfterwards(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		d, _ := newDispatcher()
+		topic := dispatch.NewTopic[int, int](ask.Name(), dispatch.WithRetain(1))
+		produce(t, d, "a", quick(1))
+		gather := func() { must(d.Gather(t.Context(), topic, 0)) }
+		gather()
+		began := time.Now()
+		var n notes
+		listen(t, d, func(_ context.Context, r result) {
+			time.Sleep(time.Second)
+			n.add("after %v", time.Since(began))
+		}, dispatch.WithRetained(), dispatch.WithConcurrency(3))
+		for range 3 {
+			gather()
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		wantLines(t, n.all(), "after 1s", "after 2s", "after 2s", "after 2s")
+	})
+}

@@ -31,7 +31,8 @@ func (f *feed) takeSingleLocked() (t inbox.Task, results int, more bool) {
 		s.batch = batch{entries: entries, values: values, seq: f.at.Seq}
 		if kind := entries[0].Kind; kind&calllog.Result != 0 {
 			if f.at.Seq++; !f.droppedLocked(s.batch.seq) {
-				results = 1
+				results = min(1, f.counted-s.batch.seq) // it may have come since the last count
+				f.counted = max(f.counted, f.at.Seq)
 			} else if s.batch.half = true; kind == calllog.Result {
 				continue
 			}

@@ -19,8 +19,9 @@ import (
 type Source interface {
 	Linked() *Links
 	// Take takes at most n events out of the source and returns the task that delivers
-	// them, how many of them count as results, and whether the source has more now. If
-	// the task is nil there was nothing: the source is put again when it has something.
+	// them, how many of them are results that Fresh has counted, and whether the source has
+	// more now. If the task is nil there was nothing: the source is put again when it has
+	// something.
 	Take(n int) (t Task, results int, more bool)
 	// Fresh returns how many results have come since it was last called.
 	Fresh() int
@@ -73,6 +74,7 @@ type Inbox struct {
 	taken   Source // the source whose task runs; it is put back after the task; nil if it is in the queue already or has no more events
 	runners int32  // goroutines that run tasks
 	inHand  int32  // tasks that they run
+	firsts  int32  // of these tasks, those of sources that Preload has added
 	away    int32  // of these tasks, those that are in Away
 	waiting int32  // results that wait, as far as they are counted
 	dropped uint64 // results that were dropped
@@ -104,7 +106,7 @@ func (b *Inbox) Put(s Source) (run bool) {
 
 // Preload adds a source to an inbox that no other goroutine knows yet. The source is delivered
 // after Wake has been called, or another source is put. It is first in the queue until it is
-// spent, and its Release does nothing.
+// spent, its tasks end before those of other sources begin, and its Release does nothing.
 func (b *Inbox) Preload(s Source) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -187,8 +189,9 @@ func (b *Inbox) RunOne() {
 
 // hand is what a runner has in hand.
 type hand struct {
-	task Task
-	fine bool // no task has unwound the stack
+	task  Task
+	first bool // its source was added by Preload
+	fine  bool // no task has unwound the stack
 }
 
 // resume runs the tasks that another goroutine has left.
@@ -245,6 +248,9 @@ func (b *Inbox) take(h *hand) {
 	if h.task != nil {
 		b.inHand--
 	}
+	if h.first {
+		b.firsts--
+	}
 	if b.taken != nil {
 		b.pushBackLocked(b.taken)
 		b.taken = nil
@@ -264,15 +270,14 @@ func (b *Inbox) take(h *hand) {
 // nextLocked takes the next task into the hand, and reports whether one more runner is
 // to be started for the tasks behind it.
 func (b *Inbox) nextLocked(h *hand) (start bool) {
-	h.task = nil
+	h.task, h.first = nil, false
 	n := atOnce
 	if b.Single() {
 		n = 1
 	}
 	for s := b.queue.head; s != nil; s = b.queue.head {
-		b.countLocked(s) // a result that is not counted cannot be taken
-		if b.queue.head != s {
-			continue // it is spent
+		if b.firsts > 0 && !s.Linked().first {
+			return false // the last runner of a first source goes on
 		}
 		b.queue.remove(s)
 		t, results, more := s.Take(n)
@@ -280,7 +285,9 @@ func (b *Inbox) nextLocked(h *hand) (start bool) {
 			continue
 		}
 		b.inHand++
-		h.task = t
+		if h.task, h.first = t, s.Linked().first; h.first {
+			b.firsts++
+		}
 		if n > 1 {
 			if more {
 				b.taken = s
@@ -293,7 +300,7 @@ func (b *Inbox) nextLocked(h *hand) (start bool) {
 		if more {
 			b.pushBackLocked(s)
 		}
-		return more && b.wakeLocked()
+		return b.queue.length > 0 && b.wakeLocked()
 	}
 	return false
 }
