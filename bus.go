@@ -129,8 +129,8 @@ func (b *Bus) raise(level ledger.Level) {
 // producers end with the cause [ErrClosed]. It refuses new calls and registrations with
 // ErrClosed, and discards results that are queued for listeners. Close does not wait for
 // user code: every Wait returns, and running producers and listeners may go on. After Close
-// has returned, no start of a producer, listener or OnLate hook is decided. A closure whose
-// start was decided before counts as running and may run its first instruction later. The
+// has returned, no start of a producer, listener or OnLate hook is decided. Close may return
+// just before a closure whose start was decided earlier runs its first instruction. The
 // OnOutcome and OnDone hooks for the calls that Close ended are called at once, or when the
 // running callback of their listener returns.
 //

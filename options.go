@@ -124,8 +124,8 @@ type TimeoutOption interface {
 //
 // On a producer, WithTimeout bounds each run, from the start of the closure. The time that
 // a run waits for its turn does not count. After d the member is Late with [ErrTimeout],
-// and the call goes on without it. The context of the run has this deadline and ends then,
-// with the cause [context.DeadlineExceeded]. OnLate receives a value that arrives later,
+// and the call goes on without it. The run's context has this deadline, and ends at it with
+// the cause [context.DeadlineExceeded]. OnLate receives a value that arrives later,
 // or the next value of a stream; earlier results of the stream stay. If a replica exceeds its
 // timeout, the call asks the next replica, as after a failure. Relays cannot have this
 // option. A run that continues counts as abandoned 100 ms after the end of its call, like
@@ -173,8 +173,8 @@ func WithMajority() CallOption {
 // names have ended, in any state. Without a quorum a call waits for all members anyway. The
 // names are those of [WithTargets]. If a name stands for several members, the call waits
 // for all of them. For each name that no member has, the call has a member with this name
-// that is Gone, with [ErrUnknownMember]; while a relay may still name this member, the call
-// waits for it. WithRequired does not ask members that WithTargets excludes. There must be
+// that is Gone, with [ErrUnknownMember]. If a relay may name this member, the call first
+// waits until its relays have returned. WithRequired does not ask members that WithTargets excludes. There must be
 // at least one name, and no name may be empty.
 func WithRequired(names ...string) CallOption {
 	names = slices.Clone(names)
@@ -247,7 +247,7 @@ func WithStagger(d time.Duration) CallOption {
 // earlier replicas keep running, and the first answer is that of the group. Then the
 // contexts of the other replicas end, with the cause [ErrSatisfied]. This closes resources
 // that depend on these contexts. OnLate receives values that the other replicas return. If
-// less than d is left until the deadline, the hedge does not ask the next replica.
+// less than d is left until the deadline, a hedge asks no replica.
 // WithHedge affects only members made by [WithGroup]. d must be positive.
 func WithHedge(d time.Duration) CallOption {
 	return callOption(func(p *policy) error {
@@ -536,9 +536,9 @@ const (
 func (o Overflow) String() string { return word([]string{"DropOldest", "DropNewest"}, o) }
 
 // WithMailbox bounds the listener's mailbox to n results, not counting the result that is
-// being delivered. Dropped results are counted in the [Snapshot]. The bound is a count. It
-// is updated when the listener is called, at the end of a call, and at each result of a
-// stream or relay; between these updates more results may wait. Outcomes and reports are
+// being delivered. Dropped results are counted in the [Snapshot]. Results that wait are
+// counted when the listener is called, at the end of a call, and at each result of a stream
+// or relay; in between, more may wait. Outcomes and reports are
 // never dropped. Without this option the mailbox is unbounded and no result is lost. n must
 // be positive.
 func WithMailbox(n int, overflow Overflow) ListenerOption {
@@ -590,8 +590,8 @@ func WithRetained() ListenerOption {
 // once, with the listener that occupies most places.
 //
 // Calls that producers or listeners send with their own context are not counted, to avoid
-// deadlock. This applies to an outer call on the same bus, until the outer call has ended
-// and its producers and listeners have returned. In a listener, do not wait for a place
+// deadlock. The outer call must be on the same bus, and must not have ended, or one of its
+// producers or listeners must still run. In a listener, do not wait for a place
 // with any other context: all places may belong to calls whose results wait for that
 // listener. Use [WithNoWait] or another goroutine instead. OnOutcome and OnDone hooks may
 // send: if a Send begins to wait while such a hook runs, calls do not occupy places for the

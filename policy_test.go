@@ -726,6 +726,8 @@ func TestAProducerHasItsOwnTimeout(t *testing.T) {
 
 // Everything that a run can see of its own timeout.
 func TestTheContextOfARunWithATimeout(t *testing.T) {
+	slot := semaphore.NewWeighted(1)
+	waits := dispatch.WithSemaphore(slot)
 	for name, test := range map[string]struct {
 		with  []dispatch.ProducerOption
 		opts  []dispatch.CallOption
@@ -738,15 +740,17 @@ func TestTheContextOfARunWithATimeout(t *testing.T) {
 		"the call's is earlier": {nil, opts(dispatch.WithTimeout(time.Second / 2)), time.Second / 2, context.DeadlineExceeded, "deadline: p late"},
 		"the grace is earlier":  {nil, opts(dispatch.WithTimeout(time.Second), dispatch.WithGrace(time.Second/4)), 3 * time.Second / 4, context.DeadlineExceeded, "all ended: p late"},
 		"the same":              {nil, opts(dispatch.WithTimeout(time.Second)), time.Second, context.DeadlineExceeded, "deadline: p late"},
-		"a slot is waited for":  {[]dispatch.ProducerOption{dispatch.WithConcurrency(1)}, nil, time.Second, context.DeadlineExceeded, "all ended: p late"},
+		"a slot is waited for":  {[]dispatch.ProducerOption{waits}, nil, time.Second, context.DeadlineExceeded, "all ended: p late"},
 		"a replica waits for a slot": {
-			[]dispatch.ProducerOption{dispatch.WithConcurrency(1), dispatch.WithGroup("rivals")},
+			[]dispatch.ProducerOption{waits, dispatch.WithGroup("rivals")},
 			nil, time.Second, context.DeadlineExceeded, "all ended: rivals failed",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d, _ := newDispatcher()
+				slot.TryAcquire(1)
+				time.AfterFunc(time.Second/10, func() { slot.Release(1) })
 				ended := make(chan struct{})
 				produce(t, d, "p", func(ctx context.Context, _ int) (int, error) {
 					defer close(ended)

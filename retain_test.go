@@ -568,6 +568,7 @@ func TestRetainedResultsComeFirstAlsoConcurrently(t *testing.T) {
 			if r.Retained {
 				time.Sleep(time.Duration(5-r.Seq) * time.Second)
 			}
+			time.Sleep(time.Duration(r.Seq) * time.Millisecond) // so that overlapping callbacks have an order
 			n.add("result %d", r.Seq)
 		}, dispatch.WithRetained(), dispatch.WithConcurrency(3), dispatch.OnDone(func(dispatch.Report) { n.add("done") }))
 		<-c.Done()
