@@ -28,9 +28,9 @@ type Producer[Req, Res any] func(ctx context.Context, req Req) (Res, error)
 
 // A StreamProducer answers the requests of a topic, each with any number of results. Each
 // result is delivered to listeners and callers when it is yielded. The sequence is ranged
-// over once. An error in it ends the member as the error of a Producer does; earlier results stay. A result that
-// is yielded together with an error is discarded. After the end of the call, yield returns
-// false, and the result that was passed to it is late.
+// over once. An error in it ends the member as the error of a Producer does; earlier results
+// stay. A result that is yielded together with an error is discarded. After the end of the
+// call, yield returns false, and the result that was passed to it is late.
 //
 // Everything else is as for a [Producer].
 type StreamProducer[Req, Res any] func(ctx context.Context, req Req) iter.Seq2[Res, error]

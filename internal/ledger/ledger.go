@@ -29,6 +29,7 @@ type Ledger struct {
 	level  atomic.Int32
 	shards [shards]shard
 
+	waits   atomic.Int32                  // calls of Wait that have not returned
 	changed atomic.Pointer[chan struct{}] // closed at the next change; nil if nothing waits
 }
 
@@ -168,7 +169,12 @@ func (l *Ledger) Changed() {
 // Wait checks the condition now and after every change. It returns nil when the condition
 // holds, or the error of the context if the context ends first.
 func (l *Ledger) Wait(ctx context.Context, condition func() bool) error {
-	defer l.Changed() // leaves no channel behind that belongs to the bubble of a test
+	l.waits.Add(1)
+	defer func() {
+		if l.waits.Add(-1) == 0 {
+			l.Changed() // leaves no channel behind that belongs to the bubble of a test
+		}
+	}()
 	for {
 		changed := l.change() // comes before the check: a change after the check closes it
 		if condition() {

@@ -178,3 +178,22 @@ func TestALedgerOutlivesABubble(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A Wait that ends does not make the others check their conditions.
+func TestWaitsDoNotWakeEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l ledger.Ledger
+		checks := 0
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go l.Wait(ctx, func() bool { checks++; return false })
+		synctest.Wait()
+		for range 10 {
+			l.Wait(ctx, func() bool { return true })
+			synctest.Wait()
+		}
+		if checks != 1 {
+			t.Errorf("the condition was checked %d times", checks)
+		}
+	})
+}
