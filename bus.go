@@ -199,7 +199,7 @@ func (b *Bus) Snapshot() Snapshot {
 		Started: b.epoch,
 		Topics:  []TopicSnapshot{}, Calls: []CallSnapshot{}, Abandoned: []AbandonedSnapshot{}, Observers: []ObserverSnapshot{}, Links: []LinkSnapshot{},
 	}
-	s.MaxInFlight, s.SendersWaiting = b.places.inUse()
+	s.MaxInFlight, s.SendersWaiting = b.places.counts()
 	loads := make(map[*producer]load)
 	for c := range b.inFlight() {
 		abandoned := c.addTo(loads)

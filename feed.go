@@ -15,23 +15,23 @@ type feed struct {
 	call *gathering
 	next *feed // the next feed of the call; guarded by the call's lock
 
-	batch batch // what is being delivered; singles have batches of their own
+	batch    batch // what is being delivered; singles have batches of their own
+	outcomes int32 // members that have been told at the end; only one goroutine delivers the end
+	replicas int32 // of the member that is being told of, those that nextPending has passed
 
 	// The call's lock guards the fields below.
-	keeps    bool  // the call keeps its place until it has handed over the last result
-	queued   bool  // it is in the inbox, or what it has taken is being delivered
-	ended    bool  // nothing more is to be taken
-	left     bool  // it has ended its hold of the call
-	replicas int32 // of the member that is being told of, those that nextPending has passed
-	at       calllog.Cursor
-	read     int    // entries taken, and those before the feed began
-	come     int    // results that the recipient has come to, and those before the feed began; exact only if keeps
-	limit    int    // how many entries may be taken; see cutOff
-	most     int    // how many results may be counted, likewise
-	inHand   int32  // singles that are being delivered
-	outcomes int32  // members that nextUnended has passed
-	counted  int    // results that the inbox has counted
-	drops    *drops // nil if the inbox is unbounded
+	inHand  int32 // singles that are being delivered
+	keeps   bool  // the call keeps its place for the recipient, which has not come to the last result
+	queued  bool  // it is in the inbox, or what it has taken is being delivered
+	ended   bool  // nothing more is to be taken
+	left    bool  // it has ended its hold of the call
+	at      calllog.Cursor
+	read    int    // entries taken, and those before the feed began
+	come    int    // results that the recipient has come to, and those before the feed began; exact only if keeps
+	limit   int    // how many entries may be taken; see cutOff
+	most    int    // how many results may be counted, likewise
+	counted int    // results that the inbox has counted
+	drops   *drops // nil if the inbox is unbounded
 }
 
 // batch is a part of a call's log on its way to a recipient. It belongs to the goroutine that
@@ -40,10 +40,10 @@ type batch struct {
 	now     calllog.Entry // the one that is being delivered
 	entries []calllog.Entry
 	values  any   // of the page that they are on
-	seq     int   // of the first result among the entries, which is one more than that of now
-	heard   int32 // results that the recipient was called with
+	seq     int   // of the next result to deliver, which is one more than that of now
+	heard   uint8 // results that the recipient was called with
+	told    uint8 // outcomes at the end that it has told
 	half    bool  // the result of the first entry has been delivered or dropped
-	told    int32 // outcomes of members that had not ended when the call did
 	final   bool  // the end of the call comes behind the entries
 	done    bool  // the end has been told
 
@@ -227,8 +227,7 @@ func (f *feed) takesEndLocked() bool {
 }
 
 // comeTo notes that the recipient comes to a result of the batch, and gives back the call's
-// place if no other one follows. A recipient comes to a single when the single is taken,
-// because callbacks may overlap.
+// place if no other one follows. A recipient comes to a single when the single is taken.
 func (f *feed) comeTo(seq int) {
 	if f.call.placed && !f.to.inbox.Single() {
 		f.call.mu.Lock()

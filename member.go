@@ -98,7 +98,7 @@ func (g *group) nextReplica() (next *producer) {
 		}
 		busy := p.occupy(0)
 		if busy == 0 {
-			return p
+			return p // which is occupied now
 		}
 		if next == nil || busy < least {
 			next, least = p, busy
@@ -257,7 +257,7 @@ func (c *gathering) memberAt(i int) (m Member) {
 	return m
 }
 
-// setMember sets m to memberAt of i.
+// setMember sets m to memberAt of i. Inlined, it would enlarge the frames of observers' hooks.
 //
 //go:noinline
 func (c *gathering) setMember(m *Member, i int) {

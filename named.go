@@ -23,10 +23,10 @@ type relayRun struct {
 	text string       // of that error
 }
 
-// named is a member that a relay has named or expects, or one that cannot be asked.
+// named is a member that a relay has named or expects, or one that has ended as it was added.
 type named struct {
 	member Member
-	by     *relayRun // nil for a member that cannot be asked
+	by     *relayRun // nil for a member that has ended as it was added
 	err    error
 }
 

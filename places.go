@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// places bounds the calls in flight on a bus.
+// places bounds the calls of a bus that are in flight, or whose last results a listener has not come to.
 type places struct {
 	bus  *hub
 	free *semaphore.Weighted
@@ -32,7 +32,7 @@ func (p *places) take(ctx context.Context, topic string, noWait bool) error {
 		return nil
 	}
 	if noWait {
-		return fmt.Errorf("%w: %d calls are in flight", ErrOverloaded, p.bus.maxInFlight)
+		return fmt.Errorf("%w: all %d places are taken", ErrOverloaded, p.bus.maxInFlight)
 	}
 	wait, leave, n := p.join(ctx)
 	defer leave()
@@ -45,15 +45,15 @@ func (p *places) take(ctx context.Context, topic string, noWait bool) error {
 		return ErrClosed
 	default:
 		err := withKind(context.Cause(ctx), ctx.Err())
-		return &causeError{fmt.Errorf("%w: %d calls are in flight: %s", ErrOverloaded, p.bus.maxInFlight, nested(err)), err}
+		return &causeError{fmt.Errorf("%w: all %d places are taken: %s", ErrOverloaded, p.bus.maxInFlight, nested(err)), err}
 	}
 }
 
 // loosen lets the listeners whose hooks run keep no places, because one of these hooks may be the sender
-// that has begun to wait. It is the first if no sender has waited before.
-func (p *places) loosen(first bool) {
+// that has begun to wait. If no other sender waits now, that is logged again.
+func (p *places) loosen(alone bool) {
 	p.mu.Lock()
-	p.logged = p.logged && !first
+	p.logged = p.logged && !alone
 	inHooks := slices.Collect(maps.Keys(p.hooks))
 	p.mu.Unlock()
 	for _, l := range inHooks {
@@ -86,7 +86,7 @@ func (p *places) during(l *recipient, hook func()) {
 func (p *places) log(topic string) {
 	p.mu.Lock()
 	waiting, logged := len(p.waiting), p.logged
-	p.logged = logged || waiting > 0 // if no sender waits any more, the next one is logged
+	p.logged = logged || waiting > 0
 	p.mu.Unlock()
 	if logged || waiting == 0 {
 		return
@@ -118,8 +118,8 @@ func (p *places) kept() (underWay int, by map[*recipient]int) {
 	return underWay, by
 }
 
-// inUse returns the bound, or 0 if there is none, and how many senders wait.
-func (p *places) inUse() (most, waiting int) {
+// counts returns the bound, or 0 if there is none, and how many senders wait.
+func (p *places) counts() (most, waiting int) {
 	if p == nil {
 		return 0, 0
 	}

@@ -265,7 +265,7 @@ func (c *gathering) endRelayLocked(r *relayRun, how course.State, gaveUp bool) {
 		}
 		c.missLocked(itself, how, r.err())
 	}
-	if c.course.Relays() == 1 {
+	if c.course.Relays() == 1 { // this is the last one
 		c.missTargetsLocked()
 	}
 	c.course.EndRelay(now)
@@ -298,7 +298,7 @@ func (c *gathering) missingLocked() []string {
 	return names.missing()
 }
 
-// missLocked adds a member that cannot be asked.
+// missLocked adds a member that ends as it is added.
 func (c *gathering) missLocked(m Member, how course.State, err error) {
 	i, ok := c.course.Miss(c.now(), how)
 	if !ok {

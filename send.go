@@ -17,7 +17,7 @@ const maxDepth = 64
 
 // admitted decides whether the call may be sent. If it is sent from inside another call of the
 // same bus that is in the ledger, it needs no place and is accepted while the bus drains: that
-// call waits for it.
+// call may be waiting for it.
 func (c *gathering) admitted(ctx context.Context) (ledger.Level, error) {
 	b := c.bus
 	c.from = &origin{sender: valuesOf(ctx), bus: &b.hub, topic: c.topic}
@@ -80,7 +80,7 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	return nil
 }
 
-// handUnlessEntered gives back the place of a call that has not entered the ledger.
+// handUnlessEntered gives back the place of a call that is refused after it has taken one.
 func (c *gathering) handUnlessEntered() {
 	if c.from.id == 0 {
 		c.mu.Lock()
@@ -137,7 +137,7 @@ func (c *gathering) enrollLocked(on *route) {
 	seats, relays, sources := on.Seats, on.Relays, len(on.Relays)
 	c.producers = on.Producers
 	if c.policy.targets != nil || c.policy.required != nil {
-		sources = max(sources, 1) // what is missing is known once all relays have ended
+		sources = max(sources, 1) // the call goes on until what is missing is known, below or once all relays have ended
 	}
 	if c.policy.targets != nil {
 		targets := newNameSet(c.policy.targets)

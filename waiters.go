@@ -8,15 +8,17 @@ import (
 )
 
 // waiters are goroutines that wait for a semaphore: runs for a slot of their producer, or
-// senders for a place. A bus may outlive the bubble of a test, so nothing here keeps a channel.
+// senders for a place. A bus may outlive a bubble of testing/synctest, so no channel stays
+// after a wait.
 type waiters struct {
 	mu      sync.Mutex // guards the fields below
 	refused bool       // none may wait any more
 	waiting map[*context.CancelFunc]bool
 }
 
-// join returns a context with which one more goroutine waits, and how many wait with it. The
-// context ends when ctx does, or when refuse is called. leave must be called after the wait.
+// join returns a context with which one more goroutine waits, and how many wait now, this one
+// included. The context ends when ctx does, or when refuse is called. leave must be called
+// after the wait.
 func (w *waiters) join(ctx context.Context) (wait context.Context, leave func(), n int) {
 	wait, cancel := context.WithCancel(ctx)
 	leave = func() {

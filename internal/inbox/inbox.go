@@ -1,9 +1,10 @@
 // Package inbox delivers events to their owner, one after another or several at the same time,
 // on goroutines that exist only while there are events to deliver.
 //
-// An inbox is a queue of sources. A source is a call with its log, or a single event. A source
-// is in the queue at most once, however many events it has, and stores only its position in the
-// log. So the size of an inbox does not depend on the number of events that wait.
+// An inbox is a queue of sources. A source is a call with its log, or something else that has
+// events. A source is in the queue at most once, however many events it has. That of a call
+// stores only its position in the log, so the size of an inbox does not depend on the number
+// of results that wait.
 package inbox
 
 import (
@@ -31,8 +32,8 @@ type Source interface {
 	// Spent reports whether a source in the queue has nothing more to deliver. It is then
 	// removed from the queue.
 	Spent() bool
-	// Release is called when it may take long until the source is taken. The source gives up
-	// what it holds back until then.
+	// Release is called when it may take long until the source is taken. The source gives back
+	// what it would otherwise keep until then.
 	Release()
 	// Discard is called when no more events will be taken. A task of the source may be running.
 	Discard()
@@ -164,8 +165,8 @@ func (b *Inbox) countLocked(s Source) {
 	}
 }
 
-// Run runs tasks until none is left. It must be called exactly once for each time Put
-// returned true.
+// Run runs tasks until none is left. It must be called exactly once for each time that Put or
+// Wake has returned true.
 func (b *Inbox) Run() {
 	var h hand
 	b.take(&h)
@@ -328,7 +329,8 @@ func (b *Inbox) Away(f func()) {
 	f()
 }
 
-// Loosen releases the sources if a task is in Away, and those that are put until none is.
+// Loosen releases all sources if a task is in Away, and from then on each that is put, until
+// no task is in Away.
 func (b *Inbox) Loosen() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -361,7 +363,7 @@ func (b *Inbox) Bounded() bool { return b.config.Bound > 0 }
 
 // Stats are the figures of an inbox.
 type Stats struct {
-	Queued  int    // sources that wait or are in hand
+	Queued  int    // sources in the queue, and tasks in hand
 	Waiting int    // results that wait in a bounded inbox, as far as they are counted
 	Dropped uint64 // results that were dropped
 	Unwound uint64 // tasks that have unwound the stack
