@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/seed-bb4b4d74/dispatch/internal/unwind"
 )
@@ -11,6 +12,7 @@ import (
 type link struct {
 	Registration
 	describe func() LinkSnapshot
+	gone     atomic.Bool // it is not asked any more
 }
 
 // AddLink adds a connection with other processes to [Bus.Snapshot]: the connection of a
@@ -23,7 +25,7 @@ func (b *Bus) AddLink(describe func() LinkSnapshot) (*Registration, error) {
 	if b == nil || describe == nil {
 		return nil, invalidArgument("AddLink: nil Bus or func")
 	}
-	l := &link{Registration{bus: &b.hub, at: caller(1)}, describe}
+	l := &link{Registration: Registration{bus: &b.hub, at: caller(1)}, describe: describe}
 	l.self, l.entry.Name = l, "link"
 	if err := b.add(l); err != nil {
 		return nil, err
@@ -31,9 +33,10 @@ func (b *Bus) AddLink(describe func() LinkSnapshot) (*Registration, error) {
 	return &l.Registration, nil
 }
 
-// settle and stop are parts of registrant.
+// settle, stop and stopped are parts of registrant.
 func (l *link) settle(context.Context) error { return nil }
-func (l *link) stop()                        {}
+func (l *link) stop()                        { l.gone.Store(true) }
+func (l *link) stopped() bool                { return l.gone.Load() }
 
 // snapshot calls describe, and adds what the bus knows.
 func (l *link) snapshot() (s LinkSnapshot) {

@@ -159,6 +159,9 @@ func (p *producer) stop() {
 	}
 }
 
+// stopped is part of registrant.
+func (p *producer) stopped() bool { return p.is(gateRemoved) }
+
 // settle waits until the producer has no part left in the calls in flight. The registration
 // has been removed already, so no further call asks it.
 func (p *producer) settle(ctx context.Context) error {

@@ -248,6 +248,9 @@ func (r *recipient) stop() {
 	r.inbox.Discard()
 }
 
+// stopped is part of registrant.
+func (r *recipient) stopped() bool { return r.gone.Load() }
+
 // settle waits until what has been written for the recipient is delivered. The registration
 // has been removed already, so no further call writes for it.
 func (r *recipient) settle(ctx context.Context) error {

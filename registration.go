@@ -21,8 +21,9 @@ type Registration struct {
 type registrant interface {
 	// settle waits until everything that was accepted is finished.
 	settle(context.Context) error
-	// stop lets nothing more begin.
+	// stop lets nothing more begin, and stopped reports whether it has been called.
 	stop()
+	stopped() bool
 }
 
 // enlist adds the registrant to its bus, and to calls that wait for producers.
@@ -68,6 +69,10 @@ func (r *Registration) Remove() {
 	r.self.stop()
 	r.bus.ledger.Changed()
 }
+
+// Removed reports whether the registration has ended: Remove was called, or Drain has
+// returned.
+func (r *Registration) Removed() bool { return r.self.stopped() }
 
 // Drain stops new work, waits for work already accepted, and then removes the registration.
 // A drained producer finishes its part in the calls in flight. A drained listener receives

@@ -1341,3 +1341,29 @@ func TestListenerThatCameInTheMiddleDrains(t *testing.T) {
 		})
 	}
 }
+
+// Each kind of registration says when it has ended.
+func TestRegistrationsSayThatTheyAreRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		add := map[string]func() *dispatch.Registration{
+			"producer": func() *dispatch.Registration { return produce(t, d, "p", quick(1)) },
+			"listener": func() *dispatch.Registration { return listen(t, d, ignore) },
+			"hook":     func() *dispatch.Registration { return d.OnLate(func(result, time.Duration) {}) },
+			"observer": func() *dispatch.Registration { return must(d.Bus().Observe(dispatch.Observer{})) },
+			"link": func() *dispatch.Registration {
+				return must(d.Bus().AddLink(func() dispatch.LinkSnapshot { return dispatch.LinkSnapshot{} }))
+			},
+		}
+		for kind, add := range add {
+			removed, drained := add(), (*dispatch.Registration)(nil)
+			before := removed.Removed()
+			removed.Remove()
+			drained = add()
+			mustDrain(t, drained)
+			if before || !removed.Removed() || !drained.Removed() {
+				t.Errorf("%s: removed %t before, %t after Remove, %t after Drain", kind, before, removed.Removed(), drained.Removed())
+			}
+		}
+	})
+}

@@ -3,11 +3,7 @@ package oteldispatch
 import (
 	"context"
 	"fmt"
-	"reflect"
-	"runtime"
-	"sync"
 	"time"
-	"weak"
 
 	"github.com/seed-bb4b4d74/dispatch"
 	"go.opentelemetry.io/otel"
@@ -67,7 +63,7 @@ func newMetrics(m metric.Meter, n *names, c config) *metrics {
 	}
 	s.observe(m)
 	if c.bus != nil {
-		s.observeInFlight(m, c.bus, c.meters)
+		s.observeInFlight(m, c.bus)
 	}
 	return s
 }
@@ -102,26 +98,13 @@ func (m *metrics) observe(meter metric.Meter) {
 	}, sentCount, consumedCount, outcomes))
 }
 
-// inFlight has the callbacks that count the calls in flight. If a bus is observed again, its calls are not
-// counted twice.
-var inFlight struct {
-	sync.Mutex
-	of map[inFlightKey]metric.Registration
-}
-
-type inFlightKey struct {
-	bus weak.Pointer[dispatch.Bus]
-	to  metric.MeterProvider
-}
-
 // observeInFlight registers the callback that counts the calls in flight when metrics are
 // collected. Topics without calls have 0.
-func (m *metrics) observeInFlight(meter metric.Meter, bus *dispatch.Bus, to metric.MeterProvider) {
-	pointer := weak.Make(bus)
+func (m *metrics) observeInFlight(meter metric.Meter, bus *observed) {
 	gauge := made(meter.Int64ObservableUpDownCounter(inFlightMetric, metric.WithUnit("{call}"), metric.WithDescription("Calls that have not ended.")))
 	count := func(_ context.Context, to metric.Observer) (err error) {
-		bus := pointer.Value()
-		if bus == nil {
+		inFlight, ok := bus.calls()
+		if !ok {
 			return nil
 		}
 		defer func() {
@@ -135,39 +118,15 @@ func (m *metrics) observeInFlight(meter metric.Meter, bus *dispatch.Bus, to metr
 			calls[topic] = 0
 		}
 		m.tallies.mu.Unlock()
-		snapshot := bus.Snapshot()
-		for i := range snapshot.Calls {
-			calls[m.names.topic(snapshot.Calls[i].Topic).label]++
+		for i := range inFlight {
+			calls[m.names.topic(inFlight[i].Topic).label]++
 		}
 		for topic, n := range calls {
 			to.ObserveInt64(gauge, n, metric.WithAttributes(m.names.destination(topic)...))
 		}
 		return nil
 	}
-	r := made(meter.RegisterCallback(count, gauge))
-	if r == nil || !reflect.TypeOf(to).Comparable() {
-		return
-	}
-	inFlight.Lock()
-	defer inFlight.Unlock()
-	key := inFlightKey{pointer, to}
-	before, again := inFlight.of[key]
-	if again {
-		_ = before.Unregister()
-	} else {
-		runtime.AddCleanup(bus, forgetInFlight, key)
-	}
-	if inFlight.of == nil {
-		inFlight.of = make(map[inFlightKey]metric.Registration)
-	}
-	inFlight.of[key] = r
-}
-
-func forgetInFlight(of inFlightKey) {
-	inFlight.Lock()
-	defer inFlight.Unlock()
-	_ = inFlight.of[of].Unregister()
-	delete(inFlight.of, of)
+	made(meter.RegisterCallback(count, gauge))
 }
 
 // made returns an instrument. If it could not be made, it measures nothing.

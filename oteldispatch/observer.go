@@ -3,7 +3,9 @@ package oteldispatch
 import (
 	"context"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/seed-bb4b4d74/dispatch"
 	"go.opentelemetry.io/otel/metric"
@@ -14,7 +16,30 @@ import (
 // observer of [New] does, and the number of calls in flight on the bus. The error is that of
 // [dispatch.Bus.Observe].
 func Observe(bus *dispatch.Bus, opts ...Option) (*dispatch.Registration, error) {
-	return bus.Observe(New(append(opts[:len(opts):len(opts)], withBus(bus))...))
+	of := &observed{bus: weak.Make(bus)}
+	r, err := bus.Observe(New(append(opts[:len(opts):len(opts)], withBus(of))...))
+	if err == nil {
+		of.by.Store(new(weak.Make(r)))
+	}
+	return r, err
+}
+
+// observed is a bus, and the registration of its observer. It keeps neither in memory.
+type observed struct {
+	bus weak.Pointer[dispatch.Bus]
+	by  atomic.Pointer[weak.Pointer[dispatch.Registration]]
+}
+
+// calls returns the calls in flight, and false if the bus is not observed any more.
+func (o *observed) calls() ([]dispatch.CallSnapshot, bool) {
+	bus, by := o.bus.Value(), o.by.Load()
+	if bus == nil || by == nil {
+		return nil, false
+	}
+	if r := by.Value(); r == nil || r.Removed() {
+		return nil, false
+	}
+	return bus.Snapshot().Calls, true
 }
 
 // New returns an observer that makes spans and measurements, for [dispatch.WithObserver]. It

@@ -1,7 +1,6 @@
 package oteldispatch
 
 import (
-	"github.com/seed-bb4b4d74/dispatch"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
@@ -24,7 +23,7 @@ type config struct {
 	topics            func(topic string) string
 	members, listened func(name string) string
 	listenerTimes     bool
-	bus               *dispatch.Bus
+	bus               *observed
 }
 
 func newConfig(opts []Option) config {
@@ -114,6 +113,6 @@ func WithListenerDurations() Option {
 	return optionFunc(func(c *config) { c.listenerTimes = true })
 }
 
-func withBus(bus *dispatch.Bus) Option {
+func withBus(bus *observed) Option {
 	return optionFunc(func(c *config) { c.bus = bus })
 }
