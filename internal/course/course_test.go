@@ -394,3 +394,36 @@ func TestResultsOfAMemberDoNotOverflow(t *testing.T) {
 		t.Errorf("after 2³¹ results a member has %d", c.Member(0).Results)
 	}
 }
+
+// A required member that others replace is not waited for any more. They are, if they are required.
+func TestAnExpectedMemberThatIsRequired(t *testing.T) {
+	for _, requiredToo := range []bool{false, true} {
+		c := call(Policy{Timeout: 100, Quorum: 1}, 1, 1)
+		ask(t, c, 0)
+		expected, _ := c.Expect(0)
+		c.Require(expected)
+		c.End(1, Run{Member: 0}, OK, true)
+		want(t, "the reason while the expected member is required", c.Reason(), Underway)
+		named, _ := c.Name(2)
+		if requiredToo {
+			c.Require(named)
+		}
+		c.Accept(2, expected)
+		if requiredToo {
+			want(t, "the reason while the named member is required", c.Reason(), Underway)
+			c.EndNamed(3, named, Failed, false)
+		}
+		want(t, "the reason at the end", c.Reason(), Satisfied)
+	}
+}
+
+// A member that was not named in time ends with the call.
+func TestAMemberThatIsNotNamedInTime(t *testing.T) {
+	for reason, state := range map[Reason]State{Deadline: Late, Stopped: Canceled} {
+		c := call(Policy{Timeout: 100}, 1, 1)
+		c.Stop(7, reason)
+		c.Unnamed()
+		want(t, fmt.Sprintf("the member at the end for reason %d", reason), c.Member(1), Member{State: state, Ended: 7})
+		want(t, "it has ended before the call", c.HasEnded(1), false)
+	}
+}
