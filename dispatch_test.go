@@ -101,9 +101,10 @@ func TestMembersAreThoseThatWouldBeAsked(t *testing.T) {
 		equal(t, "members", d.Members(ask), want)
 	}
 	want()
+	addRelay(t, d, "r", func(context.Context, int, roster) error { return nil })
+	want() // nil, and not an empty list
 	produce(t, d, "a", quick(1))
 	produce(t, d, "g1", quick(1), dispatch.WithGroup("g"))
-	addRelay(t, d, "r", func(context.Context, int, roster) error { return nil })
 	must(d.AddProducer(dispatch.NewPattern[int, int]("kit.>"), quick(1), dispatch.WithName("p")))
 	produce(t, d, "g2", quick(1), dispatch.WithGroup("g"))
 	want(dispatch.Member{Name: "a"}, dispatch.Member{Group: "g"}, dispatch.Member{Name: "p"})
@@ -753,7 +754,7 @@ func TestGatherReturnsTheErrorOfTheReport(t *testing.T) {
 		"a quorum":              {[]producer{quick(1), failing(errBroken)}, []dispatch.CallOption{dispatch.WithQuorum(1)}},
 		"a quorum that is lost": {[]producer{quick(1), failing(dispatch.ErrDecline)}, []dispatch.CallOption{dispatch.WithQuorum(2)}},
 		"too few":               {[]producer{quick(1)}, []dispatch.CallOption{dispatch.WithMinProducers(2)}},
-		"nobody":                {[]producer{quick(1)}, []dispatch.CallOption{dispatch.WithTargets("nobody")}},
+		"an unknown target":     {[]producer{quick(1)}, []dispatch.CallOption{dispatch.WithTargets("missing")}},
 	} {
 		bubble(t, name, func(t *testing.T) {
 			d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
@@ -779,7 +780,7 @@ func TestGatherReturnsTheErrorOfTheReport(t *testing.T) {
 	})
 }
 
-// Members without a result leave no gap in the values, whatever their state.
+// Members without a result leave no gap in the values, in any state.
 func TestGatherLeavesNoGaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))

@@ -163,6 +163,10 @@ var texts = map[string]struct {
 		ending{reason: dispatch.ReasonQuorumLost, quorum: 2, cause: dispatch.ErrQuorumLost, members: ends{answered("site-1"), declined("site-2")}},
 		`quorum of 2 lost: 1 of 2 members answered: 1 declined`,
 	},
+	"quorum that relays kept open at the deadline": {
+		ending{reason: dispatch.ReasonDeadline, quorum: 2, cause: context.DeadlineExceeded, members: ends{answered("site-1"), declined("site-2")}},
+		`deadline exceeded: quorum of 2 not reached: 1 of 2 members answered: 1 declined`,
+	},
 	"quorum lost, and not known which": {
 		ending{reason: dispatch.ReasonQuorumLost, cause: dispatch.ErrQuorumLost, members: ends{failed("site-1", errProbe)}},
 		`quorum lost: site-1 failed: probe is open`,

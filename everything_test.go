@@ -487,7 +487,7 @@ func (s *scenario) addVisitor() {
 	if overlaps {
 		v.running, opts = nil, append(opts, dispatch.WithConcurrency(3))
 	}
-	if s.oneIn(2) { // OnDone of a concurrent listener does not wait for retained results
+	if s.oneIn(2) {
 		v.depth, opts = deepest, append(opts, dispatch.WithRetained()) // the calls may have ended
 	}
 	on := oneOf[dispatch.Selector[int, int]](s.dice, ask, dispatch.NewPattern[int, int]("kit.>"), dispatch.AnyOf(ask, other, ask))

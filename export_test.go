@@ -20,7 +20,7 @@ func WithKind(cause, kind error) error      { return withKind(cause, kind) }
 // AtRest says what of the counts of a bus is not as it is at rest.
 func AtRest(b *Bus) error {
 	if kept, err := PlacesKept(b); err != nil || kept != 0 {
-		return fmt.Errorf("%d places are taken: %w", kept, err)
+		return errors.Join(fmt.Errorf("%d places are taken", kept), err)
 	}
 	if n := b.spares.Load(); n != 0 {
 		return fmt.Errorf("%d spares", n)

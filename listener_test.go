@@ -385,7 +385,7 @@ func TestResultThatWaitsBehindAHookIsSlow(t *testing.T) {
 	}
 }
 
-// An observer that blocks is slow, whatever its hook is told.
+// An observer that blocks is slow in any of its hooks.
 func TestObserverThatBlocksWithoutResultsIsSlow(t *testing.T) {
 	for name, hooks := range map[string]func(block func()) dispatch.Observer{
 		"MemberEnd": func(block func()) dispatch.Observer {

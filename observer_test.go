@@ -860,3 +860,25 @@ func TestObserverThatTakesAllTheTimeOfAProducer(t *testing.T) {
 		})
 	}
 }
+
+// ListenerEnd measures the callback, and not the ListenerStart hooks before it.
+func TestListenerEndMeasuresTheCallbackAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []time.Duration
+		d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+			ListenerStart: func(ctx context.Context, _ dispatch.ListenerInfo) context.Context {
+				time.Sleep(time.Second)
+				return ctx
+			},
+			ListenerEnd: func(_ context.Context, _ dispatch.ListenerInfo, took time.Duration, _ bool) {
+				told = append(told, took)
+			},
+		}))
+		produce(t, d, "a", quick(1))
+		listen(t, d, func(context.Context, result) { time.Sleep(2 * time.Second) })
+		ended(t, d)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		equal(t, "the callback took", told, []time.Duration{2 * time.Second})
+	})
+}

@@ -311,8 +311,9 @@ func WithDefaults() CallOption {
 // for all members of a node. See [Member.Matches].
 //
 // For each name that no producer has, the call has a member with this name that is Gone,
-// with [ErrUnknownMember]. A call that has only such members ends at once, except if a
-// relay may name them. There must be at least one name, and no name may be empty.
+// with [ErrUnknownMember]. If a relay may name the member, it is Gone once all relays have
+// returned, and Late or Canceled if the call ends before that. A call that has only unknown
+// members ends at once, except if a relay may name them. There must be at least one name, and no name may be empty.
 func WithTargets(names ...string) CallOption {
 	names = slices.Clone(names)
 	return callOption(func(p *policy) error {

@@ -864,3 +864,16 @@ func TestProducersThatLeaveAreMissing(t *testing.T) {
 		}
 	})
 }
+
+// That there are no producers counts more than that the sender's context has ended.
+func TestNoProducersForASenderThatHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDispatcher()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(errBroken)
+		r := sendFrom(ctx, t, d).Report()
+		if err := r.Err(); r.Reason != dispatch.ReasonNoProducers || !errors.Is(err, dispatch.ErrNoProducers) || errors.Is(err, errBroken) {
+			t.Errorf("%v: %v", r.Reason, err)
+		}
+	})
+}

@@ -203,7 +203,7 @@ func (p *program) watch(ctx context.Context, ear *presenceEar, c *census, v view
 				changes = c.hear(a, time.Now())
 			}
 		case <-ask.C:
-			_ = ear.probe() // without a connection there is nobody to ask
+			_ = ear.probe() // which fails without a connection; the next one may not
 		case <-draw.C:
 			if !ear.nc.IsConnected() {
 				c.excuse(time.Now())
