@@ -131,7 +131,7 @@ type Outcome struct {
 	Member  Member `json:"member"`
 	State   State  `json:"state"`
 	Err     error  `json:"-"`       // nil if and only if State is StateOK or StatePending
-	Started bool   `json:"started"` // whether its closure was called: Tried is not 0
+	Started bool   `json:"started"` // whether its closure was called: Tried is not 0; false for a relay that is listed itself
 	Results int    `json:"results"` // the number of its results in time, or 1<<31 - 1 if there are more
 	Tried   int    `json:"tried"`   // the number of producers that were started for it; for a group, of its replicas
 
