@@ -20,7 +20,11 @@ func TestWaterfall(t *testing.T) {
 		b.add("fails", after(100*time.Millisecond, "", errors.New("probe is open")))
 		b.add("declines", after(0, "", dispatch.ErrDecline))
 		b.add("panics", func(context.Context, string) (string, error) { panic("at the site") })
-		b.add("watches", after(time.Minute, "", nil))
+		b.add("watches", func(ctx context.Context, _ string) (string, error) {
+			<-ctx.Done()
+			time.Sleep(10 * time.Millisecond) // until after the end of the call
+			return "", context.Cause(ctx)
+		})
 		b.add("late", deaf(1500*time.Millisecond))
 		b.add("hangs", deaf(30*time.Minute))
 		blocker := b.send() // has the place of the serial one for its first 200 ms
@@ -32,7 +36,7 @@ func TestWaterfall(t *testing.T) {
 		c := b.waterfall(id)
 		want(t, "reason", c.Reason, "deadline")
 		want(t, "verdict", c.Verdict, "Ended at its deadline of 1 s without an answer from")
-		late, others, _ := strings.Cut(c.culprits(), "watches (0 late), ")
+		late, others, _ := strings.Cut(c.culprits(), "watches (10 ms late), ")
 		want(t, "culprits that were late, the latest first", late, "hangs (still running), late (500 ms late), ")
 		if others != "fails (failed), panics (panicked)" && others != "panics (panicked), fails (failed)" {
 			t.Errorf("other culprits: %s", others)
@@ -43,7 +47,7 @@ func TestWaterfall(t *testing.T) {
 			"serial-1": "queued 0s+200ms, running 200ms+200ms",
 			"fails":    "running 0s+100ms",
 			"declines": "running 0s+0s",
-			"watches":  "running 0s+1s",
+			"watches":  "running 0s+1s, late 1s+10ms",
 			"late":     "running 0s+1s, late 1s+500ms",
 			"hangs":    "running 0s+1s, late 1s+1s…",
 		} {
@@ -51,7 +55,7 @@ func TestWaterfall(t *testing.T) {
 		}
 		for name, text := range map[string]string{
 			"ok": "ok 300 ms", "fails": "failed 100 ms", "declines": "declined 0", "panics": "panicked 0",
-			"watches": "late by 0", "late": "late by 500 ms", "hangs": "late by 1 s so far",
+			"watches": "late by 10 ms", "late": "late by 500 ms", "hangs": "late by 1 s so far",
 		} {
 			r := c.row(t, name)
 			want(t, "text of "+name, r.State+" "+r.Text, text)
