@@ -14,7 +14,9 @@ import (
 
 // margin returns how much less time a node gets than the call has left, so that the last messages of the
 // node arrive before the call ends.
-func margin(left time.Duration) time.Duration { return min(left/10, 20*time.Millisecond) }
+func margin(left time.Duration) time.Duration { return min(left/10, longestMargin) }
+
+const longestMargin = 20 * time.Millisecond
 
 // ask sends the requests. If there is no connection, ask waits for one first. If it returns an error, it has
 // sent nothing.

@@ -237,14 +237,30 @@ func TestLinesOfAnUnknownKindAreIgnored(t *testing.T) {
 	}
 }
 
-// A node gives up a reply when the budget of the request ends. If WithMaxBudget has cut the budget, it waits as long
+// The budget of a request ends before the call of the asker, which may ask until then for what is missing.
+func TestRepliesAreKeptUntilTheCallEnds(t *testing.T) {
+	n, now := new(Node), second(1)
+	n.maxBudget = time.Minute
+	for _, left := range []time.Duration{time.Microsecond, 9 * time.Millisecond, 200 * time.Millisecond, time.Second, time.Hour} {
+		budget := left - margin(left)
+		ends, last := n.timesOf(budget, now)
+		if early := now.Add(left).Sub(last).Abs(); early > time.Microsecond {
+			t.Errorf("with %v left, the call ends in %v for the node", left, last.Sub(now))
+		}
+		if want := min(budget, time.Minute); ends.Sub(now) != want {
+			t.Errorf("with %v left, the work ends in %v, want %v", left, ends.Sub(now), want)
+		}
+	}
+}
+
+// A node gives up a reply when the call of the asker ends. If WithMaxBudget has cut the budget, it waits as long
 // as it may work for an asker that takes in nothing.
 func TestRepliesAreGivenUp(t *testing.T) {
 	n := new(Node)
 	n.maxBudget = 3 * time.Second
 	for _, c := range []struct{ ends, last, now, want int }{{2, 2, 0, 2}, {2, 2, 1, 2}, {3, 10, 0, 6}, {3, 10, 4, 7}, {3, 10, 9, 10}} {
 		if at := n.giveUpAt(&work{ends: second(c.ends), last: second(c.last)}, second(c.now)); !at.Equal(second(c.want)) {
-			t.Errorf("work until %d, budget until %d, nothing is taken in since %d: given up at %v, want %d", c.ends, c.last, c.now, at, c.want)
+			t.Errorf("work until %d, call until %d, nothing is taken in since %d: given up at %v, want %d", c.ends, c.last, c.now, at, c.want)
 		}
 	}
 }

@@ -25,7 +25,7 @@ type work struct {
 	payload []byte    // nil after lighten
 	reply   string    // the subject of the reply
 	ends    time.Time // when the work ends at the latest
-	last    time.Time // when the budget of the request ends; later than ends if WithMaxBudget has cut the budget
+	last    time.Time // when the asker's call ends; much later than ends if WithMaxBudget has cut the budget
 	until   time.Time // until when the reply is kept; the node's state guards it
 	out     outbox
 	all     []dispatch.Member // whom a request to all members is for; nil for other requests; only begin and answer use it
@@ -80,14 +80,14 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 	}
 	r, err := parseRequest(said)
 	r.group = group
-	last := now.Add(r.budget)
+	ends, last := n.timesOf(r.budget, now)
 	if r.budget > n.maxBudget {
 		r.budget = n.maxBudget
 		if n.counts.capped.Add(1) == 1 {
 			n.fail(fmt.Errorf("natsdispatch: node %s: a request has more time than WithMaxBudget(%v) allows, and gets that; the rest is counted", n.node, n.maxBudget))
 		}
 	}
-	w := &work{node: n, request: r, topic: s, said: said, payload: payload, reply: m.Reply, ends: now.Add(r.budget), last: last}
+	w := &work{node: n, request: r, topic: s, said: said, payload: payload, reply: m.Reply, ends: ends, last: last}
 	w.out.init(n.messageSize(), n.maxResult, &n.store, w)
 	if r.window > 0 {
 		w.out.withCredit(n.head, r.window)
@@ -190,8 +190,14 @@ func (n *Node) done(w *work) {
 	}
 }
 
-// giveUpAt returns when the node gives up a reply if the asker takes in nothing from now on: when the budget
-// of the request ends, or the time of WithMaxBudget after the end of the work and after now, if that is earlier.
+// timesOf returns when the work for a request with this budget ends, and when the call of the asker does, which may
+// ask until then for messages that are missing.
+func (n *Node) timesOf(budget time.Duration, now time.Time) (ends, last time.Time) {
+	return now.Add(min(budget, n.maxBudget)), now.Add(budget).Add(min(budget/9, longestMargin))
+}
+
+// giveUpAt returns when the node gives up a reply if the asker takes in nothing from now on: when the asker's
+// call ends, or the time of WithMaxBudget after the end of the work and after now, if that is earlier.
 func (n *Node) giveUpAt(w *work, now time.Time) time.Time {
 	if w.ends.After(now) {
 		now = w.ends
