@@ -43,7 +43,7 @@
 //     than 341 bytes may be too long for a subject, and a name that is no UTF-8 cannot be announced. The node
 //     reports such a group once, and then asks it only for [dispatch.WithTargets] with the name of the node.
 //  6. Panics, errors, overload and removal keep their kind: [errors.Is] reaches the
-//     sentinels of package dispatch, and [*RemoteError] has the text.
+//     sentinels of package dispatch that the protocol knows, and [*RemoteError] has the text.
 //
 // # Who is missing
 //

@@ -467,6 +467,9 @@ func TestErrorsKeepTheirStates(t *testing.T) {
 		{failure{dispatch.StatePanicked, noCode, "x"}, nil, "panic"},
 		{failure{dispatch.StateFailed, "gone", "x"}, nil, ""},
 		{failure{dispatch.StateFailed, "overloaded", "x"}, nil, ""},
+		{failure{dispatch.StateFailed, "closed", "x"}, nil, ""},
+		{failure{dispatch.StateFailed, "timeout", "x"}, nil, ""},
+		{failure{dispatch.StateLate, "timeout", "x"}, dispatch.ErrTimeout, "timeout"},
 	} {
 		d := dispatch.New[string, string]()
 		m, err := dispatch.Member{Node: "n", Name: "a"}, c.failure.error("n")
@@ -493,8 +496,10 @@ func TestErrorsKeepTheirStates(t *testing.T) {
 		if o.State != c.failure.state || c.is != nil && !errors.Is(o.Err, c.is) || kind != c.kind {
 			t.Errorf("%+v ends as %v of type %q with %#v", c.failure, o.State, kind, o.Err)
 		}
-		if c.is == nil && (errors.Is(err, dispatch.ErrGone) || errors.Is(err, dispatch.ErrOverloaded)) {
-			t.Errorf("%+v leads to what has ended somebody else", c.failure)
+		for _, other := range []error{dispatch.ErrGone, dispatch.ErrOverloaded, dispatch.ErrClosed, dispatch.ErrTimeout} {
+			if c.is == nil && errors.Is(err, other) {
+				t.Errorf("%+v leads to what has ended somebody else", c.failure)
+			}
 		}
 	}
 }
