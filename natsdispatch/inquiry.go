@@ -143,6 +143,9 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 	case is(err, dispatch.ErrUnreachable) && q.isExpecting():
 		q.fail(err)
 		return nil
+	case err == errClosedRemote: //nolint:errorlint // the codec may return any other error
+		q.fail(err)
+		return nil // without members if no node is known
 	default:
 		q.withdraw()
 		return err

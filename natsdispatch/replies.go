@@ -57,7 +57,7 @@ func (q *inquiry) listen(ctx context.Context) error {
 			return nil
 		case <-q.r.stopped.Done():
 			q.cancel(dispatch.ErrClosed)
-			q.fail(fmt.Errorf("%w: Remote.Close", dispatch.ErrGone))
+			q.fail(errClosedRemote)
 			return nil
 		}
 	}

@@ -286,6 +286,32 @@ func TestCallWaitsForAConnection(t *testing.T) {
 	noMisuse(t, near)
 }
 
+// The nodes of a call that waits for a connection are Gone if the Remote is closed. A call that knows no node
+// has no remote member then.
+func TestRemoteIsClosedUnderACallThatWaitsForAConnection(t *testing.T) {
+	s := startServer(t)
+	url := s.ClientURL()
+	s.Shutdown()
+	for _, c := range []struct {
+		opts    []natsdispatch.JoinOption
+		reason  dispatch.Reason
+		members []string
+	}{
+		{[]natsdispatch.JoinOption{natsdispatch.WithNodes("far")}, dispatch.ReasonAllEnded, []string{"far/* gone"}},
+		{nil, dispatch.ReasonNoProducers, nil},
+	} {
+		near := newBus()
+		remote := join(t, connect(t, url), near, nil, append(c.opts, natsdispatch.WithReconnectWait(time.Hour))...)
+		call := send(t, near, "x", dispatch.WithTimeout(time.Hour))
+		until(t, "the request to be open", func() bool { return remote.Stats().InFlight == 1 })
+		if err := remote.Close(); err != nil {
+			t.Error(err)
+		}
+		want(t, ended(t, call), c.reason, c.members...)
+		noMisuse(t, near)
+	}
+}
+
 // A refusal that concerns another part of the program is not an error of the node or the remote, and does
 // not hide one of their own.
 func TestPermissionsOfOtherPartsOfTheProgram(t *testing.T) {
