@@ -38,7 +38,7 @@ func (c *census) say(at int, node, topic, event string, epoch int64, seq uint64)
 
 func (c *census) expire(at int, cut error) {
 	gone, _ := c.table.expire(second(at), cut)
-	for _, e := range c.left(gone, second(at), &c.table) {
+	for _, e := range c.left(gone, second(at)) {
 		c.add(at, e)
 	}
 	c.attendance.forget(second(at), c.table.forget)
@@ -137,6 +137,19 @@ func TestEventsOfNodes(t *testing.T) {
 				t.Errorf("kept for ever: %v, %v, %v", census.stays, census.twins, census.places)
 			}
 		})
+	}
+}
+
+// The event of a node says when the node was last heard, even if the asker forgets the node at the same time.
+func TestEventOfANodeThatIsForgottenAtOnce(t *testing.T) {
+	c := &census{table: table{most: 100, forget: time.Second}}
+	c.say(0, "n", "a", eventHello, 5, 0)
+	c.expire(4, nil)
+	if want := []string{"0 came n 0s", "4 silent n 4s"}; !slices.Equal(c.events, want) {
+		t.Errorf("events are %q, want %q", c.events, want)
+	}
+	if len(c.places) != 0 {
+		t.Error("the asker remembers the node")
 	}
 }
 

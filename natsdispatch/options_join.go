@@ -41,8 +41,9 @@ func WithNodes(names ...string) JoinOption {
 	})
 }
 
-// WithForget sets how long the asker remembers a node that has fallen silent.
-// Until then each call expects the node, and reports it as Gone at once, as "name/*". A node
+// WithForget sets how long the asker remembers a node that has fallen silent, from the time when it was last
+// heard. Until then each call expects the node, and reports it as Gone at once, as "name/*". If this time is
+// shorter than three beats of the node, the asker forgets the node as soon as it is silent. A node
 // that says bye, as [Node.Drain] and [Node.Close] do, is forgotten at once. Without
 // this option the time is DefaultForget.
 func WithForget(d time.Duration) JoinOption {
