@@ -68,7 +68,7 @@ func WithReconnectWait(d time.Duration) JoinOption {
 }
 
 // WithResend repeats a request to a group up to n times, spread over the accept
-// window, as long as no replica accepts it. The request may then run more than once, so use this option
+// window but not more often than every millisecond, as long as no replica accepts it. The request may then run more than once, so use this option
 // only for producers for which this makes no difference.
 func WithResend(n int) JoinOption {
 	return joinOption(func(c *joinConfig) error {

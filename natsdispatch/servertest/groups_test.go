@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -130,6 +131,27 @@ func TestGroupWithoutAccept(t *testing.T) {
 			a.announce("bye", nil)
 			noMisuse(t, near)
 		})
+	}
+}
+
+// A request to a group is sent again at most once in each millisecond of the accept window, however often
+// WithResend allows it.
+func TestGroupIsNotFlooded(t *testing.T) {
+	s := startServer(t)
+	for _, resend := range []int{math.MaxInt, math.MaxInt - 1, 1 << 30} {
+		near := newBus()
+		a := groupAgent(t, connect(t, s.ClientURL()), "far")
+		remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithAcceptWindow(100*time.Millisecond), natsdispatch.WithResend(resend))
+		until(t, "the group", func() bool { return len(groupsOf(remote)) == 1 })
+		call := send(t, near, "x")
+		a.say(a.take(), "accept", "final 0 0")
+		want(t, ended(t, call), dispatch.ReasonAllEnded, "*/g failed")
+		if n := remote.Stats().Resent; n == 0 || n > 99 {
+			t.Errorf("under WithResend(%d) the request was sent again %d times within 100 ms", resend, n)
+		}
+		a.announce("bye", nil)
+		remote.Close()
+		noMisuse(t, near)
 	}
 }
 
