@@ -98,7 +98,7 @@ func WithSign(sign Sign) ServeOption {
 // WithMicro shows the node to the tools of NATS, such as nats micro ls, info and
 // stats, as a service called "dispatch" of this version, which has the form 1.2.3, with one
 // endpoint for each topic. The service counts the requests of askers. A request counts as an error if it was
-// refused, or if a member has neither answered nor declined. The processing time of a request lasts from
+// refused, or if a member has neither answered nor declined and the asker has not canceled it. The processing time of a request lasts from
 // its arrival to the last message of the reply.
 func WithMicro(version string) ServeOption {
 	return serveOption(func(c *serveConfig) error {
