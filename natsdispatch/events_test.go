@@ -283,6 +283,30 @@ func TestNews(t *testing.T) {
 	})
 }
 
+// No more events wait than the documentation says, also if a function blocks while it is told one that has waited.
+func TestNewsThatWaitAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		next := make(chan struct{})
+		n := &news{logger: slog.New(slog.DiscardHandler), onNode: func(NodeEvent) { <-next }}
+		n.put(NodeEvent{Kind: NodeCame})
+		synctest.Wait() // until the function blocks
+		for blocked := range 3 {
+			for range 2 * mostNews {
+				n.put(NodeEvent{Kind: NodeCame})
+			}
+			next <- struct{}{} // one event was told, and the next one is
+			synctest.Wait()
+			n.put(NodeEvent{Kind: NodeCame})
+			before := n.count()
+			if n.put(NodeEvent{Kind: NodeCame}); n.count() != before+1 {
+				t.Errorf("when the function has blocked %d times, more than %d events wait", blocked+2, mostNews)
+			}
+		}
+		close(next)
+		n.end()
+	})
+}
+
 // lastError returns an error for a while. An error without a handler is logged, unless it is that of an event.
 func TestErrorsClear(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
