@@ -108,9 +108,10 @@ func WithMaxMembers(n int) JoinOption {
 	})
 }
 
-// WithWindow sets how many bytes all nodes of a call together may send before the asker acknowledges
-// them. The nodes have equal shares of at least 16 KiB. Neither the asker nor its server has to hold
-// more unread bytes of a call. It is DefaultWindow without this option.
+// WithWindow sets how many bytes with results all nodes of a call together may send before the asker
+// acknowledges them. Neither the asker nor its server has to hold more unread bytes of a call. The nodes that the
+// call expects have equal shares. A share has at least 16 KiB, so very many nodes may send more in all. A node
+// that answers but was not expected has another share, beyond the window. It is DefaultWindow without this option.
 func WithWindow(bytes int) JoinOption {
 	return joinOption(func(c *joinConfig) error {
 		if bytes > most {
