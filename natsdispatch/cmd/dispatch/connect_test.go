@@ -133,7 +133,9 @@ func TestFlagThatSaysNo(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(config, "nats/context/first.json"), []byte(`{"tls_first":true}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	getenv := func(key string) string { return map[string]string{"XDG_CONFIG_HOME": config, "NATS_CONTEXT": "first"}[key] }
+	getenv := func(key string) string {
+		return map[string]string{"XDG_CONFIG_HOME": config, "NATS_CONTEXT": "first"}[key]
+	}
 	for args, want := range map[string]bool{"": true, "--tlsfirst": true, "--tlsfirst=false": false} {
 		var c connection
 		set := new(program).flags("nodes")
