@@ -107,8 +107,8 @@ func (n *Node) publishAnnouncement(s *served, event, to string, more *detail) (e
 	n.state.Unlock()
 	n.talk.Lock()
 	defer n.talk.Unlock()
-	if event == eventBeat && !s.said && to == "" || s.over {
-		return nil // the hello comes before all beats, and the bye is the last announcement
+	if (event == eventBeat || event == eventChange) && !s.said && to == "" || s.over {
+		return nil // the hello comes before all beats and changes, and the bye is the last announcement
 	}
 	s.over = event == eventBye
 	a := announcement{

@@ -201,7 +201,9 @@ func (n *Node) hearOwn(m *nats.Msg) {
 func (n *Node) Name() string { return n.node }
 
 // Err returns the last error that the handler of [WithErrorHandler] got, or that was logged without one. It
-// returns nil if the last minute had no error. An error that persists is reported again within a minute.
+// returns nil if the last minute had no error. A refusal of the server that persists is reported again within a
+// minute if the node beats as often. What is reported only once, such as a twin, is not returned any more after a
+// minute.
 func (n *Node) Err() error { return n.lastError() }
 
 // Drain takes the node off the topics: it announces that it takes no new requests,

@@ -268,7 +268,8 @@ func (r *Remote) missing(nodes []string) []string {
 }
 
 // Err returns the last error that the handler of [WithErrorHandler] got, or that was logged without one. It
-// returns nil if the last minute had no error. An error that persists is reported again within a minute.
+// returns nil if the last minute had no error. A refusal of the server is reported again when it refuses
+// something again. What is reported only once, such as a twin, is not returned any more after a minute.
 func (r *Remote) Err() error { return r.lastError() }
 
 // Close disconnects the bus from the nodes: the remote members of open calls

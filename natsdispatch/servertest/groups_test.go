@@ -2,6 +2,7 @@ package servertest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -79,6 +80,54 @@ func TestGroupComesAndGoes(t *testing.T) {
 	}
 	want(t, ended(t, send(t, near, "x")), dispatch.ReasonNoProducers)
 	noMisuse(t, near)
+}
+
+// A node announces with a change that it has other groups than before, also if it has several topics.
+func TestOtherGroupsAreAChange(t *testing.T) {
+	s := startServer(t)
+	for _, topics := range []dispatch.Topics[string, string]{{measure}, {measure, dispatch.NewTopic[string, string]("cell.other")}} {
+		far := newBus()
+		nc := connect(t, s.ClientURL())
+		said := make(chan *nats.Msg, 1000)
+		sub, err := nc.ChanSubscribe("dispatch.default.presence.far.cell.measure", said)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		node, err := natsdispatch.Serve(connect(t, s.ClientURL()), far, topics, natsdispatch.WithNode("far"), natsdispatch.WithBeat(20*time.Millisecond), loud(t), unlogged)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := produce(t, far, "r", echo("r"), dispatch.WithGroup("g"))
+		next := func(groups ...string) {
+			t.Helper()
+			for {
+				var a struct {
+					Event  string
+					Groups []string
+				}
+				if err := json.Unmarshal(receive(t, "an announcement", said).Data, &a); err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(a.Groups, groups) {
+					continue
+				}
+				if a.Event != "change" {
+					t.Errorf("the groups %q are announced with a %s, want a change", groups, a.Event)
+				}
+				return
+			}
+		}
+		next("g")
+		r.Remove()
+		next()
+		node.Close()
+		if err := sub.Unsubscribe(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // groupsOf returns the groups of the only node.
