@@ -210,7 +210,7 @@ func (n *Node) Err() error { return n.lastError() }
 // finishes the requests that it has or that are on their way, waits until the askers have the
 // replies, and says bye. An asker acknowledges a reply within a second. Drain waits for a crashed asker
 // at most until the end of its call. It does not wait for askers of version 1 of the protocol.
-// If ctx ends first, Drain closes the node like [Node.Close] and returns the error of the context. If the
+// If ctx ends first, Drain closes the node like [Node.Close] and returns an error that wraps the error of the context and its cause. If the
 // connection is closed, Drain also closes the node, and returns [dispatch.ErrUnreachable]. Call Drain before
 // nc.Drain, which loses open requests. The producers and the connection stay as they are.
 func (n *Node) Drain(ctx context.Context) error {
@@ -230,7 +230,7 @@ func (n *Node) Drain(ctx context.Context) error {
 		case <-n.cut:
 			err = errClosedConnection // the remaining replies cannot be sent
 		case <-ctx.Done():
-			err = context.Cause(ctx)
+			err = endOf(ctx)
 		}
 	}
 	if err == nil {
@@ -238,11 +238,23 @@ func (n *Node) Drain(ctx context.Context) error {
 	}
 	if err == nil {
 		err = n.publishing.drain(ctx)
+		if err != nil && ctx.Err() != nil {
+			err = endOf(ctx)
+		}
 	}
 	if err != nil {
 		err = fmt.Errorf("natsdispatch: node %s: drain: %w", n.node, err)
 	}
 	return errors.Join(err, n.Close())
+}
+
+// endOf returns the error of a context that has ended, and its cause.
+func endOf(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
 }
 
 // drainSubscriptions ends the subscriptions to requests, and waits until all requests that the server has
@@ -264,7 +276,7 @@ func (n *Node) drainSubscriptions(ctx context.Context) error {
 		case <-n.cut:
 			return errClosedConnection
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return endOf(ctx)
 		}
 	}
 	return nil

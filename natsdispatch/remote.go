@@ -230,7 +230,7 @@ type NodeInfo struct {
 }
 
 // Await waits until all of the nodes are present, each on any topic. If ctx ends first, it
-// returns an error that wraps the cause of the context and names the missing nodes.
+// returns an error that wraps the error of the context and its cause, and names the missing nodes.
 func (r *Remote) Await(ctx context.Context, nodes ...string) error {
 	for at := 0; len(nodes) > 0; { // at is the index of the node that was missing last
 		r.state.Lock()
@@ -247,7 +247,7 @@ func (r *Remote) Await(ctx context.Context, nodes ...string) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", r.missing(nodes), context.Cause(ctx))
+			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", r.missing(nodes), endOf(ctx))
 		case <-r.stopped.Done():
 			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", r.missing(nodes), dispatch.ErrClosed)
 		}
