@@ -216,7 +216,7 @@ func (r *Remote) begin(q *inquiry) bool {
 func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups []string, names string) {
 	listed, here := 0, 0
 	for _, n := range known {
-		if n.Bus != "" && q.request.passed(n.Bus) || n.Draining && n.left == nil {
+		if q.request.passedNode(&n.announcement) || n.Draining && n.left == nil {
 			continue
 		}
 		speaks2 := slices.Contains(n.Versions, version2)
@@ -304,9 +304,16 @@ func (q *inquiry) withdraw() {
 }
 
 // found handles a node that announces itself within the time of WithDiscovery. The node has received the
-// request, because it had subscribed before it answered the probe.
+// request, because it had subscribed before it answered the probe. A node through whose bus the request has come
+// ignores the request, and is not expected any more.
 func (q *inquiry) found(ctx context.Context, a *asked, n *announcement) {
-	if !q.settling || n.Draining || n.Bus != "" && q.request.passed(n.Bus) {
+	if q.request.passedNode(n) {
+		if t := a.tallies[n.Node]; t != nil && t.epoch == 0 && !t.over {
+			q.do(t, t.excuse)
+		}
+		return
+	}
+	if !q.settling || n.Draining {
 		return
 	}
 	misfit := n.misfit(q.request.types, q.request.codec)
