@@ -3,6 +3,7 @@ package natsdispatch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -216,14 +217,18 @@ func (r *Remote) begin(q *inquiry) bool {
 func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups []string, names string) {
 	listed, here := 0, 0
 	for _, n := range known {
-		if q.request.passedNode(&n.announcement) || n.Draining && n.left == nil {
+		drains := n.Draining && n.left == nil
+		if q.request.passedNode(&n.announcement) || drains && !slices.Contains(q.r.expected, n.Node) {
 			continue
 		}
 		speaks2 := slices.Contains(n.Versions, version2)
 		q.old = q.old || !speaks2
 		hopeless := n.misfit(q.request.types, q.request.codec)
-		if n.left != nil {
+		switch {
+		case n.left != nil:
 			hopeless = n.why(now)
+		case drains:
+			hopeless = fmt.Errorf("%w: %s is draining, and accepts no new requests", dispatch.ErrUnreachable, n.Node)
 		}
 		if hopeless == nil {
 			groups = append(groups, q.meant(n.Groups)...)
@@ -234,7 +239,7 @@ func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups 
 		t := q.tally(all, n.Node, n.Epoch)
 		t.twin, t.names = now.Before(n.twins), n.names.Load()
 		t.speaks2, t.hopeless = speaks2, hopeless
-		if n.left != nil {
+		if n.left != nil || drains {
 			continue
 		}
 		if here++; t.names != nil {

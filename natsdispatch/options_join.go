@@ -27,7 +27,7 @@ func WithDiscovery(d time.Duration) JoinOption {
 }
 
 // WithNodes names nodes that each call expects, even if they have never announced
-// themselves: a node that is missing is Failed with [dispatch.ErrUnreachable], as "name/*".
+// themselves: a node that is missing or draining is Failed with [dispatch.ErrUnreachable], as "name/*".
 // Each topic of the Join expects them. The option may be given more than once.
 func WithNodes(names ...string) JoinOption {
 	return joinOption(func(c *joinConfig) error {
