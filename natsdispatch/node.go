@@ -60,6 +60,7 @@ type Node struct {
 	idle    chan struct{}   // closed when no further request can arrive and none is open
 	closed  bool
 	cut     chan struct{}      // closed when the connection is closed; may be read without state
+	goes    sync.Once          // calls off; used without state
 	probes  *nats.Subscription // set by start, and then read without state
 
 	talk    sync.Mutex // held while the node announces itself; guards the field below, and fields of served
@@ -299,16 +300,13 @@ func (n *Node) subscriptions() (subs []*nats.Subscription) {
 
 // Close takes the node off the topics at once: it says bye, cancels the open calls
 // with [dispatch.ErrClosed], and waits until they have ended. The node sends no more replies. Close may be
-// called more than once, and returns nil. The producers and the connection stay as they are.
+// called more than once, also concurrently, and returns nil. The producers and the connection stay as they are.
 func (n *Node) Close() error {
 	n.state.Lock()
-	first := !n.closed
 	n.closed, n.leaving = true, true
 	all := slices.Collect(maps.Values(n.work))
 	n.state.Unlock()
-	if first {
-		n.off()
-	}
+	n.goes.Do(n.off)
 	for _, w := range all {
 		w.cancel(dispatch.ErrClosed)
 	}

@@ -35,6 +35,7 @@ type Remote struct {
 	wake         chan struct{} // has a value if expire has to be called soon
 	acked        doneCalls
 	replies      chan *nats.Msg // replies of all calls, and markers for nodes that have left
+	goes         sync.Once      // calls off
 
 	state      sync.Mutex // guards the fields below, except dropped
 	subs       []*nats.Subscription
@@ -274,8 +275,17 @@ func (r *Remote) Err() error { return r.lastError() }
 
 // Close disconnects the bus from the nodes: the remote members of open calls
 // are Gone, and later calls ask no nodes. Close waits until this is done. It
-// may be called more than once, and returns nil. The NATS connection stays as it is.
+// may be called more than once, also concurrently, and returns nil. The NATS connection stays as it is.
 func (r *Remote) Close() error {
+	r.goes.Do(r.off)
+	r.watching.Wait()
+	r.inquiries.Wait()
+	r.news.end()
+	return nil
+}
+
+// off ends the registrations and subscriptions of the Remote, and stops its goroutines.
+func (r *Remote) off() {
 	for _, added := range []*dispatch.Registration{r.registration, r.description} {
 		if added != nil {
 			added.Remove()
@@ -292,8 +302,4 @@ func (r *Remote) Close() error {
 	for _, sub := range subs {
 		r.unsubscribe(sub)
 	}
-	r.watching.Wait()
-	r.inquiries.Wait()
-	r.news.end()
-	return nil
 }
