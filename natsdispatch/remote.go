@@ -35,6 +35,7 @@ type Remote struct {
 	wake         chan struct{} // has a value if expire has to be called soon
 	acked        doneCalls
 	replies      chan *nats.Msg // replies of all calls, and markers for nodes that have left
+	started      atomic.Bool    // start has succeeded
 	goes         sync.Once      // calls off
 
 	state      sync.Mutex // guards the fields below, except dropped

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,4 +112,44 @@ func TestCloseWaitsForAnotherClose(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Calls may be sent during Join and Close. They ask the nodes or not, and nothing goes wrong.
+func TestCallsDuringJoin(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	produce(t, far, "m", echo("m"))
+	produce(t, near, "here", echo("here"))
+	serve(t, connect(t, s.ClientURL()), far, "far")
+	nc := connect(t, s.ClientURL())
+	stop := make(chan struct{})
+	var senders sync.WaitGroup
+	for range 4 {
+		senders.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				call, err := near.Send(t.Context(), measure, "x")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				<-call.Done()
+				for _, o := range call.Report().Outcomes {
+					if o.State != dispatch.StateOK && o.State != dispatch.StateGone {
+						t.Errorf("%v is %v: %v", o.Member, o.State, o.Err)
+					}
+				}
+			}
+		})
+	}
+	for range 50 {
+		join(t, nc, near, []string{"far"}, natsdispatch.WithNodes("far")).Close()
+	}
+	close(stop)
+	senders.Wait()
+	noMisuse(t, near)
 }
