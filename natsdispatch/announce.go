@@ -56,7 +56,7 @@ func jitter(d time.Duration) time.Duration { return d - rand.N(d/5+1) }
 // forgets what the node need not remember any more.
 func (n *Node) doBeat(now time.Time) {
 	n.report()
-	total := dropped(n.subscriptions()...)
+	total := dropped(n.everySubscription()...)
 	n.looked(n.counts.droppedBySubs.Swap(total) < total)
 	n.state.Lock()
 	n.seen.sweep(now)

@@ -298,6 +298,22 @@ func (n *Node) subscriptions() (subs []*nats.Subscription) {
 	return subs
 }
 
+// everySubscription returns the subscriptions to requests and to all other messages, except those of the tools of NATS.
+func (n *Node) everySubscription() []*nats.Subscription {
+	subs := n.subscriptions()
+	if n.probes != nil {
+		subs = append(subs, n.probes)
+	}
+	for _, s := range n.topics {
+		for _, sub := range []*nats.Subscription{s.own, s.acks} {
+			if sub != nil {
+				subs = append(subs, sub)
+			}
+		}
+	}
+	return subs
+}
+
 // Close takes the node off the topics at once: it says bye, cancels the open calls
 // with [dispatch.ErrClosed], and waits until they have ended. The node sends no more replies. Close may be
 // called more than once, also concurrently, and returns nil. The producers and the connection stay as they are.
@@ -323,17 +339,7 @@ func (n *Node) off() {
 		n.description.Remove()
 	}
 	n.publishing.stop()
-	subs := n.subscriptions()
-	if n.probes != nil {
-		subs = append(subs, n.probes)
-	}
-	for _, s := range n.topics {
-		for _, sub := range []*nats.Subscription{s.own, s.acks} {
-			if sub != nil {
-				subs = append(subs, sub)
-			}
-		}
-	}
+	subs := n.everySubscription()
 	if n.service != nil {
 		subs = append(subs, n.service.subs...)
 	}
