@@ -76,7 +76,8 @@
 //
 // A call ends when all its local members and the nodes that it expects have ended. The first calls after
 // Join, or after a reconnect, ask at once. They do not end before the nodes have had [WithDiscovery] to
-// announce themselves, but wait for this at most a quarter of their time.
+// announce themselves, but wait for this at most a quarter of their time, and not if the server says that no
+// node has subscribed to the topic.
 //
 // # Stopping
 //

@@ -20,7 +20,7 @@ import (
 // Join subscribes and asks the nodes to announce themselves. Join also succeeds without a server, and
 // then does this as soon as there is a connection. Calls within
 // [WithDiscovery] after that ask at once, and do not end before this time
-// has passed, but wait at most a quarter of their own time.
+// has passed, but wait at most a quarter of their own time, and not at all if the server says that no node is there.
 //
 // The error wraps [dispatch.ErrInvalidArgument], [dispatch.ErrInvalidOption], a
 // sentinel of [dispatch.Dispatcher.AddRelay] ([dispatch.ErrDuplicate] if the bus has

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
@@ -109,7 +110,7 @@ func WithCodec(codecs ...Codec) Option {
 				return invalid("WithCodec", "name %v", err)
 			}
 		}
-		c.codecs = codecs
+		c.codecs = slices.Clone(codecs)
 		return nil
 	}}
 }

@@ -17,7 +17,8 @@ func WithAcceptWindow(d time.Duration) JoinOption {
 
 // WithDiscovery sets how long nodes may take to announce themselves after the connection was made.
 // Calls ask at once. Within this time a call does not end just because all known members have
-// ended, but it waits at most a quarter of its own time. Without this option the time is
+// ended, but it waits at most a quarter of its own time, and not if the server says that no node has
+// subscribed. Without this option the time is
 // DefaultDiscovery.
 func WithDiscovery(d time.Duration) JoinOption {
 	return joinOption(func(c *joinConfig) error {
