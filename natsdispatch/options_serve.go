@@ -4,7 +4,7 @@ import "time"
 
 // WithNode sets the node's name in reports. The name has 1 to 128 bytes of UTF-8, and must be unique in its
 // space: if two processes serve a topic under the same name, the error handlers of both and of their askers receive
-// [dispatch.ErrDuplicate]. Nobody notices two processes of the same name that serve different topics.
+// [dispatch.ErrDuplicate]. Two processes of the same name that serve different topics are not noticed.
 // Without this option the name consists of the host name, the process number and
 // four random characters.
 func WithNode(name string) ServeOption {
