@@ -56,7 +56,7 @@ func jitter(d time.Duration) time.Duration { return d - rand.N(d/5+1) }
 // forgets what the node need not remember any more.
 func (n *Node) doBeat(now time.Time) {
 	n.report()
-	total := dropped(n.subscriptions()...)
+	total := dropped(n.everySubscription()...)
 	n.looked(n.counts.droppedBySubs.Swap(total) < total)
 	n.state.Lock()
 	n.seen.sweep(now)
@@ -107,18 +107,18 @@ func (n *Node) publishAnnouncement(s *served, event, to string, more *detail) (e
 	n.state.Unlock()
 	n.talk.Lock()
 	defer n.talk.Unlock()
-	if event == eventBeat && !s.said && to == "" || s.over {
-		return nil // the hello comes before all beats, and the bye is the last announcement
+	if (event == eventBeat || event == eventChange) && !s.said && to == "" || s.over {
+		return nil // the hello comes before all beats and changes, and the bye is the last announcement
 	}
 	s.over = event == eventBye
 	a := announcement{
-		Node: n.node, Topic: s.name, Event: event, Epoch: n.epoch, Seq: s.seq, BeatMS: n.beat.Milliseconds(),
+		Node: n.node, Topic: s.name, Event: event, Epoch: n.epoch, Seq: s.seq, BeatMS: milliseconds(n.beat),
 		Versions: []int{version, version2}, Types: n.types, Groups: s.names, Bus: n.bus, Draining: leaving,
 		Detail: more,
 	}
 	if len(n.topics) > 1 {
 		_, every := turns(len(n.topics), n.beat)
-		a.BeatMS, a.AllMS, a.Edition = every.Milliseconds(), n.beat.Milliseconds(), n.edition.Load()
+		a.BeatMS, a.AllMS, a.Edition = milliseconds(every), milliseconds(n.beat), n.edition.Load()
 	}
 	for _, c := range n.codecs {
 		a.Codecs = append(a.Codecs, c.Name())
@@ -137,6 +137,10 @@ func (n *Node) publishAnnouncement(s *served, event, to string, more *detail) (e
 	}
 	return err
 }
+
+// milliseconds returns an interval as announcements have it. It rounds up: an asker that counts on more beats than
+// the node sends would take the node as gone too early.
+func milliseconds(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
 
 // hearProbe answers the probe of an asker, after a random time if the probe has headerSpread.
 func (n *Node) hearProbe(m *nats.Msg) {

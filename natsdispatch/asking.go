@@ -22,7 +22,10 @@ const longestMargin = 20 * time.Millisecond
 // sent nothing.
 func (q *inquiry) ask(ctx context.Context) error {
 	if !q.r.awaitConnection(ctx) {
-		if q.r.nc.IsClosed() {
+		switch {
+		case q.r.stopped.Err() != nil:
+			return errClosedRemote
+		case q.r.nc.IsClosed():
 			return errClosedConnection
 		}
 		return fmt.Errorf("%w: there is no connection to NATS", dispatch.ErrUnreachable)
@@ -73,6 +76,9 @@ func (a *asked) isOpen() bool {
 
 // errClosedConnection is the error of the nodes of a call, and of Node.Drain, when the connection is closed.
 var errClosedConnection = fmt.Errorf("%w: the connection to NATS is closed", dispatch.ErrUnreachable)
+
+// errClosedRemote is the error of the nodes of the calls that are open when the Remote is closed.
+var errClosedRemote = fmt.Errorf("%w: Remote.Close", dispatch.ErrGone)
 
 // awaitConnection waits for a connection, at most for the time of WithReconnectWait and for half of the
 // time of the call. It reports whether there is a connection.

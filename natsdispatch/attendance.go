@@ -94,24 +94,20 @@ func (t *attendance) isTwin(node string, now time.Time, while time.Duration) boo
 
 // left returns the events of processes that the table takes as gone because they are silent. If the asker
 // is cut off, left returns one event for all of them.
-func (t *attendance) left(gone []departure, now time.Time, in *table) (events []NodeEvent) {
+func (t *attendance) left(gone []departure, now time.Time) (events []NodeEvent) {
 	cut := false
 	for _, d := range gone {
 		id := boot{d.node, d.epoch}
 		if was, known := t.stays[id]; !known || !was.here {
 			continue // the event was returned for another topic
 		}
-		last := now
-		if p := in.at(d.place); p != nil { // otherwise the table has forgotten the node
-			last = p.heard
-		}
-		t.stays[id] = stay{until: last}
+		t.stays[id] = stay{until: d.heard}
 		switch {
 		case !errors.Is(d.why, dispatch.ErrUnreachable):
-			events = append(events, NodeEvent{Kind: NodeSilent, Time: now, Node: d.node, Topic: d.topic, After: now.Sub(last), Err: d.why})
+			events = append(events, NodeEvent{Kind: NodeSilent, Time: now, Node: d.node, Topic: d.topic, After: now.Sub(d.heard), Err: d.why})
 		case !cut:
 			cut = true
-			events = append(events, NodeEvent{Kind: CutOff, Time: now, After: now.Sub(last), Err: errors.Unwrap(d.why)}) // without the name of the node
+			events = append(events, NodeEvent{Kind: CutOff, Time: now, After: now.Sub(d.heard), Err: errors.Unwrap(d.why)}) // without the name of the node
 		}
 	}
 	return events

@@ -56,7 +56,12 @@ func turns(topics int, beat time.Duration) (each int, every time.Duration) {
 // recently announce themselves on all topics. Otherwise the node sends a beat for all topics, and
 // announces itself on the topics whose turn it is.
 func (n *Node) sayBeat(changed bool) {
-	if len(n.topics) == 1 || changed || n.full > 0 {
+	if changed {
+		n.full = max(n.full-1, 0)
+		n.announceAll(eventChange)
+		return
+	}
+	if len(n.topics) == 1 || n.full > 0 {
 		n.full = max(n.full-1, 0)
 		n.announceAll(eventBeat)
 		return

@@ -35,7 +35,9 @@ func (JSON) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v)
 
 // Gob is the codec "gob", of package encoding/gob, for values that JSON cannot write. Each
 // message contains the description of its type. Types of values in interfaces must be registered
-// with [gob.Register] on both sides. Fields that are not exported are lost, as with JSON.
+// with [gob.Register] on both sides. Fields that are not exported are lost, as with JSON. Gob knows fields by their
+// names in Go: if these differ between the two sides, values are lost although JSON tags, and so the
+// [Fingerprint], are the same.
 type Gob struct{}
 
 // Name returns "gob".

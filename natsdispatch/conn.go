@@ -112,7 +112,7 @@ func (l *link) failedBy(e NodeEvent) {
 // tell gives an error to the handler of WithErrorHandler.
 func (l *link) tell(err error) { l.news.try("the func of WithErrorHandler", func() { l.onError(err) }) }
 
-// errorsClear is how long lastError returns an error. An error that persists is reported again before that.
+// errorsClear is how long lastError returns an error. A refusal that persists is reported again, mostly before that.
 const errorsClear = time.Minute
 
 // lastError returns the last error that was reported, or nil if errorsClear has passed since then.

@@ -32,9 +32,9 @@
 //     repetition is for the same process of the node, and has the same id, which no node runs twice.
 //  3. A member's results arrive in the order in which the member returned them, and before its end. If
 //     messages of a node are lost because one side had no connection, the node sends them again
-//     within the time of the call. Results that cannot be sent again are reported as lost. At most
-//     [WithWindow] bytes of a call are on their way, and a node holds at most [WithMaxWaiting] bytes of
-//     replies. If producers return results faster than the node can send them, further results wait on the
+//     within the time of the call. Results that cannot be sent again are reported as lost. [WithWindow] bounds
+//     the bytes of a call that are on their way, and [WithMaxWaiting] the bytes of replies that a node
+//     holds. If producers return results faster than the node can send them, further results wait on the
 //     node, up to [WithMaxBacklog]. At the asker, a call keeps the results that the program has not read.
 //  4. The end of a call reaches the nodes, with its cause, so that no node works for a call that
 //     has ended. If the asker has crashed, the nodes stop at the end of the call's time.
@@ -43,7 +43,7 @@
 //     than 341 bytes may be too long for a subject, and a name that is no UTF-8 cannot be announced. The node
 //     reports such a group once, and then asks it only for [dispatch.WithTargets] with the name of the node.
 //  6. Panics, errors, overload and removal keep their kind: [errors.Is] reaches the
-//     sentinels of package dispatch, and [*RemoteError] has the text.
+//     sentinels of package dispatch that the protocol knows, and [*RemoteError] has the text.
 //
 // # Who is missing
 //
@@ -59,7 +59,7 @@
 //	said bye, missed its beats, or started again          Gone, at once
 //	missed its beats before the call                     node/* Gone, at once
 //	all have missed beats, or NATS answers no ping       Failed, ErrUnreachable: the asker is cut off
-//	two processes have the node's name                   node/* Failed, dispatch.ErrDuplicate
+//	two processes have the node's name on the topic      node/* Failed, dispatch.ErrDuplicate
 //	refused, because it has too many requests            node/* Rejected, ErrOverloaded
 //	other types, codec or version of the protocol        node/* Failed, ErrIncompatible
 //	fewer results have arrived than the node counted     Failed, ErrLost
@@ -76,7 +76,8 @@
 //
 // A call ends when all its local members and the nodes that it expects have ended. The first calls after
 // Join, or after a reconnect, ask at once. They do not end before the nodes have had [WithDiscovery] to
-// announce themselves, but wait for this at most a quarter of their time.
+// announce themselves, but wait for this at most a quarter of their time, and not if the server says that no
+// node has subscribed to the topic.
 //
 // # Stopping
 //

@@ -24,7 +24,10 @@ var (
 )
 
 // RemoteError is the error of a member on another node. It has the text of the error there. If that
-// error wraps a sentinel that the protocol knows, [errors.Is] finds this sentinel.
+// error wraps a sentinel that the protocol knows, [errors.Is] finds this sentinel; of several sentinels, the
+// most precise one. In the error of a Failed member it does not find [dispatch.ErrGone],
+// [dispatch.ErrOverloaded], [dispatch.ErrClosed] and [dispatch.ErrTimeout]: they say how something else has
+// ended, such as another call. The error of a member that panicked is a [*dispatch.PanicError].
 type RemoteError struct {
 	Node string // the name of the node; empty for the cause of a cancel
 	Text string // the text of the error on the node
@@ -150,9 +153,9 @@ func (f failure) error(node string) error {
 		e.is, e.also = dispatch.ErrGone, sentinel
 	case f.state == dispatch.StateRejected:
 		e.is, e.also = dispatch.ErrOverloaded, sentinel
-	case sentinel == dispatch.ErrTimeout:
+	case f.state == dispatch.StateLate && sentinel == dispatch.ErrTimeout:
 		e.is, e.also = sentinel, context.DeadlineExceeded
-	case sentinel == dispatch.ErrGone || sentinel == dispatch.ErrOverloaded || sentinel == dispatch.ErrClosed:
+	case sentinel == dispatch.ErrGone || sentinel == dispatch.ErrOverloaded || sentinel == dispatch.ErrClosed || sentinel == dispatch.ErrTimeout:
 		// The member has returned the error of something else, such as another call. Its own state is Failed.
 	default:
 		e.is = sentinel

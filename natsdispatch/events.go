@@ -27,7 +27,7 @@ const (
 	// NodeRestarted: a new process has taken the name of a node that was present or silent.
 	// The requests of the earlier process are lost.
 	NodeRestarted
-	// NodeTwin: two processes have the same name at the same time.
+	// NodeTwin: two processes serve a topic under the same name at the same time.
 	NodeTwin
 	// CutOff: all nodes fell silent together, or the server does not answer a ping. The fault is on
 	// this side of the network.

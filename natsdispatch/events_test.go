@@ -38,7 +38,7 @@ func (c *census) say(at int, node, topic, event string, epoch int64, seq uint64)
 
 func (c *census) expire(at int, cut error) {
 	gone, _ := c.table.expire(second(at), cut)
-	for _, e := range c.left(gone, second(at), &c.table) {
+	for _, e := range c.left(gone, second(at)) {
 		c.add(at, e)
 	}
 	c.attendance.forget(second(at), c.table.forget)
@@ -137,6 +137,19 @@ func TestEventsOfNodes(t *testing.T) {
 				t.Errorf("kept for ever: %v, %v, %v", census.stays, census.twins, census.places)
 			}
 		})
+	}
+}
+
+// The event of a node says when the node was last heard, even if the asker forgets the node at the same time.
+func TestEventOfANodeThatIsForgottenAtOnce(t *testing.T) {
+	c := &census{table: table{most: 100, forget: time.Second}}
+	c.say(0, "n", "a", eventHello, 5, 0)
+	c.expire(4, nil)
+	if want := []string{"0 came n 0s", "4 silent n 4s"}; !slices.Equal(c.events, want) {
+		t.Errorf("events are %q, want %q", c.events, want)
+	}
+	if len(c.places) != 0 {
+		t.Error("the asker remembers the node")
 	}
 }
 
@@ -267,6 +280,30 @@ func TestNews(t *testing.T) {
 		if !strings.Contains(first, `level=INFO msg="natsdispatch: node a came" natsdispatch.event=came natsdispatch.node=a natsdispatch.space=s`) {
 			t.Errorf("logged: %s", first)
 		}
+	})
+}
+
+// No more events wait than the documentation says, also if a function blocks while it is told one that has waited.
+func TestNewsThatWaitAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		next := make(chan struct{})
+		n := &news{logger: slog.New(slog.DiscardHandler), onNode: func(NodeEvent) { <-next }}
+		n.put(NodeEvent{Kind: NodeCame})
+		synctest.Wait() // until the function blocks
+		for blocked := range 3 {
+			for range 2 * mostNews {
+				n.put(NodeEvent{Kind: NodeCame})
+			}
+			next <- struct{}{} // one event was told, and the next one is
+			synctest.Wait()
+			n.put(NodeEvent{Kind: NodeCame})
+			before := n.count()
+			if n.put(NodeEvent{Kind: NodeCame}); n.count() != before+1 {
+				t.Errorf("when the function has blocked %d times, more than %d events wait", blocked+2, mostNews)
+			}
+		}
+		close(next)
+		n.end()
 	})
 }
 

@@ -38,7 +38,7 @@ func (r *Remote) expireAt(now time.Time, cut error) (wait time.Duration, cutOff 
 		r.table.excuse(now) // the asker cannot hear the nodes
 	}
 	gone, next := r.table.expire(now, cut)
-	for _, e := range r.attendance.left(gone, now, &r.table) {
+	for _, e := range r.attendance.left(gone, now) {
 		r.news.put(e)
 		if e.Kind == CutOff {
 			cutOff = &e

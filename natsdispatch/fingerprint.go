@@ -38,7 +38,10 @@ var selfWriters = [...]reflect.Type{
 
 func (d *description) add(t reflect.Type) {
 	for _, w := range selfWriters {
-		if t.Implements(w) || t.Kind() != reflect.Pointer && t.Kind() != reflect.Interface && reflect.PointerTo(t).Implements(w) {
+		if t.Kind() == reflect.Pointer {
+			break // the text of a pointer has only a part of the package: see what it points to
+		}
+		if t.Implements(w) || t.Kind() != reflect.Interface && reflect.PointerTo(t).Implements(w) {
 			fmt.Fprintf(d, "%s.%s", t.PkgPath(), t)
 			return
 		}
@@ -81,13 +84,14 @@ func (d *description) add(t reflect.Type) {
 
 func (d *description) addField(f reflect.StructField) {
 	tag := f.Tag.Get("json")
-	if tag == "-" || !f.IsExported() && !f.Anonymous {
+	embeds := f.Anonymous && isStruct(f.Type)
+	if tag == "-" || !f.IsExported() && !embeds {
 		return
 	}
 	name, rest, _ := strings.Cut(tag, ",")
 	switch {
 	case name != "":
-	case f.Anonymous:
+	case embeds:
 		name = "+" // the fields of an embedded struct are written as fields of the outer struct
 	default:
 		name = f.Name
@@ -99,4 +103,9 @@ func (d *description) addField(f reflect.StructField) {
 	d.WriteByte(' ')
 	d.add(f.Type)
 	d.WriteByte(';')
+}
+
+// isStruct reports whether t is a struct or points to one.
+func isStruct(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct || t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct
 }

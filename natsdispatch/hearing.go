@@ -157,7 +157,8 @@ func (r *Remote) hearPresence(m *nats.Msg, private bool) {
 }
 
 // offerLocked puts events for the open requests to all nodes of a topic. settling says that the time of
-// WithDiscovery has not passed; then there is an event for a node that was not present before. There is
+// WithDiscovery has not passed; then there is an event for a node that was not present before. There is such an
+// event also later for a node that ignores the request, because the request has come through its bus. There is
 // another event for a node that has said hello because it has started or has a connection again.
 func (r *Remote) offerLocked(a *announcement, h heard, settling bool) {
 	found, hello := h.arrived && settling, a.Event == eventHello && h.gone == nil
@@ -165,7 +166,7 @@ func (r *Remote) offerLocked(a *announcement, h heard, settling bool) {
 		if open.request.group != "" || open.by.topic != a.Topic {
 			continue
 		}
-		if found {
+		if found || h.arrived && open.request.passedNode(a) {
 			_ = open.by.put(event{asked: open, found: a}, 0) // an inquiry that is over needs no event
 		}
 		if hello {

@@ -3,6 +3,7 @@ package natsdispatch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -143,6 +144,9 @@ func (r *Remote) inquire(ctx context.Context, write func() ([]byte, error), targ
 	case is(err, dispatch.ErrUnreachable) && q.isExpecting():
 		q.fail(err)
 		return nil
+	case err == errClosedRemote: //nolint:errorlint // the codec may return any other error
+		q.fail(err)
+		return nil // without members if no node is known
 	default:
 		q.withdraw()
 		return err
@@ -213,14 +217,18 @@ func (r *Remote) begin(q *inquiry) bool {
 func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups []string, names string) {
 	listed, here := 0, 0
 	for _, n := range known {
-		if n.Bus != "" && q.request.passed(n.Bus) || n.Draining && n.left == nil {
+		drains := n.Draining && n.left == nil
+		if q.request.passedNode(&n.announcement) || drains && !slices.Contains(q.r.expected, n.Node) {
 			continue
 		}
 		speaks2 := slices.Contains(n.Versions, version2)
 		q.old = q.old || !speaks2
 		hopeless := n.misfit(q.request.types, q.request.codec)
-		if n.left != nil {
+		switch {
+		case n.left != nil:
 			hopeless = n.why(now)
+		case drains:
+			hopeless = fmt.Errorf("%w: %s is draining, and accepts no new requests", dispatch.ErrUnreachable, n.Node)
 		}
 		if hopeless == nil {
 			groups = append(groups, q.meant(n.Groups)...)
@@ -231,7 +239,7 @@ func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups 
 		t := q.tally(all, n.Node, n.Epoch)
 		t.twin, t.names = now.Before(n.twins), n.names.Load()
 		t.speaks2, t.hopeless = speaks2, hopeless
-		if n.left != nil {
+		if n.left != nil || drains {
 			continue
 		}
 		if here++; t.names != nil {
@@ -301,9 +309,16 @@ func (q *inquiry) withdraw() {
 }
 
 // found handles a node that announces itself within the time of WithDiscovery. The node has received the
-// request, because it had subscribed before it answered the probe.
+// request, because it had subscribed before it answered the probe. A node through whose bus the request has come
+// ignores the request, and is not expected any more.
 func (q *inquiry) found(ctx context.Context, a *asked, n *announcement) {
-	if !q.settling || n.Draining || n.Bus != "" && q.request.passed(n.Bus) {
+	if q.request.passedNode(n) {
+		if t := a.tallies[n.Node]; t != nil && t.epoch == 0 && !t.over {
+			q.do(t, t.excuse)
+		}
+		return
+	}
+	if !q.settling || n.Draining {
 		return
 	}
 	misfit := n.misfit(q.request.types, q.request.codec)

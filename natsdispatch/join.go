@@ -20,12 +20,12 @@ import (
 // Join subscribes and asks the nodes to announce themselves. Join also succeeds without a server, and
 // then does this as soon as there is a connection. Calls within
 // [WithDiscovery] after that ask at once, and do not end before this time
-// has passed, but wait at most a quarter of their own time.
+// has passed, but wait at most a quarter of their own time, and not at all if the server says that no node is there.
 //
 // The error wraps [dispatch.ErrInvalidArgument], [dispatch.ErrInvalidOption], a
 // sentinel of [dispatch.Dispatcher.AddRelay] ([dispatch.ErrDuplicate] if the bus has
 // joined the topic in this space before), [ErrConnection] if the connection is not
-// set up for asking, or what the server has refused.
+// set up for asking, or what the server has refused. A call that is sent before Join has returned may ask no nodes.
 func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dispatch.Selector[Req, Res], opts ...JoinOption) (*Remote, error) {
 	config, err := newJoinConfig(opts)
 	if err != nil {
@@ -56,6 +56,9 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 	r.bus, r.topics = busID(d.Bus()), topicsOf(on)
 	codec := safe{r.codecs[0], &r.news}
 	relay := func(ctx context.Context, req Req, to *dispatch.Roster[Res]) error {
+		if !r.started.Load() {
+			return nil // the call was sent before Join has returned
+		}
 		write := func() ([]byte, error) {
 			payload, err := marshal(codec, req)
 			if err != nil {
@@ -71,6 +74,7 @@ func Join[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on disp
 	}
 	err = r.start()
 	if err == nil {
+		r.started.Store(true)
 		r.description, err = d.Bus().AddLink(r.status)
 	}
 	if err != nil {

@@ -105,7 +105,7 @@ func (n *Node) awaitAcks(ctx context.Context) error {
 		case <-n.cut:
 			return errClosedConnection
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return endOf(ctx)
 		}
 		over.Stop()
 	}

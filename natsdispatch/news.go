@@ -107,21 +107,22 @@ func (n *news) count() uint64 {
 	return n.missed
 }
 
-// take returns what waits to be told. If nothing waits, the goroutine that tells ends.
-func (n *news) take() []func() {
+// take returns the event that is to be told next, or nil if none waits. Then the goroutine that tells ends.
+func (n *news) take() (tell func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	queue := n.queue
-	n.queue = nil
-	n.telling = queue != nil
-	return queue
+	if n.telling = len(n.queue) > 0; !n.telling {
+		n.queue = nil
+		return nil
+	}
+	tell, n.queue[0] = n.queue[0], nil
+	n.queue = n.queue[1:]
+	return tell
 }
 
 func (n *news) tell() {
-	for queue := n.take(); queue != nil; queue = n.take() {
-		for _, tell := range queue {
-			tell()
-		}
+	for tell := n.take(); tell != nil; tell = n.take() {
+		tell()
 	}
 }
 

@@ -60,6 +60,7 @@ type Node struct {
 	idle    chan struct{}   // closed when no further request can arrive and none is open
 	closed  bool
 	cut     chan struct{}      // closed when the connection is closed; may be read without state
+	goes    sync.Once          // calls off; used without state
 	probes  *nats.Subscription // set by start, and then read without state
 
 	talk    sync.Mutex // held while the node announces itself; guards the field below, and fields of served
@@ -201,14 +202,16 @@ func (n *Node) hearOwn(m *nats.Msg) {
 func (n *Node) Name() string { return n.node }
 
 // Err returns the last error that the handler of [WithErrorHandler] got, or that was logged without one. It
-// returns nil if the last minute had no error. An error that persists is reported again within a minute.
+// returns nil if the last minute had no error. A refusal of the server that persists is reported again within a
+// minute if the node beats as often. What is reported only once, such as a twin, is not returned any more after a
+// minute.
 func (n *Node) Err() error { return n.lastError() }
 
 // Drain takes the node off the topics: it announces that it takes no new requests,
 // finishes the requests that it has or that are on their way, waits until the askers have the
 // replies, and says bye. An asker acknowledges a reply within a second. Drain waits for a crashed asker
 // at most until the end of its call. It does not wait for askers of version 1 of the protocol.
-// If ctx ends first, Drain closes the node like [Node.Close] and returns the error of the context. If the
+// If ctx ends first, Drain closes the node like [Node.Close] and returns an error that wraps the error of the context and its cause. If the
 // connection is closed, Drain also closes the node, and returns [dispatch.ErrUnreachable]. Call Drain before
 // nc.Drain, which loses open requests. The producers and the connection stay as they are.
 func (n *Node) Drain(ctx context.Context) error {
@@ -228,7 +231,7 @@ func (n *Node) Drain(ctx context.Context) error {
 		case <-n.cut:
 			err = errClosedConnection // the remaining replies cannot be sent
 		case <-ctx.Done():
-			err = context.Cause(ctx)
+			err = endOf(ctx)
 		}
 	}
 	if err == nil {
@@ -236,11 +239,23 @@ func (n *Node) Drain(ctx context.Context) error {
 	}
 	if err == nil {
 		err = n.publishing.drain(ctx)
+		if err != nil && ctx.Err() != nil {
+			err = endOf(ctx)
+		}
 	}
 	if err != nil {
 		err = fmt.Errorf("natsdispatch: node %s: drain: %w", n.node, err)
 	}
 	return errors.Join(err, n.Close())
+}
+
+// endOf returns the error of a context that has ended, and its cause.
+func endOf(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
 }
 
 // drainSubscriptions ends the subscriptions to requests, and waits until all requests that the server has
@@ -262,7 +277,7 @@ func (n *Node) drainSubscriptions(ctx context.Context) error {
 		case <-n.cut:
 			return errClosedConnection
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return endOf(ctx)
 		}
 	}
 	return nil
@@ -283,18 +298,31 @@ func (n *Node) subscriptions() (subs []*nats.Subscription) {
 	return subs
 }
 
+// everySubscription returns the subscriptions to requests and to all other messages, except those of the tools of NATS.
+func (n *Node) everySubscription() []*nats.Subscription {
+	subs := n.subscriptions()
+	if n.probes != nil {
+		subs = append(subs, n.probes)
+	}
+	for _, s := range n.topics {
+		for _, sub := range []*nats.Subscription{s.own, s.acks} {
+			if sub != nil {
+				subs = append(subs, sub)
+			}
+		}
+	}
+	return subs
+}
+
 // Close takes the node off the topics at once: it says bye, cancels the open calls
 // with [dispatch.ErrClosed], and waits until they have ended. The node sends no more replies. Close may be
-// called more than once, and returns nil. The producers and the connection stay as they are.
+// called more than once, also concurrently, and returns nil. The producers and the connection stay as they are.
 func (n *Node) Close() error {
 	n.state.Lock()
-	first := !n.closed
 	n.closed, n.leaving = true, true
 	all := slices.Collect(maps.Values(n.work))
 	n.state.Unlock()
-	if first {
-		n.off()
-	}
+	n.goes.Do(n.off)
 	for _, w := range all {
 		w.cancel(dispatch.ErrClosed)
 	}
@@ -311,17 +339,7 @@ func (n *Node) off() {
 		n.description.Remove()
 	}
 	n.publishing.stop()
-	subs := n.subscriptions()
-	if n.probes != nil {
-		subs = append(subs, n.probes)
-	}
-	for _, s := range n.topics {
-		for _, sub := range []*nats.Subscription{s.own, s.acks} {
-			if sub != nil {
-				subs = append(subs, sub)
-			}
-		}
-	}
+	subs := n.everySubscription()
 	if n.service != nil {
 		subs = append(subs, n.service.subs...)
 	}

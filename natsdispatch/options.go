@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
@@ -109,7 +110,7 @@ func WithCodec(codecs ...Codec) Option {
 				return invalid("WithCodec", "name %v", err)
 			}
 		}
-		c.codecs = codecs
+		c.codecs = slices.Clone(codecs)
 		return nil
 	}}
 }
@@ -160,7 +161,7 @@ func WithPendingLimits(messages, bytes int) Option {
 
 // WithErrorHandler calls f with the errors that no call reports, such as permission
 // violations and messages that are dropped or cannot be sent. Without this option they are logged; see
-// [WithLogger]. f is called concurrently.
+// [WithLogger]. f is called concurrently. Close waits for f, so f must not call Close or Drain.
 func WithErrorHandler(f func(error)) Option {
 	return common{func(c *config) error {
 		if f == nil {
@@ -188,7 +189,7 @@ func WithLogger(logger *slog.Logger) Option {
 // OnNode calls f with the events of nodes and of the connection to NATS: each event once, one at
 // a time, in order, on a separate goroutine, which also logs them. No
 // lock is held during f, and only Close waits for f, so f must not
-// call Close. While f blocks, up to 32,768 events wait; further events are dropped and counted as Missed in
+// call Close or Drain. While f blocks, up to 32,768 events wait; further events are dropped and counted as Missed in
 // [RemoteStats] and [NodeStats].
 //
 // [Join] reports events of the nodes on its topics, and [Serve] only a twin of its own node; both report

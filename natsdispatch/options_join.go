@@ -17,7 +17,8 @@ func WithAcceptWindow(d time.Duration) JoinOption {
 
 // WithDiscovery sets how long nodes may take to announce themselves after the connection was made.
 // Calls ask at once. Within this time a call does not end just because all known members have
-// ended, but it waits at most a quarter of its own time. Without this option the time is
+// ended, but it waits at most a quarter of its own time, and not if the server says that no node has
+// subscribed. Without this option the time is
 // DefaultDiscovery.
 func WithDiscovery(d time.Duration) JoinOption {
 	return joinOption(func(c *joinConfig) error {
@@ -27,7 +28,7 @@ func WithDiscovery(d time.Duration) JoinOption {
 }
 
 // WithNodes names nodes that each call expects, even if they have never announced
-// themselves: a node that is missing is Failed with [dispatch.ErrUnreachable], as "name/*".
+// themselves: a node that is missing or draining is Failed with [dispatch.ErrUnreachable], as "name/*".
 // Each topic of the Join expects them. The option may be given more than once.
 func WithNodes(names ...string) JoinOption {
 	return joinOption(func(c *joinConfig) error {
@@ -41,8 +42,9 @@ func WithNodes(names ...string) JoinOption {
 	})
 }
 
-// WithForget sets how long the asker remembers a node that has fallen silent.
-// Until then each call expects the node, and reports it as Gone at once, as "name/*". A node
+// WithForget sets how long the asker remembers a node that has fallen silent, from the time when it was last
+// heard. Until then each call expects the node, and reports it as Gone at once, as "name/*". If this time is
+// shorter than three beats of the node, the asker forgets the node as soon as it is silent. A node
 // that says bye, as [Node.Drain] and [Node.Close] do, is forgotten at once. Without
 // this option the time is DefaultForget.
 func WithForget(d time.Duration) JoinOption {
@@ -67,7 +69,7 @@ func WithReconnectWait(d time.Duration) JoinOption {
 }
 
 // WithResend repeats a request to a group up to n times, spread over the accept
-// window, as long as no replica accepts it. The request may then run more than once, so use this option
+// window but not more often than every millisecond, as long as no replica accepts it. The request may then run more than once, so use this option
 // only for producers for which this makes no difference.
 func WithResend(n int) JoinOption {
 	return joinOption(func(c *joinConfig) error {
@@ -107,9 +109,10 @@ func WithMaxMembers(n int) JoinOption {
 	})
 }
 
-// WithWindow sets how many bytes all nodes of a call together may send before the asker acknowledges
-// them. The nodes have equal shares of at least 16 KiB. Neither the asker nor its server has to hold
-// more unread bytes of a call. It is DefaultWindow without this option.
+// WithWindow sets how many bytes with results all nodes of a call together may send before the asker
+// acknowledges them. Neither the asker nor its server has to hold more unread bytes of a call. The nodes that the
+// call expects have equal shares. A share has at least 16 KiB, so very many nodes may send more in all. A node
+// that answers but was not expected has another share, beyond the window. It is DefaultWindow without this option.
 func WithWindow(bytes int) JoinOption {
 	return joinOption(func(c *joinConfig) error {
 		if bytes > most {

@@ -3,8 +3,8 @@ package natsdispatch
 import "time"
 
 // WithNode sets the node's name in reports. The name has 1 to 128 bytes of UTF-8, and must be unique in its
-// space: if two processes have the same name, the error handlers of both and of their askers receive
-// [dispatch.ErrDuplicate].
+// space: if two processes serve a topic under the same name, the error handlers of both and of their askers receive
+// [dispatch.ErrDuplicate]. Two processes of the same name that serve different topics are not noticed.
 // Without this option the name consists of the host name, the process number and
 // four random characters.
 func WithNode(name string) ServeOption {
@@ -98,7 +98,7 @@ func WithSign(sign Sign) ServeOption {
 // WithMicro shows the node to the tools of NATS, such as nats micro ls, info and
 // stats, as a service called "dispatch" of this version, which has the form 1.2.3, with one
 // endpoint for each topic. The service counts the requests of askers. A request counts as an error if it was
-// refused, or if a member has neither answered nor declined. The processing time of a request lasts from
+// refused, or if a member has neither answered nor declined and the asker has not canceled it. The processing time of a request lasts from
 // its arrival to the last message of the reply.
 func WithMicro(version string) ServeOption {
 	return serveOption(func(c *serveConfig) error {

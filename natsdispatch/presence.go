@@ -80,7 +80,8 @@ type place struct{ topic, node string }
 type departure struct {
 	place
 	epoch int64
-	why   error // wraps ErrGone, or ErrUnreachable if the asker is cut off
+	heard time.Time // when the node was last heard
+	why   error     // wraps ErrGone, or ErrUnreachable if the asker is cut off
 }
 
 // table holds the announced nodes: the present nodes, and the nodes that have left without a bye. It reads
@@ -193,7 +194,7 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 	case a.Event == eventBye:
 		t.remove(at)
 		if old.left == nil {
-			h.gone = []departure{{at, a.Epoch, fmt.Errorf("%w: %s: it has said bye", dispatch.ErrGone, a.Node)}}
+			h.gone = []departure{{at, a.Epoch, now, fmt.Errorf("%w: %s: it has said bye", dispatch.ErrGone, a.Node)}}
 		}
 		h.changed = true
 		return h
@@ -207,7 +208,7 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 	default:
 		h.arrived = old.left != nil
 		if old.left == nil {
-			h.gone = []departure{{at, old.Epoch, fmt.Errorf("%w: %s: it has started again", dispatch.ErrGone, a.Node)}}
+			h.gone = []departure{{at, old.Epoch, old.heard, fmt.Errorf("%w: %s: it has started again", dispatch.ErrGone, a.Node)}}
 		}
 	}
 	if old != nil && old.left == nil && old.says(a) {
@@ -335,7 +336,7 @@ func (t *table) expire(now time.Time, cut error) (gone []departure, next time.Ti
 				n.left = cut
 			}
 			t.put(at, n)
-			gone = append(gone, departure{at, n.Epoch, n.why(now)})
+			gone = append(gone, departure{at, n.Epoch, n.heard, n.why(now)})
 		}
 		ends := n.since.Add(n.patience())
 		if n.left != nil {

@@ -27,7 +27,8 @@ const (
 // The first codec of the node writes the values, one message for each. The node does not publish a value
 // if the value is larger than the server's max_payload, if the codec cannot write it, or if there is no
 // connection. Then [NodeStats] counts it as unsent, and its number is skipped, so listeners notice. The error
-// handler is called for the first such value. No call waits for the publication, and no result is published twice.
+// handler is called for the first such value of a topic, but not for those without a connection. No call waits
+// for the publication, and no result is published twice.
 func WithPublish() ServeOption {
 	return serveOption(func(c *serveConfig) error {
 		c.publish = true

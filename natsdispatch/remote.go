@@ -35,6 +35,8 @@ type Remote struct {
 	wake         chan struct{} // has a value if expire has to be called soon
 	acked        doneCalls
 	replies      chan *nats.Msg // replies of all calls, and markers for nodes that have left
+	started      atomic.Bool    // start has succeeded
+	goes         sync.Once      // calls off
 
 	state      sync.Mutex // guards the fields below, except dropped
 	subs       []*nats.Subscription
@@ -230,7 +232,7 @@ type NodeInfo struct {
 }
 
 // Await waits until all of the nodes are present, each on any topic. If ctx ends first, it
-// returns an error that wraps the cause of the context and names the missing nodes.
+// returns an error that wraps the error of the context and its cause, and names the missing nodes.
 func (r *Remote) Await(ctx context.Context, nodes ...string) error {
 	for at := 0; len(nodes) > 0; { // at is the index of the node that was missing last
 		r.state.Lock()
@@ -247,7 +249,7 @@ func (r *Remote) Await(ctx context.Context, nodes ...string) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", r.missing(nodes), context.Cause(ctx))
+			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", r.missing(nodes), endOf(ctx))
 		case <-r.stopped.Done():
 			return fmt.Errorf("natsdispatch: waited for nodes %q: %w", r.missing(nodes), dispatch.ErrClosed)
 		}
@@ -268,13 +270,23 @@ func (r *Remote) missing(nodes []string) []string {
 }
 
 // Err returns the last error that the handler of [WithErrorHandler] got, or that was logged without one. It
-// returns nil if the last minute had no error. An error that persists is reported again within a minute.
+// returns nil if the last minute had no error. A refusal of the server is reported again when it refuses
+// something again. What is reported only once, such as a twin, is not returned any more after a minute.
 func (r *Remote) Err() error { return r.lastError() }
 
 // Close disconnects the bus from the nodes: the remote members of open calls
 // are Gone, and later calls ask no nodes. Close waits until this is done. It
-// may be called more than once, and returns nil. The NATS connection stays as it is.
+// may be called more than once, also concurrently, and returns nil. The NATS connection stays as it is.
 func (r *Remote) Close() error {
+	r.goes.Do(r.off)
+	r.watching.Wait()
+	r.inquiries.Wait()
+	r.news.end()
+	return nil
+}
+
+// off ends the registrations and subscriptions of the Remote, and stops its goroutines.
+func (r *Remote) off() {
 	for _, added := range []*dispatch.Registration{r.registration, r.description} {
 		if added != nil {
 			added.Remove()
@@ -291,8 +303,4 @@ func (r *Remote) Close() error {
 	for _, sub := range subs {
 		r.unsubscribe(sub)
 	}
-	r.watching.Wait()
-	r.inquiries.Wait()
-	r.news.end()
-	return nil
 }

@@ -17,8 +17,9 @@ func (q *inquiry) listen(ctx context.Context) error {
 	deadline, _ := ctx.Deadline()
 	left := time.Until(deadline)
 	window := min(q.r.window, left)
-	ticks := q.r.resend + 1
-	timer := time.NewTimer(window / time.Duration(ticks))
+	ticks := q.r.attempts(window)
+	pause := window / time.Duration(ticks)
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	var settled <-chan time.Time
 	if q.settling {
@@ -44,7 +45,7 @@ func (q *inquiry) listen(ctx context.Context) error {
 		case <-timer.C:
 			if ticks--; ticks > 0 {
 				q.resend(ctx)
-				timer.Reset(window / time.Duration(q.r.resend+1))
+				timer.Reset(pause)
 			} else if q.r.window < left { // otherwise nodes that have not accepted are Late
 				q.unreachable()
 				q.to.flush()
@@ -57,11 +58,19 @@ func (q *inquiry) listen(ctx context.Context) error {
 			return nil
 		case <-q.r.stopped.Done():
 			q.cancel(dispatch.ErrClosed)
-			q.fail(fmt.Errorf("%w: Remote.Close", dispatch.ErrGone))
+			q.fail(errClosedRemote)
 			return nil
 		}
 	}
 	return nil
+}
+
+// leastPause is the shortest time between two requests to a group.
+const leastPause = time.Millisecond
+
+// attempts returns how often a request to a group may be sent within the accept window.
+func (r *Remote) attempts(window time.Duration) int {
+	return int(min(int64(r.resend), max(int64(window/leastPause)-1, 0))) + 1
 }
 
 // settle notes that the time of WithDiscovery has passed, or that no nodes are there to find.

@@ -182,6 +182,9 @@ func callOf(h headers) (string, error) {
 // passed reports whether the request has come through the bus.
 func (r *request) passed(bus string) bool { return slices.Contains(r.path, bus) }
 
+// passedNode reports whether the request has come through the bus of a node.
+func (r *request) passedNode(n *announcement) bool { return n.Bus != "" && r.passed(n.Bus) }
+
 // cancelMessage returns the message that ends a request, on one node or on all.
 func cancelMessage(subject, call, onlyNode string, cause error) *nats.Msg {
 	m := nats.NewMsg(subject)

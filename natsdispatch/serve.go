@@ -58,7 +58,11 @@ func Serve[Req, Res any](nc *nats.Conn, d *dispatch.Dispatcher[Req, Res], on dis
 		n.types = Fingerprint[Req, Res]()
 	}
 	n.bus = busID(d.Bus())
-	for _, name := range topicsOf(on) {
+	names := topicsOf(on)
+	if len(names) == 0 || names[0] == "" {
+		return nil, fmt.Errorf("%w: Serve: no Topics, or a zero Topic", dispatch.ErrInvalidArgument)
+	}
+	for _, name := range names {
 		topic, err := dispatch.ParseTopic[Req, Res](name) // without the defaults of the topic, because those of the asker apply
 		if err != nil {
 			return nil, err

@@ -81,7 +81,7 @@ type nodeCounts struct {
 
 // Stats returns what the node has counted since Serve, and the numbers of this moment.
 func (n *Node) Stats() NodeStats {
-	total := max(n.counts.droppedBySubs.Load(), dropped(n.subscriptions()...))
+	total := max(n.counts.droppedBySubs.Load(), dropped(n.everySubscription()...))
 	n.state.Lock()
 	defer n.state.Unlock()
 	c := &n.counts

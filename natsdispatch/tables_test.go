@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -467,6 +469,9 @@ func TestErrorsKeepTheirStates(t *testing.T) {
 		{failure{dispatch.StatePanicked, noCode, "x"}, nil, "panic"},
 		{failure{dispatch.StateFailed, "gone", "x"}, nil, ""},
 		{failure{dispatch.StateFailed, "overloaded", "x"}, nil, ""},
+		{failure{dispatch.StateFailed, "closed", "x"}, nil, ""},
+		{failure{dispatch.StateFailed, "timeout", "x"}, nil, ""},
+		{failure{dispatch.StateLate, "timeout", "x"}, dispatch.ErrTimeout, "timeout"},
 	} {
 		d := dispatch.New[string, string]()
 		m, err := dispatch.Member{Node: "n", Name: "a"}, c.failure.error("n")
@@ -493,8 +498,10 @@ func TestErrorsKeepTheirStates(t *testing.T) {
 		if o.State != c.failure.state || c.is != nil && !errors.Is(o.Err, c.is) || kind != c.kind {
 			t.Errorf("%+v ends as %v of type %q with %#v", c.failure, o.State, kind, o.Err)
 		}
-		if c.is == nil && (errors.Is(err, dispatch.ErrGone) || errors.Is(err, dispatch.ErrOverloaded)) {
-			t.Errorf("%+v leads to what has ended somebody else", c.failure)
+		for _, other := range []error{dispatch.ErrGone, dispatch.ErrOverloaded, dispatch.ErrClosed, dispatch.ErrTimeout} {
+			if c.is == nil && errors.Is(err, other) {
+				t.Errorf("%+v leads to what has ended somebody else", c.failure)
+			}
 		}
 	}
 }
@@ -530,7 +537,8 @@ func TestFingerprint(t *testing.T) {
 		"reading": fingerprint, "other field": Fingerprint[string, other](), "other way round": Fingerprint[reading, string](),
 		"pointer": Fingerprint[string, *reading](), "slice": Fingerprint[string, []reading](), "array": Fingerprint[string, [3]reading](),
 		"map": Fingerprint[string, map[string]reading](), "list": Fingerprint[string, list](), "time": Fingerprint[string, time.Time](),
-		"any": Fingerprint[string, any](),
+		"any": Fingerprint[string, any](), "embedded pin": Fingerprint[string, struct{ Pin }](), "embedded net": Fingerprint[string, struct{ Net }](),
+		"big": Fingerprint[string, big.Int](), "pointer to big": Fingerprint[string, *big.Int](),
 	} {
 		if same := distinct[f]; same != "" {
 			t.Errorf("%s and %s have the same fingerprint", what, same)
@@ -538,3 +546,37 @@ func TestFingerprint(t *testing.T) {
 		distinct[f] = what
 	}
 }
+
+// Pin and Net can be embedded. JSON writes them as fields with these names.
+type (
+	Pin string
+	Net string
+	net string
+)
+
+// The structure of types is that of package encoding/json: an embedded field that is no struct has the name of its
+// type, and is left out if it is not exported. Of a type that writes itself, the whole path of the package counts.
+func TestStructureOfTypes(t *testing.T) {
+	for _, c := range []struct {
+		of   reflect.Type
+		want string
+	}{
+		{reflect.TypeFor[struct{ Pin }](), "{Pin string;}"},
+		{reflect.TypeFor[struct{ *Pin }](), "{Pin *string;}"},
+		{reflect.TypeFor[struct {
+			net
+			Pin `json:"pin"`
+		}](), "{pin string;}"},
+		{reflect.TypeFor[struct{ *ring }](), "{+ *{Next ^2;};}"},
+		{reflect.TypeFor[big.Int](), "math/big.big.Int"},
+		{reflect.TypeFor[*big.Int](), "*math/big.big.Int"},
+		{reflect.TypeFor[[]*time.Time](), "[]*time.time.Time"},
+	} {
+		var d description
+		if d.add(c.of); d.String() != c.want {
+			t.Errorf("the structure of %v is %s, want %s", c.of, &d, c.want)
+		}
+	}
+}
+
+type ring struct{ Next *ring }

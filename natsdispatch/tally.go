@@ -219,6 +219,12 @@ func (t *tally) introduce(members []dispatch.Member) {
 	}
 }
 
+// excuse ends the reply of a node that is not asked: the report has no member of it.
+func (t *tally) excuse() {
+	t.over = true
+	t.introduce(nil)
+}
+
 // endStandIn ends the one member for all members that are not known.
 func (t *tally) endStandIn(err error) {
 	if t.stood {

@@ -2,6 +2,7 @@ package natsdispatch
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -65,5 +66,24 @@ func TestTypesThatACodecWouldEmpty(t *testing.T) {
 	}
 	if _, err := codecsFor[string, leftOut]([]Codec{Gob{}, JSON{}}); err == nil {
 		t.Error("a codec that was asked for and empties is taken")
+	}
+}
+
+// An option keeps no slice of its caller, who may use it for something else.
+func TestOptionsKeepNoSlices(t *testing.T) {
+	codecs, nodes := []Codec{Gob{}, JSON{}}, []string{"b", "a"}
+	serve, join := WithCodec(codecs...), WithNodes(nodes...)
+	s, err := newServeConfig([]ServeOption{serve, WithNode("n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := newJoinConfig([]JoinOption{serve, join})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(codecs)
+	clear(nodes)
+	if !slices.Equal(s.codecs, []Codec{Gob{}, JSON{}}) || !slices.Equal(j.codecs, s.codecs) || !slices.Equal(j.expected, []string{"a", "b"}) {
+		t.Errorf("the options are %v, %v and %q", s.codecs, j.codecs, j.expected)
 	}
 }

@@ -263,6 +263,7 @@ func (n *Node) refuse(w *work, f failure) {
 func (n *Node) refuseAtOnce(w *work, err error) {
 	n.refuse(w, failed(dispatch.StateFailed, err))
 	w.out.abandon()
+	n.measure(w)
 }
 
 // answer makes the call of a request, and sends the reply. It returns when the reply was sent or abandoned.

@@ -18,8 +18,8 @@
 //
 //   - The span of a member begins when its closure is called; the time that it waited before
 //     is the gap after the beginning of the call. The span ends when the closure returns. For
-//     a late member this is after the end of the call, and the span of the call has an event
-//     for the late member. If a closure counts as abandoned, its span ends with an event that
+//     a late member this may be after the end of the call. The span of the call has an event at
+//     the time at which the member became late. If a closure counts as abandoned, its span ends with an event that
 //     says so.
 //   - If the closure of a member was never called, its span has no length. The span is at the time
 //     at which the member ended. A replica that was never asked has no span. A member that a
@@ -42,7 +42,7 @@
 //	messaging.client.consumed.messages   counter             closures that were called
 //	dispatch.call.in_flight              up-down counter     calls that have not ended, with Observe
 //	dispatch.member.outcomes             counter             ends of members, by their state
-//	dispatch.member.late                 histogram, s        delays of closures that returned after the end of their calls
+//	dispatch.member.late                 histogram, s        delays of what came too late, see below
 //	dispatch.member.abandoned            counter             closures that count as abandoned
 //	dispatch.listener.duration           histogram, s        callbacks of listeners, with WithListenerDurations
 //	dispatch.listener.dropped            counter             results that a full mailbox has dropped
@@ -51,8 +51,13 @@
 // All of these have the topic as an attribute. Metrics about members and listeners also have
 // the name, unless the bus has generated it, as in producer-17. A slow listener has the topic or
 // the pattern on which it is registered. If names are many, see [WithDestinationTemplate],
-// [WithMemberTemplate] and [WithListenerTemplate]. Counters are kept for the 4,096 members
-// that were used last.
+// [WithMemberTemplate] and [WithListenerTemplate]. Counters are kept for at most 4,096 members and
+// topics. Beyond that, the counters of the topics that were used least recently begin at 0 again.
+// If one topic has more members, their counters begin at 0 again whenever there are too many.
+//
+// A delay is the time since the end of the call, since another replica has answered, or since the
+// producer's own timeout. It is measured for closures and relays that return after this, and for late
+// results of members that relays have named.
 //
 // Metrics without spans add little to the cost of a call if a [Producer] passes the durations on:
 //

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/messagingconv"
 )
@@ -133,6 +134,16 @@ func (m *metrics) observeInFlight(meter metric.Meter, bus *observed) {
 func made[I any](instrument I, err error) I {
 	if err != nil {
 		otel.Handle(err)
+	}
+	if any(instrument) != nil {
+		return instrument
+	}
+	for _, none := range []any{
+		noop.Float64Histogram{}, noop.Int64Counter{}, noop.Int64ObservableCounter{}, noop.Int64ObservableUpDownCounter{}, noop.Registration{},
+	} {
+		if i, ok := none.(I); ok {
+			return i
+		}
 	}
 	return instrument
 }

@@ -1,8 +1,11 @@
 package oteldispatch_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"regexp"
 	"slices"
@@ -16,6 +19,8 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/oteldispatch"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -563,4 +568,66 @@ func TestTemplateThatPanics(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 	})
+}
+
+// refusing is a meter provider that refuses all instruments, and returns nil in place of them.
+type refusing struct{ metricnoop.MeterProvider }
+
+func (refusing) Meter(string, ...metric.MeterOption) metric.Meter { return refusingMeter{} }
+
+type refusingMeter struct{ metricnoop.Meter }
+
+var errRefused = errors.New("no instruments")
+
+func (refusingMeter) Float64Histogram(string, ...metric.Float64HistogramOption) (metric.Float64Histogram, error) {
+	return nil, errRefused
+}
+
+func (refusingMeter) Int64Counter(string, ...metric.Int64CounterOption) (metric.Int64Counter, error) {
+	return nil, errRefused
+}
+
+func (refusingMeter) Int64ObservableCounter(string, ...metric.Int64ObservableCounterOption) (metric.Int64ObservableCounter, error) {
+	return nil, errRefused
+}
+
+func (refusingMeter) Int64ObservableUpDownCounter(string, ...metric.Int64ObservableUpDownCounterOption) (metric.Int64ObservableUpDownCounter, error) {
+	return nil, errRefused
+}
+
+func (refusingMeter) RegisterCallback(metric.Callback, ...metric.Observable) (metric.Registration, error) {
+	return nil, errRefused
+}
+
+// Instruments that a meter provider refuses measure nothing. OpenTelemetry's error handler is told, and spans go on.
+func TestInstrumentsThatAreRefused(t *testing.T) {
+	handler := otel.GetErrorHandler()
+	defer otel.SetErrorHandler(handler)
+	told := 0
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		if told++; !errors.Is(err, errRefused) {
+			t.Errorf("the error handler is told %v", err)
+		}
+	}))
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		l := newLab(t)
+		l.Dispatcher = dispatch.New[string, float64](dispatch.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))))
+		if _, err := oteldispatch.Observe(l.Bus(), oteldispatch.WithTracerProvider(l.tracer), oteldispatch.WithMeterProvider(refusing{}), oteldispatch.WithListenerDurations()); err != nil {
+			t.Fatal(err)
+		}
+		everything(l)
+		l.Close()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if strings.Contains(log.String(), "observer panicked") {
+			t.Errorf("logged: %s", &log)
+		}
+		if n := len(l.ended()); n != 3*4 {
+			t.Errorf("%d spans, want those of 3 calls with 3 members each", n)
+		}
+	})
+	if told == 0 {
+		t.Error("the error handler is told nothing")
+	}
 }

@@ -70,7 +70,7 @@ const (
 
 // Events of spans, besides that of an exception.
 const (
-	lateEvent      = "dispatch.member.late"      // of a call: at its deadline this member had not ended
+	lateEvent      = "dispatch.member.late"      // of a call: at its deadline, or its own timeout, this member had not ended
 	abandonedEvent = "dispatch.member.abandoned" // of a member: its closure goes on after the end of the call
 )
 

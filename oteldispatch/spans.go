@@ -40,7 +40,7 @@ func endCall(c *call, r *dispatch.Report) {
 		o := &r.Outcomes[i]
 		results += o.Results
 		if o.State == dispatch.StateLate {
-			c.span.AddEvent(lateEvent, c.at(r.Elapsed), trace.WithAttributes(identity(shown(o.Member))...))
+			c.span.AddEvent(lateEvent, c.at(o.Elapsed), trace.WithAttributes(identity(shown(o.Member))...))
 		}
 	}
 	c.span.SetAttributes(callReasonKey.String(r.Reason.String()), callMembersKey.Int(len(r.Outcomes)), callResultsKey.Int(results))

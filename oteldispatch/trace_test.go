@@ -476,3 +476,24 @@ func TestErrorsWhoseMethodsPanic(t *testing.T) {
 		}
 	})
 }
+
+// A member can be late by its own timeout long before its call ends. The event of the call says when, and the span of
+// the member ends when its closure returns.
+func TestAMemberThatIsLateByItsOwnTimeout(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.produce("site-1", after(30*ms, nil), dispatch.WithTimeout(10*ms))
+		l.produce("site-2", after(100*ms, nil))
+		l.send()
+		call, member := l.find("send cell.measure"), l.find("process cell.measure site-1")
+		want := []event{{Name: "dispatch.member.late", At: 10 * ms, Attributes: map[attribute.Key]any{"dispatch.member.name": "site-1"}}}
+		if diff := cmp.Diff(want, call.Events); diff != "" || call.End != 100*ms {
+			t.Errorf("the call ends at %v, with events (-want +got):\n%s", call.End, diff)
+		}
+		if member.Start != 0 || member.End != 30*ms {
+			t.Errorf("the span of the member is from %v to %v, want 0 to 30 ms", member.Start, member.End)
+		}
+		if diff := cmp.Diff([]string{"site-1 1 in 20ms"}, l.measured("dispatch.member.late")); diff != "" {
+			t.Errorf("delays (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -107,6 +107,17 @@ func TestBadArguments(t *testing.T) {
 	_, nilOn := natsdispatch.Join[string, string](nc, d, nil)
 	_, pattern := natsdispatch.Serve(nc, d, dispatch.NewPattern[string, string]("cell.>"))
 	_, zero := natsdispatch.Join(nc, d, dispatch.Topic[string, string]{})
+	for name, on := range map[string]dispatch.Selector[string, string]{
+		"no topics": dispatch.AnyOf[string, string](), "a zero topic": dispatch.Topic[string, string]{},
+		"a zero topic among others": dispatch.AnyOf(measure, dispatch.Topic[string, string]{}),
+	} {
+		if _, err := natsdispatch.Serve(nc, d, on); !errors.Is(err, dispatch.ErrInvalidArgument) {
+			t.Errorf("Serve on %s: %v, want %v", name, err, dispatch.ErrInvalidArgument)
+		}
+		if _, err := natsdispatch.Join(nc, d, on); !errors.Is(err, dispatch.ErrInvalidArgument) {
+			t.Errorf("Join on %s: %v, want %v", name, err, dispatch.ErrInvalidArgument)
+		}
+	}
 	for what, err := range map[string]error{"nil connection": nilConn, "nil connection to Join": nilConnJoin, "nil dispatcher": nilBus, "nil selector": nilOn, "pattern": pattern, "zero topic": zero} {
 		if !errors.Is(err, dispatch.ErrInvalidArgument) {
 			t.Errorf("%s: %v, want %v", what, err, dispatch.ErrInvalidArgument)

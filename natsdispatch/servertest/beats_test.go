@@ -224,3 +224,23 @@ func TestProbesAreSpread(t *testing.T) {
 		t.Errorf("after a probe with a very long spread: %v", err)
 	}
 }
+
+// A node announces no shorter interval than that of its beats, which may be a part of a millisecond longer.
+func TestIntervalIsRoundedUp(t *testing.T) {
+	s := startServer(t)
+	nc, far := connect(t, s.ClientURL()), newBus()
+	said := make(chan *nats.Msg, 1000)
+	if _, err := nc.ChanSubscribe("dispatch.default.presence.far.cell.measure", said); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, connect(t, s.ClientURL()), far, "far", natsdispatch.WithBeat(time.Hour-time.Microsecond))
+	var hello struct {
+		BeatMS int64 `json:"beat_ms"`
+	}
+	if err := json.Unmarshal(receive(t, "the hello", said).Data, &hello); err != nil || hello.BeatMS != time.Hour.Milliseconds() {
+		t.Errorf("the node says that it beats every %d ms, %v; want %d", hello.BeatMS, err, time.Hour.Milliseconds())
+	}
+}

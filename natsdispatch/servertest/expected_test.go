@@ -100,6 +100,28 @@ func TestNodesThatWereNeverHeard(t *testing.T) {
 	noMisuse(t, near)
 }
 
+// A call does not expect a node that drains, unless WithNodes names it. Such a node has an outcome in every call, and
+// the call does not wait for it.
+func TestNodeThatDrainsAndIsNamed(t *testing.T) {
+	s := startServer(t)
+	near, nobody := newBus(), newBus()
+	a := startAgent(t, connect(t, s.ClientURL()), "far")
+	hour := natsdispatch.WithAcceptWindow(time.Hour)
+	named := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithNodes("far"), hour)
+	other := join(t, connect(t, s.ClientURL()), nobody, []string{"far"}, hour)
+	a.announce("change", map[string]any{"draining": true})
+	for _, r := range []*natsdispatch.Remote{named, other} {
+		until(t, "the node to drain", func() bool { return r.Nodes()[0].Draining })
+	}
+	report := ended(t, send(t, near, "x", dispatch.WithTimeout(2*time.Hour)))
+	want(t, report, dispatch.ReasonAllEnded, "far/* failed")
+	if err := outcome(t, report, "far/*").Err; !errors.Is(err, dispatch.ErrUnreachable) || !strings.Contains(err.Error(), "far is draining") {
+		t.Errorf("the node ends with %v", err)
+	}
+	want(t, ended(t, send(t, nobody, "x", dispatch.WithTimeout(time.Second))), dispatch.ReasonNoProducers)
+	noMisuse(t, near)
+}
+
 // A call whose timeout is shorter than the discovery sends its request at once.
 func TestFirstCallIsShort(t *testing.T) {
 	s := startServer(t)
@@ -284,6 +306,32 @@ func TestCallWaitsForAConnection(t *testing.T) {
 	p.set(false)
 	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/a ok")
 	noMisuse(t, near)
+}
+
+// The nodes of a call that waits for a connection are Gone if the Remote is closed. A call that knows no node
+// has no remote member then.
+func TestRemoteIsClosedUnderACallThatWaitsForAConnection(t *testing.T) {
+	s := startServer(t)
+	url := s.ClientURL()
+	s.Shutdown()
+	for _, c := range []struct {
+		opts    []natsdispatch.JoinOption
+		reason  dispatch.Reason
+		members []string
+	}{
+		{[]natsdispatch.JoinOption{natsdispatch.WithNodes("far")}, dispatch.ReasonAllEnded, []string{"far/* gone"}},
+		{nil, dispatch.ReasonNoProducers, nil},
+	} {
+		near := newBus()
+		remote := join(t, connect(t, url), near, nil, append(c.opts, natsdispatch.WithReconnectWait(time.Hour))...)
+		call := send(t, near, "x", dispatch.WithTimeout(time.Hour))
+		until(t, "the request to be open", func() bool { return remote.Stats().InFlight == 1 })
+		if err := remote.Close(); err != nil {
+			t.Error(err)
+		}
+		want(t, ended(t, call), c.reason, c.members...)
+		noMisuse(t, near)
+	}
 }
 
 // A refusal that concerns another part of the program is not an error of the node or the remote, and does

@@ -2,8 +2,10 @@ package servertest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -80,6 +82,54 @@ func TestGroupComesAndGoes(t *testing.T) {
 	noMisuse(t, near)
 }
 
+// A node announces with a change that it has other groups than before, also if it has several topics.
+func TestOtherGroupsAreAChange(t *testing.T) {
+	s := startServer(t)
+	for _, topics := range []dispatch.Topics[string, string]{{measure}, {measure, dispatch.NewTopic[string, string]("cell.other")}} {
+		far := newBus()
+		nc := connect(t, s.ClientURL())
+		said := make(chan *nats.Msg, 1000)
+		sub, err := nc.ChanSubscribe("dispatch.default.presence.far.cell.measure", said)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		node, err := natsdispatch.Serve(connect(t, s.ClientURL()), far, topics, natsdispatch.WithNode("far"), natsdispatch.WithBeat(20*time.Millisecond), loud(t), unlogged)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := produce(t, far, "r", echo("r"), dispatch.WithGroup("g"))
+		next := func(groups ...string) {
+			t.Helper()
+			for {
+				var a struct {
+					Event  string
+					Groups []string
+				}
+				if err := json.Unmarshal(receive(t, "an announcement", said).Data, &a); err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(a.Groups, groups) {
+					continue
+				}
+				if a.Event != "change" {
+					t.Errorf("the groups %q are announced with a %s, want a change", groups, a.Event)
+				}
+				return
+			}
+		}
+		next("g")
+		r.Remove()
+		next()
+		node.Close()
+		if err := sub.Unsubscribe(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // groupsOf returns the groups of the only node.
 func groupsOf(r *natsdispatch.Remote) []string {
 	for _, n := range r.Nodes() {
@@ -130,6 +180,27 @@ func TestGroupWithoutAccept(t *testing.T) {
 			a.announce("bye", nil)
 			noMisuse(t, near)
 		})
+	}
+}
+
+// A request to a group is sent again at most once in each millisecond of the accept window, however often
+// WithResend allows it.
+func TestGroupIsNotFlooded(t *testing.T) {
+	s := startServer(t)
+	for _, resend := range []int{math.MaxInt, math.MaxInt - 1, 1 << 30} {
+		near := newBus()
+		a := groupAgent(t, connect(t, s.ClientURL()), "far")
+		remote := join(t, connect(t, s.ClientURL()), near, []string{"far"}, natsdispatch.WithAcceptWindow(100*time.Millisecond), natsdispatch.WithResend(resend))
+		until(t, "the group", func() bool { return len(groupsOf(remote)) == 1 })
+		call := send(t, near, "x")
+		a.say(a.take(), "accept", "final 0 0")
+		want(t, ended(t, call), dispatch.ReasonAllEnded, "*/g failed")
+		if n := remote.Stats().Resent; n == 0 || n > 99 {
+			t.Errorf("under WithResend(%d) the request was sent again %d times within 100 ms", resend, n)
+		}
+		a.announce("bye", nil)
+		remote.Close()
+		noMisuse(t, near)
 	}
 }
 

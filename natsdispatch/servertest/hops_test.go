@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
@@ -91,4 +92,38 @@ func TestNestedCallOnAnotherTopic(t *testing.T) {
 	if err != nil || !slices.Equal(got, []string{"calibrated=x"}) {
 		t.Errorf("%q, %v; want what the other topic answers", got, err)
 	}
+}
+
+// If a process expects its own node, as all processes do that have the same list of nodes, a call asks the producers
+// of this process once, and the report has no other member for them. This holds from the first call on.
+func TestProcessThatExpectsItsOwnNode(t *testing.T) {
+	s := startServer(t)
+	d := newBus()
+	produce(t, d, "a", echo("a"))
+	nc := connect(t, s.ClientURL())
+	serve(t, nc, d, "own")
+	join(t, nc, d, nil, natsdispatch.WithNodes("own"))
+	for range 2 {
+		want(t, ended(t, send(t, d, "x", dispatch.WithTimeout(time.Hour))), dispatch.ReasonAllEnded, "a ok")
+	}
+	noMisuse(t, d)
+}
+
+// A process that expects its own node may begin to serve during a call.
+func TestProcessThatExpectsItsOwnNodeServesLater(t *testing.T) {
+	s := startServer(t)
+	d := newBus()
+	produce(t, d, "a", echo("a"))
+	nc, other := connect(t, s.ClientURL()), startAgent(t, connect(t, s.ClientURL()), "other")
+	join(t, nc, d, []string{"other"}, natsdispatch.WithNodes("own"), natsdispatch.WithAcceptWindow(time.Hour))
+	call := send(t, d, "x", dispatch.WithTimeout(2*time.Hour))
+	m := other.take()
+	if n := len(call.Report().Outcomes); n != 3 {
+		t.Errorf("%d members, want those of both nodes and of the process", n)
+	}
+	serve(t, nc, d, "own")
+	until(t, "the own node to be excused", func() bool { return len(call.Report().Outcomes) == 2 })
+	other.say(m, "accept", "final 0 0")
+	want(t, ended(t, call), dispatch.ReasonAllEnded, "a ok")
+	noMisuse(t, d)
 }

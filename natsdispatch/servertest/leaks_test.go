@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -80,4 +81,75 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 	until(t, "the subscriptions to end", func() bool { return nc.NumSubscriptions() == 0 }) // package micro drains its subscriptions, so they may end later
 	until(t, "the goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
+}
+
+// Each Close returns when all is done, also if another Close is doing it.
+func TestCloseWaitsForAnotherClose(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	produce(t, far, "m", echo("m"))
+	nc := connect(t, s.ClientURL())
+	for range 100 {
+		node := serve(t, nc, far, "far")
+		remote := join(t, nc, near, nil)
+		for _, side := range []interface{ Close() error }{remote, node} {
+			left := make(chan int, 4)
+			before := nc.NumSubscriptions()
+			for range cap(left) {
+				go func() {
+					err := side.Close()
+					left <- nc.NumSubscriptions()
+					if err != nil {
+						t.Error(err)
+					}
+				}()
+			}
+			first := receive(t, "the first Close", left)
+			for range cap(left) - 1 {
+				if n := receive(t, "another Close", left); n != first {
+					t.Fatalf("%T: %d subscriptions are left after one Close and %d after another, of %d", side, first, n, before)
+				}
+			}
+		}
+	}
+}
+
+// Calls may be sent during Join and Close. They ask the nodes or not, and nothing goes wrong.
+func TestCallsDuringJoin(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	produce(t, far, "m", echo("m"))
+	produce(t, near, "here", echo("here"))
+	serve(t, connect(t, s.ClientURL()), far, "far")
+	nc := connect(t, s.ClientURL())
+	stop := make(chan struct{})
+	var senders sync.WaitGroup
+	for range 4 {
+		senders.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				call, err := near.Send(t.Context(), measure, "x")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				<-call.Done()
+				for _, o := range call.Report().Outcomes {
+					if o.State != dispatch.StateOK && o.State != dispatch.StateGone {
+						t.Errorf("%v is %v: %v", o.Member, o.State, o.Err)
+					}
+				}
+			}
+		})
+	}
+	for range 50 {
+		join(t, nc, near, []string{"far"}, natsdispatch.WithNodes("far")).Close()
+	}
+	close(stop)
+	senders.Wait()
+	noMisuse(t, near)
 }

@@ -152,17 +152,20 @@ func TestFaultDrainThatTakesTooLong(t *testing.T) {
 	began := make(chan context.Context, 1)
 	produce(t, far, "m", hang(began))
 	node := serve(t, connect(t, s.ClientURL()), far, "far")
-	join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
 	call := send(t, near, "x")
 	receive(t, "the producer to begin", began)
 	named(t, call, 1)
 	stop := errors.New("no more patience")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(stop)
-	if err := node.Drain(ctx); !errors.Is(err, stop) {
-		t.Errorf("Drain: %v, want %v", err, stop)
+	if err := node.Drain(ctx); !errors.Is(err, stop) || !errors.Is(err, context.Canceled) {
+		t.Errorf("Drain: %v, want the error of the context, and %v", err, stop)
 	}
 	want(t, ended(t, call), dispatch.ReasonAllEnded, "far/m gone")
+	if err := remote.Await(ctx, "far", "farther"); !errors.Is(err, stop) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), `"farther"`) {
+		t.Errorf("Await: %v, want the error of the context, %v, and what is missing", err, stop)
+	}
 }
 
 // If the bus of a node is closed, its members are gone.

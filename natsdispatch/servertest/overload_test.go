@@ -7,6 +7,7 @@ import (
 	"iter"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -182,5 +183,52 @@ func TestResultsOfACappedRequestArrive(t *testing.T) {
 	want(t, r, dispatch.ReasonAllEnded, "far/m ok")
 	if got := outcome(t, r, "far/m").Results; got != results {
 		t.Errorf("%d results have arrived, want %d", got, results)
+	}
+}
+
+// A node counts what it drops of any kind of message, and not only of requests.
+func TestDroppedMessagesOfAnyKind(t *testing.T) {
+	s := startServer(t)
+	for kind, publish := range map[string]func(*nats.Conn) error{
+		"lines": func(nc *nats.Conn) error {
+			return nc.PublishRequest("dispatch.v1.default.ask.cell.measure.=far", "reply", []byte("tell\n"))
+		},
+		"probes": func(nc *nats.Conn) error {
+			return nc.PublishRequest("dispatch.default.probe", "reply", []byte("cell.measure"))
+		},
+		"announcements": nil,
+	} {
+		var blocks atomic.Bool
+		release := make(chan struct{})
+		sign := func([]byte) ([]byte, error) {
+			if blocks.Load() {
+				<-release
+			}
+			return []byte("signature"), nil
+		}
+		handle := func(error) {
+			if blocks.Load() {
+				<-release
+			}
+		}
+		far, nc := connect(t, s.ClientURL()), connect(t, s.ClientURL())
+		node := serve(t, far, newBus(), "far", natsdispatch.WithSign(sign), natsdispatch.WithPendingLimits(1, 1<<20),
+			natsdispatch.WithErrorHandler(handle))
+		blocks.Store(true)
+		for i := range 100 {
+			var err error
+			if publish != nil {
+				err = publish(nc)
+			} else {
+				err = nc.Publish("dispatch.default.presence.far.cell.measure", fmt.Appendf(nil, `{"node":"far","topic":"cell.measure","event":"beat","epoch":%d}`, i+1))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		until(t, "the "+kind+" to arrive", func() bool { return far.Stats().InMsgs >= 100 })
+		close(release)
+		until(t, "the "+kind+" to be counted", func() bool { return node.Stats().Dropped > 0 })
+		node.Close()
 	}
 }

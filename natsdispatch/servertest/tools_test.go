@@ -134,3 +134,31 @@ func TestMicro(t *testing.T) {
 		t.Errorf("after Close the tools get %v", err)
 	}
 }
+
+// The tools of NATS see each request that the node has refused as an error, whatever the reason.
+func TestMicroCountsRefusals(t *testing.T) {
+	s := startServer(t)
+	nc, far := connect(t, s.ClientURL()), newBus()
+	produce(t, far, "m", echo("m"))
+	node := serve(t, nc, far, "far", natsdispatch.WithMicro("1.2.3"))
+	refused := []map[string]string{{"Dispatch-Version": "9"}, {"Dispatch-Budget": "soon"}, {"Dispatch-Codec": "unknown"}}
+	for _, change := range refused {
+		if m := request(t, nc, change, `"x"`); m.Header.Get("Nats-Service-Error") == "" {
+			t.Errorf("%v: the reply is %q, want a refusal", change, m.Data)
+		}
+	}
+	var stats micro.Stats
+	until(t, "the requests to be counted", func() bool {
+		m, err := nc.Request("$SRV.STATS.dispatch", nil, patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(m.Data, &stats); err != nil {
+			t.Fatal(err)
+		}
+		return node.Stats().Refused == 3 && stats.Endpoints[0].NumRequests == 3
+	})
+	if e := stats.Endpoints[0]; e.NumErrors != 3 || e.LastError == "" || e.ProcessingTime <= 0 {
+		t.Errorf("stats show %d errors, %q, %v; want 3 errors, the last of them, and the time", e.NumErrors, e.LastError, e.ProcessingTime)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
@@ -28,8 +29,8 @@ and then how every member ended. The request is JSON, or is read from the input 
   --json              print results, outcomes and report as JSON, one on each line
 
 The exit status is 0 if all members or the quorum answered, 1 if some members answered,
-2 if none did, 64 if the command is misused, 69 if there is no server, and 74 if the
-output cannot be written.
+2 if none did, 64 if the command is misused, 69 if there is no server or the server
+refuses, and 74 if the output cannot be written.
 `
 
 // raw is JSON whose type is not known.
@@ -55,7 +56,11 @@ func (p *program) ask(ctx context.Context, args []string) (int, error) {
 	case err != nil:
 		return 0, err
 	}
-	nc, err := p.connect(ctx, &q.connection, nil)
+	var refused atomic.Bool
+	nc, err := p.connect(ctx, &q.connection, func(err error) {
+		refused.Store(true)
+		p.complain(err)
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -89,7 +94,11 @@ func (p *program) ask(ctx context.Context, args []string) (int, error) {
 		results++
 		out.result(r)
 	}
-	return out.report(call.Report(), results), nil
+	status := out.report(call.Report(), results)
+	if status == exitNothing && refused.Load() {
+		status = exitUnavailable
+	}
+	return status, nil
 }
 
 func (p *program) parseAsk(ctx context.Context, args []string) (q question, err error) {

@@ -31,8 +31,9 @@ all nodes of the topic get the requests.
   --list            print the checks and the rules that they test
   --json            print JSON, one line for each check
 
-The exit status is 0 if no check fails, 1 if one does or the command is interrupted, and 2
-if the node is not there.
+The exit status is 0 if no check fails, 1 if one does or the command is interrupted, 2 if
+the node is not there, 64 if the command is misused, 69 if there is no server, the server
+refuses or the connection is lost for good, and 74 if the output cannot be written.
 `
 
 // suite has the checks of one version of the protocol.

@@ -43,10 +43,12 @@ type connection struct {
 	tlsCert, tlsKey, tlsCA     string
 	inboxPrefix, space, prefix string
 	tlsFirst, noContext        bool
+	flags                      *flag.FlagSet
 }
 
 // addTo adds the flags to a set. Environment variables are the defaults of the flags.
 func (c *connection) addTo(set *flag.FlagSet, getenv func(string) string) {
+	c.flags = set
 	set.StringVar(&c.server, "s", getenv("NATS_URL"), "")
 	for _, f := range []struct {
 		to        *string
@@ -99,6 +101,24 @@ func isTokens(s string, longest int) bool {
 	return len(s) <= longest
 }
 
+// given returns the values of the flags that the arguments have set, by their names.
+func (c *connection) given() map[string]string {
+	given := make(map[string]string)
+	c.flags.Visit(func(f *flag.Flag) { given[f.Name] = f.Value.String() })
+	return given
+}
+
+// credentials returns the user, password, credentials file and nkey of the flags or the environment. They are
+// not mixed: if a flag gives one of them, the environment gives at most the password of the user.
+func (c *connection) credentials() (user, password, creds, nkey string) {
+	given := c.given()
+	user, creds, nkey = given["user"], given["creds"], given["nkey"]
+	if user == "" && creds == "" && nkey == "" {
+		user, creds, nkey = c.user, c.creds, c.nkey
+	}
+	return user, c.password, creds, nkey
+}
+
 // settings returns the settings of the context, changed by the flags and the environment.
 func (c *connection) settings(getenv func(string) string) (settings, error) {
 	var s settings
@@ -108,13 +128,15 @@ func (c *connection) settings(getenv func(string) string) (settings, error) {
 			return s, err
 		}
 	}
-	if c.user != "" || c.creds != "" || c.nkey != "" {
-		// Credentials are not mixed: a user, credentials file or nkey of the flags or the environment
-		// replaces all credentials of the context.
-		s.User, s.Password, s.Token, s.Creds, s.NKey, s.UserJWT, s.UserSeed = c.user, c.password, "", c.creds, c.nkey, "", ""
-		if c.password == "" {
-			s.User, s.Token = "", c.user
+	switch user, password, creds, nkey := c.credentials(); {
+	case user != "" || creds != "" || nkey != "":
+		// A user, credentials file or nkey of the flags or the environment replaces all credentials of the context.
+		s.User, s.Password, s.Token, s.Creds, s.NKey, s.UserJWT, s.UserSeed = user, password, "", creds, nkey, "", ""
+		if password == "" {
+			s.User, s.Token = "", user
 		}
+	case password != "":
+		s.Password = password // of the user of the context, if it has one
 	}
 	for _, f := range []struct {
 		to   *string
@@ -130,7 +152,9 @@ func (c *connection) settings(getenv func(string) string) (settings, error) {
 			*f.to = f.flag
 		}
 	}
-	s.TLSFirst = s.TLSFirst || c.tlsFirst
+	if c.given()["tlsfirst"] != "" {
+		s.TLSFirst = c.tlsFirst
+	}
 	if s.URL == "" {
 		s.URL = nats.DefaultURL
 	}

@@ -74,6 +74,13 @@ func TestConnections(t *testing.T) {
 		{name: "user and password", args: []string{"-s", users, "--user", "floor", "--password", "secret"}},
 		{name: "from the environment", env: []string{"NATS_URL=" + users, "NATS_USER=floor", "NATS_PASSWORD=secret"}},
 		{name: "flags win over the environment", env: []string{"NATS_URL=nats://127.0.0.1:1", "NATS_USER=x"}, args: []string{"--server", users, "--user", "floor", "--password", "secret"}},
+		{name: "an nkey wins over a user of the environment", env: []string{"NATS_USER=x", "NATS_PASSWORD=y"}, args: []string{"-s", users, "--nkey", seedFile}},
+		{name: "an nkey wins over credentials of the environment", env: []string{"NATS_CREDS=/does/not/exist"}, args: []string{"-s", users, "--nkey", seedFile}},
+		{name: "a user wins over an nkey of the environment", env: []string{"NATS_NKEY=/does/not/exist"}, args: []string{"-s", users, "--user", "floor", "--password", "secret"}},
+		{name: "credentials win over a user of the environment", env: []string{"NATS_USER=floor", "NATS_PASSWORD=secret"}, args: []string{"-s", users, "--creds", "/does/not/exist"}, refused: "/does/not/exist"},
+		{name: "a user with a password of the environment", env: []string{"NATS_USER=x", "NATS_PASSWORD=secret"}, args: []string{"-s", users, "--user", "floor"}},
+		{name: "a password wins over the context", args: []string{"--context", "wrong", "--password", "secret"}},
+		{name: "a password of the environment wins over the context", env: []string{"NATS_PASSWORD=secret"}, args: []string{"--context", "wrong"}},
 		{name: "token", args: []string{"-s", token, "--user", "s3cr3t"}},
 		{name: "nkey", args: []string{"-s", users, "--nkey", seedFile}},
 		{name: "creds that are not there", args: []string{"-s", users, "--creds", "/does/not/exist"}, refused: "/does/not/exist"},
@@ -114,5 +121,30 @@ func TestConnections(t *testing.T) {
 				t.Errorf("it prints secrets")
 			}
 		})
+	}
+}
+
+// A flag wins over the context also if it says no.
+func TestFlagThatSaysNo(t *testing.T) {
+	config := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(config, "nats/context"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(config, "nats/context/first.json"), []byte(`{"tls_first":true}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	getenv := func(key string) string {
+		return map[string]string{"XDG_CONFIG_HOME": config, "NATS_CONTEXT": "first"}[key]
+	}
+	for args, want := range map[string]bool{"": true, "--tlsfirst": true, "--tlsfirst=false": false} {
+		var c connection
+		set := new(program).flags("nodes")
+		c.addTo(set, getenv)
+		if err := set.Parse(strings.Fields(args)); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := c.settings(getenv); err != nil || s.TLSFirst != want {
+			t.Errorf("with %q: TLS first is %v, %v; want %v", args, s.TLSFirst, err, want)
+		}
 	}
 }

@@ -20,7 +20,8 @@ cell.>. If a number is missing among the results of a node, listen says so.
   --count N  end after N results
   --json     print JSON, one line for each result
 
-The exit status is 0, or 69 if the server refuses or the connection is lost for good.
+The exit status is 0, 64 if the command is misused, 69 if there is no server, the server
+refuses or the connection is lost for good, and 74 if the output cannot be written.
 `
 
 // hearing is what listen reads from its arguments.

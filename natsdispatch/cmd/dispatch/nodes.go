@@ -28,8 +28,9 @@ for a node that was there and missed three beats, under --watch alone.
                    for each change, whose event is came, changed, left, gone, came back
                    or started again
 
-The exit status is 0 if a node is there, 2 if none is, 0 at the end of --watch, and
-69 if the server refuses or the connection is lost for good.
+The exit status is 0 if a node is there, 2 if none is, 0 at the end of --watch, 64 if the
+command is misused, 69 if there is no server, the server refuses or the connection is lost
+for good, and 74 if the output cannot be written.
 `
 
 // view is what nodes reads from its arguments.

@@ -61,6 +61,19 @@ func TestServerRefuses(t *testing.T) {
 	}
 }
 
+// A request that the server does not allow is no request that nobody answers.
+func TestServerRefusesTheRequest(t *testing.T) {
+	url := startServer(t, `authorization { users: [
+		{user: u, password: p, permissions: {publish: {deny: ["dispatch.v1.default.ask.>"]}}}
+		{user: all, password: p}
+	] }`)
+	cell(t, connect(t, strings.Replace(url, "//", "//all:p@", 1)), "cell-7", sites{"site-1": volts(1)})
+	p := start(t, "", nil, "ask", "cell.measure", "-s", url, "--user", "u", "--password", "p").ends(exitUnavailable)
+	if !strings.Contains(p.stderr(), `Publish to "dispatch.v1.default.ask.cell.measure"`) || !strings.Contains(p.stdout(), "nothing: ") {
+		t.Errorf("said %q and %q", p.stdout(), p.stderr())
+	}
+}
+
 // The command prints nothing about nodes that come and go while it asks.
 func TestAskIsQuietAboutNodes(t *testing.T) {
 	url := startServer(t, "")
