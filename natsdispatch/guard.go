@@ -67,6 +67,14 @@ type safe struct {
 	news *news // logs panics; nil: they are not logged
 }
 
+// named is a codec of the user's with the name that it had at first. Its Name may be called under a lock.
+type named struct {
+	Codec
+	name string
+}
+
+func (n named) Name() string { return n.name }
+
 // unmarshal reads data into what v points to.
 func (c safe) unmarshal(data []byte, v any) error {
 	return c.noted(guard(func() error { return c.Unmarshal(data, v) }))

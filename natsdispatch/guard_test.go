@@ -57,6 +57,31 @@ func TestCodecsAreGivenValues(t *testing.T) {
 	}
 }
 
+// countsNames is a codec that counts how often it is asked for its name.
+type countsNames struct {
+	Codec
+	times *int
+}
+
+func (a countsNames) Name() string { *a.times++; return "own" }
+
+// The name of a codec is the user's code, and used where a lock is held. So it is asked for once.
+func TestACodecIsAskedForItsNameOnce(t *testing.T) {
+	times := 0
+	c, err := newServeConfig([]ServeOption{WithCodec(JSON{}, countsNames{Gob{}, &times})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if name := c.codecs[1].Name(); name != "own" || times != 1 {
+			t.Errorf("the name is %q after %d questions, want own after one", name, times)
+		}
+	}
+	if _, ok := c.codecs[0].(JSON); !ok {
+		t.Errorf("JSON is a %T, which has no array of results", c.codecs[0])
+	}
+}
+
 func TestCodeThatDoesNotReturnHasAnError(t *testing.T) {
 	if err := apart(func() {}); err != nil {
 		t.Errorf("code that returns: %v, want no error", err)

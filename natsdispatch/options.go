@@ -102,15 +102,22 @@ func WithCodec(codecs ...Codec) Option {
 		if len(codecs) == 0 {
 			return invalid("WithCodec", "no codec")
 		}
-		for i, codec := range codecs {
+		all := slices.Clone(codecs)
+		for i, codec := range all {
 			if codec == nil {
 				return invalid("WithCodec", "nil at index %d", i)
 			}
-			if err := checkTokens(codec.Name(), false, longestSpace); err != nil {
+			name := codec.Name()
+			if err := checkTokens(name, false, longestSpace); err != nil {
 				return invalid("WithCodec", "name %v", err)
 			}
+			switch codec.(type) {
+			case JSON, *JSON, Gob, *Gob:
+			default:
+				all[i] = named{codec, name}
+			}
 		}
-		c.codecs = slices.Clone(codecs)
+		c.codecs = all
 		return nil
 	}}
 }
