@@ -82,16 +82,10 @@ func (c *Call[Req, Res]) Wait(ctx context.Context) error {
 	done := c.Done()
 	select {
 	case <-done:
-		return nil
-	default:
-	}
-	select {
-	case <-done:
-		return nil
 	case <-ctx.Done():
 	}
 	select {
-	case <-done:
+	case <-done: // the end of the call counts, even if ctx ends at the same time
 		return nil
 	default:
 		return ctx.Err()
