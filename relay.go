@@ -17,9 +17,13 @@ func newRelaying(c *gathering, relays []*producer) *relaying {
 	return r
 }
 
-// startRelays starts the relays of the call.
-func (c *gathering) startRelays() {
+// startRelaysLocked starts the relays of a call that goes on, unless it waits for producers.
+func (c *gathering) startRelaysLocked() {
+	if c.course.Waiting() {
+		return
+	}
 	for _, r := range c.relaying.all() {
+		c.holds++
 		c.workers.Go(func() error {
 			defer c.endRelay(r) // even if the relay ends the goroutine
 			if c.startRelay(r) {

@@ -209,12 +209,10 @@ func targeted(seats []seat, names *nameSet) []seat {
 
 // launch starts a call that prepare has made.
 func (c *gathering) launch() {
+	defer c.goOn() // even if a hook ends the goroutine
 	if c.wantsStart() {
-		defer c.goOn() // even if a hook ends the goroutine
 		c.startCall()
-		return
 	}
-	c.goOn()
 }
 
 // goOn starts the first worker and the relays, or tells that the call has ended if it is over.
