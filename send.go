@@ -238,13 +238,6 @@ func (c *gathering) goOn() {
 	}
 }
 
-func (c *gathering) startRelaysLocked() {
-	if relays := c.relaying.all(); len(relays) > 0 && !c.course.Waiting() {
-		c.holds += int32(len(relays))
-		c.startRelays()
-	}
-}
-
 // follow ends the call when the sender's context ends.
 func (c *gathering) follow(sender context.Context) {
 	unfollow := context.AfterFunc(sender, func() {
