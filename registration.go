@@ -46,11 +46,9 @@ func registryError(err error) error {
 		return fmt.Errorf("%w: %q is %v on this bus, not %v", ErrTopicType, e.Topic, e.Have, e.Want)
 	case *registry.DuplicateError:
 		return fmt.Errorf("%w: %q on %s", ErrDuplicate, e.Name, e.Where)
-	}
-	if err == registry.ErrClosed {
+	default: // registry.ErrClosed
 		return ErrClosed
 	}
-	return err
 }
 
 // Name returns the name that was set by [WithName], or producer-N, relay-N or listener-N. A
