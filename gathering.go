@@ -154,26 +154,6 @@ func (c *gathering) endContext(shared *callcontext.Context) {
 	}
 }
 
-func (c *gathering) doneChannel() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.done == nil {
-		c.done = make(chan struct{})
-		if c.over() {
-			close(c.done)
-		}
-	}
-	return c.done
-}
-
-// lateness returns the time, and how long the call has been over.
-func (c *gathering) lateness() (now, by time.Duration) {
-	now = c.now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return now, max(0, now-c.course.Ended())
-}
-
 // leave ends one hold. With the last hold, the call leaves the ledger.
 func (c *gathering) leave() {
 	c.mu.Lock()
