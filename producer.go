@@ -86,11 +86,7 @@ func (p *producer) refuses() error {
 	}
 }
 
-// abandon counts a run that has outlived its call, and returned takes it back when the run
-// returns after all.
-func (p *producer) abandon()  { p.countAbandoned(1) }
-func (p *producer) returned() { p.countAbandoned(-1) }
-
+// countAbandoned counts n more runs that have outlived their calls, or fewer if they have returned after all.
 func (p *producer) countAbandoned(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
