@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
 
 // The texts of errors are made for one line of a log or a terminal: numbers first,
@@ -101,7 +103,7 @@ func (r Report) list(name func(Member) string, unfinished string) string {
 	alike, cause, left := make(map[string][]string), r.causeText(), 0
 	for _, failed := range []bool{true, false} {
 		for _, o := range r.Outcomes {
-			if o.State == StateOK || o.State == StateDeclined || o.State.isFailure() != failed {
+			if o.State == StateOK || o.State == StateDeclined || course.State(o.State).Failure() != failed {
 				continue
 			}
 			ended := unfinished

@@ -86,12 +86,6 @@ func (s State) String() string { return word(stateNames[:], s) }
 // MarshalText returns the state's word.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// isFailure reports whether a member in this state has failed. To decline, to be late and to
-// be gone are no failures.
-func (s State) isFailure() bool {
-	return s == StateFailed || s == StatePanicked || s == StateRejected
-}
-
 // A Reason says why a call ended.
 type Reason uint8
 

@@ -38,7 +38,7 @@ func (c *Course) finish(m *Member, how State) {
 	switch {
 	case how == OK:
 		c.answered++
-	case how.failure():
+	case how.Failure():
 		c.failed++
 	default:
 		c.other++
