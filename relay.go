@@ -17,23 +17,6 @@ func newRelaying(c *gathering, relays []*producer) *relaying {
 	return r
 }
 
-// startRelaysLocked starts the relays of a call that goes on, unless it waits for producers.
-func (c *gathering) startRelaysLocked() {
-	if c.course.Waiting() {
-		return
-	}
-	for _, r := range c.relaying.all() {
-		c.holds++
-		c.workers.Go(func() error {
-			defer c.endRelay(r) // even if the relay ends the goroutine
-			if c.startRelay(r) {
-				c.half.askRelay(r)
-			}
-			return nil
-		})
-	}
-}
-
 // startRelay counts a relay as running, or keeps in its run why it must not run.
 func (c *gathering) startRelay(r *relayRun) bool {
 	if r.fail(r.producer().refuses()); r.err() != nil {

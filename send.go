@@ -238,6 +238,20 @@ func (c *gathering) goOn() {
 	}
 }
 
+// startRelaysLocked starts the relays of a call that goes on. A call that waits for producers has none yet.
+func (c *gathering) startRelaysLocked() {
+	for _, r := range c.relaying.all() {
+		c.holds++
+		c.workers.Go(func() error {
+			defer c.endRelay(r) // even if the relay ends the goroutine
+			if c.startRelay(r) {
+				c.half.askRelay(r)
+			}
+			return nil
+		})
+	}
+}
+
 // follow ends the call when the sender's context ends.
 func (c *gathering) follow(sender context.Context) {
 	unfollow := context.AfterFunc(sender, func() {
