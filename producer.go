@@ -137,14 +137,10 @@ func (p *producer) member() Member { return Member{Group: p.entry.Group, Name: p
 
 // kind returns the word for the kind of producer in a Snapshot.
 func (p *producer) kind() string {
-	switch {
-	case p.is(gateRelay):
-		return "relay"
-	case p.is(gateStream):
+	if p.is(gateStream) {
 		return "stream"
-	default:
-		return "producer"
 	}
+	return p.entry.Kind.String()
 }
 
 // stop is part of registrant.
