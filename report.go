@@ -194,10 +194,10 @@ func complete(outcomes []Outcome) bool {
 	return len(outcomes) > 0
 }
 
-// answered takes no report, like complete.
-func answered(outcomes []Outcome) (n int) {
+// count returns how many members ended in one of the states. It takes no report, like complete.
+func count(outcomes []Outcome, states ...State) (n int) {
 	for i := range outcomes {
-		if outcomes[i].Answered() {
+		if slices.Contains(states, outcomes[i].State) {
 			n++
 		}
 	}
@@ -215,7 +215,7 @@ func (r Report) Missing() []Outcome {
 // and the quorum, if any, was reached. Otherwise it returns a [*PartialError], which wraps
 // the error of every member that neither answered nor declined.
 func (r Report) Err() error {
-	if r.Reason == ReasonSatisfied || complete(r.Outcomes) && answered(r.Outcomes) >= r.quorum {
+	if r.Reason == ReasonSatisfied || complete(r.Outcomes) && count(r.Outcomes, StateOK) >= r.quorum {
 		return nil
 	}
 	return r.partial()
@@ -227,7 +227,7 @@ func (r Report) firstErr() error {
 	if err := r.Err(); err != nil {
 		return err
 	}
-	if r.count(StateOK) > 0 {
+	if count(r.Outcomes, StateOK) > 0 {
 		return ErrNoResult
 	}
 	return r.partial()
