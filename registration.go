@@ -41,11 +41,11 @@ func (r *Registration) enlist() (*Registration, error) {
 
 // registryError is an error of the registry as users know it.
 func registryError(err error) error {
-	switch e := err.(type) {
+	switch err.(type) {
 	case *registry.TypeError:
-		return fmt.Errorf("%w: %q is %v on this bus, not %v", ErrTopicType, e.Topic, e.Have, e.Want)
+		return fmt.Errorf("%w: %v", ErrTopicType, err)
 	case *registry.DuplicateError:
-		return fmt.Errorf("%w: %q on %s", ErrDuplicate, e.Name, e.Where)
+		return fmt.Errorf("%w: %v", ErrDuplicate, err)
 	default: // registry.ErrClosed
 		return ErrClosed
 	}
