@@ -64,6 +64,10 @@ func (p *places) loosen(alone bool) {
 // during runs a hook of a listener. If a sender begins to wait meanwhile, which may be the
 // hook, no call keeps its place for that listener until the hook has returned.
 func (p *places) during(l *recipient, hook func()) {
+	if p == nil { // there is no bound
+		hook()
+		return
+	}
 	l.inbox.Away(func() { // Away comes first: senders may find the hook as soon as it is counted
 		p.mu.Lock()
 		if p.hooks == nil {
