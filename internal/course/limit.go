@@ -62,10 +62,3 @@ func (c *Course) hasEnded(r Run) bool {
 	g := c.groupOf(r.Member)
 	return g != nil && g.ended != nil && g.ended[r.Replica]
 }
-
-// note notes that a replica has ended.
-func (g *group) note(replica int32) {
-	if g.ended != nil {
-		g.ended[replica] = true
-	}
-}
