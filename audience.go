@@ -19,22 +19,13 @@ func (l *listener) result(c *gathering, b *batch) {
 
 func (l *listener) outcome(c *gathering, e calllog.Entry) {
 	if e.Kind&calllog.End != 0 {
-		l.hook(c, func() { l.onOutcome(c.outcome(int(e.Member))) })
+		c.bus.places.during(&l.recipient, func() { l.onOutcome(c.outcome(int(e.Member))) })
 	}
 }
 
 func (l *listener) end(c *gathering) {
 	if l.onDone != nil {
-		l.hook(c, func() { l.onDone(c.report()) })
-	}
-}
-
-// hook calls a hook, which may send and wait for a place.
-func (l *listener) hook(c *gathering, f func()) {
-	if c.bus.places == nil {
-		f()
-	} else {
-		c.bus.places.during(&l.recipient, f)
+		c.bus.places.during(&l.recipient, func() { l.onDone(c.report()) })
 	}
 }
 

@@ -71,7 +71,17 @@ func (c *Call[Req, Res]) Request() Req { return c.req }
 
 // Done returns a channel that is closed when the call ends. Listeners may still be behind
 // then, and producers may still run.
-func (c *Call[Req, Res]) Done() <-chan struct{} { return c.doneChannel() }
+func (c *Call[Req, Res]) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.over() {
+			close(c.done)
+		}
+	}
+	return c.done
+}
 
 // Wait waits for the end of the call. It returns an error only if ctx ends first. The
 // outcome of the call is in its [Call.Report]. To end a call early, use [Call.Cancel].
@@ -82,16 +92,10 @@ func (c *Call[Req, Res]) Wait(ctx context.Context) error {
 	done := c.Done()
 	select {
 	case <-done:
-		return nil
-	default:
-	}
-	select {
-	case <-done:
-		return nil
 	case <-ctx.Done():
 	}
 	select {
-	case <-done:
+	case <-done: // the end of the call counts, even if ctx ends at the same time
 		return nil
 	default:
 		return ctx.Err()

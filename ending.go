@@ -242,7 +242,7 @@ func (c *gathering) abandonAndUnlock(now time.Duration) {
 	for r := range c.runsLocked() {
 		if r.phase == runGoes {
 			r.phase = runAbandoned
-			r.producer().abandon()
+			r.producer().countAbandoned(1)
 			abandoned = append(abandoned, r)
 		}
 	}

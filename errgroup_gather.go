@@ -283,7 +283,7 @@ func (c *gathering) endLocked(r *run, how course.State, now time.Duration) cours
 // returnLocked notes that the closure of a run has returned, in whatever way.
 func (c *gathering) returnLocked(r *run) {
 	if r.phase == runAbandoned {
-		r.producer().returned()
+		r.producer().countAbandoned(-1)
 	}
 	c.running--
 	if c.running == 0 && c.closed && c.timer != nil {

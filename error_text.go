@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/seed-bb4b4d74/dispatch/internal/course"
 )
 
 // The texts of errors are made for one line of a log or a terminal: numbers first,
@@ -32,7 +34,7 @@ var (
 // Members that had not ended when the call did are named if a deadline or a stall ended
 // it. Otherwise their number is enough.
 func (r Report) text() string {
-	n, answered := len(r.Outcomes), r.count(StateOK)
+	n, answered := len(r.Outcomes), count(r.Outcomes, StateOK)
 	why, named := r.Reason.String(), false
 	switch {
 	case r.Reason == ReasonAllEnded, r.Reason == ReasonQuorumLost && r.ofFirst():
@@ -49,7 +51,7 @@ func (r Report) text() string {
 		why = fmt.Sprintf("quorum of %d lost: %d of %s answered", r.quorum, answered, members(n))
 	}
 	if !named {
-		if unfinished := r.count(StateCanceled, StatePending); unfinished > 0 {
+		if unfinished := count(r.Outcomes, StateCanceled, StatePending); unfinished > 0 {
 			why += fmt.Sprintf(" (%s unfinished)", members(unfinished))
 		}
 		return join(": ", why, r.list(Member.String, ""))
@@ -76,16 +78,6 @@ func (r Report) causeText() string {
 	return nested(r.cause)
 }
 
-// count returns how many members ended in one of the states.
-func (r Report) count(states ...State) (n int) {
-	for _, o := range r.Outcomes {
-		if slices.Contains(states, o.State) {
-			n++
-		}
-	}
-	return n
-}
-
 func members(n int) string {
 	if n == 1 {
 		return "1 member"
@@ -101,7 +93,7 @@ func (r Report) list(name func(Member) string, unfinished string) string {
 	alike, cause, left := make(map[string][]string), r.causeText(), 0
 	for _, failed := range []bool{true, false} {
 		for _, o := range r.Outcomes {
-			if o.State == StateOK || o.State == StateDeclined || o.State.isFailure() != failed {
+			if o.State == StateOK || o.State == StateDeclined || course.State(o.State).Failure() != failed {
 				continue
 			}
 			ended := unfinished
@@ -128,7 +120,7 @@ func (r Report) list(name func(Member) string, unfinished string) string {
 		room, left = room-len(names), left-len(names)
 	}
 	declined := ""
-	if n := r.count(StateDeclined); n > 0 {
+	if n := count(r.Outcomes, StateDeclined); n > 0 {
 		declined = fmt.Sprintf("%d declined", n)
 	}
 	return join(", ", declined, join("; ", texts...))

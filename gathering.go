@@ -102,8 +102,6 @@ func (c *gathering) onBus(at time.Duration) time.Duration { return c.bus.sinceEp
 // budget is how long the producers have.
 func (c *gathering) budget() time.Duration { return max(0, c.timeout-c.policy.Grace) }
 
-func (c *gathering) deadline() time.Time { return c.start.Add(c.budget()) }
-
 func (c *gathering) id() CallID { return c.from.id }
 
 func (c *gathering) info() CallInfo { return c.infoAt(c.now()) }
@@ -124,7 +122,7 @@ func (c *gathering) context() context.Context {
 		return shared
 	}
 	// No lock is held, because the sender's context may be the user's code.
-	made := callcontext.New(c.sender, c.deadline())
+	made := callcontext.New(c.sender, c.start.Add(c.budget()))
 	c.mu.Lock()
 	if c.shared == nil {
 		c.shared = made
@@ -152,26 +150,6 @@ func (c *gathering) endContext(shared *callcontext.Context) {
 	default:
 		shared.End(reason == course.Deadline, cause)
 	}
-}
-
-func (c *gathering) doneChannel() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.done == nil {
-		c.done = make(chan struct{})
-		if c.over() {
-			close(c.done)
-		}
-	}
-	return c.done
-}
-
-// lateness returns the time, and how long the call has been over.
-func (c *gathering) lateness() (now, by time.Duration) {
-	now = c.now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return now, max(0, now-c.course.Ended())
 }
 
 // leave ends one hold. With the last hold, the call leaves the ledger.

@@ -114,7 +114,10 @@ func (c *Call[Req, Res]) late(r *run, at, by time.Duration) {
 // tooLate tells observers and hooks of a result of a relay that comes after the end of the
 // call.
 func (c *Call[Req, Res]) tooLate(r *run, from Member, value Res) {
-	at, by := c.lateness()
+	at := c.now()
+	c.mu.Lock()
+	by := max(0, at-c.course.Ended())
+	c.mu.Unlock()
 	c.observeLate(r, from, at, by, nil)
 	c.offerLate(from, value, at, by)
 }

@@ -41,5 +41,5 @@ func (p *policy) hedgeAfter(recent *latency.Recent) time.Duration {
 	if !ok || p.Hedge > 0 && after > p.Hedge {
 		return p.Hedge
 	}
-	return max(after, 1) // 0 would stand for never
+	return after
 }

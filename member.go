@@ -55,7 +55,7 @@ func (c *gathering) runLocked(id course.Run) *run {
 	}
 	r.call, r.member, r.index = c, id.Member, id.Replica
 	r.claimed = c.course.Ended()
-	r.own = rare{asked: g.nextReplica(), competes: r}
+	r.own = rare{asked: g.nextReplica(), competes: r, own: &r.ownContext}
 	r.rare = &r.own
 	g.replicas = append(g.replicas, r)
 	return &r.run
@@ -93,7 +93,7 @@ func (g *group) nextReplica() (next *producer) {
 	least := int32(0)
 	for i := range g.Candidates {
 		p := g.Candidates[(g.turn+i)%len(g.Candidates)]
-		if g.hasClaimed(p) {
+		if g.replicaOf(p) != nil {
 			continue
 		}
 		busy := p.occupy(0)
@@ -107,8 +107,6 @@ func (g *group) nextReplica() (next *producer) {
 	next.occupy(math.MaxInt32)
 	return next
 }
-
-func (g *group) hasClaimed(p *producer) bool { return g.replicaOf(p) != nil }
 
 // replicaOf returns the replica that was claimed for the candidate, or nil.
 func (g *group) replicaOf(p *producer) *replica {

@@ -293,7 +293,7 @@ func (h *listenerHooks) end() {
 	at := h.call.now()
 	info := h.call.listenerInfo(&h.listener.recipient, h.from, h.seq, at)
 	w := &h.call.observing
-	w.tell(h.call.onBus(at), func(o *observer) func() {
+	tellObservers(w.by, h.call.onBus(at), func(o *observer) func() {
 		if hook := o.hooks.ListenerEnd; hook != nil && w.wantsDetails(o) {
 			return func() { hook(h.ctx, info, at-h.began, h.panicked) }
 		}

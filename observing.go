@@ -38,11 +38,6 @@ func (w *observing) wantsDetails(o *observer) bool {
 	return !slices.Contains(w.brief, o)
 }
 
-// tell has a hook called on the goroutine of each observer of the call.
-func (w *observing) tell(since time.Duration, pick func(*observer) func()) {
-	tellObservers(w.by, since, pick)
-}
-
 // followLocked gives a feed to each observer that is told of results or members, or a notice if the observer
 // is told nothing but the end of the call. A feed begins with the log.
 func (c *gathering) followLocked() {
@@ -101,7 +96,7 @@ func (c *gathering) observeLate(r *run, m Member, at, by time.Duration, err erro
 		return
 	}
 	ctx, info := c.runInfo(r, m, at)
-	c.observing.tell(c.onBus(at), func(o *observer) func() {
+	tellObservers(c.observing.by, c.onBus(at), func(o *observer) func() {
 		if hook := o.hooks.Late; hook != nil {
 			return func() { hook(ctx, info, by, err) }
 		}
@@ -116,7 +111,7 @@ func (c *gathering) observeAbandoned(r *run, at, after time.Duration) {
 		return
 	}
 	ctx, info := c.runInfo(r, r.producer().member(), at)
-	c.observing.tell(c.onBus(at), func(o *observer) func() {
+	tellObservers(c.observing.by, c.onBus(at), func(o *observer) func() {
 		if hook := o.hooks.Abandoned; hook != nil {
 			return func() { hook(ctx, info, after) }
 		}
@@ -128,7 +123,7 @@ func (c *gathering) observeAbandoned(r *run, at, after time.Duration) {
 func (c *gathering) observeDropped(by *recipient, member int32, seq int) {
 	at := c.now()
 	info := c.listenerInfo(by, c.memberAt(int(member)), seq, at)
-	c.observing.tell(c.onBus(at), func(o *observer) func() {
+	tellObservers(c.observing.by, c.onBus(at), func(o *observer) func() {
 		if hook := o.hooks.Dropped; hook != nil {
 			return func() { hook(c.sender, info) }
 		}

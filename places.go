@@ -64,6 +64,10 @@ func (p *places) loosen(alone bool) {
 // during runs a hook of a listener. If a sender begins to wait meanwhile, which may be the
 // hook, no call keeps its place for that listener until the hook has returned.
 func (p *places) during(l *recipient, hook func()) {
+	if p == nil { // there is no bound
+		hook()
+		return
+	}
 	l.inbox.Away(func() { // Away comes first: senders may find the hook as soon as it is counted
 		p.mu.Lock()
 		if p.hooks == nil {
@@ -91,7 +95,10 @@ func (p *places) log(topic string) {
 	if logged || waiting == 0 {
 		return
 	}
-	underWay, kept := p.kept()
+	underWay, kept := 0, make(map[*recipient]int) // the places of calls under way, and those of ended calls by listener
+	for c := range p.bus.inFlight() {
+		underWay += c.addKept(kept)
+	}
 	attrs := []slog.Attr{
 		slog.String("topic", topic), slog.Int("senders_waiting", waiting),
 		slog.Int("max_in_flight", p.bus.maxInFlight), slog.Int("calls_under_way", underWay),
@@ -106,16 +113,6 @@ func (p *places) log(topic string) {
 		attrs = append(attrs, slog.String("listener", most.Name()), slog.Int("places_kept", kept[most]), slog.String("added_at", most.addedAt()))
 	}
 	p.bus.log(slog.LevelWarn, "senders wait for a place", attrs...)
-}
-
-// kept returns how many places are those of calls under way, and how many each listener
-// keeps because it has not come to the last results of calls that have ended.
-func (p *places) kept() (underWay int, by map[*recipient]int) {
-	by = make(map[*recipient]int)
-	for c := range p.bus.inFlight() {
-		underWay += c.addKept(by)
-	}
-	return underWay, by
 }
 
 // counts returns the bound, or 0 if there is none, and how many senders wait.

@@ -86,11 +86,7 @@ func (p *producer) refuses() error {
 	}
 }
 
-// abandon counts a run that has outlived its call, and returned takes it back when the run
-// returns after all.
-func (p *producer) abandon()  { p.countAbandoned(1) }
-func (p *producer) returned() { p.countAbandoned(-1) }
-
+// countAbandoned counts n more runs that have outlived their calls, or fewer if they have returned after all.
 func (p *producer) countAbandoned(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,14 +137,10 @@ func (p *producer) member() Member { return Member{Group: p.entry.Group, Name: p
 
 // kind returns the word for the kind of producer in a Snapshot.
 func (p *producer) kind() string {
-	switch {
-	case p.is(gateRelay):
-		return "relay"
-	case p.is(gateStream):
+	if p.is(gateStream) {
 		return "stream"
-	default:
-		return "producer"
 	}
+	return p.entry.Kind.String()
 }
 
 // stop is part of registrant.

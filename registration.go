@@ -41,16 +41,14 @@ func (r *Registration) enlist() (*Registration, error) {
 
 // registryError is an error of the registry as users know it.
 func registryError(err error) error {
-	switch e := err.(type) {
+	switch err.(type) {
 	case *registry.TypeError:
-		return fmt.Errorf("%w: %q is %v on this bus, not %v", ErrTopicType, e.Topic, e.Have, e.Want)
+		return fmt.Errorf("%w: %v", ErrTopicType, err)
 	case *registry.DuplicateError:
-		return fmt.Errorf("%w: %q on %s", ErrDuplicate, e.Name, e.Where)
-	}
-	if err == registry.ErrClosed {
+		return fmt.Errorf("%w: %v", ErrDuplicate, err)
+	default: // registry.ErrClosed
 		return ErrClosed
 	}
-	return err
 }
 
 // Name returns the name that was set by [WithName], or producer-N, relay-N or listener-N. A

@@ -17,19 +17,6 @@ func newRelaying(c *gathering, relays []*producer) *relaying {
 	return r
 }
 
-// startRelays starts the relays of the call.
-func (c *gathering) startRelays() {
-	for _, r := range c.relaying.all() {
-		c.workers.Go(func() error {
-			defer c.endRelay(r) // even if the relay ends the goroutine
-			if c.startRelay(r) {
-				c.half.askRelay(r)
-			}
-			return nil
-		})
-	}
-}
-
 // startRelay counts a relay as running, or keeps in its run why it must not run.
 func (c *gathering) startRelay(r *relayRun) bool {
 	if r.fail(r.producer().refuses()); r.err() != nil {
@@ -83,43 +70,34 @@ func stateOf(err error) (how course.State) {
 	return how
 }
 
-// name is Roster.Name.
-func (r *relayRun) name(m Member) bool {
+// adding is how the course gets one more member that a relay names: Name or Expect.
+type adding = func(*course.Course, time.Duration) (member int32, ok bool)
+
+// join is Roster.Name and Roster.Expect.
+func (r *relayRun) join(m Member, add adding) bool {
 	c := r.call
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over() {
 		return false
 	}
-	_, ok := r.nameLocked(m, c.now())
+	_, ok := r.joinLocked(m, c.now(), add)
 	return ok
 }
 
-// expect is Roster.Expect.
-func (r *relayRun) expect(m Member) bool {
-	c := r.call
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.over() {
-		return false
-	}
-	_, ok := r.joinLocked(m, c.now(), (*course.Course).Expect)
-	return ok
-}
-
-// nameLocked makes m a member of a call that goes on.
+// nameLocked is joinLocked with Name.
 func (r *relayRun) nameLocked(m Member, now time.Duration) (i int32, ok bool) {
 	return r.joinLocked(m, now, (*course.Course).Name)
 }
 
-// joinLocked makes m a member. take is Name or Expect of the course.
-func (r *relayRun) joinLocked(m Member, now time.Duration, take func(*course.Course, time.Duration) (int32, bool)) (i int32, ok bool) {
+// joinLocked makes m a member of a call that goes on.
+func (r *relayRun) joinLocked(m Member, now time.Duration, add adding) (i int32, ok bool) {
 	c := r.call
 	if m.Name == "" && m.Group == "" || r.phase == runReturned || c.hasLocked(m) {
 		c.bus.misuse.Add(1)
 		return 0, false
 	}
-	i, _ = take(&c.course, now)
+	i, _ = add(&c.course, now)
 	c.relaying.named = append(c.relaying.named, named{member: m, by: r})
 	c.relaying.byMember[m] = i
 	if c.relaying.required != nil && c.relaying.required.meets(m) {

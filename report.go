@@ -86,12 +86,6 @@ func (s State) String() string { return word(stateNames[:], s) }
 // MarshalText returns the state's word.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// isFailure reports whether a member in this state has failed. To decline, to be late and to
-// be gone are no failures.
-func (s State) isFailure() bool {
-	return s == StateFailed || s == StatePanicked || s == StateRejected
-}
-
 // A Reason says why a call ended.
 type Reason uint8
 
@@ -200,10 +194,10 @@ func complete(outcomes []Outcome) bool {
 	return len(outcomes) > 0
 }
 
-// answered takes no report, like complete.
-func answered(outcomes []Outcome) (n int) {
+// count returns how many members ended in one of the states. It takes no report, like complete.
+func count(outcomes []Outcome, states ...State) (n int) {
 	for i := range outcomes {
-		if outcomes[i].Answered() {
+		if slices.Contains(states, outcomes[i].State) {
 			n++
 		}
 	}
@@ -221,7 +215,7 @@ func (r Report) Missing() []Outcome {
 // and the quorum, if any, was reached. Otherwise it returns a [*PartialError], which wraps
 // the error of every member that neither answered nor declined.
 func (r Report) Err() error {
-	if r.Reason == ReasonSatisfied || complete(r.Outcomes) && answered(r.Outcomes) >= r.quorum {
+	if r.Reason == ReasonSatisfied || complete(r.Outcomes) && count(r.Outcomes, StateOK) >= r.quorum {
 		return nil
 	}
 	return r.partial()
@@ -233,7 +227,7 @@ func (r Report) firstErr() error {
 	if err := r.Err(); err != nil {
 		return err
 	}
-	if r.count(StateOK) > 0 {
+	if count(r.Outcomes, StateOK) > 0 {
 		return ErrNoResult
 	}
 	return r.partial()

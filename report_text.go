@@ -44,7 +44,7 @@ func (r Report) LogValue() slog.Value {
 		slog.String("reason", r.Reason.String()),
 		slog.Duration("elapsed", r.Elapsed),
 		slog.Int("members", len(r.Outcomes)),
-		slog.Int("answered", r.count(StateOK)),
+		slog.Int("answered", count(r.Outcomes, StateOK)),
 	}
 	if missing := r.Missing(); len(missing) > 0 {
 		var names []string

@@ -36,7 +36,7 @@ type Answer[Res any] struct {
 // Name adds m to the members of the call. The relay must end m. A member with neither a
 // name nor a group is refused. The name may be empty if the relay does not know which
 // replica of the group will answer.
-func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
+func (r *Roster[Res]) Name(m Member) bool { return r.run.join(m, (*course.Course).Name) }
 
 // Expect adds m as a placeholder for members whose names the relay learns later. For
 // example, {Node: "cell-7", Name: "*"} stands for all members of a node. [Roster.Accept] or
@@ -44,7 +44,7 @@ func (r *Roster[Res]) Name(m Member) bool { return r.run.name(m) }
 // but has no results. [Roster.End] can end it. Otherwise it is Late or Canceled when the
 // call ends, or Failed with [ErrLost] when the relay returns before that. Its outcome says
 // that it was not started. [WithMajority] counts it as one member.
-func (r *Roster[Res]) Expect(m Member) bool { return r.run.expect(m) }
+func (r *Roster[Res]) Expect(m Member) bool { return r.run.join(m, (*course.Course).Expect) }
 
 // Accept replaces an expected member with other members, all at once. The expected member
 // then has no outcome. If members is empty, the expected member is only removed. Members

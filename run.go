@@ -27,7 +27,7 @@ type rare struct {
 	err      error       // how it has ended; final once the member has ended
 	asked    *producer   // the producer, if that is a replica or a relay
 	competes *replica    // the replica whose run it is, or nil
-	own      *ownContext // of a plain run whose producer has a timeout
+	own      *ownContext // of a replica, or of a plain run whose producer has a timeout
 }
 
 // producer returns the producer that the run asks.
@@ -164,16 +164,10 @@ func (r *run) competes() bool {
 
 // ownContext returns the context of a run that has its own, or nil if it has that of the call.
 func (r *run) ownContext() *ownContext {
-	switch {
-	case r.competes():
-		return &r.replica().ownContext
-	case r.member < 0 || r.producer().timeout == 0 || !r.started:
-		return nil
-	case r.isPlain():
+	if r.competes() || r.member >= 0 && r.producer().timeout > 0 && r.started {
 		return r.rare.own
-	default:
-		return &r.replica().ownContext
 	}
+	return nil
 }
 
 // isOverdueLocked reports whether the course has found that the run has exceeded its timeout.

@@ -209,12 +209,10 @@ func targeted(seats []seat, names *nameSet) []seat {
 
 // launch starts a call that prepare has made.
 func (c *gathering) launch() {
+	defer c.goOn() // even if a hook ends the goroutine
 	if c.wantsStart() {
-		defer c.goOn() // even if a hook ends the goroutine
 		c.startCall()
-		return
 	}
-	c.goOn()
 }
 
 // goOn starts the first worker and the relays, or tells that the call has ended if it is over.
@@ -240,10 +238,17 @@ func (c *gathering) goOn() {
 	}
 }
 
+// startRelaysLocked starts the relays of a call that goes on. A call that waits for producers has none yet.
 func (c *gathering) startRelaysLocked() {
-	if relays := c.relaying.all(); len(relays) > 0 && !c.course.Waiting() {
-		c.holds += int32(len(relays))
-		c.startRelays()
+	for _, r := range c.relaying.all() {
+		c.holds++
+		c.workers.Go(func() error {
+			defer c.endRelay(r) // even if the relay ends the goroutine
+			if c.startRelay(r) {
+				c.half.askRelay(r)
+			}
+			return nil
+		})
 	}
 }
 

@@ -3,9 +3,9 @@ package course
 // agenda is the state that only calls with groups, or with runs that have limits, need.
 type agenda struct {
 	groups  []group
-	again   []int32 // a member for each replica that is released and not claimed
-	hedges  heap[hedge]
-	limits  heap[limit]
+	again   []int32   // a member for each replica that is released and not claimed
+	hedges  heap      // when to ask replicas because those before them have not answered
+	limits  heap      // when runs become overdue
 	overdue []Overdue // runs that Overdue has not returned yet
 }
 
@@ -31,7 +31,7 @@ func (c *Course) prune() {
 	for len(a.again) > 0 && c.members[a.again[0]].State != Pending {
 		a.again = a.again[1:]
 	}
-	for len(a.hedges) > 0 && !c.stands(a.hedges[0]) {
+	for len(a.hedges) > 0 && !c.mayHedge(a.hedges[0].run) {
 		a.hedges.drop()
 	}
 	for len(a.limits) > 0 && !c.isLimited(a.limits[0].run) {

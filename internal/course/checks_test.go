@@ -290,7 +290,7 @@ func (a *agenda) appendKey(key []byte) []byte {
 		key = append(key, byte(member))
 	}
 	for _, h := range a.hedges {
-		key = append(key, byte(h.member), byte(h.released), byte(h.at))
+		key = append(key, byte(h.run.Member), byte(h.run.Replica), byte(h.at))
 	}
 	for _, g := range a.groups {
 		key = append(key, byte(g.released), byte(g.asked), byte(g.failed), byte(g.common))

@@ -25,7 +25,7 @@ func (c *Course) Tick(now time.Duration) {
 	}
 	c.graced = c.graced || c.policy.Grace > 0 && c.now >= c.budget()
 	for c.now >= c.nextHedge() {
-		member := c.agenda.hedges[0].member
+		member := c.agenda.hedges[0].run.Member
 		c.release(member, c.groupOf(member)) // which also makes the hedge void
 	}
 }

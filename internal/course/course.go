@@ -41,9 +41,9 @@ const (
 	Expired
 )
 
-// failure reports whether a member in this state has failed. To decline, to be late and to be
+// Failure reports whether a member in this state has failed. To decline, to be late and to be
 // gone are no failures.
-func (s State) failure() bool { return s == Failed || s == Panicked || s == Rejected }
+func (s State) Failure() bool { return s == Failed || s == Panicked || s == Rejected }
 
 // Reason says why a call is over.
 type Reason uint8

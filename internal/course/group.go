@@ -29,7 +29,7 @@ func (c *Course) claimReplica(member int32, g *group) (replica int32) {
 	g.released = max(g.released, g.asked)
 	due := Later(c.now, g.hedge)
 	if g.hedge > 0 && g.asked == g.released && g.released < g.replicas && c.worthHedging(g, due) {
-		c.agenda.hedges.add(hedge{member, g.released, due})
+		c.agenda.hedges.add(timed{Run{member, g.released}, due})
 	}
 	return replica
 }

@@ -2,15 +2,6 @@ package course
 
 import "time"
 
-// hedge is a time at which another replica is due, unless one is released before.
-type hedge struct {
-	member   int32
-	released int32 // how many replicas are released if the hedge is not void
-	at       time.Duration
-}
-
-func (h hedge) due() time.Duration { return h.at }
-
 // SetHedge sets after what time the next replica of a group is asked, instead of the time of
 // the policy; 0 stands for never. It must be called before the group is asked. For a member
 // that is no group it does nothing.
@@ -35,9 +26,9 @@ func (c *Course) worthHedging(g *group, at time.Duration) bool {
 	return Later(at, g.hedge) <= c.budget()
 }
 
-// stands reports whether a hedge is still to be done: the group has no answer, no further
-// replica is released, and it is not too late for one.
-func (c *Course) stands(h hedge) bool {
-	g := c.groupOf(h.member)
-	return c.members[h.member].State == Pending && g.released == h.released && c.worthHedging(g, c.now)
+// mayHedge reports whether a hedge may still release this replica: the group has no answer, the
+// replica is not released, and it is not too late for it.
+func (c *Course) mayHedge(r Run) bool {
+	g := c.groupOf(r.Member)
+	return c.members[r.Member].State == Pending && g.released == r.Replica && c.worthHedging(g, c.now)
 }

@@ -25,7 +25,7 @@ func (c *Course) limit(r Run, at time.Duration) {
 	if g := c.groupOf(r.Member); g != nil && g.ended == nil {
 		g.ended = make([]bool, g.replicas)
 	}
-	c.needAgenda().limits.add(limit{r, at})
+	c.needAgenda().limits.add(timed{r, at})
 }
 
 // nextLimit returns when the next run becomes overdue.
@@ -62,18 +62,3 @@ func (c *Course) hasEnded(r Run) bool {
 	g := c.groupOf(r.Member)
 	return g != nil && g.ended != nil && g.ended[r.Replica]
 }
-
-// note notes that a replica has ended.
-func (g *group) note(replica int32) {
-	if g.ended != nil {
-		g.ended[replica] = true
-	}
-}
-
-// limit is the time at which a run is overdue.
-type limit struct {
-	run Run
-	at  time.Duration
-}
-
-func (l limit) due() time.Duration { return l.at }

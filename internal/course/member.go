@@ -38,7 +38,7 @@ func (c *Course) finish(m *Member, how State) {
 	switch {
 	case how == OK:
 		c.answered++
-	case how.failure():
+	case how.Failure():
 		c.failed++
 	default:
 		c.other++
@@ -79,27 +79,27 @@ func (c *Course) Missing(n int) { c.missing = n }
 // Grow makes room for n members that are added.
 func (c *Course) Grow(n int) { c.members = slices.Grow(c.members, n) }
 
-// Name adds a member that a relay has named and returns its index, or false if the
-// call is over.
-func (c *Course) Name(now time.Duration) (member int32, ok bool) {
+// add adds a member and returns its index, or false if the call is over.
+func (c *Course) add(now time.Duration, m Member) (member int32, ok bool) {
 	if c.reason != Underway {
 		return 0, false
 	}
 	c.advance(now)
-	c.members = append(c.members, Member{Began: c.now, Tried: 1})
+	c.members = append(c.members, m)
 	return int32(len(c.members) - 1), true
+}
+
+// Name adds a member that a relay has named and returns its index, or false if the
+// call is over.
+func (c *Course) Name(now time.Duration) (member int32, ok bool) {
+	return c.add(now, Member{Began: max(now, c.now), Tried: 1})
 }
 
 // Expect adds a member that stands for members that a relay cannot name yet, and returns its
 // index, or false if the call is over. It ends like a named member, unless Accept removes it
 // before.
 func (c *Course) Expect(now time.Duration) (member int32, ok bool) {
-	if c.reason != Underway {
-		return 0, false
-	}
-	c.advance(now)
-	c.members = append(c.members, Member{expects: true})
-	return int32(len(c.members) - 1), true
+	return c.add(now, Member{expects: true})
 }
 
 // Accept removes an expected member, because the members it stood for are known: they have
@@ -122,14 +122,11 @@ func (c *Course) Accept(now time.Duration, member int32) bool {
 // index, or false if the call is over. It does not end the call, as more may be missing:
 // EndRelay does.
 func (c *Course) Miss(now time.Duration, how State) (member int32, ok bool) {
-	if c.reason != Underway {
-		return 0, false
+	member, ok = c.add(now, Member{})
+	if ok {
+		c.finish(&c.members[member], how)
 	}
-	c.advance(now)
-	c.members = append(c.members, Member{})
-	member = int32(len(c.members) - 1)
-	c.finish(&c.members[member], how)
-	return member, true
+	return member, ok
 }
 
 // Unnamed adds a member that no relay has named before the call ended. It ends with the call.

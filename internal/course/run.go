@@ -84,7 +84,9 @@ func (c *Course) End(now time.Duration, r Run, how State, result bool) Effect {
 func (c *Course) end(r Run, how State, result bool) Effect {
 	m := &c.members[r.Member]
 	if g := c.groupOf(r.Member); g != nil {
-		g.note(r.Replica)
+		if g.ended != nil {
+			g.ended[r.Replica] = true
+		}
 		if how != OK {
 			how = c.failOver(r.Member, g, how)
 		}

@@ -60,4 +60,4 @@ type DuplicateError struct {
 	Where string // a topic or pattern on which the other producer is registered
 }
 
-func (e *DuplicateError) Error() string { return fmt.Sprintf("%q is taken on %s", e.Name, e.Where) }
+func (e *DuplicateError) Error() string { return fmt.Sprintf("%q on %s", e.Name, e.Where) }

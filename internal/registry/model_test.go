@@ -85,7 +85,7 @@ func (m *model) route(t *registry.Topic, byName bool) (rt route) {
 		if s.Pattern == "" && !byName || *s.Types != rt.Types {
 			return false
 		}
-		return slices.ContainsFunc(subjects(s), func(s string) bool { return subject.Match(s, t.Name) })
+		return slices.ContainsFunc(subjects(s), func(s string) bool { return subject.Overlap(s, t.Name) })
 	}
 	grouped := false
 	for _, p := range m.producers {

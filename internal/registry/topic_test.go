@@ -64,7 +64,7 @@ func TestErrorTexts(t *testing.T) {
 			&registry.TypeError{Topic: "a", Have: ints, Want: registry.Types{Req: ints.Req, Res: reflect.TypeFor[*reading]()}},
 			`"a" is int → int on this bus, not int → *github.com/seed-bb4b4d74/dispatch/internal/registry_test.reading`,
 		},
-		{&registry.DuplicateError{Name: "p", Where: "a.*"}, `"p" is taken on a.*`},
+		{&registry.DuplicateError{Name: "p", Where: "a.*"}, `"p" on a.*`},
 	}
 	for _, tt := range tests {
 		if got := tt.err.Error(); got != tt.want {

@@ -12,9 +12,6 @@ func TypeName(t reflect.Type) string {
 	if t.PkgPath() != "" {
 		return t.PkgPath() + "." + t.Name() // has full paths in type arguments
 	}
-	if t.Name() != "" {
-		return t.Name()
-	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return "*" + TypeName(t.Elem())

@@ -115,27 +115,9 @@ func invalidCharacter(text string) string {
 	return fmt.Sprintf("invalid character %q", r)
 }
 
-// Match reports whether pattern matches name. Case counts. Both must be valid;
-// the answer for others means nothing. It does not allocate.
-func Match(pattern, name string) bool {
-	for {
-		want, patternRest, patternMore := strings.Cut(pattern, ".")
-		have, nameRest, nameMore := strings.Cut(name, ".")
-		if want == ">" {
-			return true
-		}
-		if want != "*" && want != have {
-			return false
-		}
-		if !patternMore || !nameMore {
-			return patternMore == nameMore
-		}
-		pattern, name = patternRest, nameRest
-	}
-}
-
-// Overlap reports whether some name is matched by both patterns. Both must be
-// valid; the answer for others means nothing. It does not allocate.
+// Overlap reports whether some name is matched by both patterns. If one of them
+// is a name, Overlap reports whether the other one matches it. Case counts. Both
+// must be valid; the answer for others means nothing. It does not allocate.
 func Overlap(a, b string) bool {
 	for {
 		tokenA, restA, moreA := strings.Cut(a, ".")

@@ -31,11 +31,11 @@ func ExampleCheckPattern() {
 	// "cell.m*": '*' inside a longer token at byte 6
 }
 
-func ExampleMatch() {
-	fmt.Println(subject.Match("cell.*.measure", "cell.3.measure"))
-	fmt.Println(subject.Match("cell.*", "cell.3.measure"))
-	fmt.Println(subject.Match("cell.>", "cell.3.measure"))
-	fmt.Println(subject.Match("cell.>", "cell"))
+func ExampleOverlap() {
+	fmt.Println(subject.Overlap("cell.*.measure", "cell.3.measure"))
+	fmt.Println(subject.Overlap("cell.*", "cell.3.measure"))
+	fmt.Println(subject.Overlap("cell.>", "cell.3.measure"))
+	fmt.Println(subject.Overlap("cell.>", "cell"))
 	// Output:
 	// true
 	// false
@@ -68,7 +68,7 @@ func TestNames(t *testing.T) {
 		if err := subject.CheckPattern(name); err != nil {
 			t.Errorf("CheckPattern: %v", err)
 		}
-		if !subject.Match(name, name) {
+		if !subject.Overlap(name, name) {
 			t.Errorf("%q does not match itself", name)
 		}
 	}
@@ -211,7 +211,7 @@ func TestErrorOffsetOutside(t *testing.T) {
 	}
 }
 
-func TestMatch(t *testing.T) {
+func TestAPatternOverlapsTheNamesThatItMatches(t *testing.T) {
 	tests := []struct {
 		pattern, name string
 		want          bool
@@ -254,13 +254,13 @@ func TestMatch(t *testing.T) {
 		{"*.b.>", "a.c.b.d", false},
 	}
 	for _, test := range tests {
-		if got := subject.Match(test.pattern, test.name); got != test.want {
-			t.Errorf("Match(%q, %q) = %v, want %v", test.pattern, test.name, got, test.want)
+		if got := subject.Overlap(test.pattern, test.name); got != test.want {
+			t.Errorf("Overlap(%q, %q) = %v, want %v", test.pattern, test.name, got, test.want)
 		}
 	}
 }
 
-func TestMatchDoesNotAllocate(t *testing.T) {
+func TestOverlapDoesNotAllocate(t *testing.T) {
 	name := strings.Repeat("n.", 127) + "n"
 	for _, pattern := range []string{
 		name,
@@ -269,8 +269,8 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 		strings.Repeat("n.", 127) + ">",
 		strings.Repeat("*.", 126) + "x",
 	} {
-		if n := testing.AllocsPerRun(100, func() { subject.Match(pattern, name) }); n != 0 {
-			t.Errorf("Match(%.8q..., name): %v allocations, want 0", pattern, n)
+		if n := testing.AllocsPerRun(100, func() { subject.Overlap(pattern, name) }); n != 0 {
+			t.Errorf("Overlap(%.8q..., name): %v allocations, want 0", pattern, n)
 		}
 	}
 }
