@@ -218,17 +218,17 @@ func (r *record) waitedFor() func(*row) bool {
 	if !r.ended {
 		return func(m *row) bool { return m.state == dispatch.StatePending }
 	}
+	var last *row
 	switch r.reason {
 	case dispatch.ReasonDeadline, dispatch.ReasonCanceled, dispatch.ReasonStalled, dispatch.ReasonClosed:
-		return func(m *row) bool { return m.state == dispatch.StateLate || m.state == dispatch.StateCanceled }
+		return r.cutOff
 	case dispatch.ReasonSatisfied:
-		last := r.last(func(m *row) bool { return m.state == dispatch.StateOK })
-		return func(m *row) bool { return m == last }
+		last = r.satisfying()
 	case dispatch.ReasonQuorumLost, dispatch.ReasonFailedFast:
-		last := r.last((*row).failed)
-		return func(m *row) bool { return m == last }
+		last = r.decisive()
+	default:
+		last = r.last(func(*row) bool { return true })
 	}
-	last := r.last(func(*row) bool { return true })
 	return func(m *row) bool { return m == last }
 }
 
