@@ -172,9 +172,9 @@ func (r *record) decisive() *row {
 	return r.last(func(m *row) bool { return m.state != dispatch.StateOK && !r.cutOff(m) })
 }
 
-// overrun returns for how long a member ran after the end of the call.
+// overrun returns for how long a member ran after its end.
 func (w *waterfall) overrun(m *row) time.Duration {
-	if !m.neverReturned {
+	if !w.root.overran(m) {
 		return 0
 	}
 	past, _ := w.past(w.root, m)
@@ -187,7 +187,7 @@ func (w *waterfall) lateness(m *row) string {
 	}
 	past, open := w.past(w.root, m)
 	switch {
-	case !m.neverReturned:
+	case !w.root.overran(m):
 		return "late"
 	case open:
 		return "still running"
