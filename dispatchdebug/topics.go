@@ -69,15 +69,11 @@ func (v *view) topicsLocked(a *archive, q query, inFlight map[string]int) *topic
 func (v *view) topicLine(t *topicFigures, name string, s *dispatch.TopicSnapshot, inFlight int) topicLine {
 	line := topicLine{Name: name, InFlight: inFlight, latencies: noLatencies, FailedShare: -1, LateShare: -1}
 	if s == nil {
-		s = &v.bus.Patterns
-		if t != nil {
-			line.Producers = len(t.members)
-		}
+		s, _ = v.bus.topic(name)
 	} else {
 		line.Request, line.Result = s.Request, s.Result
-		line.Producers = len(s.Producers)
 	}
-	line.Listeners = len(s.Listeners)
+	line.Producers, line.Listeners = len(s.Producers), len(s.Listeners)
 	if t != nil {
 		line.Sends = t.calls
 		line.latencies = t.took.latencies()

@@ -3,6 +3,8 @@ package dispatchdebug
 import (
 	"cmp"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
@@ -42,6 +44,9 @@ type busView struct {
 	calls     map[dispatch.CallID]*dispatch.CallSnapshot
 	nested    map[dispatch.CallID][]dispatch.CallID // calls in flight, by the call they were sent from
 
+	mu        sync.Mutex                         // guards byPattern
+	byPattern map[string]*dispatch.TopicSnapshot // of topics that only patterns serve
+
 	panicked     map[listenerKey]panicked
 	panics       uint64    // of listeners, since the view before
 	sendersSince time.Time // since when senders have waited for places, as far as it was seen
@@ -75,6 +80,7 @@ func newBusView(s dispatch.Snapshot, taken time.Time, before *busView) *busView 
 		abandoned: make(map[abandonedKey]time.Duration, len(s.Abandoned)),
 		calls:     make(map[dispatch.CallID]*dispatch.CallSnapshot, len(s.Calls)),
 		nested:    make(map[dispatch.CallID][]dispatch.CallID),
+		byPattern: make(map[string]*dispatch.TopicSnapshot),
 		panicked:  make(map[listenerKey]panicked),
 	}
 	for i := range s.Topics {
@@ -141,12 +147,41 @@ func (b *busView) listeners() func(yield func(*dispatch.ListenerSnapshot, string
 	}
 }
 
-// topic returns the registrations on a topic: by name, or else by patterns.
+// topic returns the registrations on a topic: by name, or else by patterns. Patterns of other types are among
+// them, because nothing says which types the topic has.
 func (b *busView) topic(name string) (t *dispatch.TopicSnapshot, byName bool) {
 	if t := b.topics[name]; t != nil {
 		return t, true
 	}
-	return &b.Patterns, false
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t = b.byPattern[name]
+	if t == nil {
+		t = &dispatch.TopicSnapshot{
+			Producers: slices.DeleteFunc(slices.Clone(b.Patterns.Producers), func(p dispatch.ProducerSnapshot) bool { return !covers(p.On, name) }),
+			Listeners: slices.DeleteFunc(slices.Clone(b.Patterns.Listeners), func(l dispatch.ListenerSnapshot) bool { return !covers(l.On, name) }),
+		}
+		b.byPattern[name] = t
+	}
+	return t, false
+}
+
+// covers reports whether a pattern of topics matches a name.
+func covers(pattern, name string) bool {
+	for {
+		want, morePattern, patternGoesOn := strings.Cut(pattern, ".")
+		token, moreName, nameGoesOn := strings.Cut(name, ".")
+		if want == ">" {
+			return true
+		}
+		if want != "*" && want != token || patternGoesOn != nameGoesOn {
+			return false
+		}
+		if !nameGoesOn {
+			return true
+		}
+		pattern, name = morePattern, moreName
+	}
 }
 
 // document makes the document that q asks for. It holds the recorder's lock only while it copies.
