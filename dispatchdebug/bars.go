@@ -27,7 +27,7 @@ func (w *waterfall) row(r *record, m *row, offset time.Duration, indent int) boo
 	elapsed := r.elapsed
 	part := rowPart{
 		Key: r.id.String() + " " + m.key().member.String(), Kind: "member", Indent: indent, Name: m.key().member.String(), State: m.state.String(),
-		Bars: []bar{}, Results: m.results, Deadline: offset + r.budget, End: offset + elapsed, Open: !r.ended,
+		Bars: []bar{}, Results: m.results, Deadline: deadline(offset, r.budget), End: offset + elapsed, Open: !r.ended,
 	}
 	if m.replica {
 		part.Kind, part.Name = "replica", dispatch.Member{Node: m.member.Node, Name: m.member.Name}.String()

@@ -2,6 +2,7 @@ package dispatchdebug
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -188,7 +189,7 @@ func (w *waterfall) nested(bySender map[dispatch.Member][]*record, sender dispat
 		part := rowPart{
 			Key: "call " + child.id.String(), Kind: "call", Indent: indent, Name: child.topic, Call: child.id,
 			State: toneOfCall(child), Text: child.reason.String() + " · " + duration(elapsed),
-			Deadline: at + child.budget, End: at + elapsed, Open: !child.ended,
+			Deadline: deadline(at, child.budget), End: at + elapsed, Open: !child.ended,
 			Bars: []bar{{Kind: "call", Start: at, Length: elapsed, Open: !child.ended, Text: "nested call, " + duration(elapsed)}},
 		}
 		if !w.append(part) {
@@ -197,6 +198,14 @@ func (w *waterfall) nested(bySender map[dispatch.Member][]*record, sender dispat
 		w.right = max(w.right, min(at+elapsed, mostStretching*w.part.Elapsed))
 		w.add(child, at, indent+1)
 	}
+}
+
+// deadline returns the deadline of a call that began at offset, which may be later than any duration.
+func deadline(offset, budget time.Duration) time.Duration {
+	if budget < 0 {
+		return unknown
+	}
+	return offset + min(budget, math.MaxInt64-offset)
 }
 
 // lastOf returns the call that ended last, or is in flight.
