@@ -93,6 +93,29 @@ func TestCallsAreCountedWhenTheyEnd(t *testing.T) {
 	})
 }
 
+// overdue is a context that ends later than its deadline.
+type overdue struct {
+	context.Context
+	deadline time.Time
+}
+
+func (o overdue) Deadline() (time.Time, bool) { return o.deadline, true }
+
+// A call that waits for the end of its sender's context has used all of its time, and not more.
+func TestACallHasUsedAtMostAllOfItsTime(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("never", after(time.Hour, "", nil))
+		c, err := b.d.Send(overdue{b.t.Context(), time.Now().Add(500 * time.Millisecond)}, measure, "vdd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(550 * time.Millisecond)
+		row := b.data("").Calls.Rows[0]
+		want(t, "elapsed and used", fmt.Sprint(row.Elapsed, row.Used), "550ms 1")
+		<-c.Done()
+	})
+}
+
 func TestEvidence(t *testing.T) {
 	want(t, "with a call", evidence(suspect{Topic: "cell.measure", Call: 7}), "?call=7")
 	want(t, "with a topic", evidence(suspect{Topic: "cell.measure"}), "?topic=cell.measure")

@@ -326,10 +326,10 @@ var flightOrders = map[string]func(a, b *dispatch.CallSnapshot) int{
 	"topic": func(a, b *dispatch.CallSnapshot) int { return cmp.Compare(a.Topic, b.Topic) },
 }
 
-// used is the part of its time that a call has used.
+// used is the part of its time that a call has used. A call can last a little longer than its time.
 func used(c *dispatch.CallSnapshot) float64 {
 	if budget := c.Budget; budget > 0 {
-		return float64(c.Elapsed) / float64(budget)
+		return min(float64(c.Elapsed)/float64(budget), 1)
 	}
 	return 0
 }
