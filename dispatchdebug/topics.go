@@ -121,15 +121,16 @@ func (v *view) topicLocked(a *archive, q query, inFlight map[string]int) *topicP
 	if !part.Known {
 		return part
 	}
+	members := v.members(s, t, byName)
 	order := memberOrders[q.Sort]
 	if order == nil {
-		if q.Sort = "order"; len(s.Producers) > mostMembersShown {
+		if q.Sort = "order"; len(members) > mostMembersShown {
 			q.Sort = "p99" // the slowest are not among those that are left out
 		}
 		order = memberOrders[q.Sort]
 	}
 	part.Query, part.Sort = q.Search, q.Sort
-	members := slices.DeleteFunc(v.members(s, t, byName), func(m memberPart) bool { return !matches(q.Search, m.Key, m.State, m.LastError) })
+	members = slices.DeleteFunc(members, func(m memberPart) bool { return !matches(q.Search, m.Key, m.State, m.LastError) })
 	slices.SortStableFunc(members, func(a, b memberPart) int { return order(&a, &b) })
 	part.Matching = len(members)
 	part.Members, part.MoreCount = first(members, mostMembersShown)

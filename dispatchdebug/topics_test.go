@@ -122,6 +122,29 @@ func TestATopicHasNoRegistrationsOfPatternsThatDoNotMatch(t *testing.T) {
 	})
 }
 
+// If there are more members than the page shows, the slowest are shown, wherever they are.
+func TestTheSlowestOfManyMembersAreShown(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		site := func(i int) dispatch.Member { return dispatch.Member{Node: "cell-7", Name: fmt.Sprintf("site-%03d", i)} }
+		const sites = mostMembersShown + 10
+		b.relay("relay", func(_ context.Context, _ string, to *dispatch.Roster[string]) error {
+			for i := range sites {
+				to.Name(site(i))
+			}
+			time.Sleep(10 * time.Millisecond)
+			for i := range sites - 1 {
+				to.End(site(i), nil)
+			}
+			time.Sleep(100 * time.Millisecond)
+			to.End(site(sites-1), nil)
+			return nil
+		})
+		b.call()
+		p := b.data("topic=cell.measure").Topic
+		want(t, "order, first member, number of others", fmt.Sprint(p.Sort, " ", p.Members[0].Name, " ", p.MoreCount), "p99 cell-7/site-109 11")
+	})
+}
+
 func TestCovers(t *testing.T) {
 	for _, c := range []struct {
 		pattern, name string
