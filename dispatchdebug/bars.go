@@ -26,7 +26,7 @@ func (w *waterfall) append(p rowPart) bool {
 func (w *waterfall) row(r *record, m *row, offset time.Duration, indent int) bool {
 	elapsed := r.elapsed
 	part := rowPart{
-		Key: r.id.String() + " " + m.key().member.String(), Kind: "member", Indent: indent, Name: m.key().member.String(), State: m.state.String(),
+		Key: r.id.String() + " " + m.key().member.String(), Kind: "member", Indent: indent, Name: m.key().member.String(), State: m.word(),
 		Bars: []bar{}, Results: m.results, Deadline: deadline(offset, r.budget), End: offset + elapsed, Open: !r.ended,
 	}
 	if m.replica {
@@ -46,7 +46,7 @@ func (w *waterfall) row(r *record, m *row, offset time.Duration, indent int) boo
 	switch {
 	case m.started < 0 && m.state == dispatch.StatePending:
 		add("queued", 0, elapsed, true, "queued for "+duration(elapsed))
-		part.State, part.Text = "queued", "waits for its turn, "+duration(elapsed)
+		part.Text = "waits for its turn, " + duration(elapsed)
 	case m.started < 0:
 		add("queued", 0, ended, false, "not started")
 		part.Text = "not started"

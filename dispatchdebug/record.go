@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -226,7 +227,7 @@ func (r *record) shorten(n int) {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(r.rows[b].weight(), r.rows[a].weight()) })
+	slices.SortStableFunc(order, func(a, b int) int { return compareRows(&r.rows[a], &r.rows[b]) })
 	keep := order[:n]
 	slices.Sort(keep)
 	rows := make([]row, n)
@@ -237,13 +238,31 @@ func (r *record) shorten(n int) {
 	r.rows = rows
 }
 
-// weight orders rows: those with problems first, then by their end.
-func (w *row) weight() time.Duration {
-	weight := max(w.ended, 0)
-	if w.troubled() {
-		weight += time.Hour
+// compareRows orders rows: those with problems first, then those that ended last or have not ended, then those
+// that ran longest.
+func compareRows(a, b *row) int {
+	rank := func(w *row) int {
+		if w.troubled() {
+			return 0
+		}
+		return 1
 	}
-	return weight
+	// A time that is not known counts as later than all others.
+	later := func(d time.Duration) time.Duration {
+		if d < 0 {
+			return math.MaxInt64
+		}
+		return d
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(later(b.ended), later(a.ended)), cmp.Compare(later(a.started), later(b.started)))
+}
+
+// word returns the state as rows show it: that of an outcome, or queued.
+func (w *row) word() string {
+	if w.state == dispatch.StatePending && w.started < 0 {
+		return "queued"
+	}
+	return w.state.String()
 }
 
 // measure sets the approximate number of bytes of the record.

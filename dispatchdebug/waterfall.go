@@ -59,7 +59,7 @@ func (v *view) call(q query) *callPart {
 // rowOrders are the ways in which the members of a call can be sorted.
 var rowOrders = map[string]func(a, b *row) int{
 	"order":    func(*row, *row) int { return 0 },
-	"duration": func(a, b *row) int { return cmp.Compare(b.weight(), a.weight()) },
+	"duration": compareRows,
 	"name":     func(a, b *row) int { return cmp.Compare(a.key().member.String(), b.key().member.String()) },
 	"state":    func(a, b *row) int { return cmp.Compare(b.state, a.state) },
 }
@@ -74,7 +74,7 @@ func (w *waterfall) sort(rows []*row) []*row {
 		order = rowOrders[w.part.Sort]
 	}
 	rows = slices.DeleteFunc(rows, func(m *row) bool {
-		return !matches(w.part.Query, m.key().member.String(), m.state.String(), w.text(m.err))
+		return !matches(w.part.Query, m.key().member.String(), m.word(), w.text(m.err))
 	})
 	w.part.Matching = len(rows)
 	slices.SortStableFunc(rows, order)
@@ -102,7 +102,7 @@ func (w *waterfall) add(r *record, offset time.Duration, indent int) {
 	}
 	if indent == 0 {
 		for _, m := range rows {
-			w.tally(m.state)
+			w.tally(m.word())
 		}
 		rows = w.sort(rows)
 	}
@@ -166,14 +166,14 @@ func (w *waterfall) senderOf(r, child *record) (sender dispatch.Member) {
 	return sender
 }
 
-func (w *waterfall) tally(s dispatch.State) {
+func (w *waterfall) tally(state string) {
 	for i := range w.part.States {
-		if w.part.States[i].State == s.String() {
+		if w.part.States[i].State == state {
 			w.part.States[i].Count++
 			return
 		}
 	}
-	w.part.States = append(w.part.States, stateCountPart{s.String(), 1})
+	w.part.States = append(w.part.States, stateCountPart{state, 1})
 }
 
 // nested appends the calls that a member has sent.

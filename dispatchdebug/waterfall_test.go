@@ -222,6 +222,34 @@ func TestRowsAreSearchedAndSorted(t *testing.T) {
 	})
 }
 
+// In a call in flight, rows are found by the state that they show. Those that have not ended come first, the one
+// that has run longest before all others.
+func TestRowsInFlightAreSearchedAndSorted(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("serial", after(700*time.Millisecond, "", nil), dispatch.WithConcurrency(1))
+		b.add("fails", after(10*time.Millisecond, "", errors.New("probe is open")))
+		b.send()
+		time.Sleep(100 * time.Millisecond)
+		b.add("second", after(time.Hour, "", nil), dispatch.WithConcurrency(1))
+		b.send(dispatch.WithTargets("second"), dispatch.WithTimeout(50*time.Millisecond))
+		b.add("runs", after(time.Hour, "", nil))
+		synctest.Wait()
+		id := b.send().ID().String()
+		time.Sleep(200 * time.Millisecond)
+		for parameters, names := range map[string]string{
+			"": "serial fails second runs", "&sort=duration": "runs second serial fails", "&q=queued": "serial", "&q=pending": "second runs",
+		} {
+			var got []string
+			c := b.data("call=" + id + parameters).Call
+			for _, r := range c.Rows {
+				got = append(got, r.Name)
+			}
+			want(t, parameters, strings.Join(got, " "), names)
+			want(t, "states", c.States, []stateCountPart{{"queued", 1}, {"failed", 1}, {"pending", 2}})
+		}
+	})
+}
+
 func TestNestedCallsAreBounded(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		inner := dispatch.NewTopic[string, string]("inner")
