@@ -1,6 +1,7 @@
 package dispatchdebug
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -297,6 +298,26 @@ func TestPlainCallsAreCounted(t *testing.T) {
 }
 
 // Plain calls are frequent, so counting them makes no garbage.
+// What is last of a member is that of its newest run, also if its call is not kept.
+func TestTheLastRunIsTheNewest(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("declines", after(0, "", dispatch.ErrDecline))
+		took, err := 3*time.Millisecond, errors.New("probe is open")
+		b.add("site", func(ctx context.Context, s string) (string, error) { return after(took, "", err)(ctx, s) })
+		b.call()
+		took, err = 5*time.Millisecond, nil
+		id := b.call() // soon after the failure, so it is not kept
+		time.Sleep(time.Minute)
+		if b.data("call=" + id.String()).Call.Known {
+			t.Error("the call is kept")
+		}
+		for i, is := range []string{"declined 0s 2", "ok 5ms 2"} {
+			m := b.data("topic=cell.measure").Topic.Members[i]
+			want(t, m.Name, fmt.Sprint(m.LastState, " ", m.Last, " ", m.LastCall), is)
+		}
+	})
+}
+
 func TestPlainCallsAllocateNothing(t *testing.T) {
 	r := newRecorder(config{calls: 10, bytes: defaultBytes})
 	hook := r.observer().CallEnd
