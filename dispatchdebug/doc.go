@@ -53,8 +53,8 @@
 //
 // The handler has only hooks that follow, see [dispatch.Observer]: they run on the observer's own
 // goroutine, no call waits for them, and calls run as if they were not observed. Calls in flight
-// come from a Snapshot, which the handler takes only for HTTP requests, and at most ten times a
-// second. [WithSummarize] and [WithListenerTimes] need other hooks, which make calls cost more.
+// come from a Snapshot. New takes one; after that, the handler takes them only for HTTP requests, and
+// at most ten times a second. [WithSummarize] and [WithListenerTimes] need other hooks, which make calls cost more.
 //
 // No call waits for a browser. The goroutine of an HTTP request makes the document, and a stream
 // makes the next document only when the browser is ready to take it. Updates that a browser is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -385,6 +386,31 @@ func TestPanicsOfListenersAreCounted(t *testing.T) {
 		want(t, "without the listener", panics(), "102 102")
 		time.Sleep(2 * time.Minute)
 		want(t, "later", panics(), "102 0")
+	})
+}
+
+// Panics before the recording began are not counted. They are no reason to suspect the listener of something in the
+// last minute.
+func TestPanicsBeforeTheRecordingAreNotCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := dispatch.NewBus(dispatch.WithLogger(slog.New(slog.DiscardHandler)))
+		b := &bench{t: t, d: dispatch.On[string, string](bus)}
+		b.add("site", after(0, "", nil))
+		if _, err := b.d.AddListener(measure, func(context.Context, dispatch.Result[string, string]) { panic("disk is full") }, dispatch.WithName("log")); err != nil {
+			t.Fatal(err)
+		}
+		b.call()
+		time.Sleep(time.Hour)
+		b.h = New(bus)
+		defer b.h.Close()
+		time.Sleep(2 * time.Minute)
+		doc := b.data("")
+		want(t, "panics, of the last minute, suspects, earlier ones", fmt.Sprint(doc.Bus.Panics, doc.Bus.Minute.Panics, len(doc.Suspects), len(doc.Earlier)), "0 0 0 1")
+		b.call()
+		time.Sleep(time.Second)
+		doc = b.data("")
+		want(t, "one more", fmt.Sprint(doc.Bus.Panics, doc.Bus.Minute.Panics, len(doc.Suspects), len(doc.Earlier)), "1 1 1 0")
+		want(t, "text", doc.Suspects[0].Text, "listens, and has panicked 2 times")
 	})
 }
 

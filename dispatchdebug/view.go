@@ -73,7 +73,8 @@ type panicked struct {
 	since time.Time
 }
 
-// newBusView indexes a snapshot. The view before, which may be nil, says when listeners panicked.
+// newBusView indexes a snapshot. The view before, which may be nil, says when listeners panicked, and how often they
+// had before.
 func newBusView(s dispatch.Snapshot, taken time.Time, before *busView) *busView {
 	b := &busView{
 		Snapshot: s, taken: taken, topics: make(map[string]*dispatch.TopicSnapshot, len(s.Topics)),
