@@ -74,7 +74,8 @@ type row struct {
 	nestedIn      string        // the topic of the call that its error is about, if it is about one
 	returned      time.Duration // when a late run did, from the call's start; unknown if it has not
 	abandoned     bool
-	summary       string
+	summary       string // of its first result
+	summarized    bool
 	neverReturned bool // it was under way when the call ended, and no return was reported
 }
 

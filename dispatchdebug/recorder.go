@@ -174,13 +174,10 @@ func (r *recorder) change(id dispatch.CallID, f func(*record)) {
 }
 
 func (r *recorder) result(_ context.Context, m dispatch.MemberInfo, res dispatch.ResultInfo) {
-	if res.Value == nil {
-		return
-	}
 	summary := r.summarize(res.Value)
 	r.change(m.ID, func(rec *record) {
-		if w := rec.rowOf(m.Member, m.Replica); w != nil && w.summary == "" {
-			w.summary = summary
+		if w := rec.rowOf(m.Member, m.Replica); w != nil && !w.summarized {
+			w.summary, w.summarized = summary, true
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -183,6 +184,39 @@ func TestSummaries(t *testing.T) {
 		}
 		return fmt.Sprintf("<%v>", v)
 	}, 9))
+}
+
+// The first result of a member is summarized, and no other, even if it is nil or the summary is empty.
+func TestOnlyTheFirstResultIsSummarized(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := dispatch.NewBus()
+		h := New(bus, WithSummarize(func(v any) string {
+			if v == "empty" {
+				return ""
+			}
+			return fmt.Sprint(v)
+		}, 100))
+		defer h.Close()
+		topic := dispatch.NewTopic[any, any]("cell.any")
+		d := dispatch.On[any, any](bus)
+		for name, first := range map[string]any{"a": nil, "b": "empty", "c": "3.3 V"} {
+			stream := func(context.Context, any) iter.Seq2[any, error] {
+				return func(yield func(any, error) bool) { _ = yield(first, nil) && yield("second", nil) }
+			}
+			if _, err := d.AddStreamProducer(topic, stream, dispatch.WithName(name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := d.Gather(t.Context(), topic, nil); err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{t: t, h: h}
+		c := b.waterfall(1)
+		want(t, "request", c.Request, "<nil>")
+		for name, summary := range map[string]string{"a": "<nil>", "b": "", "c": "3.3 V"} {
+			want(t, "summary of "+name, c.row(t, name).Summary, summary)
+		}
+	})
 }
 
 func TestNoPayloadIsKeptUnlessAskedFor(t *testing.T) {
