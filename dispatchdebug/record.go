@@ -151,8 +151,11 @@ func (r *record) rowOf(m dispatch.Member, replica bool) *row {
 // put sets the state of the member, and how it has ended.
 func (w *row) put(o *dispatch.Outcome) {
 	w.member, w.state, w.results = o.Member, o.State, o.Results
-	if o.Started {
+	switch {
+	case o.Started:
 		w.started = o.Began
+	case o.State == dispatch.StateFailed, o.State == dispatch.StatePanicked:
+		w.started = 0 // a relay that is listed itself, which does not count as started, or a member that it expected
 	}
 	if o.State != dispatch.StatePending {
 		w.ended = o.Elapsed

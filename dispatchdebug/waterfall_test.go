@@ -353,3 +353,40 @@ func TestBarsOfRunsThatGoOnAfterTheirMembers(t *testing.T) {
 		want(t, "culprits", c.culprits(), "deadline (0 late), within (50 ms late), beyond (1.4 s late), hangs (still running), cell-7/site (late)")
 	})
 }
+
+// A relay that is listed itself has run. It did not wait for its turn.
+func TestARelayThatFailsHasRun(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("quick", after(0, "", nil))
+		b.relay("fails", func(context.Context, string, *dispatch.Roster[string]) error {
+			time.Sleep(900 * time.Millisecond)
+			return errors.New("the cable is cut")
+		})
+		b.relay("panics", func(context.Context, string, *dispatch.Roster[string]) error {
+			time.Sleep(100 * time.Millisecond)
+			panic("at the relay")
+		})
+		b.relay("expects", func(_ context.Context, _ string, to *dispatch.Roster[string]) error {
+			to.Expect(dispatch.Member{Node: "cell-7", Name: "site"})
+			time.Sleep(200 * time.Millisecond)
+			return nil
+		})
+		var c *callPart
+		for range 4 {
+			c = b.waterfall(b.call())
+		}
+		for name, is := range map[string]string{
+			"fails":       "running 0s+900ms | failed 900 ms",
+			"panics":      "running 0s+100ms | panicked 100 ms",
+			"cell-7/site": "running 0s+200ms | failed 200 ms",
+		} {
+			r := c.row(t, name)
+			want(t, name, r.bars()+" | "+r.State+" "+r.Text, is)
+		}
+		for _, s := range b.data("").Suspects {
+			if slices.Contains(s.Kinds, "queue") {
+				t.Errorf("suspect: %s %s", s.Name, s.Text)
+			}
+		}
+	})
+}
