@@ -132,9 +132,9 @@ func results(n uint64) string {
 // newest finds members of a topic whose newest runs went wrong or took long.
 func (s *suspecting) newest(t *topicFigures) {
 	if n := t.noProducers.count(); n > 0 && t.noProducers&1 == 1 {
-		one := s.of(subject{topic: t.name, other: "nobody"}, t.name)
+		one := s.of(subject{topic: t.name, other: ofTopic}, t.name)
 		one.addPast(kindNoProducers, "has no producer: asked without an answer "+times(n), float64(n)/float64(min(t.calls, 64)), t.lastEnd)
-		one.call = t.lastCall
+		one.call = cmp.Or(one.call, t.lastCall)
 	}
 	for m, f := range t.members {
 		if f.late|f.failed|f.panicked|f.delayed|f.queued != 0 && s.isThere(t.name, m) {

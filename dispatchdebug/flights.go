@@ -215,9 +215,9 @@ func (f *flights) tell() {
 			producers = "producer"
 		}
 		text := fmt.Sprintf("lacks producers: %s for %s more %s, the first for %s of %s", callsWait(m.calls), count(m.queued), producers, duration(m.since), duration(m.budget))
-		one := f.suspecting.of(subject{topic: topic, other: "producers"}, topic)
+		one := f.suspecting.of(subject{topic: topic, other: ofTopic}, topic)
 		one.add(kindProducers, m.lost, text)
-		one.call = m.call
+		one.call = cmp.Or(one.call, m.call)
 	}
 }
 
@@ -241,7 +241,7 @@ func (s *suspecting) withoutMember(c *dispatch.CallSnapshot) {
 	default:
 		text += " without members: a relay has named none"
 	}
-	one := s.of(subject{topic: c.Topic, other: "call"}, c.Topic)
+	one := s.of(subject{topic: c.Topic, other: ofTopic}, c.Topic)
 	if len(one.parts) == 0 { // the oldest call
 		one.add(kindWaiting, c.Elapsed, text)
 		one.call = c.Call

@@ -52,8 +52,11 @@ const (
 type subject struct {
 	topic  string
 	member dispatch.Member
-	other  string // a listener, or what the bus or topic lacks; empty for a member
+	other  string // a listener, a node, a link, the places, or ofTopic; empty for a member
 }
+
+// ofTopic is the other of what a topic itself lacks.
+const ofTopic = "topic"
 
 // A suspicion is all evidence against one subject.
 type suspicion struct {
