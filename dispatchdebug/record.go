@@ -163,9 +163,9 @@ func (w *row) put(o *dispatch.Outcome) {
 	}
 }
 
-// explain sets the texts of the error with which a member has ended. It calls methods of the error,
-// so no lock may be held.
-func (w *row) explain(err error) {
+// explain sets the texts of the error with which a member has ended in this state. It calls methods of the
+// error, so no lock may be held.
+func (w *row) explain(s dispatch.State, err error) {
 	if err == nil {
 		return
 	}
@@ -174,7 +174,7 @@ func (w *row) explain(err error) {
 			w.err = cut(fmt.Sprintf("%T: panic: %v", err, p), mostError)
 		}
 	}()
-	w.err, w.stack = textOf(err)
+	w.err, w.stack = textOf(s, err)
 	var partial *dispatch.PartialError
 	if errors.As(err, &partial) {
 		w.nestedIn = partial.Report.Topic
@@ -287,14 +287,18 @@ func shortMember(m dispatch.Member) dispatch.Member {
 	return dispatch.Member{Node: cut(m.Node, mostName), Group: cut(m.Group, mostName), Name: cut(m.Name, mostName)}
 }
 
-// textOf returns the text and the stack of an error. It calls methods of the error, so no lock may be
-// held.
-func textOf(err error) (text, stack string) {
+// textOf returns the text and the stack of an error. The text is empty if the state says as much. It calls methods of
+// the error, so no lock may be held.
+func textOf(s dispatch.State, err error) (text, stack string) {
 	if err == nil {
 		return "", ""
 	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, dispatch.ErrSatisfied) {
-		return "", "" // the state says as much
+	if s == dispatch.StateLate || s == dispatch.StateCanceled {
+		for _, is := range []error{context.DeadlineExceeded, context.Canceled, dispatch.ErrSatisfied} {
+			if errors.Is(err, is) {
+				return "", ""
+			}
+		}
 	}
 	var panicked *dispatch.PanicError
 	text = cut(err.Error(), mostError)

@@ -113,7 +113,7 @@ func explain(outcomes []dispatch.Outcome) (explained []row) {
 			if explained == nil {
 				explained = make([]row, len(outcomes))
 			}
-			explained[i].explain(o.Err)
+			explained[i].explain(o.State, o.Err)
 		}
 	}
 	return explained
@@ -184,7 +184,7 @@ func (r *recorder) result(_ context.Context, m dispatch.MemberInfo, res dispatch
 
 func (r *recorder) late(_ context.Context, m dispatch.MemberInfo, _ time.Duration, err error) {
 	var returned row
-	returned.explain(err)
+	returned.explain(dispatch.StateLate, err)
 	r.change(m.ID, func(rec *record) {
 		if w := rec.known(m.Member, m.Replica); w != nil {
 			w.returned, w.lateErr = m.Elapsed, returned.err

@@ -292,7 +292,7 @@ func TestWhatACallCanTakeIsBounded(t *testing.T) {
 	if r.rows[0].stack == "" {
 		t.Error("not one stack is kept")
 	}
-	text, stack := textOf(&dispatch.PanicError{Value: long, Stack: []byte(strings.Repeat("s", 100_000))})
+	text, stack := textOf(dispatch.StatePanicked, &dispatch.PanicError{Value: long, Stack: []byte(strings.Repeat("s", 100_000))})
 	want(t, "text and stack", fmt.Sprint(len(text) <= mostError, len(stack) <= mostStack), "true true")
 
 	inBubble(t, func(b *bench) {
@@ -451,6 +451,37 @@ func TestPanicsBeforeTheRecordingAreNotCounted(t *testing.T) {
 type nilError struct{ text string }
 
 func (e *nilError) Error() string { return e.text }
+
+// The page has the error of a member that failed or panicked, also if it wraps an error of a context: that of a
+// nested call or of another library. That of a member that was late or canceled would say no more than its state.
+func TestErrorsThatWrapThoseOfAContext(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		inner := dispatch.NewTopic[string, string]("inner", dispatch.WithTimeout(100*time.Millisecond))
+		if _, err := b.d.AddProducer(inner, after(time.Hour, "", nil), dispatch.WithName("site")); err != nil {
+			t.Fatal(err)
+		}
+		b.add("fails", after(0, "", fmt.Errorf("register 7: %w", context.DeadlineExceeded)))
+		b.add("gives up", after(0, "", fmt.Errorf("register 8: %w", context.Canceled)))
+		b.add("panics", func(context.Context, string) (string, error) { panic(context.Canceled) })
+		b.add("nests", func(ctx context.Context, s string) (string, error) {
+			_, err := b.d.Gather(ctx, inner, s)
+			return "", err
+		})
+		b.add("late", after(time.Hour, "", nil))
+		c := b.waterfall(b.call())
+		for name, is := range map[string]string{
+			"fails": "failed register 7: context deadline exceeded", "gives up": "failed register 8: context canceled", "panics": "panicked panic: context canceled",
+			"nests": "failed dispatch: inner: deadline exceeded: no member answered: site late", "late": "late ",
+		} {
+			r := c.row(t, name)
+			want(t, name, r.State+" "+r.Error, is)
+			want(t, name+" has a stack", r.Stack != "", name == "panics")
+		}
+		for _, m := range b.data("topic=cell.measure").Topic.Members {
+			want(t, "last error of "+m.Name, m.LastError, c.row(t, m.Name).Error)
+		}
+	})
+}
 
 // A call is recorded although the error of a member has methods that panic.
 func TestErrorsWhoseMethodsPanic(t *testing.T) {
