@@ -140,6 +140,7 @@ func TestSendersThatWaitForPlaces(t *testing.T) {
 		time.Sleep(800 * time.Millisecond)
 		want(t, "calls in flight", places(), "2 senders wait for a place, 3 of 3 calls in flight; 3 of these wait for serial")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		slow = false
 		if _, err := b.d.AddListener(measure, func(context.Context, dispatch.Result[string, string]) { time.Sleep(10 * time.Minute) }); err != nil {
 			t.Fatal(err)
