@@ -95,6 +95,19 @@ func TestCallsAreCountedWhenTheyEnd(t *testing.T) {
 	})
 }
 
+// The first calls of a topic with a group may wait in a queue while a replica runs.
+func TestAGroupWithAQueueInItsFirstCalls(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("meter-1", after(900*time.Millisecond, "", nil), dispatch.WithGroup("meters"), dispatch.WithConcurrency(1))
+		b.send()
+		b.send()
+		time.Sleep(600 * time.Millisecond)
+		want(t, "suspects", b.said(), []string{
+			"meters/meter-1 has not answered for 600 ms of 1 s", "meters has a queue: 1 call waits in it, the first for 600 ms",
+		})
+	})
+}
+
 // If senders wait for places, the page says whose they are: those of calls in flight, with the member that these lose
 // most time to, and those of calls that have ended and that listeners are behind with.
 func TestSendersThatWaitForPlaces(t *testing.T) {

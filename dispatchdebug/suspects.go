@@ -257,7 +257,11 @@ func (s *suspecting) replicas() {
 
 // countReplicas returns how many replicas of a group are known.
 func (s *suspecting) countReplicas(group subject) (n int) {
-	for m := range s.archive.topics[group.topic].members {
+	t := s.archive.topics[group.topic]
+	if t == nil { // no call of the topic has ended yet
+		return 0
+	}
+	for m := range t.members {
 		if m.Name != "" && m.Node == "" && m.Group == group.member.Group {
 			n++
 		}

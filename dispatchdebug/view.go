@@ -194,17 +194,7 @@ func (v *view) document(q query) *document {
 	case q.hasCalls:
 		doc.Kept = v.search(q)
 	default:
-		inFlight := v.inFlightByTopic()
-		a := v.recorder.archive
-		a.mu.Lock()
-		if !q.hasTopic {
-			doc.Topics = v.topicsLocked(a, q, inFlight)
-			doc.Elsewhere = v.elsewhere(q)
-		} else {
-			doc.Topic = v.topicLocked(a, q, inFlight)
-		}
-		now, earlier := v.suspectsLocked(a, q)
-		a.mu.Unlock()
+		now, earlier := v.describe(doc, q)
 		doc.Calls = v.callsOf(q)
 		most := mostSuspects
 		if q.All {
@@ -215,6 +205,22 @@ func (v *view) document(q query) *document {
 	}
 	v.fill(&doc.Bus, &doc.Page)
 	return doc
+}
+
+// describe adds the topics, or the topic that q asks for, to the document. It returns the suspects of now and the
+// earlier ones.
+func (v *view) describe(doc *document, q query) (now, earlier []suspect) {
+	inFlight := v.inFlightByTopic()
+	a := v.recorder.archive
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if q.hasTopic {
+		doc.Topic = v.topicLocked(a, q, inFlight)
+	} else {
+		doc.Topics = v.topicsLocked(a, q, inFlight)
+		doc.Elsewhere = v.elsewhere(q)
+	}
+	return v.suspectsLocked(a, q)
 }
 
 // first returns the first n of list, and how many more there are.
