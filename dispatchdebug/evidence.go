@@ -16,7 +16,7 @@ func (s *suspecting) stuck() {
 	oldest := make(map[*suspicion]*dispatch.AbandonedSnapshot)
 	for i := range s.bus.Abandoned { // the oldest first
 		a := &s.bus.Abandoned[i]
-		one := s.ofMember(a.Topic, a.Member)
+		one := s.ofMember(a.Topic, shortMember(a.Member))
 		if runs[one]++; runs[one] == 1 {
 			oldest[one] = a
 			one.call = a.Call

@@ -143,8 +143,8 @@ func runningFor(c *dispatch.CallSnapshot, m dispatch.Member) dispatch.Member {
 	}
 	replica, running := m, 0
 	for i := range c.Replicas {
-		if o := &c.Replicas[i]; o.Member.Group == m.Group && o.Started && o.State == dispatch.StatePending {
-			replica, running = o.Member, running+1
+		if o := &c.Replicas[i]; cut(o.Member.Group, mostName) == m.Group && o.Started && o.State == dispatch.StatePending {
+			replica, running = shortMember(o.Member), running+1
 		}
 	}
 	if running != 1 {
@@ -283,7 +283,7 @@ func (v *view) queue(topic string, m dispatch.Member) (n int) {
 	}
 	t, _ := v.bus.topic(topic)
 	for i := range t.Producers {
-		if p := &t.Producers[i]; p.Name == m.Name && p.Group == m.Group || m.Name == "" && p.Group == m.Group {
+		if p := &t.Producers[i]; isOf(p, m) {
 			n += p.Waiting
 		}
 	}

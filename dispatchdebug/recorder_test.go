@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -306,6 +307,44 @@ func TestWhatACallCanTakeIsBounded(t *testing.T) {
 		want(t, "callbacks", fmt.Sprint(len(rec.listening), rec.unheard), fmt.Sprint(mostListening, 10))
 		want(t, "figures of listeners", len(b.h.recorder.archive.topics["cell.measure"].listeners) <= mostListenersOfTopic, true)
 	}, WithListenerTimes())
+}
+
+// Names are cut. What is known of a member of a long name is in one place all the same.
+func TestLongNames(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		long := strings.Repeat("n", 10_000)
+		b.add("hangs"+long, deaf(time.Minute))
+		b.add("fails"+long, after(0, "", errors.New("probe is open")))
+		b.add("serial"+long, after(700*time.Millisecond, "", nil), dispatch.WithConcurrency(1), dispatch.WithGroup("group"+long))
+		panics := func(context.Context, dispatch.Result[string, string]) { panic("disk is full") }
+		if _, err := b.d.AddListener(measure, panics, dispatch.WithName("log"+long)); err != nil {
+			t.Fatal(err)
+		}
+		suspects := func() string {
+			doc := b.data("")
+			var list []string
+			for _, s := range doc.Suspects {
+				if s.AddedAt == "" || len(s.Name) > 2*mostName+1 {
+					t.Errorf("%s… was added at %q", s.Name[:10], s.AddedAt)
+				}
+				name, _, _ := strings.Cut(s.Name, "nnnn")
+				list = append(list, fmt.Sprint(name, s.Kinds))
+			}
+			slices.Sort(list)
+			return strings.Join(list, " ")
+		}
+		b.send()
+		id := b.send().ID()
+		time.Sleep(600 * time.Millisecond)
+		want(t, "in flight", suspects(), "group[queue] group[waiting] hangs[waiting]")
+		time.Sleep(10 * time.Second)
+		want(t, "afterwards", suspects(), "fails[failed] group[late] hangs[stuck late] log[panicked]")
+		for _, address := range []string{"", "topic=cell.measure", "call=" + id.String(), "calls"} {
+			if n := ask(b.h, "/data.json?"+address).Body.Len(); n > 50_000 {
+				t.Errorf("data.json?%s has %d bytes", address, n)
+			}
+		}
+	})
 }
 
 // Events that only another observer has missed are not shown as missed.

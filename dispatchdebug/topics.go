@@ -204,6 +204,7 @@ func elsewhere(on, topic string) string {
 }
 
 func (v *view) member(m dispatch.Member, f *memberFigures) memberPart {
+	m = shortMember(m)
 	name := dispatch.Member{Node: m.Node, Name: m.Name}.String()
 	if m.Name == "" {
 		name = m.String()
@@ -232,7 +233,7 @@ func (v *view) member(m dispatch.Member, f *memberFigures) memberPart {
 
 func listenerOf(l *dispatch.ListenerSnapshot, t *topicFigures) listenerPart {
 	part := listenerPart{
-		Key: l.AddedAt + " " + l.Name, Name: cut(l.Name, mostName), On: l.On, AddedAt: l.AddedAt,
+		Key: l.AddedAt + " " + cut(l.Name, mostName), Name: cut(l.Name, mostName), On: l.On, AddedAt: l.AddedAt,
 		Queued: l.Queued, Waiting: l.Waiting, Delivered: l.Delivered, Dropped: l.Dropped, Panicked: l.Panicked,
 		latencies: noLatencies, Last: unknown,
 	}

@@ -308,6 +308,9 @@ func (v *view) flightLocked(a *archive, id dispatch.CallID) *record {
 	r.id, r.topic, r.parent, r.started = c.Call, c.Topic, c.Parent, c.Started
 	r.elapsed, r.budget, r.waitsFor = c.Elapsed, c.Budget, c.WaitsFor
 	r.fill(c.Outcomes, nil, c.Replicas, nil)
+	for i := range r.rows {
+		r.rows[i].member = shortMember(r.rows[i].member)
+	}
 	for _, child := range v.bus.nested[id] {
 		if !slices.Contains(r.children, child) {
 			r.children = append(r.children, child)
@@ -395,7 +398,7 @@ func waitingIn(s *dispatch.CallSnapshot) []waitingPart {
 		if o.State != dispatch.StatePending {
 			continue
 		}
-		w := waitingPart{member: keyOf(o.Member, false).member, State: "queued", Running: unknown}
+		w := waitingPart{member: shortMember(keyOf(o.Member, false).member), State: "queued", Running: unknown}
 		w.Name = cut(w.member.String(), mostName)
 		if o.Started {
 			w.State, w.Running = "running", max(s.Elapsed-o.Began, 0)
