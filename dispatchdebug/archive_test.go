@@ -318,6 +318,29 @@ func TestTheLastRunIsTheNewest(t *testing.T) {
 	})
 }
 
+// A late member of another process keeps no call, because nothing tells of its return. So there is room for the calls
+// of runs here.
+func TestCallsAreKeptForRunsHere(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.relay("relay", func(ctx context.Context, _ string, to *dispatch.Roster[string]) error {
+			for i := range mostPins {
+				to.Name(dispatch.Member{Node: "cell-7", Name: fmt.Sprint("site-", i)})
+			}
+			<-ctx.Done()
+			return nil
+		})
+		b.call()
+		b.add("hangs", deaf(30*time.Minute))
+		id := b.call(dispatch.WithTargets("hangs"))
+		for range 2 * defaultCalls {
+			b.call(dispatch.WithTargets("cell-7/*"))
+		}
+		if !b.data("call=" + id.String()).Call.Known {
+			t.Error("the call of a run that has not returned is not kept")
+		}
+	})
+}
+
 func TestPlainCallsAllocateNothing(t *testing.T) {
 	r := newRecorder(config{calls: 10, bytes: defaultBytes})
 	hook := r.observer().CallEnd
