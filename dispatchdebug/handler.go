@@ -170,6 +170,9 @@ func parseQuery(values url.Values) (query, error) {
 		Search: cut(values.Get("q"), mostName), Sort: values.Get("sort"), All: values.Get("suspects") == "all",
 		hasCalls: values.Has("calls"), Outcome: cut(values.Get("outcome"), mostName), Only: cut(values.Get("only"), mostName),
 	}
+	if q.hasCalls && q.Topic == "" {
+		q.hasTopic = false // the form sends an empty field, which stands for all topics
+	}
 	if q.hasCall {
 		id, err := strconv.ParseUint(values.Get("call"), 10, 64)
 		if err != nil {

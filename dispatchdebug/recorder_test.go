@@ -28,6 +28,8 @@ func TestCallsAreSearched(t *testing.T) {
 			"": fmt.Sprint(late, failed, ok), "&sort=slowest": fmt.Sprint(late, failed, ok), "&outcome=failed": fmt.Sprint(late, failed), "&outcome=late": fmt.Sprint(late),
 			"&outcome=ok": fmt.Sprint(late, failed, ok), "&over=20ms": fmt.Sprint(late, failed), "&over=2s": "", "&q=PROBE": fmt.Sprint(late, failed),
 			"&topic=cell.measure&q=deadline": fmt.Sprint(late), "&topic=other": "",
+			// As the form sends it, with fields that are empty.
+			"=&q=&topic=&outcome=&over=&sort=newest": fmt.Sprint(late, failed, ok), "=&q=probe&topic=&outcome=late&over=&sort=slowest": fmt.Sprint(late),
 		} {
 			k := b.data("calls" + parameters).Kept
 			var got []any
@@ -175,6 +177,8 @@ func TestSummaries(t *testing.T) {
 		b.add("odd", after(0, "odd", nil))
 		c := b.waterfall(b.call())
 		want(t, "request", c.Request, "<vdd>")
+		want(t, "calls with this request", b.data("calls&q=vdd").Kept.Matching, 1)
+		want(t, "calls with another one", b.data("calls&q=vss").Kept.Matching, 0)
 		want(t, "result", c.row(t, "answers").Summary, "<much …")
 		if got := c.row(t, "odd").Summary; !strings.HasPrefix(got, "(no s") {
 			t.Errorf("got %q for a panic", got)

@@ -312,7 +312,7 @@ func (v *view) search(q query) *keptList {
 		if q.hasTopic && r.topic != q.Topic || r.elapsed < q.Over || q.Outcome != "" && toneOfCall(r) != q.Outcome && !r.has(q.Outcome) {
 			continue
 		}
-		if !matches(q.Search, r.topic, r.reason.String(), "#"+r.id.String()) && !slices.ContainsFunc(r.rows, func(w row) bool {
+		if !matches(q.Search, r.topic, r.reason.String(), "#"+r.id.String(), v.text(r.request)) && !slices.ContainsFunc(r.rows, func(w row) bool {
 			return matches(q.Search, w.member.String(), v.text(w.err), v.text(w.summary))
 		}) {
 			continue
