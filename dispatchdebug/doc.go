@@ -46,8 +46,8 @@
 // also keeps a call while a browser shows it. If a run does not return, the handler keeps its
 // call until it returns, but at most one such call of each member. [WithRetention] bounds the
 // number of calls in a bucket, and the bytes for all calls and figures. Of one call, the handler
-// keeps at most 200 members (those with problems and the slowest first) and 400 callbacks of
-// listeners. Names are cut at 512 bytes, errors at 1 KiB, and stacks at 8 KiB.
+// keeps at most 200 members (first those that the end of the call waited for, then those with
+// problems, then the slowest) and 400 callbacks of listeners. Names are cut at 512 bytes, errors at 1 KiB, and stacks at 8 KiB.
 //
 // Requests and results are not kept. [WithSummarize] keeps a summary of them.
 //

@@ -222,7 +222,8 @@ func (r *record) settle() {
 	r.sender = shortMember(r.sender)
 }
 
-// shorten keeps at most n rows, in their order: those with problems and the slowest.
+// shorten keeps at most n rows, in their order: those that the end of the call waited for, those that failed, those
+// with other problems, and the slowest.
 func (r *record) shorten(n int) {
 	if len(r.rows) <= n {
 		return
@@ -231,7 +232,20 @@ func (r *record) shorten(n int) {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return compareRows(&r.rows[a], &r.rows[b]) })
+	waitedFor := r.waitedFor()
+	rank := func(w *row) int {
+		switch {
+		case waitedFor(w):
+			return 0
+		case w.failed():
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(order, func(i, j int) int {
+		a, b := &r.rows[i], &r.rows[j]
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), compareRows(a, b))
+	})
 	keep := order[:n]
 	slices.Sort(keep)
 	rows := make([]row, n)

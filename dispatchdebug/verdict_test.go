@@ -3,6 +3,7 @@ package dispatchdebug
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"strings"
 	"testing"
@@ -176,6 +177,32 @@ func TestTheVerdictOnAFirstThatEndsWithAStream(t *testing.T) {
 		want(t, "verdict", c.Verdict+" "+c.culprits(), "Enough answers after 100 ms; the last one came from stream (100 ms)")
 		want(t, "critical", c.critical(), "stream")
 	})
+}
+
+// The member that the end of a call waited for is named, also if most members are not kept.
+func TestTheVerdictOnACallOfManyMembers(t *testing.T) {
+	for name, test := range map[string]struct {
+		err     error
+		opt     dispatch.CallOption
+		verdict string
+	}{
+		"failed fast":            {errors.New("probe is open"), dispatch.WithFailFast(), "Given up after 10 ms because of the failure of decides (failed)"},
+		"satisfied":              {nil, dispatch.WithQuorum(1), "Enough answers after 10 ms; the last one came from decides (10 ms)"},
+		"quorum lost":            {dispatch.ErrDecline, dispatch.WithQuorum(2*mostRows + 1), "Given up after 10 ms because the quorum could not be reached without decides (declined)"},
+		"a quorum that is large": {nil, dispatch.WithQuorum(2*mostRows + 2), "Given up after 0 because the quorum could not be reached. "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(b *bench) {
+				for i := range 2 * mostRows {
+					b.add(fmt.Sprint("never-", i), after(time.Hour, "", nil))
+				}
+				b.add("decides", after(10*time.Millisecond, "", test.err))
+				c := b.waterfall(b.call(test.opt))
+				want(t, "verdict", c.Verdict+" "+c.culprits(), test.verdict)
+				want(t, "members that are not kept", c.Left, mostRows+1)
+			})
+		})
+	}
 }
 
 // While a call waits for producers, the verdict counts them.
