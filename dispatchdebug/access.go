@@ -3,6 +3,7 @@ package dispatchdebug
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"net"
 	"net/http"
 	"net/netip"
@@ -59,6 +60,9 @@ const (
 	leastToken  = 16
 )
 
+// cookieValues encodes the token for the cookie. Not all characters of a token can be in a cookie.
+var cookieValues = base64.RawURLEncoding
+
 // hasToken accepts requests with the token in the header, in the cookie, or in the address.
 func hasToken(token string) func(*http.Request) (view, sensitive bool) {
 	want := sha256.Sum256([]byte(token))
@@ -70,7 +74,8 @@ func hasToken(token string) func(*http.Request) (view, sensitive bool) {
 		bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		ok := is(bearer) || is(r.URL.Query().Get("token"))
 		if c, err := r.Cookie(tokenCookie); err == nil {
-			ok = ok || is(c.Value)
+			value, err := cookieValues.DecodeString(c.Value)
+			ok = ok || err == nil && is(string(value))
 		}
 		return ok, ok
 	}
@@ -85,7 +90,7 @@ func (h *Handler) exchangeToken(w http.ResponseWriter, r *http.Request) bool {
 	}
 	// Without a path, a cookie is for the directory that the browser has asked for, also if a prefix was stripped.
 	http.SetCookie(w, &http.Cookie{
-		Name: tokenCookie, Value: h.token, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
+		Name: tokenCookie, Value: cookieValues.EncodeToString([]byte(h.token)), HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
 	})
 	query.Del("token")
 	w.Header().Set("Location", "?"+query.Encode())

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -129,6 +130,32 @@ func TestWithToken(t *testing.T) {
 	}
 	if got := ask(h, "/data.json?token="+token, elsewhere).Code; got != 200 {
 		t.Errorf("data.json with an address: got %d", got)
+	}
+}
+
+// A token may have any characters.
+func TestTokensOfAnyCharacters(t *testing.T) {
+	for _, token := range []string{
+		"with space, and comma", "semi;colon;semi;colon", `quote"quote"quote"`, `back\slash\back\slash`, "späte Züge, früh", "\x00\xff\n=&%+?#/ 16 bytes",
+	} {
+		h, _ := newHandler(t, WithToken(token))
+		server := httptest.NewServer(h)
+		jar, err := cookiejar.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		browser := http.Client{Jar: jar}
+		for _, address := range []string{"/?token=" + url.QueryEscape(token), "/data.json"} {
+			w, err := browser.Get(server.URL + address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = w.Body.Close()
+			if w.StatusCode != http.StatusOK {
+				t.Errorf("%q: %s: got %s", token, address, w.Status)
+			}
+		}
+		server.Close()
 	}
 }
 

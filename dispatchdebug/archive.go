@@ -205,7 +205,7 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 		if w.nestedIn != "" {
 			f.sent(w.nestedIn)
 		}
-		if w.neverReturned {
+		if w.neverReturned && w.member.Node == "" { // the return of a run elsewhere is not told
 			a.hangsLocked(f, r)
 		}
 		grown += f.measure()

@@ -1,6 +1,7 @@
 package dispatchdebug
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -198,6 +199,12 @@ func TestAMemberKnowsItsNewestRuns(t *testing.T) {
 }
 
 func TestSettleKeepsThoseInTrouble(t *testing.T) {
+	for _, hours := range []time.Duration{0, 2 * time.Hour} {
+		testSettle(t, hours)
+	}
+}
+
+func testSettle(t *testing.T, hours time.Duration) {
 	r := new(record)
 	for i := range 2 * mostRows {
 		w := member(fmt.Sprint(i), dispatch.StateOK)
@@ -206,6 +213,8 @@ func TestSettleKeepsThoseInTrouble(t *testing.T) {
 			w.state = dispatch.StateLate
 		case 7:
 			w.ended = time.Minute
+		default:
+			w.ended += hours
 		}
 		r.rows = append(r.rows, w)
 	}
@@ -224,7 +233,7 @@ func TestSettleKeepsThoseInTrouble(t *testing.T) {
 		found[w.member.Name] = true
 	}
 	for _, name := range []string{"5", "7", "399"} {
-		if !found[name] {
+		if !found[name] && (name != "7" || hours == 0) {
 			t.Errorf("%s is not kept", name)
 		}
 	}
@@ -289,6 +298,49 @@ func TestPlainCallsAreCounted(t *testing.T) {
 }
 
 // Plain calls are frequent, so counting them makes no garbage.
+// What is last of a member is that of its newest run, also if its call is not kept.
+func TestTheLastRunIsTheNewest(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("declines", after(0, "", dispatch.ErrDecline))
+		took, err := 3*time.Millisecond, errors.New("probe is open")
+		b.add("site", func(ctx context.Context, s string) (string, error) { return after(took, "", err)(ctx, s) })
+		b.call()
+		took, err = 5*time.Millisecond, nil
+		id := b.call() // soon after the failure, so it is not kept
+		time.Sleep(time.Minute)
+		if b.data("call=" + id.String()).Call.Known {
+			t.Error("the call is kept")
+		}
+		for i, is := range []string{"declined 0s 2", "ok 5ms 2"} {
+			m := b.data("topic=cell.measure").Topic.Members[i]
+			want(t, m.Name, fmt.Sprint(m.LastState, " ", m.Last, " ", m.LastCall), is)
+		}
+	})
+}
+
+// A late member of another process keeps no call, because nothing tells of its return. So there is room for the calls
+// of runs here.
+func TestCallsAreKeptForRunsHere(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.relay("relay", func(ctx context.Context, _ string, to *dispatch.Roster[string]) error {
+			for i := range mostPins {
+				to.Name(dispatch.Member{Node: "cell-7", Name: fmt.Sprint("site-", i)})
+			}
+			<-ctx.Done()
+			return nil
+		})
+		b.call()
+		b.add("hangs", deaf(30*time.Minute))
+		id := b.call(dispatch.WithTargets("hangs"))
+		for range 2 * defaultCalls {
+			b.call(dispatch.WithTargets("cell-7/*"))
+		}
+		if !b.data("call=" + id.String()).Call.Known {
+			t.Error("the call of a run that has not returned is not kept")
+		}
+	})
+}
+
 func TestPlainCallsAllocateNothing(t *testing.T) {
 	r := newRecorder(config{calls: 10, bytes: defaultBytes})
 	hook := r.observer().CallEnd

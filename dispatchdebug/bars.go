@@ -26,8 +26,8 @@ func (w *waterfall) append(p rowPart) bool {
 func (w *waterfall) row(r *record, m *row, offset time.Duration, indent int) bool {
 	elapsed := r.elapsed
 	part := rowPart{
-		Key: r.id.String() + " " + m.key().member.String(), Kind: "member", Indent: indent, Name: m.key().member.String(), State: m.state.String(),
-		Bars: []bar{}, Results: m.results, Deadline: offset + r.budget, End: offset + elapsed, Open: !r.ended,
+		Key: r.id.String() + " " + m.key().member.String(), Kind: "member", Indent: indent, Name: m.key().member.String(), State: m.word(),
+		Bars: []bar{}, Results: m.results, Deadline: deadline(offset, r.budget), End: offset + elapsed, Open: !r.ended,
 	}
 	if m.replica {
 		part.Kind, part.Name = "replica", dispatch.Member{Node: m.member.Node, Name: m.member.Name}.String()
@@ -46,7 +46,7 @@ func (w *waterfall) row(r *record, m *row, offset time.Duration, indent int) boo
 	switch {
 	case m.started < 0 && m.state == dispatch.StatePending:
 		add("queued", 0, elapsed, true, "queued for "+duration(elapsed))
-		part.State, part.Text = "queued", "waits for its turn, "+duration(elapsed)
+		part.Text = "waits for its turn, " + duration(elapsed)
 	case m.started < 0:
 		add("queued", 0, ended, false, "not started")
 		part.Text = "not started"
@@ -59,7 +59,7 @@ func (w *waterfall) row(r *record, m *row, offset time.Duration, indent int) boo
 		if m.ended < 0 {
 			part.Text += " so far"
 		}
-		if m.neverReturned && r.ended {
+		if r.overran(m) {
 			past, open := w.past(r, m)
 			if past > 0 {
 				add("late", ended, ended+past, open, "went on for "+duration(past))
@@ -85,8 +85,8 @@ func (w *waterfall) row(r *record, m *row, offset time.Duration, indent int) boo
 	return w.append(part)
 }
 
-// overrunText says, behind the word of the state, how long a run went on after the end
-// of its call.
+// overrunText says, behind the word of the state, how long a run went on after its member
+// had ended.
 func overrunText(s dispatch.State, past time.Duration, open bool) string {
 	text := "went on for " + duration(past)
 	if s == dispatch.StateLate {
@@ -98,27 +98,39 @@ func overrunText(s dispatch.State, past time.Duration, open bool) string {
 	return text
 }
 
-// past returns for how long a run has gone on after the end of its call, and whether
+// overran reports whether a run of the member went on after the member had ended: at the end of its call, at its
+// own timeout, or because another replica had answered. Of a member of a relay it is known only at the end of the call.
+func (r *record) overran(m *row) bool {
+	if m.started < 0 || m.state != dispatch.StateLate && m.state != dispatch.StateCanceled {
+		return false
+	}
+	return m.returned >= 0 || m.neverReturned && (m.member.Node == "" || r.cutOff(m))
+}
+
+// past returns for how long a run has gone on after the end of its member, and whether
 // it still does. The runs of a group are those of its replicas.
 func (w *waterfall) past(r *record, m *row) (past time.Duration, open bool) {
 	if m.member.Group != "" && m.member.Node == "" && !m.replica {
+		at := m.ended
 		for i := range r.rows {
-			if one := &r.rows[i]; one.replica && one.member.Group == m.member.Group && one.neverReturned {
+			if one := &r.rows[i]; one.replica && one.member.Group == m.member.Group && r.overran(one) {
 				after, goesOn := w.past(r, one)
-				past, open = max(past, after), open || goesOn
+				at, open = max(at, one.ended+after), open || goesOn
 			}
 		}
-		return past, open
+		return at - m.ended, open
 	}
 	if m.returned >= 0 {
-		return max(m.returned-r.elapsed, 0), false
+		return max(m.returned-m.ended, 0), false
+	}
+	if !r.ended {
+		return max(r.elapsed-m.ended, 0), true
 	}
 	if age, ok := w.bus.abandoned[abandonedKey{r.id, m.member}]; ok {
-		return age, true
+		return max(r.elapsed+age-m.ended, 0), true
 	}
-	past = w.now.Sub(r.started.Add(r.elapsed))
-	if past > returnsUnnoted {
-		return 0, false // the run has returned, and the event was lost
+	if age := w.now.Sub(r.end()); age <= returnsUnnoted {
+		return max(r.elapsed+age-m.ended, 0), true
 	}
-	return past, true
+	return 0, false // the run has returned, and the event was lost
 }

@@ -66,13 +66,13 @@ func (r *record) blameable() func(*row) bool {
 	case dispatch.ReasonAllEnded:
 		return func(*row) bool { return true }
 	case dispatch.ReasonQuorumLost, dispatch.ReasonFailedFast:
-		last := r.last((*row).failed)
+		last := r.decisive()
 		return func(w *row) bool { return w == last }
 	case dispatch.ReasonSatisfied:
 		if r.budget <= 0 || r.elapsed < r.budget/2 {
 			return nil // the call was satisfied in less than half of its time
 		}
-		last := r.last(func(w *row) bool { return w.state == dispatch.StateOK })
+		last := r.satisfying()
 		return func(w *row) bool { return w == last || w.state == dispatch.StateCanceled }
 	}
 	return nil

@@ -41,11 +41,13 @@
 //
 // Memory is bounded. For each topic, the handler keeps the newest calls in eight buckets: six by
 // duration, one for calls with late members, and one for calls with failed members. So quick
-// calls do not displace slow or failed ones. The handler also keeps a call while a browser shows
-// it, and while one of its runs has not returned. [WithRetention] bounds the number of calls in
-// a bucket, and the bytes for all calls and figures. Of one call, the handler keeps at most 200
-// members (those with problems and the slowest first) and 400 callbacks of listeners. Names are
-// cut at 512 bytes, errors at 1 KiB, and stacks at 8 KiB.
+// calls do not displace slow or failed ones. Calls that end within 50 ms, and that all members
+// have answered or declined, are all counted, but at most one is kept every 10 ms. The handler
+// also keeps a call while a browser shows it. If a run does not return, the handler keeps its
+// call until it returns, but at most one such call of each member. [WithRetention] bounds the
+// number of calls in a bucket, and the bytes for all calls and figures. Of one call, the handler
+// keeps at most 200 members (first those that the end of the call waited for, then those with
+// problems, then the slowest) and 400 callbacks of listeners. Names are cut at 512 bytes, errors at 1 KiB, and stacks at 8 KiB.
 //
 // Requests and results are not kept. [WithSummarize] keeps a summary of them.
 //
@@ -53,8 +55,8 @@
 //
 // The handler has only hooks that follow, see [dispatch.Observer]: they run on the observer's own
 // goroutine, no call waits for them, and calls run as if they were not observed. Calls in flight
-// come from a Snapshot, which the handler takes only for HTTP requests, and at most ten times a
-// second. [WithSummarize] and [WithListenerTimes] need other hooks, which make calls cost more.
+// come from a Snapshot. New takes one; after that, the handler takes them only for HTTP requests, and
+// at most ten times a second. [WithSummarize] and [WithListenerTimes] need other hooks, which make calls cost more.
 //
 // No call waits for a browser. The goroutine of an HTTP request makes the document, and a stream
 // makes the next document only when the browser is ready to take it. Updates that a browser is
@@ -67,8 +69,8 @@
 //
 // # Who may see it
 //
-// By default the page is shown only to requests from the same machine, to a local host name, and
-// not through a proxy. [WithAuth] replaces this rule, and also decides whether a request gets
+// By default the page is shown only to requests from the same machine, to a local host name, not
+// through a proxy, and not made by a page of another site. [WithAuth] replaces this rule, and also decides whether a request gets
 // texts of errors, stacks and summaries. [WithToken] replaces the rule with a token. Behind a
 // proxy, use one of the two. The only methods are GET and HEAD, and the page cannot change
 // anything. Names and texts from the program are shown as text, never as HTML.

@@ -16,7 +16,7 @@ func (s *suspecting) stuck() {
 	oldest := make(map[*suspicion]*dispatch.AbandonedSnapshot)
 	for i := range s.bus.Abandoned { // the oldest first
 		a := &s.bus.Abandoned[i]
-		one := s.ofMember(a.Topic, a.Member)
+		one := s.ofMember(a.Topic, shortMember(a.Member))
 		if runs[one]++; runs[one] == 1 {
 			oldest[one] = a
 			one.call = a.Call
@@ -49,7 +49,14 @@ func (s *suspecting) places() {
 	if n == 1 {
 		senders = "sender waits"
 	}
-	text := fmt.Sprintf("%s %s for a place, %s of %s calls in flight", count(n), senders, count(len(s.bus.Calls)), count(s.bus.MaxInFlight))
+	inFlight := 0
+	for i := range s.bus.Calls {
+		if s.hasPlace(&s.bus.Calls[i]) {
+			inFlight++
+		}
+	}
+	inFlight = min(inFlight, s.bus.MaxInFlight) // the parts of a snapshot are read one after the other
+	text := fmt.Sprintf("%s %s for a place, %s of %s calls in flight", count(n), senders, count(inFlight), count(s.bus.MaxInFlight))
 	// How long the senders have waited is not known. As far as snapshots have seen, senders have
 	// waited since then; and each of them for about as long as the oldest call is in flight.
 	waited := min(s.now.Sub(s.bus.sendersSince), recently)
@@ -57,7 +64,14 @@ func (s *suspecting) places() {
 		waited = max(waited, s.bus.Calls[0].Elapsed)
 	}
 	if w, n := s.mostWaitedFor(); n > 0 {
-		text += fmt.Sprintf("; %s of these wait for %s", count(n), w.member.String())
+		verb := "wait"
+		if n == 1 {
+			verb = "waits"
+		}
+		text += fmt.Sprintf("; %s of these %s for %s", count(n), verb, w.member.String())
+	}
+	if rest := s.bus.MaxInFlight - inFlight; rest > 0 {
+		text += "; listeners are behind with the calls in the other " + count(rest)
 	}
 	one := s.of(subject{other: "places"}, "WithMaxInFlight")
 	one.add(kindPlaces, time.Duration(n)*waited, text)
@@ -66,25 +80,39 @@ func (s *suspecting) places() {
 	}
 }
 
-// mostWaitedFor returns the member that most calls in flight wait for, and how many these
-// are; among equals the one that usually takes longest.
+// hasPlace reports whether a call in flight has a place: a call that was sent from inside another one needs none.
+func (s *suspecting) hasPlace(c *dispatch.CallSnapshot) bool { return s.bus.calls[c.Parent] == nil }
+
+// mostWaitedFor returns the member that most calls with a place wait for, and how many these
+// are; among equals the one that these calls lose most time to, or that usually takes longest.
 func (s *suspecting) mostWaitedFor() (most subject, n int) {
 	holding := make(map[subject]int)
 	for i := range s.bus.Calls {
 		c := &s.bus.Calls[i]
+		if !s.hasPlace(c) {
+			continue
+		}
 		for _, w := range waitingIn(c) {
 			holding[subject{topic: c.Topic, member: w.member}]++
 		}
 	}
 	for w, times := range holding {
 		if order := cmp.Or(
-			cmp.Compare(times, n), cmp.Compare(s.usual(w.topic, w.member), s.usual(most.topic, most.member)),
+			cmp.Compare(times, n), cmp.Compare(s.lostTo(w), s.lostTo(most)), cmp.Compare(s.usual(w.topic, w.member), s.usual(most.topic, most.member)),
 			cmp.Compare(most.topic, w.topic), cmp.Compare(most.member.String(), w.member.String()),
 		); order > 0 {
 			most, n = w, times
 		}
 	}
 	return most, n
+}
+
+// lostTo returns the time that was lost to a member, as far as it is found.
+func (s *suspecting) lostTo(w subject) time.Duration {
+	if one := s.by[w]; one != nil {
+		return one.lost
+	}
+	return 0
 }
 
 // listening finds listeners for which results have waited for long, and those that have lost
@@ -132,9 +160,9 @@ func results(n uint64) string {
 // newest finds members of a topic whose newest runs went wrong or took long.
 func (s *suspecting) newest(t *topicFigures) {
 	if n := t.noProducers.count(); n > 0 && t.noProducers&1 == 1 {
-		one := s.of(subject{topic: t.name, other: "nobody"}, t.name)
+		one := s.of(subject{topic: t.name, other: ofTopic}, t.name)
 		one.addPast(kindNoProducers, "has no producer: asked without an answer "+times(n), float64(n)/float64(min(t.calls, 64)), t.lastEnd)
-		one.call = t.lastCall
+		one.call = cmp.Or(one.call, t.lastCall)
 	}
 	for m, f := range t.members {
 		if f.late|f.failed|f.panicked|f.delayed|f.queued != 0 && s.isThere(t.name, m) {

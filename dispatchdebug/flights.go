@@ -143,8 +143,8 @@ func runningFor(c *dispatch.CallSnapshot, m dispatch.Member) dispatch.Member {
 	}
 	replica, running := m, 0
 	for i := range c.Replicas {
-		if o := &c.Replicas[i]; o.Member.Group == m.Group && o.Started && o.State == dispatch.StatePending {
-			replica, running = o.Member, running+1
+		if o := &c.Replicas[i]; cut(o.Member.Group, mostName) == m.Group && o.Started && o.State == dispatch.StatePending {
+			replica, running = shortMember(o.Member), running+1
 		}
 	}
 	if running != 1 {
@@ -215,9 +215,9 @@ func (f *flights) tell() {
 			producers = "producer"
 		}
 		text := fmt.Sprintf("lacks producers: %s for %s more %s, the first for %s of %s", callsWait(m.calls), count(m.queued), producers, duration(m.since), duration(m.budget))
-		one := f.suspecting.of(subject{topic: topic, other: "producers"}, topic)
+		one := f.suspecting.of(subject{topic: topic, other: ofTopic}, topic)
 		one.add(kindProducers, m.lost, text)
-		one.call = m.call
+		one.call = cmp.Or(one.call, m.call)
 	}
 }
 
@@ -241,7 +241,7 @@ func (s *suspecting) withoutMember(c *dispatch.CallSnapshot) {
 	default:
 		text += " without members: a relay has named none"
 	}
-	one := s.of(subject{topic: c.Topic, other: "call"}, c.Topic)
+	one := s.of(subject{topic: c.Topic, other: ofTopic}, c.Topic)
 	if len(one.parts) == 0 { // the oldest call
 		one.add(kindWaiting, c.Elapsed, text)
 		one.call = c.Call
@@ -283,7 +283,7 @@ func (v *view) queue(topic string, m dispatch.Member) (n int) {
 	}
 	t, _ := v.bus.topic(topic)
 	for i := range t.Producers {
-		if p := &t.Producers[i]; p.Name == m.Name && p.Group == m.Group || m.Name == "" && p.Group == m.Group {
+		if p := &t.Producers[i]; isOf(p, m) {
 			n += p.Waiting
 		}
 	}

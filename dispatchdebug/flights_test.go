@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
@@ -90,6 +92,105 @@ func TestCallsAreCountedWhenTheyEnd(t *testing.T) {
 		b.send()
 		bus := b.data("").Bus
 		want(t, "sent, ended, in the last minute", [3]uint64{bus.Sent, bus.Calls, bus.Minute.Calls}, [3]uint64{2, 1, 1})
+	})
+}
+
+// The first calls of a topic with a group may wait in a queue while a replica runs.
+func TestAGroupWithAQueueInItsFirstCalls(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("meter-1", after(900*time.Millisecond, "", nil), dispatch.WithGroup("meters"), dispatch.WithConcurrency(1))
+		b.send()
+		b.send()
+		time.Sleep(600 * time.Millisecond)
+		want(t, "suspects", b.said(), []string{
+			"meters/meter-1 has not answered for 600 ms of 1 s", "meters has a queue: 1 call waits in it, the first for 600 ms",
+		})
+	})
+}
+
+// If senders wait for places, the page says whose they are: those of calls in flight, with the member that these lose
+// most time to, and those of calls that have ended and that listeners are behind with.
+func TestSendersThatWaitForPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := dispatch.NewBus(dispatch.WithMaxInFlight(3), dispatch.WithLogger(slog.New(slog.DiscardHandler)))
+		b := &bench{t, New(bus), dispatch.On[string, string](bus)}
+		defer b.h.Close()
+		inner := dispatch.NewTopic[string, string]("inner")
+		if _, err := b.d.AddProducer(inner, after(time.Hour, "", nil)); err != nil {
+			t.Fatal(err)
+		}
+		slow := true
+		b.add("always", func(ctx context.Context, s string) (string, error) {
+			if slow {
+				for range 4 {
+					if _, err := b.d.Send(ctx, inner, s); err != nil {
+						return "", err
+					}
+				}
+				return after(time.Hour, "", nil)(ctx, s)
+			}
+			return "", nil
+		})
+		b.add("serial", after(900*time.Millisecond, "", nil), dispatch.WithConcurrency(1))
+		places := func() (text string) {
+			for _, s := range b.data("suspects=all").Suspects {
+				if s.Kind == "places" {
+					text += s.Text
+				}
+			}
+			return text
+		}
+		for range 5 {
+			go func() {
+				c, err := b.d.Send(t.Context(), measure, "vdd")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				<-c.Done()
+			}()
+		}
+		time.Sleep(800 * time.Millisecond)
+		want(t, "calls in flight", places(), "2 senders wait for a place, 3 of 3 calls in flight; 3 of these wait for serial")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		slow = false
+		if _, err := b.d.AddListener(measure, func(context.Context, dispatch.Result[string, string]) { time.Sleep(10 * time.Minute) }); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 { // the listener has come to the last result of the first
+			go func() {
+				if _, err := b.d.Send(t.Context(), measure, "vdd", dispatch.WithTargets("always")); err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+		time.Sleep(time.Minute)
+		want(t, "calls that have ended", places(), "1 sender waits for a place, 0 of 3 calls in flight; listeners are behind with the calls in the other 3")
+		time.Sleep(2 * time.Hour)
+	})
+}
+
+// overdue is a context that ends later than its deadline.
+type overdue struct {
+	context.Context
+	deadline time.Time
+}
+
+func (o overdue) Deadline() (time.Time, bool) { return o.deadline, true }
+
+// A call that waits for the end of its sender's context has used all of its time, and not more.
+func TestACallHasUsedAtMostAllOfItsTime(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("never", after(time.Hour, "", nil))
+		c, err := b.d.Send(overdue{b.t.Context(), time.Now().Add(500 * time.Millisecond)}, measure, "vdd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(550 * time.Millisecond)
+		row := b.data("").Calls.Rows[0]
+		want(t, "elapsed and used", fmt.Sprint(row.Elapsed, row.Used), "550ms 1")
+		<-c.Done()
 	})
 }
 

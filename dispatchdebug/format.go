@@ -29,7 +29,10 @@ func duration(d time.Duration) string {
 	case d < 59_950*time.Millisecond:
 		return digits(d, time.Second, "s")
 	}
-	s := int64((d + time.Second/2) / time.Second)
+	s := int64(d / time.Second)
+	if d%time.Second >= time.Second/2 {
+		s++
+	}
 	switch {
 	case s < 3600:
 		return pair(s/60, "min", s%60, "s")

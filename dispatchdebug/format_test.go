@@ -1,9 +1,14 @@
 package dispatchdebug
 
 import (
+	"context"
 	"encoding/json"
+	"math"
 	"os"
 	"testing"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
 )
 
 // testdata/formats.json has the texts of figures. A browser test compares them with those that
@@ -47,6 +52,38 @@ func formatter[T any](t *testing.T, format func(T) string) func(json.RawMessage)
 		}
 		return format(v)
 	}
+}
+
+// A timeout can be as long as a duration can be.
+func TestTheLongestDuration(t *testing.T) {
+	const century = 100 * 365 * 24 * time.Hour
+	want(t, "the longest", duration(math.MaxInt64), "106751 d 23 h")
+	want(t, "nearly the longest", duration(math.MaxInt64-time.Second/2), "106751 d 23 h")
+	want(t, "a century", duration(century), "36500 d")
+	inBubble(t, func(b *bench) {
+		b.add("never", after(2*century, "", nil))
+		if _, err := b.d.AddListener(measure, func(ctx context.Context, _ dispatch.Result[string, string]) {
+			time.Sleep(time.Hour)
+			if _, err := b.d.Send(ctx, measure, "vss", dispatch.WithTimeout(math.MaxInt64), dispatch.WithTargets("never")); err != nil {
+				t.Error(err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		b.add("quick", after(0, "", nil))
+		c := b.send(dispatch.WithTimeout(math.MaxInt64))
+		time.Sleep(2 * time.Hour)
+		w := b.waterfall(c.ID())
+		want(t, "verdict", w.Verdict, "In flight for 2 h of 106751 d 23 h, waiting for")
+		for _, r := range w.Rows {
+			if r.Deadline < math.MaxInt64-24*time.Hour {
+				t.Errorf("%s %s has its deadline after %v", r.Kind, r.Name, r.Deadline)
+			}
+		}
+		time.Sleep(century)
+		want(t, "a century later", b.waterfall(c.ID()).Verdict, "In flight for 36500 d 2 h of 106751 d 23 h, waiting for")
+		c.Cancel(nil)
+	})
 }
 
 func TestCut(t *testing.T) {

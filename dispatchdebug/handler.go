@@ -32,6 +32,7 @@ type Handler struct {
 
 	mu      sync.Mutex // guards the fields below
 	seen    *busView   // the newest snapshot, which requests share for a moment
+	first   *busView   // what is known of listeners that panicked before the recording began
 	viewers []*stream  // in the order in which they began
 }
 
@@ -50,6 +51,7 @@ func New(bus *dispatch.Bus, opts ...Option) *Handler {
 		panic(err)
 	}
 	h := &Handler{config: c, bus: bus, recorder: newRecorder(c), closed: make(chan struct{})}
+	h.first = &busView{panicked: newBusView(bus.Snapshot(), h.recorder.began, nil).panicked}
 	// The only possible error is that the bus is closed, and the page says that.
 	h.observer, _ = bus.Observe(h.recorder.observer())
 	return h
@@ -152,12 +154,12 @@ func (h *Handler) look() *busView {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if now := time.Now(); h.seen == nil || now.Sub(h.seen.taken) >= moment {
-		before := h.recorder.began
+		before, took := h.first, h.recorder.began
 		if h.seen != nil {
-			before = h.seen.taken
+			before, took = h.seen, h.seen.taken
 		}
-		h.seen = newBusView(h.bus.Snapshot(), now, h.seen)
-		h.recorder.archive.listenersPanicked(now, h.seen.panics, now.Sub(before) < time.Minute)
+		h.seen = newBusView(h.bus.Snapshot(), now, before)
+		h.recorder.archive.listenersPanicked(now, h.seen.panics, now.Sub(took) < time.Minute)
 	}
 	return h.seen
 }
@@ -167,6 +169,9 @@ func parseQuery(values url.Values) (query, error) {
 		Topic: values.Get("topic"), hasTopic: values.Has("topic"), hasCall: values.Has("call"),
 		Search: cut(values.Get("q"), mostName), Sort: values.Get("sort"), All: values.Get("suspects") == "all",
 		hasCalls: values.Has("calls"), Outcome: cut(values.Get("outcome"), mostName), Only: cut(values.Get("only"), mostName),
+	}
+	if q.hasCalls && q.Topic == "" {
+		q.hasTopic = false // the form sends an empty field, which stands for all topics
 	}
 	if q.hasCall {
 		id, err := strconv.ParseUint(values.Get("call"), 10, 64)

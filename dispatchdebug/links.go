@@ -61,6 +61,18 @@ var nodeStates = []struct{ state, tone, text string }{
 	{"present", "ok", ""},
 }
 
+// textOfNode follows the name of a node in this state among the suspects; it is empty if the node is none.
+func textOfNode(n *dispatch.NodeSnapshot) string {
+	r := rank(n.State)
+	switch {
+	case n.State == "silent":
+		return nodeStates[r].text + ago(n.HeardAgo)
+	case n.State != nodeStates[r].state: // a state that this version does not know
+		return "is " + n.State
+	}
+	return nodeStates[r].text
+}
+
 // rank returns the place of a state in nodeStates; one that is not known is the first.
 func rank(state string) int {
 	for i, s := range nodeStates {
@@ -151,7 +163,11 @@ func (s *suspecting) linked() {
 	}
 	of := make(map[string][]*suspicion) // by node
 	for _, one := range s.order {
-		if node := cmp.Or(one.member.Node, strings.TrimPrefix(one.other, "node ")); node != "" {
+		node := one.member.Node
+		if name, ok := strings.CutPrefix(one.other, "node "); ok {
+			node = name
+		}
+		if node != "" {
 			of[node] = append(of[node], one)
 		}
 	}
@@ -171,7 +187,7 @@ func (s *suspecting) linked() {
 			if n.State == "unreachable" {
 				cutOff++
 			}
-			if text := nodeStates[rank(n.State)].text; text != "" && len(n.Topics) > 0 {
+			if text := textOfNode(n); text != "" && len(n.Topics) > 0 {
 				s.absent(n, text, of[n.Name], nodes)
 			}
 		}
@@ -198,9 +214,6 @@ func (s *suspecting) absent(n *dispatch.NodeSnapshot, text string, others []*sus
 		one = s.of(subject{topic: n.Topics[0], other: "node " + n.Name}, n.Name)
 		one.parts = nil // the text about the node also explains why its members do not answer
 		nodes[n.Name] = one
-	}
-	if n.State == "silent" {
-		text += ago(n.HeardAgo)
 	}
 	if n.InFlight > 0 {
 		text += "; " + callsWait(n.InFlight) + " for it"

@@ -76,6 +76,7 @@ func TestSuspectsByWhatLinksSay(t *testing.T) {
 		"missing":      "is expected, and was never heard of",
 		"twin":         "has a twin: two processes have its name, and the answers of one are lost",
 		"incompatible": "cannot be asked: it has other types, another codec or another version",
+		"of tomorrow":  "is of tomorrow",
 		"present":      "",
 		"draining":     "",
 	} {
@@ -178,4 +179,33 @@ func suspectsOf(doc document) (list []string) {
 		list = append(list, s.Name+" "+s.Text)
 	}
 	return list
+}
+
+// A topic is a suspect at most once, with all that is wrong with it. A node of the name of a kind of suspects is only
+// a node.
+func TestATopicIsASuspectOnce(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		if _, err := b.d.Bus().AddLink(func() dispatch.LinkSnapshot {
+			var l dispatch.LinkSnapshot
+			l.State = "connected"
+			for _, name := range []string{"places", "producers", "call", "nobody", "topic"} {
+				l.Nodes = append(l.Nodes, dispatch.NodeSnapshot{Name: name, State: "missing", Topics: []string{measure.Name()}, HeardAgo: -1})
+			}
+			return l
+		}); err != nil {
+			t.Fatal(err)
+		}
+		b.call()
+		lacks := b.send(dispatch.WithMinProducers(2))
+		time.Sleep(600 * time.Millisecond)
+		var got []string
+		for _, s := range b.data("").Suspects {
+			if s.Name == measure.Name() {
+				got = append(got, fmt.Sprint(s.Kinds, " ", s.Text, " ", s.Call))
+			}
+		}
+		want(t, "rows of the topic", strings.Join(got, "\n"), fmt.Sprint("[producers nobody] lacks producers: 1 call waits for 2 more producers, the first for 600 ms of 1 s; "+
+			"has no producer: asked without an answer once ", lacks.ID()))
+		<-lacks.Done()
+	})
 }

@@ -51,10 +51,11 @@ func newConfig(opts []Option) (config, error) {
 // sensitive parts: texts of errors, stacks of panics, and summaries of payloads. If view is
 // false, the response is 403 Forbidden.
 //
-// The default rule checks three things, of which f may have to take care as well: the address of
+// The default rule checks four things, of which f may have to take care as well: the address of
 // the peer; the Host, because a name of another site can be made to point to this machine (DNS
-// rebinding); and the headers that proxies add. Some proxies look like a browser, so behind a
-// proxy use WithAuth or [WithToken].
+// rebinding); the headers that proxies add; and Sec-Fetch-Site, with which a browser says that a
+// page of another site has made the request. Some proxies look like a browser, so behind a proxy
+// use WithAuth or [WithToken].
 func WithAuth(f func(r *http.Request) (view, sensitive bool)) Option { return withAuth(f) }
 
 type withAuth func(*http.Request) (view, sensitive bool)

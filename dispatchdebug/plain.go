@@ -1,7 +1,6 @@
 package dispatchdebug
 
 import (
-	"math"
 	"slices"
 	"time"
 
@@ -17,10 +16,11 @@ const keepEvery = 10 * time.Millisecond
 // for several calls at once.
 type plainCalls struct {
 	calls int
-	took  []uint32      // in nanoseconds: of the call, then of the member in each seat, or notStarted
+	took  []uint32      // in nanoseconds: of the call, then of the member in each seat, with the flags below
 	width int           // how many durations a call has
 	slot  int64         // when they ended
 	end   time.Duration // of the newest call, since recording began
+	last  dispatch.CallID
 
 	behind int // where the topic is among those that are behind, if calls is not 0
 }
@@ -29,7 +29,10 @@ const (
 	mostPlain  = 64 // calls are counted at once
 	plainBytes = 4 * mostPlain
 	seatBytes  = 56 + plainBytes
-	notStarted = math.MaxUint32
+
+	// Flags of a member. Plain calls are short, so the bits are not used otherwise.
+	hasDeclined = 1 << 31
+	notStarted  = 1 << 30
 )
 
 // seat is the place of a member among those of a topic's calls.
@@ -75,11 +78,6 @@ func (a *archive) plainTopicLocked(report *dispatch.Report) *topicFigures {
 // keepPlainLocked keeps a call that has been counted.
 func (a *archive) keepPlainLocked(t *topicFigures, report *dispatch.Report) {
 	a.foldLocked(t)
-	for i := range report.Outcomes {
-		f, o := t.seats[i].figures, &report.Outcomes[i]
-		f.last, f.lastState, f.lastCall = max(o.Elapsed-o.Began, 0), o.State, report.Call
-	}
-	t.lastCall = report.Call
 	rec := a.blankLocked()
 	rec.finish(report)
 	rec.fill(slowest(report.Outcomes, mostRows), nil, nil, nil)
@@ -103,13 +101,17 @@ func (a *archive) notePlainLocked(t *topicFigures, report *dispatch.Report, end 
 		p.took = slices.Grow(p.took[:0], mostPlain*p.width)
 	}
 	p.calls++
-	p.end = end
+	p.end, p.last = end, report.Call
 	t.budget = report.Budget
 	p.took = append(p.took, uint32(report.Elapsed))
 	for i := range report.Outcomes {
 		took := uint32(notStarted)
-		if o := &report.Outcomes[i]; o.Started {
+		o := &report.Outcomes[i]
+		if o.Started {
 			took = uint32(max(o.Elapsed-o.Began, 0))
+		}
+		if o.State == dispatch.StateDeclined {
+			took |= hasDeclined
 		}
 		p.took = append(p.took, took)
 	}
@@ -134,6 +136,7 @@ func (a *archive) foldLocked(t *topicFigures) {
 		t.noProducers.add(false)
 	}
 	grown += t.took.bytes()
+	t.lastCall = p.last
 	for i := range p.width - 1 {
 		f := t.seats[i].figures
 		before := f.took.bytes()
@@ -169,11 +172,16 @@ func (f *memberFigures) addPlain(p *plainCalls, i int, end time.Time) {
 	f.minute.turn(p.slot, &f.took)
 	f.minute.at(p.slot).runs += uint32(p.calls)
 	for ; i < len(p.took); i += p.width {
-		if took := p.took[i]; took != notStarted {
-			f.took.add(time.Duration(took), false)
+		took := p.took[i]
+		if f.lastState = dispatch.StateOK; took&hasDeclined != 0 {
+			f.lastState = dispatch.StateDeclined
+		}
+		if took&notStarted == 0 {
+			f.last = time.Duration(took &^ hasDeclined)
+			f.took.add(f.last, false)
 		}
 	}
-	f.lastRun, f.lastAnswer = end, end
+	f.lastCall, f.lastRun, f.lastAnswer = p.last, end, end
 }
 
 // slowest returns the n outcomes that ended last, in their order.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -73,7 +74,8 @@ type row struct {
 	nestedIn      string        // the topic of the call that its error is about, if it is about one
 	returned      time.Duration // when a late run did, from the call's start; unknown if it has not
 	abandoned     bool
-	summary       string
+	summary       string // of its first result
+	summarized    bool
 	neverReturned bool // it was under way when the call ended, and no return was reported
 }
 
@@ -149,8 +151,11 @@ func (r *record) rowOf(m dispatch.Member, replica bool) *row {
 // put sets the state of the member, and how it has ended.
 func (w *row) put(o *dispatch.Outcome) {
 	w.member, w.state, w.results = o.Member, o.State, o.Results
-	if o.Started {
+	switch {
+	case o.Started:
 		w.started = o.Began
+	case o.State == dispatch.StateFailed, o.State == dispatch.StatePanicked:
+		w.started = 0 // a relay that is listed itself, which does not count as started, or a member that it expected
 	}
 	if o.State != dispatch.StatePending {
 		w.ended = o.Elapsed
@@ -158,9 +163,9 @@ func (w *row) put(o *dispatch.Outcome) {
 	}
 }
 
-// explain sets the texts of the error with which a member has ended. It calls methods of the error,
-// so no lock may be held.
-func (w *row) explain(err error) {
+// explain sets the texts of the error with which a member has ended in this state. It calls methods of the
+// error, so no lock may be held.
+func (w *row) explain(s dispatch.State, err error) {
 	if err == nil {
 		return
 	}
@@ -169,7 +174,7 @@ func (w *row) explain(err error) {
 			w.err = cut(fmt.Sprintf("%T: panic: %v", err, p), mostError)
 		}
 	}()
-	w.err, w.stack = textOf(err)
+	w.err, w.stack = textOf(s, err)
 	var partial *dispatch.PartialError
 	if errors.As(err, &partial) {
 		w.nestedIn = partial.Report.Topic
@@ -217,7 +222,8 @@ func (r *record) settle() {
 	r.sender = shortMember(r.sender)
 }
 
-// shorten keeps at most n rows, in their order: those with problems and the slowest.
+// shorten keeps at most n rows, in their order: those that the end of the call waited for, those that failed, those
+// with other problems, and the slowest.
 func (r *record) shorten(n int) {
 	if len(r.rows) <= n {
 		return
@@ -226,7 +232,20 @@ func (r *record) shorten(n int) {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(r.rows[b].weight(), r.rows[a].weight()) })
+	waitedFor := r.waitedFor()
+	rank := func(w *row) int {
+		switch {
+		case waitedFor(w):
+			return 0
+		case w.failed():
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(order, func(i, j int) int {
+		a, b := &r.rows[i], &r.rows[j]
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), compareRows(a, b))
+	})
 	keep := order[:n]
 	slices.Sort(keep)
 	rows := make([]row, n)
@@ -237,13 +256,31 @@ func (r *record) shorten(n int) {
 	r.rows = rows
 }
 
-// weight orders rows: those with problems first, then by their end.
-func (w *row) weight() time.Duration {
-	weight := max(w.ended, 0)
-	if w.troubled() {
-		weight += time.Hour
+// compareRows orders rows: those with problems first, then those that ended last or have not ended, then those
+// that ran longest.
+func compareRows(a, b *row) int {
+	rank := func(w *row) int {
+		if w.troubled() {
+			return 0
+		}
+		return 1
 	}
-	return weight
+	// A time that is not known counts as later than all others.
+	later := func(d time.Duration) time.Duration {
+		if d < 0 {
+			return math.MaxInt64
+		}
+		return d
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(later(b.ended), later(a.ended)), cmp.Compare(later(a.started), later(b.started)))
+}
+
+// word returns the state as rows show it: that of an outcome, or queued.
+func (w *row) word() string {
+	if w.state == dispatch.StatePending && w.started < 0 {
+		return "queued"
+	}
+	return w.state.String()
 }
 
 // measure sets the approximate number of bytes of the record.
@@ -264,14 +301,18 @@ func shortMember(m dispatch.Member) dispatch.Member {
 	return dispatch.Member{Node: cut(m.Node, mostName), Group: cut(m.Group, mostName), Name: cut(m.Name, mostName)}
 }
 
-// textOf returns the text and the stack of an error. It calls methods of the error, so no lock may be
-// held.
-func textOf(err error) (text, stack string) {
+// textOf returns the text and the stack of an error. The text is empty if the state says as much. It calls methods of
+// the error, so no lock may be held.
+func textOf(s dispatch.State, err error) (text, stack string) {
 	if err == nil {
 		return "", ""
 	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, dispatch.ErrSatisfied) {
-		return "", "" // the state says as much
+	if s == dispatch.StateLate || s == dispatch.StateCanceled {
+		for _, is := range []error{context.DeadlineExceeded, context.Canceled, dispatch.ErrSatisfied} {
+			if errors.Is(err, is) {
+				return "", ""
+			}
+		}
 	}
 	var panicked *dispatch.PanicError
 	text = cut(err.Error(), mostError)

@@ -113,7 +113,7 @@ func explain(outcomes []dispatch.Outcome) (explained []row) {
 			if explained == nil {
 				explained = make([]row, len(outcomes))
 			}
-			explained[i].explain(o.Err)
+			explained[i].explain(o.State, o.Err)
 		}
 	}
 	return explained
@@ -174,20 +174,17 @@ func (r *recorder) change(id dispatch.CallID, f func(*record)) {
 }
 
 func (r *recorder) result(_ context.Context, m dispatch.MemberInfo, res dispatch.ResultInfo) {
-	if res.Value == nil {
-		return
-	}
 	summary := r.summarize(res.Value)
 	r.change(m.ID, func(rec *record) {
-		if w := rec.rowOf(m.Member, m.Replica); w != nil && w.summary == "" {
-			w.summary = summary
+		if w := rec.rowOf(m.Member, m.Replica); w != nil && !w.summarized {
+			w.summary, w.summarized = summary, true
 		}
 	})
 }
 
 func (r *recorder) late(_ context.Context, m dispatch.MemberInfo, _ time.Duration, err error) {
 	var returned row
-	returned.explain(err)
+	returned.explain(dispatch.StateLate, err)
 	r.change(m.ID, func(rec *record) {
 		if w := rec.known(m.Member, m.Replica); w != nil {
 			w.returned, w.lateErr = m.Elapsed, returned.err

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -25,6 +28,8 @@ func TestCallsAreSearched(t *testing.T) {
 			"": fmt.Sprint(late, failed, ok), "&sort=slowest": fmt.Sprint(late, failed, ok), "&outcome=failed": fmt.Sprint(late, failed), "&outcome=late": fmt.Sprint(late),
 			"&outcome=ok": fmt.Sprint(late, failed, ok), "&over=20ms": fmt.Sprint(late, failed), "&over=2s": "", "&q=PROBE": fmt.Sprint(late, failed),
 			"&topic=cell.measure&q=deadline": fmt.Sprint(late), "&topic=other": "",
+			// As the form sends it, with fields that are empty.
+			"=&q=&topic=&outcome=&over=&sort=newest": fmt.Sprint(late, failed, ok), "=&q=probe&topic=&outcome=late&over=&sort=slowest": fmt.Sprint(late),
 		} {
 			k := b.data("calls" + parameters).Kept
 			var got []any
@@ -172,6 +177,8 @@ func TestSummaries(t *testing.T) {
 		b.add("odd", after(0, "odd", nil))
 		c := b.waterfall(b.call())
 		want(t, "request", c.Request, "<vdd>")
+		want(t, "calls with this request", b.data("calls&q=vdd").Kept.Matching, 1)
+		want(t, "calls with another one", b.data("calls&q=vss").Kept.Matching, 0)
 		want(t, "result", c.row(t, "answers").Summary, "<much …")
 		if got := c.row(t, "odd").Summary; !strings.HasPrefix(got, "(no s") {
 			t.Errorf("got %q for a panic", got)
@@ -182,6 +189,39 @@ func TestSummaries(t *testing.T) {
 		}
 		return fmt.Sprintf("<%v>", v)
 	}, 9))
+}
+
+// The first result of a member is summarized, and no other, even if it is nil or the summary is empty.
+func TestOnlyTheFirstResultIsSummarized(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := dispatch.NewBus()
+		h := New(bus, WithSummarize(func(v any) string {
+			if v == "empty" {
+				return ""
+			}
+			return fmt.Sprint(v)
+		}, 100))
+		defer h.Close()
+		topic := dispatch.NewTopic[any, any]("cell.any")
+		d := dispatch.On[any, any](bus)
+		for name, first := range map[string]any{"a": nil, "b": "empty", "c": "3.3 V"} {
+			stream := func(context.Context, any) iter.Seq2[any, error] {
+				return func(yield func(any, error) bool) { _ = yield(first, nil) && yield("second", nil) }
+			}
+			if _, err := d.AddStreamProducer(topic, stream, dispatch.WithName(name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := d.Gather(t.Context(), topic, nil); err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{t: t, h: h}
+		c := b.waterfall(1)
+		want(t, "request", c.Request, "<nil>")
+		for name, summary := range map[string]string{"a": "<nil>", "b": "", "c": "3.3 V"} {
+			want(t, "summary of "+name, c.row(t, name).Summary, summary)
+		}
+	})
 }
 
 func TestNoPayloadIsKeptUnlessAskedFor(t *testing.T) {
@@ -257,7 +297,7 @@ func TestWhatACallCanTakeIsBounded(t *testing.T) {
 	if r.rows[0].stack == "" {
 		t.Error("not one stack is kept")
 	}
-	text, stack := textOf(&dispatch.PanicError{Value: long, Stack: []byte(strings.Repeat("s", 100_000))})
+	text, stack := textOf(dispatch.StatePanicked, &dispatch.PanicError{Value: long, Stack: []byte(strings.Repeat("s", 100_000))})
 	want(t, "text and stack", fmt.Sprint(len(text) <= mostError, len(stack) <= mostStack), "true true")
 
 	inBubble(t, func(b *bench) {
@@ -271,6 +311,44 @@ func TestWhatACallCanTakeIsBounded(t *testing.T) {
 		want(t, "callbacks", fmt.Sprint(len(rec.listening), rec.unheard), fmt.Sprint(mostListening, 10))
 		want(t, "figures of listeners", len(b.h.recorder.archive.topics["cell.measure"].listeners) <= mostListenersOfTopic, true)
 	}, WithListenerTimes())
+}
+
+// Names are cut. What is known of a member of a long name is in one place all the same.
+func TestLongNames(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		long := strings.Repeat("n", 10_000)
+		b.add("hangs"+long, deaf(time.Minute))
+		b.add("fails"+long, after(0, "", errors.New("probe is open")))
+		b.add("serial"+long, after(700*time.Millisecond, "", nil), dispatch.WithConcurrency(1), dispatch.WithGroup("group"+long))
+		panics := func(context.Context, dispatch.Result[string, string]) { panic("disk is full") }
+		if _, err := b.d.AddListener(measure, panics, dispatch.WithName("log"+long)); err != nil {
+			t.Fatal(err)
+		}
+		suspects := func() string {
+			doc := b.data("")
+			var list []string
+			for _, s := range doc.Suspects {
+				if s.AddedAt == "" || len(s.Name) > 2*mostName+1 {
+					t.Errorf("%s… was added at %q", s.Name[:10], s.AddedAt)
+				}
+				name, _, _ := strings.Cut(s.Name, "nnnn")
+				list = append(list, fmt.Sprint(name, s.Kinds))
+			}
+			slices.Sort(list)
+			return strings.Join(list, " ")
+		}
+		b.send()
+		id := b.send().ID()
+		time.Sleep(600 * time.Millisecond)
+		want(t, "in flight", suspects(), "group[queue] group[waiting] hangs[waiting]")
+		time.Sleep(10 * time.Second)
+		want(t, "afterwards", suspects(), "fails[failed] group[late] hangs[stuck late] log[panicked]")
+		for _, address := range []string{"", "topic=cell.measure", "call=" + id.String(), "calls"} {
+			if n := ask(b.h, "/data.json?"+address).Body.Len(); n > 50_000 {
+				t.Errorf("data.json?%s has %d bytes", address, n)
+			}
+		}
+	})
 }
 
 // Events that only another observer has missed are not shown as missed.
@@ -306,17 +384,18 @@ func TestReplicasThatHaveReturnedKeepNoCall(t *testing.T) {
 
 // Events that come after the end of a call that is not kept need no memory, and are not missed.
 func TestEventsAfterTheEndOfACallThatIsNotKept(t *testing.T) {
+	atOnce := func(context.Context, string) (string, error) { return "", nil }
 	for name, test := range map[string]struct {
 		site    site
 		listens bool
 		opts    []dispatch.CallOption
 	}{
-		"callbacks of listeners":    {after(0, "", nil), true, nil},
+		"callbacks of listeners":    {atOnce, true, nil},
 		"runs that return too late": {deaf(200 * time.Millisecond), false, []dispatch.CallOption{dispatch.WithQuorum(1)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(b *bench) {
-				b.add("quick", after(0, "", nil))
+				b.add("quick", atOnce)
 				b.add("other", test.site)
 				if test.listens {
 					if _, err := b.d.AddListener(measure, func(context.Context, dispatch.Result[string, string]) { time.Sleep(time.Microsecond) }); err != nil {
@@ -388,9 +467,65 @@ func TestPanicsOfListenersAreCounted(t *testing.T) {
 	})
 }
 
+// Panics before the recording began are not counted. They are no reason to suspect the listener of something in the
+// last minute.
+func TestPanicsBeforeTheRecordingAreNotCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := dispatch.NewBus(dispatch.WithLogger(slog.New(slog.DiscardHandler)))
+		b := &bench{t: t, d: dispatch.On[string, string](bus)}
+		b.add("site", after(0, "", nil))
+		if _, err := b.d.AddListener(measure, func(context.Context, dispatch.Result[string, string]) { panic("disk is full") }, dispatch.WithName("log")); err != nil {
+			t.Fatal(err)
+		}
+		b.call()
+		time.Sleep(time.Hour)
+		b.h = New(bus)
+		defer b.h.Close()
+		time.Sleep(2 * time.Minute)
+		doc := b.data("")
+		want(t, "panics, of the last minute, suspects, earlier ones", fmt.Sprint(doc.Bus.Panics, doc.Bus.Minute.Panics, len(doc.Suspects), len(doc.Earlier)), "0 0 0 1")
+		b.call()
+		time.Sleep(time.Second)
+		doc = b.data("")
+		want(t, "one more", fmt.Sprint(doc.Bus.Panics, doc.Bus.Minute.Panics, len(doc.Suspects), len(doc.Earlier)), "1 1 1 0")
+		want(t, "text", doc.Suspects[0].Text, "listens, and has panicked 2 times")
+	})
+}
+
 type nilError struct{ text string }
 
 func (e *nilError) Error() string { return e.text }
+
+// The page has the error of a member that failed or panicked, also if it wraps an error of a context: that of a
+// nested call or of another library. That of a member that was late or canceled would say no more than its state.
+func TestErrorsThatWrapThoseOfAContext(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		inner := dispatch.NewTopic[string, string]("inner", dispatch.WithTimeout(100*time.Millisecond))
+		if _, err := b.d.AddProducer(inner, after(time.Hour, "", nil), dispatch.WithName("site")); err != nil {
+			t.Fatal(err)
+		}
+		b.add("fails", after(0, "", fmt.Errorf("register 7: %w", context.DeadlineExceeded)))
+		b.add("gives up", after(0, "", fmt.Errorf("register 8: %w", context.Canceled)))
+		b.add("panics", func(context.Context, string) (string, error) { panic(context.Canceled) })
+		b.add("nests", func(ctx context.Context, s string) (string, error) {
+			_, err := b.d.Gather(ctx, inner, s)
+			return "", err
+		})
+		b.add("late", after(time.Hour, "", nil))
+		c := b.waterfall(b.call())
+		for name, is := range map[string]string{
+			"fails": "failed register 7: context deadline exceeded", "gives up": "failed register 8: context canceled", "panics": "panicked panic: context canceled",
+			"nests": "failed dispatch: inner: deadline exceeded: no member answered: site late", "late": "late ",
+		} {
+			r := c.row(t, name)
+			want(t, name, r.State+" "+r.Error, is)
+			want(t, name+" has a stack", r.Stack != "", name == "panics")
+		}
+		for _, m := range b.data("topic=cell.measure").Topic.Members {
+			want(t, "last error of "+m.Name, m.LastError, c.row(t, m.Name).Error)
+		}
+	})
+}
 
 // A call is recorded although the error of a member has methods that panic.
 func TestErrorsWhoseMethodsPanic(t *testing.T) {

@@ -179,7 +179,7 @@ func TestTooManyViewers(t *testing.T) {
 			}
 			ends = append(ends, b.follow(b.t.Context(), clients[i], ""))
 		}
-		time.Sleep(5 * time.Second)
+		time.Sleep(5*time.Second + updateEvery/2) // the new one takes its updates at other times than the others
 		c := new(client)
 		b.follow(b.t.Context(), c, "")
 		want(t, "documents of the new one", len(c.documents(t)), 1)
@@ -188,7 +188,7 @@ func TestTooManyViewers(t *testing.T) {
 		cutOff := !clients[7].deadline.After(time.Now())
 		clients[7].mu.Unlock()
 		want(t, "the one that takes nothing is cut off", cutOff, true)
-		time.Sleep(5 * time.Second)
+		time.Sleep(12*lookAnyway + updateEvery/4) // the new one has just taken an update
 		b.follow(b.t.Context(), new(client), "")
 		time.Sleep(updateEvery)
 		ended := 0

@@ -52,8 +52,11 @@ const (
 type subject struct {
 	topic  string
 	member dispatch.Member
-	other  string // a listener, or what the bus or topic lacks; empty for a member
+	other  string // a listener, a node, a link, the places, or ofTopic; empty for a member
 }
+
+// ofTopic is the other of what a topic itself lacks.
+const ofTopic = "topic"
 
 // A suspicion is all evidence against one subject.
 type suspicion struct {
@@ -207,7 +210,7 @@ func (s *suspecting) suspect(one *suspicion) suspect {
 		texts = slices.Insert(texts, 1, text)
 	}
 	part := suspect{
-		Key: one.topic + " " + one.name + " " + one.other, Kind: kinds[0], Kinds: kinds, Severity: "warn",
+		Key: one.topic + " " + cut(one.name, mostName) + " " + cut(one.other, mostName), Kind: kinds[0], Kinds: kinds, Severity: "warn",
 		Name: cut(one.name, mostName), Text: strings.Join(texts, "; "), Topic: one.topic, AddedAt: one.addedAt,
 		Call: one.call, Lost: one.lost.Truncate(time.Millisecond),
 	}
@@ -254,7 +257,11 @@ func (s *suspecting) replicas() {
 
 // countReplicas returns how many replicas of a group are known.
 func (s *suspecting) countReplicas(group subject) (n int) {
-	for m := range s.archive.topics[group.topic].members {
+	t := s.archive.topics[group.topic]
+	if t == nil { // no call of the topic has ended yet
+		return 0
+	}
+	for m := range t.members {
 		if m.Name != "" && m.Node == "" && m.Group == group.member.Group {
 			n++
 		}
@@ -390,9 +397,14 @@ func (v *view) producer(topic string, m dispatch.Member) *dispatch.ProducerSnaps
 	}
 	t, _ := v.bus.topic(topic)
 	for i := range t.Producers {
-		if p := &t.Producers[i]; p.Name == m.Name || m.Name == "" && p.Group == m.Group {
+		if p := &t.Producers[i]; isOf(p, m) {
 			return p
 		}
 	}
 	return nil
+}
+
+// isOf reports whether a producer is this member, whose names are cut, or one of its replicas.
+func isOf(p *dispatch.ProducerSnapshot, m dispatch.Member) bool {
+	return cut(p.Group, mostName) == m.Group && (m.Name == "" || cut(p.Name, mostName) == m.Name)
 }

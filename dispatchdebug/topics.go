@@ -69,15 +69,11 @@ func (v *view) topicsLocked(a *archive, q query, inFlight map[string]int) *topic
 func (v *view) topicLine(t *topicFigures, name string, s *dispatch.TopicSnapshot, inFlight int) topicLine {
 	line := topicLine{Name: name, InFlight: inFlight, latencies: noLatencies, FailedShare: -1, LateShare: -1}
 	if s == nil {
-		s = &v.bus.Patterns
-		if t != nil {
-			line.Producers = len(t.members)
-		}
+		s, _ = v.bus.topic(name)
 	} else {
 		line.Request, line.Result = s.Request, s.Result
-		line.Producers = len(s.Producers)
 	}
-	line.Listeners = len(s.Listeners)
+	line.Producers, line.Listeners = len(s.Producers), len(s.Listeners)
 	if t != nil {
 		line.Sends = t.calls
 		line.latencies = t.took.latencies()
@@ -125,15 +121,16 @@ func (v *view) topicLocked(a *archive, q query, inFlight map[string]int) *topicP
 	if !part.Known {
 		return part
 	}
+	members := v.members(s, t, byName)
 	order := memberOrders[q.Sort]
 	if order == nil {
-		if q.Sort = "order"; len(s.Producers) > mostMembersShown {
+		if q.Sort = "order"; len(members) > mostMembersShown {
 			q.Sort = "p99" // the slowest are not among those that are left out
 		}
 		order = memberOrders[q.Sort]
 	}
 	part.Query, part.Sort = q.Search, q.Sort
-	members := slices.DeleteFunc(v.members(s, t, byName), func(m memberPart) bool { return !matches(q.Search, m.Key, m.State, m.LastError) })
+	members = slices.DeleteFunc(members, func(m memberPart) bool { return !matches(q.Search, m.Key, m.State, m.LastError) })
 	slices.SortStableFunc(members, func(a, b memberPart) int { return order(&a, &b) })
 	part.Matching = len(members)
 	part.Members, part.MoreCount = first(members, mostMembersShown)
@@ -207,6 +204,7 @@ func elsewhere(on, topic string) string {
 }
 
 func (v *view) member(m dispatch.Member, f *memberFigures) memberPart {
+	m = shortMember(m)
 	name := dispatch.Member{Node: m.Node, Name: m.Name}.String()
 	if m.Name == "" {
 		name = m.String()
@@ -235,7 +233,7 @@ func (v *view) member(m dispatch.Member, f *memberFigures) memberPart {
 
 func listenerOf(l *dispatch.ListenerSnapshot, t *topicFigures) listenerPart {
 	part := listenerPart{
-		Key: l.AddedAt + " " + l.Name, Name: cut(l.Name, mostName), On: l.On, AddedAt: l.AddedAt,
+		Key: l.AddedAt + " " + cut(l.Name, mostName), Name: cut(l.Name, mostName), On: l.On, AddedAt: l.AddedAt,
 		Queued: l.Queued, Waiting: l.Waiting, Delivered: l.Delivered, Dropped: l.Dropped, Panicked: l.Panicked,
 		latencies: noLatencies, Last: unknown,
 	}
@@ -314,7 +312,7 @@ func (v *view) search(q query) *keptList {
 		if q.hasTopic && r.topic != q.Topic || r.elapsed < q.Over || q.Outcome != "" && toneOfCall(r) != q.Outcome && !r.has(q.Outcome) {
 			continue
 		}
-		if !matches(q.Search, r.topic, r.reason.String(), "#"+r.id.String()) && !slices.ContainsFunc(r.rows, func(w row) bool {
+		if !matches(q.Search, r.topic, r.reason.String(), "#"+r.id.String(), v.text(r.request)) && !slices.ContainsFunc(r.rows, func(w row) bool {
 			return matches(q.Search, w.member.String(), v.text(w.err), v.text(w.summary))
 		}) {
 			continue

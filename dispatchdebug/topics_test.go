@@ -87,6 +87,92 @@ func TestTopicsThatOnlyPatternsServe(t *testing.T) {
 	})
 }
 
+// Of the registrations by patterns, a topic has those whose patterns match its name.
+func TestATopicHasNoRegistrationsOfPatternsThatDoNotMatch(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		add := func(pattern string, options ...dispatch.ProducerOption) {
+			if _, err := b.d.AddProducer(dispatch.NewPattern[string, string](pattern), after(0, "", nil), options...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		add("cell.*", dispatch.WithName("p1"), dispatch.WithGroup("g"))
+		add("cell.*", dispatch.WithName("p2"), dispatch.WithGroup("g"))
+		add("other.*", dispatch.WithName("p3"))
+		panics := func(context.Context, dispatch.Result[string, string]) { panic("disk is full") }
+		for _, pattern := range []string{"cell.>", "other.>"} {
+			if _, err := b.d.AddListener(dispatch.NewPattern[string, string](pattern), panics, dispatch.WithName("on "+pattern)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.call()
+		if _, err := b.d.Gather(b.t.Context(), dispatch.NewTopic[string, string]("other.x"), ""); err != nil {
+			t.Fatal(err)
+		}
+		for name, is := range map[string]string{"cell.measure": "2 1 [on cell.>] [on cell.>]", "other.x": "1 1 [on other.>] [on other.>]"} {
+			doc := b.data("topic=" + name)
+			var listening, suspects []string
+			for _, l := range doc.Topic.Listening {
+				listening = append(listening, l.Name)
+			}
+			for _, s := range doc.Suspects {
+				suspects = append(suspects, s.Name)
+			}
+			want(t, "producers, listeners and suspects of "+name, fmt.Sprint(doc.Topic.Producers, doc.Topic.Listeners, listening, suspects), is)
+		}
+	})
+}
+
+// If there are more members than the page shows, the slowest are shown, wherever they are.
+func TestTheSlowestOfManyMembersAreShown(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		site := func(i int) dispatch.Member { return dispatch.Member{Node: "cell-7", Name: fmt.Sprintf("site-%03d", i)} }
+		const sites = mostMembersShown + 10
+		b.relay("relay", func(_ context.Context, _ string, to *dispatch.Roster[string]) error {
+			for i := range sites {
+				to.Name(site(i))
+			}
+			time.Sleep(10 * time.Millisecond)
+			for i := range sites - 1 {
+				to.End(site(i), nil)
+			}
+			time.Sleep(100 * time.Millisecond)
+			to.End(site(sites-1), nil)
+			return nil
+		})
+		b.call()
+		p := b.data("topic=cell.measure").Topic
+		want(t, "order, first member, number of others", fmt.Sprint(p.Sort, " ", p.Members[0].Name, " ", p.MoreCount), "p99 cell-7/site-109 11")
+	})
+}
+
+func TestCovers(t *testing.T) {
+	for _, c := range []struct {
+		pattern, name string
+		is            bool
+	}{
+		{"a", "a", true},
+		{"a", "b", false},
+		{"a.b", "a", false},
+		{"a", "a.b", false},
+		{"*", "a", true},
+		{"*", "a.b", false},
+		{"a.*", "a.b", true},
+		{"a.*", "a", false},
+		{"*.b", "a.b", true},
+		{"*.c", "a.b", false},
+		{"a.*.c", "a.b.c", true},
+		{">", "a", true},
+		{">", "a.b", true},
+		{"a.>", "a", false},
+		{"a.>", "a.b.c", true},
+		{"b.>", "a.b.c", false},
+	} {
+		if covers(c.pattern, c.name) != c.is {
+			t.Errorf("%s covers %s: got %t", c.pattern, c.name, !c.is)
+		}
+	}
+}
+
 func TestATopicInFull(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		b.add("quick", after(0, "", nil))

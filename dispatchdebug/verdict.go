@@ -39,6 +39,8 @@ func (w *waterfall) whileInFlight(list *[]culprit) string {
 	}
 	since := duration(w.part.Elapsed) + " of " + duration(w.root.budget)
 	switch {
+	case w.root.waitsFor == 1:
+		return "In flight for " + since + "; it waits for 1 more producer."
 	case w.root.waitsFor > 0:
 		return fmt.Sprintf("In flight for %s; it waits for %s more producers.", since, count(w.root.waitsFor))
 	case len(waiting) > 0:
@@ -49,83 +51,134 @@ func (w *waterfall) whileInFlight(list *[]culprit) string {
 	return "In flight for " + since + "; all its members have ended, a relay has not returned."
 }
 
+// afterwards returns the verdict on a call that has ended. Its text ends with a full stop if no member belongs to it.
 func (w *waterfall) afterwards(list *[]culprit) string {
-	var late, canceled, failed, answered []*row
-	for i := range w.root.rows {
-		m := &w.root.rows[i]
+	r := w.root
+	var cutOff, late, failed, declined []*row
+	for i := range r.rows {
+		m := &r.rows[i]
 		switch {
 		case m.replica:
-		case m.state == dispatch.StateLate:
+		case r.cutOff(m):
+			cutOff = append(cutOff, m)
+		case m.state == dispatch.StateLate: // after its own time
 			late = append(late, m)
-		case m.state == dispatch.StateCanceled:
-			canceled = append(canceled, m)
-		case m.state == dispatch.StateFailed, m.state == dispatch.StatePanicked, m.state == dispatch.StateRejected, m.state == dispatch.StateGone:
+		case m.state == dispatch.StateDeclined:
+			declined = append(declined, m)
+		case m.state != dispatch.StateOK:
 			failed = append(failed, m)
-		case m.state == dispatch.StateOK:
-			answered = append(answered, m)
 		}
 	}
-	after := duration(w.root.elapsed)
-	name := func(rows []*row) {
+	after := duration(r.elapsed)
+	name := func(rows ...*row) {
 		for _, m := range rows {
 			text := m.state.String()
-			switch m.state {
-			case dispatch.StateOK:
-				text = duration(m.ended)
-			case dispatch.StateLate:
+			switch {
+			case m.state == dispatch.StateLate:
 				text = w.lateness(m)
+			case r.reason == dispatch.ReasonSatisfied && m.state == dispatch.StateCanceled, m.state == dispatch.StateOK:
+				text = duration(m.ended)
+			case m.state == dispatch.StateDeclined && r.reason == dispatch.ReasonAllEnded:
+				text = "declined after " + duration(m.ended)
 			}
 			*list = append(*list, culprit{m.key().member.String(), text})
 		}
 	}
-	slowest := func() {
-		if len(answered) > 0 {
-			name([]*row{slices.MaxFunc(answered, func(a, b *row) int { return cmp.Compare(a.ended, b.ended) })})
+	// without names members after a text that needs some, if there are any.
+	without := func(text, before, otherwise string, rows ...*row) string {
+		if name(rows...); len(rows) > 0 {
+			return text + before
 		}
+		return text + otherwise
 	}
-	switch w.root.reason {
+	unfinished := ", though all its members had ended: a relay had not returned."
+	if len(r.rows) == 0 {
+		unfinished = ", before a member was asked."
+	}
+	const answer = " without an answer from"
+	switch r.reason {
 	case dispatch.ReasonDeadline:
-		slices.SortStableFunc(late, func(a, b *row) int { return cmp.Compare(w.overrun(b), w.overrun(a)) })
-		name(late)
-		name(failed)
-		return "Ended at its deadline of " + duration(w.root.budget) + " without an answer from"
+		slices.SortStableFunc(cutOff, func(a, b *row) int { return cmp.Compare(w.overrun(b), w.overrun(a)) })
+		text := "Ended at its deadline of " + duration(r.budget)
+		if missing := slices.Concat(late, failed); len(cutOff) == 0 && len(missing) > 0 {
+			return without(text+" because a relay had not returned,", answer, "", missing...)
+		}
+		return without(text, answer, unfinished, slices.Concat(cutOff, late, failed)...)
 	case dispatch.ReasonAllEnded:
-		name(late) // after their own time
-		name(failed)
-		if len(late)+len(failed) > 0 {
-			return "Ended after " + after + " without an answer from"
+		if missing := slices.Concat(late, failed); len(missing) > 0 {
+			return without("Ended after "+after, answer, "", missing...)
 		}
-		if slowest(); len(answered) == 0 {
+		answered := r.last(func(m *row) bool { return m.state == dispatch.StateOK })
+		switch last := r.last(func(*row) bool { return true }); {
+		case answered == nil:
 			return "Ended after " + after + "; no member had an answer."
+		case last.ended > answered.ended:
+			return without("Complete after "+after, "; the last to end was", "", last)
 		}
-		return "Complete after " + after + "; the last to answer was"
+		return without("Complete after "+after, "; the last to answer was", "", answered)
 	case dispatch.ReasonSatisfied:
-		slowest()
-		return "Enough answers after " + after + "; the last one came from"
-	case dispatch.ReasonQuorumLost:
-		name(failed)
-		return "Given up after " + after + " because the quorum could not be reached without"
-	case dispatch.ReasonFailedFast:
-		name(failed)
-		return "Given up after " + after + " because of the failure of"
-	case dispatch.ReasonStalled:
-		name(canceled)
-		return "Given up after " + after + " because no further result came from"
-	case dispatch.ReasonClosed:
-		name(canceled)
-		return "Cut off after " + after + " because the bus was closed, without an answer from"
-	case dispatch.ReasonCanceled:
-		if name(canceled); len(canceled) > 0 {
-			return "Canceled by its sender after " + after + " without an answer from"
+		text := "Enough answers after " + after
+		last := r.satisfying()
+		switch {
+		case last == nil:
+			return text + "."
+		case last.state == dispatch.StateOK, last.state == dispatch.StateCanceled:
+			return without(text, "; the last one came from", "", last)
 		}
-		return "Canceled by its sender after " + after + "."
+		return without(text, "; the last to end was", "", last)
+	case dispatch.ReasonQuorumLost:
+		missing := slices.Concat(failed, late, declined)
+		slices.SortStableFunc(missing, func(a, b *row) int { return cmp.Compare(b.ended, a.ended) })
+		nobody := ": it is larger than the number of members."
+		if r.left > 0 {
+			nobody = "." // not all members are known
+		}
+		return without("Given up after "+after+" because the quorum could not be reached", " without", nobody, missing...)
+	case dispatch.ReasonFailedFast:
+		failed = slices.DeleteFunc(failed, func(m *row) bool { return !m.failed() })
+		return without("Given up after "+after, " because of the failure of", " because of a failure.", failed...)
+	case dispatch.ReasonStalled:
+		return without("Given up after "+after, " because no further result came from", " because no further result came"+unfinished, cutOff...)
+	case dispatch.ReasonClosed:
+		return without("Cut off after "+after+" because the bus was closed", ","+answer, ".", cutOff...)
+	case dispatch.ReasonCanceled:
+		return without("Canceled by its sender after "+after, answer, ".", cutOff...)
 	}
-	return "Ended after " + after + ": " + w.root.reason.String() + "."
+	return "Ended after " + after + ": " + r.reason.String() + "."
 }
 
-// overrun returns for how long a member ran after the end of the call.
+// cutOff reports whether a member had not ended when the call ended. A member that was late by its own timeout
+// had ended.
+func (r *record) cutOff(m *row) bool {
+	isCutOff := m.state == dispatch.StateCanceled || m.state == dispatch.StateLate && r.reason == dispatch.ReasonDeadline
+	return isCutOff && m.ended >= r.elapsed
+}
+
+// satisfying returns the member with which a satisfied call ended, or nil: the last to answer; for First, the
+// stream with the result; or a required member that ended later, without an answer.
+func (r *record) satisfying() *row {
+	answered := r.last(func(m *row) bool { return m.state == dispatch.StateOK && m.results > 0 })
+	if answered == nil {
+		answered = r.last(func(m *row) bool { return m.state == dispatch.StateCanceled && m.results > 0 })
+	}
+	last := r.last(func(m *row) bool { return !r.cutOff(m) })
+	if last != nil && last.ended >= r.elapsed && (answered == nil || last.ended > answered.ended) {
+		return last
+	}
+	return answered
+}
+
+// decisive returns the member that ended a call whose quorum was lost, or that failed fast; nil if there is none.
+func (r *record) decisive() *row {
+	if r.reason == dispatch.ReasonFailedFast {
+		return r.last((*row).failed)
+	}
+	return r.last(func(m *row) bool { return m.state != dispatch.StateOK && !r.cutOff(m) })
+}
+
+// overrun returns for how long a member ran after its end.
 func (w *waterfall) overrun(m *row) time.Duration {
-	if !m.neverReturned {
+	if !w.root.overran(m) {
 		return 0
 	}
 	past, _ := w.past(w.root, m)
@@ -138,7 +191,7 @@ func (w *waterfall) lateness(m *row) string {
 	}
 	past, open := w.past(w.root, m)
 	switch {
-	case !m.neverReturned:
+	case !w.root.overran(m):
 		return "late"
 	case open:
 		return "still running"

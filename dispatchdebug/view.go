@@ -3,6 +3,8 @@ package dispatchdebug
 import (
 	"cmp"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/seed-bb4b4d74/dispatch"
@@ -42,6 +44,9 @@ type busView struct {
 	calls     map[dispatch.CallID]*dispatch.CallSnapshot
 	nested    map[dispatch.CallID][]dispatch.CallID // calls in flight, by the call they were sent from
 
+	mu        sync.Mutex                         // guards byPattern
+	byPattern map[string]*dispatch.TopicSnapshot // of topics that only patterns serve
+
 	panicked     map[listenerKey]panicked
 	panics       uint64    // of listeners, since the view before
 	sendersSince time.Time // since when senders have waited for places, as far as it was seen
@@ -68,13 +73,15 @@ type panicked struct {
 	since time.Time
 }
 
-// newBusView indexes a snapshot. The view before, which may be nil, says when listeners panicked.
+// newBusView indexes a snapshot. The view before, which may be nil, says when listeners panicked, and how often they
+// had before.
 func newBusView(s dispatch.Snapshot, taken time.Time, before *busView) *busView {
 	b := &busView{
 		Snapshot: s, taken: taken, topics: make(map[string]*dispatch.TopicSnapshot, len(s.Topics)),
 		abandoned: make(map[abandonedKey]time.Duration, len(s.Abandoned)),
 		calls:     make(map[dispatch.CallID]*dispatch.CallSnapshot, len(s.Calls)),
 		nested:    make(map[dispatch.CallID][]dispatch.CallID),
+		byPattern: make(map[string]*dispatch.TopicSnapshot),
 		panicked:  make(map[listenerKey]panicked),
 	}
 	for i := range s.Topics {
@@ -141,12 +148,41 @@ func (b *busView) listeners() func(yield func(*dispatch.ListenerSnapshot, string
 	}
 }
 
-// topic returns the registrations on a topic: by name, or else by patterns.
+// topic returns the registrations on a topic: by name, or else by patterns. Patterns of other types are among
+// them, because nothing says which types the topic has.
 func (b *busView) topic(name string) (t *dispatch.TopicSnapshot, byName bool) {
 	if t := b.topics[name]; t != nil {
 		return t, true
 	}
-	return &b.Patterns, false
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t = b.byPattern[name]
+	if t == nil {
+		t = &dispatch.TopicSnapshot{
+			Producers: slices.DeleteFunc(slices.Clone(b.Patterns.Producers), func(p dispatch.ProducerSnapshot) bool { return !covers(p.On, name) }),
+			Listeners: slices.DeleteFunc(slices.Clone(b.Patterns.Listeners), func(l dispatch.ListenerSnapshot) bool { return !covers(l.On, name) }),
+		}
+		b.byPattern[name] = t
+	}
+	return t, false
+}
+
+// covers reports whether a pattern of topics matches a name.
+func covers(pattern, name string) bool {
+	for {
+		want, morePattern, patternGoesOn := strings.Cut(pattern, ".")
+		token, moreName, nameGoesOn := strings.Cut(name, ".")
+		if want == ">" {
+			return true
+		}
+		if want != "*" && want != token || patternGoesOn != nameGoesOn {
+			return false
+		}
+		if !nameGoesOn {
+			return true
+		}
+		pattern, name = morePattern, moreName
+	}
 }
 
 // document makes the document that q asks for. It holds the recorder's lock only while it copies.
@@ -158,17 +194,7 @@ func (v *view) document(q query) *document {
 	case q.hasCalls:
 		doc.Kept = v.search(q)
 	default:
-		inFlight := v.inFlightByTopic()
-		a := v.recorder.archive
-		a.mu.Lock()
-		if !q.hasTopic {
-			doc.Topics = v.topicsLocked(a, q, inFlight)
-			doc.Elsewhere = v.elsewhere(q)
-		} else {
-			doc.Topic = v.topicLocked(a, q, inFlight)
-		}
-		now, earlier := v.suspectsLocked(a, q)
-		a.mu.Unlock()
+		now, earlier := v.describe(doc, q)
 		doc.Calls = v.callsOf(q)
 		most := mostSuspects
 		if q.All {
@@ -179,6 +205,22 @@ func (v *view) document(q query) *document {
 	}
 	v.fill(&doc.Bus, &doc.Page)
 	return doc
+}
+
+// describe adds the topics, or the topic that q asks for, to the document. It returns the suspects of now and the
+// earlier ones.
+func (v *view) describe(doc *document, q query) (now, earlier []suspect) {
+	inFlight := v.inFlightByTopic()
+	a := v.recorder.archive
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if q.hasTopic {
+		doc.Topic = v.topicLocked(a, q, inFlight)
+	} else {
+		doc.Topics = v.topicsLocked(a, q, inFlight)
+		doc.Elsewhere = v.elsewhere(q)
+	}
+	return v.suspectsLocked(a, q)
 }
 
 // first returns the first n of list, and how many more there are.
@@ -266,6 +308,9 @@ func (v *view) flightLocked(a *archive, id dispatch.CallID) *record {
 	r.id, r.topic, r.parent, r.started = c.Call, c.Topic, c.Parent, c.Started
 	r.elapsed, r.budget, r.waitsFor = c.Elapsed, c.Budget, c.WaitsFor
 	r.fill(c.Outcomes, nil, c.Replicas, nil)
+	for i := range r.rows {
+		r.rows[i].member = shortMember(r.rows[i].member)
+	}
 	for _, child := range v.bus.nested[id] {
 		if !slices.Contains(r.children, child) {
 			r.children = append(r.children, child)
@@ -291,10 +336,10 @@ var flightOrders = map[string]func(a, b *dispatch.CallSnapshot) int{
 	"topic": func(a, b *dispatch.CallSnapshot) int { return cmp.Compare(a.Topic, b.Topic) },
 }
 
-// used is the part of its time that a call has used.
+// used is the part of its time that a call has used. A call can last a little longer than its time.
 func used(c *dispatch.CallSnapshot) float64 {
 	if budget := c.Budget; budget > 0 {
-		return float64(c.Elapsed) / float64(budget)
+		return min(float64(c.Elapsed)/float64(budget), 1)
 	}
 	return 0
 }
@@ -353,7 +398,7 @@ func waitingIn(s *dispatch.CallSnapshot) []waitingPart {
 		if o.State != dispatch.StatePending {
 			continue
 		}
-		w := waitingPart{member: keyOf(o.Member, false).member, State: "queued", Running: unknown}
+		w := waitingPart{member: shortMember(keyOf(o.Member, false).member), State: "queued", Running: unknown}
 		w.Name = cut(w.member.String(), mostName)
 		if o.Started {
 			w.State, w.Running = "running", max(s.Elapsed-o.Began, 0)

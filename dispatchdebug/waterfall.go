@@ -2,6 +2,7 @@ package dispatchdebug
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -58,7 +59,7 @@ func (v *view) call(q query) *callPart {
 // rowOrders are the ways in which the members of a call can be sorted.
 var rowOrders = map[string]func(a, b *row) int{
 	"order":    func(*row, *row) int { return 0 },
-	"duration": func(a, b *row) int { return cmp.Compare(b.weight(), a.weight()) },
+	"duration": compareRows,
 	"name":     func(a, b *row) int { return cmp.Compare(a.key().member.String(), b.key().member.String()) },
 	"state":    func(a, b *row) int { return cmp.Compare(b.state, a.state) },
 }
@@ -73,7 +74,7 @@ func (w *waterfall) sort(rows []*row) []*row {
 		order = rowOrders[w.part.Sort]
 	}
 	rows = slices.DeleteFunc(rows, func(m *row) bool {
-		return !matches(w.part.Query, m.key().member.String(), m.state.String(), w.text(m.err))
+		return !matches(w.part.Query, m.key().member.String(), m.word(), w.text(m.err))
 	})
 	w.part.Matching = len(rows)
 	slices.SortStableFunc(rows, order)
@@ -101,7 +102,7 @@ func (w *waterfall) add(r *record, offset time.Duration, indent int) {
 	}
 	if indent == 0 {
 		for _, m := range rows {
-			w.tally(m.state)
+			w.tally(m.word())
 		}
 		rows = w.sort(rows)
 	}
@@ -165,14 +166,14 @@ func (w *waterfall) senderOf(r, child *record) (sender dispatch.Member) {
 	return sender
 }
 
-func (w *waterfall) tally(s dispatch.State) {
+func (w *waterfall) tally(state string) {
 	for i := range w.part.States {
-		if w.part.States[i].State == s.String() {
+		if w.part.States[i].State == state {
 			w.part.States[i].Count++
 			return
 		}
 	}
-	w.part.States = append(w.part.States, stateCountPart{s.String(), 1})
+	w.part.States = append(w.part.States, stateCountPart{state, 1})
 }
 
 // nested appends the calls that a member has sent.
@@ -188,7 +189,7 @@ func (w *waterfall) nested(bySender map[dispatch.Member][]*record, sender dispat
 		part := rowPart{
 			Key: "call " + child.id.String(), Kind: "call", Indent: indent, Name: child.topic, Call: child.id,
 			State: toneOfCall(child), Text: child.reason.String() + " · " + duration(elapsed),
-			Deadline: at + child.budget, End: at + elapsed, Open: !child.ended,
+			Deadline: deadline(at, child.budget), End: at + elapsed, Open: !child.ended,
 			Bars: []bar{{Kind: "call", Start: at, Length: elapsed, Open: !child.ended, Text: "nested call, " + duration(elapsed)}},
 		}
 		if !w.append(part) {
@@ -197,6 +198,14 @@ func (w *waterfall) nested(bySender map[dispatch.Member][]*record, sender dispat
 		w.right = max(w.right, min(at+elapsed, mostStretching*w.part.Elapsed))
 		w.add(child, at, indent+1)
 	}
+}
+
+// deadline returns the deadline of a call that began at offset, which may be later than any duration.
+func deadline(offset, budget time.Duration) time.Duration {
+	if budget < 0 {
+		return unknown
+	}
+	return offset + min(budget, math.MaxInt64-offset)
 }
 
 // lastOf returns the call that ended last, or is in flight.
@@ -218,17 +227,17 @@ func (r *record) waitedFor() func(*row) bool {
 	if !r.ended {
 		return func(m *row) bool { return m.state == dispatch.StatePending }
 	}
+	var last *row
 	switch r.reason {
 	case dispatch.ReasonDeadline, dispatch.ReasonCanceled, dispatch.ReasonStalled, dispatch.ReasonClosed:
-		return func(m *row) bool { return m.state == dispatch.StateLate || m.state == dispatch.StateCanceled }
+		return r.cutOff
 	case dispatch.ReasonSatisfied:
-		last := r.last(func(m *row) bool { return m.state == dispatch.StateOK })
-		return func(m *row) bool { return m == last }
+		last = r.satisfying()
 	case dispatch.ReasonQuorumLost, dispatch.ReasonFailedFast:
-		last := r.last((*row).failed)
-		return func(m *row) bool { return m == last }
+		last = r.decisive()
+	default:
+		last = r.last(func(*row) bool { return true })
 	}
-	last := r.last(func(*row) bool { return true })
 	return func(m *row) bool { return m == last }
 }
 

@@ -222,6 +222,34 @@ func TestRowsAreSearchedAndSorted(t *testing.T) {
 	})
 }
 
+// In a call in flight, rows are found by the state that they show. Those that have not ended come first, the one
+// that has run longest before all others.
+func TestRowsInFlightAreSearchedAndSorted(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("serial", after(700*time.Millisecond, "", nil), dispatch.WithConcurrency(1))
+		b.add("fails", after(10*time.Millisecond, "", errors.New("probe is open")))
+		b.send()
+		time.Sleep(100 * time.Millisecond)
+		b.add("second", after(time.Hour, "", nil), dispatch.WithConcurrency(1))
+		b.send(dispatch.WithTargets("second"), dispatch.WithTimeout(50*time.Millisecond))
+		b.add("runs", after(time.Hour, "", nil))
+		synctest.Wait()
+		id := b.send().ID().String()
+		time.Sleep(200 * time.Millisecond)
+		for parameters, names := range map[string]string{
+			"": "serial fails second runs", "&sort=duration": "runs second serial fails", "&q=queued": "serial", "&q=pending": "second runs",
+		} {
+			var got []string
+			c := b.data("call=" + id + parameters).Call
+			for _, r := range c.Rows {
+				got = append(got, r.Name)
+			}
+			want(t, parameters, strings.Join(got, " "), names)
+			want(t, "states", c.States, []stateCountPart{{"queued", 1}, {"failed", 1}, {"pending", 2}})
+		}
+	})
+}
+
 func TestNestedCallsAreBounded(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		inner := dispatch.NewTopic[string, string]("inner")
@@ -274,5 +302,91 @@ func TestVerdictOnAMemberWithItsOwnTimeout(t *testing.T) {
 		time.Sleep(time.Second)
 		c := b.waterfall(id)
 		want(t, "verdict", c.Verdict+" "+c.culprits(), "Ended after 100 ms without an answer from slow (500 ms late)")
+	})
+}
+
+// The bar of a run that goes on begins where its member has ended, which may be before the end of the call: at its own
+// timeout, or when another replica has answered. It ends when the run returns.
+func TestBarsOfRunsThatGoOnAfterTheirMembers(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		const ms = time.Millisecond
+		b.add("within", deaf(150*ms), dispatch.WithTimeout(100*ms))
+		b.add("beyond", deaf(1500*ms), dispatch.WithTimeout(100*ms))
+		b.add("hangs", deaf(time.Minute), dispatch.WithTimeout(100*ms))
+		b.add("loses", deaf(1200*ms), dispatch.WithGroup("meters"))
+		b.add("wins", after(10*ms, "", nil), dispatch.WithGroup("meters"))
+		b.add("deadline", after(time.Hour, "", nil))
+		b.relay("relay", func(ctx context.Context, _ string, to *dispatch.Roster[string]) error {
+			m := dispatch.Member{Node: "cell-7", Name: "site"}
+			to.Name(m)
+			time.Sleep(200 * ms)
+			to.End(m, dispatch.ErrTimeout)
+			<-ctx.Done()
+			return nil
+		})
+		bars := func(what string, c *callPart, list map[string]string) {
+			t.Helper()
+			for name, bars := range list {
+				r := c.row(t, name)
+				want(t, name+" "+what, r.bars()+" | "+r.State+" "+r.Text, bars)
+			}
+		}
+		call := b.send(dispatch.WithHedge(50 * ms))
+		time.Sleep(500 * ms)
+		bars("in flight", b.waterfall(call.ID()), map[string]string{
+			"within":      "running 0s+100ms, late 100ms+50ms | late by 50 ms",
+			"beyond":      "running 0s+100ms, late 100ms+400ms… | late by 400 ms so far",
+			"loses":       "running 0s+60ms, late 60ms+440ms… | canceled went on for 440 ms so far",
+			"cell-7/site": "running 0s+200ms | late 200 ms",
+		})
+		<-call.Done()
+		time.Sleep(time.Second)
+		c := b.waterfall(call.ID())
+		bars("afterwards", c, map[string]string{
+			"within":      "running 0s+100ms, late 100ms+50ms | late by 50 ms",
+			"beyond":      "running 0s+100ms, late 100ms+1.4s | late by 1.4 s",
+			"hangs":       "running 0s+100ms, late 100ms+1.9s… | late by 1.9 s so far",
+			"loses":       "running 0s+60ms, late 60ms+1.14s | canceled went on for 1.14 s",
+			"meters":      "running 0s+60ms | ok 60 ms, by wins",
+			"cell-7/site": "running 0s+200ms | late 200 ms",
+		})
+		want(t, "culprits", c.culprits(), "deadline (0 late), within (50 ms late), beyond (1.4 s late), hangs (still running), cell-7/site (late)")
+	})
+}
+
+// A relay that is listed itself has run. It did not wait for its turn.
+func TestARelayThatFailsHasRun(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("quick", after(0, "", nil))
+		b.relay("fails", func(context.Context, string, *dispatch.Roster[string]) error {
+			time.Sleep(900 * time.Millisecond)
+			return errors.New("the cable is cut")
+		})
+		b.relay("panics", func(context.Context, string, *dispatch.Roster[string]) error {
+			time.Sleep(100 * time.Millisecond)
+			panic("at the relay")
+		})
+		b.relay("expects", func(_ context.Context, _ string, to *dispatch.Roster[string]) error {
+			to.Expect(dispatch.Member{Node: "cell-7", Name: "site"})
+			time.Sleep(200 * time.Millisecond)
+			return nil
+		})
+		var c *callPart
+		for range 4 {
+			c = b.waterfall(b.call())
+		}
+		for name, is := range map[string]string{
+			"fails":       "running 0s+900ms | failed 900 ms",
+			"panics":      "running 0s+100ms | panicked 100 ms",
+			"cell-7/site": "running 0s+200ms | failed 200 ms",
+		} {
+			r := c.row(t, name)
+			want(t, name, r.bars()+" | "+r.State+" "+r.Text, is)
+		}
+		for _, s := range b.data("").Suspects {
+			if slices.Contains(s.Kinds, "queue") {
+				t.Errorf("suspect: %s %s", s.Name, s.Text)
+			}
+		}
 	})
 }

@@ -21,8 +21,10 @@ import (
 // Calls on far have the deadline of the call and the policies of far's bus; they do not use
 // the defaults of the topic on this side. Members that relays of far name keep the node that
 // they have there. Bridge names them when the next result arrives, or when all members have
-// ended. It reports the end of a member at the next result of any member. Each result costs
-// a check of all members; this is fine for a test, but too slow for thousands of members.
+// ended. It reports the end of a member at the next result of any member, or when all members
+// have ended. A member that far's call cancels, for example because far's bus has a quorum, is
+// Failed on this side, with the cause. Each result costs a check of all members; this is fine
+// for a test, but too slow for thousands of members.
 // Two buses that are bridged in both directions ask each other until calls are nested too
 // deep.
 func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispatch.Relay[Req, Res] {

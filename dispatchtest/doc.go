@@ -64,7 +64,9 @@
 //
 // To test a listener of your own, add producers with [Produce], send a request, and call
 // [testing/synctest.Wait]: after the end of the call it returns when the listener has been
-// called with all results.
+// called with all results. If the listener itself waits, for example in [time.Sleep], then
+// synctest.Wait returns while it waits; sleep for longer in the test, too, or call
+// [dispatch.Bus.Shutdown].
 //
 // # Producers
 //
@@ -89,8 +91,8 @@
 //     that.
 //   - Producers that answer at the same time have no order. Give them different times, or
 //     compare with [Recorder.WantInAnyOrder].
-//   - A call may end before its listeners are called with all results. Wait for the results with
-//     [Recorder.WaitDone] or [testing/synctest.Wait] before you compare.
+//   - A call may end before its listeners are called with all results. Wait for the results of a
+//     recorder with [Recorder.WaitDone] or [testing/synctest.Wait] before you compare.
 //
 // This package also works outside a bubble, in real time.
 package dispatchtest

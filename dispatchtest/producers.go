@@ -99,8 +99,8 @@ func Exiting[Req, Res any]() dispatch.Producer[Req, Res] {
 
 // Flaky returns a producer that fails a share of its requests with [ErrFlaky], and passes
 // the others to p. The share is between 0 (none) and 1 (all). The positions of the failing
-// requests, in the order of arrival, depend only on the seed. Flaky panics if the share is
-// out of range or p is nil.
+// requests, in the order of arrival, depend only on the seed and the share. Flaky panics if
+// the share is out of range or p is nil.
 func Flaky[Req, Res any](seed uint64, share float64, p dispatch.Producer[Req, Res]) dispatch.Producer[Req, Res] {
 	if !(share >= 0 && share <= 1) { // NaN is out of range, too
 		panic(fmt.Sprintf("dispatchtest.Flaky: share %v is not within 0 and 1", share))
@@ -144,8 +144,8 @@ func LogNormal(median, p99 time.Duration) Latency {
 
 // Delayed returns a producer that waits before it passes a request to p. The wait differs
 // from request to request. The waits, in the order in which requests arrive, depend only on
-// the seed. If its context ends first, the producer returns the cause of the context, like a
-// producer made by [Slow]. Delayed panics if the latency or p is nil.
+// the seed and the latency. If its context ends first, the producer returns the cause of the
+// context, like a producer made by [Slow]. Delayed panics if the latency or p is nil.
 func Delayed[Req, Res any](seed uint64, latency Latency, p dispatch.Producer[Req, Res]) dispatch.Producer[Req, Res] {
 	if latency == nil {
 		panic("dispatchtest.Delayed: nil Latency")

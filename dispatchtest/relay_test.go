@@ -384,6 +384,32 @@ func TestRelayRulesThatAPlainRelayBreaks(t *testing.T) {
 	}
 }
 
+// A relay need not transfer requests and values that are longer than TestRelay says.
+func TestRelayRulesKeepToTheLength(t *testing.T) {
+	const most = 100_000
+	synctest.Test(t, func(t *testing.T) {
+		longest := 0
+		dispatchtest.RelayRules()["values"](t, func(t testing.TB, near, far *words, topic dispatch.Topic[string, string]) {
+			relay := plain{result: func(to roster, m dispatch.Member, v string) {
+				longest = max(longest, len(v))
+				if len(v) <= most {
+					to.Result(m, v)
+				}
+			}}.to(far, topic)
+			join(t, near, topic, func(ctx context.Context, req string, to roster) error {
+				longest = max(longest, len(req))
+				if len(req) > most {
+					return errors.New("too long")
+				}
+				return relay(ctx, req, to)
+			})
+		})
+		if longest != most {
+			t.Errorf("the longest request or value has %d bytes, want %d", longest, most)
+		}
+	})
+}
+
 // A relay that does not return when its context has ended breaks every rule.
 func TestRelayRulesFindRelaysThatDoNotReturn(t *testing.T) {
 	for rule, test := range dispatchtest.RelayRules() {
@@ -491,5 +517,23 @@ func TestBridgeToABusWithAGrace(t *testing.T) {
 		dispatchtest.WantStates(t, call.Report(), map[string]dispatch.State{
 			"a": dispatch.StateOK, "b": dispatch.StateOK, "c": dispatch.StateFailed, "far/quick": dispatch.StateOK,
 		})
+	})
+}
+
+// A member that far's call cancels has failed on this side, with the cause.
+func TestBridgeToABusWithAQuorum(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := dispatch.New[string, float64](), dispatch.New[string, float64](dispatch.WithQuorum(1))
+		dispatchtest.Produce(t, far, measure, dispatchtest.Answer[string](1.3), dispatch.WithName("quick"))
+		dispatchtest.Produce(t, far, measure, dispatchtest.Slow[string](time.Second, 1.2), dispatch.WithName("slow"))
+		if _, err := near.AddRelay(measure, dispatchtest.Bridge(far, "far")); err != nil {
+			t.Fatal(err)
+		}
+		call := send(t, near)
+		<-call.Done()
+		dispatchtest.WantStates(t, call.Report(), map[string]dispatch.State{"far/quick": dispatch.StateOK, "far/slow": dispatch.StateFailed})
+		if err := call.Report().Err(); !errors.Is(err, dispatch.ErrSatisfied) {
+			t.Errorf("error is %v, want %v", err, dispatch.ErrSatisfied)
+		}
 	})
 }
