@@ -72,11 +72,13 @@ func newHeard(t *testing.T, d *dispatcher, on dispatch.Selector[int, int], o ...
 	return h, must(d.AddListener(on, h.hear, append(o, dispatch.WithRetained())...))
 }
 
-// gather makes a call for each of the requests, one after another.
+// gather makes a call for each of the requests. Results of different calls have no order, so each call is over
+// for the listeners before the next one is made.
 func gather(t *testing.T, d *dispatcher, on dispatch.Topic[int, int], requests ...int) {
 	t.Helper()
 	for _, req := range requests {
 		must(d.Gather(t.Context(), on, req))
+		synctest.Wait()
 	}
 }
 
