@@ -752,7 +752,7 @@ func TestGatherReturnsTheErrorOfTheReport(t *testing.T) {
 		"a failure":             {producers: []producer{quick(1), failing(errBroken)}},
 		"late":                  {producers: []producer{quick(1), slow(time.Hour, 2)}},
 		"a quorum":              {[]producer{quick(1), failing(errBroken)}, []dispatch.CallOption{dispatch.WithQuorum(1)}},
-		"a quorum that is lost": {[]producer{quick(1), failing(dispatch.ErrDecline)}, []dispatch.CallOption{dispatch.WithQuorum(2)}},
+		"a quorum that is lost": {[]producer{quick(1), slowly(time.Millisecond, failing(dispatch.ErrDecline))}, []dispatch.CallOption{dispatch.WithQuorum(2)}},
 		"too few":               {[]producer{quick(1)}, []dispatch.CallOption{dispatch.WithMinProducers(2)}},
 		"an unknown target":     {[]producer{quick(1)}, []dispatch.CallOption{dispatch.WithTargets("missing")}},
 	} {

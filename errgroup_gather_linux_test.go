@@ -40,11 +40,10 @@ func TestThreadOfAProducerIsNotHandedOn(t *testing.T) {
 				})
 				looked := make(chan bool, 1)
 				test.register(t, d, func() {
-					here := int64(syscall.Gettid())
-					for locked.Load() == 0 { // the other producer may not have begun
+					for locked.Load() == 0 { // the other producer may not have begun, and may get this thread
 						runtime.Gosched()
 					}
-					looked <- here == locked.Load()
+					looked <- int64(syscall.Gettid()) == locked.Load()
 				})
 				ended(t, d, test.opts...)
 				if <-looked {

@@ -547,6 +547,7 @@ func TestResultsAndOutcomesTakeTurns(t *testing.T) {
 				<-large.Done()
 				small := must(d.Send(context.Background(), other, 0))
 				<-small.Done()
+				synctest.Wait() // both calls are in the mailbox
 				close(gate)
 				synctest.Wait()
 				before := 0
