@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/seed-bb4b4d74/dispatch"
 )
@@ -20,11 +21,10 @@ import (
 //
 // Calls on far have the deadline of the call and the policies of far's bus; they do not use
 // the defaults of the topic on this side. Members that relays of far name keep the node that
-// they have there. Bridge names them when the next result arrives, or when all members have
-// ended. It reports the end of a member at the next result of any member, or when all members
-// have ended. A member that far's call cancels, for example because far's bus has a quorum, is
-// Failed on this side, with the cause. Each result costs a check of all members; this is fine
-// for a test, but too slow for thousands of members.
+// they have there. Bridge names them when the next result arrives or the next member ends. A
+// member that far's call cancels, for example because far's bus has a quorum, is Failed on this
+// side, with the cause. Each result and each end costs a check of all members; this is fine for
+// a test, but too slow for thousands of members.
 // Two buses that are bridged in both directions ask each other until calls are nested too
 // deep.
 func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispatch.Relay[Req, Res] {
@@ -54,9 +54,10 @@ func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispa
 		}
 
 		const ended = -1
+		var mu sync.Mutex                      // guards given and late, and keeps the end of a member behind its results
 		given := make(map[dispatch.Member]int) // results handed in, of those named so far
 		late := false
-		look := func() {
+		lookLocked := func() {
 			for _, o := range call.Report().Outcomes {
 				if unknown[o.Member] {
 					continue
@@ -76,16 +77,30 @@ func Bridge[Req, Res any](far *dispatch.Dispatcher[Req, Res], node string) dispa
 				}
 			}
 		}
+		look := func() {
+			mu.Lock()
+			defer mu.Unlock()
+			lookLocked()
+		}
 		look()
+		var following sync.WaitGroup
+		following.Go(func() {
+			for range call.Outcomes() {
+				look()
+			}
+		})
 		for r := range call.Results() {
 			m := onNode(node, r.From)
+			mu.Lock()
 			if _, named := given[m]; !named {
-				look()
+				lookLocked()
 			}
 			given[m]++
 			to.Result(m, r.Value)
-			look()
+			lookLocked()
+			mu.Unlock()
 		}
+		following.Wait()
 		look()
 		if !late {
 			return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime"
 	"slices"
 	"strings"
@@ -48,6 +49,33 @@ func TestBridgeOverABridge(t *testing.T) {
 		t.Cleanup(func() { middle.Close() })
 		join(t, middle, topic, dispatchtest.Bridge(far, "cell-7"))
 		join(t, near, topic, dispatchtest.Bridge(middle, "floor"))
+	})
+}
+
+// A bridge tells the end of a member when it happens, and not with the next result.
+func TestBridgeEndsMembersAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near := dispatch.New[string, string](dispatch.WithLogger(silent))
+		far := dispatch.New[string, string](dispatch.WithLogger(silent))
+		topic := dispatch.NewTopic[string, string]("ends", dispatch.WithTimeout(time.Minute))
+		if _, err := far.AddStreamProducer(topic, func(context.Context, string) iter.Seq2[string, error] {
+			return func(yield func(string, error) bool) {
+				yield("at once", nil)
+				time.Sleep(time.Second)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		dispatchtest.Produce(t, far, topic, dispatchtest.Slow[string](time.Hour, "never"))
+		join(t, near, topic, dispatchtest.Bridge(far, "cell-7"))
+		call, err := near.Send(t.Context(), topic, "x", dispatch.WithQuorum(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-call.Done()
+		if r := call.Report(); r.Reason != dispatch.ReasonSatisfied || r.Elapsed != time.Second {
+			t.Errorf("the call ends after %v, %v; want a second, satisfied", r.Elapsed, r.Reason)
+		}
 	})
 }
 
