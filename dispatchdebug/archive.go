@@ -158,9 +158,7 @@ func (a *archive) recycleLocked(rec *record) {
 
 // nestLocked notes a call at the call that it was sent from, which usually has not ended.
 func (a *archive) nestLocked(child *record) {
-	if f := a.memberFigures(child.parentTopic, child.sender); f != nil {
-		f.sent(child.topic)
-	}
+	a.sentLocked(child)
 	parent := a.records[child.parent]
 	if parent != nil && parent.topic != child.parentTopic {
 		return // a call of another bus
@@ -173,6 +171,14 @@ func (a *archive) nestLocked(child *record) {
 		if parent.ended {
 			a.grownLocked(parent)
 		}
+	}
+}
+
+// sentLocked notes at a member of which topic a call is that it has sent. Before its own first call has ended, the
+// member is not known; addLocked then does this.
+func (a *archive) sentLocked(child *record) {
+	if f := a.memberFigures(child.parentTopic, child.sender); f != nil {
+		f.sent(child.topic)
 	}
 }
 
@@ -209,6 +215,11 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 			a.hangsLocked(f, r)
 		}
 		grown += f.measure()
+	}
+	for _, id := range r.children {
+		if child := a.records[id]; child != nil {
+			a.sentLocked(child)
+		}
 	}
 	a.countLocked(r.end(), sum)
 	before := t.took.bytes()

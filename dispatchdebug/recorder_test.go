@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
@@ -540,5 +542,32 @@ func TestErrorsWhoseMethodsPanic(t *testing.T) {
 		r := b.waterfall(id).row(t, "fails")
 		want(t, "row", r.State+" "+r.Error, "failed *dispatchdebug.nilError: panic: runtime error: invalid memory address or nil pointer dereference")
 		want(t, "late row", b.waterfall(id).row(t, "deaf").Text, "by 1 s")
+	})
+}
+
+// In the very first calls, too, a member that waits for a nested call is not taken for the culprit. The nested call
+// ends when nothing is known of the topic of the other one.
+func TestTheFirstNestedCallIsKnownAtItsSender(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		outer := dispatch.NewTopic[string, string]("order.price", dispatch.WithTimeout(1010*time.Millisecond))
+		b.add("probe", deaf(2*time.Second))
+		if _, err := b.d.AddProducer(outer, func(ctx context.Context, _ string) (string, error) {
+			_, _ = b.d.Gather(ctx, measure, "vdd", dispatch.WithTimeout(time.Second))
+			<-ctx.Done()
+			return "", ctx.Err()
+		}, dispatch.WithName("pricing")); err != nil {
+			b.t.Fatal(err)
+		}
+		if _, err := b.d.Gather(b.t.Context(), outer, "lamp"); err == nil {
+			b.t.Fatal("the call has an answer")
+		}
+		time.Sleep(time.Second)
+		var names []string
+		for _, s := range b.data("").Suspects {
+			names = append(names, s.Name)
+		}
+		if diff := cmp.Diff([]string{"probe"}, names); diff != "" {
+			b.t.Errorf("suspects (-want +got):\n%s", diff)
+		}
 	})
 }
