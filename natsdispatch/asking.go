@@ -160,9 +160,10 @@ func (q *inquiry) publish(ctx context.Context, a *asked, m nats.Msg, speaks2 boo
 	deadline, _ := ctx.Deadline()
 	left := time.Until(deadline)
 	budget := (left - margin(left)).Microseconds()
-	if budget < 1 {
-		return nil // the time has passed: the nodes are late
+	if budget < 1 || ctx.Err() != nil {
+		return nil // the time has passed: the nodes are late; or the call has ended
 	}
+	a.sent = true
 	m.Data = q.payload
 	m.Header[headerBudget] = []string{strconv.FormatInt(budget, 10)}
 	if q.r.inject != nil {

@@ -50,6 +50,7 @@ type asked struct {
 	by      *inquiry
 	number  uint64
 	request request
+	sent    bool // the request was sent, or this was tried
 	waits   bool // unknown nodes may answer, because no node was known; or no replica of the group has accepted
 	// For a group: the expected member that the replica will replace. The zero Member after a replica has
 	// accepted.
@@ -267,7 +268,8 @@ func (q *inquiry) addGroup(a *asked) {
 	q.waiting++
 }
 
-// expect adds the expected members to the roster, and ends those whose nodes will not answer.
+// expect adds the expected members to the roster, and then ends those whose nodes will not answer. The first end
+// may end the call, and a call that has ended takes no further members.
 func (q *inquiry) expect() {
 	for _, a := range q.asks {
 		if a.expected != (dispatch.Member{}) {
@@ -277,12 +279,21 @@ func (q *inquiry) expect() {
 			q.expectNode(t)
 		}
 	}
+	for _, a := range q.asks {
+		for _, t := range a.tallies {
+			q.endHopeless(t)
+		}
+	}
 	q.to.flush()
 }
 
 func (q *inquiry) expectNode(t *tally) {
 	t.expected = t.standIn
 	q.to.expect(t.expected)
+}
+
+// endHopeless ends the expected member of a node that will not answer, or whose name two processes have.
+func (q *inquiry) endHopeless(t *tally) {
 	switch {
 	case t.hopeless != nil:
 		q.do(t, func() { t.fail(t.hopeless) })
@@ -331,6 +342,7 @@ func (q *inquiry) found(ctx context.Context, a *asked, n *announcement) {
 		t := q.tally(a, n.Node, n.Epoch)
 		t.hopeless, t.speaks2 = misfit, slices.Contains(n.Versions, version2)
 		q.expectNode(t)
+		q.endHopeless(t)
 	}
 }
 

@@ -284,9 +284,12 @@ func (q *inquiry) giveUp(err error) {
 	}
 }
 
-// cancel tells the nodes that the asker does not wait for them any more.
+// cancel tells the nodes that have the request that the asker does not wait for them any more.
 func (q *inquiry) cancel(cause error) {
 	for _, a := range q.asks {
+		if !a.sent {
+			continue
+		}
 		waits := a.waits
 		for _, t := range a.tallies {
 			waits = waits || !t.over
