@@ -40,16 +40,20 @@ type work struct {
 	refused string     // why the request was refused; empty: it was not
 }
 
-// cancel ends the call and the reply, because the asker has canceled the request or the node is closed.
-func (w *work) cancel(cause error) {
+// cancel ends the call and the reply, because the asker has canceled the request or the node is closed. It reports
+// whether this is the first time; only the first cause counts.
+func (w *work) cancel(cause error) (first bool) {
 	w.mu.Lock()
-	w.cause = cause
+	if first = w.cause == nil; first {
+		w.cause = cause
+	}
 	c := w.call
 	w.mu.Unlock()
 	w.out.abandon()
 	if c != nil {
 		c.Cancel(cause)
 	}
+	return first
 }
 
 func (w *work) startPosting() { w.sending.Go(func() { w.node.post(w) }) }
@@ -232,19 +236,20 @@ func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
 		n.rememberLocked(id, mostCancelled, now)
 	}
 	n.state.Unlock()
-	if w != nil {
+	if w != nil && n.withdraw(w, parseCause(m.Data)) {
 		n.counts.cancelled.Add(1)
-		n.withdraw(w, parseCause(m.Data))
 	}
 }
 
 // withdraw cancels a request and gives up its reply, because the asker needs no more of it. The work may have
-// ended since it was found among the open requests; then its reply is among the kept ones.
-func (n *Node) withdraw(w *work, cause error) {
-	w.cancel(cause)
+// ended since it was found among the open requests; then its reply is among the kept ones. withdraw reports whether
+// the request was not canceled before.
+func (n *Node) withdraw(w *work, cause error) (first bool) {
+	first = w.cancel(cause)
 	n.state.Lock()
 	n.kept.drop(w)
 	n.state.Unlock()
+	return first
 }
 
 // refuse sends a reply that rejects the request, or ends a reply that has begun.
