@@ -144,6 +144,9 @@ func (n *Node) subscribe(subject, queue string, f nats.MsgHandler) (sub *nats.Su
 		err = n.confirm()
 	}
 	if err != nil {
+		if sub != nil {
+			_ = sub.Unsubscribe() // if this fails, the connection is closed
+		}
 		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
 	}
 	return sub, nil
