@@ -58,6 +58,60 @@ func TestGroupAcrossNodes(t *testing.T) {
 	noMisuse(t, near)
 }
 
+// A process that asks and serves may have a replica of the same group as other nodes. Each of its calls asks this
+// replica, and one of the other nodes.
+func TestGroupOfTheAskersOwnProcess(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	produce(t, near, "r", echo("r"), dispatch.WithGroup("g"))
+	var names []string
+	var runs [2]atomic.Int32
+	for i := range runs {
+		far, name := newBus(), fmt.Sprint("n", i)
+		produce(t, far, "r", func(context.Context, string) (string, error) { runs[i].Add(1); return "r", nil }, dispatch.WithGroup("g"))
+		produce(t, far, "own", func(context.Context, string) (string, error) { runs[i].Add(1000); return "", nil })
+		serve(t, connect(t, s.ClientURL()), far, name)
+		names = append(names, name)
+	}
+	nc := connect(t, s.ClientURL())
+	serve(t, nc, near, "near")
+	join(t, nc, near, append(names, "near"))
+	const calls = 60
+	for range calls {
+		report := ended(t, send(t, near, "x", dispatch.WithTargets("g"), dispatch.WithTimeout(time.Hour)))
+		if !report.Complete() || len(report.Outcomes) != 2 {
+			t.Fatalf("%v, want the own replica and one on a node", report)
+		}
+	}
+	a, b := runs[0].Load(), runs[1].Load()
+	if a == 0 || b == 0 || a+b != calls {
+		t.Errorf("the replicas have run %d and %d times, in %d calls", a, b, calls)
+	}
+	noMisuse(t, near)
+}
+
+// If the connection breaks while the node subscribes to the requests to a group, the node subscribes again, and has one
+// subscription in the end.
+func TestConnectionBreaksDuringTheSubscriptionToAGroup(t *testing.T) {
+	s := startServer(t)
+	p := startProxy(t, s.Addr().String())
+	near, far := newBus(), newBus()
+	nc := connect(t, p.url(), nats.PingInterval(time.Minute))
+	serve(t, nc, far, "far", natsdispatch.WithBeat(20*time.Millisecond), quiet)
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	subscriptions := nc.NumSubscriptions()
+	p.die()
+	produce(t, far, "r", echo("r"), dispatch.WithGroup("g"))
+	until(t, "the subscription to begin", func() bool { return nc.NumSubscriptions() > subscriptions })
+	p.set(true)
+	until(t, "the node to notice", func() bool { return !nc.IsConnected() })
+	p.set(false)
+	until(t, "the group to be announced", func() bool { return slices.Equal(groupsOf(remote), []string{"g"}) })
+	if n := nc.NumSubscriptions(); n != subscriptions+1 {
+		t.Errorf("the node has %d subscriptions, %d without the group", n, subscriptions)
+	}
+}
+
 // A node announces when it gets or loses a group. Calls ask the group from then on, or no longer.
 func TestGroupComesAndGoes(t *testing.T) {
 	s := startServer(t)
