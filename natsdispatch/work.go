@@ -108,6 +108,9 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 		n.refuseAtOnce(w, fmt.Errorf("%w: %w", ErrMalformed, err))
 		return
 	case r.passed(n.bus):
+		if group != "" {
+			n.giveBack(w)
+		}
 		return
 	case r.budget <= 0:
 		n.counts.expired.Add(1)
@@ -269,6 +272,14 @@ func (n *Node) refuseAtOnce(w *work, err error) {
 	n.refuse(w, failed(dispatch.StateFailed, err))
 	w.out.abandon()
 	n.measure(w)
+}
+
+// giveBack tells the asker that the server has chosen this node for a request to a group that has come through the
+// bus of the node. The asker then asks another node.
+func (n *Node) giveBack(w *work) {
+	w.out.reject(failure{state: dispatch.StateGone, code: codePassed, text: "the request has come through the bus of node " + n.node})
+	n.post(w)
+	w.out.abandon()
 }
 
 // answer makes the call of a request, and sends the reply. It returns when the reply was sent or abandoned.

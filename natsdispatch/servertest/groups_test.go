@@ -90,6 +90,81 @@ func TestGroupOfTheAskersOwnProcess(t *testing.T) {
 	noMisuse(t, near)
 }
 
+// A node gives back a request to a group that has come through its own bus.
+func TestNodeGivesARequestBack(t *testing.T) {
+	s := startServer(t)
+	far := newBus()
+	produce(t, far, "r", echo("r"), dispatch.WithGroup("g"))
+	serve(t, connect(t, s.ClientURL()), far, "far")
+	nc := connect(t, s.ClientURL())
+	said, err := nc.Request("dispatch.default.probe", []byte("cell.measure"), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var node struct{ Bus string }
+	if err := json.Unmarshal(said.Data, &node); err != nil || node.Bus == "" {
+		t.Fatalf("%s: %v", said.Data, err)
+	}
+	m := nats.NewMsg("dispatch.v1.default.group.g.cell.measure")
+	m.Data = []byte(`"x"`)
+	m.Header = nats.Header{
+		"Dispatch-Version": {"1"}, "Dispatch-Type": {"request"}, "Dispatch-Call": {"c"}, "Dispatch-Group": {"g"},
+		"Dispatch-Budget": {"3600000000"}, "Dispatch-Codec": {"json"}, "Dispatch-Path": {node.Bus + " other"},
+	}
+	answer, err := nc.RequestMsg(m, patience)
+	if err != nil || !strings.HasPrefix(string(answer.Data), "reject gone passed ") {
+		t.Errorf("%v, %v; want that the node gives the request back", answer, err)
+	}
+}
+
+// If the server has chosen a node that gives a request to a group back, another node is asked.
+func TestRequestThatIsGivenBack(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	var runs atomic.Int32
+	produce(t, far, "r", func(context.Context, string) (string, error) { runs.Add(1); return "r", nil }, dispatch.WithGroup("g"))
+	produce(t, far, "own", echo("own"))
+	node := serve(t, connect(t, s.ClientURL()), far, "far")
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	nc := connect(t, s.ClientURL())
+	var given atomic.Int32
+	if _, err := nc.QueueSubscribe("dispatch.v1.default.group.g.cell.measure", "dispatch", func(m *nats.Msg) {
+		given.Add(1)
+		if err := nc.Publish(m.Reply, []byte("v2 near 7 0\nreject gone passed \"not me\"\n")); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	hour := dispatch.WithTimeout(time.Hour)
+	calls := int32(0)
+	for ; given.Load() == 0; calls++ {
+		want(t, ended(t, send(t, near, "x", hour)), dispatch.ReasonAllEnded, "far/own ok", "far/g ok")
+	}
+	if n := runs.Load(); n != calls {
+		t.Errorf("the replica has run %d times, in %d calls", n, calls)
+	}
+	// There is no other node any more.
+	a := startAgent(t, nc, "old")
+	a.announce("change", map[string]any{"groups": []string{"g"}})
+	await(t, remote, "old")
+	if err := node.Close(); err != nil {
+		t.Error(err)
+	}
+	until(t, "the bye", func() bool { return len(remote.Nodes()) == 1 })
+	call := send(t, near, "x", hour)
+	a.say(a.take(), "accept", "final 0 0")
+	report := ended(t, call)
+	want(t, report, dispatch.ReasonAllEnded, "*/g failed")
+	if err := outcome(t, report, "*/g").Err; !errors.Is(err, dispatch.ErrUnreachable) {
+		t.Errorf("the group has failed with %v", err)
+	}
+	noMisuse(t, near)
+}
+
 // If the connection breaks while the node subscribes to the requests to a group, the node subscribes again, and has one
 // subscription in the end.
 func TestConnectionBreaksDuringTheSubscriptionToAGroup(t *testing.T) {
