@@ -289,6 +289,7 @@ func (q *inquiry) fail(err error) {
 	for _, a := range q.asks {
 		for _, t := range a.tallies {
 			t.fail(err)
+			t.giveUp(err) // members that were late on a node whose reply is over
 		}
 		if a.waits && a.request.group != "" {
 			q.endGroup(a, err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/seed-bb4b4d74/dispatch"
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
@@ -163,6 +164,43 @@ func TestFaultDrainWithCallsInFlight(t *testing.T) {
 	}
 	until(t, "the bye", func() bool { return len(remote.Nodes()) == 0 })
 	noMisuse(t, near)
+}
+
+// A member that was late on its node waits for the deadline of the call. If the asker closes its Remote or its
+// connection before, the member ends with the others.
+func TestAskerClosesBeforeALateMemberEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		end   func(r *natsdispatch.Remote, nc *nats.Conn)
+		state string
+		err   error
+	}{
+		"the Remote":     {func(r *natsdispatch.Remote, _ *nats.Conn) { r.Close() }, "gone", dispatch.ErrGone},
+		"the connection": {func(_ *natsdispatch.Remote, nc *nats.Conn) { nc.Close() }, "failed", dispatch.ErrUnreachable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startServer(t)
+			near := newBus()
+			nc := connect(t, s.ClientURL())
+			a := startAgent(t, connect(t, s.ClientURL()), "far")
+			remote := join(t, nc, near, []string{"far"}, quiet)
+			call := send(t, near, "x", dispatch.WithTimeout(time.Hour))
+			a.say(a.take(), "accept late quick", "end 0 0 late deadline", value(1, "v"), "end 1 1 ok", "final 2 1")
+			for range call.Results() {
+				break
+			}
+			c.end(remote, nc)
+			report := ended(t, call)
+			want(t, report, dispatch.ReasonAllEnded, "far/quick ok", "far/late "+c.state)
+			if err := outcome(t, report, "far/late").Err; !errors.Is(err, c.err) {
+				t.Errorf("the late member has ended with %v", err)
+			}
+			noMisuse(t, near)
+			if err := a.nc.Drain(); err != nil { // the agent may still answer the probe of Join
+				t.Error(err)
+			}
+			until(t, "the agent to end", a.nc.IsClosed)
+		})
+	}
 }
 
 // A node that drains hears that a call was canceled, and stops its work.
