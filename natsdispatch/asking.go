@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -137,6 +138,10 @@ func (r *Remote) settlesFor() time.Duration {
 
 // send sends a request to all nodes, or to a group.
 func (q *inquiry) send(ctx context.Context, a *asked) error {
+	if len(a.peers) > 0 {
+		peer := a.peers[rand.IntN(len(a.peers))]
+		return q.sendTo(ctx, a, peer.Node, peer.Epoch)
+	}
 	subject := q.r.ask(q.topic)
 	if a.request.group != "" {
 		subject = q.r.group(a.request.group, q.topic)
@@ -145,10 +150,10 @@ func (q *inquiry) send(ctx context.Context, a *asked) error {
 }
 
 // sendTo sends a request to the process of one node alone.
-func (q *inquiry) sendTo(ctx context.Context, a *asked, t *tally) error {
+func (q *inquiry) sendTo(ctx context.Context, a *asked, node string, epoch int64) error {
 	header := a.request.header()
-	header[headerEpoch] = []string{strconv.FormatInt(t.epoch, 10)}
-	return q.publish(ctx, a, nats.Msg{Subject: q.r.acks(t.node, q.topic), Reply: a.reply() + toOne, Header: header}, true)
+	header[headerEpoch] = []string{strconv.FormatInt(epoch, 10)}
+	return q.publish(ctx, a, nats.Msg{Subject: q.r.acks(node, q.topic), Reply: a.reply() + toOne, Header: header}, true)
 }
 
 // toOne ends the reply subject of a message to one node, so that an answer of the server that no node has
@@ -160,9 +165,10 @@ func (q *inquiry) publish(ctx context.Context, a *asked, m nats.Msg, speaks2 boo
 	deadline, _ := ctx.Deadline()
 	left := time.Until(deadline)
 	budget := (left - margin(left)).Microseconds()
-	if budget < 1 {
-		return nil // the time has passed: the nodes are late
+	if budget < 1 || ctx.Err() != nil {
+		return nil // the time has passed: the nodes are late; or the call has ended
 	}
+	a.sent = true
 	m.Data = q.payload
 	m.Header[headerBudget] = []string{strconv.FormatInt(budget, 10)}
 	if q.r.inject != nil {

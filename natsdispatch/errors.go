@@ -54,7 +54,10 @@ type twinError string
 func (e twinError) Error() string { return "natsdispatch: two processes are called " + string(e) }
 func (e twinError) Unwrap() error { return dispatch.ErrDuplicate }
 
-const noCode = "-"
+const (
+	noCode     = "-"
+	codePassed = "passed" // a node gives back a request to a group that has come through its own bus; it is no error
+)
 
 // code is the word for a sentinel on the wire.
 type code struct {

@@ -342,7 +342,7 @@ func parseTrueFailure(s []byte) (f failure, err error) {
 	}
 	var text string
 	f.code, text, _ = strings.Cut(rest, " ")
-	if sentinelOf(f.code) == nil {
+	if f.code != codePassed && sentinelOf(f.code) == nil {
 		f.code = noCode
 	}
 	if text != "" {

@@ -26,6 +26,7 @@ type inquiry struct {
 	request  request         // what all requests of the inquiry have in common
 	targeted map[string]bool // the names of request.targets
 	owners   map[string]bool // the nodes that the targets are for; nil: any node may be asked
+	passed   map[string]bool // the groups of the nodes through whose buses the request has come; nil: none
 	wake     chan struct{}   // has a value if there are events
 	asks     []*asked
 	waiting  int // how many tallies are not resolved and how many asks wait, and 1 more while settling
@@ -50,10 +51,12 @@ type asked struct {
 	by      *inquiry
 	number  uint64
 	request request
+	sent    bool // the request was sent, or this was tried
 	waits   bool // unknown nodes may answer, because no node was known; or no replica of the group has accepted
 	// For a group: the expected member that the replica will replace. The zero Member after a replica has
 	// accepted.
 	expected dispatch.Member
+	peers    []*announcement   // for a group in passed: the nodes of which one is asked
 	tallies  map[string]*tally // by the name of the node
 	strays   map[string]bool   // nodes whose replies are ignored, because another replica has accepted
 }
@@ -198,7 +201,11 @@ func (r *Remote) begin(q *inquiry) bool {
 			r.table.keep(q.topic, known, changes)
 		}
 		for _, g := range groups {
-			q.addGroup(r.openLocked(q, g))
+			a := r.openLocked(q, g)
+			if q.passed[g] {
+				a.peers = q.peers(known, g)
+			}
+			q.addGroup(a)
 		}
 		r.state.Unlock()
 	}
@@ -218,7 +225,13 @@ func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups 
 	listed, here := 0, 0
 	for _, n := range known {
 		drains := n.Draining && n.left == nil
-		if q.request.passedNode(&n.announcement) || drains && !slices.Contains(q.r.expected, n.Node) {
+		if q.request.passedNode(&n.announcement) {
+			if n.left == nil {
+				q.passes(&n.announcement)
+			}
+			continue
+		}
+		if drains && !slices.Contains(q.r.expected, n.Node) {
 			continue
 		}
 		speaks2 := slices.Contains(n.Versions, version2)
@@ -250,6 +263,32 @@ func (q *inquiry) askKnown(all *asked, known []*present, now time.Time) (groups 
 	return slices.Compact(groups), listsKnown(listed, here)
 }
 
+// passes notes the groups of a node through whose bus the request has come. The server may choose this node for
+// requests to these groups, although it ignores them, so another node is asked alone.
+func (q *inquiry) passes(n *announcement) {
+	if q.passed == nil && len(n.Groups) > 0 {
+		q.passed = make(map[string]bool)
+	}
+	for _, g := range n.Groups {
+		q.passed[g] = true
+	}
+}
+
+// peers returns the nodes that have replicas of the group and can be asked alone.
+func (q *inquiry) peers(known []*present, group string) (peers []*announcement) {
+	for _, n := range known {
+		if n.left == nil && q.isPeer(&n.announcement, group) {
+			peers = append(peers, &n.announcement)
+		}
+	}
+	return peers
+}
+
+func (q *inquiry) isPeer(n *announcement, group string) bool {
+	return slices.Contains(n.Groups, group) && !n.Draining && slices.Contains(n.Versions, version2) &&
+		!q.request.passedNode(n) && n.misfit(q.request.types, q.request.codec) == nil
+}
+
 // meant returns those of the groups that the request is for.
 func (q *inquiry) meant(groups []string) (meant []string) {
 	for _, g := range groups {
@@ -267,7 +306,8 @@ func (q *inquiry) addGroup(a *asked) {
 	q.waiting++
 }
 
-// expect adds the expected members to the roster, and ends those whose nodes will not answer.
+// expect adds the expected members to the roster, and then ends those whose nodes will not answer. The first end
+// may end the call, and a call that has ended takes no further members.
 func (q *inquiry) expect() {
 	for _, a := range q.asks {
 		if a.expected != (dispatch.Member{}) {
@@ -277,12 +317,21 @@ func (q *inquiry) expect() {
 			q.expectNode(t)
 		}
 	}
+	for _, a := range q.asks {
+		for _, t := range a.tallies {
+			q.endHopeless(t)
+		}
+	}
 	q.to.flush()
 }
 
 func (q *inquiry) expectNode(t *tally) {
 	t.expected = t.standIn
 	q.to.expect(t.expected)
+}
+
+// endHopeless ends the expected member of a node that will not answer, or whose name two processes have.
+func (q *inquiry) endHopeless(t *tally) {
 	switch {
 	case t.hopeless != nil:
 		q.do(t, func() { t.fail(t.hopeless) })
@@ -313,6 +362,7 @@ func (q *inquiry) withdraw() {
 // ignores the request, and is not expected any more.
 func (q *inquiry) found(ctx context.Context, a *asked, n *announcement) {
 	if q.request.passedNode(n) {
+		q.passes(n)
 		if t := a.tallies[n.Node]; t != nil && t.epoch == 0 && !t.over {
 			q.do(t, t.excuse)
 		}
@@ -324,24 +374,28 @@ func (q *inquiry) found(ctx context.Context, a *asked, n *announcement) {
 	misfit := n.misfit(q.request.types, q.request.codec)
 	if misfit == nil {
 		for _, g := range q.meant(n.Groups) {
-			q.findGroup(ctx, g)
+			q.findGroup(ctx, g, n)
 		}
 	}
 	if a.tallies[n.Node] == nil && q.isFor(n.Node) { // otherwise the node has answered already
 		t := q.tally(a, n.Node, n.Epoch)
 		t.hopeless, t.speaks2 = misfit, slices.Contains(n.Versions, version2)
 		q.expectNode(t)
+		q.endHopeless(t)
 	}
 }
 
-// findGroup asks a group that was not known when the inquiry began, unless the group was asked since.
-func (q *inquiry) findGroup(ctx context.Context, group string) {
+// findGroup asks a group of a node that was not known when the inquiry began, unless the group was asked since.
+func (q *inquiry) findGroup(ctx context.Context, group string, n *announcement) {
 	if slices.ContainsFunc(q.asks, func(a *asked) bool { return a.request.group == group }) {
 		return
 	}
 	q.r.state.Lock()
 	a := q.r.openLocked(q, group)
 	q.r.state.Unlock()
+	if q.passed[group] && q.isPeer(n, group) {
+		a.peers = append(a.peers, n)
+	}
 	q.addGroup(a)
 	q.to.expect(a.expected)
 	q.sendToGroup(ctx, a)

@@ -105,7 +105,7 @@ func topicsOf[Req, Res any](on dispatch.Selector[Req, Res]) []string {
 type rosterEar[Res any] struct {
 	to       *dispatch.Roster[Res]
 	codec    safe
-	named    map[dispatch.Member]bool // the members that were named: to name a member twice is misuse of the roster
+	named    map[dispatch.Member]bool // the members that were named or are expected: to name a member twice is misuse of the roster
 	expects  int                      // how many expected members there were
 	expected dispatch.Member          // the member that the members of the batch replace; the zero Member: none
 	batch    []dispatch.Answer[Res]   // flush empties it and keeps its memory
@@ -114,6 +114,10 @@ type rosterEar[Res any] struct {
 func (e *rosterEar[Res]) expect(m dispatch.Member) {
 	e.flush()
 	e.expects++
+	if e.named == nil {
+		e.named = make(map[dispatch.Member]bool)
+	}
+	e.named[m] = true // a node that has asked further nodes may name an expected member, too
 	e.to.Expect(m)
 }
 
@@ -133,6 +137,7 @@ func (e *rosterEar[Res]) accept(expected dispatch.Member, members []dispatch.Mem
 	if expected != (dispatch.Member{}) {
 		e.flush()
 		e.expected = expected
+		delete(e.named, expected)
 	}
 	e.grow(len(members))
 	for i, m := range members {

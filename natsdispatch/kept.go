@@ -139,19 +139,25 @@ func (k *kept) sweep(now time.Time) {
 	}
 }
 
-// hearAgain handles a request that an asker has sent again to this node alone. It is for the process with this
-// boot id: another one may have run the request when it was sent first.
-func (n *Node) hearAgain(s *served, m *nats.Msg) {
-	if said, _ := cutRequest(m); said.Get(headerEpoch) == strconv.FormatInt(n.epoch, 10) {
-		n.hear(s, "", m)
+// hearAlone handles a request that an asker has sent to this node alone: one that it has sent before, or one to a
+// group. It is for the process with this boot id: another one may have run the request when it was sent first.
+func (n *Node) hearAlone(s *served, m *nats.Msg) {
+	said, _ := cutRequest(m)
+	if said.Get(headerEpoch) != strconv.FormatInt(n.epoch, 10) {
+		return
 	}
+	group, err := unescape(said.Get(headerGroup))
+	if err != nil {
+		group = "" // the request is refused as malformed
+	}
+	n.hear(s, group, m)
 }
 
-// hearAcks handles the messages of an asker to this node alone: a request that is sent again, or lines, which
+// hearAcks handles the messages of an asker to this node alone: a request, or lines, which
 // are acknowledgements and requests for an announcement.
 func (n *Node) hearAcks(s *served, m *nats.Msg) {
 	if bytes.HasPrefix(m.Data, requestWord) {
-		n.hearAgain(s, m)
+		n.hearAlone(s, m)
 		return
 	}
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(m.Data), "\n"), "\n") {

@@ -79,6 +79,7 @@ type served struct {
 	// The node's talk guards the fields below.
 	groups map[string]*nats.Subscription // to requests to each group
 	names  []string                      // of the groups, sorted
+	ends   *nats.Subscription            // to cancels, from when the node drains; nil before
 	unfit  map[string]error              // why other groups cannot have a subject
 	seq    uint64                        // the number of the next announcement
 	said   bool                          // the node has announced itself
@@ -143,6 +144,9 @@ func (n *Node) subscribe(subject, queue string, f nats.MsgHandler) (sub *nats.Su
 		err = n.confirm()
 	}
 	if err != nil {
+		if sub != nil {
+			_ = sub.Unsubscribe() // if this fails, the connection is closed
+		}
 		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
 	}
 	return sub, nil
@@ -259,10 +263,13 @@ func endOf(ctx context.Context) error {
 }
 
 // drainSubscriptions ends the subscriptions to requests, and waits until all requests that the server has
-// sent were handled.
+// sent were handled. The node still hears cancels.
 func (n *Node) drainSubscriptions(ctx context.Context) error {
 	if n.nc.IsClosed() {
 		return errClosedConnection
+	}
+	if err := n.hearCancels(); err != nil {
+		return err
 	}
 	var closed []<-chan nats.SubStatus
 	for _, sub := range n.subscriptions() {
@@ -278,6 +285,30 @@ func (n *Node) drainSubscriptions(ctx context.Context) error {
 			return errClosedConnection
 		case <-ctx.Done():
 			return endOf(ctx)
+		}
+	}
+	return nil
+}
+
+// hearCancels subscribes the node to the cancels of the requests that it works on while it drains. They come on the
+// subject of requests, which it ignores.
+func (n *Node) hearCancels() error {
+	n.talk.Lock()
+	defer n.talk.Unlock()
+	for _, s := range n.topics {
+		if s.ends != nil || n.stopped.Err() != nil {
+			continue
+		}
+		sub, err := n.nc.Subscribe(n.ask(s.name), func(m *nats.Msg) {
+			if m.Header.Get(headerType) == typeCancel {
+				n.hearCancel(m, time.Now())
+			}
+		})
+		if err == nil {
+			s.ends, err = sub, sub.SetPendingLimits(n.messages, n.bytes)
+		}
+		if err != nil {
+			return fmt.Errorf("subscribe to cancels on %s: %w", n.ask(s.name), err)
 		}
 	}
 	return nil
@@ -304,8 +335,10 @@ func (n *Node) everySubscription() []*nats.Subscription {
 	if n.probes != nil {
 		subs = append(subs, n.probes)
 	}
+	n.talk.Lock()
+	defer n.talk.Unlock()
 	for _, s := range n.topics {
-		for _, sub := range []*nats.Subscription{s.own, s.acks} {
+		for _, sub := range []*nats.Subscription{s.own, s.acks, s.ends} {
 			if sub != nil {
 				subs = append(subs, sub)
 			}
@@ -328,6 +361,9 @@ func (n *Node) Close() error {
 	}
 	n.watching.Wait()
 	n.answers.Wait()
+	n.state.Lock()
+	n.kept.shrink(func() bool { return true }) // nobody can ask for these replies any more
+	n.state.Unlock()
 	n.news.end()
 	return nil
 }

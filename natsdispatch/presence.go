@@ -92,6 +92,7 @@ type table struct {
 	forget time.Duration       // how long a node that has left is remembered
 	most   int                 // bounds the kept nodes, including nodes that have left
 	count  int                 // how many nodes are kept
+	byes   map[place]bye       // the last bye at each place; nil: none
 
 	names   int  // how many names the lists of all nodes have together
 	unnamed bool // a list was not remembered, because there were too many names
@@ -167,6 +168,38 @@ func (t *table) remove(p place) {
 	}
 }
 
+// bye is the bye of a process, which is its last announcement on a topic. Earlier ones may be handled later, because
+// announcements to all askers and to this asker alone come over different subscriptions.
+type bye struct {
+	epoch int64
+	seq   uint64
+	heard time.Time
+}
+
+const (
+	mostByes  = 1000             // bounds table.byes
+	straggles = 10 * time.Second // how long a bye is kept at least, unless there are too many
+)
+
+// isStraggler reports whether an announcement was sent before the bye of its process.
+func (t *table) isStraggler(at place, a announcement) bool {
+	b, ok := t.byes[at]
+	return ok && a.Epoch == b.epoch && a.Seq < b.seq
+}
+
+func (t *table) noteBye(at place, a announcement, now time.Time) {
+	if len(t.byes) >= mostByes {
+		maps.DeleteFunc(t.byes, func(_ place, b bye) bool { return now.Sub(b.heard) >= straggles })
+	}
+	if len(t.byes) >= mostByes {
+		return
+	}
+	if t.byes == nil {
+		t.byes = make(map[place]bye)
+	}
+	t.byes[at] = bye{a.Epoch, a.Seq, now}
+}
+
 // heard is the change that an announcement has made.
 type heard struct {
 	gone    []departure // the processes that have left because of it
@@ -181,7 +214,12 @@ type heard struct {
 func (t *table) hear(a announcement, now time.Time) (h heard) {
 	at := place{a.Topic, a.Node}
 	old := t.at(at)
+	if a.Event == eventBye {
+		t.noteBye(at, a, now)
+	}
 	switch {
+	case t.isStraggler(at, a):
+		return h
 	case old == nil:
 		if h.excess = t.count >= t.most; h.excess || a.Event == eventBye {
 			return h

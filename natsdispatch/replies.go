@@ -114,7 +114,7 @@ func (q *inquiry) deal(ctx context.Context, e event) {
 		}
 		return
 	}
-	q.reply(e.asked, e.msg)
+	q.reply(ctx, e.asked, e.msg)
 }
 
 // isUnheard reports whether a message is the answer of the server that a message had no subscriber.
@@ -146,7 +146,7 @@ func (q *inquiry) known(a *asked) {
 }
 
 // reply handles a message of a node.
-func (q *inquiry) reply(a *asked, m *nats.Msg) {
+func (q *inquiry) reply(ctx context.Context, a *asked, m *nats.Msg) {
 	counts := &q.r.counts
 	from, body, err := readReply(m)
 	if err != nil {
@@ -164,6 +164,10 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 	case a.strays[from.node] || t == nil && (len(a.tallies)+len(a.strays))/2 >= max(q.r.maxNodes, len(q.r.expected)):
 		// Another replica has accepted, or far more nodes have answered than the asker may know.
 		counts.stray.Add(1)
+		return
+	case t == nil && a.request.group != "" && a.waits && isGivenBack(body):
+		a.strays[from.node] = true
+		q.askPeer(ctx, a)
 		return
 	case t != nil && t.over && !t.accepted:
 		counts.stray.Add(1)
@@ -201,6 +205,26 @@ func (q *inquiry) reply(a *asked, m *nats.Msg) {
 			counts.malformed.Add(1)
 		}
 	})
+}
+
+// isGivenBack reports whether a node gives back a request to a group.
+func isGivenBack(body []byte) bool {
+	for f, err := range frames(body) {
+		return err == nil && f.kind == kindReject && f.failure.code == codePassed
+	}
+	return false
+}
+
+// askPeer sends a request to a group again, which a node has given back, to another node.
+func (q *inquiry) askPeer(ctx context.Context, a *asked) {
+	q.r.state.Lock()
+	known, _, _ := q.r.table.list(q.topic)
+	q.r.state.Unlock()
+	if a.peers = q.peers(known, a.request.group); len(a.peers) > 0 {
+		q.sendToGroup(ctx, a)
+		return
+	}
+	q.endGroup(a, fmt.Errorf("%w: the server has chosen a node for group %s that was asked before, and no other one can be asked alone", dispatch.ErrUnreachable, a.request.group))
 }
 
 // twin notes that two processes of one name have answered. The report has an outcome for the second one.
@@ -265,6 +289,7 @@ func (q *inquiry) fail(err error) {
 	for _, a := range q.asks {
 		for _, t := range a.tallies {
 			t.fail(err)
+			t.giveUp(err) // members that were late on a node whose reply is over
 		}
 		if a.waits && a.request.group != "" {
 			q.endGroup(a, err)
@@ -284,9 +309,12 @@ func (q *inquiry) giveUp(err error) {
 	}
 }
 
-// cancel tells the nodes that the asker does not wait for them any more.
+// cancel tells the nodes that have the request that the asker does not wait for them any more.
 func (q *inquiry) cancel(cause error) {
 	for _, a := range q.asks {
+		if !a.sent {
+			continue
+		}
 		waits := a.waits
 		for _, t := range a.tallies {
 			waits = waits || !t.over

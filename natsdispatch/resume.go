@@ -135,7 +135,7 @@ func (q *inquiry) mayRepeat(t *tally) bool { return !t.accepted && t.speaks2 && 
 // sendAgain sends a request again to one node, which may not have received it. If the node has received the
 // request, it does not run it twice.
 func (q *inquiry) sendAgain(ctx context.Context, a *asked, t *tally) {
-	if err := q.sendTo(ctx, a, t); err != nil {
+	if err := q.sendTo(ctx, a, t.node, t.epoch); err != nil {
 		q.r.failUnlessCut(fmt.Errorf("natsdispatch: ask %s again: %w", t.node, err))
 		return
 	}

@@ -97,3 +97,42 @@ func TestOnlyACallThatEndedWellIsWhole(t *testing.T) {
 		})
 	}
 }
+
+// A node that has asked further nodes may name a node of which it knows no members. If the asker expects this node
+// itself, only what the asker hears of the node counts.
+func TestExpectedNodeThatAnotherNodeNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := dispatch.New[int, int]()
+		defer d.Close()
+		topic := dispatch.NewTopic[int, int]("oven")
+		if _, err := d.AddRelay(topic, func(_ context.Context, _ int, to *dispatch.Roster[int]) error {
+			e := &rosterEar[int]{to: to, codec: safe{Codec: JSON{}}}
+			hear := func(node string) func(frames string) {
+				a := &tally{node: node, most: 10, limit: 10, to: e, standIn: dispatch.Member{Node: node, Name: anybody}}
+				a.expected = a.standIn
+				e.expect(a.expected)
+				return func(frames string) {
+					if _, err := a.hear(0, []byte(frames)); err != nil {
+						t.Error(err)
+					}
+					e.flush()
+				}
+			}
+			hub, cell := hear("hub"), hear("cell")
+			hub("accept mid cell//=2A\nend 0 0 ok\nend 1 0 failed unreachable \"no accept\"\nfinal 2 0\n")
+			cell("accept deep\nresult 0 1 1\n7\nend 0 1 ok\nfinal 1 1\n")
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		call, err := d.Send(t.Context(), topic, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-call.Done()
+		report := call.Report()
+		if n := d.Bus().Snapshot().Misuse; n != 0 || len(report.Outcomes) != 2 || !report.Complete() {
+			t.Errorf("%d misuses of the roster; %v", n, report)
+		}
+	})
+}

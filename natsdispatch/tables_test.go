@@ -37,6 +37,9 @@ func TestTable(t *testing.T) {
 		{"an event that is not known", []announcement{say("sneeze", 5, 7)}, true, nil, false},
 		{"bye", []announcement{say(eventHello, 5, 0), say(eventBye, 5, 1)}, false, []int64{5}, false},
 		{"bye of one who was not there", []announcement{say(eventBye, 5, 1)}, false, nil, false},
+		{"a straggler after the bye", []announcement{say(eventHello, 5, 0), say(eventBye, 5, 2), say(eventBeat, 5, 1)}, false, []int64{5}, false},
+		{"a straggler after the bye of one who was not there", []announcement{say(eventBye, 5, 2), say(eventBeat, 5, 1)}, false, nil, false},
+		{"a new process after the bye", []announcement{say(eventHello, 5, 0), say(eventBye, 5, 2), say(eventHello, 6, 0)}, true, []int64{5}, false},
 		{"bye of another one", []announcement{say(eventHello, 5, 0), say(eventBye, 6, 9)}, true, nil, false},
 		{"started again", []announcement{say(eventHello, 5, 9), say(eventHello, 6, 0)}, true, []int64{5}, false},
 		{"started again with a smaller boot id", []announcement{say(eventHello, 5, 0), say(eventBeat, 4, 9)}, true, []int64{5}, false},
@@ -580,3 +583,24 @@ func TestStructureOfTypes(t *testing.T) {
 }
 
 type ring struct{ Next *ring }
+
+// The byes that the table remembers are bounded. Old ones give way to new ones.
+func TestTableOfByes(t *testing.T) {
+	table := table{most: 100}
+	say := func(node int, event string, seq uint64, at time.Duration) heard {
+		return table.hear(announcement{Node: fmt.Sprint(node), Topic: "t", Event: event, Epoch: 5, Seq: seq}, time.Unix(1000, 0).Add(at))
+	}
+	for i := range mostByes + 1 {
+		say(i, eventBye, 2, 0)
+	}
+	if n := len(table.byes); n != mostByes {
+		t.Errorf("%d byes are remembered", n)
+	}
+	if h := say(mostByes, eventBeat, 1, 0); !h.arrived {
+		t.Error("a bye is remembered for which there was no room")
+	}
+	say(mostByes, eventBye, 2, straggles)
+	if h := say(mostByes, eventBeat, 1, straggles); h.arrived || len(table.byes) != 1 {
+		t.Errorf("the straggler has arrived: %v; %d byes are remembered", h.arrived, len(table.byes))
+	}
+}

@@ -40,16 +40,20 @@ type work struct {
 	refused string     // why the request was refused; empty: it was not
 }
 
-// cancel ends the call and the reply, because the asker has canceled the request or the node is closed.
-func (w *work) cancel(cause error) {
+// cancel ends the call and the reply, because the asker has canceled the request or the node is closed. It reports
+// whether this is the first time; only the first cause counts.
+func (w *work) cancel(cause error) (first bool) {
 	w.mu.Lock()
-	w.cause = cause
+	if first = w.cause == nil; first {
+		w.cause = cause
+	}
 	c := w.call
 	w.mu.Unlock()
 	w.out.abandon()
 	if c != nil {
 		c.Cancel(cause)
 	}
+	return first
 }
 
 func (w *work) startPosting() { w.sending.Go(func() { w.node.post(w) }) }
@@ -104,6 +108,9 @@ func (n *Node) hear(s *served, group string, m *nats.Msg) {
 		n.refuseAtOnce(w, fmt.Errorf("%w: %w", ErrMalformed, err))
 		return
 	case r.passed(n.bus):
+		if group != "" {
+			n.giveBack(w)
+		}
 		return
 	case r.budget <= 0:
 		n.counts.expired.Add(1)
@@ -232,19 +239,20 @@ func (n *Node) hearCancel(m *nats.Msg, now time.Time) {
 		n.rememberLocked(id, mostCancelled, now)
 	}
 	n.state.Unlock()
-	if w != nil {
+	if w != nil && n.withdraw(w, parseCause(m.Data)) {
 		n.counts.cancelled.Add(1)
-		n.withdraw(w, parseCause(m.Data))
 	}
 }
 
 // withdraw cancels a request and gives up its reply, because the asker needs no more of it. The work may have
-// ended since it was found among the open requests; then its reply is among the kept ones.
-func (n *Node) withdraw(w *work, cause error) {
-	w.cancel(cause)
+// ended since it was found among the open requests; then its reply is among the kept ones. withdraw reports whether
+// the request was not canceled before.
+func (n *Node) withdraw(w *work, cause error) (first bool) {
+	first = w.cancel(cause)
 	n.state.Lock()
 	n.kept.drop(w)
 	n.state.Unlock()
+	return first
 }
 
 // refuse sends a reply that rejects the request, or ends a reply that has begun.
@@ -264,6 +272,14 @@ func (n *Node) refuseAtOnce(w *work, err error) {
 	n.refuse(w, failed(dispatch.StateFailed, err))
 	w.out.abandon()
 	n.measure(w)
+}
+
+// giveBack tells the asker that the server has chosen this node for a request to a group that has come through the
+// bus of the node. The asker then asks another node.
+func (n *Node) giveBack(w *work) {
+	w.out.reject(failure{state: dispatch.StateGone, code: codePassed, text: "the request has come through the bus of node " + n.node})
+	n.post(w)
+	w.out.abandon()
 }
 
 // answer makes the call of a request, and sends the reply. It returns when the reply was sent or abandoned.

@@ -122,6 +122,28 @@ func TestNodeThatDrainsAndIsNamed(t *testing.T) {
 	noMisuse(t, near)
 }
 
+// If the end of an expected node ends the call, the report has an outcome of each other expected node, and no node is
+// asked.
+func TestCallThatAnExpectedNodeEnds(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	a, b := startAgent(t, connect(t, s.ClientURL()), "a"), startAgent(t, connect(t, s.ClientURL()), "b")
+	nodes := []string{"a", "b", "c", "d", "e", "f"}
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"a", "b"}, natsdispatch.WithNodes(nodes...))
+	a.announce("change", map[string]any{"draining": true})
+	until(t, "the node to drain", func() bool { return remote.Nodes()[0].Draining })
+	others := []string{"a/* failed", "b/* canceled", "c/* canceled", "d/* canceled", "e/* canceled", "f/* canceled"}
+	for range 10 {
+		want(t, ended(t, send(t, near, "x", dispatch.WithFailFast())), dispatch.ReasonFailedFast, others...)
+	}
+	call := send(t, near, "y")
+	if m := receive(t, "a message", b.asked); string(m.Data) != `"y"` {
+		t.Errorf("the node got %q with the header %q before the request", m.Data, m.Header)
+	}
+	call.Cancel(nil)
+	noMisuse(t, near)
+}
+
 // A call whose timeout is shorter than the discovery sends its request at once.
 func TestFirstCallIsShort(t *testing.T) {
 	s := startServer(t)

@@ -58,6 +58,135 @@ func TestGroupAcrossNodes(t *testing.T) {
 	noMisuse(t, near)
 }
 
+// A process that asks and serves may have a replica of the same group as other nodes. Each of its calls asks this
+// replica, and one of the other nodes.
+func TestGroupOfTheAskersOwnProcess(t *testing.T) {
+	s := startServer(t)
+	near := newBus()
+	produce(t, near, "r", echo("r"), dispatch.WithGroup("g"))
+	var names []string
+	var runs [2]atomic.Int32
+	for i := range runs {
+		far, name := newBus(), fmt.Sprint("n", i)
+		produce(t, far, "r", func(context.Context, string) (string, error) { runs[i].Add(1); return "r", nil }, dispatch.WithGroup("g"))
+		produce(t, far, "own", func(context.Context, string) (string, error) { runs[i].Add(1000); return "", nil })
+		serve(t, connect(t, s.ClientURL()), far, name)
+		names = append(names, name)
+	}
+	nc := connect(t, s.ClientURL())
+	serve(t, nc, near, "near")
+	join(t, nc, near, append(names, "near"))
+	const calls = 60
+	for range calls {
+		report := ended(t, send(t, near, "x", dispatch.WithTargets("g"), dispatch.WithTimeout(time.Hour)))
+		if !report.Complete() || len(report.Outcomes) != 2 {
+			t.Fatalf("%v, want the own replica and one on a node", report)
+		}
+	}
+	a, b := runs[0].Load(), runs[1].Load()
+	if a == 0 || b == 0 || a+b != calls {
+		t.Errorf("the replicas have run %d and %d times, in %d calls", a, b, calls)
+	}
+	noMisuse(t, near)
+}
+
+// A node gives back a request to a group that has come through its own bus.
+func TestNodeGivesARequestBack(t *testing.T) {
+	s := startServer(t)
+	far := newBus()
+	produce(t, far, "r", echo("r"), dispatch.WithGroup("g"))
+	serve(t, connect(t, s.ClientURL()), far, "far")
+	nc := connect(t, s.ClientURL())
+	said, err := nc.Request("dispatch.default.probe", []byte("cell.measure"), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var node struct{ Bus string }
+	if err := json.Unmarshal(said.Data, &node); err != nil || node.Bus == "" {
+		t.Fatalf("%s: %v", said.Data, err)
+	}
+	m := nats.NewMsg("dispatch.v1.default.group.g.cell.measure")
+	m.Data = []byte(`"x"`)
+	m.Header = nats.Header{
+		"Dispatch-Version": {"1"}, "Dispatch-Type": {"request"}, "Dispatch-Call": {"c"}, "Dispatch-Group": {"g"},
+		"Dispatch-Budget": {"3600000000"}, "Dispatch-Codec": {"json"}, "Dispatch-Path": {node.Bus + " other"},
+	}
+	answer, err := nc.RequestMsg(m, patience)
+	if err != nil || !strings.HasPrefix(string(answer.Data), "reject gone passed ") {
+		t.Errorf("%v, %v; want that the node gives the request back", answer, err)
+	}
+}
+
+// If the server has chosen a node that gives a request to a group back, another node is asked.
+func TestRequestThatIsGivenBack(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	var runs atomic.Int32
+	produce(t, far, "r", func(context.Context, string) (string, error) { runs.Add(1); return "r", nil }, dispatch.WithGroup("g"))
+	produce(t, far, "own", echo("own"))
+	node := serve(t, connect(t, s.ClientURL()), far, "far")
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	nc := connect(t, s.ClientURL())
+	var given atomic.Int32
+	if _, err := nc.QueueSubscribe("dispatch.v1.default.group.g.cell.measure", "dispatch", func(m *nats.Msg) {
+		given.Add(1)
+		if err := nc.Publish(m.Reply, []byte("v2 near 7 0\nreject gone passed \"not me\"\n")); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	hour := dispatch.WithTimeout(time.Hour)
+	calls := int32(0)
+	for ; given.Load() == 0; calls++ {
+		want(t, ended(t, send(t, near, "x", hour)), dispatch.ReasonAllEnded, "far/own ok", "far/g ok")
+	}
+	if n := runs.Load(); n != calls {
+		t.Errorf("the replica has run %d times, in %d calls", n, calls)
+	}
+	// There is no other node any more.
+	a := startAgent(t, nc, "old")
+	a.announce("change", map[string]any{"groups": []string{"g"}})
+	await(t, remote, "old")
+	if err := node.Close(); err != nil {
+		t.Error(err)
+	}
+	until(t, "the bye", func() bool { return len(remote.Nodes()) == 1 })
+	call := send(t, near, "x", hour)
+	a.say(a.take(), "accept", "final 0 0")
+	report := ended(t, call)
+	want(t, report, dispatch.ReasonAllEnded, "*/g failed")
+	if err := outcome(t, report, "*/g").Err; !errors.Is(err, dispatch.ErrUnreachable) {
+		t.Errorf("the group has failed with %v", err)
+	}
+	noMisuse(t, near)
+}
+
+// If the connection breaks while the node subscribes to the requests to a group, the node subscribes again, and has one
+// subscription in the end.
+func TestConnectionBreaksDuringTheSubscriptionToAGroup(t *testing.T) {
+	s := startServer(t)
+	p := startProxy(t, s.Addr().String())
+	near, far := newBus(), newBus()
+	nc := connect(t, p.url(), nats.PingInterval(time.Minute))
+	serve(t, nc, far, "far", natsdispatch.WithBeat(20*time.Millisecond), quiet)
+	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	subscriptions := nc.NumSubscriptions()
+	p.die()
+	produce(t, far, "r", echo("r"), dispatch.WithGroup("g"))
+	until(t, "the subscription to begin", func() bool { return nc.NumSubscriptions() > subscriptions })
+	p.set(true)
+	until(t, "the node to notice", func() bool { return !nc.IsConnected() })
+	p.set(false)
+	until(t, "the group to be announced", func() bool { return slices.Equal(groupsOf(remote), []string{"g"}) })
+	if n := nc.NumSubscriptions(); n != subscriptions+1 {
+		t.Errorf("the node has %d subscriptions, %d without the group", n, subscriptions)
+	}
+}
+
 // A node announces when it gets or loses a group. Calls ask the group from then on, or no longer.
 func TestGroupComesAndGoes(t *testing.T) {
 	s := startServer(t)

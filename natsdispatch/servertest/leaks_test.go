@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/seed-bb4b4d74/dispatch"
 	"github.com/seed-bb4b4d74/dispatch/natsdispatch"
 )
@@ -81,6 +83,31 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 	until(t, "the subscriptions to end", func() bool { return nc.NumSubscriptions() == 0 }) // package micro drains its subscriptions, so they may end later
 	until(t, "the goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
+}
+
+// A node keeps no reply after Close: no asker can get it any more.
+func TestCloseKeepsNoReply(t *testing.T) {
+	s := startServer(t)
+	far := newBus()
+	produce(t, far, "m", echo("m"))
+	node := serve(t, connect(t, s.ClientURL()), far, "far")
+	nc := connect(t, s.ClientURL())
+	m := nats.NewMsg("dispatch.v1.default.ask.cell.measure")
+	m.Reply, m.Data = nc.NewInbox(), []byte(`"x"`)
+	m.Header = nats.Header{
+		"Dispatch-Version": {"1"}, "Dispatch-Type": {"request"}, "Dispatch-Call": {"c"},
+		"Dispatch-Budget": {"3600000000"}, "Dispatch-Codec": {"json"}, "Dispatch-Window": {"1000000"},
+	}
+	if err := nc.PublishMsg(m); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the reply to be kept", func() bool { return node.Stats().Kept == 1 })
+	if err := node.Close(); err != nil {
+		t.Error(err)
+	}
+	if stats := node.Stats(); stats.Kept != 0 || stats.Waiting != 0 {
+		t.Errorf("after Close: %+v", stats)
+	}
 }
 
 // Each Close returns when all is done, also if another Close is doing it.

@@ -3,10 +3,13 @@ package servertest_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-bb4b4d74/dispatch"
@@ -109,6 +112,29 @@ func TestFaultRequesterCrash(t *testing.T) {
 	until(t, "the node to have nothing in hand", func() bool { return node.Stats().InHand == 0 })
 }
 
+// drain drains a node of the server, and returns when the node takes no new requests.
+func drain(t *testing.T, s *server.Server, node *natsdispatch.Node) (drained <-chan error) {
+	t.Helper()
+	subscriptions := func() (all []string) {
+		to, err := s.Subsz(&server.SubszOptions{Subscriptions: true, Test: "dispatch.v1.default.ask.cell.measure"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, sub := range to.Subs {
+			all = append(all, fmt.Sprint(sub.Cid, " ", sub.Sid))
+		}
+		return all
+	}
+	before := subscriptions()
+	if len(before) != 1 {
+		t.Fatalf("the subscriptions to requests are %q, want one", before)
+	}
+	done := make(chan error, 1)
+	go func() { done <- node.Drain(context.Background()) }()
+	until(t, "the node to take nothing new", func() bool { return !slices.Contains(subscriptions(), before[0]) })
+	return done
+}
+
 func TestFaultDrainWithCallsInFlight(t *testing.T) {
 	s := startServer(t)
 	near, far := newBus(), newBus()
@@ -122,15 +148,9 @@ func TestFaultDrainWithCallsInFlight(t *testing.T) {
 	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
 	call := send(t, near, "x")
 	receive(t, "the producer to begin", began)
-	drained := make(chan error, 1)
-	go func() { drained <- node.Drain(context.Background()) }()
+	drained := drain(t, s, node)
 	until(t, "the node to say that it drains", func() bool { return remote.Nodes()[0].Draining })
 	// The node has ended its subscriptions. Calls do not ask the node, and their reports do not name it.
-	nc := connect(t, s.ClientURL())
-	until(t, "the node to take nothing new", func() bool {
-		_, err := nc.Request("dispatch.v1.default.ask.cell.measure", nil, 50*time.Millisecond)
-		return errors.Is(err, nats.ErrNoResponders)
-	})
 	want(t, ended(t, send(t, near, "y")), dispatch.ReasonNoProducers)
 	select {
 	case err := <-drained:
@@ -144,6 +164,70 @@ func TestFaultDrainWithCallsInFlight(t *testing.T) {
 	}
 	until(t, "the bye", func() bool { return len(remote.Nodes()) == 0 })
 	noMisuse(t, near)
+}
+
+// A member that was late on its node waits for the deadline of the call. If the asker closes its Remote or its
+// connection before, the member ends with the others.
+func TestAskerClosesBeforeALateMemberEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		end   func(r *natsdispatch.Remote, nc *nats.Conn)
+		state string
+		err   error
+	}{
+		"the Remote":     {func(r *natsdispatch.Remote, _ *nats.Conn) { r.Close() }, "gone", dispatch.ErrGone},
+		"the connection": {func(_ *natsdispatch.Remote, nc *nats.Conn) { nc.Close() }, "failed", dispatch.ErrUnreachable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startServer(t)
+			near := newBus()
+			nc := connect(t, s.ClientURL())
+			a := startAgent(t, connect(t, s.ClientURL()), "far")
+			remote := join(t, nc, near, []string{"far"}, quiet)
+			call := send(t, near, "x", dispatch.WithTimeout(time.Hour))
+			a.say(a.take(), "accept late quick", "end 0 0 late deadline", value(1, "v"), "end 1 1 ok", "final 2 1")
+			for range call.Results() {
+				break
+			}
+			c.end(remote, nc)
+			report := ended(t, call)
+			want(t, report, dispatch.ReasonAllEnded, "far/quick ok", "far/late "+c.state)
+			if err := outcome(t, report, "far/late").Err; !errors.Is(err, c.err) {
+				t.Errorf("the late member has ended with %v", err)
+			}
+			noMisuse(t, near)
+			if err := a.nc.Drain(); err != nil { // the agent may still answer the probe of Join
+				t.Error(err)
+			}
+			until(t, "the agent to end", a.nc.IsClosed)
+		})
+	}
+}
+
+// A node that drains hears that a call was canceled, and stops its work.
+func TestCancelDuringDrain(t *testing.T) {
+	s := startServer(t)
+	near, far := newBus(), newBus()
+	began := make(chan context.Context, 1)
+	produce(t, far, "m", hang(began))
+	nc := connect(t, s.ClientURL())
+	node := serve(t, nc, far, "far", natsdispatch.WithBeat(time.Hour))
+	join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	call := send(t, near, "x", dispatch.WithTimeout(time.Hour))
+	works := receive(t, "the producer to begin", began)
+	named(t, call, 1)
+	drained := drain(t, s, node)
+	call.Cancel(errors.New("enough"))
+	receive(t, "the producer to be canceled", works.Done())
+	if cause := context.Cause(works); !strings.Contains(cause.Error(), "enough") {
+		t.Errorf("the producer is canceled with %v", cause)
+	}
+	if err := receive(t, "the node to be drained", drained); err != nil {
+		t.Error(err)
+	}
+	if n := node.Stats().Cancelled; n != 1 {
+		t.Errorf("%d requests were canceled, want 1", n)
+	}
+	until(t, "the subscriptions to end", func() bool { return nc.NumSubscriptions() == 0 })
 }
 
 func TestFaultDrainThatTakesTooLong(t *testing.T) {
@@ -219,18 +303,11 @@ func TestDrainWaitsForTheAsker(t *testing.T) {
 	})
 	nc := connect(t, p.url())
 	node := serve(t, nc, far, "far", quiet, natsdispatch.WithBeat(time.Minute))
-	remote := join(t, connect(t, s.ClientURL()), near, []string{"far"})
+	join(t, connect(t, s.ClientURL()), near, []string{"far"})
 	call := send(t, near, "x")
 	receive(t, "the producer to begin", began)
 	named(t, call, 1)
-	drained := make(chan error, 1)
-	go func() { drained <- node.Drain(context.Background()) }()
-	until(t, "the node to say that it drains", func() bool { return remote.Nodes()[0].Draining })
-	inbox := connect(t, s.ClientURL())
-	until(t, "the node to take nothing new", func() bool {
-		_, err := inbox.Request("dispatch.v1.default.ask.cell.measure", nil, 50*time.Millisecond)
-		return errors.Is(err, nats.ErrNoResponders)
-	})
+	drained := drain(t, s, node)
 	p.set(true)
 	until(t, "the node to notice", func() bool { return !nc.IsConnected() })
 	close(gate)
