@@ -28,7 +28,7 @@ OLDEST_GO ?= go1.25.14
 # If it is not empty, make test fails where it would skip what the machine lacks.
 NO_SKIPS ?=
 
-.PHONY: help quick test deps variants lint words cover fuzz bench chart hedge scale house soak mutants stranger release
+.PHONY: help quick test deps variants lint words cover fuzz bench chart hedge scale house soak mutants shake stranger release
 
 help: ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ soak: ## run a random mix of everything for MINUTES (1) and check the books
 
 mutants: ## delete the guards one by one; each time a test has to fail
 	@./test/mutants/run
+
+shake: ## run tests with pauses where goroutines hand over work, COUNT times (2)
+	@COUNT=$(COUNT) ./test/shake/run
 
 stranger: ## get, build and install every released module from outside the repository
 	@.ci/stranger $(RELEASED)

@@ -339,8 +339,12 @@ func ExampleWithMajority() {
 	prices, err := shops.Gather(context.Background(), price, "lamp", dispatch.WithMajority())
 	fmt.Println(prices, err)
 
+	closed := func(context.Context, string) (float64, error) {
+		time.Sleep(10 * time.Millisecond)
+		return 0, errors.New("closed today")
+	}
 	for _, name := range []string{"east", "mall", "outlet"} {
-		added(shops.AddProducer(price, fails("closed today"), dispatch.WithName(name)))
+		added(shops.AddProducer(price, closed, dispatch.WithName(name)))
 	}
 	prices, err = shops.Gather(context.Background(), price, "lamp", dispatch.WithMajority())
 	fmt.Println(prices)
