@@ -133,6 +133,10 @@ func (c *gathering) expectedLocked(r *relayRun, expected Member, replacing int) 
 	if ok {
 		delete(c.relaying.byMember, expected) // so that it can be expected again, if more members are unknown after all
 		c.growLocked(replacing)
+		if required := c.relaying.required; required != nil {
+			required.loses(expected) // the members that replace it may have other names
+			c.course.Missing(required.left)
+		}
 	}
 	return i, ok
 }

@@ -782,6 +782,34 @@ func TestOneOutcomePerIdentity(t *testing.T) {
 	})
 }
 
+// A required name that only a replaced member had may yet be named, so a quorum waits for the relays.
+func TestARequiredNameOutlivesAnExpectedMember(t *testing.T) {
+	for name, accept := range map[string]func(roster){
+		"Accept":          func(to roster) { to.Accept(star("far")) },
+		"Answers":         func(to roster) { to.Answers(star("far"), nil) },
+		"another's names": func(to roster) { to.Accept(star("far"), dispatch.Member{Node: "near", Name: "a"}) },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher()
+			produce(t, d, "p", slow(time.Second, 1))
+			addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+				to.Expect(star("far"))
+				accept(to)
+				to.End(dispatch.Member{Node: "near", Name: "a"}, dispatch.ErrDecline)
+				time.Sleep(2 * time.Second)
+				if !to.Name(far("b")) {
+					t.Error("the call has ended before the required member was named")
+				}
+				to.End(far("b"), nil)
+				return nil
+			})
+			if r := ended(t, d, dispatch.WithQuorum(1), dispatch.WithRequired("far/*")); r.Elapsed != 2*time.Second || outcomeOf(t, r, "b").State != dispatch.StateOK {
+				t.Errorf("after %v: %s", r.Elapsed, told(r))
+			}
+		})
+	}
+}
+
 // A roster belongs to its relay: it has no say over the members of another.
 func TestRelaysKeepTheirMembersApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
