@@ -21,7 +21,13 @@ const inheritedSlack = 50 * time.Millisecond
 
 // stop ends the call for a reason from outside, unless it has ended.
 func (c *gathering) stop(reason course.Reason, cause error) {
-	err := endError(reason, cause)
+	err := cause
+	defer func() { c.stopWith(reason, cause, err) }() // even if a method of the cause ends the goroutine
+	err = endError(reason, cause)
+}
+
+// stopWith is stop with the error of outcomes that endError has returned.
+func (c *gathering) stopWith(reason course.Reason, cause, err error) {
 	c.mu.Lock()
 	if c.over() {
 		c.mu.Unlock()
