@@ -33,11 +33,18 @@ func (c *gathering) stopWith(reason course.Reason, cause, err error) {
 		c.mu.Unlock()
 		return
 	}
-	if reason != course.Deadline || !c.course.Waiting() {
-		c.cause, c.err = cause, err
-	}
-	c.course.Stop(c.now(), reason)
+	c.stopLocked(c.now(), reason, cause, err)
 	c.tellAndUnlock()
+}
+
+// stopLocked ends a call that goes on. If it still waits for producers at the sender's deadline, this counts more
+// than the cause of the sender.
+func (c *gathering) stopLocked(now time.Duration, reason course.Reason, cause, err error) {
+	if c.cause, c.err = cause, err; reason == course.Deadline && c.course.Waiting() {
+		c.cause = &causeError{tooFewProducers(c.policy.minProducers, c.present()), err}
+		c.err = c.cause
+	}
+	c.course.Stop(now, reason)
 }
 
 // endError returns the error of outcomes for a reason and its cause.

@@ -599,6 +599,28 @@ func TestMinProducersThatDoNotCome(t *testing.T) {
 	}
 }
 
+func TestMinProducersThatDoNotComeBeforeTheSendersDeadline(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		d, _ := newDispatcher()
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errBroken)
+		defer cancel()
+		for _, elapsed := range []time.Duration{time.Second, 0} { // with a deadline to come, and one that is over
+			c := sendFrom(ctx, t, d, dispatch.WithMinProducers(1))
+			<-c.Done()
+			r := c.Report()
+			if told(r) != "deadline: " || r.Elapsed != elapsed {
+				t.Errorf("after %v: %s", r.Elapsed, told(r))
+			}
+			for _, target := range []error{dispatch.ErrTooFewProducers, errBroken, context.DeadlineExceeded} {
+				if !errors.Is(r.Err(), target) {
+					t.Errorf("after %v the error is not %q: %v", elapsed, target, r.Err())
+				}
+			}
+			equal(t, "type", r.Err().(*dispatch.PartialError).ErrorType(), "too_few_producers")
+		}
+	})
+}
+
 func TestMinProducersEndWithTheSender(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := newDispatcher()

@@ -69,7 +69,7 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	if c.over() {
 		c.cause, c.err = nil, nil // there are no producers, which counts more than the sender's end
 	} else if c.err != nil {
-		c.course.Stop(0, reason)
+		c.stopLocked(0, reason, c.cause, c.err)
 	}
 	c.course.Tick(0)
 	if !c.over() {
