@@ -149,8 +149,8 @@ func (c *gathering) hasLocked(m Member) bool {
 	if m.Node != "" {
 		return false
 	}
-	for i := range c.producers {
-		if c.memberAtLocked(i) == m {
+	for i, p := range c.producers {
+		if g := c.groupAt(i); g != nil && g.mayBecome(m) || g == nil && p.member() == m {
 			return true
 		}
 	}
