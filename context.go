@@ -17,6 +17,11 @@ func CallFrom(ctx context.Context) (CallInfo, bool) {
 	return CallInfo{}, false
 }
 
+// String says whose context it is. Without it, package fmt would read fields that change meanwhile.
+func (r *run) String() string {
+	return "dispatch: context of " + r.producer().Name() + ", " + r.call.from.where()
+}
+
 // Deadline returns the end of the call, less the grace, or that of the run's own timeout
 // if it is earlier.
 func (r *run) Deadline() (time.Time, bool) {

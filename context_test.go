@@ -510,3 +510,35 @@ func TestContextOfAProducerThatHasReturned(t *testing.T) {
 		})
 	}
 }
+
+// Tools print contexts, for example mocks their arguments. The race detector would find what is read without a lock.
+func TestContextsSayWhoseTheyAre(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		d, _ := newDispatcher(dispatch.WithTimeout(time.Second))
+		var printed events[string]
+		prints := func(ctx context.Context) {
+			for range 4 {
+				printed.add(fmt.Sprintf("%v", ctx))
+				time.Sleep(time.Second)
+			}
+		}
+		asked := func(ctx context.Context, _ int) (int, error) { prints(ctx); return 1, nil }
+		produce(t, d, "plain", asked)
+		produce(t, d, "timeout", asked, dispatch.WithTimeout(time.Second/2))
+		produce(t, d, "replica", asked, dispatch.WithGroup("g"))
+		produce(t, d, "quick", quick(1))
+		addRelay(t, d, "relay", func(ctx context.Context, _ int, _ roster) error { prints(ctx); return nil })
+		listen(t, d, func(ctx context.Context, _ result) { prints(ctx) })
+		ended(t, d)
+		time.Sleep(time.Minute)
+		texts := printed.all()
+		slices.Sort(texts)
+		want := []string{"listeners", "plain", "relay", "replica", "timeout"}
+		for i, who := range want {
+			want[i] = fmt.Sprintf("dispatch: context of %s, call 1 of %s", who, ask)
+		}
+		if got := slices.Compact(slices.Clone(texts)); len(texts) != 4*len(want) || !slices.Equal(got, want) {
+			t.Errorf("printed %d texts: %q, want %q", len(texts), got, want)
+		}
+	})
+}

@@ -21,17 +21,30 @@ const inheritedSlack = 50 * time.Millisecond
 
 // stop ends the call for a reason from outside, unless it has ended.
 func (c *gathering) stop(reason course.Reason, cause error) {
-	err := endError(reason, cause)
+	err := cause
+	defer func() { c.stopWith(reason, cause, err) }() // even if a method of the cause ends the goroutine
+	err = endError(reason, cause)
+}
+
+// stopWith is stop with the error of outcomes that endError has returned.
+func (c *gathering) stopWith(reason course.Reason, cause, err error) {
 	c.mu.Lock()
 	if c.over() {
 		c.mu.Unlock()
 		return
 	}
-	if reason != course.Deadline || !c.course.Waiting() {
-		c.cause, c.err = cause, err
-	}
-	c.course.Stop(c.now(), reason)
+	c.stopLocked(c.now(), reason, cause, err)
 	c.tellAndUnlock()
+}
+
+// stopLocked ends a call that goes on. If it still waits for producers at the sender's deadline, this counts more
+// than the cause of the sender.
+func (c *gathering) stopLocked(now time.Duration, reason course.Reason, cause, err error) {
+	if c.cause, c.err = cause, err; reason == course.Deadline && c.course.Waiting() {
+		c.cause = &causeError{tooFewProducers(c.policy.minProducers, c.present()), err}
+		c.err = c.cause
+	}
+	c.course.Stop(now, reason)
 }
 
 // endError returns the error of outcomes for a reason and its cause.

@@ -34,13 +34,19 @@ const quick = time.Microsecond
 // manySpares is how many workers of a bus may be runnable and not have begun.
 const manySpares = 64
 
-// vanish settles a run whose closure has unwound the stack, and ends the worker.
+// vanish settles a run whose closure has unwound the stack, and ends the worker. Methods of the panic's value may
+// end the goroutine, too.
 func (c *gathering) vanish(r *run) {
-	_, idle := c.settle(r)
-	c.leave()
-	if idle != nil {
-		idle.start()
-	}
+	now, how, why := c.now(), r.howEnded(false), ""
+	c.release(r)
+	defer func() {
+		_, idle := c.settleAs(r, how, why, now)
+		c.leave()
+		if idle != nil {
+			idle.start()
+		}
+	}()
+	why = r.why(how)
 }
 
 // begin makes a spare a worker: it claims a run, or returns nil if there is none. It publishes
@@ -146,15 +152,25 @@ func (c *gathering) settle(r *run) (next *run, idle *recipient) {
 	now, returned := c.now(), r.returned
 	r.returned = false // methods of the run's error may end the goroutine
 	how := r.howEnded(returned)
-	if r.limited {
-		r.limited = false
-		r.producer().limits.release()
-	}
+	c.release(r)
 	if how == course.Expired {
 		c.tick()
 	}
 	why := r.why(how)
 	r.returned = returned
+	return c.settleAs(r, how, why, now)
+}
+
+// release gives back the slots of a run that has them.
+func (c *gathering) release(r *run) {
+	if r.limited {
+		r.limited = false
+		r.producer().limits.release()
+	}
+}
+
+// settleAs is settle once it is known how and when the run has ended, and with what text.
+func (c *gathering) settleAs(r *run, how course.State, why string, now time.Duration) (next *run, idle *recipient) {
 	c.mu.Lock()
 	how = c.course.Resolve(now, how)
 	if c.endLocked(r, how, now) == course.TooLate {

@@ -705,6 +705,41 @@ func TestErrorsWhoseMethodsExit(t *testing.T) {
 	}
 }
 
+// exitingText is a value whose text cannot be made.
+type exitingText struct{}
+
+func (exitingText) String() string { runtime.Goexit(); return "" }
+
+func TestPanicWhoseTextExitsEndsOneMember(t *testing.T) {
+	for name, add := range map[string]func(*dispatcher){
+		"producer": func(d *dispatcher) { produce(t, d, "a", panicking(exitingText{})) },
+		"limited":  func(d *dispatcher) { produce(t, d, "a", panicking(exitingText{}), dispatch.WithConcurrency(1)) },
+		"timeout":  func(d *dispatcher) { produce(t, d, "a", panicking(exitingText{}), dispatch.WithTimeout(time.Second)) },
+		"replica":  func(d *dispatcher) { produce(t, d, "a", panicking(exitingText{}), dispatch.WithGroup("g")) },
+		"stream": func(d *dispatcher) {
+			addStream(t, d, "a", func(context.Context, int) iter.Seq2[int, error] { panic(exitingText{}) })
+		},
+		"relay": func(d *dispatcher) {
+			addRelay(t, d, "a", func(context.Context, int, roster) error { panic(exitingText{}) })
+		},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher()
+			add(d)
+			produce(t, d, "b", slow(time.Second, 1))
+			for range 2 { // the slot is free again
+				r := ended(t, d)
+				if bad := r.Missing(); r.Reason != dispatch.ReasonAllEnded || len(bad) != 1 || bad[0].State != dispatch.StatePanicked {
+					t.Error(told(r))
+				}
+			}
+			if err := d.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // Labels that a closure sets do not reach callbacks that its results or its end start, nor the
 // members that these release.
 func TestLabelsOfAClosureStayWithIt(t *testing.T) {

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -155,7 +154,7 @@ func enumerate(names []string, room int) string {
 func ending(state State, err error, cause string) string {
 	text, word := nested(err), state.String()
 	switch {
-	case state == StateGone && errors.Is(err, ErrUnknownMember):
+	case state == StateGone && is(err, ErrUnknownMember): // errors.Is would call methods of the error, which may panic
 		return unknownMember
 	case cause != "" && text == cause, state == StateLate && err == context.DeadlineExceeded, text == word:
 		return word

@@ -105,13 +105,15 @@ func (e *sentinel) Error() string { return e.text }
 // ErrorType returns the kind of error.
 func (e *sentinel) ErrorType() string { return e.kind }
 
-// errorType returns what the error itself says of its type, or else the word given.
-func errorType(err error, otherwise string) string {
+// errorType returns what the error itself says of its type, or else the word given. Methods of the error may panic.
+func errorType(err error, otherwise string) (word string) {
+	word = otherwise
+	defer func() { _ = recover() }()
 	var typed interface{ ErrorType() string }
 	if errors.As(err, &typed) {
-		return typed.ErrorType()
+		word = typed.ErrorType()
 	}
-	return otherwise
+	return word
 }
 
 // PanicError is the error of a producer that panicked. If Value is an error, the *PanicError

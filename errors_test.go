@@ -804,3 +804,39 @@ func TestACauseIsPrintedOnceIfAMemberFailedWithIt(t *testing.T) {
 		}
 	})
 }
+
+// rude is an error whose methods panic, except for its text.
+type rude struct{ error }
+
+func (rude) Is(error) bool     { panic("Is") }
+func (rude) As(any) bool       { panic("As") }
+func (r rude) Unwrap() error   { return r.error }
+func (rude) ErrorType() string { panic("ErrorType") }
+
+func TestTextsAndTypesOfErrorsSurviveMethodsThatPanic(t *testing.T) {
+	bubble(t, "member", func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", failing(rude{errBroken}))
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			to.Name(far("a"))
+			to.End(far("a"), rude{dispatch.ErrGone})
+			return nil
+		})
+		r := ended(t, d)
+		expect(t, r, "all ended: a failed, far/a gone")
+		if text := r.Err().Error(); !strings.Contains(text, "far/a gone") {
+			t.Error(text)
+		}
+		for _, err := range r.Err().(*dispatch.PartialError).Unwrap() {
+			member := err.(*dispatch.MemberError)
+			equal(t, "type", member.ErrorType(), member.State.String())
+		}
+	})
+	bubble(t, "call", func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", patient)
+		c := send(t, d)
+		c.Cancel(rude{errBroken})
+		equal(t, "type", c.Report().Err().(*dispatch.PartialError).ErrorType(), "canceled")
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -775,6 +776,26 @@ func TestCauseWhoseMethodsPanicEndsTheCall(t *testing.T) {
 		<-c.Done()
 		expect(t, c.Report(), "canceled: a canceled")
 	})
+}
+
+func TestCauseWhoseMethodsExitEndsTheCall(t *testing.T) {
+	for name, end := range map[string]func(context.CancelCauseFunc, *inFlight, error){
+		"context": func(cancel context.CancelCauseFunc, _ *inFlight, cause error) { cancel(cause) },
+		"Cancel":  func(_ context.CancelCauseFunc, c *inFlight, cause error) { go c.Cancel(cause) },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher()
+			produce(t, d, "a", patient)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			c := sendFrom(ctx, t, d)
+			time.Sleep(time.Second)
+			end(cancel, c, departing{is: runtime.Goexit, text: func() {}})
+			<-c.Done()
+			if r := c.Report(); told(r) != "canceled: a canceled" || r.Elapsed != time.Second {
+				t.Errorf("after %v: %s", r.Elapsed, told(r))
+			}
+		})
+	}
 }
 
 // overdue is a context that does not end although its deadline was before.

@@ -118,6 +118,11 @@ func (g *group) replicaOf(p *producer) *replica {
 	return nil
 }
 
+// mayBecome reports whether m is the group, or one of its replicas, whose name the group has once this one answers.
+func (g *group) mayBecome(m Member) bool {
+	return m == Member{Group: g.Group} || slices.ContainsFunc(g.Candidates, func(p *producer) bool { return p.member() == m })
+}
+
 // mayAskLocked reports whether the group may still ask the producer.
 func (g *group) mayAskLocked(p *producer) bool {
 	if r := g.replicaOf(p); r != nil {

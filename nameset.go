@@ -5,9 +5,9 @@ package dispatch
 type nameSet struct {
 	names []string            // in order, each once
 	at    map[string]int      // where a name is in names
-	met   []bool              // of each name: a member has had it
+	met   []int               // of each name: how many members have it
 	under map[string][]string // the names before a slash, and those that go on behind it: "g" has "g/a" and "g/b"
-	left  int                 // names that no member has had yet
+	left  int                 // names that no member has
 }
 
 func newNameSet(names []string) *nameSet {
@@ -27,51 +27,63 @@ func newNameSet(names []string) *nameSet {
 			}
 		}
 	}
-	s.met, s.left = make([]bool, len(s.names)), len(s.names)
+	s.met, s.left = make([]int, len(s.names)), len(s.names)
 	return s
 }
 
 // meets reports whether a name of the set stands for the member, see [Member.Matches], and notes all that do.
-func (s *nameSet) meets(m Member) (found bool) {
-	found = s.meetsHere(m, "")
+func (s *nameSet) meets(m Member) (found bool) { return s.count(m, 1) }
+
+// loses takes back what meets has noted of a member.
+func (s *nameSet) loses(m Member) { s.count(m, -1) }
+
+// count reports whether a name of the set stands for the member, and counts by for all that do.
+func (s *nameSet) count(m Member, by int) (found bool) {
+	found = s.countHere(m, "", by)
 	if m.Node == "" {
 		return found
 	}
 	node := m.Node + "/"
-	found = s.meetsHere(m, node) || found
-	return s.meet(node+"*") || found
+	found = s.countHere(m, node, by) || found
+	return s.add(node+"*", by) || found
 }
 
-// meetsHere is meets for the names that have this prefix before those of [Member.matchesHere].
-func (s *nameSet) meetsHere(m Member, prefix string) (found bool) {
-	found = m.Name != "" && s.meet(prefix+m.Name)
+// countHere is count for the names that have this prefix before those of [Member.matchesHere].
+func (s *nameSet) countHere(m Member, prefix string, by int) (found bool) {
+	found = m.Name != "" && s.add(prefix+m.Name, by)
 	if m.Group == "" {
 		return found
 	}
 	group := prefix + m.Group
-	found = s.meet(group) || found
+	found = s.add(group, by) || found
 	if m.Name != "" {
-		return s.meet(group+"/"+m.Name) || found
+		return s.add(group+"/"+m.Name, by) || found
 	}
 	for _, replica := range s.under[group] {
-		found = s.meet(replica) || found
+		found = s.add(replica, by) || found
 	}
 	return found
 }
 
-func (s *nameSet) meet(name string) bool {
+// add counts by for a name, and reports whether the set has it.
+func (s *nameSet) add(name string, by int) bool {
 	i, ok := s.at[name]
-	if ok && !s.met[i] {
-		s.met[i] = true
+	if !ok {
+		return false
+	}
+	if s.met[i] == 0 {
 		s.left--
 	}
-	return ok
+	if s.met[i] += by; s.met[i] == 0 {
+		s.left++
+	}
+	return true
 }
 
-// missing returns the names that no member has had.
+// missing returns the names that no member has.
 func (s *nameSet) missing() (missing []string) {
 	for i, name := range s.names {
-		if !s.met[i] {
+		if s.met[i] == 0 {
 			missing = append(missing, name)
 		}
 	}

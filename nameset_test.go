@@ -50,6 +50,12 @@ func TestNameSetAgreesWithMatches(t *testing.T) {
 		if got := s.missing(); !slices.Equal(got, want) {
 			t.Fatalf("names %q, members %#v: missing %q, want %q", names, members, got, want)
 		}
+		for _, m := range members {
+			s.loses(m)
+		}
+		if s.left != len(s.names) {
+			t.Fatalf("names %q, members %#v: %d are left without the members", names, members, s.left)
+		}
 	}
 	if matched < 20_000 {
 		t.Errorf("only %d members have names: the test tries too few", matched)

@@ -3,6 +3,7 @@ package dispatch_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"runtime"
 	"runtime/pprof"
 	"runtime/trace"
@@ -403,4 +404,30 @@ func TestCallStartThatExits(t *testing.T) {
 			t.Errorf("logged: %v", logged.all())
 		}
 	})
+}
+
+// Only the values of the context that CallStart returns count: the end of the call is that of the sender's context.
+func TestCallFollowsItsSenderWhateverCallStartReturns(t *testing.T) {
+	ended, end := context.WithCancel(context.Background())
+	end()
+	for name, hook := range map[string]func(context.Context) context.Context{
+		"without cancel": context.WithoutCancel,
+		"another":        func(context.Context) context.Context { return context.Background() },
+		"ended":          func(context.Context) context.Context { return ended },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher(dispatch.WithObserver(dispatch.Observer{
+				CallStart: func(ctx context.Context, _ dispatch.CallStarted) context.Context { return hook(ctx) },
+			}))
+			produce(t, d, "a", patient)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			c := sendFrom(ctx, t, d)
+			time.Sleep(time.Second)
+			cancel(errBroken)
+			<-c.Done()
+			if r := c.Report(); told(r) != "canceled: a canceled" || r.Elapsed != time.Second || !errors.Is(r.Err(), errBroken) {
+				t.Errorf("after %v: %s, %v", r.Elapsed, told(r), r.Err())
+			}
+		})
+	}
 }

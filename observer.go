@@ -37,7 +37,8 @@ import (
 // An observer sets no pprof labels; see [WithPprofLabels].
 type Observer struct {
 	// CallStart is called by Send before any producer is called. The producers and listeners
-	// of the call get the values of the returned context.
+	// of the call get the values of the returned context. The call ends when the context of
+	// the sender ends, and not when the returned context does.
 	CallStart func(ctx context.Context, c CallStarted) context.Context
 	// CallEnd is called when the call has ended, after MemberEnd for each of its members and
 	// replicas. The context is the one that CallStart returned.

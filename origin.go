@@ -31,6 +31,11 @@ type origin struct {
 	place   ledger.Entry
 }
 
+// String says whose context it is, as that of a run does.
+func (o *origin) String() string { return "dispatch: context of listeners, " + o.where() }
+
+func (o *origin) where() string { return "call " + o.id.String() + " of " + o.topic.Name }
+
 // Deadline returns false: there is none.
 func (o *origin) Deadline() (time.Time, bool) { return time.Time{}, false }
 

@@ -34,12 +34,19 @@ func (p *places) take(ctx context.Context, topic string, noWait bool) error {
 	if noWait {
 		return fmt.Errorf("%w: all %d places are taken", ErrOverloaded, p.bus.maxInFlight)
 	}
+	taken, left := false, false
+	defer func() {
+		if taken && !left { // a method of the context has unwound the stack
+			p.free.Release(1)
+		}
+	}()
 	wait, leave, n := p.join(ctx)
-	defer leave()
+	defer func() { leave(); left = true }()
 	p.loosen(n == 1)
 	defer time.AfterFunc(p.bus.slowListener, func() { p.log(topic) }).Stop()
+	taken = p.free.Acquire(wait, 1) == nil
 	switch {
-	case p.free.Acquire(wait, 1) == nil:
+	case taken:
 		return nil
 	case ctx.Err() == nil:
 		return ErrClosed

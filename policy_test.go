@@ -104,6 +104,31 @@ func wrapping(ctx context.Context, _ int) (int, error) {
 	return 0, fmt.Errorf("measuring: %w", context.Cause(ctx))
 }
 
+// A producer that gives up at its deadline often returns the error of a call of its own, or several errors.
+func TestEveryErrorOfADeadlineIsLateInTheGrace(t *testing.T) {
+	for name, wrap := range map[string]func(error) error{
+		"itself": func(err error) error { return err },
+		"joined": func(err error) error { return errors.Join(errBroken, err) },
+		"nested": func(err error) error { return inner(failed("shelf", err)) },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher(dispatch.WithTimeout(2 * time.Second))
+			produce(t, d, "before", func(context.Context, int) (int, error) { return 0, wrap(context.DeadlineExceeded) })
+			produce(t, d, "in", func(ctx context.Context, _ int) (int, error) {
+				<-ctx.Done()
+				return 0, wrap(ctx.Err())
+			})
+			addRelay(t, d, "r", func(ctx context.Context, _ int, to roster) error {
+				to.Name(far("in"))
+				<-ctx.Done()
+				to.End(far("in"), wrap(ctx.Err()))
+				return nil
+			})
+			expect(t, ended(t, d, dispatch.WithGrace(time.Second)), "all ended: before failed, in late, far/in late")
+		})
+	}
+}
+
 func TestGraceIsAllThatTheContextKnows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := newDispatcher(dispatch.WithTimeout(6 * time.Second))
@@ -597,6 +622,28 @@ func TestMinProducersThatDoNotCome(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestMinProducersThatDoNotComeBeforeTheSendersDeadline(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		d, _ := newDispatcher()
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errBroken)
+		defer cancel()
+		for _, elapsed := range []time.Duration{time.Second, 0} { // with a deadline to come, and one that is over
+			c := sendFrom(ctx, t, d, dispatch.WithMinProducers(1))
+			<-c.Done()
+			r := c.Report()
+			if told(r) != "deadline: " || r.Elapsed != elapsed {
+				t.Errorf("after %v: %s", r.Elapsed, told(r))
+			}
+			for _, target := range []error{dispatch.ErrTooFewProducers, errBroken, context.DeadlineExceeded} {
+				if !errors.Is(r.Err(), target) {
+					t.Errorf("after %v the error is not %q: %v", elapsed, target, r.Err())
+				}
+			}
+			equal(t, "type", r.Err().(*dispatch.PartialError).ErrorType(), "too_few_producers")
+		}
+	})
 }
 
 func TestMinProducersEndWithTheSender(t *testing.T) {

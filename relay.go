@@ -133,6 +133,10 @@ func (c *gathering) expectedLocked(r *relayRun, expected Member, replacing int) 
 	if ok {
 		delete(c.relaying.byMember, expected) // so that it can be expected again, if more members are unknown after all
 		c.growLocked(replacing)
+		if required := c.relaying.required; required != nil {
+			required.loses(expected) // the members that replace it may have other names
+			c.course.Missing(required.left)
+		}
 	}
 	return i, ok
 }
@@ -145,8 +149,8 @@ func (c *gathering) hasLocked(m Member) bool {
 	if m.Node != "" {
 		return false
 	}
-	for i := range c.producers {
-		if c.memberAtLocked(i) == m {
+	for i, p := range c.producers {
+		if g := c.groupAt(i); g != nil && g.mayBecome(m) || g == nil && p.member() == m {
 			return true
 		}
 	}

@@ -782,6 +782,59 @@ func TestOneOutcomePerIdentity(t *testing.T) {
 	})
 }
 
+// A group has the name of the replica that answers, so a relay cannot name a member like that before or after.
+func TestRelayCannotNameAReplicaOfThisBus(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		d, _ := newDispatcher()
+		produce(t, d, "a", slow(time.Second, 1), dispatch.WithGroup("g"))
+		produce(t, d, "b", quick(1), dispatch.WithGroup("g"), dispatch.WithConcurrency(1))
+		addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+			for range 2 {
+				for _, m := range []dispatch.Member{{Group: "g"}, {Group: "g", Name: "a"}, {Group: "g", Name: "b"}} {
+					if to.Name(m) || to.Expect(m) {
+						t.Errorf("named %v", m)
+					}
+				}
+				time.Sleep(2 * time.Second)
+			}
+			if m := (dispatch.Member{Group: "g", Name: "c"}); !to.Name(m) || !to.End(m, nil) {
+				t.Error("another member of the group was not named")
+			}
+			return nil
+		})
+		expect(t, ended(t, d), "all ended: g/a ok, g/c ok")
+		equal(t, "misuse", d.Bus().Snapshot().Misuse, 12)
+	})
+}
+
+// A required name that only a replaced member had may yet be named, so a quorum waits for the relays.
+func TestARequiredNameOutlivesAnExpectedMember(t *testing.T) {
+	for name, accept := range map[string]func(roster){
+		"Accept":          func(to roster) { to.Accept(star("far")) },
+		"Answers":         func(to roster) { to.Answers(star("far"), nil) },
+		"another's names": func(to roster) { to.Accept(star("far"), dispatch.Member{Node: "near", Name: "a"}) },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher()
+			produce(t, d, "p", slow(time.Second, 1))
+			addRelay(t, d, "r", func(_ context.Context, _ int, to roster) error {
+				to.Expect(star("far"))
+				accept(to)
+				to.End(dispatch.Member{Node: "near", Name: "a"}, dispatch.ErrDecline)
+				time.Sleep(2 * time.Second)
+				if !to.Name(far("b")) {
+					t.Error("the call has ended before the required member was named")
+				}
+				to.End(far("b"), nil)
+				return nil
+			})
+			if r := ended(t, d, dispatch.WithQuorum(1), dispatch.WithRequired("far/*")); r.Elapsed != 2*time.Second || outcomeOf(t, r, "b").State != dispatch.StateOK {
+				t.Errorf("after %v: %s", r.Elapsed, told(r))
+			}
+		})
+	}
+}
+
 // A roster belongs to its relay: it has no say over the members of another.
 func TestRelaysKeepTheirMembersApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -69,7 +69,7 @@ func (c *gathering) enter(ctx context.Context, level ledger.Level) error {
 	if c.over() {
 		c.cause, c.err = nil, nil // there are no producers, which counts more than the sender's end
 	} else if c.err != nil {
-		c.course.Stop(0, reason)
+		c.stopLocked(0, reason, c.cause, c.err)
 	}
 	c.course.Tick(0)
 	if !c.over() {
@@ -209,14 +209,15 @@ func targeted(seats []seat, names *nameSet) []seat {
 
 // launch starts a call that prepare has made.
 func (c *gathering) launch() {
-	defer c.goOn() // even if a hook ends the goroutine
+	defer c.goOn(c.sender) // even if a hook ends the goroutine
 	if c.wantsStart() {
 		c.startCall()
 	}
 }
 
-// goOn starts the first worker and the relays, or tells that the call has ended if it is over.
-func (c *gathering) goOn() {
+// goOn starts the first worker and the relays, or tells that the call has ended if it is over. The call follows the
+// sender's context, and not what the CallStart hooks have returned.
+func (c *gathering) goOn(sender context.Context) {
 	c.mu.Lock()
 	c.launched = true
 	c.followLocked()
@@ -225,7 +226,6 @@ func (c *gathering) goOn() {
 		c.leave()
 		return
 	}
-	sender := c.sender
 	c.startRelaysLocked()
 	spare := c.wantsSpareLocked(0)
 	c.mu.Unlock()

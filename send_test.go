@@ -814,6 +814,37 @@ func TestContextThatPanicsInSendLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestContextThatPanicsAfterTheWaitForAPlaceLeavesNoPlace(t *testing.T) {
+	for name, unwind := range map[string]func(){"panic": func() { panic("tricky") }, "Goexit": runtime.Goexit} {
+		bubble(t, name, func(t *testing.T) {
+			d, _ := newDispatcher(dispatch.WithMaxInFlight(1))
+			produce(t, d, "a", slow(time.Second, 1))
+			send(t, d)
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			var released, returned atomic.Bool
+			go func() {
+				defer func() { _ = recover() }()
+				_, _ = d.Send(tricky{Context: ctx, value: func() {
+					if released.Load() {
+						unwind()
+					}
+				}}, ask, 0)
+				returned.Store(true)
+			}()
+			synctest.Wait()
+			released.Store(true)
+			time.Sleep(time.Minute)
+			if returned.Load() {
+				t.Error("Send has returned")
+			}
+			if _, err := d.Send(ctx, ask, 0, dispatch.WithNoWait()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // A worker reads the sender's values for the labels of its goroutine. They may panic once the sender is done
 // with them.
 func TestContextWhoseValuesPanicLater(t *testing.T) {
