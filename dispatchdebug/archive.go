@@ -214,6 +214,7 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 	before := t.took.bytes()
 	t.count(r.elapsed, n, late, failed)
 	t.noProducers.add(r.reason == dispatch.ReasonNoProducers)
+	grown += t.relays.add(r, n, r.lostToRelays()) + t.lacking.add(r, n, r.lostToLacking())
 	t.lastCall, t.lastEnd = r.id, r.end()
 	if r.budget > 0 {
 		t.budget = r.budget

@@ -45,6 +45,34 @@ func (r *record) blame(f func(w *row, lost time.Duration)) {
 	}
 }
 
+// lostToRelays returns for how long the call went on when all its members had ended: a relay had not returned. It
+// is 0 if that does not matter.
+func (r *record) lostToRelays() time.Duration {
+	switch r.reason {
+	case dispatch.ReasonNoProducers, dispatch.ReasonSatisfied, dispatch.ReasonClosed:
+		return 0
+	}
+	if r.lacked {
+		return 0
+	}
+	lost := r.elapsed
+	if last := r.last(func(*row) bool { return true }); last != nil {
+		lost -= last.ended
+	}
+	if !r.matters(lost) {
+		return 0
+	}
+	return lost
+}
+
+// lostToLacking returns how long the call has waited for producers that did not come.
+func (r *record) lostToLacking() time.Duration {
+	if !r.lacked {
+		return 0
+	}
+	return r.elapsed
+}
+
 // slowestReplica returns the row of the replica of a group that ran longest; nil if w is no group.
 func (r *record) slowestReplica(w *row) (slowest *row) {
 	if w.member.Group == "" || w.member.Node != "" {

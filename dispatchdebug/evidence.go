@@ -164,6 +164,7 @@ func (s *suspecting) newest(t *topicFigures) {
 		one.addPast(kindNoProducers, "has no producer: asked without an answer "+times(n), float64(n)/float64(min(t.calls, 64)), t.lastEnd)
 		one.call = cmp.Or(one.call, t.lastCall)
 	}
+	s.wasted(t)
 	for m, f := range t.members {
 		if f.late|f.failed|f.panicked|f.delayed|f.queued != 0 && s.isThere(t.name, m) {
 			s.newestOf(s.ofMember(t.name, m), f)
@@ -171,26 +172,71 @@ func (s *suspecting) newest(t *topicFigures) {
 	}
 }
 
+// wasted finds what calls of a topic waited for that is none of their members: producers, and relays.
+func (s *suspecting) wasted(t *topicFigures) {
+	of := min(t.calls, 64)
+	lost := func(w *waste) time.Duration { return w.minute.minute(s.archive.slotAt(s.now)).lost }
+	if w := &t.lacking; w.newest != 0 {
+		n := w.newest.count()
+		one := s.of(subject{topic: t.name, other: ofTopic}, t.name)
+		text := fmt.Sprintf("had too few producers until the end of %s of %s, %s", count(n), calls(of), ago(s.now.Sub(w.last)))
+		one.addPast(kindProducers, text, float64(n)/float64(of), w.last)
+		one.lost += lost(w)
+		one.call = cmp.Or(one.call, w.call)
+	}
+	if w := &t.relays; regular(w.newest, of) {
+		n := w.newest.count()
+		one, itself := s.ofRelay(t.name)
+		text := fmt.Sprintf("kept %s of %s waiting after the end of all their members, typically %s", count(n), calls(of), duration(w.losses.typical()))
+		if !itself {
+			text = "has relays that " + text
+		}
+		one.addPast(kindDelaying, text, float64(n)/float64(of), w.last)
+		one.lost += lost(w)
+		one.call = cmp.Or(one.call, w.call)
+	}
+}
+
+// regular reports whether something was the case in many of the newest runs or calls.
+func regular(h history, of uint64) bool { return h.count() >= leastDelays && h.count() >= int(of)/4 }
+
+// ofRelay returns the suspicion of the relay of a topic, or that of the topic if it has several.
+func (s *suspecting) ofRelay(topic string) (one *suspicion, itself bool) {
+	t, _ := s.bus.topic(topic)
+	var relay *dispatch.ProducerSnapshot
+	for i := range t.Producers {
+		if p := &t.Producers[i]; p.Kind == "relay" {
+			if relay != nil {
+				return s.of(subject{topic: topic, other: ofTopic}, topic), false
+			}
+			relay = p
+		}
+	}
+	if relay == nil {
+		return s.of(subject{topic: topic, other: ofTopic}, topic), false
+	}
+	return s.ofMember(topic, dispatch.Member{Name: cut(relay.Name, mostName)}), true
+}
+
 // newestOf says what went wrong in the newest runs of a member.
 func (s *suspecting) newestOf(one *suspicion, f *memberFigures) {
 	had := len(one.parts)
 	of := min(f.runs, 64)
 	share := func(n int) float64 { return float64(n) / float64(of) }
-	regular := func(h history) bool { return h.count() >= leastDelays && h.count() >= int(of)/4 }
-	typically := ", typically " + duration(f.typicalLoss())
+	typically := ", typically " + duration(f.losses.typical())
 	when, longer := ", "+ago(s.now.Sub(f.lastBad)), ""
 	if goesOn := had > 0 && one.last.IsZero(); goesOn && s.now.Sub(f.lastBad) < time.Second {
 		when = ""
 	}
 	switch {
-	case !regular(f.delayed):
+	case !regular(f.delayed, of):
 	case f.delayed&^f.late != 0:
 		text := fmt.Sprintf("kept %s of %s waiting%s longer than others", count(f.delayed.count()), calls(of), typically)
 		one.addPast(kindDelaying, text, share(f.delayed.count()), f.lastDelay)
 	case had == 0: // it was late each time, and the text about that follows
 		longer = typically + " longer than others"
 	}
-	if regular(f.queued) {
+	if regular(f.queued, of) {
 		n := f.queued.count()
 		one.addPast(kindQueue, fmt.Sprintf("had calls wait for their turn in %s of %s%s", count(n), calls(of), typically), share(n), f.lastDelay)
 	}

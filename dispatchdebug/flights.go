@@ -232,16 +232,22 @@ func callsWait(n int) string {
 // members runs or waits in a queue.
 func (s *suspecting) withoutMember(c *dispatch.CallSnapshot) {
 	text := "has a call in flight for " + duration(c.Elapsed) + " of " + duration(c.Budget)
+	one, who := s.of(subject{topic: c.Topic, other: ofTopic}, c.Topic), "a relay"
 	waiting := len(waitingIn(c))
+	if waiting == 0 {
+		var itself bool
+		if one, itself = s.ofRelay(c.Topic); itself {
+			who = "it"
+		}
+	}
 	switch {
 	case waiting > 0:
 		text += fmt.Sprintf(" that has not asked %s of its %s members yet", count(waiting), count(len(c.Outcomes)))
 	case len(c.Outcomes) > 0:
-		text += fmt.Sprintf(" though all its %s members have ended: a relay has not returned", count(len(c.Outcomes)))
+		text += fmt.Sprintf(" though all its %s members have ended: %s has not returned", count(len(c.Outcomes)), who)
 	default:
-		text += " without members: a relay has named none"
+		text += " without members: " + who + " has named none"
 	}
-	one := s.of(subject{topic: c.Topic, other: ofTopic}, c.Topic)
 	if len(one.parts) == 0 { // the oldest call
 		one.add(kindWaiting, c.Elapsed, text)
 		one.call = c.Call

@@ -133,7 +133,9 @@ func (a *archive) foldLocked(t *topicFigures) {
 	grown, end := -t.took.bytes(), a.began.Add(p.end)
 	for i := 0; i < len(p.took); i += p.width {
 		t.count(time.Duration(p.took[i]), p.slot, false, false)
-		t.noProducers.add(false)
+		for _, h := range []*history{&t.noProducers, &t.relays.newest, &t.lacking.newest} {
+			h.add(false)
+		}
 	}
 	grown += t.took.bytes()
 	t.lastCall = p.last

@@ -42,7 +42,8 @@ type record struct {
 	ended    bool
 	elapsed  time.Duration
 	reason   dispatch.Reason
-	waitsFor int // producers that are missing, while it is in flight
+	lacked   bool // producers until it ended
+	waitsFor int  // producers that are missing, while it is in flight
 
 	rows      []row
 	index     map[rowKey]int // of the rows, made when there are many

@@ -2,6 +2,7 @@ package dispatchdebug
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -70,12 +71,14 @@ func (r *recorder) whole(ctx context.Context, report *dispatch.Report) {
 		parent, _ = dispatch.CallFrom(ctx)
 	}
 	explained, replicas := explain(report.Outcomes), explain(report.Replicas)
+	lacked := len(report.Outcomes) == 0 && errors.Is(report.Err(), dispatch.ErrTooFewProducers)
 	a := r.archive
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r.revision.Add(1)
 	rec := a.takeLocked(report.Call)
 	rec.finish(report)
+	rec.lacked = lacked
 	if parent.ID != 0 && parent.ID == report.Parent {
 		rec.parent, rec.parentTopic, rec.sender = parent.ID, parent.Topic, parent.Member
 		a.nestLocked(rec)

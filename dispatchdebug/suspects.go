@@ -129,7 +129,7 @@ func (one *suspicion) addPast(k kind, text string, share float64, at time.Time) 
 	if !goesOn && at.After(one.last) {
 		one.last = at
 	}
-	if k == kindPanicked || k == kindNoProducers {
+	if k == kindPanicked || k == kindNoProducers || k == kindProducers {
 		one.bad = true
 	}
 }

@@ -1,0 +1,145 @@
+package dispatchdebug
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-bb4b4d74/dispatch"
+)
+
+// An incident is something that goes wrong. The first suspect has to be its cause.
+type incident struct {
+	bus     []dispatch.BusOption
+	play    func(*bench)
+	suspect string // the name, the kinds, the lost time and the text of the first suspect; empty if there must be none
+	verdict string // on the call that the suspect links to, with its culprits and critical rows; not compared if it is empty
+}
+
+func testIncidents(t *testing.T, incidents map[string]incident) {
+	for name, in := range incidents {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bus := dispatch.NewBus(append(in.bus, dispatch.WithLogger(slog.New(slog.DiscardHandler)))...)
+				b := &bench{t, New(bus), dispatch.On[string, string](bus)}
+				in.play(b)
+				suspect := ""
+				for _, s := range b.data("").Suspects {
+					suspect = fmt.Sprintf("%s %v %v: %s", s.Name, s.Kinds, s.Lost, s.Text)
+					if in.verdict != "" {
+						c := b.waterfall(s.Call)
+						want(t, "verdict", fmt.Sprintf("%s [%s] [%s]", c.Verdict, c.culprits(), c.critical()), in.verdict)
+					}
+					break
+				}
+				want(t, "first suspect", suspect, in.suspect)
+				b.h.Close()
+				if err := bus.Close(); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Hour)
+			})
+		})
+	}
+}
+
+func (b *bench) addTo(topic, name string, s site, opts ...dispatch.ProducerOption) *dispatch.Registration {
+	b.t.Helper()
+	r, err := b.d.AddProducer(dispatch.NewTopic[string, string](topic), s, append(opts, dispatch.WithName(name))...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return r
+}
+
+// callOn sends n requests to a topic, one after the other.
+func (b *bench) callOn(n int, topic string, opts ...dispatch.CallOption) {
+	b.t.Helper()
+	for range n {
+		b.sendTo(topic, opts...)
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// sendTo sends a request to a topic, and waits for the end of the call.
+func (b *bench) sendTo(topic string, opts ...dispatch.CallOption) {
+	c, err := b.d.Send(b.t.Context(), dispatch.NewTopic[string, string](topic), "vdd", opts...)
+	if err != nil {
+		b.t.Error(err)
+		return
+	}
+	<-c.Done()
+}
+
+// A relay that returns long after its members have ended is named, and not a member.
+func TestARelayThatReturnsLateIsASuspect(t *testing.T) {
+	const ms = time.Millisecond
+	relay := func(b *bench, name string, returns time.Duration) {
+		b.relay(name, func(ctx context.Context, _ string, to *dispatch.Roster[string]) error {
+			m := dispatch.Member{Node: name + "-node", Name: "site"}
+			to.Name(m)
+			time.Sleep(3 * ms)
+			to.Result(m, "3.3")
+			to.End(m, nil)
+			return context.Cause(until(ctx, returns))
+		})
+	}
+	calls := func(b *bench) {
+		b.add("quick", after(5*ms, "", nil))
+		b.callOn(4, measure.Name())
+	}
+	testIncidents(t, map[string]incident{
+		"one relay": {
+			play:    func(b *bench) { relay(b, "gateway", 800*ms); calls(b) },
+			suspect: "gateway [delaying] 3.192s: kept 4 of 4 calls waiting after the end of all their members, typically 798 ms",
+			verdict: "Complete after 803 ms because a relay returned only then; the last to answer was [quick (5 ms)] []",
+		},
+		"two relays": {
+			play:    func(b *bench) { relay(b, "gateway", 0); relay(b, "spare", 800*ms); calls(b) },
+			suspect: "cell.measure [delaying] 3.192s: has relays that kept 4 of 4 calls waiting after the end of all their members, typically 798 ms",
+		},
+		"with a member that fails": {
+			play: func(b *bench) {
+				relay(b, "gateway", 800*ms)
+				b.add("fails", after(2*ms, "", fmt.Errorf("contact is open")))
+				calls(b)
+			},
+			suspect: "gateway [delaying] 3.192s: kept 4 of 4 calls waiting after the end of all their members, typically 798 ms",
+			verdict: "Ended after 803 ms because a relay returned only then, without an answer from [fails (failed)] []",
+		},
+		"in flight": {
+			play: func(b *bench) {
+				relay(b, "gateway", 4*time.Second)
+				b.add("quick", after(5*ms, "", nil))
+				b.send(dispatch.WithTimeout(5 * time.Second))
+				time.Sleep(3 * time.Second)
+			},
+			suspect: "gateway [waiting] 3s: has a call in flight for 3 s of 5 s though all its 2 members have ended: it has not returned",
+		},
+	})
+}
+
+// until returns a context that has ended: after this time, or when its parent ends.
+func until(ctx context.Context, d time.Duration) context.Context {
+	select {
+	case <-time.After(d):
+		return context.Background()
+	case <-ctx.Done():
+		return ctx
+	}
+}
+
+// Calls that end because too few producers came have their topic as a suspect, also when none is in flight.
+func TestATopicThatHadTooFewProducersIsASuspect(t *testing.T) {
+	testIncidents(t, map[string]incident{"too few": {
+		play: func(b *bench) {
+			b.add("quick", after(5*time.Millisecond, "", nil))
+			b.callOn(3, measure.Name(), dispatch.WithMinProducers(2), dispatch.WithTimeout(time.Second))
+		},
+		suspect: "cell.measure [producers] 3s: had too few producers until the end of 3 of 3 calls, just now",
+		verdict: "Ended at its deadline of 1 s because there were too few producers. [] []",
+	}})
+}
