@@ -2,8 +2,10 @@ package dispatchdebug
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,4 +144,51 @@ func TestATopicThatHadTooFewProducersIsASuspect(t *testing.T) {
 		suspect: "cell.measure [producers] 3s: had too few producers until the end of 3 of 3 calls, just now",
 		verdict: "Ended at its deadline of 1 s because there were too few producers. [] []",
 	}})
+}
+
+// Under WithGrace, a member that returns the error of its context is late and does not run on. The call ends
+// after its members' deadline.
+func TestAMemberThatReturnsInItsGraceDoesNotRunOn(t *testing.T) {
+	const ms = time.Millisecond
+	inBubble(t, func(b *bench) {
+		b.add("watches", after(300*ms, "", nil))
+		b.add("is-deaf", deaf(900*ms))
+		b.add("has-its-own", deaf(900*ms), dispatch.WithTimeout(50*ms))
+		c := b.send(dispatch.WithTimeout(500*ms), dispatch.WithGrace(400*ms))
+		time.Sleep(200 * ms)
+		w := b.waterfall(c.ID())
+		want(t, "in flight", w.row(t, "watches").bars(), "running 0s+100ms")
+		want(t, "in flight, at its own timeout", w.row(t, "has-its-own").bars(), "running 0s+50ms, late 50ms+150ms…")
+		<-c.Done()
+		time.Sleep(200 * ms)
+		w = b.waterfall(c.ID())
+		want(t, "verdict", w.Verdict+" "+w.culprits(), "Ended 400 ms after its deadline of 100 ms without an answer from "+
+			"is-deaf (still running), watches (late), has-its-own (still running)")
+		want(t, "ended", w.row(t, "watches").bars(), "running 0s+100ms")
+		var hangs []string
+		for m, f := range b.h.recorder.archive.topics[measure.Name()].members {
+			if f.hangs != 0 {
+				hangs = append(hangs, m.Name)
+			}
+		}
+		slices.Sort(hangs)
+		want(t, "hangs", hangs, "[has-its-own is-deaf]")
+	})
+}
+
+// The error of a member that has ended is shown while its call is in flight.
+func TestErrorsOfACallInFlight(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("fails", after(0, "", errors.New("contact is open")))
+		b.add("bad", func(context.Context, string) (string, error) { panic("no site") })
+		b.add("goes-on", after(500*time.Millisecond, "", nil))
+		c := b.send()
+		time.Sleep(100 * time.Millisecond)
+		w := b.waterfall(c.ID())
+		want(t, "error", w.row(t, "fails").Error, "contact is open")
+		if w.row(t, "bad").Stack == "" {
+			t.Error("a panic has no stack")
+		}
+		want(t, "a search", len(b.data("q=contact&call="+c.ID().String()).Call.Rows), 1)
+	})
 }

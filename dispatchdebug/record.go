@@ -77,7 +77,8 @@ type row struct {
 	abandoned     bool
 	summary       string // of its first result
 	summarized    bool
-	neverReturned bool // it was under way when the call ended, and no return was reported
+	timedOut      bool // it was late by its own timeout
+	neverReturned bool // it was under way when it ended, and no return was reported
 }
 
 type rowKey struct {
@@ -160,7 +161,6 @@ func (w *row) put(o *dispatch.Outcome) {
 	}
 	if o.State != dispatch.StatePending {
 		w.ended = o.Elapsed
-		w.neverReturned = o.Started && (o.State == dispatch.StateLate || o.State == dispatch.StateCanceled)
 	}
 }
 
@@ -175,6 +175,7 @@ func (w *row) explain(s dispatch.State, err error) {
 			w.err = cut(fmt.Sprintf("%T: panic: %v", err, p), mostError)
 		}
 	}()
+	w.timedOut = errors.Is(err, dispatch.ErrTimeout)
 	w.err, w.stack = textOf(s, err)
 	var partial *dispatch.PartialError
 	if errors.As(err, &partial) {
@@ -212,6 +213,12 @@ func (w *row) span() time.Duration {
 func (r *record) settle() {
 	r.index, r.indexed, r.hint = nil, 0, 0
 	r.shorten(mostRows)
+	r.shortenTexts()
+	r.sender = shortMember(r.sender)
+}
+
+// shortenTexts cuts the names of the rows, and keeps only so many stacks.
+func (r *record) shortenTexts() {
 	stacks := 0
 	for i := range r.rows {
 		w := &r.rows[i]
@@ -220,7 +227,6 @@ func (r *record) settle() {
 			w.stack = ""
 		}
 	}
-	r.sender = shortMember(r.sender)
 }
 
 // shorten keeps at most n rows, in their order: those that the end of the call waited for, those that failed, those

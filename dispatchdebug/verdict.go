@@ -103,6 +103,9 @@ func (w *waterfall) afterwards(list *[]culprit) string {
 	case dispatch.ReasonDeadline:
 		slices.SortStableFunc(cutOff, func(a, b *row) int { return cmp.Compare(w.overrun(b), w.overrun(a)) })
 		text := "Ended at its deadline of " + duration(r.budget)
+		if r.elapsed-r.budget > r.budget/4 { // under WithGrace it goes on
+			text = "Ended " + duration(r.elapsed-r.budget) + " after its deadline of " + duration(r.budget)
+		}
 		if missing := slices.Concat(late, failed); len(cutOff) == 0 && len(missing) > 0 {
 			return without(text+" because a relay had not returned,", answer, "", missing...)
 		}

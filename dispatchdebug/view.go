@@ -275,6 +275,10 @@ func (v *view) inFlightByTopic() map[string]int {
 // record returns a copy of the record of a call, in flight or kept. If looked is true, the call is
 // kept for longer.
 func (v *view) record(id dispatch.CallID, looked bool) *record {
+	var explained, replicas []row
+	if c := v.bus.calls[id]; c != nil {
+		explained, replicas = explain(c.Outcomes), explain(c.Replicas)
+	}
 	a := v.recorder.archive
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -291,12 +295,12 @@ func (v *view) record(id dispatch.CallID, looked bool) *record {
 	if looked {
 		a.openLocked(id) // so that it does not end as a plain call
 	}
-	return v.flightLocked(a, id)
+	return v.flightLocked(a, id, explained, replicas)
 }
 
 // flightLocked makes the record of a call in flight from the snapshot and from the events that the
-// recorder has got already.
-func (v *view) flightLocked(a *archive, id dispatch.CallID) *record {
+// recorder has got already. explained has the texts of its members' errors, and replicas those of its replicas.
+func (v *view) flightLocked(a *archive, id dispatch.CallID, explained, replicas []row) *record {
 	c := v.bus.calls[id]
 	if c == nil {
 		return nil
@@ -307,10 +311,8 @@ func (v *view) flightLocked(a *archive, id dispatch.CallID) *record {
 	}
 	r.id, r.topic, r.parent, r.started = c.Call, c.Topic, c.Parent, c.Started
 	r.elapsed, r.budget, r.waitsFor = c.Elapsed, c.Budget, c.WaitsFor
-	r.fill(c.Outcomes, nil, c.Replicas, nil)
-	for i := range r.rows {
-		r.rows[i].member = shortMember(r.rows[i].member)
-	}
+	r.fill(c.Outcomes, explained, c.Replicas, replicas)
+	r.shortenTexts()
 	for _, child := range v.bus.nested[id] {
 		if !slices.Contains(r.children, child) {
 			r.children = append(r.children, child)
