@@ -184,11 +184,12 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 	sum := totals{Calls: 1}
 	grown := 0
 	var blamed map[*row]time.Duration
-	r.blame(func(w *row, lost time.Duration) {
+	alike := false
+	r.blame(func(w *row, lost time.Duration, all bool) {
 		if blamed == nil {
 			blamed = make(map[*row]time.Duration)
 		}
-		blamed[w] = lost
+		blamed[w], alike = lost, all
 		if slowest := r.slowestReplica(w); slowest != nil {
 			blamed[slowest] = lost
 		}
@@ -201,7 +202,7 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 			sum.count(isLate, isFailed, w.state == dispatch.StatePanicked)
 		}
 		f := a.seatLocked(t, i, w.key().member)
-		f.add(w, r, n, blamed[w])
+		f.add(w, r, n, blamed[w], alike)
 		if w.nestedIn != "" {
 			f.sent(w.nestedIn)
 		}

@@ -14,8 +14,9 @@ const (
 )
 
 // blame calls f with each row that the call lost time to, and with the loss: the time between the
-// end of the quickest quarter of the members and the end of this one.
-func (r *record) blame(f func(w *row, lost time.Duration)) {
+// end of the quickest quarter of the members and the end of this one. If that is nobody, and the
+// call has used half of its time, none of its members was quick: it lost to them the time for which they ran.
+func (r *record) blame(f func(w *row, lost time.Duration, alike bool)) {
 	if !r.matters(r.elapsed) {
 		return
 	}
@@ -37,10 +38,21 @@ func (r *record) blame(f func(w *row, lost time.Duration)) {
 	if quick >= r.elapsed {
 		quick = 0 // no member was quick
 	}
+	found := false
 	for i := range r.rows {
 		w := &r.rows[i]
 		if lost := w.ended - quick; !w.replica && r.matters(lost) && isToBlame(w) {
-			f(w, lost)
+			found = true
+			f(w, lost, quick == 0)
+		}
+	}
+	if found || r.budget <= 0 || r.elapsed < r.budget/2 {
+		return
+	}
+	for i := range r.rows {
+		w := &r.rows[i]
+		if lost := w.span(); !w.replica && r.matters(lost) && isToBlame(w) {
+			f(w, lost, true)
 		}
 	}
 }

@@ -22,7 +22,7 @@ func (s *suspecting) stuck() {
 			one.call = a.Call
 		}
 		if r := s.archive.records[a.Call]; r != nil {
-			r.blame(func(w *row, lost time.Duration) {
+			r.blame(func(w *row, lost time.Duration, _ bool) {
 				if w.key().member == shortMember(keyOf(a.Member, false).member) {
 					one.hung += lost
 				}
@@ -165,9 +165,19 @@ func (s *suspecting) newest(t *topicFigures) {
 		one.call = cmp.Or(one.call, t.lastCall)
 	}
 	s.wasted(t)
+	alike := false
 	for m, f := range t.members {
 		if f.late|f.failed|f.panicked|f.delayed|f.queued != 0 && s.isThere(t.name, m) {
-			s.newestOf(s.ofMember(t.name, m), f)
+			s.newestOf(s.ofMember(t.name, m), f, false)
+			alike = alike || f.delayed != 0 && f.alike
+		}
+	}
+	if !alike || slices.ContainsFunc(s.order, func(one *suspicion) bool { return one.topic == t.name && len(one.parts) > 0 }) {
+		return
+	}
+	for m, f := range t.members { // nothing else explains why its calls are slow
+		if f.delayed != 0 && f.alike && s.isThere(t.name, m) {
+			s.newestOf(s.ofMember(t.name, m), f, true)
 		}
 	}
 }
@@ -218,23 +228,29 @@ func (s *suspecting) ofRelay(topic string) (one *suspicion, itself bool) {
 	return s.ofMember(topic, dispatch.Member{Name: cut(relay.Name, mostName)}), true
 }
 
-// newestOf says what went wrong in the newest runs of a member.
-func (s *suspecting) newestOf(one *suspicion, f *memberFigures) {
+// newestOf says what went wrong in the newest runs of a member. If it was not slower than the others, it delays
+// calls only if alike is true.
+func (s *suspecting) newestOf(one *suspicion, f *memberFigures, alike bool) {
 	had := len(one.parts)
 	of := min(f.runs, 64)
 	share := func(n int) float64 { return float64(n) / float64(of) }
 	typically := ", typically " + duration(f.losses.typical())
+	than := typically
+	if !f.alike {
+		than += " longer than others"
+	}
 	when, longer := ", "+ago(s.now.Sub(f.lastBad)), ""
 	if goesOn := had > 0 && one.last.IsZero(); goesOn && s.now.Sub(f.lastBad) < time.Second {
 		when = ""
 	}
 	switch {
 	case !regular(f.delayed, of):
+	case f.delayed&^f.late != 0 && f.alike && !alike:
 	case f.delayed&^f.late != 0:
-		text := fmt.Sprintf("kept %s of %s waiting%s longer than others", count(f.delayed.count()), calls(of), typically)
+		text := fmt.Sprintf("kept %s of %s waiting%s", count(f.delayed.count()), calls(of), than)
 		one.addPast(kindDelaying, text, share(f.delayed.count()), f.lastDelay)
 	case had == 0: // it was late each time, and the text about that follows
-		longer = typically + " longer than others"
+		longer = than
 	}
 	if regular(f.queued, of) {
 		n := f.queued.count()

@@ -49,6 +49,7 @@ type memberFigures struct {
 	late, failed, panicked         history
 	delayed, queued                history // the call waited for it alone; for its queue
 	losses                         losses
+	alike                          bool // no member of the call that it delayed last was quick
 	last                           time.Duration
 	lastState                      dispatch.State
 	lastError, lastPanic           string
@@ -106,8 +107,8 @@ func (t *totals) add(o totals) {
 	t.Dropped += o.Dropped
 }
 
-// add counts a run. lost is the time that the call lost to it.
-func (f *memberFigures) add(w *row, r *record, slotNumber int64, lost time.Duration) {
+// add counts a run. lost is the time that the call lost to it; alike, whether no member of the call was quick.
+func (f *memberFigures) add(w *row, r *record, slotNumber int64, lost time.Duration, alike bool) {
 	late, panicked := w.state == dispatch.StateLate, w.state == dispatch.StatePanicked
 	failed := w.failed()
 	f.runs++
@@ -145,6 +146,7 @@ func (f *memberFigures) add(w *row, r *record, slotNumber int64, lost time.Durat
 	if lost > 0 {
 		s.lost += lost
 		f.losses.add(lost)
+		f.alike = alike
 		f.lastDelay, f.lastDelayCall = r.end(), r.id
 	}
 	if panicked {

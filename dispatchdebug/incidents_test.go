@@ -192,3 +192,37 @@ func TestErrorsOfACallInFlight(t *testing.T) {
 		want(t, "a search", len(b.data("q=contact&call="+c.ID().String()).Call.Rows), 1)
 	})
 }
+
+// If no member is quick, and calls use half of their time, those that run for most of it are suspects.
+func TestSlowCallsHaveASuspectIfNoMemberIsQuick(t *testing.T) {
+	const ms = time.Millisecond
+	testIncidents(t, map[string]incident{
+		"all are slow": {
+			play: func(b *bench) {
+				b.add("a", after(3000*ms, "", nil))
+				b.add("b", after(3020*ms, "", nil))
+				b.add("c", after(3010*ms, "", nil))
+				b.callOn(3, measure.Name(), dispatch.WithTimeout(5*time.Second))
+			},
+			suspect: "b [delaying] 9.06s: kept 3 of 3 calls waiting, typically 3.02 s",
+			verdict: "Complete after 3.02 s; the last to answer was [b (3.02 s)] [b]",
+		},
+		"one of them delays all others": {
+			play: func(b *bench) {
+				b.add("hog", after(800*ms, "", nil))
+				for i := range 6 {
+					b.add(fmt.Sprint("site-", i+1), after(20*ms, "", nil))
+				}
+				b.callOn(3, measure.Name(), dispatch.WithTimeout(1500*ms), dispatch.WithParallelism(1))
+			},
+			suspect: "hog [delaying] 2.4s: kept 3 of 3 calls waiting, typically 800 ms",
+		},
+		"calls that have much time left": {
+			play: func(b *bench) {
+				b.add("a", after(2000*ms, "", nil))
+				b.add("b", after(2020*ms, "", nil))
+				b.callOn(3, measure.Name(), dispatch.WithTimeout(5*time.Second))
+			},
+		},
+	})
+}
