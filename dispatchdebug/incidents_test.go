@@ -226,3 +226,69 @@ func TestSlowCallsHaveASuspectIfNoMemberIsQuick(t *testing.T) {
 		},
 	})
 }
+
+// asks returns a site that asks a topic.
+func (b *bench) asks(topic string) site {
+	return func(ctx context.Context, req string) (string, error) {
+		_, err := b.d.Gather(ctx, dispatch.NewTopic[string, string](topic), req)
+		return "", err
+	}
+}
+
+// The member that nested calls wait for is named, and not their sender, also if it is no slower than the other members of
+// its topic.
+func TestTheLeafOfNestedCallsIsASuspectIfItIsAlone(t *testing.T) {
+	const ms = time.Millisecond
+	shop := func(b *bench, leaf func(*bench), calls int) {
+		b.addTo("price", "pricing", b.asks("stock"))
+		b.addTo("price", "cache", after(ms, "", nil))
+		b.addTo("stock", "shelf", b.asks("level"))
+		leaf(b)
+		b.callOn(calls, "price")
+	}
+	testIncidents(t, map[string]incident{
+		"alone": {
+			play: func(b *bench) {
+				shop(b, func(b *bench) { b.addTo("level", "bin", after(1200*ms, "", nil)) }, 4)
+			},
+			suspect: "bin [delaying] 4.796s: typically takes 1.2 s; pricing waits for it in a nested call",
+			verdict: "Complete after 1.2 s; the last to answer was [bin (1.2 s)] [bin]",
+		},
+		"as slow as the other": {
+			play: func(b *bench) {
+				shop(b, func(b *bench) {
+					b.addTo("level", "bin", after(1200*ms, "", nil))
+					b.addTo("level", "bag", after(1190*ms, "", nil))
+				}, 4)
+			},
+			suspect: "bin [delaying] 4.796s: typically takes 1.2 s; pricing waits for it in a nested call",
+		},
+		"quick, and the sender is slow": {
+			play: func(b *bench) {
+				b.addTo("price", "pricing", func(ctx context.Context, req string) (string, error) {
+					time.Sleep(time.Second)
+					return b.asks("level")(ctx, req)
+				})
+				b.addTo("price", "cache", after(ms, "", nil))
+				b.addTo("level", "bin", after(200*ms, "", nil))
+				b.callOn(4, "price")
+			},
+			suspect: "pricing [delaying] 4.796s: kept 4 of 4 calls waiting, typically 1.2 s longer than others",
+		},
+		"two that send calls to each other": {
+			play: func(b *bench) {
+				depth := 0
+				b.addTo("ping", "ping", func(ctx context.Context, req string) (string, error) {
+					if depth++; depth%3 == 0 {
+						return after(1200*ms, "", nil)(ctx, req)
+					}
+					return b.asks("pong")(ctx, req)
+				})
+				b.addTo("ping", "cache", after(ms, "", nil))
+				b.addTo("pong", "pong", b.asks("ping"))
+				b.callOn(4, "ping")
+			},
+			suspect: "pong [delaying] 14.388s: typically takes 1.2 s; ping waits for it in a nested call",
+		},
+	})
+}

@@ -272,6 +272,7 @@ func (s *suspecting) countReplicas(group subject) (n int) {
 // fold removes the suspicions of members that only waited for nested calls. The member at the end
 // of the chain says how many wait for it.
 func (s *suspecting) fold() {
+	s.leaves()
 	byTopic := make(map[string][]*suspicion)
 	for _, one := range s.order {
 		if len(one.parts) > 0 {
@@ -307,6 +308,64 @@ func (s *suspecting) fold() {
 		leaf.folded = append(leaf.folded, one.name)
 		one.parts = nil
 	}
+}
+
+// leaves finds the members that nested calls wait for and that are no suspects, because they are as slow as all others of their
+// topic, or alone: those that usually take at least half of the time that was lost to the sender.
+func (s *suspecting) leaves() {
+	suspected := make(map[string]bool) // topics
+	for _, one := range s.order {
+		suspected[one.topic] = suspected[one.topic] || len(one.parts) > 0
+	}
+	for _, one := range s.order {
+		f := s.archive.memberFigures(one.topic, one.member)
+		if f == nil || !one.mayFold() || !slices.ContainsFunc(one.parts, func(p part) bool { return p.kind == kindDelaying }) {
+			continue
+		}
+		seen := map[string]bool{one.topic: true}
+		var topic string
+		var leaf *memberFigures
+		for sends := one.nested; ; sends = leaf.sends {
+			next, at := s.slowestOf(sends, seen)
+			if next == nil || next.took.quantile(0.5).took < f.losses.typical()/2 {
+				break
+			}
+			leaf, topic = next, at
+			seen[at] = true
+		}
+		if leaf == nil || suspected[topic] || slices.ContainsFunc(one.nested, func(topic string) bool { return suspected[topic] }) {
+			continue
+		}
+		found := s.ofMember(topic, leaf.member)
+		if len(found.parts) == 0 {
+			found.addPast(kindDelaying, "typically takes "+duration(leaf.took.quantile(0.5).took), 1, one.last)
+			found.call = leaf.lastCall
+		}
+		found.lost = max(found.lost, one.lost)
+		one.nested = append(one.nested, topic)
+	}
+}
+
+// slowestOf returns the member that usually takes longest of those of some topics that are not seen yet, and its topic; nil
+// if there is none.
+func (s *suspecting) slowestOf(topics []string, seen map[string]bool) (slowest *memberFigures, topic string) {
+	for _, name := range topics {
+		t := s.archive.topics[name]
+		if t == nil || seen[name] {
+			continue
+		}
+		for m, f := range t.members {
+			if m.Group != "" && m.Node == "" && m.Name != "" || !s.isThere(name, m) {
+				continue // a replica, or gone
+			}
+			if order := slowest == nil || cmp.Or(
+				cmp.Compare(f.took.quantile(0.5).took, slowest.took.quantile(0.5).took), cmp.Compare(slowest.member.String(), m.String()),
+			) > 0; order {
+				slowest, topic = f, name
+			}
+		}
+	}
+	return slowest, topic
 }
 
 // mayFold reports whether nested calls can explain all evidence against it.
