@@ -71,13 +71,34 @@ func (s *suspecting) places() {
 		text += fmt.Sprintf("; %s of these %s for %s", count(n), verb, w.member.String())
 	}
 	if rest := s.bus.MaxInFlight - inFlight; rest > 0 {
-		text += "; listeners are behind with the calls in the other " + count(rest)
+		text += "; " + s.behindWith() + " behind with the calls in the other " + count(rest)
 	}
 	one := s.of(subject{other: "places"}, "WithMaxInFlight")
 	one.add(kindPlaces, time.Duration(n)*waited, text)
 	if len(s.bus.Calls) > 0 {
 		one.call = s.bus.Calls[0].Call
 	}
+}
+
+// behindWith names the listener whose oldest result has waited longest, says how many others are behind, and ends with a verb.
+func (s *suspecting) behindWith() string {
+	var longest *dispatch.ListenerSnapshot
+	behind := 0
+	for l := range s.bus.listeners() {
+		if l.Waiting >= behindBehind {
+			behind++
+		}
+		if l.Queued > 0 && (longest == nil || l.Waiting > longest.Waiting) {
+			longest = l
+		}
+	}
+	switch {
+	case longest == nil:
+		return "listeners are"
+	case behind > 1:
+		return fmt.Sprintf("%s and %s more of the listeners are", cut(longest.Name, mostName), count(behind-1))
+	}
+	return cut(longest.Name, mostName) + " is"
 }
 
 // hasPlace reports whether a call in flight has a place: a call that was sent from inside another one needs none.

@@ -202,7 +202,11 @@ func (f *flights) tell() {
 		}
 		switch {
 		case w.queued > 0:
-			one.add(kindQueue, w.queueLost, fmt.Sprintf("has a queue: %s in it, the first for %s", callsWait(w.queued), duration(w.first)))
+			text := fmt.Sprintf("has a queue: %s in it, the first for %s", callsWait(w.queued), duration(w.first))
+			if !f.runs(one) {
+				text += ", though it runs nothing: another producer may hold its semaphore"
+			}
+			one.add(kindQueue, w.queueLost, text)
 		case w.first > 0:
 			one.add(kindQueue, w.queueLost, "had a queue: the call that it runs waited "+duration(w.first)+" for its turn")
 		}
@@ -280,6 +284,12 @@ func (s *suspecting) nest(c *dispatch.CallSnapshot, suspected []*suspicion, inhe
 			}
 		}
 	}
+}
+
+// runs reports whether a run of a member has not returned.
+func (s *suspecting) runs(one *suspicion) bool {
+	t, _ := s.bus.topic(one.topic)
+	return slices.ContainsFunc(t.Producers, func(p dispatch.ProducerSnapshot) bool { return isOf(&p, one.member) && p.Running > 0 })
 }
 
 // queue returns how many calls wait for their turn with a member.

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
@@ -70,7 +72,9 @@ func (b *bench) callOn(n int, topic string, opts ...dispatch.CallOption) {
 func (b *bench) sendTo(topic string, opts ...dispatch.CallOption) {
 	c, err := b.d.Send(b.t.Context(), dispatch.NewTopic[string, string](topic), "vdd", opts...)
 	if err != nil {
-		b.t.Error(err)
+		if !errors.Is(err, dispatch.ErrClosed) { // it was still waiting at the end of the test
+			b.t.Error(err)
+		}
 		return
 	}
 	<-c.Done()
@@ -289,6 +293,75 @@ func TestTheLeafOfNestedCallsIsASuspectIfItIsAlone(t *testing.T) {
 				b.callOn(4, "ping")
 			},
 			suspect: "pong [delaying] 14.388s: typically takes 1.2 s; ping waits for it in a nested call",
+		},
+	})
+}
+
+// The row of the senders that wait for places names the listener that is behind.
+func TestTheListenerThatKeepsPlacesIsNamed(t *testing.T) {
+	const ms = time.Millisecond
+	listen := func(b *bench, name string, d time.Duration) {
+		if _, err := b.d.AddListener(measure, func(context.Context, dispatch.Result[string, string]) { time.Sleep(d) }, dispatch.WithName(name)); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	play := func(listeners func(*bench)) func(*bench) {
+		return func(b *bench) {
+			b.add("quick", after(ms, "", nil))
+			listen(b, "datalog", 0)
+			listeners(b)
+			for range 10 {
+				go b.sendTo(measure.Name())
+			}
+			for range 4 { // so that the page sees for how long senders wait
+				time.Sleep(time.Second)
+				b.data("")
+			}
+		}
+	}
+	bus := []dispatch.BusOption{dispatch.WithMaxInFlight(4)}
+	testIncidents(t, map[string]incident{
+		"one": {
+			bus: bus, play: play(func(b *bench) { listen(b, "trend", 10*time.Minute) }),
+			suspect: "WithMaxInFlight [places] 15s: 5 senders wait for a place, 0 of 4 calls in flight; trend is behind with the calls in the other 4",
+		},
+		"two": {
+			bus: bus, play: play(func(b *bench) {
+				listen(b, "trend", 10*time.Minute)
+				listen(b, "report", 9*time.Minute)
+			}),
+			suspect: "WithMaxInFlight [places] 15s: 5 senders wait for a place, 0 of 4 calls in flight; " +
+				"trend and 1 more of the listeners are behind with the calls in the other 4",
+		},
+	})
+}
+
+// A queue before a producer that does not run is that of a semaphore, which another producer holds.
+func TestAQueueForASemaphoreThatAnotherProducerHolds(t *testing.T) {
+	const ms = time.Millisecond
+	testIncidents(t, map[string]incident{
+		"held by another": {
+			play: func(b *bench) {
+				s := semaphore.NewWeighted(1)
+				b.addTo("scan", "scanner", after(3*time.Second, "", nil), dispatch.WithSemaphore(s))
+				b.addTo("read", "meter", after(5*ms, "", nil), dispatch.WithSemaphore(s))
+				b.callOn(4, "scan") // so that it takes no longer than usual
+				go b.sendTo("scan")
+				time.Sleep(ms)
+				go b.sendTo("read")
+				time.Sleep(time.Second)
+			},
+			suspect: "meter [queue] 1s: has a queue: 1 call waits in it, the first for 1 s, though it runs nothing: another producer may hold its semaphore",
+		},
+		"held by itself": {
+			play: func(b *bench) {
+				b.addTo("read", "meter", after(3*time.Second, "", nil), dispatch.WithSemaphore(semaphore.NewWeighted(1)))
+				go b.sendTo("read")
+				time.Sleep(ms)
+				go b.sendTo("read")
+				time.Sleep(900 * ms)
+			},
+			suspect: "meter [queue] 900ms: has a queue: 1 call waits in it, the first for 900 ms",
 		},
 	})
 }
