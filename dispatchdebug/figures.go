@@ -140,7 +140,8 @@ func (f *memberFigures) add(w *row, r *record, slotNumber int64, lost time.Durat
 	} else if w.state == dispatch.StateOK || w.state == dispatch.StateDeclined {
 		f.lastAnswer = r.end()
 	}
-	inQueue := lost > 0 && (w.started < 0 || w.started > w.ended/2)
+	// A member elsewhere begins when its relay names it. Its queue is not seen.
+	inQueue := lost > 0 && w.member.Node == "" && (w.started < 0 || w.started > w.ended/2)
 	f.delayed.add(lost > 0 && !inQueue)
 	f.queued.add(inQueue)
 	if lost > 0 {

@@ -105,7 +105,7 @@ func (f *flights) slowest(c *dispatch.CallSnapshot, waiting []waitingPart) (susp
 	for _, m := range waiting {
 		switch {
 		case m.Running < 0:
-		case m.Running < c.Elapsed/2:
+		case m.Running < c.Elapsed/2 && m.member.Node == "": // elsewhere a member begins when its relay names it
 			f.waitedForTurn(c, m)
 			queues = true
 		default:

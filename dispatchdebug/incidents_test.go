@@ -365,3 +365,35 @@ func TestAQueueForASemaphoreThatAnotherProducerHolds(t *testing.T) {
 		},
 	})
 }
+
+// A member that its relay names late has no queue that the bus can see.
+func TestAMemberThatIsNamedLateHasNoQueue(t *testing.T) {
+	const ms = time.Millisecond
+	relay := func(b *bench) {
+		b.add("quick", after(5*ms, "", nil))
+		b.relay("gateway", func(ctx context.Context, _ string, to *dispatch.Roster[string]) error {
+			time.Sleep(1800 * ms)
+			m := dispatch.Member{Node: "cell-1", Name: "site"}
+			to.Name(m)
+			time.Sleep(900 * ms)
+			to.Result(m, "3.3")
+			to.End(m, nil)
+			return nil
+		})
+	}
+	testIncidents(t, map[string]incident{
+		"ended": {
+			play:    func(b *bench) { relay(b); b.callOn(4, measure.Name(), dispatch.WithTimeout(5*time.Second)) },
+			suspect: "cell-1/site [delaying] 10.78s: kept 4 of 4 calls waiting, typically 2.7 s longer than others",
+			verdict: "Complete after 2.7 s; the last to answer was [cell-1/site (2.7 s)] [cell-1/site]",
+		},
+		"in flight": {
+			play: func(b *bench) {
+				relay(b)
+				b.send(dispatch.WithTimeout(5 * time.Second))
+				time.Sleep(2550 * ms)
+			},
+			suspect: "cell-1/site [waiting] 750ms: has not answered for 2.55 s of 5 s",
+		},
+	})
+}
