@@ -96,6 +96,8 @@
 		text_failed: list => figures(list, count),
 		text_p99: list => figures(list, duration),
 		has_budget: c => c.budget_ns >= 0,
+		no_member: t => t.members.length === 0 && !t.query,
+		no_member_found: t => t.members.length === 0 && t.query,
 		nothing_found: l => l.total > 0 && l.matching === 0,
 		paged: l => l.pages > 1,
 		has_previous: l => l.page > 1,
@@ -344,6 +346,7 @@
 		let typing = 0;
 		const find = () => {
 			history.replaceState(null, "", changed({ q: box.value, page: "" }));
+			document.getElementById("data").setAttribute("href", "data.json" + location.search);
 			for (const a of document.querySelectorAll("a[data-sort]")) a.setAttribute("href", changed({ sort: a.dataset.sort === "name" && !location.search.match(/topic=|call=/) ? "" : a.dataset.sort }));
 			resume();
 		};

@@ -559,3 +559,21 @@ func TestRowsOfOneName(t *testing.T) {
 	s.call("cell.measure")
 	tb.wait(rows + " === 'meters 3,meter-1 3,meters 3'")
 }
+
+// A search that is typed on the page of a topic and that finds no producer does not say that there is none. The link to
+// the data follows the search.
+func TestASearchThatFindsNoProducer(t *testing.T) {
+	s := cell(t)
+	tb := newTab(t, wide)
+	tb.open(s.address + "?topic=cell.measure")
+	tb.updated()
+	tb.do(chromedp.SendKeys(chromedp.CSS("#q"), "nowhere"))
+	tb.wait("!document.querySelector('.members').checkVisibility()")
+	const said = `[...document.querySelectorAll("[aria-labelledby=producers] .empty")].filter(e => e.checkVisibility()).map(e => e.innerText).join()`
+	if got := eval[string](tb, said); got != "No producer has this text in its name, state or error." {
+		t.Errorf("the page says %q", got)
+	}
+	if got := eval[string](tb, "document.getElementById('data').getAttribute('href')"); got != "data.json?q=nowhere&topic=cell.measure" {
+		t.Errorf("the link to the data is %q", got)
+	}
+}
