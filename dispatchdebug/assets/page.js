@@ -264,7 +264,9 @@
 	};
 
 	const live = document.getElementById("live"), button = document.getElementById("pause");
-	let source = null, stopped = false, frame = 0, newest = null, wait = 1000, again = 0;
+	// The server sends something every 15 seconds. Without it for longer, the connection is broken, which a browser may not notice.
+	const mostQuiet = 40000;
+	let source = null, stopped = false, frame = 0, newest = null, wait = 1000, again = 0, quiet = 0;
 	const say = (state, text) => {
 		live.dataset.live = state;
 		if (live.textContent !== text) live.textContent = text;
@@ -282,8 +284,15 @@
 		clearTimeout(again);
 		source = new EventSource("events" + location.search);
 		source.onmessage = event => {
+			const before = newest;
 			newest = JSON.parse(event.data);
 			wait = 1000;
+			listen();
+			if (isOther(before, newest)) {
+				close();
+				location.reload();
+				return;
+			}
 			say("live", "live");
 			frame ||= requestAnimationFrame(show);
 		};
@@ -291,15 +300,27 @@
 		source.addEventListener("replaced", () => stop("paused", "too many pages are open"));
 		// A browser does not reconnect after a response such as 502, and several browsers must not
 		// reconnect at the same moment.
-		source.onerror = () => {
-			say("lost", "no connection");
-			close();
-			again = setTimeout(open, wait * (0.75 + Math.random() / 2));
-			wait = Math.min(wait * 2, 30000);
-		};
+		source.onerror = lose;
+		listen();
 	};
+	const lose = () => {
+		say("lost", "no connection");
+		close();
+		again = setTimeout(open, wait * (0.75 + Math.random() / 2));
+		wait = Math.min(wait * 2, 30000);
+	};
+	const listen = () => {
+		clearTimeout(quiet);
+		quiet = setTimeout(lose, mostQuiet);
+	};
+	// Only a part of the page is brought up to date. It has to be loaded again if the server was restarted, because
+	// its calls have other numbers, and if a topic or call that was not known is known now.
+	const began = doc => Date.parse(doc.now) - doc.page.recording_ns / 1e6;
+	const isOther = (before, now) => before && Math.abs(began(now) - began(before)) > 1000 ||
+		now.topic?.known && !document.getElementById("producers") || now.call?.known && !document.getElementById("waterfall");
 	const close = () => {
 		clearTimeout(again);
+		clearTimeout(quiet);
 		source?.close();
 		source = null;
 	};
