@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/dispatchdebug"
 )
 
 // A tab that was closed leaves no stream and no goroutine.
@@ -285,4 +286,24 @@ func TestABrokenStreamIsNoticed(t *testing.T) {
 	})
 	tb.open(server.URL + "/")
 	tb.wait("document.getElementById('live').dataset.live === 'live'")
+}
+
+// A link with the token on a page of another site, such as a wiki, opens the page, and so does a link without the token
+// later. The page cannot be read or framed by the other site.
+func TestALinkWithATokenOnAnotherSite(t *testing.T) {
+	const token = "0123456789abcdef"
+	s := newScene(t, dispatchdebug.WithToken(token))
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<link rel="icon" href="data:,"><a id="with" href="%s?token=%s">with</a> <a id="without" href="%[1]s">without</a>`, s.address, token)
+	}))
+	closeAfterTabs(t, other)
+	tb := newTab(t, wide)
+	elsewhere := strings.Replace(other.URL, "127.0.0.1", "evil.test", 1)
+	for _, link := range []string{"with", "without"} {
+		tb.open(elsewhere)
+		eval[chromedp.Void](tb, "document.getElementById('"+link+"').click()")
+		tb.wait("document.getElementById('who')?.checkVisibility()")
+		tb.updated()
+	}
 }
