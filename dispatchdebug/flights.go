@@ -288,20 +288,13 @@ func (s *suspecting) nest(c *dispatch.CallSnapshot, suspected []*suspicion, inhe
 
 // runs reports whether a run of a member has not returned.
 func (s *suspecting) runs(one *suspicion) bool {
-	t, _ := s.bus.topic(one.topic)
-	return slices.ContainsFunc(t.Producers, func(p dispatch.ProducerSnapshot) bool { return isOf(&p, one.member) && p.Running > 0 })
+	return s.bus.producers(one.topic, one.member).running > 0
 }
 
 // queue returns how many calls wait for their turn with a member.
-func (v *view) queue(topic string, m dispatch.Member) (n int) {
+func (v *view) queue(topic string, m dispatch.Member) int {
 	if m.Node != "" {
 		return 0
 	}
-	t, _ := v.bus.topic(topic)
-	for i := range t.Producers {
-		if p := &t.Producers[i]; isOf(p, m) {
-			n += p.Waiting
-		}
-	}
-	return n
+	return v.bus.producers(topic, m).waiting
 }

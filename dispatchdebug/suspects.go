@@ -454,16 +454,5 @@ func (v *view) producer(topic string, m dispatch.Member) *dispatch.ProducerSnaps
 	if m.Node != "" {
 		return nil
 	}
-	t, _ := v.bus.topic(topic)
-	for i := range t.Producers {
-		if p := &t.Producers[i]; isOf(p, m) {
-			return p
-		}
-	}
-	return nil
-}
-
-// isOf reports whether a producer is this member, whose names are cut, or one of its replicas.
-func isOf(p *dispatch.ProducerSnapshot, m dispatch.Member) bool {
-	return cut(p.Group, mostName) == m.Group && (m.Name == "" || cut(p.Name, mostName) == m.Name)
+	return v.bus.producers(topic, m).first
 }
