@@ -577,3 +577,19 @@ func TestASearchThatFindsNoProducer(t *testing.T) {
 		t.Errorf("the link to the data is %q", got)
 	}
 }
+
+// On a narrow page of kept calls, times of day and durations are whole.
+func TestKeptCallsAreWholeOnANarrowPage(t *testing.T) {
+	s, _ := late(t)
+	s.letGo()
+	s.produce("quick.topic", takes(8*time.Millisecond))
+	s.call("quick.topic")
+	for _, l := range []look{narrow, wide} {
+		tb := newTab(t, l)
+		tb.open(s.address + "?calls")
+		tb.updated()
+		if cut := eval[string](tb, whatIsCut); cut != "" {
+			t.Errorf("%d px: cut off: %s", l.width, cut)
+		}
+	}
+}
