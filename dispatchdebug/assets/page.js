@@ -195,13 +195,13 @@
 	};
 	// Lists that change all the time have slots: an old item keeps its slot, a new item gets a free
 	// slot, and only then the last items move up. So no row moves; its texts change.
-	// An item that is gone keeps its slot while the pointer or the focus is in the list.
+	// An item that is gone keeps its slot while the pointer or the focus is in the list, and is marked.
 	const arrange = (el, key, items) => {
 		const fresh = new Map(items.map(item => [item[key], item])), pointed = isHeld(el);
 		const list = (el.arranged || []).map(item => {
 			const now = fresh.get(item[key]);
 			fresh.delete(item[key]);
-			return now || (pointed ? item : null);
+			return now || (pointed ? { ...item, gone: true } : null);
 		});
 		for (const item of fresh.values()) {
 			const free = list.indexOf(null);
@@ -214,7 +214,10 @@
 		}
 		return el.arranged = list;
 	};
-	const isHeld = el => el.matches(":hover") || el.contains(document.activeElement);
+	// After a touch, the element is hovered over until something else is touched.
+	let touched = false;
+	for (const type of ["pointerdown", "pointermove"]) addEventListener(type, event => touched = event.pointerType === "touch", true);
+	const isHeld = el => !touched && el.matches(":hover") || el.contains(document.activeElement);
 
 	// A suspect keeps its row for five seconds, also if it is none any more, and the rows are
 	// sorted again at most that often.
@@ -231,7 +234,7 @@
 			const place = new Map(suspects.map((s, i) => [s.key, i]));
 			held.sort((a, b) => (place.get(a.item.key) ?? Infinity) - (place.get(b.item.key) ?? Infinity) || 0);
 		}
-		return held.slice(0, Math.max(mostHeld, suspects.length)).map(h => h.item);
+		return held.slice(0, Math.max(mostHeld, suspects.length)).map(h => now - h.seen < holdFor ? h.item : { ...h.item, gone: true });
 	};
 
 	// The polite live region names the suspects when they change.
@@ -367,7 +370,7 @@
 		let typing = 0;
 		const find = () => {
 			history.replaceState(null, "", changed({ q: box.value, page: "" }));
-			document.getElementById("data").setAttribute("href", "data.json" + location.search);
+			document.querySelector("footer a").setAttribute("href", "data.json" + location.search);
 			for (const a of document.querySelectorAll("a[data-sort]")) a.setAttribute("href", changed({ sort: a.dataset.sort === "name" && !location.search.match(/topic=|call=/) ? "" : a.dataset.sort }));
 			resume();
 		};

@@ -573,7 +573,7 @@ func TestASearchThatFindsNoProducer(t *testing.T) {
 	if got := eval[string](tb, said); got != "No producer has this text in its name, state or error." {
 		t.Errorf("the page says %q", got)
 	}
-	if got := eval[string](tb, "document.getElementById('data').getAttribute('href')"); got != "data.json?q=nowhere&topic=cell.measure" {
+	if got := eval[string](tb, "document.querySelector('footer a').getAttribute('href')"); got != "data.json?q=nowhere&topic=cell.measure" {
 		t.Errorf("the link to the data is %q", got)
 	}
 }
