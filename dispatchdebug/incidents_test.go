@@ -397,3 +397,23 @@ func TestAMemberThatIsNamedLateHasNoQueue(t *testing.T) {
 		},
 	})
 }
+
+// A group whose replicas all have a queue is one suspect.
+func TestAGroupThatHasAQueueIsOneSuspect(t *testing.T) {
+	const ms = time.Millisecond
+	inBubble(t, func(b *bench) {
+		b.add("quick", after(5*ms, "", nil))
+		for i := range 2 {
+			b.add(fmt.Sprint("probe-", i+1), after(100*ms, "", nil), dispatch.WithGroup("probes"), dispatch.WithConcurrency(1))
+		}
+		for range 20 {
+			go b.sendTo(measure.Name())
+		}
+		time.Sleep(2 * time.Second)
+		var names []string
+		for _, s := range b.data("suspects=all").Suspects {
+			names = append(names, fmt.Sprint(s.Name, s.Kinds))
+		}
+		want(t, "suspects", names, "[probes[queue]]")
+	})
+}

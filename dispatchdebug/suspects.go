@@ -228,7 +228,7 @@ func (s *suspecting) suspect(one *suspicion) suspect {
 }
 
 // replicas removes what a group did only because of some of its replicas, which are suspects themselves. If all of
-// them were only slow, the group remains instead.
+// them were only slow, or all of them had a queue, the group remains instead.
 func (s *suspecting) replicas() {
 	of := make(map[subject][]*suspicion) // by group
 	for _, one := range s.order {
@@ -243,9 +243,14 @@ func (s *suspecting) replicas() {
 			continue
 		}
 		isSlow := func(p part) bool { return p.kind == kindDelaying || p.kind == kindLate }
-		if len(list) == s.countReplicas(key) && !slices.ContainsFunc(list, func(one *suspicion) bool {
-			return slices.ContainsFunc(one.parts, func(p part) bool { return !isSlow(p) })
-		}) {
+		queues, others := 0, false
+		for _, one := range list {
+			if slices.ContainsFunc(one.parts, func(p part) bool { return p.kind == kindQueue }) {
+				queues++
+			}
+			others = others || slices.ContainsFunc(one.parts, func(p part) bool { return !isSlow(p) && p.kind != kindQueue })
+		}
+		if len(list) == s.countReplicas(key) && !others && (queues == 0 || queues == len(list)) {
 			for _, one := range list {
 				one.parts = nil
 			}
