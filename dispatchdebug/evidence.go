@@ -188,6 +188,12 @@ func (s *suspecting) newest(t *topicFigures) {
 	s.wasted(t)
 	alike := false
 	for m, f := range t.members {
+		if n, of := f.unknown.count(), min(f.runs, 64); f.unknown&1 == 1 {
+			one := s.ofMember(t.name, m)
+			text := fmt.Sprintf("is asked by name and does not exist, in %s of its last %s, %s", count(n), calls(of), ago(s.now.Sub(f.lastRun)))
+			one.addPast(kindNoProducers, text, float64(n)/float64(of), f.lastRun)
+			one.call = cmp.Or(one.call, f.lastCall)
+		}
 		if f.late|f.failed|f.panicked|f.delayed|f.queued != 0 && s.isThere(t.name, m) {
 			s.newestOf(s.ofMember(t.name, m), f, false)
 			alike = alike || f.delayed != 0 && f.alike

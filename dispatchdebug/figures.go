@@ -48,6 +48,7 @@ type memberFigures struct {
 	minute                         series
 	late, failed, panicked         history
 	delayed, queued                history // the call waited for it alone; for its queue
+	unknown                        history // there was no such member
 	losses                         losses
 	alike                          bool // no member of the call that it delayed last was quick
 	last                           time.Duration
@@ -115,6 +116,7 @@ func (f *memberFigures) add(w *row, r *record, slotNumber int64, lost time.Durat
 	f.late.add(late)
 	f.failed.add(failed)
 	f.panicked.add(panicked)
+	f.unknown.add(w.unknown)
 	if late {
 		f.lateRuns++
 	}

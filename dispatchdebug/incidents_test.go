@@ -417,3 +417,37 @@ func TestAGroupThatHasAQueueIsOneSuspect(t *testing.T) {
 		want(t, "suspects", names, "[probes[queue]]")
 	})
 }
+
+// A name that calls ask for, and that no member has, is a suspect as long as calls ask for it.
+func TestANameThatNoMemberHasIsASuspect(t *testing.T) {
+	const ms = time.Millisecond
+	targets := dispatch.WithTargets("site-1", "site-l")
+	testIncidents(t, map[string]incident{
+		"misspelt": {
+			play: func(b *bench) {
+				b.add("site-1", after(5*ms, "", nil))
+				b.callOn(3, measure.Name(), targets)
+			},
+			suspect: "site-l [nobody] 0s: is asked by name and does not exist, in 3 of its last 3 calls, just now",
+			verdict: "Ended after 5 ms without an answer from [site-l (gone)] [site-1]",
+		},
+		"added later": {
+			play: func(b *bench) {
+				b.add("site-1", after(5*ms, "", nil))
+				b.callOn(3, measure.Name(), targets)
+				b.add("site-l", after(5*ms, "", nil))
+				b.callOn(1, measure.Name(), targets)
+			},
+		},
+		"removed": {
+			play: func(b *bench) {
+				b.add("site-1", after(5*ms, "", nil))
+				r := b.addTo(measure.Name(), "leaves", deaf(time.Second))
+				go b.sendTo(measure.Name())
+				time.Sleep(100 * ms)
+				r.Remove()
+				time.Sleep(2 * time.Second)
+			},
+		},
+	})
+}

@@ -168,7 +168,7 @@ func (a *archive) catchUp() {
 // durations are those at place i of each call.
 func (f *memberFigures) addPlain(p *plainCalls, i int, end time.Time) {
 	f.runs += uint64(p.calls)
-	for _, h := range []*history{&f.late, &f.failed, &f.panicked, &f.delayed, &f.queued} {
+	for _, h := range []*history{&f.late, &f.failed, &f.panicked, &f.delayed, &f.queued, &f.unknown} {
 		*h <<= p.calls
 	}
 	f.minute.turn(p.slot, &f.took)

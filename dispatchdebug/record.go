@@ -78,6 +78,7 @@ type row struct {
 	summary       string // of its first result
 	summarized    bool
 	timedOut      bool // it was late by its own timeout
+	unknown       bool // it was asked by name, and there is no such member
 	neverReturned bool // it was under way when it ended, and no return was reported
 }
 
@@ -176,6 +177,7 @@ func (w *row) explain(s dispatch.State, err error) {
 		}
 	}()
 	w.timedOut = errors.Is(err, dispatch.ErrTimeout)
+	w.unknown = s == dispatch.StateGone && errors.Is(err, dispatch.ErrUnknownMember)
 	w.err, w.stack = textOf(s, err)
 	var partial *dispatch.PartialError
 	if errors.As(err, &partial) {

@@ -153,7 +153,8 @@ func (r *record) add(outcomes []dispatch.Outcome, explained []row, replicas bool
 		w := row{replica: replicas, started: unknown, ended: unknown, returned: unknown}
 		w.put(&outcomes[i])
 		if explained != nil {
-			w.err, w.stack, w.nestedIn, w.timedOut = explained[i].err, explained[i].stack, explained[i].nestedIn, explained[i].timedOut
+			e := &explained[i]
+			w.err, w.stack, w.nestedIn, w.timedOut, w.unknown = e.err, e.stack, e.nestedIn, e.timedOut, e.unknown
 		}
 		// Under WithGrace a member can be late because it has returned the error of its context.
 		w.neverReturned = outcomes[i].Started && (w.state == dispatch.StateCanceled || w.state == dispatch.StateLate && (w.timedOut || r.cutOff(&w)))
