@@ -370,6 +370,7 @@
 		let typing = 0;
 		const find = () => {
 			history.replaceState(null, "", changed({ q: box.value, page: "" }));
+			for (const a of document.querySelectorAll("a[data-only]")) a.setAttribute("href", changed({ only: a.dataset.only }));
 			document.querySelector("footer a").setAttribute("href", "data.json" + location.search);
 			for (const a of document.querySelectorAll("a[data-sort]")) a.setAttribute("href", changed({ sort: a.dataset.sort === "name" && !location.search.match(/topic=|call=/) ? "" : a.dataset.sort }));
 			resume();

@@ -593,3 +593,17 @@ func TestKeptCallsAreWholeOnANarrowPage(t *testing.T) {
 		}
 	}
 }
+
+// The link to the critical path of a call keeps the search that is typed.
+func TestTheCriticalPathKeepsTheSearch(t *testing.T) {
+	s, id := late(t)
+	s.letGo()
+	tb := newTab(t, wide)
+	tb.open(fmt.Sprint(s.address, "?call=", id))
+	tb.updated()
+	tb.do(chromedp.SendKeys(chromedp.CSS("#q"), "site"))
+	tb.wait("location.search.includes('q=site')")
+	if got, want := eval[string](tb, "document.querySelector('a[data-only]').getAttribute('href')"), fmt.Sprintf("?call=%v&only=critical&q=site", id); got != want {
+		t.Errorf("the link is %q, want %q", got, want)
+	}
+}
