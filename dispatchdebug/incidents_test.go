@@ -451,3 +451,32 @@ func TestANameThatNoMemberHasIsASuspect(t *testing.T) {
 		},
 	})
 }
+
+// Three or more members that are equally late are one row.
+func TestMembersThatAreEquallyLateAreOneRow(t *testing.T) {
+	const ms = time.Millisecond
+	for n, wanted := range map[int][2]string{
+		2: {"[site-1[] 890ms site-2[] 890ms]", "[site-1[] 975ms site-2[] 975ms]"},
+		5: {"[site-1[site-2 site-3 site-4 site-5] 910ms]", "[site-1[site-2 site-3 site-4 site-5] 1s]"},
+	} {
+		inBubble(t, func(b *bench) {
+			b.add("quick", after(5*ms, "", nil))
+			for i := range n {
+				b.add(fmt.Sprint("site-", i+1), after(time.Duration(300+20*i)*ms, "", nil))
+			}
+			suspects := func() (list []string) {
+				for _, s := range b.data("suspects=all").Suspects {
+					list = append(list, fmt.Sprint(s.Name, s.Also, " ", s.Lost))
+				}
+				return list
+			}
+			b.callOn(4, measure.Name(), dispatch.WithTimeout(200*ms))
+			c := b.send(dispatch.WithTimeout(200 * ms))
+			time.Sleep(110 * ms)
+			want(t, "in flight", suspects(), wanted[0])
+			<-c.Done()
+			time.Sleep(110 * ms) // a snapshot is shared for a moment
+			want(t, "ended", suspects(), wanted[1])
+		})
+	}
+}

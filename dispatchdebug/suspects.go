@@ -398,16 +398,45 @@ func (one *suspicion) silent() bool {
 	return len(one.parts) > 0
 }
 
-// group merges members of a topic that failed with the same error and did nothing else.
+// A same is what members of a topic have done that are one row.
+type same struct{ topic, err, late string }
+
+// same returns what a member did, if that may be one row with others: it failed, and nothing else, or it was late. Texts
+// about failures may differ, because the error says more.
+func (one *suspicion) same() (key same, ok bool) {
+	switch {
+	case len(one.folded) > 0 || one.other != "" || len(one.parts) == 0:
+		return same{}, false
+	case one.err != "":
+		return same{one.topic, one.err, ""}, len(one.parts) == 1 && one.parts[0].kind == kindFailed
+	}
+	key.topic = one.topic
+	for _, p := range one.parts {
+		if p.kind != kindWaiting && p.kind != kindLate {
+			return same{}, false
+		}
+		key.late += p.text + "; "
+	}
+	return key, true
+}
+
+// group merges members of a topic that did nothing else than to fail with the same error, and three or more that were
+// equally late: what they share is the cause, such as a deadline that is too short.
 func (s *suspecting) group() {
-	type same struct{ topic, err string }
+	const leastLate = 3
+	members := make(map[same]int)
+	for _, one := range s.order {
+		if key, ok := one.same(); ok {
+			members[key]++
+		}
+	}
 	leaders := make(map[same]*suspicion)
 	slices.SortStableFunc(s.order, func(x, y *suspicion) int { return cmp.Compare(x.name, y.name) }) // so that the first of a group is the same each time
 	s.order = slices.DeleteFunc(s.order, func(one *suspicion) bool {
-		if one.err == "" || len(one.parts) != 1 || one.parts[0].kind != kindFailed || len(one.folded) > 0 {
+		key, ok := one.same()
+		if !ok || key.late != "" && members[key] < leastLate {
 			return false
 		}
-		key := same{one.topic, one.err}
 		leader := leaders[key]
 		if leader == nil {
 			leaders[key] = one
