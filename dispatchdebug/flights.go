@@ -38,7 +38,9 @@ type flights struct {
 func (s *suspecting) inFlight() {
 	f := &flights{suspecting: s, by: make(map[*suspicion]*waits), missing: make(map[string]*waits), inherits: make(map[dispatch.CallID]bool)}
 	for i := range s.bus.Calls { // a call comes before those that are sent from inside it
-		f.call(&s.bus.Calls[i])
+		if c := &s.bus.Calls[i]; s.archive.ended[c.Call%mostEnded] != c.Call { // else it has ended since the snapshot, and its losses are counted
+			f.call(c)
+		}
 	}
 	f.tell()
 }
