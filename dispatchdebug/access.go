@@ -88,9 +88,10 @@ func (h *Handler) exchangeToken(w http.ResponseWriter, r *http.Request) bool {
 	if h.token == "" || !query.Has("token") || r.URL.Path != "" && !strings.HasSuffix(r.URL.Path, "/") {
 		return false
 	}
-	// Without a path, a cookie is for the directory that the browser has asked for, also if a prefix was stripped.
+	// A strict cookie would not be sent when a link on another site leads here, not even after the redirect. The page only
+	// shows, and other sites cannot read it. Without a path, a cookie is for the directory that the browser has asked for, also if a prefix was stripped.
 	http.SetCookie(w, &http.Cookie{
-		Name: tokenCookie, Value: cookieValues.EncodeToString([]byte(h.token)), HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
+		Name: tokenCookie, Value: cookieValues.EncodeToString([]byte(h.token)), HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil,
 	})
 	query.Del("token")
 	w.Header().Set("Location", "?"+query.Encode())

@@ -190,11 +190,12 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 	sum := totals{Calls: 1}
 	grown := 0
 	var blamed map[*row]time.Duration
-	r.blame(func(w *row, lost time.Duration) {
+	alike := false
+	r.blame(func(w *row, lost time.Duration, all bool) {
 		if blamed == nil {
 			blamed = make(map[*row]time.Duration)
 		}
-		blamed[w] = lost
+		blamed[w], alike = lost, all
 		if slowest := r.slowestReplica(w); slowest != nil {
 			blamed[slowest] = lost
 		}
@@ -207,7 +208,7 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 			sum.count(isLate, isFailed, w.state == dispatch.StatePanicked)
 		}
 		f := a.seatLocked(t, i, w.key().member)
-		f.add(w, r, n, blamed[w])
+		f.add(w, r, n, blamed[w], alike)
 		if w.nestedIn != "" {
 			f.sent(w.nestedIn)
 		}
@@ -225,6 +226,7 @@ func (a *archive) addLocked(r *record) (t *topicFigures, late, failed bool) {
 	before := t.took.bytes()
 	t.count(r.elapsed, n, late, failed)
 	t.noProducers.add(r.reason == dispatch.ReasonNoProducers)
+	grown += t.relays.add(r, n, r.lostToRelays()) + t.lacking.add(r, n, r.lostToLacking())
 	t.lastCall, t.lastEnd = r.id, r.end()
 	if r.budget > 0 {
 		t.budget = r.budget

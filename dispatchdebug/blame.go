@@ -14,8 +14,9 @@ const (
 )
 
 // blame calls f with each row that the call lost time to, and with the loss: the time between the
-// end of the quickest quarter of the members and the end of this one.
-func (r *record) blame(f func(w *row, lost time.Duration)) {
+// end of the quickest quarter of the members and the end of this one. If that is nobody, and the
+// call has used half of its time, none of its members was quick: it lost to them the time for which they ran.
+func (r *record) blame(f func(w *row, lost time.Duration, alike bool)) {
 	if !r.matters(r.elapsed) {
 		return
 	}
@@ -37,12 +38,51 @@ func (r *record) blame(f func(w *row, lost time.Duration)) {
 	if quick >= r.elapsed {
 		quick = 0 // no member was quick
 	}
+	found := false
 	for i := range r.rows {
 		w := &r.rows[i]
 		if lost := w.ended - quick; !w.replica && r.matters(lost) && isToBlame(w) {
-			f(w, lost)
+			found = true
+			f(w, lost, quick == 0)
 		}
 	}
+	if found || r.budget <= 0 || r.elapsed < r.budget/2 {
+		return
+	}
+	for i := range r.rows {
+		w := &r.rows[i]
+		if lost := w.span(); !w.replica && r.matters(lost) && isToBlame(w) {
+			f(w, lost, true)
+		}
+	}
+}
+
+// lostToRelays returns for how long the call went on when all its members had ended: a relay had not returned. It
+// is 0 if that does not matter.
+func (r *record) lostToRelays() time.Duration {
+	switch r.reason {
+	case dispatch.ReasonNoProducers, dispatch.ReasonSatisfied, dispatch.ReasonClosed:
+		return 0
+	}
+	if r.lacked {
+		return 0
+	}
+	lost := r.elapsed
+	if last := r.last(func(*row) bool { return true }); last != nil {
+		lost -= last.ended
+	}
+	if !r.matters(lost) {
+		return 0
+	}
+	return lost
+}
+
+// lostToLacking returns how long the call has waited for producers that did not come.
+func (r *record) lostToLacking() time.Duration {
+	if !r.lacked {
+		return 0
+	}
+	return r.elapsed
 }
 
 // slowestReplica returns the row of the replica of a group that ran longest; nil if w is no group.

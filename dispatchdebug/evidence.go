@@ -22,7 +22,7 @@ func (s *suspecting) stuck() {
 			one.call = a.Call
 		}
 		if r := s.archive.records[a.Call]; r != nil {
-			r.blame(func(w *row, lost time.Duration) {
+			r.blame(func(w *row, lost time.Duration, _ bool) {
 				if w.key().member == shortMember(keyOf(a.Member, false).member) {
 					one.hung += lost
 				}
@@ -71,13 +71,34 @@ func (s *suspecting) places() {
 		text += fmt.Sprintf("; %s of these %s for %s", count(n), verb, w.member.String())
 	}
 	if rest := s.bus.MaxInFlight - inFlight; rest > 0 {
-		text += "; listeners are behind with the calls in the other " + count(rest)
+		text += "; " + s.behindWith() + " behind with the calls in the other " + count(rest)
 	}
 	one := s.of(subject{other: "places"}, "WithMaxInFlight")
 	one.add(kindPlaces, time.Duration(n)*waited, text)
 	if len(s.bus.Calls) > 0 {
 		one.call = s.bus.Calls[0].Call
 	}
+}
+
+// behindWith names the listener whose oldest result has waited longest, says how many others are behind, and ends with a verb.
+func (s *suspecting) behindWith() string {
+	var longest *dispatch.ListenerSnapshot
+	behind := 0
+	for l := range s.bus.listeners() {
+		if l.Waiting >= behindBehind {
+			behind++
+		}
+		if l.Queued > 0 && (longest == nil || l.Waiting > longest.Waiting) {
+			longest = l
+		}
+	}
+	switch {
+	case longest == nil:
+		return "listeners are"
+	case behind > 1:
+		return fmt.Sprintf("%s and %s more of the listeners are", cut(longest.Name, mostName), count(behind-1))
+	}
+	return cut(longest.Name, mostName) + " is"
 }
 
 // hasPlace reports whether a call in flight has a place: a call that was sent from inside another one needs none.
@@ -164,33 +185,101 @@ func (s *suspecting) newest(t *topicFigures) {
 		one.addPast(kindNoProducers, "has no producer: asked without an answer "+times(n), float64(n)/float64(min(t.calls, 64)), t.lastEnd)
 		one.call = cmp.Or(one.call, t.lastCall)
 	}
+	s.wasted(t)
+	alike := false
 	for m, f := range t.members {
+		if n, of := f.unknown.count(), min(f.runs, 64); f.unknown&1 == 1 {
+			one := s.ofMember(t.name, m)
+			text := fmt.Sprintf("is asked by name and does not exist, in %s of its last %s, %s", count(n), calls(of), ago(s.now.Sub(f.lastRun)))
+			one.addPast(kindNoProducers, text, float64(n)/float64(of), f.lastRun)
+			one.call = cmp.Or(one.call, f.lastCall)
+		}
 		if f.late|f.failed|f.panicked|f.delayed|f.queued != 0 && s.isThere(t.name, m) {
-			s.newestOf(s.ofMember(t.name, m), f)
+			s.newestOf(s.ofMember(t.name, m), f, false)
+			alike = alike || f.delayed != 0 && f.alike
+		}
+	}
+	if !alike || slices.ContainsFunc(s.order, func(one *suspicion) bool { return one.topic == t.name && len(one.parts) > 0 }) {
+		return
+	}
+	for m, f := range t.members { // nothing else explains why its calls are slow
+		if f.delayed != 0 && f.alike && s.isThere(t.name, m) {
+			s.newestOf(s.ofMember(t.name, m), f, true)
 		}
 	}
 }
 
-// newestOf says what went wrong in the newest runs of a member.
-func (s *suspecting) newestOf(one *suspicion, f *memberFigures) {
+// wasted finds what calls of a topic waited for that is none of their members: producers, and relays.
+func (s *suspecting) wasted(t *topicFigures) {
+	of := min(t.calls, 64)
+	lost := func(w *waste) time.Duration { return w.minute.minute(s.archive.slotAt(s.now)).lost }
+	if w := &t.lacking; w.newest != 0 {
+		n := w.newest.count()
+		one := s.of(subject{topic: t.name, other: ofTopic}, t.name)
+		text := fmt.Sprintf("had too few producers until the end of %s of %s, %s", count(n), calls(of), ago(s.now.Sub(w.last)))
+		one.addPast(kindProducers, text, float64(n)/float64(of), w.last)
+		one.lost += lost(w)
+		one.call = cmp.Or(one.call, w.call)
+	}
+	if w := &t.relays; regular(w.newest, of) {
+		n := w.newest.count()
+		one, itself := s.ofRelay(t.name)
+		text := fmt.Sprintf("kept %s of %s waiting after the end of all their members, typically %s", count(n), calls(of), duration(w.losses.typical()))
+		if !itself {
+			text = "has relays that " + text
+		}
+		one.addPast(kindDelaying, text, float64(n)/float64(of), w.last)
+		one.lost += lost(w)
+		one.call = cmp.Or(one.call, w.call)
+	}
+}
+
+// regular reports whether something was the case in many of the newest runs or calls.
+func regular(h history, of uint64) bool { return h.count() >= leastDelays && h.count() >= int(of)/4 }
+
+// ofRelay returns the suspicion of the relay of a topic, or that of the topic if it has several.
+func (s *suspecting) ofRelay(topic string) (one *suspicion, itself bool) {
+	t, _ := s.bus.topic(topic)
+	var relay *dispatch.ProducerSnapshot
+	for i := range t.Producers {
+		if p := &t.Producers[i]; p.Kind == "relay" {
+			if relay != nil {
+				return s.of(subject{topic: topic, other: ofTopic}, topic), false
+			}
+			relay = p
+		}
+	}
+	if relay == nil {
+		return s.of(subject{topic: topic, other: ofTopic}, topic), false
+	}
+	return s.ofMember(topic, dispatch.Member{Name: cut(relay.Name, mostName)}), true
+}
+
+// newestOf says what went wrong in the newest runs of a member. If it was not slower than the others, it delays
+// calls only if alike is true.
+func (s *suspecting) newestOf(one *suspicion, f *memberFigures, alike bool) {
 	had := len(one.parts)
 	of := min(f.runs, 64)
 	share := func(n int) float64 { return float64(n) / float64(of) }
-	regular := func(h history) bool { return h.count() >= leastDelays && h.count() >= int(of)/4 }
-	typically := ", typically " + duration(f.typicalLoss())
+	typically := ", typically " + duration(f.losses.typical())
+	than := typically
+	if !f.alike {
+		than += " longer than others"
+	}
 	when, longer := ", "+ago(s.now.Sub(f.lastBad)), ""
 	if goesOn := had > 0 && one.last.IsZero(); goesOn && s.now.Sub(f.lastBad) < time.Second {
 		when = ""
 	}
 	switch {
-	case !regular(f.delayed):
+	case !regular(f.delayed, of):
+	case f.delayed&^f.late != 0 && f.alike && !alike:
 	case f.delayed&^f.late != 0:
-		text := fmt.Sprintf("kept %s of %s waiting%s longer than others", count(f.delayed.count()), calls(of), typically)
+		text := fmt.Sprintf("kept %s of %s waiting%s", count(f.delayed.count()), calls(of), than)
 		one.addPast(kindDelaying, text, share(f.delayed.count()), f.lastDelay)
 	case had == 0: // it was late each time, and the text about that follows
-		longer = typically + " longer than others"
+		longer = than
 	}
-	if regular(f.queued) {
+	if regular(f.queued, of) {
 		n := f.queued.count()
 		one.addPast(kindQueue, fmt.Sprintf("had calls wait for their turn in %s of %s%s", count(n), calls(of), typically), share(n), f.lastDelay)
 	}

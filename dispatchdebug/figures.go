@@ -21,6 +21,8 @@ type topicFigures struct {
 	late        history // calls with a late member
 	failed      history // calls with a failed, panicked or rejected one
 	noProducers history // calls without a member
+	relays      waste   // calls that went on when all their members had ended
+	lacking     waste   // calls that ended before there were enough producers
 	lastCall    dispatch.CallID
 	lastEnd     time.Time     // of the newest call that was not plain
 	budget      time.Duration // of the newest call of which it is known
@@ -46,8 +48,9 @@ type memberFigures struct {
 	minute                         series
 	late, failed, panicked         history
 	delayed, queued                history // the call waited for it alone; for its queue
-	losses                         [8]time.Duration
-	nLosses                        int // ever
+	unknown                        history // there was no such member
+	losses                         losses
+	alike                          bool // no member of the call that it delayed last was quick
 	last                           time.Duration
 	lastState                      dispatch.State
 	lastError, lastPanic           string
@@ -72,7 +75,7 @@ type listenerFigures struct {
 
 // The approximate bytes of figures without their windows.
 const (
-	topicBytes    = 900
+	topicBytes    = 1200
 	memberBytes   = 700
 	listenerBytes = 300
 	seriesBytes   = slots * 24
@@ -105,14 +108,15 @@ func (t *totals) add(o totals) {
 	t.Dropped += o.Dropped
 }
 
-// add counts a run. lost is the time that the call lost to it.
-func (f *memberFigures) add(w *row, r *record, slotNumber int64, lost time.Duration) {
+// add counts a run. lost is the time that the call lost to it; alike, whether no member of the call was quick.
+func (f *memberFigures) add(w *row, r *record, slotNumber int64, lost time.Duration, alike bool) {
 	late, panicked := w.state == dispatch.StateLate, w.state == dispatch.StatePanicked
 	failed := w.failed()
 	f.runs++
 	f.late.add(late)
 	f.failed.add(failed)
 	f.panicked.add(panicked)
+	f.unknown.add(w.unknown)
 	if late {
 		f.lateRuns++
 	}
@@ -138,13 +142,14 @@ func (f *memberFigures) add(w *row, r *record, slotNumber int64, lost time.Durat
 	} else if w.state == dispatch.StateOK || w.state == dispatch.StateDeclined {
 		f.lastAnswer = r.end()
 	}
-	inQueue := lost > 0 && (w.started < 0 || w.started > w.ended/2)
+	// A member elsewhere begins when its relay names it. Its queue is not seen.
+	inQueue := lost > 0 && w.member.Node == "" && (w.started < 0 || w.started > w.ended/2)
 	f.delayed.add(lost > 0 && !inQueue)
 	f.queued.add(inQueue)
 	if lost > 0 {
 		s.lost += lost
-		f.losses[f.nLosses%len(f.losses)] = lost
-		f.nLosses++
+		f.losses.add(lost)
+		f.alike = alike
 		f.lastDelay, f.lastDelayCall = r.end(), r.id
 	}
 	if panicked {
@@ -178,14 +183,49 @@ func (f *memberFigures) measure() (grown int) {
 	return grown
 }
 
-// typicalLoss is the median of the newest losses.
-func (f *memberFigures) typicalLoss() time.Duration {
-	known := slices.Clone(f.losses[:min(f.nLosses, len(f.losses))])
+// losses are the newest times that calls have lost.
+type losses struct {
+	newest [8]time.Duration
+	n      int // ever
+}
+
+func (l *losses) add(lost time.Duration) {
+	l.newest[l.n%len(l.newest)] = lost
+	l.n++
+}
+
+// typical is the median of the newest losses.
+func (l *losses) typical() time.Duration {
+	known := slices.Clone(l.newest[:min(l.n, len(l.newest))])
 	if len(known) == 0 {
 		return 0
 	}
 	slices.Sort(known)
 	return known[len(known)/2]
+}
+
+// waste is the time that calls of a topic have lost for a reason that is none of their members.
+type waste struct {
+	newest history
+	minute series
+	losses losses
+	last   time.Time // when such a call ended
+	call   dispatch.CallID
+}
+
+// add counts a call. It returns by how many bytes the waste has grown.
+func (w *waste) add(r *record, slotNumber int64, lost time.Duration) (grown int) {
+	w.newest.add(lost > 0)
+	if lost <= 0 {
+		return 0
+	}
+	if w.minute.slots == nil {
+		grown = seriesBytes
+	}
+	w.minute.at(slotNumber).lost += lost
+	w.losses.add(lost)
+	w.last, w.call = r.end(), r.id
+	return grown
 }
 
 // usual is how long the member usually takes; unknown if there were too few runs to tell.

@@ -38,7 +38,9 @@ type flights struct {
 func (s *suspecting) inFlight() {
 	f := &flights{suspecting: s, by: make(map[*suspicion]*waits), missing: make(map[string]*waits), inherits: make(map[dispatch.CallID]bool)}
 	for i := range s.bus.Calls { // a call comes before those that are sent from inside it
-		f.call(&s.bus.Calls[i])
+		if c := &s.bus.Calls[i]; s.archive.ended[c.Call%mostEnded] != c.Call { // else it has ended since the snapshot, and its losses are counted
+			f.call(c)
+		}
 	}
 	f.tell()
 }
@@ -105,7 +107,7 @@ func (f *flights) slowest(c *dispatch.CallSnapshot, waiting []waitingPart) (susp
 	for _, m := range waiting {
 		switch {
 		case m.Running < 0:
-		case m.Running < c.Elapsed/2:
+		case m.Running < c.Elapsed/2 && m.member.Node == "": // elsewhere a member begins when its relay names it
 			f.waitedForTurn(c, m)
 			queues = true
 		default:
@@ -202,7 +204,11 @@ func (f *flights) tell() {
 		}
 		switch {
 		case w.queued > 0:
-			one.add(kindQueue, w.queueLost, fmt.Sprintf("has a queue: %s in it, the first for %s", callsWait(w.queued), duration(w.first)))
+			text := fmt.Sprintf("has a queue: %s in it, the first for %s", callsWait(w.queued), duration(w.first))
+			if !f.runs(one) {
+				text += ", though it runs nothing: another producer may hold its semaphore"
+			}
+			one.add(kindQueue, w.queueLost, text)
 		case w.first > 0:
 			one.add(kindQueue, w.queueLost, "had a queue: the call that it runs waited "+duration(w.first)+" for its turn")
 		}
@@ -232,16 +238,22 @@ func callsWait(n int) string {
 // members runs or waits in a queue.
 func (s *suspecting) withoutMember(c *dispatch.CallSnapshot) {
 	text := "has a call in flight for " + duration(c.Elapsed) + " of " + duration(c.Budget)
+	one, who := s.of(subject{topic: c.Topic, other: ofTopic}, c.Topic), "a relay"
 	waiting := len(waitingIn(c))
+	if waiting == 0 {
+		var itself bool
+		if one, itself = s.ofRelay(c.Topic); itself {
+			who = "it"
+		}
+	}
 	switch {
 	case waiting > 0:
 		text += fmt.Sprintf(" that has not asked %s of its %s members yet", count(waiting), count(len(c.Outcomes)))
 	case len(c.Outcomes) > 0:
-		text += fmt.Sprintf(" though all its %s members have ended: a relay has not returned", count(len(c.Outcomes)))
+		text += fmt.Sprintf(" though all its %s members have ended: %s has not returned", count(len(c.Outcomes)), who)
 	default:
-		text += " without members: a relay has named none"
+		text += " without members: " + who + " has named none"
 	}
-	one := s.of(subject{topic: c.Topic, other: ofTopic}, c.Topic)
 	if len(one.parts) == 0 { // the oldest call
 		one.add(kindWaiting, c.Elapsed, text)
 		one.call = c.Call
@@ -276,16 +288,15 @@ func (s *suspecting) nest(c *dispatch.CallSnapshot, suspected []*suspicion, inhe
 	}
 }
 
+// runs reports whether a run of a member has not returned.
+func (s *suspecting) runs(one *suspicion) bool {
+	return s.bus.producers(one.topic, one.member).running > 0
+}
+
 // queue returns how many calls wait for their turn with a member.
-func (v *view) queue(topic string, m dispatch.Member) (n int) {
+func (v *view) queue(topic string, m dispatch.Member) int {
 	if m.Node != "" {
 		return 0
 	}
-	t, _ := v.bus.topic(topic)
-	for i := range t.Producers {
-		if p := &t.Producers[i]; isOf(p, m) {
-			n += p.Waiting
-		}
-	}
-	return n
+	return v.bus.producers(topic, m).waiting
 }

@@ -166,7 +166,7 @@ func TestSendersThatWaitForPlaces(t *testing.T) {
 			}()
 		}
 		time.Sleep(time.Minute)
-		want(t, "calls that have ended", places(), "1 sender waits for a place, 0 of 3 calls in flight; listeners are behind with the calls in the other 3")
+		want(t, "calls that have ended", places(), "1 sender waits for a place, 0 of 3 calls in flight; listener-1 is behind with the calls in the other 3")
 		time.Sleep(2 * time.Hour)
 	})
 }

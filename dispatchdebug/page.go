@@ -164,7 +164,11 @@ func searchMembers(t *topicPart) searchForm {
 }
 
 func searchRows(c *callPart) searchForm {
-	return searchForm{c.Query, "name, state or error", []parameter{{Name: "call", Value: c.ID.String()}, {Name: "sort", Value: c.Sort}}}
+	f := searchForm{c.Query, "name, state or error", []parameter{{Name: "call", Value: c.ID.String()}, {Name: "sort", Value: c.Sort}}}
+	if c.Only != "" {
+		f.Others = append(f.Others, parameter{Name: "only", Value: c.Only})
+	}
+	return f
 }
 
 func memberSort(t *topicPart, by string) string {
@@ -174,7 +178,7 @@ func memberSort(t *topicPart, by string) string {
 // rowSorts returns the ways in which a waterfall can be sorted.
 func rowSorts(c *callPart) (list []parameter) {
 	for _, by := range []string{"order", "duration", "name", "state"} {
-		list = append(list, parameter{by, query{Call: c.ID, hasCall: true, Search: c.Query, Sort: by}.link(), by == c.Sort})
+		list = append(list, parameter{by, query{Call: c.ID, hasCall: true, Search: c.Query, Sort: by, Only: c.Only}.link(), by == c.Sort})
 	}
 	return list
 }
@@ -361,7 +365,7 @@ func sparkText(of string, list []int64) string {
 
 // onlyCritical returns the address of the rows of the critical path of a call, or of all rows.
 func onlyCritical(c *callPart) string {
-	q := query{Call: c.ID, hasCall: true, Sort: c.Sort}
+	q := query{Call: c.ID, hasCall: true, Search: c.Query, Sort: c.Sort}
 	if c.Only == "" {
 		q.Only = "critical"
 	}

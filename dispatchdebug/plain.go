@@ -133,7 +133,9 @@ func (a *archive) foldLocked(t *topicFigures) {
 	grown, end := -t.took.bytes(), a.began.Add(p.end)
 	for i := 0; i < len(p.took); i += p.width {
 		t.count(time.Duration(p.took[i]), p.slot, false, false)
-		t.noProducers.add(false)
+		for _, h := range []*history{&t.noProducers, &t.relays.newest, &t.lacking.newest} {
+			h.add(false)
+		}
 	}
 	grown += t.took.bytes()
 	t.lastCall = p.last
@@ -166,7 +168,7 @@ func (a *archive) catchUp() {
 // durations are those at place i of each call.
 func (f *memberFigures) addPlain(p *plainCalls, i int, end time.Time) {
 	f.runs += uint64(p.calls)
-	for _, h := range []*history{&f.late, &f.failed, &f.panicked, &f.delayed, &f.queued} {
+	for _, h := range []*history{&f.late, &f.failed, &f.panicked, &f.delayed, &f.queued, &f.unknown} {
 		*h <<= p.calls
 	}
 	f.minute.turn(p.slot, &f.took)

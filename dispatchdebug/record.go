@@ -42,7 +42,8 @@ type record struct {
 	ended    bool
 	elapsed  time.Duration
 	reason   dispatch.Reason
-	waitsFor int // producers that are missing, while it is in flight
+	lacked   bool // producers until it ended
+	waitsFor int  // producers that are missing, while it is in flight
 
 	rows      []row
 	index     map[rowKey]int // of the rows, made when there are many
@@ -76,7 +77,9 @@ type row struct {
 	abandoned     bool
 	summary       string // of its first result
 	summarized    bool
-	neverReturned bool // it was under way when the call ended, and no return was reported
+	timedOut      bool // it was late by its own timeout
+	unknown       bool // it was asked by name, and there is no such member
+	neverReturned bool // it was under way when it ended, and no return was reported
 }
 
 type rowKey struct {
@@ -159,7 +162,6 @@ func (w *row) put(o *dispatch.Outcome) {
 	}
 	if o.State != dispatch.StatePending {
 		w.ended = o.Elapsed
-		w.neverReturned = o.Started && (o.State == dispatch.StateLate || o.State == dispatch.StateCanceled)
 	}
 }
 
@@ -174,6 +176,8 @@ func (w *row) explain(s dispatch.State, err error) {
 			w.err = cut(fmt.Sprintf("%T: panic: %v", err, p), mostError)
 		}
 	}()
+	w.timedOut = errors.Is(err, dispatch.ErrTimeout)
+	w.unknown = s == dispatch.StateGone && errors.Is(err, dispatch.ErrUnknownMember)
 	w.err, w.stack = textOf(s, err)
 	var partial *dispatch.PartialError
 	if errors.As(err, &partial) {
@@ -211,6 +215,12 @@ func (w *row) span() time.Duration {
 func (r *record) settle() {
 	r.index, r.indexed, r.hint = nil, 0, 0
 	r.shorten(mostRows)
+	r.shortenTexts()
+	r.sender = shortMember(r.sender)
+}
+
+// shortenTexts cuts the names of the rows, and keeps only so many stacks.
+func (r *record) shortenTexts() {
 	stacks := 0
 	for i := range r.rows {
 		w := &r.rows[i]
@@ -219,7 +229,6 @@ func (r *record) settle() {
 			w.stack = ""
 		}
 	}
-	r.sender = shortMember(r.sender)
 }
 
 // shorten keeps at most n rows, in their order: those that the end of the call waited for, those that failed, those

@@ -2,6 +2,7 @@ package dispatchdebug
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -70,12 +71,14 @@ func (r *recorder) whole(ctx context.Context, report *dispatch.Report) {
 		parent, _ = dispatch.CallFrom(ctx)
 	}
 	explained, replicas := explain(report.Outcomes), explain(report.Replicas)
+	lacked := len(report.Outcomes) == 0 && errors.Is(report.Err(), dispatch.ErrTooFewProducers)
 	a := r.archive
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r.revision.Add(1)
 	rec := a.takeLocked(report.Call)
 	rec.finish(report)
+	rec.lacked = lacked
 	if parent.ID != 0 && parent.ID == report.Parent {
 		rec.parent, rec.parentTopic, rec.sender = parent.ID, parent.Topic, parent.Member
 		a.nestLocked(rec)
@@ -150,8 +153,11 @@ func (r *record) add(outcomes []dispatch.Outcome, explained []row, replicas bool
 		w := row{replica: replicas, started: unknown, ended: unknown, returned: unknown}
 		w.put(&outcomes[i])
 		if explained != nil {
-			w.err, w.stack, w.nestedIn = explained[i].err, explained[i].stack, explained[i].nestedIn
+			e := &explained[i]
+			w.err, w.stack, w.nestedIn, w.timedOut, w.unknown = e.err, e.stack, e.nestedIn, e.timedOut, e.unknown
 		}
+		// Under WithGrace a member can be late because it has returned the error of its context.
+		w.neverReturned = outcomes[i].Started && (w.state == dispatch.StateCanceled || w.state == dispatch.StateLate && (w.timedOut || r.cutOff(&w)))
 		r.rows = append(r.rows, w)
 	}
 }

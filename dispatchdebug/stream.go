@@ -24,6 +24,7 @@ const (
 // is too slow for are counted and not made. So a slow browser affects only this goroutine.
 func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, q query, sensitive bool) {
 	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // some proxies keep a response until it is whole, or until much has come
 	s := &stream{Handler: h, w: w, control: http.NewResponseController(w), q: q, sensitive: sensitive, letGo: make(chan struct{})}
 	if r.Method == http.MethodHead {
 		return

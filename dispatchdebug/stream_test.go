@@ -106,6 +106,13 @@ func TestStreamTellsWhatIsNew(t *testing.T) {
 	})
 }
 
+// Proxies that keep responses back are told not to.
+func TestProxiesDoNotKeepTheStreamBack(t *testing.T) {
+	h, _ := newHandler(t)
+	w := ask(h, "/events", func(r *http.Request) { r.Method = http.MethodHead })
+	want(t, "header", w.Header().Get("X-Accel-Buffering"), "no")
+}
+
 func TestASlowBrowserMissesUpdates(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		b.add("slow", after(time.Minute, "", nil))

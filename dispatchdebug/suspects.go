@@ -129,7 +129,7 @@ func (one *suspicion) addPast(k kind, text string, share float64, at time.Time) 
 	if !goesOn && at.After(one.last) {
 		one.last = at
 	}
-	if k == kindPanicked || k == kindNoProducers {
+	if k == kindPanicked || k == kindNoProducers || k == kindProducers {
 		one.bad = true
 	}
 }
@@ -228,7 +228,7 @@ func (s *suspecting) suspect(one *suspicion) suspect {
 }
 
 // replicas removes what a group did only because of some of its replicas, which are suspects themselves. If all of
-// them were only slow, the group remains instead.
+// them were only slow, or all of them had a queue, the group remains instead.
 func (s *suspecting) replicas() {
 	of := make(map[subject][]*suspicion) // by group
 	for _, one := range s.order {
@@ -243,9 +243,14 @@ func (s *suspecting) replicas() {
 			continue
 		}
 		isSlow := func(p part) bool { return p.kind == kindDelaying || p.kind == kindLate }
-		if len(list) == s.countReplicas(key) && !slices.ContainsFunc(list, func(one *suspicion) bool {
-			return slices.ContainsFunc(one.parts, func(p part) bool { return !isSlow(p) })
-		}) {
+		queues, others := 0, false
+		for _, one := range list {
+			if slices.ContainsFunc(one.parts, func(p part) bool { return p.kind == kindQueue }) {
+				queues++
+			}
+			others = others || slices.ContainsFunc(one.parts, func(p part) bool { return !isSlow(p) && p.kind != kindQueue })
+		}
+		if len(list) == s.countReplicas(key) && !others && (queues == 0 || queues == len(list)) {
 			for _, one := range list {
 				one.parts = nil
 			}
@@ -272,6 +277,7 @@ func (s *suspecting) countReplicas(group subject) (n int) {
 // fold removes the suspicions of members that only waited for nested calls. The member at the end
 // of the chain says how many wait for it.
 func (s *suspecting) fold() {
+	s.leaves()
 	byTopic := make(map[string][]*suspicion)
 	for _, one := range s.order {
 		if len(one.parts) > 0 {
@@ -309,6 +315,64 @@ func (s *suspecting) fold() {
 	}
 }
 
+// leaves finds the members that nested calls wait for and that are no suspects, because they are as slow as all others of their
+// topic, or alone: those that usually take at least half of the time that was lost to the sender.
+func (s *suspecting) leaves() {
+	suspected := make(map[string]bool) // topics
+	for _, one := range s.order {
+		suspected[one.topic] = suspected[one.topic] || len(one.parts) > 0
+	}
+	for _, one := range s.order {
+		f := s.archive.memberFigures(one.topic, one.member)
+		if f == nil || !one.mayFold() || !slices.ContainsFunc(one.parts, func(p part) bool { return p.kind == kindDelaying }) {
+			continue
+		}
+		seen := map[string]bool{one.topic: true}
+		var topic string
+		var leaf *memberFigures
+		for sends := one.nested; ; sends = leaf.sends {
+			next, at := s.slowestOf(sends, seen)
+			if next == nil || next.took.quantile(0.5).took < f.losses.typical()/2 {
+				break
+			}
+			leaf, topic = next, at
+			seen[at] = true
+		}
+		if leaf == nil || suspected[topic] || slices.ContainsFunc(one.nested, func(topic string) bool { return suspected[topic] }) {
+			continue
+		}
+		found := s.ofMember(topic, leaf.member)
+		if len(found.parts) == 0 {
+			found.addPast(kindDelaying, "typically takes "+duration(leaf.took.quantile(0.5).took), 1, one.last)
+			found.call = leaf.lastCall
+		}
+		found.lost = max(found.lost, one.lost)
+		one.nested = append(one.nested, topic)
+	}
+}
+
+// slowestOf returns the member that usually takes longest of those of some topics that are not seen yet, and its topic; nil
+// if there is none.
+func (s *suspecting) slowestOf(topics []string, seen map[string]bool) (slowest *memberFigures, topic string) {
+	for _, name := range topics {
+		t := s.archive.topics[name]
+		if t == nil || seen[name] {
+			continue
+		}
+		for m, f := range t.members {
+			if m.Group != "" && m.Node == "" && m.Name != "" || !s.isThere(name, m) {
+				continue // a replica, or gone
+			}
+			if order := slowest == nil || cmp.Or(
+				cmp.Compare(f.took.quantile(0.5).took, slowest.took.quantile(0.5).took), cmp.Compare(slowest.member.String(), m.String()),
+			) > 0; order {
+				slowest, topic = f, name
+			}
+		}
+	}
+	return slowest, topic
+}
+
 // mayFold reports whether nested calls can explain all evidence against it.
 func (one *suspicion) mayFold() bool {
 	if len(one.nested) == 0 || len(one.parts) == 0 {
@@ -334,16 +398,45 @@ func (one *suspicion) silent() bool {
 	return len(one.parts) > 0
 }
 
-// group merges members of a topic that failed with the same error and did nothing else.
+// A same is what members of a topic have done that are one row.
+type same struct{ topic, err, late string }
+
+// same returns what a member did, if that may be one row with others: it failed, and nothing else, or it was late. Texts
+// about failures may differ, because the error says more.
+func (one *suspicion) same() (key same, ok bool) {
+	switch {
+	case len(one.folded) > 0 || one.other != "" || len(one.parts) == 0:
+		return same{}, false
+	case one.err != "":
+		return same{one.topic, one.err, ""}, len(one.parts) == 1 && one.parts[0].kind == kindFailed
+	}
+	key.topic = one.topic
+	for _, p := range one.parts {
+		if p.kind != kindWaiting && p.kind != kindLate {
+			return same{}, false
+		}
+		key.late += p.text + "; "
+	}
+	return key, true
+}
+
+// group merges members of a topic that did nothing else than to fail with the same error, and three or more that were
+// equally late: what they share is the cause, such as a deadline that is too short.
 func (s *suspecting) group() {
-	type same struct{ topic, err string }
+	const leastLate = 3
+	members := make(map[same]int)
+	for _, one := range s.order {
+		if key, ok := one.same(); ok {
+			members[key]++
+		}
+	}
 	leaders := make(map[same]*suspicion)
 	slices.SortStableFunc(s.order, func(x, y *suspicion) int { return cmp.Compare(x.name, y.name) }) // so that the first of a group is the same each time
 	s.order = slices.DeleteFunc(s.order, func(one *suspicion) bool {
-		if one.err == "" || len(one.parts) != 1 || one.parts[0].kind != kindFailed || len(one.folded) > 0 {
+		key, ok := one.same()
+		if !ok || key.late != "" && members[key] < leastLate {
 			return false
 		}
-		key := same{one.topic, one.err}
 		leader := leaders[key]
 		if leader == nil {
 			leaders[key] = one
@@ -395,16 +488,5 @@ func (v *view) producer(topic string, m dispatch.Member) *dispatch.ProducerSnaps
 	if m.Node != "" {
 		return nil
 	}
-	t, _ := v.bus.topic(topic)
-	for i := range t.Producers {
-		if p := &t.Producers[i]; isOf(p, m) {
-			return p
-		}
-	}
-	return nil
-}
-
-// isOf reports whether a producer is this member, whose names are cut, or one of its replicas.
-func isOf(p *dispatch.ProducerSnapshot, m dispatch.Member) bool {
-	return cut(p.Group, mostName) == m.Group && (m.Name == "" || cut(p.Name, mostName) == m.Name)
+	return v.bus.producers(topic, m).first
 }

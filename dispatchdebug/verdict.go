@@ -92,7 +92,10 @@ func (w *waterfall) afterwards(list *[]culprit) string {
 		return text + otherwise
 	}
 	unfinished := ", though all its members had ended: a relay had not returned."
-	if len(r.rows) == 0 {
+	switch {
+	case r.lacked:
+		unfinished = " because there were too few producers."
+	case len(r.rows) == 0:
 		unfinished = ", before a member was asked."
 	}
 	const answer = " without an answer from"
@@ -100,12 +103,22 @@ func (w *waterfall) afterwards(list *[]culprit) string {
 	case dispatch.ReasonDeadline:
 		slices.SortStableFunc(cutOff, func(a, b *row) int { return cmp.Compare(w.overrun(b), w.overrun(a)) })
 		text := "Ended at its deadline of " + duration(r.budget)
+		if r.elapsed-r.budget > r.budget/4 { // under WithGrace it goes on
+			text = "Ended " + duration(r.elapsed-r.budget) + " after its deadline of " + duration(r.budget)
+		}
 		if missing := slices.Concat(late, failed); len(cutOff) == 0 && len(missing) > 0 {
 			return without(text+" because a relay had not returned,", answer, "", missing...)
 		}
 		return without(text, answer, unfinished, slices.Concat(cutOff, late, failed)...)
 	case dispatch.ReasonAllEnded:
-		if missing := slices.Concat(late, failed); len(missing) > 0 {
+		missing := slices.Concat(late, failed)
+		if r.lostToRelays() > 0 {
+			after += " because a relay returned only then"
+			if len(missing) > 0 {
+				after += ","
+			}
+		}
+		if len(missing) > 0 {
 			return without("Ended after "+after, answer, "", missing...)
 		}
 		answered := r.last(func(m *row) bool { return m.state == dispatch.StateOK })

@@ -114,7 +114,7 @@ func TestTheVerdictBeginsWithTheMemberThatTheEndWaitedFor(t *testing.T) {
 		"producers that do not come": {
 			func(*bench) {},
 			[]dispatch.CallOption{dispatch.WithMinProducers(2)},
-			"Ended at its deadline of 1 s, before a member was asked. ", "",
+			"Ended at its deadline of 1 s because there were too few producers. ", "",
 		},
 		"a relay that does not return": {
 			func(b *bench) {

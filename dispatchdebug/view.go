@@ -44,8 +44,9 @@ type busView struct {
 	calls     map[dispatch.CallID]*dispatch.CallSnapshot
 	nested    map[dispatch.CallID][]dispatch.CallID // calls in flight, by the call they were sent from
 
-	mu        sync.Mutex                         // guards byPattern
+	mu        sync.Mutex                         // guards the fields below
 	byPattern map[string]*dispatch.TopicSnapshot // of topics that only patterns serve
+	byMember  map[*dispatch.TopicSnapshot]map[dispatch.Member]producers
 
 	panicked     map[listenerKey]panicked
 	panics       uint64    // of listeners, since the view before
@@ -81,8 +82,8 @@ func newBusView(s dispatch.Snapshot, taken time.Time, before *busView) *busView 
 		abandoned: make(map[abandonedKey]time.Duration, len(s.Abandoned)),
 		calls:     make(map[dispatch.CallID]*dispatch.CallSnapshot, len(s.Calls)),
 		nested:    make(map[dispatch.CallID][]dispatch.CallID),
-		byPattern: make(map[string]*dispatch.TopicSnapshot),
-		panicked:  make(map[listenerKey]panicked),
+		byPattern: make(map[string]*dispatch.TopicSnapshot), byMember: make(map[*dispatch.TopicSnapshot]map[dispatch.Member]producers),
+		panicked: make(map[listenerKey]panicked),
 	}
 	for i := range s.Topics {
 		b.topics[s.Topics[i].Name] = &s.Topics[i]
@@ -165,6 +166,33 @@ func (b *busView) topic(name string) (t *dispatch.TopicSnapshot, byName bool) {
 		b.byPattern[name] = t
 	}
 	return t, false
+}
+
+// producers are those that are one member: its replicas, if it is a group.
+type producers struct {
+	first            *dispatch.ProducerSnapshot // nil if there are none
+	waiting, running int                        // runs
+}
+
+// producers returns the producers of a topic that are this member, whose names are cut.
+func (b *busView) producers(topic string, m dispatch.Member) producers {
+	t, _ := b.topic(topic)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	index := b.byMember[t]
+	if index == nil { // a topic can have thousands of producers, and each is looked for
+		index = make(map[dispatch.Member]producers, len(t.Producers))
+		for i := range t.Producers {
+			p := &t.Producers[i]
+			one := shortMember(dispatch.Member{Group: p.Group, Name: p.Name})
+			for _, m := range []dispatch.Member{one, {Group: one.Group}} {
+				list := index[m]
+				index[m] = producers{cmp.Or(list.first, p), list.waiting + p.Waiting, list.running + p.Running}
+			}
+		}
+		b.byMember[t] = index
+	}
+	return index[m]
 }
 
 // covers reports whether a pattern of topics matches a name.
@@ -275,6 +303,10 @@ func (v *view) inFlightByTopic() map[string]int {
 // record returns a copy of the record of a call, in flight or kept. If looked is true, the call is
 // kept for longer.
 func (v *view) record(id dispatch.CallID, looked bool) *record {
+	var explained, replicas []row
+	if c := v.bus.calls[id]; c != nil {
+		explained, replicas = explain(c.Outcomes), explain(c.Replicas)
+	}
 	a := v.recorder.archive
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -291,12 +323,12 @@ func (v *view) record(id dispatch.CallID, looked bool) *record {
 	if looked {
 		a.openLocked(id) // so that it does not end as a plain call
 	}
-	return v.flightLocked(a, id)
+	return v.flightLocked(a, id, explained, replicas)
 }
 
 // flightLocked makes the record of a call in flight from the snapshot and from the events that the
-// recorder has got already.
-func (v *view) flightLocked(a *archive, id dispatch.CallID) *record {
+// recorder has got already. explained has the texts of its members' errors, and replicas those of its replicas.
+func (v *view) flightLocked(a *archive, id dispatch.CallID, explained, replicas []row) *record {
 	c := v.bus.calls[id]
 	if c == nil {
 		return nil
@@ -307,10 +339,8 @@ func (v *view) flightLocked(a *archive, id dispatch.CallID) *record {
 	}
 	r.id, r.topic, r.parent, r.started = c.Call, c.Topic, c.Parent, c.Started
 	r.elapsed, r.budget, r.waitsFor = c.Elapsed, c.Budget, c.WaitsFor
-	r.fill(c.Outcomes, nil, c.Replicas, nil)
-	for i := range r.rows {
-		r.rows[i].member = shortMember(r.rows[i].member)
-	}
+	r.fill(c.Outcomes, explained, c.Replicas, replicas)
+	r.shortenTexts()
 	for _, child := range v.bus.nested[id] {
 		if !slices.Contains(r.children, child) {
 			r.children = append(r.children, child)

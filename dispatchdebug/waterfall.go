@@ -236,7 +236,9 @@ func (r *record) waitedFor() func(*row) bool {
 	case dispatch.ReasonQuorumLost, dispatch.ReasonFailedFast:
 		last = r.decisive()
 	default:
-		last = r.last(func(*row) bool { return true })
+		if r.lostToRelays() == 0 {
+			last = r.last(func(*row) bool { return true })
+		}
 	}
 	return func(m *row) bool { return m == last }
 }

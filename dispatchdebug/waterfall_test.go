@@ -390,3 +390,21 @@ func TestARelayThatFailsHasRun(t *testing.T) {
 		}
 	})
 }
+
+// The links and the form of a call keep the selection and the search.
+func TestLinksOfACallKeepWhatIsSelected(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.add("site-1", after(100*time.Millisecond, "", nil))
+		id := b.call().String()
+		page := ask(b.h, "/?call="+id+"&only=critical&q=site&sort=name").Body.String()
+		for _, link := range []string{
+			`href="?call=` + id + `&amp;only=critical&amp;q=site&amp;sort=duration"`,
+			`href="?call=` + id + `&amp;q=site&amp;sort=name">all rows`,
+			`<input type="hidden" name="only" value="critical">`,
+		} {
+			if !strings.Contains(page, link) {
+				t.Errorf("the page has no %s", link)
+			}
+		}
+	})
+}

@@ -96,6 +96,8 @@
 		text_failed: list => figures(list, count),
 		text_p99: list => figures(list, duration),
 		has_budget: c => c.budget_ns >= 0,
+		no_member: t => t.members.length === 0 && !t.query,
+		no_member_found: t => t.members.length === 0 && t.query,
 		nothing_found: l => l.total > 0 && l.matching === 0,
 		paged: l => l.pages > 1,
 		has_previous: l => l.page > 1,
@@ -193,13 +195,13 @@
 	};
 	// Lists that change all the time have slots: an old item keeps its slot, a new item gets a free
 	// slot, and only then the last items move up. So no row moves; its texts change.
-	// An item that is gone keeps its slot while the pointer or the focus is in the list.
+	// An item that is gone keeps its slot while the pointer or the focus is in the list, and is marked.
 	const arrange = (el, key, items) => {
 		const fresh = new Map(items.map(item => [item[key], item])), pointed = isHeld(el);
 		const list = (el.arranged || []).map(item => {
 			const now = fresh.get(item[key]);
 			fresh.delete(item[key]);
-			return now || (pointed ? item : null);
+			return now || (pointed ? { ...item, gone: true } : null);
 		});
 		for (const item of fresh.values()) {
 			const free = list.indexOf(null);
@@ -212,7 +214,10 @@
 		}
 		return el.arranged = list;
 	};
-	const isHeld = el => el.matches(":hover") || el.contains(document.activeElement);
+	// After a touch, the element is hovered over until something else is touched.
+	let touched = false;
+	for (const type of ["pointerdown", "pointermove"]) addEventListener(type, event => touched = event.pointerType === "touch", true);
+	const isHeld = el => !touched && el.matches(":hover") || el.contains(document.activeElement);
 
 	// A suspect keeps its row for five seconds, also if it is none any more, and the rows are
 	// sorted again at most that often.
@@ -229,7 +234,7 @@
 			const place = new Map(suspects.map((s, i) => [s.key, i]));
 			held.sort((a, b) => (place.get(a.item.key) ?? Infinity) - (place.get(b.item.key) ?? Infinity) || 0);
 		}
-		return held.slice(0, Math.max(mostHeld, suspects.length)).map(h => h.item);
+		return held.slice(0, Math.max(mostHeld, suspects.length)).map(h => now - h.seen < holdFor ? h.item : { ...h.item, gone: true });
 	};
 
 	// The polite live region names the suspects when they change.
@@ -262,7 +267,9 @@
 	};
 
 	const live = document.getElementById("live"), button = document.getElementById("pause");
-	let source = null, stopped = false, frame = 0, newest = null, wait = 1000, again = 0;
+	// The server sends something every 15 seconds. Without it for longer, the connection is broken, which a browser may not notice.
+	const mostQuiet = 40000;
+	let source = null, stopped = false, frame = 0, newest = null, wait = 1000, again = 0, quiet = 0;
 	const say = (state, text) => {
 		live.dataset.live = state;
 		if (live.textContent !== text) live.textContent = text;
@@ -280,8 +287,15 @@
 		clearTimeout(again);
 		source = new EventSource("events" + location.search);
 		source.onmessage = event => {
+			const before = newest;
 			newest = JSON.parse(event.data);
 			wait = 1000;
+			listen();
+			if (isOther(before, newest)) {
+				close();
+				location.reload();
+				return;
+			}
 			say("live", "live");
 			frame ||= requestAnimationFrame(show);
 		};
@@ -289,15 +303,27 @@
 		source.addEventListener("replaced", () => stop("paused", "too many pages are open"));
 		// A browser does not reconnect after a response such as 502, and several browsers must not
 		// reconnect at the same moment.
-		source.onerror = () => {
-			say("lost", "no connection");
-			close();
-			again = setTimeout(open, wait * (0.75 + Math.random() / 2));
-			wait = Math.min(wait * 2, 30000);
-		};
+		source.onerror = lose;
+		listen();
 	};
+	const lose = () => {
+		say("lost", "no connection");
+		close();
+		again = setTimeout(open, wait * (0.75 + Math.random() / 2));
+		wait = Math.min(wait * 2, 30000);
+	};
+	const listen = () => {
+		clearTimeout(quiet);
+		quiet = setTimeout(lose, mostQuiet);
+	};
+	// Only a part of the page is brought up to date. It has to be loaded again if the server was restarted, because
+	// its calls have other numbers, and if a topic or call that was not known is known now.
+	const began = doc => Date.parse(doc.now) - doc.page.recording_ns / 1e6;
+	const isOther = (before, now) => before && Math.abs(began(now) - began(before)) > 1000 ||
+		now.topic?.known && !document.getElementById("producers") || now.call?.known && !document.getElementById("waterfall");
 	const close = () => {
 		clearTimeout(again);
+		clearTimeout(quiet);
 		source?.close();
 		source = null;
 	};
@@ -344,6 +370,8 @@
 		let typing = 0;
 		const find = () => {
 			history.replaceState(null, "", changed({ q: box.value, page: "" }));
+			for (const a of document.querySelectorAll("a[data-only]")) a.setAttribute("href", changed({ only: a.dataset.only }));
+			document.querySelector("footer a").setAttribute("href", "data.json" + location.search);
 			for (const a of document.querySelectorAll("a[data-sort]")) a.setAttribute("href", changed({ sort: a.dataset.sort === "name" && !location.search.match(/topic=|call=/) ? "" : a.dataset.sort }));
 			resume();
 		};

@@ -154,6 +154,13 @@ func command[P, R any](tb *tab, c cdp.Command[P, R], params P) R {
 	return r
 }
 
+// forget forgets what the console has said.
+func (tb *tab) forget() {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	tb.complains = nil
+}
+
 // hear records the messages and requests of the page.
 func (tb *tab) hear(event any) {
 	tb.mu.Lock()

@@ -559,3 +559,51 @@ func TestRowsOfOneName(t *testing.T) {
 	s.call("cell.measure")
 	tb.wait(rows + " === 'meters 3,meter-1 3,meters 3'")
 }
+
+// A search that is typed on the page of a topic and that finds no producer does not say that there is none. The link to
+// the data follows the search.
+func TestASearchThatFindsNoProducer(t *testing.T) {
+	s := cell(t)
+	tb := newTab(t, wide)
+	tb.open(s.address + "?topic=cell.measure")
+	tb.updated()
+	tb.do(chromedp.SendKeys(chromedp.CSS("#q"), "nowhere"))
+	tb.wait("!document.querySelector('.members').checkVisibility()")
+	const said = `[...document.querySelectorAll("[aria-labelledby=producers] .empty")].filter(e => e.checkVisibility()).map(e => e.innerText).join()`
+	if got := eval[string](tb, said); got != "No producer has this text in its name, state or error." {
+		t.Errorf("the page says %q", got)
+	}
+	if got := eval[string](tb, "document.querySelector('footer a').getAttribute('href')"); got != "data.json?q=nowhere&topic=cell.measure" {
+		t.Errorf("the link to the data is %q", got)
+	}
+}
+
+// On a narrow page of kept calls, times of day and durations are whole.
+func TestKeptCallsAreWholeOnANarrowPage(t *testing.T) {
+	s, _ := late(t)
+	s.letGo()
+	s.produce("quick.topic", takes(8*time.Millisecond))
+	s.call("quick.topic")
+	for _, l := range []look{narrow, wide} {
+		tb := newTab(t, l)
+		tb.open(s.address + "?calls")
+		tb.updated()
+		if cut := eval[string](tb, whatIsCut); cut != "" {
+			t.Errorf("%d px: cut off: %s", l.width, cut)
+		}
+	}
+}
+
+// The link to the critical path of a call keeps the search that is typed.
+func TestTheCriticalPathKeepsTheSearch(t *testing.T) {
+	s, id := late(t)
+	s.letGo()
+	tb := newTab(t, wide)
+	tb.open(fmt.Sprint(s.address, "?call=", id))
+	tb.updated()
+	tb.do(chromedp.SendKeys(chromedp.CSS("#q"), "site"))
+	tb.wait("location.search.includes('q=site')")
+	if got, want := eval[string](tb, "document.querySelector('a[data-only]').getAttribute('href')"), fmt.Sprintf("?call=%v&only=critical&q=site", id); got != want {
+		t.Errorf("the link is %q, want %q", got, want)
+	}
+}

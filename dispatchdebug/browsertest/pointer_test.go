@@ -75,9 +75,45 @@ func TestFlightsKeepTheirRowsUnderThePointer(t *testing.T) {
 	if got := eval[string](tb, link); got != before {
 		t.Errorf("under the pointer the calls in flight have become %q, they were %q", got, before)
 	}
+	const ended = "[...document.querySelectorAll('.flight')].filter(f => f.querySelector('.gone').checkVisibility()).map(f => f.querySelector('a').textContent).join()"
+	if got, want := eval[string](tb, ended), fmt.Sprint("#", first.ID()); got != want {
+		t.Errorf("under the pointer the rows of %q say that their call has ended, want %s", got, want)
+	}
 	tb.pointAt(5, 5)
 	tb.wait("document.querySelectorAll('.flight').length === 1")
 	second.Cancel(nil)
+}
+
+// A suspect that is none any more keeps its row while the pointer is on the list, and the row says so. After a
+// touch it does not keep its row.
+func TestASuspectThatIsNoneAnyMoreIsMarked(t *testing.T) {
+	const gone = "document.querySelector('.suspect .gone')?.checkVisibility()"
+	for name, touch := range map[string]bool{"pointer": false, "touch": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			s.produce("cell.measure", s.hangs(), dispatch.WithName("site-1"))
+			c := s.send("cell.measure", dispatch.WithTimeout(time.Minute))
+			s.suspected("waiting", 1)
+			tb := newTab(t, wide)
+			tb.open(s.address)
+			tb.updated()
+			tb.point(".suspect .lost")
+			tb.wait("document.querySelector('.suspects').matches(':hover')")
+			if touch { // the element is hovered over, but by a finger that is not there any more
+				eval[chromedp.Void](tb, "dispatchEvent(new PointerEvent('pointerdown', { pointerType: 'touch' })); undefined")
+			}
+			s.letGo()
+			c.Cancel(nil)
+			waitFor(t, "no suspect", func() bool { return len(s.data("").Suspects) == 0 })
+			if touch {
+				tb.wait("!document.querySelector('.suspect')")
+				return
+			}
+			tb.wait(gone)
+			tb.pointAt(5, 5)
+			tb.wait("!document.querySelector('.suspect')")
+		})
+	}
 }
 
 // The button copies the call as it is in data.json.

@@ -14,9 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"github.com/seed-bb4b4d74/dispatch"
+	"github.com/seed-bb4b4d74/dispatch/dispatchdebug"
 )
 
 // A tab that was closed leaves no stream and no goroutine.
@@ -178,6 +180,14 @@ func TestBars(t *testing.T) {
 	})
 }
 
+// closeAfterTabs closes a server when the tabs that are opened after this are closed.
+func closeAfterTabs(t *testing.T, server *httptest.Server) {
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+}
+
 // A page whose stream is answered with an error tries again, and continues when the stream
 // works.
 func TestReconnects(t *testing.T) {
@@ -197,14 +207,103 @@ func TestReconnects(t *testing.T) {
 		}
 		s.handler.ServeHTTP(w, r)
 	}))
-	defer server.Close()
-	defer server.CloseClientConnections()
+	closeAfterTabs(t, server)
 	tb := newTab(t, wide)
 	tb.open(server.URL + "/")
 	tb.wait("document.getElementById('live').dataset.live === 'lost'")
 	tb.updated()
 	tb.wait("document.getElementById('live').dataset.live === 'live'")
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	tb.complains = nil // the console reports the 502
+	tb.forget() // the console reports the 502
+}
+
+// After a restart of the program the page is loaded again: the numbers of its calls begin anew.
+func TestAPageIsLoadedAgainAfterARestart(t *testing.T) {
+	inFlight := func(topic string) *scene {
+		s := newScene(t)
+		s.produce(topic, takes(time.Hour))
+		if id := s.send(topic, dispatch.WithTimeout(time.Hour)).ID(); id != 1 {
+			t.Fatalf("the first call has the number %v", id)
+		}
+		return s
+	}
+	var serving sync.Mutex
+	handler := inFlight("cell.measure").handler
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		serving.Lock()
+		h := handler
+		serving.Unlock()
+		h.ServeHTTP(w, r)
+	}))
+	closeAfterTabs(t, server)
+	tb := newTab(t, wide)
+	tb.open(server.URL + "/?call=1")
+	tb.wait("document.querySelector('.facts bdi')?.textContent === 'cell.measure'")
+	tb.updated()
+	tb.wait("performance.now() > 2000") // the programs do not begin at the same time
+	restarted := inFlight("another.topic")
+	serving.Lock()
+	handler = restarted.handler
+	serving.Unlock()
+	server.CloseClientConnections()
+	tb.wait("document.querySelector('.facts bdi')?.textContent === 'another.topic'")
+	tb.forget() // the console reports the connections that were closed
+}
+
+// The page of a topic that was not known shows the topic when it is.
+func TestATopicThatBecomesKnownIsShown(t *testing.T) {
+	s := newScene(t)
+	tb := newTab(t, wide)
+	tb.open(s.address + "?topic=cell.measure")
+	tb.wait("document.querySelector('.empty')?.checkVisibility()")
+	s.produce("cell.measure", takes(time.Millisecond), dispatch.WithName("site-1"))
+	tb.wait("document.querySelector('.members tbody bdi')?.textContent === 'site-1'")
+	tb.forget() // the console reports the 404
+}
+
+// A stream that breaks without a sign is noticed, and another one is opened.
+func TestABrokenStreamIsNoticed(t *testing.T) {
+	s := cell(t)
+	var broken sync.Once
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hang := false
+		if strings.HasSuffix(r.URL.Path, "/events") {
+			broken.Do(func() { hang = true })
+		}
+		if !hang {
+			s.handler.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	closeAfterTabs(t, server)
+	tb := newTab(t, wide)
+	// Long times pass quickly in this tab.
+	command(tb, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
+		Source: `const later = setTimeout; window.setTimeout = (f, ms) => later(f, ms > 30000 ? ms / 100 : ms);`,
+	})
+	tb.open(server.URL + "/")
+	tb.wait("document.getElementById('live').dataset.live === 'live'")
+}
+
+// A link with the token on a page of another site, such as a wiki, opens the page, and so does a link without the token
+// later. The page cannot be read or framed by the other site.
+func TestALinkWithATokenOnAnotherSite(t *testing.T) {
+	const token = "0123456789abcdef"
+	s := newScene(t, dispatchdebug.WithToken(token))
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<link rel="icon" href="data:,"><a id="with" href="%s?token=%s">with</a> <a id="without" href="%[1]s">without</a>`, s.address, token)
+	}))
+	closeAfterTabs(t, other)
+	tb := newTab(t, wide)
+	elsewhere := strings.Replace(other.URL, "127.0.0.1", "evil.test", 1)
+	for _, link := range []string{"with", "without"} {
+		tb.open(elsewhere)
+		eval[chromedp.Void](tb, "document.getElementById('"+link+"').click()")
+		tb.wait("document.getElementById('who')?.checkVisibility()")
+		tb.updated()
+	}
 }
