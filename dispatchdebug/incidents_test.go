@@ -31,13 +31,13 @@ func testIncidents(t *testing.T, incidents map[string]incident) {
 				b := &bench{t, New(bus), dispatch.On[string, string](bus)}
 				in.play(b)
 				suspect := ""
-				for _, s := range b.data("").Suspects {
+				if all := b.data("").Suspects; len(all) > 0 {
+					s := all[0]
 					suspect = fmt.Sprintf("%s %v %v: %s", s.Name, s.Kinds, s.Lost, s.Text)
 					if in.verdict != "" {
 						c := b.waterfall(s.Call)
 						want(t, "verdict", fmt.Sprintf("%s [%s] [%s]", c.Verdict, c.culprits(), c.critical()), in.verdict)
 					}
-					break
 				}
 				want(t, "first suspect", suspect, in.suspect)
 				b.h.Close()
