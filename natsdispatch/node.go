@@ -274,7 +274,7 @@ func (n *Node) drainSubscriptions(ctx context.Context) error {
 	var closed []<-chan nats.SubStatus
 	for _, sub := range n.subscriptions() {
 		closed = append(closed, sub.StatusChanged(nats.SubscriptionClosed))
-		if err := sub.Drain(); err != nil && sub.IsValid() {
+		if err := n.drainSubscription(ctx, sub); err != nil && sub.IsValid() {
 			return err
 		}
 	}
@@ -288,6 +288,25 @@ func (n *Node) drainSubscriptions(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// drainSubscription ends a subscription once the messages that the server has sent are handled. Without a connection
+// no more come. Subscription.Drain would then subscribe again after the reconnect, and never unsubscribe, so the server
+// would go on to choose this process for requests to its groups.
+func (n *Node) drainSubscription(ctx context.Context, sub *nats.Subscription) error {
+	if !n.nc.IsReconnecting() {
+		return sub.Drain()
+	}
+	for {
+		if waiting, _, err := sub.Pending(); err != nil || waiting == 0 {
+			return sub.Unsubscribe()
+		}
+		select {
+		case <-time.After(time.Millisecond): // messages are handled without blocking
+		case <-ctx.Done():
+			return endOf(ctx)
+		}
+	}
 }
 
 // hearCancels subscribes the node to the cancels of the requests that it works on while it drains. They come on the

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -486,4 +487,39 @@ func TestAnnouncementsOfNamesThatAreTooLong(t *testing.T) {
 	}
 	a.announce("bye", nil)
 	noMisuse(t, near)
+}
+
+// A node that drains while its connection is broken gets no more requests to its groups when the connection is back.
+// Its process and its connection go on.
+func TestGroupOfANodeThatDrainedWithoutAConnection(t *testing.T) {
+	s := startServer(t)
+	port := s.Addr().(*net.TCPAddr).Port
+	leaving, staying, near := newBus(), newBus(), newBus()
+	produce(t, leaving, "r1", echo("r1"), dispatch.WithGroup("g"))
+	produce(t, staying, "r2", echo("r2"), dispatch.WithGroup("g"))
+	nc, stays, asks := connect(t, s.ClientURL()), connect(t, s.ClientURL()), connect(t, s.ClientURL())
+	node := serve(t, nc, leaving, "leaving")
+	serve(t, stays, staying, "staying")
+	r := join(t, asks, near, []string{"leaving", "staying"})
+
+	s.Shutdown()
+	until(t, "the connection to be broken", nc.IsReconnecting)
+	before := nc.NumSubscriptions()
+	drained := make(chan error, 1)
+	go func() { drained <- node.Drain(t.Context()) }()
+	until(t, "the node to drain", func() bool { return nc.NumSubscriptions() != before }) // it hears cancels, and then ends others
+	startServer(t, onPort(port))
+	if err := receive(t, "the node to be drained", drained); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*nats.Conn{nc, stays, asks} {
+		until(t, "all to be connected", c.IsConnected)
+	}
+	await(t, r, "staying")
+	for range 20 {
+		report := ended(t, send(t, near, "x", dispatch.WithTargets("g"), dispatch.WithQuorum(1), dispatch.WithTimeout(5*time.Second)))
+		if report.Reason != dispatch.ReasonSatisfied {
+			t.Fatalf("a request to the group is lost: %v", report)
+		}
+	}
 }
