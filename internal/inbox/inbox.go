@@ -78,8 +78,8 @@ type Inbox struct {
 	firsts  int32  // of these tasks, those of sources that Preload has added
 	away    int32  // of these tasks, those that are in Away
 	waiting int32  // results that wait, as far as they are counted
+	unwound uint32 // tasks that have unwound the stack, up to the largest uint32: there may be very many inboxes
 	dropped uint64 // results that were dropped
-	unwound uint64 // tasks that have unwound the stack
 }
 
 // Init sets what does not change.
@@ -232,7 +232,9 @@ func (b *Inbox) unwind(h *hand) {
 
 func (b *Inbox) note(value any, stack []byte) {
 	b.mu.Lock()
-	b.unwound++
+	if b.unwound < math.MaxUint32 {
+		b.unwound++
+	}
 	b.mu.Unlock()
 	if !b.owner.Unwound(value, stack) && value != nil {
 		panic(value)
@@ -373,7 +375,7 @@ type Stats struct {
 func (b *Inbox) Stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Stats{b.queue.length + int(b.inHand), int(b.waiting), b.dropped, b.unwound}
+	return Stats{b.queue.length + int(b.inHand), int(b.waiting), b.dropped, uint64(b.unwound)}
 }
 
 // Locked calls f under the lock of the inbox.
