@@ -60,9 +60,6 @@ const (
 	leastToken  = 16
 )
 
-// cookieValues encodes the token for the cookie. Not all characters of a token can be in a cookie.
-var cookieValues = base64.RawURLEncoding
-
 // hasToken accepts requests with the token in the header, in the cookie, or in the address.
 func hasToken(token string) func(*http.Request) (view, sensitive bool) {
 	want := sha256.Sum256([]byte(token))
@@ -74,7 +71,7 @@ func hasToken(token string) func(*http.Request) (view, sensitive bool) {
 		bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		ok := is(bearer) || is(r.URL.Query().Get("token"))
 		if c, err := r.Cookie(tokenCookie); err == nil {
-			value, err := cookieValues.DecodeString(c.Value)
+			value, err := base64.RawURLEncoding.DecodeString(c.Value)
 			ok = ok || err == nil && is(string(value))
 		}
 		return ok, ok
@@ -89,9 +86,10 @@ func (h *Handler) exchangeToken(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	// A strict cookie would not be sent when a link on another site leads here, not even after the redirect. The page only
-	// shows, and other sites cannot read it. Without a path, a cookie is for the directory that the browser has asked for, also if a prefix was stripped.
+	// shows, and other sites cannot read it. Without a path, a cookie is for the directory that the browser has asked
+	// for, also if a prefix was stripped. Not all characters of a token can be in a cookie.
 	http.SetCookie(w, &http.Cookie{
-		Name: tokenCookie, Value: cookieValues.EncodeToString([]byte(h.token)), HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil,
+		Name: tokenCookie, Value: base64.RawURLEncoding.EncodeToString([]byte(h.token)), HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil,
 	})
 	query.Del("token")
 	w.Header().Set("Location", "?"+query.Encode())

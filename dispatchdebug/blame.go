@@ -14,7 +14,7 @@ const (
 )
 
 // blame calls f with each row that the call lost time to, and with the loss: the time between the
-// end of the quickest quarter of the members and the end of this one. If that is nobody, and the
+// end of the quickest quarter of the members and the end of this one. If it lost time to none of them, and the
 // call has used half of its time, none of its members was quick: it lost to them the time for which they ran.
 func (r *record) blame(f func(w *row, lost time.Duration, alike bool)) {
 	if !r.matters(r.elapsed) {

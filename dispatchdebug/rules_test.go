@@ -16,7 +16,7 @@ import (
 	"github.com/seed-bb4b4d74/dispatch"
 )
 
-// The rules for all fields hold in every document, whatever the bus goes through: every list is a list, no duration
+// The rules for all fields hold in every document and in every state of the bus: every list is a list, no duration
 // is less than -1, every share is between 0 and 1 or -1, and nothing is in the list of suspects twice. The figures
 // are those of the snapshot and of the reports.
 func TestRulesForAllFields(t *testing.T) {

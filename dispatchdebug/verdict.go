@@ -142,11 +142,11 @@ func (w *waterfall) afterwards(list *[]culprit) string {
 	case dispatch.ReasonQuorumLost:
 		missing := slices.Concat(failed, late, declined)
 		slices.SortStableFunc(missing, func(a, b *row) int { return cmp.Compare(b.ended, a.ended) })
-		nobody := ": it is larger than the number of members."
+		ending := ": it is larger than the number of members."
 		if r.left > 0 {
-			nobody = "." // not all members are known
+			ending = "." // not all members are known
 		}
-		return without("Given up after "+after+" because the quorum could not be reached", " without", nobody, missing...)
+		return without("Given up after "+after+" because the quorum could not be reached", " without", ending, missing...)
 	case dispatch.ReasonFailedFast:
 		failed = slices.DeleteFunc(failed, func(m *row) bool { return !m.failed() })
 		return without("Given up after "+after, " because of the failure of", " because of a failure.", failed...)

@@ -381,7 +381,7 @@ func (n *Node) Close() error {
 	n.watching.Wait()
 	n.answers.Wait()
 	n.state.Lock()
-	n.kept.shrink(func() bool { return true }) // nobody can ask for these replies any more
+	n.kept.shrink(func() bool { return true }) // no asker can ask this node for them any more
 	n.state.Unlock()
 	n.news.end()
 	return nil

@@ -216,7 +216,7 @@ func TestReconnects(t *testing.T) {
 	tb.forget() // the console reports the 502
 }
 
-// After a restart of the program the page is loaded again: the numbers of its calls begin anew.
+// After a restart of the program the page is loaded again: the numbers of its calls begin at 1 again.
 func TestAPageIsLoadedAgainAfterARestart(t *testing.T) {
 	inFlight := func(topic string) *scene {
 		s := newScene(t)
