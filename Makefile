@@ -49,8 +49,9 @@ variants: ## test with the oldest Go, and the root package on 32 bits, on one pr
 	GOMAXPROCS=1 go test -count=1 .
 	GODEBUG=panicnil=1 go test -count=1 .
 
-lint: words ## check every module's format, vet and staticcheck it; check what the root depends on
+lint: words ## check every module's format, vet and staticcheck it; check the mutants and what the root depends on
 	@.ci/leftovers
+	@.ci/mutants
 	@.ci/format
 	$(call each,go vet ./...)
 	$(call each,$(TOOL) staticcheck ./...)
