@@ -92,17 +92,18 @@ func (r *run) contextOf(own *ownContext) context.Context {
 		base = context.WithoutCancel(base) // the call may have ended meanwhile, for another cause
 	}
 	made, cancel := r.derive(base)
-	c.mu.Lock()
-	if own.ctx == nil {
-		own.ctx, own.cancel = made, cancel
-	} else {
-		defer cancel(nil) // another goroutine was quicker
-		made, cancel = own.ctx, own.cancel
-	}
-	ended = r.endedLocked()
-	c.mu.Unlock()
 	if ended != nil {
-		cancel(ended)
+		cancel(ended) // before another goroutine can find it
+	}
+	c.mu.Lock()
+	stale := own.ctx != nil || ended == nil && r.endedLocked() != nil
+	if !stale {
+		own.ctx, own.cancel = made, cancel
+	}
+	c.mu.Unlock()
+	if stale {
+		cancel(nil)
+		return r.contextOf(own)
 	}
 	return made
 }

@@ -124,31 +124,33 @@ func (c *gathering) context() context.Context {
 	// No lock is held, because the sender's context may be the user's code.
 	made := callcontext.New(c.sender, c.start.Add(c.budget()))
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.shared == nil {
+		if c.over() || c.course.Graced() { // from now on, others find the context, so it has to have ended
+			made.End(c.endOfContextLocked())
+		}
 		c.shared = made
 	}
-	shared = c.shared
-	over, graced := c.over(), c.course.Graced()
-	c.mu.Unlock()
-	if over || graced { // which happened before the context could be found
-		c.endContext(shared)
-	}
-	return shared
+	return c.shared
 }
 
 // endContext ends the producers' context once the call is over, or its grace has begun.
 func (c *gathering) endContext(shared *callcontext.Context) {
 	c.mu.Lock()
-	cause := c.cause
-	reason := c.course.Reason()
+	exceeded, cause := c.endOfContextLocked()
 	c.mu.Unlock()
-	switch {
+	shared.End(exceeded, cause)
+}
+
+// endOfContextLocked returns how the producers' context ends.
+func (c *gathering) endOfContextLocked() (exceeded bool, cause error) {
+	switch reason := c.course.Reason(); {
 	case reason == course.Underway:
-		shared.End(true, context.DeadlineExceeded)
-	case cause == nil:
-		shared.End(false, context.Canceled)
+		return true, context.DeadlineExceeded
+	case c.cause == nil:
+		return false, context.Canceled
 	default:
-		shared.End(reason == course.Deadline, cause)
+		return reason == course.Deadline, c.cause
 	}
 }
 

@@ -462,6 +462,7 @@ func TestStuckProducerIsNotAskedAfterTheWait(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		close(second)
 		<-waits.Done()
+		synctest.Wait() // its slot is free before the call that has used it has ended
 		expect(t, outlived.Report(), "deadline: a late")
 		expect(t, inTime.Report(), "all ended: a ok")
 		expect(t, waits.Report(), "all ended: a rejected")
