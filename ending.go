@@ -225,19 +225,25 @@ func (c *gathering) spread() {
 	}
 }
 
-// noteFailure counts the failure of a run with its producer, and logs a panic.
+// noteFailure counts the failure of a run with its producer, and logs a panic or Goexit.
 func (c *gathering) noteFailure(r *run, how course.State, why string) {
 	if how == course.Declined || how == course.Late || how == course.Gone {
 		return
 	}
 	r.producer().fail(why, r.started)
-	c.notePanic(r)
+	c.noteUnwound(r)
 }
 
-// notePanic logs the panic of a run, if it has ended with one.
-func (c *gathering) notePanic(r *run) {
-	if p, ok := r.err().(*PanicError); ok && !r.returned {
-		c.bus.unwound(r.producer().entry.Kind.String(), &r.producer().Registration, p.Value, p.Stack)
+// noteUnwound logs the panic or Goexit of a run, if the run has ended with one.
+func (c *gathering) noteUnwound(r *run) {
+	if r.returned {
+		return
+	}
+	kind, registration := r.producer().entry.Kind.String(), &r.producer().Registration
+	if p, ok := r.err().(*PanicError); ok {
+		c.bus.unwound(kind, registration, p.Value, p.Stack)
+	} else if r.err() == ErrGoexit {
+		c.bus.unwound(kind, registration, nil, nil)
 	}
 }
 

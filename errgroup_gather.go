@@ -321,9 +321,7 @@ func (c *gathering) settleLate(r *run, how course.State, now time.Duration) {
 	by := max(0, now-ended)
 	c.mu.Unlock()
 	c.observeLate(r, r.producer().member(), now, by, r.err())
-	if how == course.Panicked {
-		c.notePanic(r)
-	}
+	c.noteUnwound(r)
 	if how == course.OK && !r.producer().is(gateStream) {
 		c.half.late(r, now, by)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -84,6 +85,62 @@ func TestStackOfAPanicIsLoggedOnceAMinute(t *testing.T) {
 			t.Errorf("after a minute: %s, want %s", got, want)
 		}
 	})
+}
+
+// A producer that calls Goexit is logged like one that panics, also if its call is over. An error that
+// only says so is an error like others.
+func TestGoexitOfProducersIsLogged(t *testing.T) {
+	lateExit := func(context.Context, int) (int, error) {
+		time.Sleep(2 * time.Second)
+		return exiting(context.Background(), 0)
+	}
+	for name, add := range map[string]func(t *testing.T, d *dispatcher){
+		"producer": func(t *testing.T, d *dispatcher) { produce(t, d, "x", exiting) },
+		"replica":  func(t *testing.T, d *dispatcher) { produce(t, d, "x", exiting, dispatch.WithGroup("g")) },
+		"limited":  func(t *testing.T, d *dispatcher) { produce(t, d, "x", exiting, dispatch.WithConcurrency(1)) },
+		"late":     func(t *testing.T, d *dispatcher) { produce(t, d, "x", lateExit) },
+		"overdue": func(t *testing.T, d *dispatcher) {
+			produce(t, d, "x", lateExit, dispatch.WithTimeout(time.Millisecond))
+		},
+		"stream": func(t *testing.T, d *dispatcher) {
+			addStream(t, d, "x", func(context.Context, int) iter.Seq2[int, error] {
+				return func(yield func(int, error) bool) { yield(exiting(context.Background(), 0)) }
+			})
+		},
+		"relay": func(t *testing.T, d *dispatcher) {
+			addRelay(t, d, "x", func(context.Context, int, roster) error { runtime.Goexit(); return nil })
+		},
+		"late relay": func(t *testing.T, d *dispatcher) {
+			addRelay(t, d, "x", func(_ context.Context, _ int, to roster) error {
+				to.Name(far("y"))
+				lateExit(context.Background(), 0)
+				return nil
+			})
+		},
+		"nothing": func(t *testing.T, d *dispatcher) { produce(t, d, "x", failing(dispatch.ErrGoexit)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, logged := newDispatcher(dispatch.WithTimeout(time.Second))
+				add(t, d)
+				for range 2 {
+					ended(t, d)
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				kind, want := "producer", 2
+				switch name {
+				case "relay", "late relay":
+					kind = "relay"
+				case "nothing":
+					want = 0
+				}
+				if n := logged.count("ERROR " + kind + " called runtime.Goexit"); n != want || logged.count("ERROR") != want {
+					t.Errorf("%d calls of Goexit were logged, want %d: %q", n, want, logged.all())
+				}
+			})
+		})
+	}
 }
 
 // unruly is a slog.Handler that does as it is told with each record.

@@ -128,7 +128,7 @@ func TestGroupErrorsAreReached(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		synctest.Wait()
-		if logged.count("producer=b") != 1 || len(logged.all()) != 1 {
+		if logged.count("producer=b") != 1 || logged.count("producer=c") != 1 || len(logged.all()) != 2 {
 			t.Errorf("logged %q", logged.all())
 		}
 	})

@@ -217,7 +217,7 @@ func (c *gathering) endRelay(r *relayRun) {
 		c.bus.ledger.Changed()
 		if ran {
 			c.observeLate(&r.run, r.producer().member(), now, by, r.err())
-			c.notePanic(&r.run)
+			c.noteUnwound(&r.run)
 		}
 	} else {
 		expired := how == course.Expired
