@@ -237,19 +237,30 @@ func (e *MemberError) Unwrap() error { return e.Err }
 // unwraps to the error of that context.
 type ShutdownError struct {
 	Calls     []CallInfo // calls that had not ended, and were canceled
-	Producers []Member   // producers that had not returned
+	Producers []Member   // producers that had not returned, once for each of their runs
 	Listeners []string   // listeners, observers and OnLate hooks inside a callback, or with queued events
 	Err       error      // the context's error
 }
 
-// Error names what was still running, at most ten of each kind.
+// Error names what was still running, at most ten of each kind. It names a producer once, with
+// the number of its runs.
 func (e *ShutdownError) Error() string {
 	var calls, producers, listeners []string
 	for _, c := range e.Calls {
 		calls = append(calls, fmt.Sprintf("call %v of %s", c.ID, c.Topic))
 	}
+	runs := make(map[Member]int)
 	for _, m := range e.Producers {
-		producers = append(producers, "producer "+m.String())
+		runs[m]++
+	}
+	for _, m := range e.Producers {
+		switch n := runs[m]; {
+		case n == 1:
+			producers = append(producers, "producer "+m.String())
+		case n > 1:
+			producers = append(producers, fmt.Sprintf("producer %v (%d runs)", m, n))
+		}
+		delete(runs, m) // it is named
 	}
 	for _, name := range e.Listeners {
 		listeners = append(listeners, "listener "+name)

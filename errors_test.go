@@ -515,6 +515,15 @@ func TestShutdownErrorNamesTenOfEachKind(t *testing.T) {
 	}
 }
 
+func TestShutdownErrorNamesAProducerOnce(t *testing.T) {
+	deaf, other := dispatch.Member{Name: "deaf"}, dispatch.Member{Group: "g", Name: "deaf"}
+	err := &dispatch.ShutdownError{Err: context.Canceled, Producers: slices.Repeat([]dispatch.Member{deaf}, 64)}
+	err.Producers = append(err.Producers, other, deaf)
+	if got, want := err.Error(), "dispatch: shutdown: context canceled; still running: producer deaf (65 runs), producer g/deaf"; got != want {
+		t.Errorf("it says %q, want %q", got, want)
+	}
+}
+
 // The texts of calls on a bus, which have passed through the engine.
 func TestErrorTextsOfCalls(t *testing.T) {
 	gather := func(opts ...dispatch.CallOption) func(*testing.T, *dispatcher) error {
