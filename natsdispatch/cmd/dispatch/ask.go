@@ -104,8 +104,8 @@ func (p *program) ask(ctx context.Context, args []string) (int, error) {
 func (p *program) parseAsk(ctx context.Context, args []string) (q question, err error) {
 	set := p.flags("ask")
 	q.addTo(set, p.getenv)
-	set.DurationVar(&q.timeout, "timeout", 5*time.Second, "")
-	set.DurationVar(&q.discovery, "discovery", natsdispatch.DefaultDiscovery, "")
+	durationVar(set, &q.timeout, "timeout", 5*time.Second)
+	durationVar(set, &q.discovery, "discovery", natsdispatch.DefaultDiscovery)
 	set.IntVar(&q.quorum, "quorum", 0, "")
 	set.BoolVar(&q.json, "json", false, "")
 	set.Func("target", "", func(name string) error {
@@ -114,7 +114,7 @@ func (p *program) parseAsk(ctx context.Context, args []string) (q question, err 
 	})
 	if d := p.getenv("NATS_TIMEOUT"); d != "" {
 		if err := set.Set("timeout", d); err != nil {
-			return q, misused("NATS_TIMEOUT: %v", err)
+			return q, misused("NATS_TIMEOUT is %.60q: %v", d, err)
 		}
 	}
 	others, err := parse(set, args)

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // The exit statuses of the command. Those above 2 are from sysexits.h.
@@ -107,7 +108,10 @@ func (p *program) command(ctx context.Context, args []string) int {
 		p.help(p.stderr)
 		return exitUsage
 	}
-	if name := args[0]; name == "help" || name == "-h" || name == "-help" || name == "--help" {
+	if isHelp(args[0]) {
+		if len(args) > 1 && !isHelp(args[1]) {
+			return p.command(ctx, []string{args[1], "--help"})
+		}
 		p.help(p.stdout)
 		return exitComplete
 	}
@@ -118,7 +122,7 @@ func (p *program) command(ctx context.Context, args []string) int {
 		status, err := c.run(p, ctx, args[1:])
 		switch {
 		case errors.Is(err, flag.ErrHelp):
-			fmt.Fprintf(p.stdout, "usage: dispatch %s %s\n%s", c.name, c.usage, connectionUsage)
+			fmt.Fprintf(p.stdout, "usage: dispatch %s %s%s", c.name, c.usage, connectionUsage)
 			return exitComplete
 		case errors.Is(err, errUsage):
 			fmt.Fprintf(p.stderr, "dispatch %s: %v\nSee dispatch %s --help.\n", c.name, err, c.name)
@@ -132,6 +136,10 @@ func (p *program) command(ctx context.Context, args []string) int {
 	fmt.Fprintf(p.stderr, "dispatch: there is no command %q\n", args[0])
 	p.help(p.stderr)
 	return exitUsage
+}
+
+func isHelp(arg string) bool {
+	return arg == "help" || arg == "-h" || arg == "-help" || arg == "--help"
 }
 
 func (p *program) help(to io.Writer) {
@@ -172,6 +180,19 @@ func (p *program) flags(name string) *flag.FlagSet {
 	set.SetOutput(io.Discard)
 	set.Usage = func() {}
 	return set
+}
+
+// durationVar adds a flag like those of set.DurationVar. If its value is no duration, the error says what is one.
+func durationVar(set *flag.FlagSet, to *time.Duration, name string, value time.Duration) {
+	*to = value
+	set.Func(name, "", func(text string) error {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return errors.New("a duration is a number with a unit, such as 300ms or 5s")
+		}
+		*to = d
+		return nil
+	})
 }
 
 // parse reads flags and other arguments in any order, and returns the other arguments. After -- all are

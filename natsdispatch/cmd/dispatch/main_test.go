@@ -293,6 +293,10 @@ func TestUsage(t *testing.T) {
 	}{
 		{nil, exitUsage, "usage: dispatch COMMAND"},
 		{[]string{"help"}, exitComplete, "usage: dispatch COMMAND"},
+		{[]string{"help", "ask"}, exitComplete, "usage: dispatch ask TOPIC [JSON] [FLAGS]"},
+		{[]string{"--help", "nodes"}, exitComplete, "usage: dispatch nodes [TOPIC] [FLAGS]"},
+		{[]string{"help", "--help"}, exitComplete, "usage: dispatch COMMAND"},
+		{[]string{"help", "fly"}, exitUsage, `there is no command "fly"`},
 		{[]string{"fly"}, exitUsage, `there is no command "fly"`},
 		{[]string{"ask", "--help"}, exitComplete, "usage: dispatch ask TOPIC [JSON] [FLAGS]"},
 		{[]string{"nodes", "-h"}, exitComplete, "NATS_CREDS"},
@@ -302,6 +306,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"ask", "t", "{", "--json"}, exitUsage, "the request is no JSON"},
 		{[]string{"ask", "t", "1", "2"}, exitUsage, `"2" is too much`},
 		{[]string{"ask", "t", "--timeout", "soon"}, exitUsage, "soon"},
+		{[]string{"ask", "t", "--timeout", "5"}, exitUsage, `"5" for flag -timeout: a duration is a number with a unit`},
 		{[]string{"ask", "t", "--timeout", "0s"}, exitUsage, "--timeout 0s is not positive"},
 		{[]string{"ask", "t", "--discovery", "-1s"}, exitUsage, "--discovery -1s is not positive"},
 		{[]string{"ask", "t", "--quorum", "-1"}, exitUsage, "--quorum -1 is negative"},
@@ -343,7 +348,7 @@ func TestUsage(t *testing.T) {
 
 func TestTimeoutFromTheEnvironment(t *testing.T) {
 	p := start(t, "", []string{"NATS_TIMEOUT=soon"}, "ask", "t").ends(exitUsage)
-	if !strings.Contains(p.stderr(), "NATS_TIMEOUT") {
+	if !strings.Contains(p.stderr(), `NATS_TIMEOUT is "soon": a duration is a number with a unit`) {
 		t.Errorf("said %q", p.stderr())
 	}
 }

@@ -103,7 +103,7 @@ func (p *program) nodes(ctx context.Context, args []string) (int, error) {
 func (p *program) parseNodes(args []string) (v view, err error) {
 	set := p.flags("nodes")
 	v.addTo(set, p.getenv)
-	set.DurationVar(&v.wait, "wait", natsdispatch.DefaultDiscovery, "")
+	durationVar(set, &v.wait, "wait", natsdispatch.DefaultDiscovery)
 	set.BoolVar(&v.watch, "watch", false, "")
 	set.BoolVar(&v.json, "json", false, "")
 	others, err := parse(set, args)
