@@ -502,7 +502,7 @@ func WithName(name string) RegistrationOption {
 // all topics of its registration. With 1 the runs never overlap. Further runs wait for their
 // turn until their contexts end. Runs of calls that are sent at about the same time may begin in
 // another order than the calls. Without this option the closure is called concurrently
-// without bound, like an [net/http.Handler]. n must be positive.
+// without bound, like a [net/http.Handler]. n must be positive.
 //
 // On a listener, n above 1 allows callbacks to overlap. They then have no order, except that
 // OnDone is still called last.
