@@ -9,6 +9,109 @@ import (
 	"github.com/seed-bb4b4d74/dispatch/internal/registry"
 )
 
+// What an operation allocates does not grow with the number of other registrations. The list of
+// all of them is never copied.
+func TestWhatAnOperationAllocatesDoesNotGrow(t *testing.T) {
+	const times = 500
+	for what, prepare := range map[string]func(t *testing.T, r *bus, n int) func(i int){
+		"remove a producer": func(t *testing.T, r *bus, n int) func(int) {
+			all := addProducers(t, r, n, "")
+			return func(i int) { r.RemoveProducer(all[i]) }
+		},
+		"remove a replica": func(t *testing.T, r *bus, n int) func(int) {
+			all := addProducers(t, r, n, "g")
+			return func(i int) { r.RemoveProducer(all[i]) }
+		},
+		"add a replica": func(t *testing.T, r *bus, n int) func(int) {
+			addProducers(t, r, n, "g")
+			return func(int) { addProducers(t, r, 1, "g") }
+		},
+		"add a producer beside a replica": func(t *testing.T, r *bus, n int) func(int) {
+			addProducers(t, r, 1, "g")
+			addProducers(t, r, n, "")
+			return func(int) { addProducers(t, r, 1, "") }
+		},
+		"remove a listener": func(t *testing.T, r *bus, n int) func(int) {
+			all := make([]*listener, n)
+			for i := range all {
+				all[i] = newListener(on(topic("a.b")))
+				must(t, r.AddListener(all[i]))
+			}
+			return func(i int) { r.RemoveListener(all[i]) }
+		},
+		"add and remove a listener of all topics": func(t *testing.T, r *bus, n int) func(int) {
+			for i := range n {
+				must(t, r.AddProducer(newProducer("", on(topic(fmt.Sprintf("cell.%d", i))))))
+			}
+			return func(int) {
+				l := newListener(registry.SelectPattern(">", ints))
+				must(t, r.AddListener(l))
+				r.RemoveListener(l)
+			}
+		},
+		"find the route of a topic among patterns": func(t *testing.T, r *bus, n int) func(int) {
+			for i := range n {
+				must(t, r.AddProducer(newProducer("p", registry.SelectPattern(fmt.Sprintf("cell.%d.*", i), ints))))
+			}
+			return func(int) { r.Route(topic("cell.7.measure")) }
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			var each [2]int64
+			for k, n := range []int{500, 8000} {
+				r := newBus()
+				do := prepare(t, r, n)
+				before := allocated()
+				for i := range times {
+					do(i)
+				}
+				each[k] = (allocated() - before) / times
+				runtime.KeepAlive(r)
+			}
+			if each[1] > 2*each[0]+1000 {
+				t.Errorf("it allocates %d bytes among 500, and %d among 8,000", each[0], each[1])
+			}
+		})
+	}
+}
+
+// What a registration on several topics allocates is in proportion to their number.
+func TestARegistrationOnManyTopicsIsLinear(t *testing.T) {
+	var each [2]int64
+	for k, n := range []int{500, 10_000} {
+		topics := make([]*registry.Topic, n)
+		for i := range topics {
+			topics[i] = topic(fmt.Sprintf("cell.%d", i))
+		}
+		r := newBus()
+		before := allocated()
+		p := newProducer("p", on(topics...))
+		must(t, r.AddProducer(p))
+		r.RemoveProducer(p)
+		each[k] = (allocated() - before) / int64(n)
+	}
+	if each[1] > 2*each[0] {
+		t.Errorf("on 500 topics it allocates %d bytes for each, on 10,000 %d", each[0], each[1])
+	}
+}
+
+func addProducers(t *testing.T, r *bus, n int, group string) []*producer {
+	all := make([]*producer, n)
+	for i := range all {
+		all[i] = newProducer("", on(topic("a.b")))
+		all[i].Group = group
+		must(t, r.AddProducer(all[i]))
+	}
+	return all
+}
+
+// allocated returns how many bytes have been allocated so far.
+func allocated() int64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.TotalAlloc)
+}
+
 // BenchmarkGrowth measures the cost of an operation in a registry with n other registrations.
 // The time of an operation should not grow with n, except where a case says so.
 func BenchmarkGrowth(b *testing.B) {

@@ -70,3 +70,20 @@ func TestTreeStopsWhenToldTo(t *testing.T) {
 		}
 	}
 }
+
+// A subject is looked for along its own tokens, however many other subjects there are.
+func TestTreeLooksOnlyAlongTheTokens(t *testing.T) {
+	var tr tree[int]
+	for _, s := range []string{"cell.7.*", "cell.7.measure", "cell.8.measure", "oven.*", "*.7.measure", ">"} {
+		tr.leaf(s)
+	}
+	broken := map[string]*tree[int]{"x": nil} // a look at all of it would panic
+	tr.below["oven"] = &tree[int]{below: broken}
+	tr.below["cell"].below["8"] = &tree[int]{below: broken}
+	var found []string
+	tr.overlapping("cell.7.measure", 0, func(leaf *tree[int]) bool { found = append(found, leaf.subject); return true })
+	slices.Sort(found)
+	if want := []string{"*.7.measure", ">", "cell.7.*", "cell.7.measure"}; !slices.Equal(found, want) {
+		t.Errorf("found %q, want %q", found, want)
+	}
+}
