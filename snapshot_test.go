@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
@@ -74,4 +75,25 @@ func TestSnapshotOfNestedCalls(t *testing.T) {
 		}
 		<-c.Done()
 	})
+}
+
+// A Snapshot of a producer on many topics does not repeat all of their names for each of them.
+func TestSnapshotOfAProducerOnManyTopicsIsLinear(t *testing.T) {
+	var each [2]int
+	for k, n := range []int{100, 2000} {
+		d := quiet[int, int]()
+		var topics []dispatch.Topic[int, int]
+		for i := range n {
+			topics = append(topics, dispatch.NewTopic[int, int](fmt.Sprint("topic.", i)))
+		}
+		must(d.AddProducer(dispatch.AnyOf(topics...), quick(1)))
+		s := d.Bus().Snapshot()
+		if len(s.Topics) != n {
+			t.Errorf("%d topics, want %d", len(s.Topics), n)
+		}
+		each[k] = len(must(json.Marshal(s))) / n
+	}
+	if each[1] > 2*each[0] {
+		t.Errorf("of 100 topics each takes %d bytes, of 2,000 each takes %d", each[0], each[1])
+	}
 }
