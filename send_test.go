@@ -281,12 +281,11 @@ func TestHooksThatSendFindAPlace(t *testing.T) {
 						}
 						sent.Add(1)
 					}
-					if hook == "OnDone" {
-						opts = append(opts, dispatch.OnDone(func(dispatch.Report) { use() }))
-					} else {
-						opts = append(opts, dispatch.OnOutcome(func(dispatch.Outcome) { use() }))
+					with := dispatch.OnDone(func(dispatch.Report) { use() })
+					if hook == "OnOutcome" {
+						with = dispatch.OnOutcome(func(dispatch.Outcome) { use() })
 					}
-					listen(t, d, func(context.Context, result) {}, opts...)
+					listen(t, d, func(context.Context, result) {}, append(opts, with)...)
 					var senders sync.WaitGroup
 					for range 8 {
 						senders.Go(func() {
