@@ -606,33 +606,37 @@ func TestEndlessRecursionIsRefused(t *testing.T) {
 }
 
 // Recursion through a context that was derived from the producer's, through other
-// topics, and through Send alone is recursion, too.
-func TestRecursionIsFollowedAcrossTopics(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, _ := newDispatcher()
-		var runs atomic.Int32
-		hop := func(to dispatch.Topic[int, int]) producer {
-			return func(ctx context.Context, _ int) (int, error) {
-				runs.Add(1)
-				ctx, cancel := context.WithTimeout(ctx, time.Minute)
-				defer cancel()
-				c, err := d.Send(context.WithValue(ctx, new(int), "value"), to, 0)
-				if err != nil {
-					return 0, err
-				}
-				<-c.Done()
-				return 0, c.Report().Err()
+// topics, through other buses, and through Send alone is recursion, too.
+func TestRecursionIsFollowedAcrossTopicsAndBuses(t *testing.T) {
+	for _, buses := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			near, _ := newDispatcher()
+			far := near
+			if buses == 2 {
+				far, _ = newDispatcher()
 			}
-		}
-		produce(t, d, "a", hop(other))
-		if _, err := d.AddProducer(other, hop(ask), dispatch.WithName("b")); err != nil {
-			t.Fatal(err)
-		}
-		r := ended(t, d)
-		if !errors.Is(r.Err(), dispatch.ErrTooDeep) || runs.Load() != 65 {
-			t.Errorf("after %d runs: %v, want ErrTooDeep after 65", runs.Load(), r.Err())
-		}
-	})
+			var runs atomic.Int32
+			hop := func(d *dispatcher, to dispatch.Topic[int, int]) producer {
+				return func(ctx context.Context, _ int) (int, error) {
+					runs.Add(1)
+					ctx, cancel := context.WithTimeout(ctx, time.Minute)
+					defer cancel()
+					c, err := d.Send(context.WithValue(ctx, new(int), "value"), to, 0)
+					if err != nil {
+						return 0, err
+					}
+					<-c.Done()
+					return 0, c.Report().Err()
+				}
+			}
+			produce(t, near, "a", hop(far, other))
+			must(far.AddProducer(other, hop(near, ask), dispatch.WithName("b")))
+			r := ended(t, near)
+			if !errors.Is(r.Err(), dispatch.ErrTooDeep) || runs.Load() != 65 {
+				t.Errorf("%d buses: after %d runs: %v, want ErrTooDeep after 65", buses, runs.Load(), r.Err())
+			}
+		})
+	}
 }
 
 func TestCallWithoutProducersEndsAtOnce(t *testing.T) {
