@@ -542,3 +542,31 @@ func TestContextsSayWhoseTheyAre(t *testing.T) {
 		}
 	})
 }
+
+// To look at its context costs a replica what it costs a plain producer: the context that they share is made,
+// and no second one for the replica.
+func TestAReplicaThatLooksAtItsContextCostsNoMore(t *testing.T) {
+	type key struct{}
+	look := func(ctx context.Context, req int) (int, error) { ctx.Value(key{}); return req, nil }
+	costs := func(replicas int) (more float64) {
+		var allocs [2]float64
+		for i, p := range []producer{quick(1), look} {
+			d := quiet[int, int]()
+			for k := range max(replicas, 1) {
+				var opts []dispatch.ProducerOption
+				if replicas > 0 {
+					opts = append(opts, dispatch.WithGroup("g"))
+				}
+				produce(t, d, fmt.Sprint("p", k), p, opts...)
+			}
+			allocs[i] = testing.AllocsPerRun(100, func() { must(d.Gather(context.Background(), ask, 1)) })
+		}
+		return allocs[1] - allocs[0]
+	}
+	plain := costs(0)
+	for _, replicas := range []int{1, 2} {
+		if more := costs(replicas); more > plain+1 { // one more, by chance
+			t.Errorf("with %d replicas it costs %v allocations, and %v if the producer is plain", replicas, more, plain)
+		}
+	}
+}
