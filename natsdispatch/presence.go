@@ -225,8 +225,8 @@ func (t *table) hear(a announcement, now time.Time) (h heard) {
 			return h
 		}
 		h.arrived = true
-	case a.Epoch == old.Epoch && a.Seq < old.seq:
-		return h // the announcement is older than the last one
+	case a.Epoch == old.Epoch && a.Seq <= old.seq:
+		return h // the announcement is not newer than the last one; an attacker may have repeated it
 	case a.Event == eventBye && a.Epoch != old.Epoch:
 		return h // the bye is that of another process
 	case a.Event == eventBye:

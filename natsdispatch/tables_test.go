@@ -71,8 +71,10 @@ func TestTable(t *testing.T) {
 func TestTableOfThoseWhoAreSilent(t *testing.T) {
 	at := func(seconds int) time.Time { return time.Unix(1000+int64(seconds), 0) }
 	table := table{forget: 10 * time.Second, most: 100}
+	seq := uint64(0)
 	say := func(node string, beatMS int64, now time.Time) heard {
-		return table.hear(announcement{Node: node, Topic: "t", Event: eventBeat, Epoch: 5, BeatMS: beatMS}, now)
+		seq++
+		return table.hear(announcement{Node: node, Topic: "t", Event: eventBeat, Epoch: 5, Seq: seq, BeatMS: beatMS}, now)
 	}
 	say("n", 1000, at(0))
 	say("m", 0, at(0))
@@ -100,6 +102,29 @@ func TestTableOfThoseWhoAreSilent(t *testing.T) {
 	table.expire(at(10), nil)
 	if table.expire(at(17), nil); len(table.on("t")) != 1 {
 		t.Errorf("remembered for longer than it should be: %v", table.on("t"))
+	}
+}
+
+// An announcement that somebody repeats keeps no node present, and does not bring one back.
+func TestTableIgnoresRepeatedAnnouncements(t *testing.T) {
+	table := table{forget: time.Hour, most: 100}
+	say := func(seq uint64, now time.Time) heard {
+		return table.hear(announcement{Node: "n", Topic: "t", Event: eventBeat, Epoch: 5, Seq: seq, BeatMS: 1000}, now)
+	}
+	say(7, second(0))
+	for _, seq := range []uint64{7, 6} {
+		say(seq, second(2))
+	}
+	if gone, _ := table.expire(second(3), nil); len(gone) != 1 {
+		t.Errorf("after three beats: gone %v", gone)
+	}
+	for _, seq := range []uint64{7, 6} {
+		if h := say(seq, second(4)); h.arrived || table.here() != 0 {
+			t.Errorf("announcement %d has brought the node back: %+v", seq, h)
+		}
+	}
+	if h := say(8, second(5)); !h.arrived || table.here() != 1 {
+		t.Errorf("a new announcement: %+v", h)
 	}
 }
 
