@@ -508,7 +508,7 @@ func TestGroupOfANodeThatDrainedWithoutAConnection(t *testing.T) {
 	drained := make(chan error, 1)
 	go func() { drained <- node.Drain(t.Context()) }()
 	until(t, "the node to drain", func() bool { return nc.NumSubscriptions() != before }) // it hears cancels, and then ends others
-	startServer(t, onPort(port))
+	again := startServer(t, onPort(port))
 	if err := receive(t, "the node to be drained", drained); err != nil {
 		t.Fatal(err)
 	}
@@ -516,6 +516,15 @@ func TestGroupOfANodeThatDrainedWithoutAConnection(t *testing.T) {
 		until(t, "all to be connected", c.IsConnected)
 	}
 	await(t, r, "staying")
+	id, err := stays.GetClientID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the replica that stays to be subscribed", func() bool {
+		return slices.ContainsFunc(subscriptions(t, again, "dispatch.v1.default.group.g.cell.measure"), func(sub string) bool {
+			return strings.HasPrefix(sub, fmt.Sprint(id, " "))
+		})
+	})
 	for range 20 {
 		report := ended(t, send(t, near, "x", dispatch.WithTargets("g"), dispatch.WithQuorum(1), dispatch.WithTimeout(5*time.Second)))
 		if report.Reason != dispatch.ReasonSatisfied {

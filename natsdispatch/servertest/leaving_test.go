@@ -112,26 +112,31 @@ func TestFaultRequesterCrash(t *testing.T) {
 	until(t, "the node to have nothing in hand", func() bool { return node.Stats().InHand == 0 })
 }
 
+// subscriptions returns the numbers of the clients of the server that have subscribed to a subject, and those of their
+// subscriptions.
+func subscriptions(t *testing.T, s *server.Server, subject string) (all []string) {
+	t.Helper()
+	to, err := s.Subsz(&server.SubszOptions{Subscriptions: true, Test: subject})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sub := range to.Subs {
+		all = append(all, fmt.Sprint(sub.Cid, " ", sub.Sid))
+	}
+	return all
+}
+
 // drain drains a node of the server, and returns when the node takes no new requests.
 func drain(t *testing.T, s *server.Server, node *natsdispatch.Node) (drained <-chan error) {
 	t.Helper()
-	subscriptions := func() (all []string) {
-		to, err := s.Subsz(&server.SubszOptions{Subscriptions: true, Test: "dispatch.v1.default.ask.cell.measure"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, sub := range to.Subs {
-			all = append(all, fmt.Sprint(sub.Cid, " ", sub.Sid))
-		}
-		return all
-	}
-	before := subscriptions()
+	const requests = "dispatch.v1.default.ask.cell.measure"
+	before := subscriptions(t, s, requests)
 	if len(before) != 1 {
 		t.Fatalf("the subscriptions to requests are %q, want one", before)
 	}
 	done := make(chan error, 1)
 	go func() { done <- node.Drain(context.Background()) }()
-	until(t, "the node to take nothing new", func() bool { return !slices.Contains(subscriptions(), before[0]) })
+	until(t, "the node to take nothing new", func() bool { return !slices.Contains(subscriptions(t, s, requests), before[0]) })
 	return done
 }
 
