@@ -17,7 +17,13 @@ type data struct {
 	Earlier  []suspect `json:"earlier"`
 	Calls    struct {
 		Rows []struct {
-			Used float64 `json:"used"`
+			ID      uint64  `json:"id"`
+			Used    float64 `json:"used"`
+			Members int     `json:"members"`
+			Ended   int     `json:"ended"`
+			Waiting []struct {
+				Name string `json:"name"`
+			} `json:"waiting"`
 		} `json:"rows"`
 	} `json:"calls"`
 	Topic struct {
@@ -28,7 +34,13 @@ type data struct {
 		} `json:"members"`
 	} `json:"topic"`
 	Call struct {
-		Known bool `json:"known"`
+		Known   bool   `json:"known"`
+		Verdict string `json:"verdict"`
+		Rows    []struct {
+			Name  string `json:"name"`
+			State string `json:"state"`
+			Text  string `json:"text"`
+		} `json:"rows"`
 	} `json:"call"`
 }
 
@@ -160,6 +172,52 @@ func TestWhatTheFirstRowSays(t *testing.T) {
 				t.Errorf("it says %q, want %q", got.Text, text)
 			}
 		})
+	}
+}
+
+// The members of other machines count like the others: in calls in flight, in their waterfalls and in figures.
+func TestACallWaitsForAMemberOfAnotherMachine(t *testing.T) {
+	s, _ := ByName("remote")
+	played(t, s, func(t *testing.T, st *Stage) {
+		time.Sleep(9500 * time.Millisecond)
+		d := st.data(t, "")
+		if len(d.Calls.Rows) == 0 {
+			t.Fatal("no call is in flight")
+		}
+		c := d.Calls.Rows[0]
+		if c.Members != 9 || c.Ended != 8 || len(c.Waiting) != 1 || c.Waiting[0].Name != s.Culprit {
+			t.Errorf("the call in flight is %+v", c)
+		}
+		call := st.data(t, "?call="+itoa(c.ID)).Call
+		if !strings.HasSuffix(call.Verdict, "waiting for") {
+			t.Errorf("the verdict is %q", call.Verdict)
+		}
+		for _, r := range call.Rows {
+			want := "ok 8 ms"
+			switch r.Name {
+			case "site-0":
+				want = "ok 4 ms"
+			case s.Culprit:
+				want = "pending 1.1 s so far"
+			}
+			if got := r.State + " " + r.Text; got != want {
+				t.Errorf("the row of %s says %q, want %q", r.Name, got, want)
+			}
+		}
+		p50 := make(map[string]time.Duration)
+		for _, m := range st.data(t, "?topic="+measure).Topic.Members {
+			p50[m.Name] = m.P50
+		}
+		if p50["cell-1/site-3"] != 8*ms || p50[s.Culprit] != 4*time.Second {
+			t.Errorf("the medians are %v", p50)
+		}
+	})
+}
+
+// The row of the leaf stands for those that wait for it in nested calls.
+func TestNestedCallsAreOneRow(t *testing.T) {
+	if _, all := first(t, "nested", 30*time.Second); len(all.Suspects) != 1 {
+		t.Errorf("suspects: %+v", all.Suspects)
 	}
 }
 
