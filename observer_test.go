@@ -367,7 +367,7 @@ func TestObserverHooksMayGoWrong(t *testing.T) {
 			"Abandoned":    {Abandoned: all.Abandoned},
 			"ListenerEnd":  {ListenerEnd: all.ListenerEnd},
 			"SlowListener": {SlowListener: all.SlowListener},
-			// Start hooks run where that begins which they announce. There a
+			// Start hooks run synchronously, just before the event. There a
 			// Goexit ends what it would have ended without the hook.
 			"CallStart":     {CallStart: all.CallStart},
 			"MemberStart":   {MemberStart: all.MemberStart},

@@ -297,7 +297,6 @@ func TestPlainCallsAreCounted(t *testing.T) {
 	}
 }
 
-// Plain calls are frequent, so counting them makes no garbage.
 // What is last of a member is that of its newest run, also if its call is not kept.
 func TestTheLastRunIsTheNewest(t *testing.T) {
 	inBubble(t, func(b *bench) {
@@ -341,6 +340,7 @@ func TestCallsAreKeptForRunsHere(t *testing.T) {
 	})
 }
 
+// Plain calls are frequent, so counting them makes no garbage.
 func TestPlainCallsAllocateNothing(t *testing.T) {
 	r := newRecorder(config{calls: 10, bytes: defaultBytes})
 	hook := r.observer().CallEnd

@@ -140,7 +140,6 @@ func TestGroupsAndNestedCallsAreIndented(t *testing.T) {
 	})
 }
 
-// The critical path of a call leads through nested calls to the member that it waited for.
 // Replicas have rows while they run, and not only when they have ended.
 func TestReplicasInFlightHaveRows(t *testing.T) {
 	inBubble(t, func(b *bench) {
@@ -162,6 +161,7 @@ func TestReplicasInFlightHaveRows(t *testing.T) {
 	})
 }
 
+// The critical path of a call leads through nested calls to the member that it waited for.
 func TestCriticalPath(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		inner := dispatch.NewTopic[string, string]("inner")
