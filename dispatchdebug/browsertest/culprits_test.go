@@ -75,6 +75,9 @@ func TestCulprits(t *testing.T) {
 				if cut := eval[string](tb, whatIsCut); cut != "" {
 					t.Errorf("%d px: cut off: %s", l.width, cut)
 				}
+				if lines := eval[int](tb, "[...document.querySelectorAll('.suspect .who bdi')].reduce((most, e) => Math.max(most, e.getClientRects().length), 0)"); lines > 1 {
+					t.Errorf("%d px: the name of a suspect has %d lines", l.width, lines)
+				}
 				if over := eval[float64](tb, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
 					t.Errorf("%d px: the page is %v px too wide", l.width, over)
 				}

@@ -31,6 +31,7 @@ type data struct {
 	} `json:"bus"`
 	Suspects []struct {
 		Kind string `json:"kind"`
+		Name string `json:"name"`
 	} `json:"suspects"`
 	Topics struct {
 		Rows []struct{ Name string }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"github.com/seed-bb4b4d74/dispatch"
@@ -113,6 +114,79 @@ func TestASuspectThatIsNoneAnyMoreIsMarked(t *testing.T) {
 			tb.pointAt(5, 5)
 			tb.wait("!document.querySelector('.suspect')")
 		})
+	}
+}
+
+// A suspect keeps its row for five seconds, also if it is none any more, and the rows are sorted again at most that
+// often. In this tab the clock stands still until the test moves it.
+func TestSuspectsKeepTheirRowsForFiveSeconds(t *testing.T) {
+	const names = "[...document.querySelectorAll('.suspect .who bdi')].map(e => e.textContent).join(' ')"
+	s := newScene(t)
+	s.produce("a.measure", takes(time.Hour), dispatch.WithName("site-1"))
+	s.produce("b.measure", takes(time.Hour), dispatch.WithName("site-2"))
+	calls := []*dispatch.Call[Pin, Reading]{s.send("a.measure", dispatch.WithTimeout(time.Minute))}
+	s.suspected("waiting", 1)
+	tb := newTab(t, wide)
+	command(tb, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
+		Source: "window.clock = 10000; performance.now = () => clock;",
+	})
+	tb.open(s.address)
+	tb.wait(names + " === 'site-1'")
+	tb.updated()
+	// seen waits until the page shows what data.json has now, and returns the suspects on the page.
+	topics := 0
+	seen := func() string {
+		topics++
+		topic := fmt.Sprint("new-topic-", topics)
+		s.produce(topic, takes(0))
+		tb.wait("document.body.innerText.includes('" + topic + "')")
+		return eval[string](tb, names)
+	}
+	five := func() { eval[chromedp.Void](tb, "clock += 5000; undefined") }
+
+	for range 2 {
+		calls = append(calls, s.send("b.measure", dispatch.WithTimeout(time.Minute)))
+	}
+	waitFor(t, "another first suspect", func() bool { all := s.data("").Suspects; return len(all) == 2 && all[0].Name == "site-2" })
+	if got := seen(); got != "site-1 site-2" {
+		t.Errorf("before the five seconds the suspects are %q", got)
+	}
+	five()
+	if got := seen(); got != "site-2 site-1" {
+		t.Errorf("after five seconds the suspects are %q", got)
+	}
+	for _, c := range calls {
+		c.Cancel(nil)
+	}
+	waitFor(t, "no suspect", func() bool { return len(s.data("").Suspects) == 0 })
+	if got := seen(); got != "site-2 site-1" {
+		t.Errorf("before the five seconds the suspects that are none any more are %q", got)
+	}
+	five()
+	if got := seen(); got != "" {
+		t.Errorf("after five seconds the suspects that are none any more are %q", got)
+	}
+}
+
+// What a screen reader reads out by itself does not change with the clock, and names the suspects.
+func TestLiveRegionsSayOnlyWhatIsNew(t *testing.T) {
+	s := newScene(t)
+	s.produce("cell.measure", s.hangs(), dispatch.WithName("site-1"))
+	s.send("cell.measure", dispatch.WithTimeout(time.Minute))
+	s.suspected("waiting", 1)
+	tb := newTab(t, wide)
+	tb.open(s.address)
+	tb.wait("document.querySelector('[aria-live=polite]').textContent === 'Suspected: site-1'")
+	tb.wait("document.getElementById('live').textContent === 'live'")
+	eval[chromedp.Void](tb, `window.read = [];
+		const observer = new MutationObserver(list => read.push(...list.map(m => m.target.textContent)));
+		for (const e of document.querySelectorAll("[aria-live], [role=status], [role=alert], [role=log], [role=timer]"))
+			observer.observe(e, { childList: true, characterData: true, subtree: true });
+		window.before = document.querySelector("time").textContent; undefined`)
+	tb.wait("document.querySelector('time').textContent !== before")
+	tb.later(3)
+	if read := eval[[]string](tb, "read"); len(read) > 0 {
+		t.Errorf("a screen reader reads out %q", read)
 	}
 }
 
