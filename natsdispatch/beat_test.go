@@ -34,6 +34,18 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// Nodes that have started together do not beat together: each beat comes up to a fifth earlier than it is announced.
+func TestBeatsAreSpread(t *testing.T) {
+	earliest, latest := time.Hour, time.Duration(0)
+	for range 10_000 {
+		d := jitter(time.Second)
+		earliest, latest = min(earliest, d), max(latest, d)
+	}
+	if earliest < 800*time.Millisecond || earliest > 820*time.Millisecond || latest > time.Second || latest < 980*time.Millisecond {
+		t.Errorf("a beat every second comes after %v to %v", earliest, latest)
+	}
+}
+
 // However many probes ask for answers at random times, few goroutines wait to answer them.
 func TestProbesThatWaitAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,8 @@ package natsdispatch
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -85,5 +87,21 @@ func TestOptionsKeepNoSlices(t *testing.T) {
 	clear(nodes)
 	if !slices.Equal(s.codecs, []Codec{Gob{}, JSON{}}) || !slices.Equal(j.codecs, s.codecs) || !slices.Equal(j.expected, []string{"a", "b"}) {
 		t.Errorf("the options are %v, %v and %q", s.codecs, j.codecs, j.expected)
+	}
+}
+
+// Without WithNode, two processes with equal host names and process ids, as in containers, have different names.
+func TestNodesWithoutANameAreDistinct(t *testing.T) {
+	one, err := newServeConfig(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := newServeConfig(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	process := fmt.Sprint("-", os.Getpid(), "-")
+	if one.node == two.node || !strings.Contains(one.node, process) || checkNodeName(one.node) != nil {
+		t.Errorf("the names are %q and %q", one.node, two.node)
 	}
 }
