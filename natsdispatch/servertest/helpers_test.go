@@ -98,6 +98,14 @@ func (f *failures) list() []error {
 	return slices.Clone(f.all)
 }
 
+// atLeast returns the errors once there are so many. The state of a node or remote may tell of an error before its
+// handler does.
+func (f *failures) atLeast(t *testing.T, n int) []error {
+	t.Helper()
+	until(t, fmt.Sprintf("an error handler to be told %d errors", n), func() bool { return len(f.list()) >= n })
+	return f.list()
+}
+
 // loud returns an error handler that fails the test.
 func loud(t testing.TB) natsdispatch.Option {
 	return natsdispatch.WithErrorHandler(func(err error) { t.Errorf("error handler: %v", err) })

@@ -142,7 +142,7 @@ func TestResumeOfWhatIsForgotten(t *testing.T) {
 			}
 		}
 	}
-	if all := told.list(); lost != 1 || len(all) != 1 || !strings.Contains(all[0].Error(), "WithMaxWaiting(1500)") {
+	if all := told.atLeast(t, 1); lost != 1 || len(all) != 1 || !strings.Contains(all[0].Error(), "WithMaxWaiting(1500)") {
 		t.Errorf("%d are lost, and the error handler was told %q", lost, all)
 	}
 	until(t, "nothing to be kept", func() bool { return node.Stats().Waiting == 0 })
