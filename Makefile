@@ -90,7 +90,7 @@ soak: ## run a random mix of everything for MINUTES (1) and check the books
 mutants: ## delete the guards one by one; each time a test has to fail
 	@./test/mutants/run
 
-shake: ## run tests with pauses where goroutines hand over work, COUNT times (2)
+shake: ## run tests with pauses at locks and new goroutines, COUNT times (2)
 	@COUNT=$(COUNT) ./test/shake/run
 
 stranger: ## get, build and install every released module from outside the repository
